@@ -1,0 +1,372 @@
+"""The typed GPUEnvironment specification: parsed once from the raw object, typed ever after.
+
+The CRD's schema and CEL rules refuse most nonsense at admission; this parser judges again what they cannot
+(PEP 440 details, shell-free commands, quantities), because objects may predate a schema or arrive through
+another server.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+from gpuenv.api.fields import FieldError, Fields
+
+DriverRule = Literal["MinorVersion", "Toolkit"]
+BenchmarkProfile = Literal["Off", "Quick", "Standard"]
+RunAs = Literal["NonRoot", "Image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """``spec.expect``. Specifiers stay PEP 440 text; they are compared on the release segment only."""
+
+    pytorch: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    nccl: str | None = None
+    python: str | None = None
+    driver: str | None = None
+    driver_rule: DriverRule = "MinorVersion"
+    min_compute_capability: tuple[int, int] | None = None
+    max_compute_capability: tuple[int, int] | None = None
+    products: tuple[str, ...] = ()
+    """Shell-style patterns of GPU product names."""
+    min_memory_bytes: int | None = None
+    """Nominal size: an 80 GB card reports less and still satisfies 80Gi."""
+    imports: tuple[str, ...] = ()
+    compile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCheck:
+    """One of ``spec.checks``: a command of the user's own; exit code 0 passes."""
+
+    name: str
+    command: tuple[str, ...]
+    timeout_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """One of ``spec.benchmarks.floors``; exactly one of the three minima is set."""
+
+    kernel: str
+    dtype: str = ""
+    products: tuple[str, ...] = ()
+    min_tflops: float | None = None
+    min_gbps: float | None = None
+    min_percent_of_peers: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The separate clocks, in seconds: the scheduler, pod set-up, image pull, and each of the two stages."""
+
+    scheduling: int = 120
+    setup: int = 120
+    pull: int = 1800
+    run: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSpec:
+    """``spec.probe``: how the probe pod is made."""
+
+    resource_name: str = "nvidia.com/gpu"
+    device_count: int = 1
+    runtime_class_name: str | None = None
+    scheduler_name: str | None = None
+    priority_class_name: str | None = None
+    resources: dict[str, Any] = field(default_factory=dict)
+    env: tuple[tuple[str, str], ...] = ()
+    python: str | None = None
+    use_entrypoint: bool = False
+    run_as: RunAs = "NonRoot"
+    pod_labels: dict[str, str] = field(default_factory=dict)
+    pod_annotations: dict[str, str] = field(default_factory=dict)
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """``spec`` of a GPUEnvironment. ``selector`` is a ``metav1.LabelSelector``, tolerations as in a pod."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    selector: dict[str, Any] = field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    expect: Expectations = Expectations()
+    checks: tuple[CommandCheck, ...] = ()
+    profile: BenchmarkProfile = "Quick"
+    floors: tuple[Floor, ...] = ()
+    probe: ProbeSpec = ProbeSpec()
+    interval_seconds: int = 604800
+    max_concurrent: int | str = "10%"
+    """A number, or a percentage of the selected nodes (rounded up, at least 1)."""
+    node_label: bool = True
+    node_condition: bool = False
+    suspend: bool = False
+
+
+class SpecError(ValueError):
+    """The specification makes no sense; the message names the field and the cure, in one line."""
+
+
+HASH_LENGTH: Final = 16
+_YEAR: Final = 31536000
+_IMAGE = re.compile(
+    r"(?P<name>[^@\s]*?[^@:/\s]+)(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>[a-z0-9]+:[a-f0-9]{32,128}))?"
+)
+_PERCENT = re.compile(r"([1-9][0-9]?|100)%")
+_CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
+    f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")
+}
+_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
+    """The typed form of a raw ``spec``. Raises :class:`SpecError`; fields nobody knows are ignored."""
+    try:
+        return _environment(Fields("spec", spec))
+    except FieldError as error:
+        raise SpecError(str(error)) from None
+
+
+def inputs_hash(spec: EnvironmentSpec) -> str:
+    """Digest of what changes the probe's outcome: image, ``probe``, profile, ``checks``, imports, compile."""
+    inputs = [spec.image, spec.probe, spec.profile, spec.checks, spec.expect.imports, spec.expect.compile]
+    return _digest(inputs)
+
+
+def expectations_hash(spec: EnvironmentSpec) -> str:
+    """Digest of what facts are held against: ``expect`` and the floors. A change needs no new run."""
+    return _digest([spec.expect, spec.floors])
+
+
+def _digest(value: list[Any]) -> str:
+    import hashlib  # noqa: PLC0415  loads OpenSSL, which gpuenv explain never needs
+
+    text = json.dumps(value, default=dataclasses.asdict, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def _environment(spec: Fields) -> EnvironmentSpec:
+    nodes, benchmarks = spec.child("nodes"), spec.child("benchmarks")
+    schedule, publish = spec.child("schedule"), spec.child("publish")
+    return EnvironmentSpec(
+        image=_image(spec),
+        image_pull_policy=spec.choice("imagePullPolicy", ("Always", "IfNotPresent", "Never"), "IfNotPresent"),
+        image_pull_secrets=tuple(_required(secret, "name") for secret in spec.children("imagePullSecrets")),
+        selector=_selector(nodes.child("selector")),
+        tolerations=tuple(item.all() for item in nodes.children("tolerations")),
+        expect=_expectations(spec.child("expect")),
+        checks=tuple(_check(item) for item in spec.children("checks")),
+        profile=cast("BenchmarkProfile", benchmarks.choice("profile", ("Off", "Quick", "Standard"), "Quick")),
+        floors=tuple(_floor(item) for item in benchmarks.children("floors")),
+        probe=_probe(spec.child("probe")),
+        interval_seconds=schedule.integer("intervalSeconds", 604800, 60, _YEAR),
+        max_concurrent=_max_concurrent(schedule),
+        node_label=publish.flag("nodeLabel", True),
+        node_condition=publish.flag("nodeCondition", False),
+        suspend=spec.flag("suspend", False),
+    )
+
+
+def _required(fields: Fields, name: str) -> str:
+    value = fields.text(name)
+    if value is None:
+        fields.fail(name, "is missing; add it")
+    return value
+
+
+def _image(spec: Fields) -> str:
+    image = _required(spec, "image")
+    found = _IMAGE.fullmatch(image)
+    if found is None:
+        spec.fail(
+            "image", f"{image[:200]!r} is no image reference; write registry/name:tag or name@sha256:<digest>"
+        )
+    if found["tag"] == "latest":
+        spec.fail(
+            "image", "must not use the tag latest, whose content changes; name a version's tag, or a digest"
+        )
+    if not (found["tag"] or found["digest"]):
+        spec.fail("image", "needs a tag or a digest, such as pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime")
+    return image
+
+
+def _selector(selector: Fields) -> dict[str, Any]:
+    """A ``metav1.LabelSelector``, checked once so that matching it never fails."""
+    parsed: dict[str, Any] = {}
+    labels = selector.text_map("matchLabels")
+    expressions = []
+    for item in selector.children("matchExpressions"):
+        operator, values = item.choice("operator", _OPERATORS, ""), item.texts("values")
+        if operator not in _OPERATORS:
+            item.fail("operator", f"is missing; choose one of {', '.join(_OPERATORS)}")
+        if (operator in ("In", "NotIn")) != bool(values):
+            item.fail("values", "must be given with In and NotIn, and left out with Exists and DoesNotExist")
+        expression = {"key": _required(item, "key"), "operator": operator}
+        expressions.append(expression | ({"values": list(values)} if values else {}))
+    if labels:
+        parsed["matchLabels"] = labels
+    if expressions:
+        parsed["matchExpressions"] = expressions
+    return parsed
+
+
+def _expectations(expect: Fields) -> Expectations:
+    capability, gpus = expect.child("computeCapability"), expect.child("gpus")
+    low = capability.parsed("min", _compute_capability, 'write major.minor in quotes, such as "8.0"')
+    high = capability.parsed("max", _compute_capability, 'write major.minor in quotes, such as "12.0"')
+    if low and high and low > high:
+        capability.fail("min", "is above max; no GPU could satisfy both")
+    imports = expect.texts("imports")
+    for module in imports:
+        if not _MODULE.fullmatch(module):
+            expect.fail(
+                "imports",
+                f"{module[:80]!r} is no module name; write what follows `import`, such as flash_attn",
+            )
+    return Expectations(
+        pytorch=_specifier(expect, "pytorch"),
+        cuda=_specifier(expect, "cuda"),
+        cudnn=_specifier(expect, "cudnn"),
+        nccl=_specifier(expect, "nccl"),
+        python=_specifier(expect, "python"),
+        driver=_specifier(expect, "driver"),
+        driver_rule=cast(
+            "DriverRule", expect.choice("driverRule", ("MinorVersion", "Toolkit"), "MinorVersion")
+        ),
+        min_compute_capability=low,
+        max_compute_capability=high,
+        products=gpus.texts("products"),
+        min_memory_bytes=gpus.parsed("minMemory", quantity, "write a quantity of bytes, such as 40Gi"),
+        imports=imports,
+        compile=expect.flag("compile", False),
+    )
+
+
+def _specifier(expect: Fields, name: str) -> str | None:
+    text = expect.text(name)
+    if text is None:
+        return None
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  12 ms that only this costs
+
+    try:
+        specifiers = list(SpecifierSet(text))
+    except InvalidSpecifier:
+        specifiers = []
+    if not specifiers or any(specifier.operator == "===" for specifier in specifiers):
+        expect.fail(
+            name, f'{text[:80]!r} is no PEP 440 version specifier; write "==2.9.*", ">=12.6,<13" or "~=2.9.0"'
+        )
+    return text
+
+
+def _compute_capability(text: str) -> tuple[int, int]:
+    found = _CAPABILITY.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]), int(found[2])
+
+
+def quantity(text: str) -> int:
+    """A positive Kubernetes quantity of bytes (``40Gi``, ``40G``, ``1073741824``). Raises ValueError.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents.
+    """
+    found = _QUANTITY.fullmatch(text.strip())
+    value = int(float(found[1]) * _FACTORS.get(found[2], 1)) if found else 0
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def _check(check: Fields) -> CommandCheck:
+    command = check.texts("command")
+    if not command:
+        check.fail("command", "is missing; write program and arguments, such as [python, -c, 'import mylib']")
+    return CommandCheck(_required(check, "name"), command, check.integer("timeoutSeconds", 60, 1, 3600))
+
+
+def _floor(floor: Fields) -> Floor:
+    minima = {name: floor.number(name) for name in ("minTFLOPS", "minGBps", "minPercentOfPeers")}
+    if sum(value is not None for value in minima.values()) != 1:
+        floor.fail(
+            "kernel",
+            "a floor has exactly one of minTFLOPS, minGBps and minPercentOfPeers; write one floor for each",
+        )
+    return Floor(
+        kernel=_required(floor, "kernel"),
+        dtype=floor.text("dtype") or "",
+        products=floor.texts("products"),
+        min_tflops=minima["minTFLOPS"],
+        min_gbps=minima["minGBps"],
+        min_percent_of_peers=minima["minPercentOfPeers"],
+    )
+
+
+def _probe(probe: Fields) -> ProbeSpec:
+    device, timeouts, resources = probe.child("device"), probe.child("timeouts"), probe.child("resources")
+    resource_name = device.text("resourceName") or "nvidia.com/gpu"
+    for section in ("limits", "requests"):
+        if resource_name in resources.child(section).all():
+            resources.fail(section, f"{resource_name} is asked for by spec.probe.device; remove it here")
+    return ProbeSpec(
+        resource_name=resource_name,
+        device_count=device.integer("count", 1, 1, 64),
+        runtime_class_name=probe.text("runtimeClassName"),
+        scheduler_name=probe.text("schedulerName"),
+        priority_class_name=probe.text("priorityClassName"),
+        resources={key: values for key in ("limits", "requests") if (values := resources.child(key).all())},
+        env=tuple(_variable(item) for item in probe.children("env")),
+        python=probe.text("python"),
+        use_entrypoint=probe.flag("useEntrypoint", False),
+        run_as=cast("RunAs", probe.choice("runAs", ("NonRoot", "Image"), "NonRoot")),
+        pod_labels=_foreign(probe, "podLabels"),
+        pod_annotations=_foreign(probe, "podAnnotations"),
+        timeouts=Timeouts(
+            scheduling=timeouts.integer("schedulingSeconds", 120, 1, 86400),
+            setup=timeouts.integer("setupSeconds", 120, 1, 86400),
+            pull=timeouts.integer("pullSeconds", 1800, 1, 86400),
+            run=timeouts.integer("runSeconds", 300, 1, 86400),
+        ),
+    )
+
+
+def _variable(variable: Fields) -> tuple[str, str]:
+    name = _required(variable, "name")
+    if name.startswith("GPUENV_"):
+        variable.fail("name", "starts with GPUENV_, which is the probe's own; choose another name")
+    if variable.raw("valueFrom") is not None:
+        variable.fail("valueFrom", "would read secrets of the probe namespace; write a literal value")
+    return name, variable.text("value") or ""
+
+
+def _foreign(probe: Fields, name: str) -> dict[str, str]:
+    entries = probe.text_map(name)
+    for key in entries:
+        if re.match(r"([a-z0-9.-]+\.)?gpuenv\.dev/", key):
+            probe.fail(name, f"{key} is the operator's own; remove it")
+    return entries
+
+
+def _max_concurrent(schedule: Fields) -> int | str:
+    value = schedule.raw("maxConcurrent")
+    if value is None:
+        return "10%"
+    if isinstance(value, str) and _PERCENT.fullmatch(value):
+        return value
+    if isinstance(value, str):
+        schedule.fail(
+            "maxConcurrent", f'is {value[:20]!r}; write a number, or a percentage from "1%" to "100%"'
+        )
+    return schedule.integer("maxConcurrent", 1, 1, 10000)

@@ -1,0 +1,1 @@
+"""The assessment: a pure function ``facts + expectations + knowledge -> checks -> verdict``."""

@@ -1,0 +1,97 @@
+"""Cures that a person can apply: builds that would fit, drivers that still support the GPU, on the platform at hand."""
+
+from functools import lru_cache
+
+from gpuenv.assess.binary import Code, code_for
+from gpuenv.assess.case import Case, Device
+from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
+from gpuenv.knowledge.versions import Version, parse_version, show
+
+
+def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
+    """A released build with code for ``device`` that the driver can run, nearest to the present one; "" if none is known."""
+    major = case.api // 1000 if respect_driver and case.api is not None else None
+    capability = device.compute_capability if device else None
+    return _fitting_build(case.knowledge, case.torch, major, capability, newest_branch(case))
+
+
+@lru_cache(maxsize=1024)
+def _fitting_build(
+    knowledge: Knowledge,
+    torch: Version | None,
+    api_major: int | None,
+    capability: ComputeCapability | None,
+    limit: int | None,
+) -> str:
+    for release in sorted(knowledge.torch.values(), key=lambda release: _distance(release, torch)):
+        for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
+            toolkit = knowledge.toolkit(build.cuda)
+            too_new = api_major is not None and api_major < build.cuda[0]
+            out_of_reach = toolkit is not None and limit is not None and toolkit.min_driver[0] > limit
+            if not too_new and not out_of_reach and _has_code(knowledge, build, capability):
+                index = "cu" + "".join(str(part) for part in build.cuda)
+                return f"PyTorch {show(release.torch)} for CUDA {show(build.cuda)} (index {index})"
+    return ""
+
+
+def upgrade(case: Case, floor: str = "") -> str:
+    """The words for a newer driver on this platform: ``floor`` or newer, within what the GPU's generation still gets."""
+    wanted = f"{floor} or newer" if floor else "a newer version"
+    how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
+    limit = newest_branch(case)
+    ceiling = f", but not past R{limit}: newer branches no longer support {_old(case)}" if limit else ""
+    return f"{how}{ceiling}"
+
+
+def newest_branch(case: Case) -> int | None:
+    """The newest driver branch that still supports every GPU here; None where no branch has dropped any."""
+    dropped = [
+        device.architecture.dropped_from_driver
+        for device in case.devices
+        if device.architecture and device.architecture.dropped_from_driver
+    ]
+    return case.knowledge.last_branch(min(dropped)) if dropped else None
+
+
+def reachable(case: Case, floor: Version) -> bool:
+    """Whether a driver of at least ``floor`` exists that still supports every GPU here."""
+    limit = newest_branch(case)
+    return limit is None or floor[0] <= limit
+
+
+def lacks_code(case: Case) -> bool:
+    """Whether a GPU here could not run this build whatever the driver: then a newer driver alone is no cure."""
+    if not case.arch_flags:
+        return False
+    capabilities = [device.compute_capability for device in case.devices if device.compute_capability]
+    return any(
+        code_for(case.arch_flags, capability, case.runtime, case.knowledge) is Code.NONE
+        for capability in capabilities
+    )
+
+
+def _old(case: Case) -> str:
+    names = {
+        device.architecture.name
+        for device in case.devices
+        if device.architecture and device.architecture.dropped_from_driver
+    }
+    return " and ".join(sorted(names))
+
+
+def _distance(release: TorchRelease, torch: Version | None) -> tuple[int, int]:
+    if torch is None or len(torch) < 2:
+        return 0, -release.torch[1]
+    steps = (release.torch[0] - torch[0]) * 100 + release.torch[1] - torch[1]
+    return abs(steps), 0 if steps > 0 else 1
+
+
+def _has_code(knowledge: Knowledge, build: TorchBuild, capability: ComputeCapability | None) -> bool:
+    if capability is None:
+        return True
+    architecture = knowledge.architectures.get(capability)
+    cudnn = parse_version(build.cudnn)
+    dropped = architecture.dropped_from_cudnn if architecture else None
+    if cudnn and dropped and cudnn >= dropped:
+        return False
+    return code_for(build.archs, capability, build.cuda, knowledge) is Code.NATIVE

@@ -1,0 +1,291 @@
+"""The case: facts with what follows from them by the tables, worked out once for all policies."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gpuenv.api.environment import Expectations, Floor
+from gpuenv.assess.facts import Facts, Gpu, Step
+from gpuenv.assess.model import Check, Status
+from gpuenv.knowledge.model import (
+    Architecture,
+    ComputeCapability,
+    GpuModel,
+    Knowledge,
+    TorchBuild,
+    TorchRelease,
+)
+from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version
+
+EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
+"""Steps that not every use of PyTorch needs: where they fail, the verdict is Degraded at most."""
+NOT_KERNELS = EXTRAS | {"alloc"}
+"""Steps whose success proves nothing about the kernels that every use needs."""
+BROKEN = frozenset({"Fail", "Wrong", "Crashed", "TimedOut"})
+
+OLDEST_BRANCH = 100
+"""No driver with CUDA has a lower number; what people write there is the CUDA version that nvidia-smi prints."""
+
+_LOCAL_CUDA = re.compile(r"cu(\d{2})(\d{1,2})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU with its rows of the tables. ``proven``: kernels of this very build ran on it and none failed."""
+
+    index: int
+    product: str | None
+    compute_capability: ComputeCapability | None
+    model: GpuModel | None
+    architecture: Architecture | None
+    proven: bool
+    mig: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        name = self.product or "the GPU"
+        capability = self.compute_capability
+        return f"{name} ({capability[0]}.{capability[1]})" if capability else name
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What policies look at. Versions are integer tuples; None is not known.
+
+    ``runtime`` is the CUDA version of the build, ``runtime_assumed`` that it is PyPI's default for the release.
+    ``arch_flags`` are the build's targets; ``arch_source`` tells whether they were ``observed``, are those of the
+    ``released`` build, or are ``assumed`` from the nearest one. ``api`` is the driver API number, ``api_observed``
+    whether CUDA told it (else it follows from the branch).
+    """
+
+    facts: Facts
+    expect: Expectations
+    floors: tuple[Floor, ...]
+    knowledge: Knowledge
+    peers: Mapping[str, float]
+    torch: Version | None
+    runtime: Version | None
+    runtime_assumed: bool
+    release: TorchRelease | None
+    build: TorchBuild | None
+    arch_flags: tuple[str, ...] | None
+    arch_source: str
+    driver: Version | None
+    driver_text: str
+    api: int | None
+    api_observed: bool
+    devices: tuple[Device, ...]
+    kernels: tuple[Step, ...]
+    """Steps that launch kernels that every use of PyTorch needs."""
+    cuda_works: bool
+    """CUDA starts: observed, not concluded."""
+
+    @property
+    def probed(self) -> bool:
+        """Whether a probe told these facts: then kernels decide, and tables only explain."""
+        return self.facts.source == "probe"
+
+    @property
+    def proven(self) -> bool:
+        """Whether kernels ran on every GPU and none failed."""
+        return bool(self.devices) and all(device.proven for device in self.devices)
+
+    @property
+    def api_cuda(self) -> Version | None:
+        """The driver API as a CUDA version."""
+        return None if self.api is None else api_version(self.api)
+
+
+Policy = Callable[[Case], Iterator[Check]]
+"""One policy: looks at a case and yields its checks. Pure."""
+
+
+def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
+    case: Case,
+    name: str,
+    status: Status,
+    reason: str,
+    message: str,
+    remediation: str | None = None,
+    source: str | None = None,
+) -> Check:
+    """A check; cure and source are the reason's own unless the policy knows better ones."""
+    text = case.knowledge.reasons.get(reason)
+    if remediation is None:
+        remediation = text.cure if text and status is not Status.PASS else ""
+    if source is None:
+        source = text.source if text else ""
+    return Check(name, status, reason, message, remediation, source)
+
+
+def passed(name: str, message: str, source: str = "") -> Check:
+    """A check that passed."""
+    return Check(name, Status.PASS, "", message, "", source)
+
+
+def make_case(
+    facts: Facts,
+    expect: Expectations | None,
+    floors: tuple[Floor, ...],
+    knowledge: Knowledge,
+    peers: Mapping[str, float] | None,
+) -> Case:
+    """Works out once what several policies need."""
+    kernels = tuple(step for step in facts.steps if is_kernel(step.name))
+    torch = parse_version(facts.torch.version)
+    if torch is not None and len(torch) < 2:
+        torch = None  # "2" names no release
+    release = knowledge.release(torch)
+    runtime, assumed = _runtime(facts, release)
+    build = release.build(runtime) if release else None
+    flags, arch_source = _arch_flags(facts, knowledge, torch, runtime, build)
+    driver_text = facts.driver.version or facts.node.driver_version or ""
+    driver = parse_version(driver_text)
+    if driver is not None and driver[0] < OLDEST_BRANCH:
+        driver, driver_text = None, ""  # a CUDA version, or Windows' own numbering
+    branch = knowledge.branch(driver)
+    loaded = facts.driver.cuda_version or (
+        facts.driver.nvml_cuda_version if facts.source == "probe" else None
+    )
+    # What nvidia-smi printed elsewhere may be the machine's, where the container carries cuda-compat.
+    api = loaded or facts.driver.nvml_cuda_version
+    return Case(
+        facts=facts,
+        expect=expect or Expectations(),
+        floors=floors,
+        knowledge=knowledge,
+        peers=peers or {},
+        torch=torch,
+        runtime=runtime,
+        runtime_assumed=assumed,
+        release=release,
+        build=build,
+        arch_flags=flags,
+        arch_source=arch_source,
+        driver=driver,
+        driver_text=driver_text,
+        api=api or (api_number(branch.cuda) if branch else None),
+        api_observed=bool(loaded),
+        devices=tuple(_devices(facts, knowledge, kernels)),
+        kernels=kernels,
+        cuda_works=facts.driver.cu_init == 0 or facts.torch.available is True,
+    )
+
+
+def is_cpu_build(facts: Facts) -> bool:
+    """Whether torch itself, or its version (``2.9.1+cpu``, ``+rocm6.4``, ``+xpu``), says that it has no CUDA."""
+    torch = facts.torch
+    local = (torch.version or "").partition("+")[2].lower()
+    if torch.cpu_build is not None:
+        return torch.cpu_build
+    return torch.cuda is None and local.startswith(("cpu", "rocm", "xpu"))
+
+
+def local_cuda(torch_version: str | None) -> Version | None:
+    """The CUDA version in a local version label: ``2.9.1+cu128`` is 12.8, ``1.8.0+cu111`` is 11.1."""
+    found = _LOCAL_CUDA.search((torch_version or "").partition("+")[2].lower())
+    if found is None:
+        return None
+    return int(found[1]), int(found[2])
+
+
+def _runtime(facts: Facts, release: TorchRelease | None) -> tuple[Version | None, bool]:
+    if is_cpu_build(facts):
+        return None, False
+    told = parse_version(facts.torch.cuda) or local_cuda(facts.torch.version)
+    if told and len(told) < 2:
+        return None, False  # "12" alone tells neither floor nor targets
+    if told or facts.source != "flags" or release is None or not facts.torch.version:
+        return told[:2] if told else None, False
+    plain = all(char.isdigit() or char == "." for char in facts.torch.version)
+    return (release.default_cuda, True) if plain else (None, False)
+
+
+def is_released_version(version: str | None) -> bool:
+    """Whether a version names a release of the PyTorch project, not a nightly, source or vendor build."""
+    head, _, local = (version or "").partition("+")
+    plain = bool(head) and all(char.isdigit() or char == "." for char in head)
+    return plain and (not local or local.startswith("cu")) and "." not in local
+
+
+def _arch_flags(
+    facts: Facts,
+    knowledge: Knowledge,
+    torch: Version | None,
+    runtime: Version | None,
+    build: TorchBuild | None,
+) -> tuple[tuple[str, ...] | None, str]:
+    if facts.torch.arch_flags:
+        return facts.torch.arch_flags, "observed"
+    if torch is None or runtime is None or facts.source == "probe":
+        return None, ""
+    arm = _is_arm(facts, knowledge)
+    if build is not None and is_released_version(facts.torch.version):
+        return (
+            (build.aarch64, "released")
+            if arm and build.aarch64
+            else (build.archs, "assumed" if arm else "released")
+        )
+    local = (facts.torch.version or "").partition("+")[2].lower()
+    if local and not local.startswith("cu"):
+        # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables; a source build's targets are its own.
+        vendor = knowledge.vendor_build(local)
+        return (vendor.archs, "released") if vendor else (None, "")
+    nearest = _nearest_build(knowledge, torch, runtime)
+    return (nearest.archs, "assumed") if nearest else (None, "")
+
+
+def _is_arm(facts: Facts, knowledge: Knowledge) -> bool:
+    if facts.container.machine is not None:
+        return facts.container.machine in ("aarch64", "arm64")
+    models = [knowledge.model(gpu.product) for gpu in facts.gpus]
+    return any(model is not None and model.arm for model in models)
+
+
+def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> TorchBuild | None:
+    """The build nearest to what was never released by the project (conda-forge, nightlies, newer than the tables).
+
+    The same CUDA version in the nearest release, else the nearest CUDA version of the same major one; a newer CUDA major
+    version than the tables know takes the newest build.
+    """
+
+    def distance(release: TorchRelease, build: TorchBuild) -> tuple[bool, int, int]:
+        steps = (release.torch[0] - torch[0]) * 100 + release.torch[1] - torch[1]
+        return build.cuda != runtime[:2], abs(steps), abs(build.cuda[1] - runtime[1])
+
+    builds = [
+        (distance(release, build), build) for release in knowledge.torch.values() for build in release.builds
+    ]
+    same_major = [found for found in builds if found[1].cuda[0] == runtime[0]]
+    if same_major:
+        return min(same_major, key=lambda found: found[0])[1]
+    newest = max((build for _, build in builds), key=lambda build: build.cuda)
+    return newest if runtime[0] > newest.cuda[0] else None
+
+
+def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> Iterator[Device]:
+    gpus = facts.gpus
+    if not gpus and facts.source != "probe" and (facts.node.product or facts.node.compute_capability):
+        gpus = (Gpu(product=facts.node.product, compute_capability=facts.node.compute_capability),)
+    ran = {step.gpu for step in kernels if step.status == "Pass"}
+    broken = {step.gpu for step in kernels if step.status in BROKEN}
+    for gpu in gpus:
+        model = knowledge.model(gpu.product)
+        capability = gpu.compute_capability or (model.cc if model else None)
+        yield Device(
+            index=gpu.index,
+            product=gpu.product,
+            compute_capability=capability,
+            model=model,
+            architecture=knowledge.architectures.get(capability) if capability else None,
+            proven=gpu.index in ran and gpu.index not in broken,
+            mig=gpu.mig,
+        )
+
+
+@lru_cache(maxsize=256)
+def is_kernel(name: str) -> bool:
+    """Whether a step of this name launches kernels that every use of PyTorch needs."""
+    return name not in NOT_KERNELS and not name.startswith("import:")

@@ -1,0 +1,246 @@
+"""Facts from a pasted ``collect_env``: PyTorch's since 1.8, vLLM's, and what people paste around it.
+
+Labels are looked for anywhere (log prefixes, quotes, tables, a whole dump on one line), values end at the next label or
+line. Nothing here raises, and every step is linear in the text.
+https://github.com/pytorch/pytorch/blob/main/torch/utils/collect_env.py,
+https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
+"""
+
+import re
+from itertools import islice
+
+from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Failure, Gpu, NodeFacts, TorchFacts
+from gpuenv.knowledge.versions import api_number, parse_version
+
+MAX_TEXT = 2_000_000
+"""Characters of a pasted text that are read."""
+MAX_GPUS = 64
+MAX_LABELS = 4_000
+"""Labels that are looked at; a dump has thirty."""
+
+_LABELS = {
+    "torch": ("PyTorch version (GPU?)", "PyTorch version", "Torch version"),
+    "debug": ("Is debug build",),
+    "cuda": ("CUDA used to build PyTorch",),
+    "rocm": ("ROCM used to build PyTorch",),
+    "xpu": ("XPU used to build PyTorch",),
+    "os": ("OS",),
+    "gcc": ("GCC version",),
+    "clang": ("Clang version",),
+    "cmake": ("CMake version",),
+    "libc": ("Libc version",),
+    "python": ("Python version",),
+    "platform": ("Python platform",),
+    "available": ("Is CUDA available",),
+    "nvcc": ("CUDA runtime version", "CUDA_MODULE_LOADING set to"),
+    "gpus": ("GPU models and configuration",),
+    "driver": ("Nvidia driver version",),
+    "cudnn": ("cuDNN version",),
+    "end": (
+        "Is XPU available", "HIP runtime version", "MIOpen runtime version", "Is XNNPACK available",
+        "Caching allocator config", "CPU", "Versions of relevant libraries", "vLLM Version", "vLLM Build Flags",
+        "ROCM Version", "Neuron SDK Version", "GPU Topology", "Architecture",
+    ),
+}  # fmt: skip
+_BY_LABEL = {label.lower(): key for key, labels in _LABELS.items() for label in labels}
+_LABEL = re.compile(
+    r"(?<![\w])("
+    + "|".join(re.escape(label) for label in sorted(_BY_LABEL, key=len, reverse=True))
+    + r")(?: {0,40}[:：]|(?= \d+\.\d+\.\d))",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
+_NOTHING = frozenset({"", "could not collect", "n/a", "none", "no cuda", "unknown"})
+
+_GPU = re.compile(r"GPU (\d{1,3}) ?[:：] {0,3}([^\n]{2,300})")
+_NEXT_GPU = re.compile(r"\s*(?:\(UUID|\bGPU \d{1,3} ?[:：]|\bMIG |\s{3,}|\|)")
+_SMI_HEAD = re.compile(
+    r"(?:Driver|KMD) Version: {0,4}(\d{3}[\d.]{0,12})(?:[^\n]{0,80}?CUDA (?:UMD )?Version: {0,4}(\d{1,2}\.\d{1,2}))?"
+)
+_SMI_ROW = re.compile(
+    r"^[|│] {1,6}(\d{1,3}) {1,4}([^|│\n]{3,48}?) {1,40}(?:On|Off|N/A|WDDM|TCC|MCDM) {1,8}[|│]", re.MULTILINE
+)
+_SMI_QUERY = re.compile(
+    r"^ {0,8}(Driver Version|KMD Version|CUDA Version|CUDA UMD Version|Product Name) {1,60}: {1,4}([^\n]{2,80})",
+    re.MULTILINE,
+)
+_PIP = re.compile(
+    r"(?:\[pip3?\]|\[conda\]|^|\s)(torch|pytorch|nvidia-cudnn-cu\d\d|nvidia-nccl-cu\d\d)(?:==| {1,40})(\d[\w.+!-]{0,40})",
+    re.MULTILINE,
+)
+_CONDA_BUILD = re.compile(r"\bpy\d\.\d{1,2}_cuda(\d{1,2}\.\d{1,2})[\d.]{0,8}_cudnn")
+_ARCHS = re.compile(r"\[ {0,4}['\"](?:sm|compute)_\d{2,3}[^\]\n]{0,200}\]")
+_FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?\b")
+_ENV = re.compile(
+    r"\b((?:CUDA|NVIDIA)_(?:VISIBLE_DEVICES|LAUNCH_BLOCKING|DRIVER_CAPABILITIES|REQUIRE_CUDA|DISABLE_REQUIRE))"
+    r"(?:=| {0,2}: {1,2})[\"']?([^\s;\"']{0,80})"
+)
+_MACHINE = re.compile(r"\b(x86_64|aarch64|arm64|amd64|ppc64le)\b", re.IGNORECASE)
+_TRUTH = re.compile(r"\s{0,4}(true|false|yes|no)\b", re.IGNORECASE)
+_GPU_HINT = re.compile(r"\((true|false)\)", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """Text as people paste it, without colours, emphasis and exotic blanks; at most :data:`MAX_TEXT` characters."""
+    text = text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ").replace("\t", " ")
+    return _NOISE.sub("", text)
+
+
+def read_collect_env(text: str) -> Facts:
+    """What a pasted environment tells; an empty :class:`Facts` where it tells nothing."""
+    text = clean(text)
+    fields = _fields(text)
+    packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
+    torch = _torch(text, fields, packages)
+    query = [(match[1], match[2]) for match in islice(_SMI_QUERY.finditer(text), MAX_LABELS)]
+    gpus = _gpus(text, fields) or _queried(query)
+    return Facts(
+        source="collect-env",
+        container=_container(text, fields),
+        driver=_driver(text, fields, torch, gpus, dict(query)),
+        gpus=gpus,
+        torch=torch,
+        node=NodeFacts(platform="wsl" if "microsoft-standard-wsl" in text.lower() else None),
+    )
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The first telling value of each label; a label without one keeps the value that says so."""
+    found: dict[str, str] = {}
+    labels = list(islice(_LABEL.finditer(text), MAX_LABELS))
+    for number, match in enumerate(labels):
+        key = _BY_LABEL[match[1].lower()]
+        stop = labels[number + 1].start() if number + 1 < len(labels) else len(text)
+        value = text[match.end() : min(stop, match.end() + 20_000)]
+        if key != "gpus":
+            value = value.split("\n", 1)[0]
+        value = value.strip(" |>\n#,;'\"")
+        if key not in found or (_is_nothing(found[key]) and not _is_nothing(value)):
+            found[key] = value
+    return found
+
+
+def _is_nothing(value: str | None) -> bool:
+    return value is None or value.strip().lower() in _NOTHING
+
+
+def _known(fields: dict[str, str], key: str) -> str | None:
+    value = fields.get(key)
+    return None if _is_nothing(value) else value
+
+
+def _torch(text: str, fields: dict[str, str], packages: dict[str, str]) -> TorchFacts:
+    told = _known(fields, "torch")
+    version = told.split()[0].strip("(),") if told else None
+    if version is not None and parse_version(version) is None:
+        version = None
+    version = version or packages.get("torch") or packages.get("pytorch")
+    without_torch = fields.get("torch", "").strip().lower() == "n/a"
+    cuda = parse_version(_known(fields, "cuda"))
+    conda = _CONDA_BUILD.search(text)
+    if cuda is None and conda:
+        cuda = parse_version(conda[1])
+    archs = _ARCHS.search(text)
+    hint = _GPU_HINT.search(told) if told else None
+    available = _TRUTH.match(fields.get("available", "")) or hint
+    cudnn = next((value for name, value in packages.items() if name.startswith("nvidia-cudnn")), None)
+    nccl = next((value for name, value in packages.items() if name.startswith("nvidia-nccl")), None)
+    return TorchFacts(
+        version=None if without_torch else version,
+        cuda=".".join(str(part) for part in cuda[:2]) if cuda else None,
+        cpu_build=_cpu_build(fields, cuda is not None),
+        cudnn=_cudnn_number(cudnn),
+        nccl=nccl,
+        arch_flags=tuple(_FLAG.findall(archs[0])) if archs else None,
+        available=available[1].lower() in ("true", "yes") if available else None,
+        missing=True if without_torch and "torch" not in packages and "pytorch" not in packages else None,
+        import_error=(
+            Failure(
+                "python", name="ImportError", message="collect_env could not import torch, which is installed"
+            )
+            if without_torch and ("torch" in packages or "pytorch" in packages)
+            else None
+        ),
+    )
+
+
+def _cpu_build(fields: dict[str, str], has_cuda: bool) -> bool | None:
+    if has_cuda:
+        return False
+    if fields.get("cuda", "").strip().lower() == "none":
+        return True
+    other = _known(fields, "rocm") or _known(fields, "xpu")
+    return True if other and parse_version(other) else None
+
+
+def _cudnn_number(version: str | None) -> int | None:
+    parts = parse_version(version)
+    if parts is None or len(parts) < 2:
+        return None
+    major, minor, patch = parts[0], parts[1], parts[2] if len(parts) > 2 else 0
+    return major * 10000 + minor * 100 + patch if major >= 9 else major * 1000 + minor * 100 + patch
+
+
+def _gpus(text: str, fields: dict[str, str]) -> tuple[Gpu, ...]:
+    models = _known(fields, "gpus") or ""
+    found = _numbered(models)
+    if not found and models:
+        name = models.split("\n", 1)[0].strip(" -")
+        found = {0: name} if 2 < len(name) < 100 and not _is_nothing(name) else {}
+    found = (
+        found or {int(index): name.strip(" .") for index, name in _SMI_ROW.findall(text)} or _numbered(text)
+    )
+    return tuple(Gpu(index=index, product=name) for index, name in sorted(found.items())[:MAX_GPUS])
+
+
+def _numbered(text: str) -> dict[int, str]:
+    """``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, one a line or all on one."""
+    found: dict[int, str] = {}
+    position = 0
+    while len(found) < MAX_GPUS and (match := _GPU.search(text, position)):
+        rest = _NEXT_GPU.split(match[2], maxsplit=1)[0].strip()
+        position = match.start(2) + max(1, len(rest))
+        if len(rest) > 2 and rest[0].isalpha():
+            found.setdefault(int(match[1]), rest[:100])
+    return found
+
+
+def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:
+    """The GPUs that ``nvidia-smi -q`` lists, in its order."""
+    names = [value.strip() for label, value in query if label == "Product Name"]
+    return tuple(Gpu(index=index, product=name) for index, name in enumerate(names[:MAX_GPUS]))
+
+
+def _driver(
+    text: str, fields: dict[str, str], torch: TorchFacts, gpus: tuple[Gpu, ...], query: dict[str, str]
+) -> DriverFacts:
+    head = _SMI_HEAD.search(text)
+    told = (_known(fields, "driver") or query.get("KMD Version") or query.get("Driver Version") or "").split()
+    version = told[0] if told and parse_version(told[0]) else (head[1] if head else None)
+    printed = head[2] if head else None
+    cuda = parse_version(printed or query.get("CUDA UMD Version") or query.get("CUDA Version"))
+    return DriverFacts(
+        version=version,
+        # What nvidia-smi prints is NVML's answer on the machine where it ran, which the container need not share.
+        nvml_cuda_version=api_number(cuda) if cuda else None,
+        absent=True if version is None and not gpus and _says_absent(fields, torch) else None,
+    )
+
+
+def _says_absent(fields: dict[str, str], torch: TorchFacts) -> bool:
+    """``No CUDA``, or neither driver nor GPU could be collected where CUDA is not available."""
+    values = [fields.get(key, "").strip().lower() for key in ("driver", "gpus")]
+    if "no cuda" in values:
+        return True
+    return torch.available is False and values == ["could not collect", "could not collect"]
+
+
+def _container(text: str, fields: dict[str, str]) -> ContainerFacts:
+    python = parse_version(_known(fields, "python"))
+    machine = _MACHINE.search(f"{fields.get('os', '')} {fields.get('platform', '')}")
+    return ContainerFacts(
+        python=".".join(str(part) for part in python) if python else None,
+        glibc=_known(fields, "libc"),
+        machine=machine[1].lower() if machine else None,
+        env=dict(_ENV.findall(text)),
+    )

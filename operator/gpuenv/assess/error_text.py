@@ -1,0 +1,162 @@
+"""Facts from a pasted error: a traceback, a log, a warning. All known errors in it, and the figures that such texts carry.
+
+The texts: https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``_check_capability``, ``_check_cubins``) and
+https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every step is linear in the text.
+"""
+
+import errno
+import re
+
+from gpuenv.api import reasons
+from gpuenv.assess.collect_env import clean
+from gpuenv.assess.errors import Found, find_errors
+from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, TorchFacts
+from gpuenv.knowledge.model import ErrorRule, Knowledge
+from gpuenv.knowledge.versions import api_number, parse_version
+
+MAX_ERRORS = 32
+_WARNINGS = frozenset(
+    {
+        "is not compatible with the current pytorch installation",
+        "no longer supports this gpu because it is too old",
+        "the following list shows the ccs this version of pytorch was built for",
+    }
+)
+"""What PyTorch warns of at its start, before any kernel has run."""
+UVM = "/dev/nvidia-uvm"
+_CONTEXT = 120
+_NAME = 90
+
+_FOUND_VERSION = re.compile(r"\(found version (\d{4,5})\)")
+_INCOMPATIBLE = re.compile(
+    r" with CUDA capability sm_(\d{1,3})(\d) is not compatible with the current PyTorch"
+)
+_SUPPORTS = re.compile(
+    r"PyTorch install(?:ation)? supports CUDA capabilities ((?:(?:sm|compute)_\d{2,3}[af]?[ ,]{0,2}){1,40})"
+)
+_FOUND_GPU = re.compile(
+    r"Found GPU(\d{1,3}) ([^\n]{3,90}?) which is of (?:compute|cuda) capability (?:\(CC\) )?(\d{1,2})\.(\d)"
+)
+_CODE_CC = re.compile(r"^.{0,60}?- (\d{1,2})\.(\d) which supports hardware CC", re.MULTILINE)
+_RANGE = re.compile(
+    r"(?:Minimum and Maximum|Supported)[^()]{0,120}?\((\d{1,2})\.(\d)\) ?- ?\((\d{1,2})\.(\d)\)",
+    re.IGNORECASE,
+)
+_MODULE = re.compile(
+    r"(?:Kernel Module(?: for [\w ]{1,20})? {1,4}|kernel module has (?:the )?version:? )(\d{3}\.[\d.]{2,12})"
+)
+_NUMBER = re.compile(
+    r"(?:cuInit\(0\) returned|CUDA initialization failure with error:?|cudaGetDeviceCount\(\)[^\n]{0,200}? Error"
+    r"|\[\[ [^\]\n]{2,80} \(error) (\d{1,4})"
+)
+_MINOR_MODE = re.compile(
+    r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
+    r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
+)
+"""NVIDIA's containers at their start (entrypoint.d/50-gpu-driver-check.sh): why cuda-compat is not used. No failure."""
+_FORWARD_MODE = re.compile(
+    r"Using CUDA (\d{1,2}\.\d{1,2}) driver version [\d.]{3,15} with kernel driver version (\d{3}[\d.]{1,12}\d)"
+)
+"""The same script: cuda-compat is used, and works."""
+_DETECTED = re.compile(r"but\s{1,20}version (\d{3}\.[\d.]{1,12}) was detected")
+_LISTED = re.compile(r"^[^\n]{0,40}c[r-][w-][x-][rwx-]{6}[^\n]{0,80}?(/dev/nvidia[\w-]{1,20})", re.MULTILINE)
+_FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
+
+
+def read_error_text(text: str, knowledge: Knowledge) -> Facts:
+    """What an error text tells; an empty :class:`Facts` where it tells nothing."""
+    text = clean(text)
+    text, started = _container_start(text)
+    gpus, flags = _gpus(text), _arch_flags(text)
+    version = _FOUND_VERSION.search(text)
+    module = _MODULE.search(text) or _DETECTED.search(text)
+    loaded = int(version[1]) if version else started.cuda_version
+    judged = bool(flags) and any(gpu.compute_capability for gpu in gpus)
+    errors = [found for found in find_errors(text, knowledge) if not (judged and _is_warning(found, text))]
+    return Facts(
+        source="error-text",
+        driver=DriverFacts(
+            version=module[1] if module else started.version,
+            cuda_version=loaded,
+            nvml_cuda_version=started.nvml_cuda_version,
+            device_nodes=_device_nodes(text),
+        ),
+        gpus=gpus,
+        torch=TorchFacts(arch_flags=flags),
+        errors=tuple(_failure(found, text) for found in errors[:MAX_ERRORS]) + _numbers(text),
+    )
+
+
+def _container_start(text: str) -> tuple[str, DriverFacts]:
+    """The driver that a container of NVIDIA's prints at its start, and the text without what is no error there."""
+    minor = _MINOR_MODE.search(text)
+    if minor:
+        cuda = parse_version(minor[2])
+        driver = DriverFacts(version=minor[1], nvml_cuda_version=api_number(cuda) if cuda else None)
+        return _MINOR_MODE.sub("", text), driver
+    forward = _FORWARD_MODE.search(text)
+    if forward:
+        cuda = parse_version(forward[1])
+        return text, DriverFacts(version=forward[2], cuda_version=api_number(cuda) if cuda else None)
+    return text, DriverFacts()
+
+
+def _numbers(text: str) -> tuple[Failure, ...]:
+    """Numbers with which CUDA failed to start, whatever words follow."""
+    codes = list(dict.fromkeys(int(code) for code in _NUMBER.findall(text)))[:MAX_ERRORS]
+    return tuple(
+        Failure("cudart", code, message=f"CUDA does not start: error {code}") for code in codes if code
+    )
+
+
+def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
+    """From ``ls -l /dev/nvidia*``: what it lists is there, and a list of GPU nodes without nvidia-uvm says that it is not."""
+    listed = list(dict.fromkeys(_LISTED.findall(text)))
+    if not any(path in listed for path in ("/dev/nvidiactl", "/dev/nvidia0")):
+        return None
+    missing = () if UVM in listed else (DeviceNode(UVM, errno.ENOENT),)
+    return tuple(DeviceNode(path, 0) for path in listed[:MAX_ERRORS]) + missing
+
+
+def _is_warning(found: Found, text: str) -> bool:
+    """Only PyTorch's warning about the architecture, no kernel that failed: the binary rules judge that better (GB10, Orin)."""
+    if found.rule.reason != reasons.ArchNotInBuild:
+        return False
+    lowered = text.lower()
+    return not any(part in lowered for parts in found.rule.text for part in parts if part not in _WARNINGS)
+
+
+def _failure(found: Found, text: str) -> Failure:
+    """The words of one error with a little of what follows; the match itself always fits."""
+    rule: ErrorRule = found.rule
+    words = " ".join(text[found.position : found.end + _CONTEXT].split("\n", maxsplit=1)[0].split())
+    whole = " ".join(text[found.position : found.end].split())
+    return Failure(layer=rule.layer, name=rule.name, message=words if len(words) >= len(whole) else whole)
+
+
+def _gpus(text: str) -> tuple[Gpu, ...]:
+    found: dict[str, Gpu] = {}
+    for index, name, major, minor in _FOUND_GPU.findall(text):
+        found.setdefault(
+            name, Gpu(index=int(index), product=name, compute_capability=(int(major), int(minor)))
+        )
+    for match in _INCOMPATIBLE.finditer(text):
+        before = text[max(0, match.start() - _NAME) : match.start()].rsplit("\n", maxsplit=1)[-1]
+        title = before.split("UserWarning")[-1].split(":")[-1].split("|")[-1].strip(" ->")
+        if title not in found:
+            capability = (int(match[1]), int(match[2]))
+            found[title] = Gpu(index=len(found), product=title or None, compute_capability=capability)
+    return tuple(found.values())[:MAX_ERRORS]
+
+
+def _arch_flags(text: str) -> tuple[str, ...] | None:
+    listed = _SUPPORTS.search(text)
+    if listed:
+        return tuple(_FLAG.findall(listed[1]))
+    codes = _CODE_CC.findall(text)
+    if codes:
+        return tuple(dict.fromkeys(f"sm_{major}{minor}" for major, minor in codes))
+    span = _RANGE.search(text)
+    if span:
+        return (f"sm_{span[1]}{span[2]}", f"sm_{span[3]}{span[4]}")
+    return None

@@ -1,0 +1,91 @@
+"""Several sources of facts about one machine into one.
+
+Where they contradict each other, the earlier one counts, and both are named.
+"""
+
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, NodeFacts, TorchFacts
+from gpuenv.knowledge.versions import at_least, parse_version
+
+Part = TypeVar("Part", ContainerFacts, DriverFacts, NodeFacts, TorchFacts)
+
+Versioned = TypeVar("Versioned", DriverFacts, TorchFacts)
+
+
+def merge(sources: list[Facts]) -> Facts:
+    """One :class:`Facts` out of several, most trusted first. Differing versions and GPUs are listed in ``conflicts``."""
+    merged = sources[0]
+    conflicts: list[str] = list(merged.conflicts)
+    for later in sources[1:]:
+        conflicts += _conflicts(merged, later)
+        merged = replace(
+            merged,
+            source=later.source
+            if merged.source in ("flags", "error-text") and later.source != "error-text"
+            else merged.source,
+            container=_fill(merged.container, later.container),
+            driver=_fill_same(merged.driver, later.driver),
+            torch=_fill_same(merged.torch, later.torch),
+            node=_fill(merged.node, later.node),
+            gpus=_gpus(merged, later),
+            errors=merged.errors + later.errors,
+            steps=merged.steps or later.steps,
+            stages=merged.stages | later.stages,
+        )
+    return replace(merged, conflicts=tuple(conflicts))
+
+
+def _fill(first: Part, later: Part) -> Part:
+    """``first`` with what only ``later`` knows."""
+    missing: dict[str, Any] = {
+        field.name: getattr(later, field.name)
+        for field in fields(first)
+        if getattr(first, field.name) in (None, (), {}) and getattr(later, field.name) not in (None, (), {})
+    }
+    return replace(first, **missing) if missing else first
+
+
+def _fill_same(first: Versioned, later: Versioned) -> Versioned:
+    """As :func:`_fill`, but nothing where both tell of different versions: it would be true of the other one only."""
+    return first if _differ(first.version, later.version) else _fill(first, later)
+
+
+def _gpus(first: Facts, later: Facts) -> tuple[Any, ...]:
+    """GPUs of the first that names any; a compute capability that only the other tells is added where the products agree."""
+    if not first.gpus:
+        return later.gpus
+    told = {gpu.product: gpu.compute_capability for gpu in later.gpus if gpu.compute_capability}
+    return tuple(
+        replace(gpu, compute_capability=told.get(gpu.product)) if gpu.compute_capability is None else gpu
+        for gpu in first.gpus
+    )
+
+
+def _conflicts(first: Facts, later: Facts) -> list[str]:
+    pairs = (
+        ("PyTorch", first.torch.version, later.torch.version),
+        ("CUDA of the build", first.torch.cuda, later.torch.cuda),
+        ("driver", first.driver.version, later.driver.version),
+    )
+    found = [
+        f"{name}: {one} ({first.source}) or {two} ({later.source})"
+        for name, one, two in pairs
+        if _differ(one, two)
+    ]
+    products = (
+        {gpu.product for gpu in first.gpus if gpu.product},
+        {gpu.product for gpu in later.gpus if gpu.product},
+    )
+    if all(products) and products[0].isdisjoint(products[1]):
+        names = [", ".join(sorted(names)) for names in products]
+        found.append(f"GPU: {names[0]} ({first.source}) or {names[1]} ({later.source})")
+    return found
+
+
+def _differ(one: str | None, two: str | None) -> bool:
+    versions = parse_version(one), parse_version(two)
+    if versions[0] is None or versions[1] is None:
+        return False
+    return not (at_least(versions[0], versions[1]) and at_least(versions[1], versions[0]))

@@ -1,0 +1,82 @@
+"""What an assessment says: checks with a status and a reason each, and the verdict they add up to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The answer for one (environment, node); the same spelling in status, labels and JSON."""
+
+    COMPATIBLE = "Compatible"
+    DEGRADED = "Degraded"
+    INCOMPATIBLE = "Incompatible"
+    UNKNOWN = "Unknown"
+
+
+class Status(StrEnum):
+    """Outcome of one check. What did not run is never ``Pass``; what could not run is never ``Fail``."""
+
+    FAIL = "Fail"
+    """The image does not work on the node as expected: the verdict is Incompatible."""
+    UNKNOWN = "Unknown"
+    """Nothing can be said, and it matters: the verdict is Unknown unless something fails."""
+    WARN = "Warn"
+    """Works, but worse than expected: the verdict is Degraded."""
+    NOTE = "Note"
+    """Worth knowing; the verdict does not change."""
+    SKIPPED = "Skipped"
+    """Not applicable here, or not asked for; the verdict does not change."""
+    PASS = "Pass"  # noqa: S105  an outcome, no password
+
+
+SEVERITY: tuple[Status, ...] = (
+    Status.FAIL, Status.UNKNOWN, Status.WARN, Status.NOTE, Status.SKIPPED, Status.PASS,
+)  # fmt: skip
+"""Worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of an assessment.
+
+    ``name`` is the stable name of what was looked at (``driver-version``, ``kernel-matmul-fp32``), ``reason`` a
+    constant of :mod:`gpuenv.api.reasons` (empty on Pass), ``message`` what was seen (with the figures),
+    ``remediation`` what the reader can do, ``source`` where the rule comes from.
+    """
+
+    name: str
+    status: Status
+    reason: str = ""
+    message: str = ""
+    remediation: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Verdict, its leading reason and message (from the worst check; empty when Compatible), and all checks worst first."""
+
+    verdict: Verdict
+    reason: str
+    message: str
+    checks: tuple[Check, ...]
+
+
+def decide(checks: Iterable[Check]) -> Assessment:
+    """Orders checks worst first (the policies' order breaks ties) and derives the verdict.
+
+    No check at all, or nothing but Skipped ones, is Unknown: what did not run is never a pass.
+    """
+    ordered = tuple(sorted(checks, key=lambda check: SEVERITY.index(check.status)))
+    if not ordered or all(check.status is Status.SKIPPED for check in ordered):
+        return Assessment(Verdict.UNKNOWN, "", "", ordered)
+    worst = ordered[0]
+    verdict = {
+        Status.FAIL: Verdict.INCOMPATIBLE,
+        Status.UNKNOWN: Verdict.UNKNOWN,
+        Status.WARN: Verdict.DEGRADED,
+    }.get(worst.status, Verdict.COMPATIBLE)
+    if verdict is Verdict.COMPATIBLE:
+        return Assessment(verdict, "", "", ordered)
+    return Assessment(verdict, worst.reason, worst.message, ordered)

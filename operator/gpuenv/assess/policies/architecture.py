@@ -1,0 +1,158 @@
+"""Policies on code for the GPU: native code, PTX, and cuDNN's kernels."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.advice import fitting_build
+from gpuenv.assess.binary import Code, code_for, parse_flag
+from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
+from gpuenv.assess.facts import Step
+from gpuenv.assess.model import Check, Status
+from gpuenv.knowledge.versions import Version, api_number, show
+
+HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
+
+
+def code_for_gpu(case: Case) -> Iterator[Check]:
+    """The build has code that each GPU can run, by the true binary rules."""
+    if case.facts.torch.missing or is_cpu_build(case.facts):
+        return
+    for device in case.devices:
+        if device.compute_capability is not None and case.arch_flags:
+            yield _judge(case, device, case.arch_flags)
+        elif device.proven:
+            yield passed("architecture", f"kernels ran on {device.title}")
+
+
+def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
+    assert device.compute_capability is not None
+    code = code_for(flags, device.compute_capability, case.runtime, case.knowledge)
+    listed = " ".join(flags)
+    whence = " (assumed from the nearest release)" if case.arch_source == "assumed" else ""
+    if code is Code.NATIVE or device.proven:
+        how = "has code" if code is Code.NATIVE else "lists no code, yet kernels ran,"
+        return passed("architecture", f"the build {how} for {device.title}: {listed}{whence}", HOPPER_GUIDE)
+    if code is Code.PTX and _libraries_know(case, device, flags):
+        return _ptx(case, device, listed)
+    if device.architecture is not None and device.architecture.embedded and not _is_project_wheel(case):
+        message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
+        return check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+    build = fitting_build(case, device)
+    cure = f"Use a build that has this generation, such as {build}." if build else None
+    anyway = "" if build else fitting_build(case, device, respect_driver=False)
+    if anyway:
+        cure = f"Use a build that has this generation: {anyway}, which needs a newer driver too."
+    message = f"the build has no code that {device.title} can run: it has {listed}{whence}"
+    return check(case, "architecture", Status.FAIL, reasons.ArchNotInBuild, message, cure, HOPPER_GUIDE)
+
+
+def _is_project_wheel(case: Case) -> bool:
+    """Whether the targets were seen, or the version says that it is one of the project's own CUDA wheels."""
+    return case.arch_source == "observed" or "+cu" in (case.facts.torch.version or "")
+
+
+def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
+    """Whether cuBLAS and cuDNN of the build's toolkit can know the GPU: PTX helps PyTorch's own kernels, not theirs."""
+    assert device.compute_capability is not None
+    if (
+        case.runtime is not None
+        and device.architecture is not None
+        and device.architecture.first_cuda is not None
+    ):
+        return case.runtime >= device.architecture.first_cuda
+    newest = max((flag[1] for flag in map(parse_flag, flags) if flag is not None), default=(0, 0))
+    return newest[0] >= device.compute_capability[0]
+
+
+def _ptx(case: Case, device: Device, listed: str) -> Check:
+    if case.api is None or case.runtime is None:
+        message = f"the build has only PTX for {device.title} ({listed}), and the driver is not known"
+        return check(case, "architecture", Status.UNKNOWN, reasons.PtxJitOnly, message)
+    if case.api < api_number(case.runtime):
+        message = (
+            f"the build has only PTX of CUDA {show(case.runtime)} for {device.title}, "
+            f"and the driver (CUDA {show(case.api_cuda)}) compiles no newer PTX than its own"
+        )
+        return check(case, "architecture", Status.FAIL, reasons.PtxNewerThanDriver, message)
+    message = f"the build has only PTX for {device.title}: {listed}"
+    return check(case, "architecture", Status.NOTE, reasons.PtxJitOnly, message)
+
+
+def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
+    """cuDNN still has kernels for the GPU: 9.11 and later have none before Turing, whatever torch's own list says."""
+    version = cudnn_version(case.facts.torch.cudnn)
+    if version is None:
+        return
+    for device in case.devices:
+        architecture = device.architecture
+        if (
+            architecture is None
+            or architecture.dropped_from_cudnn is None
+            or version < architecture.dropped_from_cudnn
+        ):
+            continue
+        ran = conv_ran(case.facts.steps, device.index)
+        if ran is True:
+            continue
+        dropped = show(architecture.dropped_from_cudnn)
+        message = (
+            f"cuDNN {show(version)} has no kernels for {device.title}; {dropped} was the first without them"
+        )
+        yield check(
+            case,
+            "cudnn-gpu",
+            Status.FAIL,
+            reasons.CudnnDroppedGpu,
+            message,
+            _cure(case, device),
+            architecture.source,
+        )
+
+
+def _cure(case: Case, device: Device) -> str | None:
+    build = fitting_build(case, device)
+    return f"Use a build with an older cuDNN, such as {build}." if build else None
+
+
+def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
+    """Whether convolutions passed on a GPU; None when none was tried."""
+    tried = [
+        step.status
+        for step in steps
+        if step.name == "conv" and step.gpu == index and step.status != "Skipped"
+    ]
+    return all(status == "Pass" for status in tried) if tried else None
+
+
+def cudnn_version(number: int | None) -> Version | None:
+    """cuDNN's integer as a version: 8700 is 8.7.0, 91002 is 9.10.2 (CUDNN_VERSION in cudnn_version.h)."""
+    if not number or number < 0:
+        return None
+    if number >= 90000:
+        return number // 10000, number // 100 % 100, number % 100
+    return number // 1000, number // 100 % 10, number % 100
+
+
+def features(case: Case) -> Iterator[Check]:
+    """Features of the GPU that the image's toolkit cannot reach: FP8 and the Transformer Engine of Hopper want CUDA 12."""
+    if case.runtime is None:
+        return
+    for device in case.devices:
+        architecture = device.architecture
+        if architecture is None or architecture.first_cuda is None:
+            continue
+        if device.compute_capability == (9, 0) and case.runtime < (12, 0):
+            message = (
+                f"CUDA {show(case.runtime)} does not reach FP8 and wgmma of {device.title}: they want CUDA 12"
+            )
+            yield check(
+                case, "features", Status.NOTE, reasons.FeatureOutOfReach, message, source=architecture.source
+            )
+        elif case.runtime < architecture.first_cuda:
+            message = (
+                f"CUDA {show(case.runtime)} does not know {device.title}, which came with {show(architecture.first_cuda)}: "
+                "its own features and code compiled at run time are out of reach"
+            )
+            yield check(
+                case, "features", Status.NOTE, reasons.FeatureOutOfReach, message, source=architecture.source
+            )

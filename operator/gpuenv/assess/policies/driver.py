@@ -1,0 +1,272 @@
+"""Policies on the driver: visible, starting, new enough for the image, and still supporting the GPU."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.advice import fitting_build, lacks_code, newest_branch, reachable, upgrade
+from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
+from gpuenv.assess.model import Check, Status
+from gpuenv.knowledge.model import Toolkit
+from gpuenv.knowledge.versions import Version, api_number, at_least, show
+
+_NOT_FOUND = 2
+_NVML_NOT_LOADED = 9
+_BRANCH_WIDTH = 4
+"""A branch's numbers go up to this far beyond its own (R570 has 570 to 574, Windows included)."""
+
+
+def visible(case: Case) -> Iterator[Check]:
+    """A driver is visible where the program runs."""
+    driver = case.facts.driver
+    if case.cuda_works:
+        yield passed("driver-visible", f"driver {case.driver_text or show(case.api_cuda)} is visible")
+        return
+    evidence = _invisible(case)
+    if evidence:
+        cure = case.knowledge.cure("expose-gpu", case.facts.node.platform)
+        yield check(case, "driver-visible", Status.FAIL, reasons.DriverNotVisible, evidence, cure)
+    elif driver.version or driver.cuda_version:
+        yield passed("driver-visible", f"driver {case.driver_text or show(case.api_cuda)} is visible")
+
+
+def _invisible(case: Case) -> str:
+    driver = case.facts.driver
+    library = driver.libcuda
+    if driver.absent:
+        return "no NVIDIA driver was found: no driver version, no GPU"
+    if driver.cu_init is None and library is not None and library.path is None and library.error:
+        return f"libcuda.so.1 does not load: {library.error}"
+    if driver.cu_init not in (None, 0) and driver.device_nodes:
+        absent = [node.path for node in driver.device_nodes if node.errno == _NOT_FOUND]
+        if (
+            len(absent) == len(driver.device_nodes)
+            and driver.nvml is not None
+            and driver.nvml.code == _NVML_NOT_LOADED
+        ):
+            return _no_nodes(case, absent)
+    return ""
+
+
+def _no_nodes(case: Case, absent: list[str]) -> str:
+    # A driver that no longer (or does not yet) support the GPU creates no device nodes either: that is the deeper cause.
+    known = case.driver and any(
+        gpu_generation(case, device, case.driver) for device in case.devices or _node_devices(case)
+    )
+    return "" if known else f"{', '.join(absent)} do not exist and NVML says that no driver is loaded"
+
+
+def new_enough(case: Case) -> Iterator[Check]:
+    """The driver is new enough for the image's CUDA runtime: by minor-version compatibility, or by the Toolkit rule."""
+    runtime = case.runtime
+    if runtime is None or (case.api is None and case.driver is None):
+        return
+    toolkit = case.knowledge.toolkit(runtime)
+    if toolkit is None:
+        yield from _by_rule(case, runtime)
+        return
+    seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
+    api = f" (CUDA {show(case.api_cuda)})" if case.api is not None else ""
+    if not _reaches_floor(case, toolkit, runtime):
+        if case.proven:
+            message = f"{seen}{api} is below the floor of CUDA {show(runtime)}, yet kernels ran"
+            yield check(case, "driver-version", Status.NOTE, reasons.ConflictingFacts, message)
+            return
+        message = f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
+        yield check(
+            case,
+            "driver-version",
+            Status.FAIL,
+            reasons.DriverTooOld,
+            message,
+            _cure_old(case, toolkit),
+            toolkit.source,
+        )
+    elif _reaches_toolkit(case, toolkit, runtime) is False:
+        yield _below_toolkit(case, toolkit, runtime, seen + api)
+    else:
+        yield passed("driver-version", f"{seen}{api} is new enough for CUDA {show(runtime)}", toolkit.source)
+
+
+def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
+    """A CUDA major version that the tables do not know: a driver of an older one cannot run it, whatever the numbers are."""
+    newest = case.knowledge.branches[0]
+    beyond = (
+        case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + _BRANCH_WIDTH
+    )
+    if case.api is None or beyond:
+        message = f"neither CUDA {show(runtime)} nor driver {case.driver_text} is in the tables"
+        yield check(case, "driver-version", Status.UNKNOWN, reasons.NotEnoughFacts, message)
+    elif case.api // 1000 < runtime[0]:
+        seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
+        message = f"{seen} (CUDA {show(case.api_cuda)}) is too old for CUDA {show(runtime)}: one of CUDA {runtime[0]} is needed"
+        yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message)
+    else:
+        yield passed("driver-version", f"the driver has CUDA {show(case.api_cuda)}")
+
+
+def _floor(toolkit: Toolkit) -> str:
+    return toolkit.min_driver_text if len(toolkit.min_driver) > 1 else toolkit.first_release
+
+
+def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
+    if case.api is None:
+        return case.driver is not None and at_least(case.driver, toolkit.min_driver)
+    if case.api >= api_number(runtime):
+        return True
+    if runtime[0] >= 11 and case.api // 1000 == runtime[0]:
+        # Any driver of the major version will do, but for the first ones of branch 450: the API number does not tell them.
+        first_branch = case.driver is not None and case.driver[0] == toolkit.min_driver[0]
+        return not first_branch or at_least(case.driver or (), toolkit.min_driver)
+    return case.facts.torch.available is True and not case.api_observed and _may_use_compat(case)
+
+
+def _may_use_compat(case: Case) -> bool:
+    """cuda-compat can explain that CUDA works on a driver below the floor: nothing here is known to be a consumer GPU."""
+    return not any(device.model and device.model.datacenter is False for device in case.devices)
+
+
+def _reaches_toolkit(case: Case, toolkit: Toolkit, runtime: Version) -> bool | None:
+    if case.api_observed and case.api is not None:
+        return case.api >= api_number(runtime)
+    if case.driver is not None and toolkit.cuda == runtime and toolkit.toolkit_driver is not None:
+        return at_least(case.driver, toolkit.toolkit_driver)
+    branch = case.knowledge.branch(case.driver)
+    if branch is None:
+        return None
+    if branch.cuda >= runtime:
+        return True
+    newest = case.knowledge.branches[0]
+    return (
+        None if branch is newest and case.driver and case.driver[0] > newest.branch + _BRANCH_WIDTH else False
+    )
+
+
+def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:
+    own = toolkit.toolkit_driver_text if toolkit.cuda == runtime else ""
+    wanted = own or f"a driver with CUDA {show(runtime)}"
+    if case.expect.driver_rule == "Toolkit":
+        message = f"{seen} is older than the toolkit's own for CUDA {show(runtime)} ({wanted}), which expect.driverRule asks for"
+        cure = upgrade(case, wanted).capitalize() + ", or set expect.driverRule: MinorVersion."
+        return check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
+    message = (
+        f"{seen} is older than CUDA {show(runtime)}'s own ({wanted}); minor-version compatibility carries it"
+    )
+    return check(
+        case, "driver-version", Status.NOTE, reasons.DriverOlderThanToolkit, message, source=toolkit.source
+    )
+
+
+def _cure_old(case: Case, toolkit: Toolkit) -> str:
+    device = case.devices[0] if case.devices else None
+    ways = []
+    useful = reachable(case, toolkit.min_driver) and not lacks_code(case)
+    if useful:
+        ways.append(upgrade(case, _floor(toolkit)))
+    build = fitting_build(case, device)
+    if build:
+        ways.append(f"use an image that this driver can run, such as {build}")
+    if useful and device and device.model and device.model.datacenter:
+        ways.append(
+            f"on this data-centre GPU, add the package cuda-compat-{show(toolkit.cuda).replace('.', '-')} to the image"
+        )
+    text = (
+        "; or ".join(ways)
+        or "No driver that still supports this GPU runs this CUDA: use an older image or another GPU"
+    )
+    return text[:1].upper() + text[1:] + "."
+
+
+def toolkit_rule_known(case: Case) -> Iterator[Check]:
+    """The Toolkit rule was asked for, and can be judged."""
+    if case.expect.driver_rule != "Toolkit" or case.runtime is None or is_cpu_build(case.facts):
+        return
+    toolkit = case.knowledge.toolkit(case.runtime)
+    if toolkit is None or _reaches_toolkit(case, toolkit, case.runtime) is None:
+        message = f"the toolkit's own driver for CUDA {show(case.runtime)}, or the driver here, is not known"
+        yield check(case, "driver-version", Status.UNKNOWN, reasons.ExpectationUnknown, message)
+
+
+def supports_gpu(case: Case) -> Iterator[Check]:
+    """The driver's branch knows the GPU: it has not dropped it, and is not older than it."""
+    if case.driver is None:
+        return
+    for device in case.devices or _node_devices(case):
+        if device.proven:
+            continue
+        found = gpu_generation(case, device, case.driver)
+        if found is not None:
+            yield found
+
+
+def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
+    """Why ``driver`` cannot drive ``device``; None where it can, or where that is not known."""
+    architecture = device.architecture
+    if architecture is None:
+        return None
+    dropped = architecture.dropped_from_driver
+    if dropped is not None and driver[0] >= dropped:
+        limit = case.knowledge.last_branch(dropped)
+        message = f"driver {case.driver_text} no longer supports {device.title}: {architecture.name} ended with R{limit}"
+        cure = f"Install a driver of branch R{limit} on nodes with this GPU, and keep it there."
+        return check(
+            case, "driver-gpu", Status.FAIL, reasons.DriverDroppedGpu, message, cure, architecture.source
+        )
+    first = architecture.first_driver
+    seen_working = case.facts.torch.available is True or case.facts.driver.cu_init == 0
+    if first is not None and driver[0] < first and not seen_working:
+        message = f"driver {case.driver_text} does not know {device.title} yet: {architecture.name} needs R{first} or newer"
+        cure = upgrade(case, f"R{first}")
+        return check(
+            case,
+            "driver-gpu",
+            Status.FAIL,
+            reasons.DriverTooOld,
+            message,
+            cure[:1].upper() + cure[1:] + ".",
+            architecture.source,
+        )
+    return None
+
+
+def _node_devices(case: Case) -> tuple[Device, ...]:
+    node = case.facts.node
+    model = case.knowledge.model(node.product)
+    capability = node.compute_capability or (model.cc if model else None)
+    if capability is None:
+        return ()
+    architecture = case.knowledge.architectures.get(capability)
+    return (Device(0, node.product, capability, model, architecture, False),)
+
+
+def forward_compat(case: Case) -> Iterator[Check]:
+    """cuda-compat is in use: worth knowing, because the node's driver is older than the CUDA that it seems to have."""
+    driver = case.facts.driver
+    branch = case.knowledge.branch(case.driver)
+    compat = driver.libcuda is not None and driver.libcuda.origin == "compat"
+    newer = (
+        branch is not None
+        and case.api_observed
+        and case.api is not None
+        and case.api > api_number(branch.cuda)
+        and branch is not case.knowledge.branches[0]
+    )
+    if not compat and not newer:
+        return
+    own = f"CUDA {show(branch.cuda)}" if branch else "an older CUDA"
+    node = f"driver {case.driver_text or '(unknown)'} is of {own}"
+    message = f"cuda-compat is in use: {node}, the loaded libcuda of CUDA {show(case.api_cuda)}"
+    yield check(case, "forward-compat", Status.NOTE, reasons.ForwardCompatInUse, message)
+
+
+def last_generation(case: Case) -> Iterator[Check]:
+    """The GPU's generation is near its end: no newer driver branch, no newer toolkit."""
+    limit = newest_branch(case)
+    if limit is None:
+        return
+    names = sorted(
+        {d.architecture.name for d in case.devices if d.architecture and d.architecture.dropped_from_driver}
+    )
+    row = next(d.architecture for d in case.devices if d.architecture and d.architecture.dropped_from_driver)
+    last = f" and CUDA {show(row.last_cuda)} the last toolkit" if row.last_cuda else ""
+    message = f"R{limit} is the last driver branch for {' and '.join(names)}{last}"
+    yield check(case, "generation", Status.NOTE, reasons.LastSupportedGeneration, message, source=row.source)

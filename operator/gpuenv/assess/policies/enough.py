@@ -1,0 +1,88 @@
+"""Policies on what is not known: a verdict needs build, driver and GPU, and says what to give when one is missing."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.case import Case, check, is_cpu_build
+from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.start import rule_status
+from gpuenv.knowledge.versions import show
+
+
+def known_enough(case: Case) -> Iterator[Check]:
+    """Without kernels, the verdict follows from build, driver and GPU: each must be known."""
+    torch, driver = case.facts.torch, case.facts.driver
+    if case.probed or is_cpu_build(case.facts) or torch.missing or driver.absent:
+        return
+    missing = []
+    if not torch.version and case.runtime is None:
+        missing.append("the PyTorch build (--torch 2.9.1+cu128)")
+    elif case.runtime is None:
+        missing.append("the CUDA version of the build (--cuda, or torch.version.cuda)")
+    if case.driver is None and case.api is None:
+        missing.append("the driver (--driver, or nvidia-smi)")
+    if not case.devices:
+        missing.append("the GPU (--gpu, or nvidia-smi -L)")
+    nothing_else = not torch.version and case.runtime is None and case.driver is None and not case.devices
+    if missing:
+        # Somebody who pasted nothing but an error asks what it means: then the error is the answer.
+        status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
+        message = f"not known: {'; '.join(missing)}"
+        cure = f"Give {', and '.join(missing)}."
+        yield check(case, "known", status, reasons.NotEnoughFacts, message, cure)
+
+
+def _explained(case: Case) -> bool:
+    statuses = {rule_status(case, failure) for failure in case.facts.errors}
+    return bool(statuses - {None, Status.NOTE})
+
+
+def known_architecture(case: Case) -> Iterator[Check]:
+    """GPU and build targets are known well enough to judge the architecture; kernels that ran make it needless."""
+    if is_cpu_build(case.facts) or case.facts.torch.missing:
+        return
+    for device in case.devices:
+        if device.compute_capability is None and not device.proven:
+            name = device.product or f"GPU {device.index}"
+            message = f"{name} is not in the tables, and its compute capability was not told"
+            yield check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+        elif device.compute_capability is not None and device.architecture is None:
+            message = (
+                f"compute capability {show(device.compute_capability)} is not in the tables; answered by rule"
+            )
+            yield check(case, "gpu", Status.NOTE, reasons.GpuNotInTables, message)
+        elif device.model is None and device.product and not case.probed:
+            message = f"{device.product} is not in the tables; judged by its compute capability"
+            yield check(case, "gpu", Status.NOTE, reasons.GpuNotInTables, message)
+    if (
+        case.devices
+        and not case.arch_flags
+        and not case.proven
+        and case.runtime is not None
+        and not case.probed
+    ):
+        version = case.facts.torch.version or "this build"
+        message = f"the targets of {version} are not in the tables"
+        yield check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+
+
+def contradictions(case: Case) -> Iterator[Check]:
+    """Given facts that contradict each other are named."""
+    for conflict in case.facts.conflicts:
+        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, conflict)
+    for device, gpu in zip(case.devices, case.facts.gpus, strict=False):
+        if (
+            device.model
+            and gpu.compute_capability
+            and gpu.compute_capability != device.model.cc
+            and not case.probed
+        ):
+            given = show(gpu.compute_capability)
+            message = (
+                f"{device.product} has compute capability {show(device.model.cc)}, but {given} was given"
+            )
+            yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+    node, seen = case.facts.node.driver_version, case.facts.driver.version
+    if node and seen and node != seen:
+        message = f"the node's labels say driver {node}, the container sees {seen}"
+        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)

@@ -1,0 +1,240 @@
+"""Policies on ``spec.expect``: expected and observed side by side. Versions compare on the release segment only."""
+
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TypeVar
+
+from gpuenv.api import reasons
+from gpuenv.assess.case import Case, check, passed
+from gpuenv.assess.facts import Step
+from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.architecture import cudnn_version
+from gpuenv.knowledge.versions import parse_version, show
+
+T = TypeVar("T")
+
+GIB = 2**30
+MIB = 2**20
+NOMINAL_GIB = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    8,
+    10,
+    11,
+    12,
+    16,
+    20,
+    24,
+    32,
+    40,
+    48,
+    64,
+    72,
+    80,
+    94,
+    96,
+    128,
+    141,
+    144,
+    180,
+    192,
+    256,
+    288,
+)
+"""Memory sizes that GPUs and MIG slices are sold with; what a GPU reports is a little less (an 80 GB H100: 79.65 GiB)."""
+LARGEST_GAP = 0.90
+"""Least share of its nominal size that a GPU reports; T4 with ECC has 14.75 of 16 GiB."""
+
+
+def versions(case: Case) -> Iterator[Check]:
+    """Versions of PyTorch, CUDA, cuDNN, NCCL, Python and driver."""
+    expect, torch = case.expect, case.facts.torch
+    cudnn = cudnn_version(torch.cudnn)
+    observed: tuple[tuple[str, str | None, str | None], ...] = (
+        ("pytorch", expect.pytorch, torch.version),
+        ("cuda", expect.cuda, show(case.runtime) if case.runtime else None),
+        ("cudnn", expect.cudnn, show(cudnn) if cudnn else None),
+        ("nccl", expect.nccl, torch.nccl),
+        ("python", expect.python, case.facts.container.python),
+        ("driver", expect.driver, case.driver_text or None),
+    )
+    for name, wanted, seen in observed:
+        if wanted is not None:
+            yield _version(case, name, wanted, seen)
+
+
+def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
+    title = f"expect-{name}"
+    release = parse_version(seen)
+    if release is None:
+        message = f"{name}: expected {wanted}, observed value not known"
+        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
+    if satisfies(wanted, show(release)):
+        return passed(title, f"{name} {seen} satisfies {wanted}")
+    message = f"{name}: expected {wanted}, observed {seen}"
+    return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message)
+
+
+@lru_cache(maxsize=1024)
+def satisfies(specifier: str, release: str) -> bool:
+    """Whether a release segment satisfies a PEP 440 specifier; False for what is no specifier."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  30 ms that only expectations cost
+
+    try:
+        return SpecifierSet(specifier).contains(release, prereleases=True)
+    except InvalidSpecifier:
+        return False
+
+
+def hardware(case: Case) -> Iterator[Check]:
+    """Products, compute capabilities and memory of the GPUs."""
+    expect = case.expect
+    low, high = expect.min_compute_capability, expect.max_compute_capability
+    if low or high:
+        wanted = f"{show(low) if low else 'any'} to {show(high) if high else 'any'}"
+
+        def in_range(capability: tuple[int, int]) -> bool:
+            return (low is None or capability >= low) and (high is None or capability <= high)
+
+        capabilities = [device.compute_capability for device in case.devices]
+        yield _each(case, "compute-capability", wanted, capabilities, in_range, show)
+    if expect.products:
+        products = [device.product for device in case.devices]
+
+        def is_meant(product: str) -> bool:
+            return any(matches(pattern, product) for pattern in expect.products)
+
+        yield _each(case, "gpu-product", " or ".join(expect.products), products, is_meant, str)
+    if expect.min_memory_bytes is not None:
+        needed = expect.min_memory_bytes
+        sizes = [gpu.memory_mib for gpu in case.facts.gpus]
+
+        def is_enough(mib: int) -> bool:
+            return nominal_bytes(mib) >= needed
+
+        yield _each(case, "gpu-memory", f"{needed / GIB:g} GiB", sizes, is_enough, _memory)
+
+
+def _each(  # noqa: PLR0917  what differs between three expectations
+    case: Case,
+    name: str,
+    wanted: str,
+    values: Sequence[T | None],
+    good: Callable[[T], bool],
+    text: Callable[[T], str],
+) -> Check:
+    """One expectation over all GPUs: each must meet it, and each must be known."""
+    title = f"expect-{name}"
+    known = [value for value in values if value is not None]
+    bad = list(dict.fromkeys(text(value) for value in known if not good(value)))
+    if bad:
+        message = f"{name}: expected {wanted}, observed {', '.join(bad)}"
+        return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message)
+    if not known or len(known) < len(values):
+        message = f"{name}: expected {wanted}, observed value not known"
+        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
+    return passed(
+        title, f"{name} {', '.join(dict.fromkeys(text(value) for value in known))} satisfies {wanted}"
+    )
+
+
+def _memory(mib: int) -> str:
+    return f"{mib / 1024:.1f} GiB (nominally {nominal_bytes(mib) / GIB:g})"
+
+
+def nominal_bytes(mib: int) -> int:
+    """The size a GPU is sold with, from what it reports; beyond the known sizes, what it reports."""
+    gib = mib / 1024
+    for size in NOMINAL_GIB:
+        if size * LARGEST_GAP <= gib <= size * 1.005:
+            return size * GIB
+    return mib * MIB
+
+
+def matches(pattern: str, product: str) -> bool:
+    """Whether a shell-style pattern names a product; ``NVIDIA`` in front and dashes for blanks make no difference."""
+    return fnmatchcase(_plain(product), _plain(pattern)) or fnmatchcase(product, pattern)
+
+
+def _plain(text: str) -> str:
+    return text.replace("-", " ").replace("_", " ").lower().removeprefix("nvidia ").strip()
+
+
+def imports(case: Case) -> Iterator[Check]:
+    """Modules with kernels of their own load."""
+    tried = {
+        step.name.removeprefix("import:"): step
+        for step in case.facts.steps
+        if step.name.startswith("import:")
+    }
+    for module in case.expect.imports:
+        step = tried.get(module)
+        title = f"import-{module}"
+        if step is None or step.status == "Skipped":
+            message = f"{module} is expected to import; that was not tried"
+            yield check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
+        elif step.status == "Pass":
+            yield passed(title, f"{module} imports")
+        else:
+            yield check(
+                case, title, _outcome(step), reasons.ImportFailed, f"{module} does not import: {_words(step)}"
+            )
+
+
+def compiles(case: Case) -> Iterator[Check]:
+    """torch.compile works, where that is expected."""
+    step = next((step for step in case.facts.steps if step.name == "compile"), None)
+    failed = step is not None and step.status not in ("Pass", "Skipped")
+    if not case.expect.compile:
+        if step is not None and failed:
+            message = f"torch.compile does not work: {_words(step)}"
+            yield check(case, "compile", Status.NOTE, reasons.CompileUnavailable, message)
+        return
+    if step is None or step.status == "Skipped":
+        message = "torch.compile is expected to work; that was not tried"
+        yield check(case, "compile", Status.UNKNOWN, reasons.ExpectationUnknown, message)
+    elif failed:
+        message = f"torch.compile does not work: {_words(step)}"
+        yield check(case, "compile", _outcome(step), reasons.CompileUnavailable, message)
+    else:
+        yield passed("compile", "torch.compile works")
+
+
+def _outcome(step: Step) -> Status:
+    return Status.UNKNOWN if step.status == "TimedOut" else Status.FAIL
+
+
+def _words(step: Step) -> str:
+    words = (step.error.message or step.error.name) if step.error else ""
+    return words or step.detail or step.status
+
+
+def commands(case: Case) -> Iterator[Check]:
+    """The environment's own checks: exit code 0 passes."""
+    for command in case.facts.commands:
+        title = f"check-{command.name}"
+        tail = f"; it said: {command.tail}" if command.tail else ""
+        if command.timed_out:
+            yield check(
+                case,
+                title,
+                Status.FAIL,
+                reasons.CheckTimedOut,
+                f"{command.name} did not finish in time{tail}",
+            )
+        elif command.exit_code == 0:
+            yield passed(title, f"{command.name} passed")
+        elif command.exit_code is None and command.signal is None:
+            yield check(
+                case, title, Status.UNKNOWN, reasons.CheckFailed, f"{command.name} has no outcome{tail}"
+            )
+        else:
+            how = f"signal {command.signal}" if command.signal else f"exit code {command.exit_code}"
+            yield check(
+                case, title, Status.FAIL, reasons.CheckFailed, f"{command.name} ended with {how}{tail}"
+            )

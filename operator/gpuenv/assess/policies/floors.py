@@ -1,0 +1,90 @@
+"""Policies on benchmark floors: figures that were asked for, in absolute terms or as a share of what peers reach."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.api.environment import Floor
+from gpuenv.assess.case import Case, Device, check, passed
+from gpuenv.assess.facts import Benchmark
+from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.expectations import matches
+
+
+def peer_key(kernel: str, dtype: str, product: str) -> str:
+    """How ``peers`` names the median of all healthy nodes for one figure: ``matmul/bf16/NVIDIA L4``."""
+    return f"{kernel}/{dtype}/{product}"
+
+
+def floors(case: Case) -> Iterator[Check]:
+    """Each floor, on each GPU that it is meant for."""
+    for floor in case.floors:
+        meant = [device for device in case.devices if not floor.products or _is_meant(floor, device)]
+        for device in meant:
+            yield _judge(case, floor, device)
+
+
+def _is_meant(floor: Floor, device: Device) -> bool:
+    return device.product is not None and any(matches(pattern, device.product) for pattern in floor.products)
+
+
+def _judge(case: Case, floor: Floor, device: Device) -> Check:
+    name = f"floor-{floor.kernel}" + (f"-{floor.dtype}" if floor.dtype else "")
+    what = f"{floor.kernel} {floor.dtype}".strip() + f" on GPU {device.index}"
+    figure = _figure(case, floor, device)
+    if figure is None or figure.median is None:
+        return _not_measured(case, name, what, figure, device)
+    if floor.min_percent_of_peers is not None:
+        return _against_peers(case, floor, device, figure, name, what)
+    floor_figure, unit = (
+        (floor.min_tflops, "TFLOPS") if floor.min_tflops is not None else (floor.min_gbps, "GB/s")
+    )
+    if floor_figure is None:
+        return check(
+            case, name, Status.UNKNOWN, reasons.FloorNotMeasured, f"{what}: the floor names no figure"
+        )
+    if figure.unit != unit:
+        message = f"{what} is measured in {figure.unit}, the floor is in {unit}"
+        return check(case, name, Status.UNKNOWN, reasons.FloorNotMeasured, message)
+    if figure.median < floor_figure:
+        message = f"{what}: {figure.median:g} {unit}, the floor is {floor_figure:g}"
+        return check(case, name, Status.WARN, reasons.BelowFloor, message)
+    return passed(name, f"{what}: {figure.median:g} {unit} reaches {floor_figure:g}")
+
+
+def _figure(case: Case, floor: Floor, device: Device) -> Benchmark | None:
+    found = [
+        benchmark
+        for benchmark in case.facts.benchmarks
+        if benchmark.kernel == floor.kernel
+        and benchmark.gpu == device.index
+        and (not floor.dtype or benchmark.dtype == floor.dtype)
+    ]
+    return min(found, key=lambda benchmark: (benchmark.median is None, benchmark.median or 0.0), default=None)
+
+
+def _not_measured(case: Case, name: str, what: str, figure: Benchmark | None, device: Device) -> Check:
+    why = figure.detail if figure is not None and figure.detail else "the benchmark did not run"
+    # Shared and sliced devices are not benchmarked on purpose: their neighbours would pay, and the figure would say nothing.
+    shared = case.facts.node.sharing or device.mig
+    status = Status.NOTE if shared else Status.UNKNOWN
+    return check(case, name, status, reasons.FloorNotMeasured, f"{what} was not measured: {why}")
+
+
+def _against_peers(  # noqa: PLR0917  all that a floor's line is made of
+    case: Case, floor: Floor, device: Device, figure: Benchmark, name: str, what: str
+) -> Check:
+    assert figure.median is not None
+    assert floor.min_percent_of_peers is not None
+    peers = case.peers.get(peer_key(floor.kernel, figure.dtype, device.product or ""))
+    if not peers:
+        return check(
+            case, name, Status.NOTE, reasons.FloorNotMeasured, f"{what}: no peers with this product yet", ""
+        )
+    share = 100.0 * figure.median / peers
+    if share < floor.min_percent_of_peers:
+        message = (
+            f"{what}: {figure.median:g} {figure.unit} is {share:.0f} % of the {peers:g} that peers reach, "
+            f"the floor is {floor.min_percent_of_peers:g} %"
+        )
+        return check(case, name, Status.WARN, reasons.BelowFloor, message)
+    return passed(name, f"{what}: {share:.0f} % of what peers reach")

@@ -1,0 +1,87 @@
+"""Policies on the image itself: is torch there, does it have CUDA, was such a build ever released."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.advice import fitting_build
+from gpuenv.assess.case import Case, check, is_cpu_build, is_released_version, local_cuda, passed
+from gpuenv.assess.errors import classify
+from gpuenv.assess.model import Check, Status
+from gpuenv.knowledge.versions import parse_version, show
+
+
+def torch_present(case: Case) -> Iterator[Check]:
+    """torch is there and imports."""
+    torch = case.facts.torch
+    if torch.missing:
+        yield check(case, "torch", Status.FAIL, reasons.TorchMissing, "this Python has no torch module")
+    elif torch.import_error is not None:
+        rule = classify(torch.import_error, case.knowledge)
+        words = torch.import_error.message or torch.import_error.name
+        if rule is None:
+            yield check(case, "torch", Status.FAIL, reasons.TorchBroken, f"torch does not import: {words}")
+        else:
+            yield check(
+                case,
+                "torch",
+                Status.FAIL,
+                rule.reason,
+                f"torch does not import: {words}",
+                rule.remediation or None,
+                rule.source,
+            )
+    elif torch.version:
+        yield passed("torch", f"PyTorch {torch.version}")
+
+
+def cuda_build(case: Case) -> Iterator[Check]:
+    """PyTorch was built with CUDA."""
+    if is_cpu_build(case.facts):
+        version = case.facts.torch.version or "this PyTorch"
+        build = fitting_build(case, case.devices[0] if case.devices else None)
+        cure = f"Install a CUDA build, for example {build}." if build else None
+        yield check(
+            case, "cuda-build", Status.FAIL, reasons.TorchCpuBuild, f"{version} was built without CUDA", cure
+        )
+    elif case.runtime is not None:
+        origin = " (PyPI's default build; not told)" if case.runtime_assumed else ""
+        yield passed("cuda-build", f"built for CUDA {show(case.runtime)}{origin}")
+
+
+def released_build(case: Case) -> Iterator[Check]:
+    """Such a build was released; if not, what runs is something else than its name says. A note: it may run all the same."""
+    version, torch = case.facts.torch.version, case.torch
+    if torch is None or is_cpu_build(case.facts):
+        return
+    if case.release is None:
+        if torch > case.knowledge.newest_release().torch:
+            newest = show(case.knowledge.newest_release().torch)
+            message = f"PyTorch {version} is newer than the tables, which end at {newest}; answered by rule"
+            yield check(case, "torch-release", Status.NOTE, reasons.TorchNotInTables, message)
+        return
+    named = case.facts.source != "flags" and local_cuda(version) == case.runtime
+    # A wheel that names its CUDA itself (2.9.0+cu129) does exist, whatever the matrix of releases says.
+    if case.runtime and case.build is None and not named and is_released_version(version):
+        name = show(case.release.torch)
+        *first, last = (show(build.cuda) for build in case.release.builds)
+        builds = f"{', '.join(first)} and {last}" if first else last
+        message = f"PyTorch {name} was not released for CUDA {show(case.runtime)}; it was for {builds}"
+        yield check(
+            case, "torch-release", Status.NOTE, reasons.NoSuchBuild, message, source=case.release.source
+        )
+
+
+def python_version(case: Case) -> Iterator[Check]:
+    """There are wheels of this release for this Python. A note: own builds and conda have more."""
+    python = parse_version(case.facts.container.python)
+    if case.release is None or python is None or case.probed:
+        return
+    oldest, newest = case.release.python
+    if not oldest <= python[:2] <= newest:
+        message = (
+            f"PyTorch {show(case.release.torch)} has wheels for Python {show(oldest)} to {show(newest)}, "
+            f"not for {show(python[:2])}"
+        )
+        yield check(
+            case, "python-version", Status.NOTE, reasons.NoSuchBuild, message, source=case.release.source
+        )

@@ -1,0 +1,124 @@
+"""Policies on what really ran. The tables predict, the kernels decide; what did not run is never a pass."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
+from gpuenv.assess.errors import classify
+from gpuenv.assess.facts import Step
+from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.start import from_rule
+
+LITTLE_FREE = 0.10
+"""Share of a GPU's memory below which an allocation failure says that others hold it."""
+_SIGKILL = 9
+
+
+def steps(case: Case) -> Iterator[Check]:
+    """Every step that went wrong, grouped by what went wrong; and those that passed, in one line."""
+    groups: dict[tuple[Status, str, str], list[Step]] = {}
+    first: dict[tuple[Status, str, str], Check] = {}
+    for step in case.facts.steps:
+        if step.status not in BROKEN or step.name == "compile" or step.name.startswith("import:"):
+            continue
+        found = _judge(case, step)
+        key = (found.status, found.reason, found.message)
+        groups.setdefault(key, []).append(step)
+        first.setdefault(key, found)
+    for key, members in groups.items():
+        found = first[key]
+        yield Check(
+            found.name,
+            found.status,
+            found.reason,
+            f"{_names(members)}: {found.message}",
+            found.remediation,
+            found.source,
+        )
+    good = [step for step in case.kernels if step.status == "Pass"]
+    if good and not groups:
+        gpus = len({step.gpu for step in good})
+        yield passed("kernels", f"{_names(good)} on {gpus} GPU{'s' if gpus > 1 else ''}")
+
+
+def _names(members: list[Step]) -> str:
+    names = list(dict.fromkeys(f"{step.name} {step.dtype}".strip() for step in members))
+    gpus = sorted({step.gpu for step in members})
+    where = f" (GPU {', '.join(map(str, gpus))})" if gpus != [0] else ""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") + where
+
+
+def _judge(case: Case, step: Step) -> Check:
+    name = f"kernel-{step.name}" + (f"-{step.dtype}" if step.dtype else "")
+    words = step.error.message or step.error.name if step.error else ""
+    if step.status == "Wrong":
+        return check(
+            case, name, Status.FAIL, reasons.WrongResult, step.detail or words or "a wrong result, twice"
+        )
+    if step.status == "TimedOut":
+        message = f"did not finish in time{': ' + words if words else ''}"
+        return check(case, name, Status.UNKNOWN, reasons.ProbeTimeout, message)
+    rule = classify(step.error, case.knowledge) if step.error else None
+    if rule is None:
+        return _unknown_error(case, step, name, words)
+    if rule.reason == reasons.OutOfMemory:
+        return _out_of_memory(case, step, name)
+    status = Status(rule.status)
+    if status in (Status.WARN, Status.NOTE) and step.name not in EXTRAS:
+        status = Status.FAIL
+    elif status is Status.FAIL and step.name in EXTRAS:
+        status = Status.WARN
+    return from_rule(case, rule, name, rule.meaning, status)
+
+
+def _unknown_error(case: Case, step: Step, name: str, words: str) -> Check:
+    killed = step.error is not None and step.error.layer == "signal" and step.error.code == _SIGKILL
+    if killed:
+        message = "the worker was killed (SIGKILL), as when host memory runs out"
+        return check(case, name, Status.UNKNOWN, reasons.OomKilled, message)
+    status = Status.WARN if step.name in EXTRAS else Status.FAIL
+    how = "the worker died" if step.status == "Crashed" else "an error was raised"
+    return check(case, name, status, reasons.KernelFailed, f"{how}: {words or step.detail or 'no message'}")
+
+
+def _out_of_memory(case: Case, step: Step, name: str) -> Check:
+    gpu = next((gpu for gpu in case.facts.gpus if gpu.index == step.gpu), None)
+    free = gpu.memory_free_mib if gpu else None
+    total = gpu.memory_mib if gpu else None
+    others = free is not None and total is not None and free < LITTLE_FREE * total
+    if others or case.facts.node.sharing:
+        seen = (
+            f"{free} of {total} MiB were free" if others else f"the GPU is shared ({case.facts.node.sharing})"
+        )
+        return check(case, name, Status.UNKNOWN, reasons.GpuBusy, f"no GPU memory to be had: {seen}")
+    return check(case, name, Status.UNKNOWN, reasons.OutOfMemory, "no GPU memory to be had")
+
+
+def all_ran(case: Case) -> Iterator[Check]:
+    """Kernels ran on every GPU, and both stages came to their end; else nothing can be promised."""
+    if not case.probed:
+        return
+    ended = f" (the probe says: {case.facts.ended})" if case.facts.ended else ""
+    if "kernels" not in case.facts.stages:
+        message = f"no complete kernels stage was read{ended}"
+        yield check(case, "kernels-stage", Status.UNKNOWN, reasons.KernelsNotRun, message)
+        return
+    if "facts" not in case.facts.stages:
+        message = f"no complete facts stage was read{ended}"
+        yield check(
+            case,
+            "facts-stage",
+            Status.UNKNOWN,
+            reasons.NotEnoughFacts,
+            message,
+            "Look at the pod's facts container.",
+        )
+    ran = {step.gpu for step in case.kernels if step.status != "Skipped"}
+    missing = [device.index for device in case.devices if device.index not in ran]
+    if not ran or missing:
+        which = f"GPU {', '.join(map(str, missing))}" if ran else "any GPU"
+        skipped = next(
+            (step.detail for step in case.facts.steps if step.status == "Skipped" and step.detail), ""
+        )
+        why = f": {skipped}" if skipped else ended
+        yield check(case, "kernels", Status.UNKNOWN, reasons.KernelsNotRun, f"no kernel ran on {which}{why}")

@@ -1,0 +1,199 @@
+"""Policies on how CUDA and NVML start: each error number and text becomes its reason, refined by what else was seen."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.advice import fitting_build, lacks_code, upgrade
+from gpuenv.assess.case import Case, check, is_cpu_build, passed
+from gpuenv.assess.errors import classify
+from gpuenv.assess.facts import Failure
+from gpuenv.assess.model import Check, Status
+from gpuenv.knowledge.model import ErrorRule
+from gpuenv.knowledge.versions import show
+
+UVM = "/dev/nvidia-uvm"
+_HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
+_PLATFORM_CURES = {
+    reasons.DriverNotVisible: "expose-gpu",
+    reasons.DriverMismatch: "reload-driver",
+    reasons.UvmMissing: "load-uvm",
+    reasons.FabricNotReady: "fabric",
+}
+
+
+def cuda_starts(case: Case) -> Iterator[Check]:
+    """CUDA starts: cuInit and torch.cuda.init() succeed, and a device is there."""
+    driver, torch = case.facts.driver, case.facts.torch
+    if driver.cu_init is not None and driver.cu_init != 0:
+        yield _from_failure(case, Failure("cuda", driver.cu_init), f"cuInit returned {driver.cu_init}")
+    elif torch.init_error is not None and not is_cpu_build(case.facts):
+        yield _from_failure(case, torch.init_error, "torch.cuda.init() failed")
+    elif driver.cu_init == 0 and driver.device_count == 0:
+        yield _no_device(case, "cuda-init", "CUDA starts, but counts 0 devices")
+    elif (
+        torch.available is False and not is_cpu_build(case.facts) and not torch.missing and not driver.absent
+    ):
+        yield from _unavailable(case)
+    elif case.cuda_works:
+        yield passed("cuda-init", "CUDA starts")
+
+
+def _unavailable(case: Case) -> Iterator[Check]:
+    """torch.cuda.is_available() is False: the reason may stand in a warning, or has to be looked for."""
+    for warning in case.facts.torch.warnings:
+        failure = Failure("torch", message=warning)
+        if classify(failure, case.knowledge) is not None:
+            yield _from_failure(case, failure, "CUDA is not available")
+            return
+    if hidden_by(case):
+        yield _no_device(case, "cuda-init", "torch.cuda.is_available() is False")
+    elif not any(rule_status(case, failure) is Status.FAIL for failure in case.facts.errors):
+        message = "torch.cuda.is_available() is False although a driver is there"
+        yield check(case, "cuda-init", Status.FAIL, reasons.CudaInitFailed, message)
+
+
+def rule_status(case: Case, failure: Failure) -> Status | None:
+    """What an error says by itself; None when the tables do not know it."""
+    rule = classify(failure, case.knowledge)
+    return Status(rule.status) if rule else None
+
+
+def _from_failure(case: Case, failure: Failure, what: str) -> Check:
+    rule = classify(failure, case.knowledge)
+    words = failure.message or failure.name
+    if rule is None:
+        message = f"{what}: {words}" if words else what
+        return check(case, "cuda-init", Status.FAIL, reasons.CudaInitFailed, message)
+    return from_rule(case, rule, "cuda-init", f"{what}: {rule.meaning}")
+
+
+def from_rule(case: Case, rule: ErrorRule, name: str, message: str, status: Status | None = None) -> Check:
+    """A check from an error rule, refined: 999 with evidence is UvmMissing, and cures fit the platform."""
+    reason, remediation = rule.reason, rule.remediation or None
+    if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
+        return _no_device(case, name, message)
+    uvm = _uvm_errno(case)
+    if reason in (reasons.CudaInitUnknown, reasons.OsCallFailed, reasons.CudaInitFailed) and uvm:
+        reason, remediation = reasons.UvmMissing, None
+        message = f"{message}; {UVM} cannot be opened (errno {uvm})"
+    if reason == reasons.DriverTooOld:
+        message, remediation = _too_old(case, message)
+    if reason == reasons.ArchNotInBuild:
+        message, remediation = _no_code(case, message, remediation)
+    if reason in _PLATFORM_CURES:
+        remediation = case.knowledge.cure(_PLATFORM_CURES[reason], case.facts.node.platform) or remediation
+    return check(case, name, status or Status(rule.status), reason, message, remediation, rule.source)
+
+
+def _too_old(case: Case, message: str) -> tuple[str, str | None]:
+    """The figures, and an image that this driver could run."""
+    if case.api_cuda is None:
+        return message, None
+    name = f"driver {case.driver_text}" if case.driver_text else "the driver"
+    build = fitting_build(case, case.devices[0] if case.devices else None)
+    how = upgrade(case)
+    cure = f"{how[:1].upper()}{how[1:]}" + (
+        f", or use an image that it can run, such as {build}." if build else "."
+    )
+    return f"{message}: {name} has CUDA {show(case.api_cuda)}", cure
+
+
+def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, str | None]:
+    """Whose code is missing: PyTorch's, or, where its build has the GPU, that of an extension beside it."""
+    device = next((device for device in case.devices if device.compute_capability), None)
+    if device is None or device.compute_capability is None:
+        return message, remediation
+    known = bool(case.arch_flags) and case.arch_source != "assumed"
+    if known and not case.probed and not lacks_code(case):
+        target = show(device.compute_capability)
+        message = (
+            f"a library beside PyTorch has no code for {device.title}, or another PyTorch runs than the one given: "
+            f"this one has {' '.join(case.arch_flags or ())}"
+        )
+        cure = (
+            "Rebuild or replace the library that the traceback names (such as flash-attn, xformers or vLLM): "
+            f"it has to be built for compute capability {target} (TORCH_CUDA_ARCH_LIST={target})."
+        )
+        return message, cure
+    build = fitting_build(case, device)
+    return message, f"Use a build that has this generation, such as {build}." if build else remediation
+
+
+def _uvm_errno(case: Case) -> int:
+    nodes = case.facts.driver.device_nodes or ()
+    if case.facts.driver.cu_init == 0:
+        return 0
+    return next((node.errno for node in nodes if node.path == UVM), 0)
+
+
+def _no_device(case: Case, name: str, message: str) -> Check:
+    hiding = hidden_by(case)
+    if hiding:
+        cure = f"Remove {hiding.split('=')[0]} from the image or the pod, or set it to GPU numbers or UUIDs."
+        return check(case, name, Status.FAIL, reasons.NoDevice, f"{message}; {hiding} hides every GPU", cure)
+    exposed = case.knowledge.cure("expose-gpu", case.facts.node.platform) if case.probed else None
+    return check(case, name, Status.FAIL, reasons.NoDevice, message, exposed)
+
+
+def hidden_by(case: Case) -> str:
+    """The environment variable that hides all GPUs, as ``NAME=value``; "" if none does."""
+    env = case.facts.container.env
+    for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        value = env.get(name)
+        if value is None:
+            continue
+        hides = value.strip().lower() in _HIDING
+        if name.startswith("NVIDIA"):
+            hides = value.strip().lower() in ("none", "void")
+        if hides:
+            return f"{name}={value}"
+    return ""
+
+
+def nvml(case: Case) -> Iterator[Check]:
+    """NVML works too. Alone it is no matter of life and death: CUDA does without it."""
+    failure = case.facts.driver.nvml
+    if failure is None:
+        return
+    rule = classify(failure, case.knowledge)
+    words = failure.message or failure.name or f"error {failure.code}"
+    if rule is None:
+        yield check(case, "nvml", Status.NOTE, reasons.NvmlUnavailable, f"NVML: {words}")
+    elif case.cuda_works and Status(rule.status) is not Status.NOTE and rule.reason not in _HARDWARE:
+        yield check(
+            case, "nvml", Status.WARN, reasons.NvmlUnavailable, f"CUDA starts, NVML does not: {words}"
+        )
+    else:
+        yield from_rule(case, rule, "nvml", f"NVML: {rule.meaning}")
+
+
+_HARDWARE = frozenset({reasons.GpuLost, reasons.GpuResetRequired})
+
+
+def warnings(case: Case) -> Iterator[Check]:
+    """What PyTorch warned of and nothing else has told: judged only where kernels have not."""
+    if case.proven or case.facts.torch.available is False:
+        return
+    seen: set[str] = set()
+    for warning in case.facts.torch.warnings:
+        rule = classify(Failure("torch", message=warning), case.knowledge)
+        # Architectures are judged by the rules: PyTorch warns on GB10 and on Orin of what works.
+        if rule is None or rule.reason in seen or rule.reason == reasons.ArchNotInBuild:
+            continue
+        seen.add(rule.reason)
+        yield from_rule(case, rule, "torch-warning", f"PyTorch warns: {rule.meaning}")
+
+
+def reported_errors(case: Case) -> Iterator[Check]:
+    """Errors that somebody pasted."""
+    seen: set[str] = set()
+    for failure in case.facts.errors:
+        rule = classify(failure, case.knowledge)
+        reason = rule.reason if rule else reasons.CudaInitFailed
+        if reason in seen:
+            continue
+        seen.add(reason)
+        if rule is not None:
+            yield from_rule(case, rule, "error", rule.meaning)
+        else:
+            yield check(case, "error", Status.FAIL, reason, failure.message)

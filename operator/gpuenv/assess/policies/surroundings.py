@@ -1,0 +1,123 @@
+"""Policies on GPU health and on the container around the program: context, warnings, notes; never a promise."""
+
+from collections.abc import Iterator
+
+from gpuenv.api import reasons
+from gpuenv.assess.case import Case, check
+from gpuenv.assess.errors import classify
+from gpuenv.assess.facts import Failure, Gpu
+from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.start import from_rule, hidden_by
+
+_RESET, _FABRIC_DONE, _FABRIC_UNSUPPORTED = 1, 3, 0
+_HW_SLOWDOWN = {0x8: "hardware slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}
+_SW_THERMAL = 0x20
+_DEFAULT_SHM_MIB = 64
+_CHANGING = {
+    "CUDA_LAUNCH_BLOCKING": "1",
+    "CUDA_FORCE_PTX_JIT": "1",
+    "CUDA_DISABLE_PTX_JIT": "1",
+    "CUDA_CACHE_DISABLE": "1",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING": "1",
+}
+
+
+def health(case: Case) -> Iterator[Check]:
+    """What NVML says of each GPU's health. https://docs.nvidia.com/deploy/nvml-api/"""
+    for gpu in case.facts.gpus:
+        yield from _unreachable(case, gpu)
+        yield from _memory(case, gpu)
+        yield from _speed(case, gpu)
+
+
+def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
+    """A GPU that NVML counts but cannot open: it has fallen off the bus, or waits for a reset."""
+    words = gpu.health.get("error")
+    rule = classify(Failure("nvml", message=words), case.knowledge) if isinstance(words, str) else None
+    if rule is not None:
+        yield from_rule(case, rule, "gpu-health", f"GPU {gpu.index}: {rule.meaning}")
+
+
+def _number(gpu: Gpu, name: str) -> float:
+    value = gpu.health.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
+    title = f"GPU {gpu.index}"
+    action = _number(gpu, "recoveryAction")
+    if action == _RESET:
+        yield check(
+            case, "gpu-health", Status.FAIL, reasons.GpuResetRequired, f"{title}: NVML asks for a reset"
+        )
+    elif action:
+        message = f"{title}: NVML names recovery action {action:g}"
+        yield check(case, "gpu-health", Status.FAIL, reasons.GpuUnhealthy, message)
+    if _number(gpu, "remapFailed"):
+        yield check(case, "gpu-health", Status.FAIL, reasons.GpuUnhealthy, f"{title}: a row remap has failed")
+    elif _number(gpu, "remapPending"):
+        message = f"{title}: a row remap is pending; a reset of the GPU does it"
+        yield check(case, "gpu-health", Status.WARN, reasons.GpuUnhealthy, message)
+    errors = _number(gpu, "eccUncorrected")
+    if errors:
+        message = f"{title}: {errors:g} uncorrected memory errors since the driver was loaded"
+        yield check(case, "gpu-health", Status.WARN, reasons.GpuUnhealthy, message)
+    state = gpu.health.get("fabricState")
+    if isinstance(state, int) and state not in (_FABRIC_UNSUPPORTED, _FABRIC_DONE) and not case.proven:
+        message = f"{title}: the NVSwitch fabric is in state {state}, not {_FABRIC_DONE} (completed)"
+        cure = case.knowledge.cure("fabric", case.facts.node.platform)
+        yield check(case, "gpu-fabric", Status.WARN, reasons.FabricNotReady, message, cure)
+
+
+def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
+    title = f"GPU {gpu.index}"
+    bits = int(_number(gpu, "busyThrottleReasons")) | int(_number(gpu, "throttleReasons"))
+    slow = [text for bit, text in _HW_SLOWDOWN.items() if bits & bit]
+    if slow:
+        yield check(case, "gpu-clocks", Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}")
+    elif bits & _SW_THERMAL:
+        yield check(
+            case, "gpu-clocks", Status.NOTE, reasons.GpuSlowed, f"{title}: the driver slows it down for heat"
+        )
+    limit, default = _number(gpu, "powerLimitW"), _number(gpu, "powerDefaultW")
+    if 0 < limit < 0.99 * default:
+        message = f"{title}: power limit {limit:g} W, the default is {default:g} W"
+        yield check(case, "gpu-power", Status.NOTE, reasons.GpuSlowed, message)
+    width, most = _number(gpu, "pcieWidth"), _number(gpu, "pcieWidthMax")
+    if 0 < width < most:
+        message = f"{title}: PCIe link of width {width:g}, {most:g} would be possible"
+        yield check(case, "gpu-link", Status.NOTE, reasons.GpuSlowed, message)
+
+
+def container(case: Case) -> Iterator[Check]:
+    """Environment variables, workspace and openness of the container."""
+    facts = case.facts.container
+    hiding = hidden_by(case)
+    if hiding:
+        yield check(
+            case, "environment", Status.NOTE, reasons.EnvironmentVariable, f"{hiding} hides every GPU"
+        )
+    for name, value in _CHANGING.items():
+        if facts.env.get(name) == value:
+            yield check(
+                case, "environment", Status.NOTE, reasons.EnvironmentVariable, f"{name}={value} is set"
+            )
+    # A probe pod's /dev/shm is the pod's, not the image's: it tells nothing of the workload's pod.
+    in_probe_pod = case.probed and case.facts.node.name is not None
+    if facts.shm_mib is not None and facts.shm_mib <= _DEFAULT_SHM_MIB and not in_probe_pod:
+        message = (
+            f"shared memory (/dev/shm) is {facts.shm_mib} MiB, too little for data loader workers and NCCL"
+        )
+        yield check(case, "workspace", Status.NOTE, reasons.SmallWorkspace, message)
+    if facts.writable is not None and "/tmp" not in facts.writable:  # noqa: S108  a name, not a file of ours
+        yield check(
+            case,
+            "workspace",
+            Status.NOTE,
+            reasons.SmallWorkspace,
+            "torch.compile needs /tmp, which is not writable",
+        )
+    if facts.uid == 0:
+        yield check(case, "security", Status.NOTE, reasons.LooseSecurity, "the container runs as root")
+    for note in facts.notes:
+        yield check(case, "security", Status.NOTE, reasons.LooseSecurity, note)

@@ -1,0 +1,130 @@
+"""``gpuenv knowledge``: the tables that verdicts follow from, with the source of every row."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gpuenv.knowledge import Knowledge, KnowledgeError, load
+from gpuenv.knowledge.versions import show
+
+Row = tuple[str, ...]
+
+
+def _drivers(tables: Knowledge) -> Iterator[Row]:
+    yield ("cuda", "least driver", "toolkit's own driver", "source")
+    for row in tables.toolkits.values():
+        yield show(row.cuda), row.min_driver_text, row.toolkit_driver_text or "not known", row.source
+
+
+def _branches(tables: Knowledge) -> Iterator[Row]:
+    yield ("branch", "cuda", "source")
+    for row in tables.branches:
+        yield f"R{row.branch}", show(row.cuda), row.source
+
+
+def _architectures(tables: Knowledge) -> Iterator[Row]:
+    yield ("capability", "name", "toolkits", "drivers", "features", "source")
+    for row in tables.architectures.values():
+        toolkits = f"{show(row.first_cuda)} - {show(row.last_cuda) if row.last_cuda else 'now'}"
+        last = f"before R{row.dropped_from_driver}" if row.dropped_from_driver else "now"
+        first = f"R{row.first_driver}" if row.first_driver else "any"
+        yield show(row.cc), row.name, toolkits, f"{first} - {last}", row.features, row.source
+
+
+def _torch(tables: Knowledge) -> Iterator[Row]:
+    yield ("pytorch", "cuda", "cudnn", "python", "targets", "source")
+    for release in tables.torch.values():
+        pythons = f"{show(release.python[0])} - {show(release.python[1])}"
+        for build in release.builds:
+            default = " (PyPI)" if build.cuda == release.default_cuda else ""
+            cuda = f"{show(build.cuda)}{default}"
+            yield (
+                show(release.torch),
+                cuda,
+                build.cudnn or "not known",
+                pythons,
+                " ".join(build.archs),
+                build.source,
+            )
+    for vendor in tables.vendors:
+        yield f"{vendor.mark}{show(vendor.since)}+", "", "", "", " ".join(vendor.archs), vendor.source
+
+
+def _gpus(tables: Knowledge) -> Iterator[Row]:
+    yield ("model", "capability", "cuda-compat", "source")
+    compat = {True: "yes", False: "no", None: "some"}
+    for row in tables.models.values():
+        yield row.name, show(row.cc), compat[row.datacenter], row.source
+
+
+def _peaks(tables: Knowledge) -> Iterator[Row]:
+    yield ("product", "dense TFLOPS", "GB/s", "W", "confidence", "source")
+    for name, row in tables.peaks.items():
+        flops = " ".join(f"{dtype}={value:g}" for dtype, value in row.tflops.items())
+        yield name, flops, str(row.memory_gbps), str(row.tdp_w), row.confidence, row.source
+
+
+def _errors(tables: Knowledge) -> Iterator[Row]:
+    yield ("error", "numbers", "reason", "status", "meaning", "source")
+    for row in tables.errors:
+        numbers = " ".join(f"{row.layer}:{code}" for code in row.codes)
+        yield row.name, numbers, row.reason, row.status, row.meaning, row.source
+
+
+def _reasons(tables: Knowledge) -> Iterator[Row]:
+    yield ("reason", "cause", "cure", "source")
+    for code, row in tables.reasons.items():
+        yield code, row.cause, row.cure, row.source
+
+
+TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
+    "drivers": _drivers,
+    "branches": _branches,
+    "architectures": _architectures,
+    "torch": _torch,
+    "gpus": _gpus,
+    "peaks": _peaks,
+    "errors": _errors,
+    "reasons": _reasons,
+}
+
+
+@click.command()
+@click.argument("table", type=click.Choice(list(TABLES)), required=False)
+@click.option("--knowledge", "directory", metavar="DIR", help="Tables that replace those of the same name.")
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+def command(table: str | None, directory: str | None, form: str) -> None:
+    """Print the tables that verdicts follow from; every row names its source.
+
+    Without TABLE: all of them. The files behind them lie in gpuenv/knowledge/*.yaml; --knowledge DIR takes edited ones.
+    """
+    try:
+        tables = load(Path(directory) if directory else None)
+    except KnowledgeError as error:
+        print(f"gpuenv knowledge: {error}", file=sys.stderr)
+        sys.exit(2)
+    names = [table] if table else list(TABLES)
+    if form == "json":
+        data = {name: _records(list(TABLES[name](tables))) for name in names}
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    for name in names:
+        print("\n".join([f"# {name}", *_lines(list(TABLES[name](tables))), ""]))
+
+
+def _records(rows: list[Row]) -> list[dict[str, str]]:
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+def _lines(rows: list[Row]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    ]

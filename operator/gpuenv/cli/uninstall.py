@@ -1,0 +1,53 @@
+"""``gpuenv uninstall``: takes back what the operator put on nodes and environments."""
+
+import asyncio
+import sys
+
+import click
+
+
+@click.command("uninstall")
+@click.option("--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG.")
+@click.option("--probe-namespace", default="gpuenv-probes", show_default=True, help="Where probe pods run.")
+@click.option("--lease-namespace", default="gpuenv-system", show_default=True, help="The operator's own.")
+@click.option("--lease-name", default="gpuenv-operator", show_default=True, help="Name of the Lease.")
+@click.option(
+    "--deployment",
+    help="The operator's Deployment, which is scaled to nothing first. Default: it is stopped.",
+)
+@click.option(
+    "--timeout",
+    default=240.0,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="Seconds for everything.",
+)
+def command(
+    *,
+    kubeconfig: str | None,
+    probe_namespace: str,
+    lease_namespace: str,
+    lease_name: str,
+    deployment: str | None,
+    timeout: float,
+) -> None:
+    """Remove gpuenv's labels, conditions, probe pods and finalizers; environments and reports stay.
+
+    The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
+    """
+    # Imported here: kubernetes takes half a second, and `--help` does not need it.
+    from gpuenv.controller.kinds import Scope  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube import ApiError, Kube, KubeconfigError  # noqa: PLC0415 - see above
+    from gpuenv.controller.uninstall import Uninstall  # noqa: PLC0415 - see above
+
+    async def run() -> str:
+        async with await Kube.from_environment(kubeconfig) as kube, asyncio.timeout(timeout):
+            work = Uninstall(kube, Scope(probe_namespace), lease_namespace, lease_name)
+            return str(await work.run(deployment))
+
+    try:
+        click.echo(asyncio.run(run()))
+    except TimeoutError:
+        sys.exit(f"gpuenv uninstall: not done after {timeout:g} s; is an operator still holding the Lease?")
+    except (ApiError, KubeconfigError) as error:
+        sys.exit(f"gpuenv uninstall: {error}")

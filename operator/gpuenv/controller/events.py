@@ -1,0 +1,149 @@
+"""Kubernetes Events about our objects, as ``kubectl describe`` shows them: de-duplicated and limited.
+
+Our two kinds are cluster-scoped: their Events live in namespace ``default`` with ``involvedObject.namespace``
+empty. Elsewhere the API server refuses them, and with that field set ``kubectl describe`` does not find them.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.controller.kinds import EVENTS
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.ratelimit import TokenBucket
+from gpuenv.plan.model import PostEvent
+from gpuenv.plan.times import show_time
+
+logger = logging.getLogger(__name__)
+
+COMPONENT: Final = "gpuenv-operator"
+REPEAT_SECONDS: Final = 600.0
+"""Within this time, the same words about the same object raise the count of the Event that is there."""
+OBJECT_BURST: Final = 25
+OBJECT_PER_SECOND: Final = 1 / 60
+"""What one object may cause, as in client-go's spam filter: a burst, then one a minute."""
+QUEUE: Final = 1000
+RETRY_SECONDS: Final = 5.0
+MESSAGE_CHARACTERS: Final = 1000
+"""The API server's own limit is 1024 for new-style Events."""
+
+
+@dataclass(slots=True)
+class _Posted:
+    name: str
+    count: int
+    at: float
+
+
+class EventPoster:
+    """Takes Events at once and posts them in the background; what it cannot keep it drops, and counts."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        instance: str,
+        *,
+        dropped: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kube = kube
+        self._instance = instance
+        self._dropped = dropped
+        self._clock = clock
+        self._queue: deque[PostEvent] = deque()
+        self._filled = asyncio.Event()
+        self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
+        self._limits: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def post(self, event: PostEvent) -> None:
+        limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._clock))
+        self._limits.move_to_end(event.uid)
+        while len(self._limits) > QUEUE:
+            self._limits.popitem(last=False)
+        if not limit.offer() or len(self._queue) >= QUEUE:
+            self._dropped()
+            return
+        self._queue.append(event)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Posts for ever; an API server that is away is waited for."""
+        while True:
+            await self._filled.wait()
+            while self._queue:
+                if await self._try(self._queue[0]):
+                    self._queue.popleft()
+                else:
+                    await asyncio.sleep(RETRY_SECONDS)
+            self._filled.clear()
+
+    async def _try(self, event: PostEvent) -> bool:
+        try:
+            await self._write(event)
+        except ApiError as error:
+            if error.transient:
+                return False
+            self._dropped()
+            logger.warning(
+                "Event %s about %s %s was refused: %s", event.reason, event.kind, event.name, error
+            )
+        return True
+
+    async def _write(self, event: PostEvent) -> None:
+        now = self._clock()
+        key = (event.uid, event.reason, event.message)
+        while self._posted and now - next(iter(self._posted.values())).at > REPEAT_SECONDS:
+            self._posted.popitem(last=False)
+        known = self._posted.get(key)
+        if known is not None:
+            patch = {"count": known.count + 1, "lastTimestamp": show_time(now)}
+            try:
+                await self._kube.merge_patch(f"{EVENTS}/{known.name}", patch)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            else:
+                known.count += 1
+                return
+        body = event_body(event, now, self._instance)
+        try:
+            await self._kube.create(EVENTS, body)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        self._posted[key] = _Posted(body["metadata"]["name"], 1, now)
+
+
+def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
+    """The core/v1 Event.
+
+    Its name is derived from content and time, so a retried create meets its own object.
+    """
+    digest = hashlib.sha256(f"{event.uid}{event.reason}{event.message}{now}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{names.shorten(event.name, 200)}.{digest}", "namespace": "default"},
+        "involvedObject": {
+            "apiVersion": "v1" if event.kind == "Node" else names.API_VERSION,
+            "kind": event.kind,
+            "name": event.name,
+            # `kubectl describe node` looks for the node's name in the uid field, as the kubelet writes it.
+            "uid": event.name if event.kind == "Node" else event.uid,
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:MESSAGE_CHARACTERS],
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": instance,
+        "firstTimestamp": show_time(now),
+        "lastTimestamp": show_time(now),
+        "count": 1,
+    }

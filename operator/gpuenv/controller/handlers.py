@@ -1,0 +1,52 @@
+"""What Kopf calls. One line each: the cache takes the event, the planner wakes; nothing is decided or written
+here.
+
+Only ``on.event``: any other handler writes annotations or finalizers to nodes and pods. Asynchronous, because
+synchronous ones starve in a thread pool; returning None, because anything else would be patched into the
+object's status.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from gpuenv.api import names
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.kinds import KindName
+from gpuenv.controller.kube import Kube
+from gpuenv.controller.login import connection
+
+RELOGIN_SECONDS = 5.0
+
+
+def build(kube: Kube, cache: Cache, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
+    """A registry of its own for one operator. ``relisted`` is called when a watch begins anew."""
+    registry = kopf.OperatorRegistry()
+
+    def take(kind: KindName, event: kopf.RawEvent) -> None:
+        if event["type"] is None and cache.synced:
+            relisted()
+        cache.observe(kind, event["type"], event["object"])
+
+    @kopf.on.login(registry=registry, backoff=RELOGIN_SECONDS)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection(kube)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.ENVIRONMENT_PLURAL, registry=registry)
+    async def environment_event(event: kopf.RawEvent, **_: Any) -> None:
+        take("environments", event)
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.REPORT_PLURAL, registry=registry)
+    async def report_event(event: kopf.RawEvent, **_: Any) -> None:
+        take("reports", event)
+
+    @kopf.on.event("", "v1", "nodes", registry=registry)
+    async def node_event(event: kopf.RawEvent, **_: Any) -> None:
+        take("nodes", event)
+
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def pod_event(event: kopf.RawEvent, **_: Any) -> None:
+        take("pods", event)
+
+    return registry

@@ -1,0 +1,180 @@
+"""One operator at a time: a Lease, held before Kopf starts and while anything is written.
+
+Own code because ``kubernetes.aio.leaderelection`` never releases on exit. A lease of somebody else counts as
+expired when its record has not changed for its duration *as seen here*, so clocks need not agree. When the
+API server is away, nobody can take the lease: acting pauses, and goes on if it is still ours; only a lease
+that another holds ends the process. Correctness does not hang on it: run ids in names make a double create
+harmless.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gpuenv.controller.kube import UNREACHABLE, ApiError, Kube
+
+logger = logging.getLogger(__name__)
+
+DURATION_SECONDS: Final = 15.0
+RENEW_SECONDS: Final = 4.0
+RETRY_SECONDS: Final = 2.0
+
+
+class LeaseLostError(Exception):
+    """Another operator holds the lease now."""
+
+
+class Lease:
+    """``identity`` names this process. ``beat`` is called at each sign of life."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        duration: float = DURATION_SECONDS,
+        renew: float = RENEW_SECONDS,
+        retry: float = RETRY_SECONDS,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._kube = kube
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._name = name
+        self._identity = identity
+        self._duration = duration
+        self._renew = renew
+        self._retry = retry
+        self._beat = beat
+        self._valid_until = 0.0
+        self._seen: tuple[str, float] = ("", 0.0)
+        """Resource version of another's lease, and since when it has not changed."""
+        self._held = asyncio.Event()
+        self.holder = ""
+        """Who holds it, as last seen."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is ours and has not run out."""
+        return time.monotonic() < self._valid_until
+
+    async def wait_held(self) -> None:
+        """Returns while the lease is held; waits while it is in doubt."""
+        while not self.held:
+            self._held.clear()
+            await self._held.wait()
+
+    async def acquire(self) -> None:
+        """Waits until the lease is ours."""
+        last = ""
+        while True:
+            self._beat()
+            try:
+                if await self._try():
+                    logger.info("holding lease %s as %s", self._name, self._identity)
+                    return
+                words = f"lease {self._name} is held by {self.holder}; waiting for it"
+            except ApiError as error:
+                words = f"lease {self._name} cannot be had: {error}"
+            if words != last:
+                logger.info("%s", words)
+                last = words
+            await asyncio.sleep(self._retry)
+
+    async def keep(self) -> None:
+        """Renews for ever. Raises LeaseLostError once another holds it."""
+        while True:
+            self._beat()
+            await asyncio.sleep(self._renew if self.held else self._retry)
+            try:
+                if not await self._try():
+                    raise LeaseLostError(f"lease {self._name} is held by {self.holder}")
+            except ApiError as error:
+                doubt = "" if self.held else "; nothing is written until it is renewed"
+                logger.warning("lease %s not renewed: %s%s", self._name, error, doubt)
+
+    async def release(self) -> None:
+        """Gives it back, so that the next operator need not wait for its end. Harmless when repeated."""
+        if self._valid_until == 0.0:
+            return
+        self._valid_until = 0.0
+        try:
+            raw = await self._kube.get(f"{self._collection}/{self._name}")
+            if (raw.get("spec") or {}).get("holderIdentity") == self._identity:
+                body = {"spec": {"holderIdentity": None, "renewTime": _micro_time(time.time())}}
+                await self._patch(raw, body)
+        except ApiError as error:
+            logger.warning("lease %s not released: %s", self._name, error)
+
+    async def _try(self) -> bool:
+        """One attempt to take or renew; whether it is ours now. Raises ApiError."""
+        try:
+            async with asyncio.timeout(self._duration):
+                return await self._take()
+        except TimeoutError as error:
+            raise ApiError(0, UNREACHABLE, f"no answer within {self._duration:g} s") from error
+
+    async def _take(self) -> bool:
+        started = time.monotonic()
+        spec: dict[str, Any] = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": max(1, round(self._duration)),
+            "renewTime": _micro_time(time.time()),
+        }
+        raw = await self._get()
+        try:
+            if raw is None:
+                acquired = {"acquireTime": spec["renewTime"], "leaseTransitions": 0}
+                body = {
+                    "apiVersion": "coordination.k8s.io/v1",
+                    "kind": "Lease",
+                    "metadata": {"name": self._name},
+                    "spec": spec | acquired,
+                }
+                await self._kube.create(self._collection, body)
+            else:
+                current = raw.get("spec") or {}
+                self.holder = current.get("holderIdentity") or ""
+                if self.holder != self._identity:
+                    if self.holder and not self._expired(raw):
+                        return False
+                    transitions = int(current.get("leaseTransitions") or 0) + 1
+                    spec |= {"acquireTime": spec["renewTime"], "leaseTransitions": transitions}
+                await self._patch(raw, {"spec": spec})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return self.held  # somebody was faster; the next try sees who
+        self.holder = self._identity
+        self._valid_until = started + self._duration
+        self._held.set()
+        return True
+
+    async def _get(self) -> dict[str, Any] | None:
+        try:
+            raw: dict[str, Any] = await self._kube.get(f"{self._collection}/{self._name}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+        return raw
+
+    async def _patch(self, raw: dict[str, Any], body: dict[str, Any]) -> None:
+        metadata = {"resourceVersion": raw["metadata"]["resourceVersion"]}
+        await self._kube.merge_patch(f"{self._collection}/{self._name}", {"metadata": metadata} | body)
+
+    def _expired(self, raw: dict[str, Any]) -> bool:
+        version, now = raw["metadata"]["resourceVersion"], time.monotonic()
+        if self._seen[0] != version:
+            self._seen = (version, now)
+        seconds = float((raw.get("spec") or {}).get("leaseDurationSeconds") or self._duration)
+        return now - self._seen[1] > seconds
+
+
+def _micro_time(seconds: float) -> str:
+    """``metav1.MicroTime``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,154 @@
+"""What Prometheus may ask.
+
+Gauges are read from the cache when asked for, so a deleted environment leaves none behind.
+"""
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from gpuenv.controller.cache import Cache
+from gpuenv.plan.model import Plan, PodRecord, ReportRecord, WriteReport
+
+PLAN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+COUNTS: Final = {
+    "selected": "Nodes of all environments, as of the last plan.",
+    "running": "Nodes on which a probe runs, as of the last plan.",
+    "waiting": "Nodes that wait for their run, as of the last plan.",
+}
+"""The plan's own counts."""
+
+
+class Metrics:
+    """One set a process; with a registry of its own, so that tests can have several."""
+
+    def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
+        self._cache = cache
+        self._clock = clock
+        self.registry = CollectorRegistry()
+        self.plan_seconds = Histogram(
+            "gpuenv_plan_duration_seconds",
+            "Time to compute one plan.",
+            buckets=PLAN_BUCKETS,
+            registry=self.registry,
+        )
+        self._runs = Counter(
+            "gpuenv_probe_runs",
+            "Probe runs that ended, by the verdict they led to or the reason why there is none.",
+            ["environment", "outcome"],
+            registry=self.registry,
+        )
+        self._gpu_seconds = Counter(
+            "gpuenv_probe_gpu_seconds",
+            "GPU time that probe pods held: devices times seconds from scheduling to the end.",
+            ["environment"],
+            registry=self.registry,
+        )
+        self._requests = Counter(
+            "gpuenv_api_requests",
+            "Requests to the API server; code 0: no answer.",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "gpuenv_errors", "Failures, by where they happened.", ["where"], registry=self.registry
+        )
+        self._missed = Counter(
+            "gpuenv_missed_events",
+            "Changes the watch did not deliver and the sweep found.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.events_dropped = Counter(
+            "gpuenv_events_dropped",
+            "Kubernetes Events not posted: too many, or refused.",
+            registry=self.registry,
+        )
+        self.last_plan: float | None = None
+        self.last_sweep: float | None = None
+        self._counts: dict[str, int] = {}
+        self.registry.register(_Gauges(self))
+
+    def planned(self, plan: Plan, seconds: float) -> None:
+        self.plan_seconds.observe(seconds)
+        self.last_plan = self._clock()
+        self._counts = dict(plan.counts)
+
+    def swept(self) -> None:
+        self.last_sweep = self._clock()
+
+    def request(self, method: str, status: int) -> None:
+        self._requests.labels(method, str(status)).inc()
+
+    def error(self, where: str) -> None:
+        self._errors.labels(where).inc()
+
+    def missed(self, kind: str, count: int) -> None:
+        self._missed.labels(kind).inc(count)
+
+    def answered(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
+        """A report was written: counts the run it tells of, if it is one that was not told before."""
+        told = _runs(before)
+        for run_id, outcome in _runs(action.record).items():
+            if run_id in told:
+                continue
+            self._runs.labels(action.environment, outcome).inc()
+            pod = next((one for one in cache.pods.values() if one.run_id == run_id), None)
+            environment = cache.environments.get(action.environment)
+            if pod is not None and environment is not None and environment.spec is not None:
+                seconds = _held(pod, self._clock())
+                self._gpu_seconds.labels(action.environment).inc(
+                    seconds * environment.spec.probe.device_count
+                )
+
+    def gauges(self) -> Iterable[Metric]:
+        nodes = GaugeMetricFamily(
+            "gpuenv_nodes", "Nodes by environment and verdict.", labels=["environment", "verdict"]
+        )
+        tally = Tally((one.environment, one.verdict) for one in self._cache.reports.values())
+        for (environment, verdict), count in sorted(tally.items()):
+            nodes.add_metric([environment, verdict], count)
+        yield nodes
+        for name, text in COUNTS.items():
+            yield GaugeMetricFamily(f"gpuenv_{name}_nodes", text, value=self._counts.get(name, 0))
+        for name, at in (("plan", self.last_plan), ("sweep", self.last_sweep)):
+            if at is not None:
+                yield GaugeMetricFamily(
+                    f"gpuenv_last_{name}_age_seconds", f"Since the last {name}.", value=self._clock() - at
+                )
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)
+
+
+class _Gauges:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.gauges()
+
+
+def _runs(record: ReportRecord | None) -> dict[str, str]:
+    if record is None:
+        return {}
+    runs = {}
+    if record.attempt is not None:
+        runs[record.attempt.run_id] = record.attempt.reason
+    if record.result is not None:
+        runs[record.result.run_id] = str(record.result.verdict)
+    runs.pop("", None)
+    return runs
+
+
+def _held(pod: PodRecord, now: float) -> float:
+    if pod.scheduled_at is None:
+        return 0.0
+    end = pod.kernels.finished_at or pod.facts.finished_at or now
+    return max(0.0, end - pod.scheduled_at)

@@ -1,0 +1,72 @@
+"""The probe reaches its pods by an immutable ConfigMap named after its content; older ones go when no pod
+uses them.
+"""
+
+import base64
+import hashlib
+import logging
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.controller.kinds import Scope
+from gpuenv.controller.kube import ApiError, Kube
+
+logger = logging.getLogger(__name__)
+
+KEY: Final = "gpuenv-probe.pyz"
+COMPONENT: Final = "probe-bundle"
+
+
+def config_map(content: bytes, namespace: str) -> dict[str, Any]:
+    """The ConfigMap with this zip application."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": f"gpuenv-probe-{hashlib.sha256(content).hexdigest()[:10]}",
+            "namespace": namespace,
+            "labels": {names.LABEL_COMPONENT: COMPONENT},
+        },
+        "immutable": True,
+        "binaryData": {KEY: base64.b64encode(content).decode()},
+    }
+
+
+async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
+    """Creates it, or verifies the one that is there. Raises ApiError."""
+    collection, name = _collection(scope), wanted["metadata"]["name"]
+    try:
+        present = await kube.get(f"{collection}/{name}")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        present = None
+    if present is not None and present.get("binaryData") != wanted["binaryData"]:
+        logger.warning("ConfigMap %s does not hold the probe its name promises; it is replaced", name)
+        await kube.delete(f"{collection}/{name}", uid=present["metadata"]["uid"])
+        present = None
+    if present is None:
+        try:
+            await kube.create(collection, wanted)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+
+async def prune(kube: Kube, scope: Scope, current: str) -> None:
+    """Removes probes of other versions that no probe pod mounts any more. Raises ApiError."""
+    used = {current}
+    async for page in kube.pages(scope.pods, {"labelSelector": scope.selector("pods")}):
+        for pod in page["items"]:
+            volumes = (pod.get("spec") or {}).get("volumes") or []
+            used |= {str((one.get("configMap") or {}).get("name")) for one in volumes}
+    selector = {"labelSelector": f"{names.LABEL_COMPONENT}={COMPONENT}"}
+    async for page in kube.pages(_collection(scope), selector):
+        for one in page["items"]:
+            metadata = one["metadata"]
+            if metadata["name"] not in used:
+                await kube.delete(f"{_collection(scope)}/{metadata['name']}", uid=metadata["uid"])
+
+
+def _collection(scope: Scope) -> str:
+    return f"/api/v1/namespaces/{scope.probe_namespace}/configmaps"

@@ -1,0 +1,311 @@
+"""The operator as one coroutine: wires the parts, starts them in order, and stops them within seconds."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import kopf
+
+from gpuenv import __version__, knowledge
+from gpuenv.controller import handlers, health, logs, probefiles, selfcheck
+from gpuenv.controller.bundle import build_zipapp
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.events import EventPoster
+from gpuenv.controller.executor import Executor
+from gpuenv.controller.health import Health
+from gpuenv.controller.kube import ApiError, Kube, KubeconfigError
+from gpuenv.controller.lease import Lease, LeaseLostError
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.reconcile import Planner, Reconciler
+from gpuenv.controller.removal import Removal
+from gpuenv.controller.settings import Options, kopf_settings
+from gpuenv.controller.sweep import Sweeper
+from gpuenv.controller.writes import Writes
+from gpuenv.knowledge.load import KnowledgeError
+from gpuenv.knowledge.model import Knowledge
+from gpuenv.manifests.permissions import OPERATOR
+from gpuenv.plan import planner
+from gpuenv.plan.model import Plan, Settings, Snapshot
+from gpuenv.plan.planner import Memo
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOOPS_STOP_SECONDS: Final = 2.0
+KOPF_STOP_SECONDS: Final = 4.0
+RELEASE_SECONDS: Final = 2.0
+FILES_SECONDS: Final = 600.0
+RETRY_SECONDS: Final = 5.0
+LEASE_WRITES_PER_SECOND: Final = 5.0
+
+EXIT_STOPPED: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+
+
+def main(options: Options) -> int:
+    """Runs until SIGTERM or SIGINT (0), or until it has to be restarted (1); 2 where it cannot start."""
+    logs.configure(options.log_format, options.log_level)
+    try:
+        return asyncio.run(operate(options))
+    except (KubeconfigError, KnowledgeError, OSError) as error:
+        logger.error("cannot start: %s", error)
+        return EXIT_USAGE
+
+
+async def operate(options: Options) -> int:
+    """See :func:`main`. Raises KubeconfigError, KnowledgeError, and OSError when a port is taken."""
+    asyncio.get_running_loop().set_exception_handler(logs.unhandled)
+    stop = asyncio.Event()
+    _take_signals(stop)
+    logger.info("gpuenv %s starts", __version__)
+    tables = knowledge.load(options.knowledge)
+    cache = Cache()
+    metrics = Metrics(cache)
+    alive = Health()
+    async with contextlib.AsyncExitStack() as stack:
+        connect = functools.partial(
+            Kube.from_environment, options.kubeconfig, agent=OPERATOR, observe=metrics.request
+        )
+        kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
+        # Renewals must not queue behind a large plan.
+        own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))
+        ports = {"health": options.health_port, "metrics": options.metrics_port}
+        server = await health.serve(alive, metrics.text, ports)
+        stack.push_async_callback(server.cleanup)
+        operator = Operator(
+            options,
+            kube=kube,
+            lease_kube=own,
+            cache=cache,
+            metrics=metrics,
+            alive=alive,
+            tables=tables,
+        )
+        return await operator.run(stop)
+
+
+class Operator:
+    """One life of the operator: self-check, lease, lists, then planner, sweep and Kopf side by side."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        kube: Kube,
+        lease_kube: Kube,
+        cache: Cache,
+        metrics: Metrics,
+        alive: Health,
+        tables: Knowledge,
+    ) -> None:
+        self._options = options
+        self._scope = options.scope
+        self._kube = kube
+        self._cache = cache
+        self._metrics = metrics
+        self._alive = alive
+        self._tables = tables
+        self._identity = f"{socket.gethostname()}_{os.getpid()}"
+        self._files = probefiles.config_map(build_zipapp(), options.probe_namespace)
+        self._lease = Lease(
+            lease_kube,
+            options.lease_namespace,
+            options.lease_name,
+            self._identity,
+            beat=self._beats("lease"),
+        )
+        for name in ("permissions", "lease", "probe files", "lists"):
+            alive.wait(name, "not there yet")
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """The exit code, once ``stop`` is set or a part has failed."""
+        try:
+            settings = await _unless(stop, self._prepare())
+            return await self._operate(settings, stop) if settings is not None else EXIT_STOPPED
+        finally:
+            await self._release()
+
+    async def _prepare(self) -> Settings:
+        """Everything that must be there before the first plan; waits for what is missing."""
+        await selfcheck.wait(
+            self._kube,
+            self._options,
+            waiting=functools.partial(self._alive.wait, "permissions"),
+            meanwhile=Removal(Writes(self._kube, Cache(), self._scope)).farewell,
+            beat=self._beats("start"),
+        )
+        self._alive.done("permissions")
+        self._alive.stopped("start")
+        await self._lease.acquire()
+        self._alive.done("lease")
+        openshift = await self._insist("lists", lambda: selfcheck.is_openshift(self._kube))
+        await self._insist("probe files", lambda: probefiles.ensure(self._kube, self._scope, self._files))
+        self._alive.done("probe files")
+        self._alive.stopped("start")
+        return Settings(
+            max_probes=self._options.max_probes,
+            probe_namespace=self._options.probe_namespace,
+            config_map=self._files["metadata"]["name"],
+            retry_seconds=self._options.retry_seconds,
+            stuck_seconds=self._options.stuck_seconds,
+            openshift=openshift,
+        )
+
+    async def _operate(self, settings: Settings, stop: asyncio.Event) -> int:
+        sweeper = Sweeper(
+            self._kube,
+            self._cache,
+            self._scope,
+            self._metrics,
+            seconds=self._options.sweep_seconds,
+            beat=self._beats("sweep", 2 * self._options.sweep_seconds),
+        )
+        self._alive.check("watch", lambda: sweeper.watch_alive)
+        poster = EventPoster(self._kube, self._identity, dropped=self._metrics.events_dropped.inc)
+        writes = Writes(self._kube, self._cache, self._scope)
+        reconciler = Reconciler(
+            self._cache,
+            _planner(self._tables),
+            Executor(writes, poster, self._metrics),
+            settings,
+            self._metrics,
+            allowed=self._lease.wait_held,
+            beat=self._beats("plan"),
+        )
+        self._cache.changed = reconciler.wake
+        loops = [
+            asyncio.create_task(self._lease.keep(), name="lease"),
+            asyncio.create_task(self._lists(sweeper), name="sweep"),
+            asyncio.create_task(reconciler.run(), name="planner"),
+            asyncio.create_task(poster.run(), name="events"),
+            asyncio.create_task(self._keep_files(), name="probe files"),
+        ]
+        stopping = asyncio.create_task(stop.wait(), name="signal")
+        watch_stop = asyncio.Event()
+        watch: asyncio.Task[None] | None = None
+        try:
+            watch = await self._watch(handlers.build(self._kube, self._cache, sweeper.request), watch_stop)
+            _take_signals(stop)  # Kopf has just taken them; but our loops have to stop before it does
+            done, _ = await asyncio.wait({*loops, stopping, watch}, return_when=asyncio.FIRST_COMPLETED)
+            return EXIT_STOPPED if stopping in done else _failed(done)
+        finally:
+            logger.info("stopping")
+            await _cancel([*loops, stopping])
+            await self._release()  # nothing is written any more: the next operator may begin
+            watch_stop.set()
+            if watch is not None:
+                await asyncio.wait({watch}, timeout=KOPF_STOP_SECONDS)
+                if not watch.done():
+                    logger.warning("the watches did not end in %.0f s; leaving them", KOPF_STOP_SECONDS)
+
+    async def _watch(self, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> asyncio.Task[None]:
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=kopf_settings(self._scope),
+            # Pods of the probe namespace; the other three kinds have no namespace.
+            namespaces=[self._options.probe_namespace],
+            standalone=True,
+            # Left to itself, Kopf asks for the user's name, and the uid of a container need not have one.
+            identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that Kopf keeps to itself
+            stop_flag=stop,
+        )
+        return asyncio.create_task(kopf.run_tasks(tasks, ignored=_Others()), name="kopf")
+
+    async def _lists(self, sweeper: Sweeper) -> None:
+        await sweeper.sync()
+        self._alive.done("lists")
+        logger.info(
+            "knows %d nodes and %d environments", len(self._cache.nodes), len(self._cache.environments)
+        )
+        await sweeper.run()
+
+    async def _keep_files(self) -> None:
+        """Somebody may delete the ConfigMap: look again now and then."""
+        while True:
+            try:
+                await probefiles.ensure(self._kube, self._scope, self._files)
+                await probefiles.prune(self._kube, self._scope, self._files["metadata"]["name"])
+            except ApiError as error:
+                logger.warning("the probe's ConfigMap could not be verified: %s", error)
+                self._metrics.error("probe files")
+            await asyncio.sleep(FILES_SECONDS)
+
+    async def _release(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._lease.release()
+
+    async def _insist(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, however long it takes; says why it takes long."""
+        last = ""
+        while True:
+            self._beats("start")()
+            try:
+                return await ask()
+            except ApiError as error:
+                if str(error) != last:
+                    logger.error("%s; waiting", error)
+                last = str(error)
+                self._alive.wait(name, last)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _beats(self, name: str, limit: float = 0.0) -> Callable[[], None]:
+        return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
+
+
+class _Others(frozenset[asyncio.Task[Any]]):
+    """Every task:
+
+    Kopf waits at its end for whatever was started after it, and it cannot know what is its own.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return True
+
+
+def _planner(tables: Knowledge) -> Planner:
+    memo = Memo()
+
+    def plan(seen: Snapshot, now: float) -> Plan:
+        return planner.plan(seen, now, tables, memo)
+
+    return plan
+
+
+def _take_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of ``work``, or None when ``stop`` was set before it was there."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        await _cancel([task, stopping])
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=LOOPS_STOP_SECONDS)
+
+
+def _failed(done: set[asyncio.Task[Any]]) -> int:
+    for task in done:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, LeaseLostError):
+            logger.error("%s; this operator ends", error)
+        else:
+            logger.error("%s ended unexpectedly; this process ends", task.get_name(), exc_info=error)
+    return EXIT_FAILED

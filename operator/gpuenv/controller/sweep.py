@@ -1,0 +1,175 @@
+"""A second look: paged lists that find what the watch did not deliver, and prove that it is alive.
+
+Kopf's re-list after ``410 Gone`` tells of what exists and never of what went, and streams have died silently
+(https://github.com/nolar/kopf/issues/1276). What a list shows differently from the cache gets a grace to
+arrive by the watch; what is then still different was missed. Missing objects are believed gone only after a
+live GET says 404.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.kinds import KINDS, KindName, Scope
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS: Final = 10.0
+JITTER: Final = 0.1
+SOON_SECONDS: Final = 2.0
+"""A re-list comes as many events at once: wait until it is through."""
+RETRY_SECONDS: Final = 5.0
+MISSES_TOLERATED: Final = 3
+"""Sweeps in a row that find changes missed by the watch: then the watch is dead and the process should end.
+"""
+
+
+class Sweeper:
+    """One sweep at a time. ``beat`` is called at each sign of life."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        scope: Scope,
+        metrics: Metrics,
+        *,
+        seconds: float = 600.0,
+        grace: float = GRACE_SECONDS,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._scope = scope
+        self._metrics = metrics
+        self._seconds = seconds
+        self._grace = grace
+        self._beat = beat
+        self._requested = asyncio.Event()
+        self._next_at = 0.0
+        self.misses_in_a_row = 0
+
+    @property
+    def watch_alive(self) -> bool:
+        """False once the watch has missed changes again and again."""
+        return self.misses_in_a_row < MISSES_TOLERATED
+
+    def request(self) -> None:
+        """Sweep soon: a watch has just begun anew and may have missed deletions.
+
+        All kinds, because the watch of a kind of which nothing is left begins anew without a sound.
+        """
+        self._requested.set()
+
+    async def sync(self) -> None:
+        """The first complete list of all kinds; retried until it succeeds. Nothing is planned before."""
+        while True:
+            self._beat()
+            try:
+                for kind in KINDS:
+                    await self.sweep(kind, grace=0)
+            except ApiError as error:
+                logger.warning("the first lists failed: %s; next try in %.0f s", error, RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._metrics.swept()
+            self._cache.synced = True
+            self._cache.changed()
+            return
+
+    async def run(self) -> None:
+        """Sweeps for ever; ends only by cancellation."""
+        self._plan_next()
+        while True:
+            self._beat()
+            requested = await self._due()
+            try:
+                missed = sum([await self.sweep(kind, grace=self._grace) for kind in KINDS])
+            except ApiError as error:
+                logger.warning("sweep failed: %s; next try in %.0f s", error, RETRY_SECONDS)
+                self._again()
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                logger.exception("sweep failed by a fault of our own")
+                self._again()
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._metrics.swept()
+                if not requested:
+                    self.misses_in_a_row = self.misses_in_a_row + 1 if missed else 0
+
+    async def _due(self) -> bool:
+        """Returns when a sweep is due; whether it was asked for, and not just time."""
+        try:
+            async with asyncio.timeout_at(self._next_at):
+                await self._requested.wait()
+        except TimeoutError:
+            self._plan_next()
+            return False
+        await asyncio.sleep(SOON_SECONDS)
+        self._requested.clear()
+        return True
+
+    def _again(self) -> None:
+        self._metrics.error("sweep")
+        self._requested.set()
+
+    def _plan_next(self) -> None:
+        """Sweeps asked for in between do not put the next one off."""
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
+        self._next_at = asyncio.get_running_loop().time() + self._seconds * jitter
+
+    async def sweep(self, kind: KindName, *, grace: float) -> int:
+        """Lists one kind; returns how many changes the watch had missed (deletions apart).
+
+        Raises ApiError.
+        """
+        before = set(self._cache.names(kind))
+        changed: list[dict[str, Any]] = []
+        async for page in self._kube.pages(self._scope.path(kind), self._query(kind)):
+            for raw in page["items"]:
+                before.discard(raw["metadata"]["name"])
+                if self._cache.outdated(kind, raw):
+                    changed.append(raw)
+            self._beat()
+            await asyncio.sleep(0)
+        if (changed or before) and grace:
+            await asyncio.sleep(grace)
+        return await self._repair(kind, changed, before, first=not self._cache.synced)
+
+    async def _repair(
+        self, kind: KindName, changed: list[dict[str, Any]], absent: set[str], *, first: bool
+    ) -> int:
+        missed = [raw for raw in changed if self._cache.outdated(kind, raw)]
+        for raw in missed:
+            self._cache.observe(kind, None, raw)
+        gone = 0
+        for name in sorted(absent):
+            if self._cache.version(kind, name) is not None and await self._is_gone(kind, name):
+                self._cache.gone(kind, name)
+                gone += 1
+        if first or not (missed or gone):
+            return 0
+        self._metrics.missed(kind, len(missed) + gone)
+        logger.warning(
+            "the watch of %s had missed %d changes and %d deletions; repaired", kind, len(missed), gone
+        )
+        return len(missed)
+
+    async def _is_gone(self, kind: KindName, name: str) -> bool:
+        """By a live GET, under the same selector as the watch."""
+        query = self._query(kind) | {"fieldSelector": f"metadata.name={name}"}
+        async for page in self._kube.pages(self._scope.path(kind), query):
+            for raw in page["items"]:
+                self._cache.observe(kind, None, raw)
+                return False
+        return True
+
+    def _query(self, kind: KindName) -> dict[str, str]:
+        selector = self._scope.selector(kind)
+        return {"labelSelector": selector} if selector else {}

@@ -1,0 +1,145 @@
+"""Taking gpuenv back from a cluster: its labels, conditions, probe pods and finalizers. Environments and reports stay.
+
+The chart's pre-delete hook runs this. The operator would write everything again, so it goes first: its Deployment
+is scaled to nothing, and its Lease is taken, which nobody else can then hold.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.controller.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.lease import Lease
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 5
+"""An object that changes between read and write is read again, so often at most."""
+PREFIX: Final = f"{names.COMPAT_PREFIX}/"
+
+
+@dataclass(slots=True)
+class Removed:
+    """How many objects were cleaned."""
+
+    pods: int = 0
+    nodes: int = 0
+    finalizers: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pods} probe pods deleted, {self.nodes} nodes and {self.finalizers} environments cleaned"
+        )
+
+
+class Uninstall:
+    """Use :meth:`run`."""
+
+    def __init__(self, kube: Kube, scope: Scope, lease_namespace: str, lease_name: str) -> None:
+        self._kube = kube
+        self._scope = scope
+        self._namespace = lease_namespace
+        self._lease = Lease(
+            kube, lease_namespace, lease_name, f"uninstall_{socket.gethostname()}_{os.getpid()}"
+        )
+
+    async def run(self, deployment: str | None = None) -> Removed:
+        """Stops the operator (``deployment`` is its name; None: it is stopped already), then cleans.
+
+        Raises ApiError.
+        """
+        if deployment is not None:
+            await self._stop(deployment)
+        held = await self._namespace_exists()
+        if held:
+            await self._lease.acquire()
+        removed = Removed()
+        async for pod in self._all(self._scope.pods, labelSelector=PROBE_SELECTOR):
+            removed.pods += await self._delete(f"{self._scope.pods}/{pod['metadata']['name']}")
+        async for node in self._all(NODES):
+            removed.nodes += await self._clean(f"{NODES}/{node['metadata']['name']}", node)
+        async for environment in self._all(ENVIRONMENTS):
+            removed.finalizers += await self._release(
+                f"{ENVIRONMENTS}/{environment['metadata']['name']}", environment
+            )
+        if held:
+            await self._lease.release()  # so that a new installation need not wait for its end
+        return removed
+
+    async def _stop(self, deployment: str) -> None:
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{deployment}/scale"
+        try:
+            await self._kube.merge_patch(path, {"spec": {"replicas": 0}})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def _namespace_exists(self) -> bool:
+        """Where the operator's namespace is gone, so is the operator, and nobody could make a Lease there."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases?dryRun=All"
+        try:
+            await self._kube.create(path, {"metadata": {"generateName": "uninstall-"}})
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def _all(self, path: str, **params: str) -> AsyncIterator[dict[str, Any]]:
+        async for page in self._kube.pages(path, params):
+            for item in page["items"]:
+                yield item
+
+    async def _delete(self, path: str) -> bool:
+        try:
+            await self._kube.delete(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    async def _clean(self, path: str, node: dict[str, Any]) -> bool:
+        uid = node["metadata"]["uid"]
+        labels = {key: None for key in node["metadata"].get("labels") or {} if key.startswith(PREFIX)}
+        conditions = [
+            {"type": one["type"], "$patch": "delete"}
+            for one in (node.get("status") or {}).get("conditions") or []
+            if one["type"].startswith(PREFIX)
+        ]
+        try:
+            if labels:
+                await self._kube.merge_patch(path, {"metadata": {"uid": uid, "labels": labels}})
+            if conditions:
+                body = {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
+                await self._kube.strategic_patch(f"{path}/status", body)
+        except ApiError as error:
+            if error.status not in {404, 409, 422}:
+                raise
+            return False  # gone, or another node has that name now: then it carries nothing of ours
+        return bool(labels or conditions)
+
+    async def _release(self, path: str, environment: dict[str, Any]) -> bool:
+        for _ in range(ATTEMPTS):
+            metadata = environment["metadata"]
+            kept = [one for one in metadata.get("finalizers") or [] if one != names.FINALIZER]
+            if kept == (metadata.get("finalizers") or []):
+                return False
+            # The list is replaced whole, hence the version: nobody else's finalizer may get lost.
+            version = {"resourceVersion": metadata["resourceVersion"]}
+            try:
+                await self._kube.merge_patch(path, {"metadata": version | {"finalizers": kept}})
+            except ApiError as error:
+                if error.status == 404:
+                    return False
+                if error.status != 409:
+                    raise
+                environment = await self._kube.get(path)
+            else:
+                return True
+        raise ApiError(409, "Conflict", f"{path} changes faster than it can be written; try again")

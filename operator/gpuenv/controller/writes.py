@@ -1,0 +1,234 @@
+"""One API call or two per action of a plan, and the answer into the cache.
+
+Order, back-off and limits are the executor's.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.kinds import KindName, Scope
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.rejection import attempt_of, is_rejection
+from gpuenv.plan.model import (
+    AddFinalizer,
+    CreatePod,
+    DeletePod,
+    SetLabel,
+    SetNodeCondition,
+    WriteReport,
+    WriteStatus,
+)
+from gpuenv.plan.times import show_time
+
+CONFLICTS: Final = frozenset({404, 409, 422})
+"""Answers to a write with a uid that may mean: that object is gone, or another one has its name."""
+
+
+class StaleError(Exception):
+    """The plan was made for a state that is over. Nothing was done; the cache knows better now."""
+
+
+class Writes:
+    """Raises ApiError when the API server says no, StaleError when the plan is out of date."""
+
+    def __init__(
+        self, kube: Kube, cache: Cache, scope: Scope, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.kube = kube
+        self.cache = cache
+        self.scope = scope
+        self.clock = clock
+
+    async def live(self, kind: KindName, name: str) -> dict[str, Any] | None:
+        """The object as it is now, also into the cache; None when it is gone."""
+        try:
+            raw: dict[str, Any] = await self.kube.get(self.scope.item(kind, name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self.cache.gone(kind, name)
+            return None
+        self.cache.put(kind, raw)
+        return raw
+
+    async def create_pod(self, action: CreatePod) -> None:
+        """A refusal is no error: it becomes a rejection, which the next plan writes into the report."""
+        try:
+            raw = await self.kube.create(self.scope.pods, action.manifest)
+        except ApiError as error:
+            if error.status == 409:
+                # Ours: the run id is in the name. It may be on its way out; then the plan waits for its end.
+                await self.live("pods", action.manifest["metadata"]["name"])
+                return
+            if not is_rejection(error):
+                raise
+            pair = (action.environment, action.node)
+            self.cache.rejections[pair] = attempt_of(action, error, self.clock())
+            self.cache.changed()
+            return
+        self.cache.put("pods", raw)
+
+    async def delete_pod(self, action: DeletePod) -> None:
+        try:
+            raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                raise
+            await self.live("pods", action.name)
+            return
+        if isinstance(raw, dict) and raw.get("kind") == "Pod":
+            self.cache.put("pods", raw)
+
+    async def write_report(self, action: WriteReport) -> None:
+        """The whole status by a JSON patch: a merge patch would leave keys of an earlier status behind."""
+        if not action.exists:
+            await self._create_report(action)
+        path = self.scope.item("reports", action.name) + "/status"
+        try:
+            raw = await self.kube.json_patch(path, [_replace_status(action.status)])
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self.cache.gone("reports", action.name)
+            raise StaleError(f"report {action.name} is gone") from error
+        self.cache.put("reports", raw)
+
+    async def _create_report(self, action: WriteReport) -> None:
+        try:
+            raw = await self.kube.create(self.scope.path("reports"), report_body(action))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            raw = await self.live("reports", action.name)
+            if raw is not None and (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
+                # It speaks of an earlier node of this name.
+                await self.kube.delete(
+                    self.scope.item("reports", action.name), uid=str(raw["metadata"]["uid"])
+                )
+                raise StaleError(f"report {action.name} was about an earlier node of that name") from error
+            return
+        self.cache.put("reports", raw)
+
+    async def set_label(self, action: SetLabel) -> None:
+        """A merge patch of that one key; server-side apply would take the other environments' labels away."""
+        labels = {names.node_label(action.environment): action.value}
+        body = {"metadata": {"uid": action.node_uid, "labels": labels}}
+        await self._patch_node(
+            action.node, self.kube.merge_patch(self.scope.item("nodes", action.node), body)
+        )
+
+    async def set_condition(self, action: SetNodeCondition) -> None:
+        record = self.cache.nodes.get(action.node)
+        if record is None:
+            return
+        kind = names.node_label(action.environment)
+        condition: dict[str, Any] = {"type": kind, "$patch": "delete"}
+        if action.status is not None:
+            now = show_time(self.clock())
+            condition = {
+                "type": kind,
+                "status": action.status,
+                "reason": action.reason,
+                "message": action.message,
+                "lastHeartbeatTime": now,
+            }
+            if record.compat_conditions.get(action.environment) != action.status:
+                condition["lastTransitionTime"] = now
+        body = {"metadata": {"uid": record.uid}, "status": {"conditions": [condition]}}
+        path = self.scope.item("nodes", action.node) + "/status"
+        await self._patch_node(action.node, self.kube.strategic_patch(path, body))
+
+    async def _patch_node(self, name: str, patch: Any) -> None:
+        try:
+            raw = await patch
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                raise
+            # 404: gone. 422 "field is immutable": another node has that name now.
+            await self.live("nodes", name)
+            raise StaleError(f"node {name} is gone or was replaced") from error
+        # A node outside the operator's node selector is none of the planner's business.
+        if name in self.cache.nodes:
+            self.cache.put("nodes", raw)
+
+    async def add_finalizer(self, action: AddFinalizer) -> None:
+        await self._set_finalizer(action.environment, action.uid, present=True)
+
+    async def remove_finalizer(self, environment: str, uid: str) -> None:
+        await self._set_finalizer(environment, uid, present=False)
+
+    async def _set_finalizer(self, environment: str, uid: str, *, present: bool) -> None:
+        raw = await self.live("environments", environment)
+        metadata = raw["metadata"] if raw is not None else {}
+        if metadata.get("uid") != uid or (present and metadata.get("deletionTimestamp")):
+            raise StaleError(f"environment {environment} is gone or going")
+        others = [one for one in metadata.get("finalizers") or [] if one != names.FINALIZER]
+        wanted = [*others, names.FINALIZER] if present else others
+        # The list is replaced whole, hence the resource version: nobody else's finalizer may get lost.
+        version = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
+        body = {"metadata": version | {"finalizers": wanted}}
+        try:
+            raw = await self.kube.merge_patch(self.scope.item("environments", environment), body)
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                raise
+            raise StaleError(f"environment {environment} changed meanwhile") from error
+        self.cache.put("environments", raw)
+
+    async def write_status(self, action: WriteStatus) -> None:
+        path = self.scope.item("environments", action.environment) + "/status"
+        same = {"op": "test", "path": "/metadata/uid", "value": action.uid}
+        try:
+            raw = await self.kube.json_patch(path, [same, _replace_status(action.status)])
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                raise
+            live = await self.live("environments", action.environment)
+            if live is None or live["metadata"]["uid"] != action.uid:
+                raise StaleError(f"environment {action.environment} is gone or was replaced") from error
+            raise
+        self.cache.put("environments", raw)
+
+
+def report_body(action: WriteReport) -> dict[str, Any]:
+    """The GPUNodeReport without its status. The environment owns it, for the garbage collector."""
+    owner = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.ENVIRONMENT_KIND,
+        "name": action.environment,
+        "uid": action.environment_uid,
+        "controller": True,
+        # True needs rights on the owner's finalizers where OwnerReferencesPermissionEnforcement is on
+        # (OpenShift).
+        "blockOwnerDeletion": False,
+    }
+    labels = {
+        names.LABEL_ENVIRONMENT: action.environment,
+        names.LABEL_NODE: names.shorten(action.node),
+    }
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.REPORT_KIND,
+        "metadata": {"name": action.name, "labels": labels, "ownerReferences": [owner]},
+        "spec": {
+            "environment": action.environment,
+            "nodeName": action.node,
+            "nodeUID": action.node_uid,
+        },
+    }
+
+
+def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
+    return {"op": "add", "path": "/status", "value": _compact(status)}
+
+
+def _compact(value: Any) -> Any:
+    """Without nulls: in a schema that is not nullable they are refused."""
+    if isinstance(value, dict):
+        return {key: _compact(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_compact(one) for one in value]
+    return value

@@ -1,0 +1,241 @@
+"""Reading the tables: YAML to edit, one JSON file to load quickly, and validation on the way in.
+
+PyYAML needs a quarter of a second for these tables, which is more than a whole ``gpuenv explain`` may take. So the package
+carries ``tables.json``, made from the YAML files by ``python -m gpuenv.knowledge.compile``; a test keeps both in step.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gpuenv.knowledge.model import (
+    Architecture,
+    Branch,
+    ErrorRule,
+    GpuModel,
+    Knowledge,
+    Peak,
+    ReasonText,
+    Toolkit,
+    TorchBuild,
+    TorchRelease,
+    VendorBuild,
+    model_words,
+)
+from gpuenv.knowledge.versions import Version, parse_version
+
+TABLES = ("cuda", "architectures", "torch", "gpus", "errors", "platforms", "reasons")
+"""Names of the table files, each ``<name>.yaml``."""
+
+HERE = Path(__file__).parent
+FAST_FORM = HERE / "tables.json"
+T = TypeVar("T")
+STATUSES = frozenset({"Fail", "Unknown", "Warn", "Note"})
+
+
+class KnowledgeError(ValueError):
+    """A table makes no sense; the message names file, row and field in one line."""
+
+
+def load(directory: Path | None = None) -> Knowledge:
+    """The tables; files of ``directory`` replace those of the same name that the package carries.
+
+    Raises :class:`KnowledgeError` when a table of ``directory`` cannot be read or makes no sense.
+    """
+    if directory is None:
+        return _packaged()
+    if not directory.is_dir():
+        raise KnowledgeError(f"{directory}: not a directory; it should hold tables such as torch.yaml")
+    tables: dict[str, Any] = json.loads(FAST_FORM.read_text(encoding="utf-8"))
+    found = {name: path for name in TABLES if (path := directory / f"{name}.yaml").is_file()}
+    if not found:
+        raise KnowledgeError(f"{directory}: holds none of {', '.join(name + '.yaml' for name in TABLES)}")
+    for name, path in found.items():
+        tables[name] = read_yaml(path)
+    return build(tables)
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> Knowledge:
+    return build(json.loads(FAST_FORM.read_text(encoding="utf-8")))
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a table file. Raises :class:`KnowledgeError` when it is not readable YAML."""
+    import yaml  # noqa: PLC0415  costs 50 ms, and only edited tables need it
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KnowledgeError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def build(tables: Mapping[str, Any]) -> Knowledge:
+    """Typed tables from plain data. Raises :class:`KnowledgeError` naming table, row and field."""
+    toolkits = _rows(tables, "cuda", "toolkits", _toolkit)
+    branches = _rows(tables, "cuda", "branches", _branch)
+    architectures = _rows(tables, "architectures", "architectures", _architecture)
+    releases = _rows(tables, "torch", "releases", _release)
+    vendors = _rows(tables, "torch", "vendors", _vendor)
+    models = [model for group in _rows(tables, "gpus", "models", _models) for model in group]
+    peaks = _rows(tables, "gpus", "peaks", _peak)
+    errors = _rows(tables, "errors", "errors", _error)
+    platforms = tables["platforms"]
+    by_code: dict[tuple[str, int], ErrorRule] = {}
+    for rule in errors:
+        for code in rule.codes:
+            by_code.setdefault((rule.layer, code), rule)
+    return Knowledge(
+        toolkits={row.cuda: row for row in toolkits},
+        branches=tuple(sorted(branches, key=lambda row: row.branch, reverse=True)),
+        architectures={row.cc: row for row in architectures},
+        torch={row.torch: row for row in releases},
+        vendors=tuple(sorted(vendors, key=lambda row: row.since, reverse=True)),
+        models={" ".join(model_words(model.name)): model for model in models},
+        peaks={name: peak for peak in peaks for name in peak.names},
+        errors=tuple(errors),
+        cures=platforms["cures"],
+        sources=platforms["sources"],
+        reasons={code: ReasonText(**row) for code, row in tables["reasons"]["reasons"].items()},
+        errors_by_code=by_code,
+        errors_by_name={rule.name: rule for rule in errors},
+    )
+
+
+def _rows(tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    rows = tables[table].get(key) if isinstance(tables.get(table), Mapping) else None
+    if not isinstance(rows, list) or not rows:
+        raise KnowledgeError(f"{table}.yaml: needs a list named {key}")
+    made = []
+    for number, row in enumerate(rows, 1):
+        try:
+            if not row.get("source"):
+                raise KnowledgeError("has no source")
+            made.append(make(row))
+        except (KnowledgeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+            raise KnowledgeError(f"{table}.yaml: row {number} of {key}: {what}") from None
+    return made
+
+
+def _version(value: Any) -> Version:
+    version = parse_version(value) if isinstance(value, str) else None
+    if version is None:
+        raise KnowledgeError(f"{value!r} is not a version in quotes")
+    return version
+
+
+def _maybe(value: Any) -> Version | None:
+    return None if value is None else _version(value)
+
+
+def _cc(value: Any) -> tuple[int, int]:
+    version = _version(value)
+    if len(version) != 2:
+        raise KnowledgeError(f"{value!r} is not a compute capability such as '8.0'")
+    return version[0], version[1]
+
+
+def _toolkit(row: Mapping[str, Any]) -> Toolkit:
+    return Toolkit(
+        cuda=_version(row["cuda"]),
+        toolkit_driver=_maybe(row["toolkit_driver"]),
+        toolkit_driver_text=row["toolkit_driver"] or "",
+        min_driver=_version(row["min_driver"]),
+        min_driver_text=row["min_driver"],
+        first_release=row["first_release"],
+        verified=bool(row["verified"]),
+        source=row["source"],
+    )
+
+
+def _branch(row: Mapping[str, Any]) -> Branch:
+    return Branch(branch=int(row["branch"]), cuda=_version(row["cuda"]), source=row["source"])
+
+
+def _architecture(row: Mapping[str, Any]) -> Architecture:
+    return Architecture(
+        cc=_cc(row["cc"]),
+        name=row["name"],
+        first_cuda=_maybe(row["first_cuda"]),
+        last_cuda=_maybe(row["last_cuda"]),
+        first_driver=row["first_driver"],
+        dropped_from_driver=row["dropped_from_driver"],
+        dropped_from_cudnn=_maybe(row["dropped_from_cudnn"]),
+        embedded=bool(row["embedded"]),
+        neighbours_from_cuda=_maybe(row.get("neighbours_from_cuda")),
+        features=row["features"] or "",
+        source=row["source"],
+    )
+
+
+def _release(row: Mapping[str, Any]) -> TorchRelease:
+    oldest, newest = row["python"]
+    return TorchRelease(
+        torch=_version(row["torch"]),
+        released=row["released"],
+        python=(_version(oldest), _version(newest)),
+        default_cuda=_version(row["default_cuda"]),
+        source=row["source"],
+        builds=tuple(
+            TorchBuild(
+                cuda=_version(build["cuda"]),
+                cudnn=build["cudnn"],
+                nccl=build.get("nccl"),
+                archs=tuple(build["archs"]),
+                aarch64=tuple(build.get("aarch64", ())),
+                verified=bool(build["verified"]),
+                source=build["source"],
+            )
+            for build in row["builds"]
+        ),
+    )
+
+
+def _vendor(row: Mapping[str, Any]) -> VendorBuild:
+    return VendorBuild(
+        mark=row["mark"], since=_version(row["since"]), archs=tuple(row["archs"]), source=row["source"]
+    )
+
+
+def _models(row: Mapping[str, Any]) -> list[GpuModel]:
+    cc = _cc(row["cc"])
+    return [
+        GpuModel(
+            name=name, cc=cc, datacenter=row["datacenter"], arm=bool(row.get("arm")), source=row["source"]
+        )
+        for name in row["names"]
+    ]
+
+
+def _peak(row: Mapping[str, Any]) -> Peak:
+    return Peak(
+        names=tuple(row["names"]),
+        tflops={dtype: float(value) for dtype, value in row["tflops"].items() if value is not None},
+        memory_gbps=row["memory_gbps"],
+        tdp_w=row["tdp_w"],
+        confidence=row["confidence"],
+        source=row["source"],
+    )
+
+
+def _error(row: Mapping[str, Any]) -> ErrorRule:
+    from gpuenv.api.reasons import MEANINGS  # noqa: PLC0415  keeps the tables importable by whoever needs only them
+
+    if row["status"] not in STATUSES:
+        raise KnowledgeError(f"status {row['status']!r} is none of {', '.join(sorted(STATUSES))}")
+    if row["reason"] not in MEANINGS:
+        raise KnowledgeError(f"reason {row['reason']!r} is not a reason of gpuenv.api.reasons")
+    return ErrorRule(
+        name=row["name"],
+        layer=row["layer"],
+        codes=tuple(int(code) for code in row.get("codes", ())),
+        text=tuple(tuple(part.strip().lower() for part in text.split("…")) for text in row.get("text", ())),
+        reason=row["reason"],
+        status=row["status"],
+        meaning=row["meaning"],
+        remediation=row["remediation"],
+        source=row["source"],
+    )

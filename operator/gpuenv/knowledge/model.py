@@ -1,0 +1,248 @@
+"""The typed tables. Everything is frozen; the one :class:`Knowledge` may be shared by all assessments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gpuenv.knowledge.versions import Version, parse_version
+
+ComputeCapability = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolkit:
+    """One CUDA toolkit. ``min_driver`` decides under minor-version compatibility, ``toolkit_driver`` under the Toolkit rule."""
+
+    cuda: Version
+    toolkit_driver: Version | None
+    toolkit_driver_text: str
+    min_driver: Version
+    min_driver_text: str
+    first_release: str
+    verified: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A driver branch and the CUDA version of its driver API."""
+
+    branch: int
+    cuda: Version
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A GPU generation, by compute capability."""
+
+    cc: ComputeCapability
+    name: str
+    first_cuda: Version | None
+    last_cuda: Version | None
+    first_driver: int | None
+    dropped_from_driver: int | None
+    dropped_from_cudnn: Version | None
+    embedded: bool
+    neighbours_from_cuda: Version | None
+    features: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TorchBuild:
+    """One released build of PyTorch for one CUDA version.
+
+    ``archs`` as ``torch.cuda.get_arch_list()`` prints them on x86_64, ``aarch64`` those of the aarch64 wheel where known.
+    """
+
+    cuda: Version
+    cudnn: str | None
+    nccl: str | None
+    archs: tuple[str, ...]
+    aarch64: tuple[str, ...]
+    verified: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class VendorBuild:
+    """Builds of NVIDIA's containers from one release (25.01) on; ``mark`` is what their local version label ends in."""
+
+    mark: str
+    since: Version
+    archs: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRelease:
+    """One release series of PyTorch (2.9) and its builds. ``python`` is the oldest and newest Python with wheels."""
+
+    torch: Version
+    released: str
+    python: tuple[Version, Version]
+    default_cuda: Version
+    source: str
+    builds: tuple[TorchBuild, ...]
+
+    def build(self, cuda: Version | None) -> TorchBuild | None:
+        """The build for ``cuda`` (major and minor count), if it was released."""
+        if cuda is None:
+            return None
+        return next((build for build in self.builds if build.cuda == cuda[:2]), None)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuModel:
+    """What a product name tells.
+
+    ``datacenter`` None: the name does not tell whether cuda-compat works on it. ``arm``: found beside aarch64 processors only.
+    """
+
+    name: str
+    cc: ComputeCapability
+    datacenter: bool | None
+    arm: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """Published dense peaks of one product: TFLOPS by dtype, GB/s, W."""
+
+    names: tuple[str, ...]
+    tflops: Mapping[str, float]
+    memory_gbps: float | None
+    tdp_w: float | None
+    confidence: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """One known error: a number of a layer, or words of its text (all lower case), and what it means.
+
+    ``status`` is a :class:`gpuenv.assess.model.Status` value. ``text`` alternatives match when all their parts (split at
+    ``…``) occur in this order in one line. ``codes`` are numbers as the driver API and the runtime share them.
+    """
+
+    name: str
+    layer: str
+    codes: tuple[int, ...]
+    text: tuple[tuple[str, ...], ...]
+    reason: str
+    status: str
+    meaning: str
+    remediation: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonText:
+    """Documentation of one reason: cause, cure, source."""
+
+    cause: str
+    cure: str
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """All tables. Look-ups are total: what is not in the tables is None, never an exception.
+
+    One loaded set of tables equals only itself, so that what follows from it can be remembered (``lru_cache``).
+    """
+
+    toolkits: Mapping[Version, Toolkit]
+    branches: tuple[Branch, ...]
+    """Newest first."""
+    architectures: Mapping[ComputeCapability, Architecture]
+    torch: Mapping[Version, TorchRelease]
+    vendors: tuple[VendorBuild, ...]
+    """Newest first."""
+    models: Mapping[str, GpuModel]
+    peaks: Mapping[str, Peak]
+    errors: tuple[ErrorRule, ...]
+    cures: Mapping[str, Mapping[str, str]]
+    sources: Mapping[str, str]
+    reasons: Mapping[str, ReasonText]
+    errors_by_code: Mapping[tuple[str, int], ErrorRule]
+    errors_by_name: Mapping[str, ErrorRule]
+
+    def toolkit(self, cuda: Version | None) -> Toolkit | None:
+        """The row of a toolkit; of an unknown minor version of a known major one, the newest row of that major version."""
+        if cuda is None:
+            return None
+        row = self.toolkits.get(cuda[:2])
+        if row is None:
+            same_major = [version for version in self.toolkits if version[0] == cuda[0]]
+            row = self.toolkits[max(same_major)] if same_major else None
+        return row
+
+    def last_branch(self, dropped_from: int) -> int:
+        """The newest known branch before the one that dropped a generation."""
+        return next((row.branch for row in self.branches if row.branch < dropped_from), dropped_from - 1)
+
+    def branch(self, driver: Version | None) -> Branch | None:
+        """The branch a driver belongs to; also of Windows drivers, whose numbers lie between the branches'."""
+        if not driver:
+            return None
+        return next((row for row in self.branches if row.branch <= driver[0]), None)
+
+    def release(self, torch: Version | None) -> TorchRelease | None:
+        """The release series of a torch version."""
+        return self.torch.get(torch[:2]) if torch and len(torch) > 1 else None
+
+    def newest_release(self) -> TorchRelease:
+        """The newest PyTorch release of the tables."""
+        return self.torch[max(self.torch)]
+
+    def vendor_build(self, local: str) -> VendorBuild | None:
+        """The container series in a local version label such as ``145a3a7bda.nv25.10``."""
+        for row in self.vendors:
+            version = parse_version(local.rpartition(row.mark)[2]) if row.mark in local else None
+            if version is not None and version >= row.since:
+                return row
+        return None
+
+    def model(self, product: str | None) -> GpuModel | None:
+        """The GPU model inside a product name, label or accelerator name; the longest match wins."""
+        return find_model(product, self) if product else None
+
+    def cure(self, what: str, platform: str | None) -> str:
+        """What to do for ``what`` on ``platform``, or anywhere."""
+        table = self.cures.get(what, {})
+        return table.get(platform or "default") or table.get("default", "")
+
+
+_JOINED = ("RTX", "GTX", "GT")
+
+
+def model_words(product: str) -> tuple[str, ...]:
+    """A product name as upper-case words, its usual spellings unified (``RTX4090``, ``1080Ti``, ``A100-SXM4-40GB``)."""
+    text = "".join(char if char.isalnum() else " " for char in product[:200].upper())
+    words: list[str] = []
+    for word in text.split():
+        head = next(
+            (head for head in _JOINED if word.startswith(head) and word[len(head) :][:1].isdigit()), ""
+        )
+        rest = word[len(head) :]
+        words += [head] if head else []
+        if rest[:1].isdigit() and rest.endswith("TI"):
+            words += [rest[:-2], "TI"]
+        else:
+            words.append(rest)
+    return tuple(words)
+
+
+@lru_cache(maxsize=4096)
+def find_model(product: str, knowledge: Knowledge) -> GpuModel | None:
+    """The longest model name that occurs in ``product`` as whole words."""
+    words = model_words(product)[:16]
+    for length in range(min(4, len(words)), 0, -1):
+        for start in range(len(words) - length + 1):
+            found = knowledge.models.get(" ".join(words[start : start + length]))
+            if found is not None:
+                return found
+    return None

@@ -1,0 +1,127 @@
+"""What node labels tell about GPUs: GPU Feature Discovery, GKE, EKS (Karpenter) and AKS. Pure adapters.
+
+Only GPU Feature Discovery tells the driver version; the clouds tell at most the model. Label names:
+https://github.com/NVIDIA/k8s-device-plugin/blob/main/docs/gpu-feature-discovery/README.md,
+https://cloud.google.com/kubernetes-engine/docs/concepts/gpus, https://karpenter.sh/docs/concepts/scheduling/,
+https://learn.microsoft.com/azure/aks/use-labels.
+"""
+
+from collections.abc import Mapping
+
+from gpuenv.assess.facts import NodeFacts
+
+_GFD_PRESENT = ("nvidia.com/gpu.present", "nvidia.com/gpu.product", "nvidia.com/gpu.count")
+_GKE_MODEL = "cloud.google.com/gke-accelerator"
+_EKS_MODEL = ("karpenter.k8s.aws/instance-gpu-name", "k8s.amazonaws.com/accelerator")
+_EKS_MAKER = "karpenter.k8s.aws/instance-gpu-manufacturer"
+_AKS = "kubernetes.azure.com/accelerator"
+_PCI = ("feature.node.kubernetes.io/pci-10de.present", "feature.node.kubernetes.io/pci-0302_10de.present")
+_GPU_RESOURCE = "nvidia.com/gpu"
+_MIG_RESOURCE = "nvidia.com/mig-"
+_SUFFIXES = ("-SHARED",)
+
+
+def has_gpu_labels(labels: Mapping[str, str]) -> bool:
+    """Whether labels say that a node has NVIDIA GPUs, whatever its device plug-in says at the moment."""
+    if labels.get("nvidia.com/gpu.present") == "false":
+        return False
+    return (
+        any(label in labels for label in (*_GFD_PRESENT, _GKE_MODEL, *_EKS_MODEL))
+        or labels.get(_EKS_MAKER) == "nvidia"
+        or labels.get(_AKS) == "nvidia"
+        or any(labels.get(label) == "true" for label in _PCI)
+    )
+
+
+def node_facts(
+    name: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    capacity: Mapping[str, str],
+    allocatable: Mapping[str, str],
+) -> NodeFacts:
+    """What labels, annotations and device counts of a node tell; what they do not tell is None."""
+    del (
+        annotations
+    )  # no platform writes GPU facts there yet; the adapters take the whole node so that one may
+    product = labels.get("nvidia.com/gpu.product")
+    for suffix in _SUFFIXES:
+        product = product.removesuffix(suffix) if product else None
+    return NodeFacts(
+        name=name,
+        product=product
+        or labels.get(_GKE_MODEL)
+        or next((labels[key] for key in _EKS_MODEL if labels.get(key)), None),
+        driver_version=_driver(labels),
+        compute_capability=_compute_capability(labels),
+        memory_mib=_number(labels.get("nvidia.com/gpu.memory"))
+        or _number(labels.get("karpenter.k8s.aws/instance-gpu-memory")),
+        gpu_count=_count(labels, capacity, allocatable),
+        platform=_platform(labels),
+        sharing=_sharing(labels, capacity),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _driver(labels: Mapping[str, str]) -> str | None:
+    full = labels.get("nvidia.com/cuda.driver-version.full")
+    if full:
+        return full
+    for names in (("driver-version", "major", "minor", "revision"), ("driver", "major", "minor", "rev")):
+        parts = [labels.get(f"nvidia.com/cuda.{names[0]}.{part}") for part in names[1:]]
+        if parts[0]:
+            return ".".join(part for part in parts if part)
+    return None
+
+
+def _compute_capability(labels: Mapping[str, str]) -> tuple[int, int] | None:
+    major = _number(labels.get("nvidia.com/gpu.compute.major"))
+    minor = _number(labels.get("nvidia.com/gpu.compute.minor"))
+    return (major, minor or 0) if major is not None else None
+
+
+def _count(
+    labels: Mapping[str, str], capacity: Mapping[str, str], allocatable: Mapping[str, str]
+) -> int | None:
+    labelled = labels.get("nvidia.com/gpu.count") or labels.get("karpenter.k8s.aws/instance-gpu-count")
+    return (
+        _number(labelled)
+        or _number(str(capacity.get(_GPU_RESOURCE, "")))
+        or _number(str(allocatable.get(_GPU_RESOURCE, "")))
+    )
+
+
+def _platform(labels: Mapping[str, str]) -> str | None:
+    if any(key.startswith("cloud.google.com/gke-") for key in labels):
+        return "gke"
+    if any(key.startswith(("eks.amazonaws.com/", "karpenter.k8s.aws/")) for key in labels):
+        return "eks"
+    if any(key.startswith("kubernetes.azure.com/") for key in labels):
+        return "aks"
+    if "node.openshift.io/os_id" in labels:
+        return "openshift"
+    return "gfd" if any(label in labels for label in _GFD_PRESENT) else None
+
+
+def _sharing(labels: Mapping[str, str], capacity: Mapping[str, str]) -> str | None:
+    strategy = labels.get("nvidia.com/gpu.sharing-strategy") or labels.get(
+        "cloud.google.com/gke-gpu-sharing-strategy"
+    )
+    if strategy in ("time-slicing", "time-sharing"):
+        return "time-slicing"
+    if strategy == "mps":
+        return "mps"
+    sliced = (
+        labels.get("nvidia.com/mig.strategy") == "single"
+        and "-MIG-" in labels.get("nvidia.com/gpu.product", "")
+    ) or labels.get("cloud.google.com/gke-gpu-partition-size")
+    if sliced or any(
+        resource.startswith(_MIG_RESOURCE) and count != "0" for resource, count in capacity.items()
+    ):
+        return "mig"
+    if (_number(labels.get("nvidia.com/gpu.replicas")) or 1) > 1:
+        return "time-slicing"
+    return None

@@ -1,0 +1,163 @@
+"""From what a run left behind to a result, now or again later: the same function on the same stored facts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gpuenv.api import reasons
+from gpuenv.assess.engine import assess
+from gpuenv.assess.errors import classify
+from gpuenv.assess.facts import Failure
+from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
+from gpuenv.assess.report import facts_from_reports
+from gpuenv.plan import stored
+from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.model import PodRecord, Result
+from gpuenv.plan.outcome import Ended
+from gpuenv.plan.report import clip, kept, kept_check
+
+POD_CHECK: Final = "probe-pod"
+_CONFIG_DIGEST: Final = "config@"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An assessment, and the reason that a second run has yet to confirm."""
+
+    assessment: Assessment
+    unconfirmed: str
+
+
+def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None) -> Result:
+    """The result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
+    context = pair.context
+    document = stored.join(ended.facts, ended.kernels)
+    pod_check = _pod_check(context, ended)
+    same = previous is not None and (previous.inputs_hash, previous.fingerprint) == (
+        pod.inputs_hash,
+        pod.fingerprint,
+    )
+    confirmed = (
+        _standing(context, previous) | {previous.unconfirmed} if previous is not None and same else set()
+    )
+    judged = _judge(pair, document, pod_check, confirmed)
+    result = Result(
+        verdict=judged.assessment.verdict,
+        reason=judged.assessment.reason,
+        message=clip(judged.assessment.message),
+        run_id=pod.run_id,
+        inputs_hash=pod.inputs_hash,
+        fingerprint=pod.fingerprint,
+        validated_at=float(int(now)),
+        assessment_key="",
+        probe=stored.pack(document),
+        checks=kept(judged.assessment.checks),
+        image_digest=image_digest(pod.image_id),
+        platform=stored.platform(document),
+        unconfirmed=judged.unconfirmed,
+        pod_check=pod_check,
+        figures=stored.figures(document),
+        versions=stored.versions(document),
+    )
+    return replace(result, assessment_key=context.assessment_key(result))
+
+
+def assessed_again(pair: Pair, result: Result) -> Result:
+    """The result under the context's expectations and tables; itself when nothing but the key would differ.
+
+    Keeping the old key then costs an assessment after a restart and saves a write to every report.
+    """
+    context = pair.context
+    key = context.assessment_key(result)
+    if key == result.assessment_key:
+        return result
+    document = stored.unpack(result.probe)
+    judged = _judge(pair, document, result.pod_check, _standing(context, result))
+    again = replace(
+        result,
+        verdict=judged.assessment.verdict,
+        reason=judged.assessment.reason,
+        message=clip(judged.assessment.message),
+        checks=kept(judged.assessment.checks),
+        unconfirmed=judged.unconfirmed,
+    )
+    return result if again == result else replace(again, assessment_key=key)
+
+
+def runtime_verdict(context: Context, words: str) -> Check | None:
+    """What the tables know of a container runtime's refusal, where that is an answer about image and node.
+
+    ``nvidia-container-cli`` refuses an image whose NVIDIA_REQUIRE_CUDA the driver does not meet, for example.
+    """
+    rule = classify(Failure(layer="runtime", message=words), context.knowledge.knowledge) if words else None
+    if rule is None or rule.status != Status.FAIL.value:
+        return None
+    return Check(POD_CHECK, Status.FAIL, rule.reason, clip(words), cure(context, rule.reason), rule.source)
+
+
+def cure(context: Context, reason: str) -> str:
+    """What to do about a reason, as the tables say."""
+    text = context.knowledge.knowledge.reasons.get(reason)
+    return clip(text.cure) if text else ""
+
+
+def image_digest(image_id: str) -> str:
+    """The digest in a container's imageID; marked where it is of the image's configuration.
+
+    A runtime that does not know the repository's digest gives that of the configuration instead, and the two are
+    not to be compared.
+    """
+    name, at, digest = image_id.rpartition("@")
+    if at and name:
+        return digest
+    return f"{_CONFIG_DIGEST}{digest}" if digest.startswith("sha256:") else ""
+
+
+def _pod_check(context: Context, ended: Ended) -> Check | None:
+    if not ended.reason:
+        return None
+    found = runtime_verdict(context, ended.runtime_error)
+    if found is None:
+        found = Check(POD_CHECK, Status.UNKNOWN, ended.reason, ended.message, cure(context, ended.reason))
+    return kept_check(found)
+
+
+def _judge(
+    pair: Pair, document: dict[str, Any], pod_check: Check | None, confirmed: Iterable[str]
+) -> _Judged:
+    context = pair.context
+    checks: list[Check] = [pod_check] if pod_check is not None else []
+    if document or not checks:
+        facts = facts_from_reports(*stored.split(document), pair.node.facts)
+        spec, tables = context.spec, context.knowledge.knowledge
+        checks += assess(facts, spec.expect, spec.floors, tables, peers=context.peers).checks
+    known = set(confirmed)
+    doubted = [
+        _doubted(check) if _is_doubtful(context, check) and check.reason not in known else check
+        for check in checks
+    ]
+    assessment = decide(doubted)
+    changed = [new.reason for old, new in zip(checks, doubted, strict=True) if old is not new]
+    # Where something else fails anyway, nothing hangs on the confirmation.
+    pending = assessment.verdict is not Verdict.INCOMPATIBLE and bool(changed)
+    return _Judged(assessment, changed[0] if pending else "")
+
+
+def _is_doubtful(context: Context, check: Check) -> bool:
+    """Whether one run is not enough to say it: a wrong result, or a figure below what peers reach."""
+    if check.status not in (Status.FAIL, Status.WARN):
+        return False
+    return check.reason == reasons.WrongResult or (
+        check.reason == reasons.BelowFloor and check.name in context.peer_floors
+    )
+
+
+def _doubted(check: Check) -> Check:
+    message = f"{check.message}; seen once, a second run confirms or clears it"
+    return replace(check, status=Status.UNKNOWN, message=message)
+
+
+def _standing(context: Context, result: Result | None) -> set[str]:
+    """Reasons that a second run has confirmed."""
+    checks = result.checks if result is not None else ()
+    return {check.reason for check in checks if _is_doubtful(context, check)}

@@ -1,0 +1,138 @@
+"""The four conditions of an environment. All are always set, so that ``kubectl wait`` never waits for a missing one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuenv.api import reasons
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.model import EnvironmentRecord
+from gpuenv.plan.raw import mappings, text
+from gpuenv.plan.survey import Survey
+from gpuenv.plan.times import show_time
+
+Json = dict[str, Any]
+
+ACCEPTED: Final = "Accepted"
+READY: Final = "Ready"
+COMPATIBLE: Final = "Compatible"
+CONSISTENT: Final = "Consistent"
+MAX_MESSAGE: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition without its times. ``status``: ``True``, ``False`` or ``Unknown``."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def conditions(environment: EnvironmentRecord, survey: Survey | None, now: float) -> list[Json]:
+    """All conditions as JSON; a transition time moves only with the status."""
+    found = judge(environment, survey)
+    old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
+    return [_json(one, old.get(one.type, {}), environment.generation, now) for one in found]
+
+
+def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: float) -> Json:
+    kept = old.get("lastTransitionTime") if old.get("status") == condition.status else None
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message[:MAX_MESSAGE],
+        "lastTransitionTime": kept if isinstance(kept, str) else show_time(now),
+        "observedGeneration": generation,
+    }
+
+
+def judge(environment: EnvironmentRecord, survey: Survey | None) -> list[Condition]:
+    """All conditions, in the order in which they are read."""
+    if survey is None:
+        refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
+        return [
+            Condition(ACCEPTED, "False", *refused),
+            Condition(READY, "False", *refused),
+            Condition(COMPATIBLE, "Unknown", *refused),
+            Condition(CONSISTENT, "Unknown", *refused),
+        ]
+    return [
+        Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
+        _ready(survey),
+        _compatible(survey),
+        _consistent(survey),
+    ]
+
+
+def _ready(survey: Survey) -> Condition:
+    if survey.selected == 0:
+        return Condition(
+            READY, "False", reasons.NoMatchingNodes, "spec.nodes.selector matches no node with GPUs"
+        )
+    if survey.answered >= survey.selected:
+        return Condition(
+            READY, "True", reasons.AllAnswered, f"all {_nodes(survey.selected)} have their answer"
+        )
+    missing = survey.selected - survey.answered
+    message = f"{missing} of {_nodes(survey.selected)} without answer ({survey.running} running)"
+    if survey.context.spec.suspend:
+        return Condition(
+            READY, "False", reasons.Suspended, f"{message}; nothing starts while spec.suspend is true"
+        )
+    return Condition(READY, "False", reasons.ValidationRunning, message)
+
+
+def _compatible(survey: Survey) -> Condition:
+    counts = {verdict: survey.verdicts.get(verdict, 0) for verdict in Verdict}
+    total = _nodes(survey.selected)
+    if survey.selected == 0:
+        return Condition(COMPATIBLE, "Unknown", reasons.NoMatchingNodes, "no node is selected")
+    if counts[Verdict.INCOMPATIBLE]:
+        message = f"{counts[Verdict.INCOMPATIBLE]} of {total} incompatible: {_worst(survey)}"
+        return Condition(COMPATIBLE, "False", reasons.SomeIncompatible, message)
+    if counts[Verdict.UNKNOWN]:
+        message = f"{counts[Verdict.UNKNOWN]} of {total} unknown"
+        worst = _worst(survey)
+        reason = reasons.SomeUnknown if survey.answered >= survey.selected else reasons.ValidationRunning
+        return Condition(COMPATIBLE, "Unknown", reason, message + (f": {worst}" if worst else ""))
+    if counts[Verdict.DEGRADED]:
+        message = f"{counts[Verdict.DEGRADED]} of {total} degraded: {_worst(survey)}"
+        return Condition(COMPATIBLE, "True", reasons.SomeDegraded, message)
+    return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"all {total} compatible")
+
+
+def _worst(survey: Survey) -> str:
+    """The first problems, with their counts."""
+    return ", ".join(f"{one.reason} ({one.count})" for one in survey.problems[:3])
+
+
+def _consistent(survey: Survey) -> Condition:
+    """One content for each platform, and one set of versions everywhere."""
+    if not survey.contents:
+        return Condition(CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported what it ran")
+    digests: dict[tuple[str, bool], set[str]] = {}
+    versions: dict[str, set[str]] = {}
+    for (digest, platform, found), _ in survey.contents:
+        if digest:
+            # A configuration's digest is never that of a manifest: only like is compared with like.
+            digests.setdefault((platform, digest.startswith("sha256:")), set()).add(digest)
+        for name, version in found:
+            versions.setdefault(name, set()).add(version)
+    differing = [
+        f"{name} {' and '.join(sorted(found)[:3])}"
+        for name, found in sorted(versions.items())
+        if len(found) > 1
+    ]
+    several = max((len(found) for found in digests.values()), default=0)
+    if several > 1:
+        differing.insert(0, f"{several} different contents under one name")
+    if differing:
+        return Condition(CONSISTENT, "False", reasons.DifferentContent, "; ".join(differing))
+    return Condition(CONSISTENT, "True", reasons.OneContent, "all nodes ran the same content")
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node" if count == 1 else f"{count} nodes"

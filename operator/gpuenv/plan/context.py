@@ -1,0 +1,126 @@
+"""What all judgements of one environment have in common: spec, tables, settings, and what peers reach."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from gpuenv import __version__
+from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.assess.policies.floors import peer_key
+from gpuenv.knowledge import Knowledge
+from gpuenv.plan.model import (
+    Attempt,
+    EnvironmentRecord,
+    NodeRecord,
+    PodRecord,
+    ReportRecord,
+    Result,
+    Settings,
+)
+
+MIN_PEERS: Final = 3
+"""Fewer nodes of one product are no crowd to be compared with."""
+_STEP: Final = math.log(1.02)
+"""Medians are rounded to steps of two percent: each new figure would otherwise re-assess the whole fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Equal contexts give equal judgements; the environment's status is not part of it."""
+
+    name: str
+    uid: str
+    generation: int
+    spec: EnvironmentSpec
+    inputs_hash: str
+    expectations_hash: str
+    revalidate: str
+    settings: Settings
+    knowledge: "Tables"
+    peers: Mapping[str, float]
+
+    @property
+    def peer_floors(self) -> frozenset[str]:
+        """Names of the checks that compare with peers."""
+        floors = [floor for floor in self.spec.floors if floor.min_percent_of_peers is not None]
+        return frozenset(
+            f"floor-{floor.kernel}" + (f"-{floor.dtype}" if floor.dtype else "") for floor in floors
+        )
+
+    def assessment_key(self, result: Result) -> str:
+        """Digest of everything besides the stored facts that the verdict follows from."""
+        keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
+        peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
+        text = "\0".join([self.expectations_hash, self.knowledge.key, *peers])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One environment on one node, with all that is known of the two together.
+
+    ``stuck`` is a probe pod on the node that does not end, of whichever environment.
+    """
+
+    context: Context
+    node: NodeRecord
+    report: ReportRecord | None = None
+    pods: tuple[PodRecord, ...] = ()
+    rejection: Attempt | None = None
+    stuck: PodRecord | None = None
+
+    def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
+        """Whether what was found under these hashes still speaks of this image on this node."""
+        return inputs_hash == self.context.inputs_hash and fingerprint == self.node.fingerprint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """The knowledge with a digest of its content, and of the code that reads it."""
+
+    knowledge: Knowledge
+    key: str
+
+
+def tables(knowledge: Knowledge) -> Tables:
+    """Takes some ten milliseconds: keep it."""
+    digest = hashlib.sha256(f"{__version__}{knowledge!r}".encode("utf-8", "replace"))
+    return Tables(knowledge, digest.hexdigest()[:16])
+
+
+def make_context(
+    environment: EnvironmentRecord, settings: Settings, knowledge: Tables, reports: Iterable[ReportRecord]
+) -> Context:
+    """The context of an environment whose spec is understood."""
+    spec = environment.spec
+    assert spec is not None, "an environment that cannot be understood is not judged"
+    compared = any(floor.min_percent_of_peers is not None for floor in spec.floors)
+    return Context(
+        name=environment.name,
+        uid=environment.uid,
+        generation=environment.generation,
+        spec=spec,
+        inputs_hash=environment.inputs_hash,
+        expectations_hash=environment.expectations_hash,
+        revalidate=environment.revalidate,
+        settings=settings,
+        knowledge=knowledge,
+        peers=_peers(environment.inputs_hash, reports) if compared else {},
+    )
+
+
+def _peers(inputs_hash: str, reports: Iterable[ReportRecord]) -> dict[str, float]:
+    """The median of each figure over all nodes with the same product that ran the same inputs."""
+    figures: dict[str, list[float]] = {}
+    for report in reports:
+        if report.result is not None and report.result.inputs_hash == inputs_hash:
+            for kernel, dtype, product, figure in report.result.figures:
+                figures.setdefault(peer_key(kernel, dtype, product), []).append(figure)
+    return {key: _stepped(median(found)) for key, found in sorted(figures.items()) if len(found) >= MIN_PEERS}
+
+
+def _stepped(value: float) -> float:
+    return float(f"{math.exp(round(math.log(value) / _STEP) * _STEP):.4g}")

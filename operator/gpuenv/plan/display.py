@@ -1,0 +1,113 @@
+"""What is shown for one environment on one node: the result, or what has happened since."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gpuenv.api import reasons
+from gpuenv.assess.model import Verdict
+from gpuenv.plan import stored
+from gpuenv.plan.assessing import cure
+from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.model import NodeRecord, PodRecord, ReportRecord, Result
+from gpuenv.plan.raw import mapping, text
+from gpuenv.plan.report import clip
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The displayed verdict. ``answered``: there is nothing more to wait for at the moment.
+
+    ``current``: it is the result of a run of the current inputs on the node as it is.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    message: str = ""
+    remediation: str = ""
+    answered: bool = False
+    current: bool = False
+
+
+WAITING: Final = Shown(Verdict.UNKNOWN, reasons.NotYetValidated, "no probe has run yet")
+
+
+def show(pair: Pair, report: ReportRecord | None) -> Shown | None:
+    """What to show of ``report``; None when there is nothing to say yet, and no report is to be made."""
+    context, node, stuck = pair.context, pair.node, pair.stuck
+    result = report.result if report is not None else None
+    valid = result is not None and pair.is_current(result.inputs_hash, result.fingerprint)
+    if stuck is not None and (stuck.environment == context.name or not valid):
+        return _stuck(context, stuck)
+    absent = missing_device(context, node)
+    if absent:
+        return _unknown(context, reasons.GpuNotAdvertised, absent)
+    if result is not None and valid:
+        return _result(result, report)
+    held = hold(node)
+    if held:
+        return _unknown(context, reasons.HeldOff, f"held off: {held}{_former(result)}")
+    attempt = report.attempt if report is not None else None
+    if attempt is not None and pair.is_current(attempt.inputs_hash, attempt.fingerprint):
+        message, remedy = attempt.message + _former(result), attempt.remediation
+        return Shown(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=True)
+    if result is not None:
+        return Shown(
+            Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), cure(context, reasons.Stale)
+        )
+    return WAITING if report is not None else None
+
+
+def hold(node: NodeRecord) -> str:
+    """Why nothing is started on the node now; empty when something may be."""
+    return node.hold or ("" if node.ready else "the node is not ready")
+
+
+def missing_device(context: Context, node: NodeRecord) -> str:
+    """What the node says about a device it should offer and does not; empty when it offers one."""
+    resource = context.spec.probe.resource_name
+    capacity, allocatable = node.devices.get(resource, (0, 0))
+    if allocatable > 0:
+        return ""
+    if resource not in node.devices:
+        return f"the node does not advertise {resource} at all"
+    return f"the node advertises {capacity} {resource}, of which {allocatable} can be used"
+
+
+def _unknown(context: Context, reason: str, message: str) -> Shown:
+    return Shown(Verdict.UNKNOWN, reason, clip(message), cure(context, reason), answered=True)
+
+
+def _stuck(context: Context, pod: PodRecord) -> Shown:
+    whose = "" if pod.environment == context.name else f" (of environment {pod.environment})"
+    message = f"probe pod {pod.name}{whose} was deleted and does not end; the node is probed no more until it is gone"
+    return _unknown(context, reasons.ProbeStuck, message)
+
+
+def _result(result: Result, report: ReportRecord | None) -> Shown:
+    remedies = (check.remediation for check in result.checks if check.reason == result.reason)
+    remedy = next(remedies, "") if result.reason else ""
+    waits = bool(result.unconfirmed) and (report is None or report.attempt is None)
+    return Shown(result.verdict, result.reason, result.message, remedy, answered=not waits, current=True)
+
+
+def _former(result: Result | None) -> str:
+    return (
+        f" (before: {result.verdict.value}, of other inputs or an earlier state of the node)"
+        if result
+        else ""
+    )
+
+
+def _stale(context: Context, node: NodeRecord, result: Result) -> str:
+    """Names what changed, as far as it is known."""
+    changed = []
+    if result.inputs_hash != context.inputs_hash:
+        changed.append("the image or other inputs of the probe changed")
+    if result.fingerprint != node.fingerprint:
+        before = text(mapping(stored.unpack(result.probe), "facts", "driver").get("version"))
+        driver = node.facts.driver_version
+        if before and driver and before != driver:
+            changed.append(f"the driver changed from {before} to {driver}")
+        else:
+            changed.append("the node was rebooted or its driver changed")
+    return f"{' and '.join(changed)} since the last run, which said {result.verdict.value}"

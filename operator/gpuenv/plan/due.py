@@ -1,0 +1,112 @@
+"""When the next run of one environment on one node is due, and which due run goes first."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from gpuenv.api import reasons
+from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
+
+NO_USE: Final = frozenset(
+    {reasons.PythonMissing, reasons.PythonUnreadable, reasons.PythonTooOld, reasons.ImageArchMismatch}
+)
+"""Ends that the same image on the same node will meet again: no retry before the verdict's age asks for one."""
+JITTER: Final = 0.1
+"""Share of an interval by which nodes are spread, so that a fleet made in one go is not renewed in one go."""
+
+
+class Priority(IntEnum):
+    """First things first."""
+
+    ON_DEMAND = 0
+    CONFIRMATION = 1
+    STALE = 2
+    NEVER_VALIDATED = 3
+    RETRY = 4
+    AGE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A run is due at ``at`` (epoch seconds; 0: at once)."""
+
+    priority: Priority
+    at: float
+
+
+def next_run(pair: Pair, report: ReportRecord | None) -> Due:
+    """When and why the next run is due after ``report``, if nothing speaks against it."""
+    context, node = pair.context, pair.node
+    if report is None:
+        return Due(Priority.NEVER_VALIDATED, 0.0)
+    if is_asked(demand(context.revalidate, report.revalidate), report.observed_revalidate):
+        return Due(Priority.ON_DEMAND, 0.0)
+    attempt, result = report.attempt, report.result
+    if attempt is not None and pair.is_current(attempt.inputs_hash, attempt.fingerprint):
+        if context.generation > report.answered_generation:
+            return Due(Priority.RETRY, 0.0)  # somebody changed something, perhaps the pull secret
+        return Due(Priority.RETRY, attempt.at + _wait(pair, attempt))
+    if result is None:
+        return Due(Priority.NEVER_VALIDATED, 0.0)
+    if not pair.is_current(result.inputs_hash, result.fingerprint):
+        return Due(Priority.STALE, 0.0)
+    if result.unconfirmed:
+        return Due(Priority.CONFIRMATION, 0.0)
+    spread = 1 + JITTER * (2 * fraction(context.uid, node.uid) - 1)
+    return Due(Priority.AGE, result.validated_at + context.spec.interval_seconds * spread)
+
+
+def _wait(pair: Pair, attempt: Attempt) -> float:
+    context, node = pair.context, pair.node
+    if attempt.reason in NO_USE:
+        return float(context.spec.interval_seconds)
+    seconds = backoff(context.settings, attempt.count)
+    return seconds * (1 + JITTER * fraction(context.uid, node.uid, attempt.run_id))
+
+
+def backoff(settings: Settings, count: int) -> float:
+    """Seconds to wait after ``count`` tries in a row without an answer."""
+    doublings = min(max(count - 1, 0), 30)
+    return float(min(settings.retry_seconds * 2.0**doublings, settings.retry_max_seconds))
+
+
+def fraction(*parts: str) -> float:
+    """A number from 0 to 1 that is the same after every restart."""
+    return int(hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
+
+
+def run_id(context: Context, node: NodeRecord, number: int) -> str:
+    """Names one run of these inputs on this node as it is."""
+    text = "\0".join([context.uid, node.uid, node.fingerprint, context.inputs_hash, str(number)])
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:10]
+
+
+def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None) -> str:
+    """Names the next run: the same until that run has ended, so that a double create meets itself.
+
+    A report that somebody deleted counts from 0 again, and may have taken over a pod from before.
+    """
+    if report is None:
+        return run_id(context, node, 0)
+    taken = {found.run_id for found in (report.result, report.attempt) if found is not None}
+    numbers = range(report.runs, report.runs + len(taken) + 1)
+    return next(found for number in numbers if (found := run_id(context, node, number)) not in taken)
+
+
+def demand(environment_token: str, report_token: str) -> str:
+    """Both on-demand tokens as one short text; empty when nobody ever asked."""
+    if not environment_token and not report_token:
+        return ""
+    return f"{_short(environment_token)}.{_short(report_token)}"
+
+
+def _short(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:8] if token else ""
+
+
+def is_asked(wanted: str, observed: str) -> bool:
+    """Whether one of the two tokens is new; one that was taken away asks for nothing."""
+    new, old = wanted.partition("."), observed.partition(".")
+    return any(new[part] and new[part] != old[part] for part in (0, 2))

@@ -1,0 +1,171 @@
+"""A probe pod that is over: its reports, or why there are none.
+
+The kubelet's reasons: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
+https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions.
+"""
+
+import signal
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gpuenv.api import names, reasons
+from gpuenv.plan import starting
+from gpuenv.plan.model import ContainerRecord, PodRecord
+from gpuenv.plan.outcome import Ended, attempt, printable
+from gpuenv.plan.pod import GRACE_SECONDS
+from gpuenv_probe import codec
+
+OTHER_RUN: Final = "otherRun"
+OTHER_STAGE: Final = "otherStage"
+PYTHON_TOO_OLD: Final = 65
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+"""126 and 127 are a shell's, in an entry point that hands over to the probe (POSIX, 2.8.2)."""
+_EVICTIONS: Final = frozenset(
+    {"Evicted", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity"}
+)
+_PREEMPTIONS: Final = frozenset({"Preempting", "Preempted"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What one container left behind. ``kind`` says why ``report`` is None although there should be one."""
+
+    container: ContainerRecord
+    report: dict[str, Any] | None
+    kind: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.report is not None and self.report.get("complete") is True
+
+
+def ended(pod: PodRecord, *, overdue: bool) -> Ended:
+    """The outcome of a pod that has ended. ``overdue``: its time was up when it was told to."""
+    facts = _read(pod.facts, names.FACTS_CONTAINER, pod.run_id)
+    kernels = _read(pod.kernels, names.KERNELS_CONTAINER, pod.run_id)
+    if facts.complete and kernels.complete:
+        return Ended(facts=facts.report, kernels=kernels.report)
+    found = _told_from_outside(pod, kernels, overdue=overdue) or _trouble(facts) or _trouble(kernels)
+    if found is None:
+        found = _nothing_wrong(pod, facts, kernels)
+    return replace(found, facts=facts.report, kernels=kernels.report) if found.answered else found
+
+
+def _nothing_wrong(pod: PodRecord, facts: _Stage, kernels: _Stage) -> Ended:
+    if facts.report is not None and kernels.report is not None:
+        return Ended()  # partial, and the reports say why themselves
+    if facts.container.exit_code is None:
+        words = printable(pod.message, 300) or pod.reason or "no container was started"
+        return attempt(reasons.SandboxFailed, f"the pod ended before the probe began: {words}")
+    return Ended(reasons.ProbeCrashed, "the pod ended before its second stage began")
+
+
+def _read(container: ContainerRecord, stage: str, run_id: str) -> _Stage:
+    if container.exit_code is None:
+        return _Stage(container, None)
+    try:
+        report = codec.decode(container.message)
+    except codec.CodecError as error:
+        return _Stage(container, None, error.kind)
+    if report.get("run") != run_id:
+        return _Stage(container, None, OTHER_RUN)
+    if report.get("stage") != stage:
+        return _Stage(container, None, OTHER_STAGE)
+    return _Stage(container, report)
+
+
+def _told_from_outside(pod: PodRecord, kernels: _Stage, *, overdue: bool) -> Ended | None:
+    """Somebody ended the pod, or did not let it begin."""
+    words = printable(pod.message, 400)
+    if overdue or pod.reason == "DeadlineExceeded":
+        return _timed_out(pod, kernels, words)
+    if pod.reason.startswith("OutOf"):
+        device = "nvidia.com" in pod.reason or "gpu" in pod.reason.lower()
+        return attempt(reasons.GpusBusy if device else reasons.Unschedulable, words or pod.reason)
+    if pod.reason in _PREEMPTIONS or pod.disruption == "PreemptionByScheduler":
+        return attempt(reasons.Preempted, words or "a pod of higher priority took the place")
+    if pod.reason in _EVICTIONS or pod.disruption:
+        return attempt(reasons.Evicted, words or pod.disruption or pod.reason)
+    if pod.reason == "UnexpectedAdmissionError":
+        return attempt(reasons.SandboxFailed, words, runtime_error=pod.message[:4000])
+    cut_short = kernels.report is None or str(kernels.report.get("ended", "")).startswith("sig")
+    if (pod.vanished or pod.deleting_since is not None) and cut_short and not _ended_by_itself(pod):
+        return attempt(reasons.ProbePodDeleted, "the probe pod was deleted before it reported")
+    return None
+
+
+def _ended_by_itself(pod: PodRecord) -> bool:
+    """Whether the pod had ended before it was deleted. Its deletion time is that of the order plus grace."""
+    if pod.phase not in ("Succeeded", "Failed"):
+        return False
+    finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
+    return pod.deleting_since is None or 0.0 < finished < pod.deleting_since - GRACE_SECONDS
+
+
+def _timed_out(pod: PodRecord, kernels: _Stage, words: str) -> Ended:
+    if pod.facts.started_at is None:
+        return attempt(
+            reasons.SandboxFailed, f"the probe did not start in time: {words or 'no reason given'}"
+        )
+    stage = names.FACTS_CONTAINER if pod.kernels.started_at is None else names.KERNELS_CONTAINER
+    where = _where(kernels) if stage == names.KERNELS_CONTAINER else ""
+    return Ended(reasons.ProbeTimeout, f"the {stage} stage did not end in time and was stopped{where}")
+
+
+def _trouble(stage: _Stage) -> Ended | None:
+    """What is wrong with how one container ended; None when nothing is."""
+    container = stage.container
+    if container.exit_code is None:
+        return None
+    if container.reason == "OOMKilled":
+        return Ended(reasons.OomKilled, "the probe was killed because it exceeded its memory limit")
+    if container.reason in starting.START:
+        return starting.start_error(container.reason, container.message)
+    if stage.report is None and container.exit_code in _BY_EXIT_CODE:
+        reason, words = _BY_EXIT_CODE[container.exit_code]
+        return Ended(reason, printable(container.message) or words)
+    if container.exit_code != 0:
+        return Ended(reasons.ProbeCrashed, _crash(stage))
+    if stage.report is None:
+        seen = printable(container.message)
+        shown = f"; it begins with: {seen}" if seen else ""
+        return Ended(reasons.ReportInvalid, f"{_KINDS.get(stage.kind, stage.kind)}{shown}")
+    return None
+
+
+def _crash(stage: _Stage) -> str:
+    code = stage.container.exit_code or 0
+    number = stage.container.signal or (code - 128 if 128 < code < 160 else 0)
+    how = f"by signal {number}{_signal_name(number)}" if number else f"with exit code {code}"
+    seen = printable(stage.container.message) if stage.report is None else ""
+    return f"the probe ended {how}{_where(stage)}" + (f"; its last words: {seen}" if seen else "")
+
+
+def _where(stage: _Stage) -> str:
+    """How far a partial report came, in the probe's words, such as ``during matmul``."""
+    words = printable(str((stage.report or {}).get("ended", "")), 100)
+    return f" {words}" if words.startswith("during ") else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""
+
+
+_BY_EXIT_CODE: Final = {
+    PYTHON_TOO_OLD: (reasons.PythonTooOld, "the image's Python is older than 3.8"),
+    NOT_EXECUTABLE: (reasons.PythonUnreadable, "the entry point may not run the interpreter (exit code 126)"),
+    NOT_FOUND: (reasons.PythonMissing, "the entry point found no interpreter (exit code 127)"),
+}
+_KINDS: Final = {
+    "empty": "the probe's report is empty",
+    "truncated": "the probe's report is cut off",
+    "notAReport": "the termination message is no report of the probe",
+    "schemaVersion": "the probe's report is of another schema version",
+    "tooLarge": "the probe's report is larger than allowed",
+    OTHER_RUN: "the report is of another run",
+    OTHER_STAGE: "the report is of the other stage",
+}

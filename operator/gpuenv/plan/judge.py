@@ -1,0 +1,189 @@
+"""One environment on one node: what its report, label and pods should be, and whether a run is due."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gpuenv.api.reasons import Stale
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.display import WAITING, Shown, hold, missing_device, show
+from gpuenv.plan.due import Due, demand, is_asked, next_run
+from gpuenv.plan.lifecycle import is_over
+from gpuenv.plan.model import (
+    Action,
+    DeletePod,
+    LeaveNode,
+    NodeRecord,
+    PodRecord,
+    ReportRecord,
+    SetLabel,
+    SetNodeCondition,
+    WriteReport,
+)
+from gpuenv.plan.report import status_of
+from gpuenv.plan.select import is_selected
+from gpuenv.plan.settle import NEVER, Settled, blank, settle
+
+_CONDITION_STATUS: Final = {
+    Verdict.COMPATIBLE: "True",
+    Verdict.DEGRADED: "True",
+    Verdict.INCOMPATIBLE: "False",
+    Verdict.UNKNOWN: "Unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The outcome of judging one pair. Valid until ``recheck_at`` or until one of the records is replaced.
+
+    ``before`` is the verdict shown so far, None where no report existed. ``due`` is a run that may start now.
+    ``leaving``: not selected, but something of ours is on the node. ``asked``: the answer to the environment's
+    on-demand token is still to come.
+    """
+
+    node: str
+    selected: bool
+    shown: Shown = WAITING
+    report: ReportRecord | None = None
+    before: Verdict | None = None
+    actions: tuple[Action, ...] = ()
+    live: bool = False
+    due: Due | None = None
+    kept: PodRecord | None = None
+    leaving: bool = False
+    asked: bool = False
+    recheck_at: float = NEVER
+
+
+def judge(pair: Pair, now: float) -> Judgement:
+    """Judges one pair."""
+    node, report = pair.node, pair.report
+    if not is_selected(pair.context.spec, node, known=report is not None):
+        return _outside(pair)
+    if report is not None and report.node_uid and report.node_uid != node.uid:
+        return _replaced(pair, report)
+    settled = settle(pair, now)
+    shown = show(pair, settled.report)
+    after = _after(pair, settled.report, shown, now)
+    blocked = _is_blocked(pair)
+    due = None if blocked or settled.live else next_run(pair, after)
+    waits = due is not None and due.at > now
+    observed = after.observed_revalidate if after is not None else ""
+    return Judgement(
+        node=node.name,
+        selected=True,
+        shown=shown or WAITING,
+        report=after,
+        before=report.verdict if report is not None else None,
+        actions=tuple(_actions(pair, after, shown, settled, now)),
+        live=settled.live,
+        due=None if waits else due,
+        kept=settled.kept,
+        asked=not blocked and is_asked(demand(pair.context.revalidate, ""), observed),
+        recheck_at=min(settled.until, due.at if due is not None and waits else NEVER),
+    )
+
+
+def _outside(pair: Pair) -> Judgement:
+    """A node that is not selected (any more); what is ours there goes after a grace period."""
+    name, node = pair.context.name, pair.node
+    marked = name in node.compat or name in node.compat_conditions
+    actions = tuple(
+        DeletePod(pod.name, pod.uid, "the node is not selected any more")
+        for pod in pair.pods
+        if not pod.vanished and pod.deleting_since is None
+    )
+    return Judgement(
+        node.name,
+        selected=False,
+        report=pair.report,
+        actions=actions,
+        live=any(not is_over(pod) for pod in pair.pods),
+        leaving=marked or pair.report is not None,
+    )
+
+
+def _replaced(pair: Pair, report: ReportRecord) -> Judgement:
+    """The report is about an earlier node of this name: it goes, and the new node begins anew."""
+    shown = Shown(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
+    leave = LeaveNode(pair.context.name, pair.node.name, report.node_uid, gone=True)
+    return Judgement(
+        pair.node.name, selected=True, shown=shown, report=report, before=report.verdict, actions=(leave,)
+    )
+
+
+def _after(pair: Pair, report: ReportRecord | None, shown: Shown | None, now: float) -> ReportRecord | None:
+    """The report with what it displays; the one there is when nothing would be written."""
+    if shown is None:
+        return None
+    base, before = report or blank(pair), pair.report
+    since = base.current_since if base.current_since and base.current == shown.current else float(int(now))
+    after = replace(
+        base,
+        verdict=shown.verdict,
+        reason=shown.reason,
+        message=shown.message,
+        current=shown.current,
+        current_since=since,
+        answered_generation=pair.context.generation,
+    )
+    return before if before is not None and _same(after, before) else after
+
+
+def _same(new: ReportRecord, old: ReportRecord) -> bool:
+    """Whether there is nothing to write; a generation that changed nothing here is no reason to."""
+    return (
+        new.result is old.result
+        and new.attempt is old.attempt
+        and (new.verdict, new.reason, new.message, new.runs, new.observed_revalidate, new.current)
+        == (old.verdict, old.reason, old.message, old.runs, old.observed_revalidate, old.current)
+    )
+
+
+def _is_blocked(pair: Pair) -> bool:
+    """Whether nothing may be started on the node for this environment."""
+    context, node = pair.context, pair.node
+    return bool(context.spec.suspend or pair.stuck or hold(node) or missing_device(context, node))
+
+
+def _actions(
+    pair: Pair, after: ReportRecord | None, shown: Shown | None, settled: Settled, now: float
+) -> list[Action]:
+    """Report, then label and condition, then the pods that have told all they had to."""
+    actions: list[Action] = []
+    if after is not None and shown is not None and after is not pair.report:
+        actions.append(
+            WriteReport(
+                environment=pair.context.name,
+                environment_uid=pair.context.uid,
+                node=pair.node.name,
+                node_uid=pair.node.uid,
+                name=after.name,
+                exists=pair.report is not None,
+                status=status_of(after, remediation=shown.remediation, now=now),
+                record=after,
+            )
+        )
+    actions += _marks(pair.context, pair.node, shown)
+    actions += [DeletePod(pod.name, pod.uid, why) for pod, why in settled.delete]
+    return actions
+
+
+def _marks(context: Context, node: NodeRecord, shown: Shown | None) -> list[Action]:
+    """The node label and the node condition, where they are wanted, and gone where they are not any more."""
+    marks: list[Action] = []
+    spec, name = context.spec, context.name
+    label, status = node.compat.get(name), node.compat_conditions.get(name)
+    if shown is not None and spec.node_label:
+        if label != shown.verdict.value:
+            marks.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
+    elif label is not None and not spec.node_label:
+        marks.append(SetLabel(name, node.name, node.uid, None))
+    if shown is not None and spec.node_condition:
+        wanted = _CONDITION_STATUS[shown.verdict]
+        if status != wanted:
+            reason = shown.reason or shown.verdict.value
+            marks.append(SetNodeCondition(name, node.name, wanted, reason, shown.message))
+    elif status is not None and not spec.node_condition:
+        marks.append(SetNodeCondition(name, node.name, None))
+    return marks

@@ -1,0 +1,93 @@
+"""A probe pod against its clocks: still running, over, or stuck.
+
+There are separate clocks for the scheduler, the pod's set-up, the image pull and each stage, because a slow registry
+is not a sick node. An overdue run is told to end first; what it then reports is part of the outcome.
+"""
+
+from typing import Final
+
+from gpuenv.api import reasons
+from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.plan.ending import ended
+from gpuenv.plan.model import NodeRecord, PodRecord, Settings
+from gpuenv.plan.outcome import Ended, Outcome, Running, Stuck, attempt, printable
+from gpuenv.plan.placing import not_placed
+from gpuenv.plan.pod import GRACE_SECONDS
+from gpuenv.plan.starting import waiting
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+MIN_SLACK: Final = 5.0
+MAX_SLACK: Final = 30.0
+
+
+def observe(
+    pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, settings: Settings, now: float
+) -> Outcome:
+    """What a pod of the current inputs amounts to at ``now``."""
+    if is_over(pod):
+        return ended(pod, overdue=_was_overdue(pod, spec))
+    if pod.deleting_since is not None:
+        return _terminating(pod, settings, now)
+    return waiting(pod.facts) or waiting(pod.kernels) or _clock(pod, node, spec, now)
+
+
+def is_over(pod: PodRecord) -> bool:
+    """Whether the pod holds no device any more."""
+    return pod.vanished or pod.phase in TERMINAL
+
+
+def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
+    """Whether the pod was deleted long ago and is still there."""
+    return (
+        not is_over(pod)
+        and pod.deleting_since is not None
+        and now >= pod.deleting_since + settings.stuck_seconds
+    )
+
+
+def run_limit(spec: EnvironmentSpec) -> float:
+    """Seconds one stage may take; a little more than the probe gives itself."""
+    run = spec.probe.timeouts.run
+    return run + min(MAX_SLACK, max(MIN_SLACK, run / 10))
+
+
+def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | Stuck:
+    assert pod.deleting_since is not None
+    if is_stuck(pod, settings, now):
+        waited = int(now - pod.deleting_since)
+        return Stuck(f"probe pod {pod.name} was deleted {waited // 60} min ago and does not end")
+    return Running(pod.deleting_since + settings.stuck_seconds)
+
+
+def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: float) -> Running | Ended:
+    """The clock that runs at the moment."""
+    limits = spec.probe.timeouts
+    stage_start = pod.kernels.started_at or (pod.facts.started_at if pod.facts.finished_at is None else None)
+    if stage_start is not None:
+        until = stage_start + run_limit(spec)
+        return Running(until, overdue=now >= until)
+    if pod.scheduled_at is None:
+        until = pod.created_at + limits.scheduling
+        return Running(until) if now < until else not_placed(pod, node, spec)
+    if pod.facts.finished_at is not None:
+        until, words = pod.facts.finished_at + limits.setup, "the second stage was not started"
+    elif pod.sandbox_ready_at is None:
+        pull = 0 if pod.tells_sandbox else limits.pull
+        until, words = pod.scheduled_at + limits.setup + pull, "the pod was not set up"
+    else:
+        until = pod.sandbox_ready_at + limits.pull
+        if now >= until:
+            return attempt(reasons.ImagePullFailed, f"the image was not there after {limits.pull} s")
+        return Running(until)
+    if now < until:
+        return Running(until)
+    told = printable(pod.facts.waiting_message or pod.message, 400)
+    return attempt(reasons.SandboxFailed, f"{words} in time" + (f": {told}" if told else ""))
+
+
+def _was_overdue(pod: PodRecord, spec: EnvironmentSpec) -> bool:
+    """Whether the time was up when the pod was told to end: then it was we who told it."""
+    if pod.deleting_since is None or pod.facts.started_at is None:
+        return False
+    started = pod.kernels.started_at or pod.facts.started_at
+    return pod.deleting_since - GRACE_SECONDS >= started + run_limit(spec) - 1

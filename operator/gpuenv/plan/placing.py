@@ -1,0 +1,63 @@
+"""Why a probe pod waits for a place: read from the node, because the scheduler's text does not tell.
+
+``Insufficient nvidia.com/gpu`` means "all in use" as well as "none offered", and a taint is named without its key.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpuenv.api import reasons
+from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.plan.model import NodeRecord, PodRecord
+from gpuenv.plan.outcome import Ended, attempt, printable
+
+DEFAULT_TOLERATIONS: tuple[Mapping[str, Any], ...] = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
+_REPELLING = frozenset({"NoSchedule", "NoExecute"})
+
+
+def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -> Ended:
+    """The attempt that a pod without a place ends as."""
+    words = printable(pod.scheduling_message, 400)
+    said = f"; the scheduler says: {words}" if words else ""
+    if pod.scheduling_reason == "SchedulingGated":
+        return attempt(reasons.Unschedulable, f"the probe pod is held by a scheduling gate{said}")
+    obstacle = _obstacle(node, spec)
+    if obstacle:
+        return attempt(reasons.Unschedulable, obstacle + said)
+    if not pod.scheduling_reason:
+        named = spec.probe.scheduler_name or "default-scheduler"
+        return attempt(
+            reasons.Unschedulable, f"no scheduler has looked at the probe pod; does {named!r} run?"
+        )
+    device = spec.probe.resource_name
+    if "Insufficient" in words and f"Insufficient {device}" not in words:
+        return attempt(reasons.Unschedulable, f"the node is short of something other than {device}{said}")
+    return attempt(reasons.GpusBusy, f"all {device} of the node are in use{said}")
+
+
+def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
+    """What of the node itself keeps the pod away."""
+    if node is None:
+        return "the node is gone"
+    if not node.ready:
+        return "the node is not ready"
+    tolerations = (*DEFAULT_TOLERATIONS, *spec.tolerations)
+    for taint in node.taints:
+        if taint.get("effect") in _REPELLING and not any(_tolerates(item, taint) for item in tolerations):
+            shown = f"{taint.get('key')}={taint.get('value', '')}:{taint.get('effect')}"
+            return f"the node has the taint {shown}, which spec.nodes.tolerations does not name"
+    allocatable = node.devices.get(spec.probe.resource_name, (0, 0))[1]
+    if allocatable < spec.probe.device_count:
+        return f"the node offers {allocatable} {spec.probe.resource_name}, the probe asks for {spec.probe.device_count}"
+    return ""
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
+    """https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
+    if toleration.get("effect") and toleration.get("effect") != taint.get("effect"):
+        return False
+    if toleration.get("operator") == "Exists":
+        return not toleration.get("key") or toleration.get("key") == taint.get("key")
+    return toleration.get("key") == taint.get("key") and (toleration.get("value") or "") == taint.get(
+        "value", ""
+    )

@@ -1,0 +1,301 @@
+"""The plan over all environments at once, because some rules are node-wide: one probe pod a node, one cap for all."""
+
+import heapq
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gpuenv.knowledge import Knowledge
+from gpuenv.plan import pod as pods
+from gpuenv.plan.context import Context, Pair, Tables, make_context, tables
+from gpuenv.plan.due import Priority, demand, next_run_id
+from gpuenv.plan.judge import Judgement, judge
+from gpuenv.plan.lifecycle import is_over, is_stuck
+from gpuenv.plan.model import (
+    Action,
+    AddFinalizer,
+    Cleanup,
+    CreatePod,
+    DeletePod,
+    EnvironmentRecord,
+    LeaveNode,
+    OrphanedEnvironment,
+    Plan,
+    PodRecord,
+    ReportRecord,
+    Settings,
+    Snapshot,
+    WriteStatus,
+)
+from gpuenv.plan.settle import NEVER
+from gpuenv.plan.status import environment_status
+from gpuenv.plan.survey import Survey, survey
+from gpuenv.plan.transitions import condition_events, verdict_events
+
+Key = tuple[str, str]
+_FIRST_COME: Final = frozenset({Priority.RETRY, Priority.AGE})
+"""Priorities within which the longest overdue goes first."""
+
+
+@dataclass(slots=True)
+class _Remembered:
+    """What was made of one environment last time. A judgement stands as long as its pair's records do."""
+
+    context: Context
+    pairs: dict[str, tuple[Pair, Judgement]] = field(default_factory=dict)
+    survey: Survey | None = None
+
+
+class Memo:
+    """Judgements of the plan before: they save time and never change what a plan says."""
+
+    def __init__(self) -> None:
+        self.tables: Tables | None = None
+        self.environments: dict[str, _Remembered] = {}
+
+
+def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None = None) -> Plan:
+    """What is to be done about ``snapshot`` at ``now`` (epoch seconds). Before everything was listed, nothing is."""
+    if not snapshot.synced:
+        return Plan((), None, snapshot.left_since)
+    return _Planning(snapshot, now, knowledge, memo or Memo()).plan()
+
+
+class _Planning:
+    """One plan in the making."""
+
+    def __init__(self, snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo) -> None:
+        self._seen = snapshot
+        self._now = now
+        self._memo = memo
+        if memo.tables is None or memo.tables.knowledge is not knowledge:
+            memo.tables = tables(knowledge)
+        self._tables = memo.tables
+        self._reports: dict[str, dict[str, ReportRecord]] = {}
+        for (environment, node), report in snapshot.reports.items():
+            self._reports.setdefault(environment, {})[node] = report
+        self._pods: dict[Key, tuple[PodRecord, ...]] = {}
+        self._stuck: dict[str, PodRecord] = {}
+        self._left_since: dict[Key, float] = {}
+        self._wake_at = NEVER
+        self._sort_pods()
+
+    def plan(self) -> Plan:
+        """All environments, then what concerns several of them."""
+        ordered = [self._seen.environments[name] for name in sorted(self._seen.environments)]
+        actions: list[Action] = []
+        surveys: list[tuple[EnvironmentRecord, Survey]] = []
+        for environment in ordered:
+            if environment.deleting:
+                actions += [Cleanup(environment.name, environment.uid)] if environment.finalized else []
+            elif not environment.finalized:
+                actions.append(AddFinalizer(environment.name, environment.uid))
+            elif environment.spec is None:
+                actions += [*self._stopped(environment), *self._status(environment, None)]
+            else:
+                surveys.append((environment, self._survey(environment)))
+        for _, found in surveys:
+            actions += [action for one in found.acting for action in one.actions]
+            actions += self._leavers(found)
+            actions += _logs_beyond_cap(found, self._seen.settings)
+        actions += self._orphans()
+        actions += self._runs([found for _, found in surveys])
+        for environment, found in surveys:
+            actions += verdict_events(environment, found)
+            actions += self._status(environment, found)
+        self._forget(surveys)
+        wake_at = min([self._wake_at, *(found.recheck_at for _, found in surveys)])
+        counts = {
+            "selected": sum(found.selected for _, found in surveys),
+            "running": sum(found.running for _, found in surveys),
+            "waiting": sum(found.waiting for _, found in surveys),
+        }
+        return Plan(tuple(actions), None if wake_at == NEVER else wake_at, self._left_since, counts)
+
+    def _sort_pods(self) -> None:
+        settings = self._seen.settings
+        grouped: dict[Key, list[PodRecord]] = {}
+        for pod in self._seen.pods.values():
+            grouped.setdefault((pod.environment, pod.node), []).append(pod)
+            if is_stuck(pod, settings, self._now):
+                known = self._stuck.get(pod.node)
+                if known is None or pod.name < known.name:
+                    self._stuck[pod.node] = pod
+            elif pod.deleting_since is not None and not is_over(pod):
+                self._wake_at = min(self._wake_at, pod.deleting_since + settings.stuck_seconds)
+        self._pods = {key: tuple(sorted(found, key=lambda pod: pod.name)) for key, found in grouped.items()}
+
+    # ---- one environment -------------------------------------------------------------------------------
+
+    def _survey(self, environment: EnvironmentRecord) -> Survey:
+        reports = self._reports.get(environment.name, {})
+        context = make_context(environment, self._seen.settings, self._tables, reports.values())
+        remembered = self._memo.environments.get(environment.name)
+        if remembered is None or remembered.context != context:
+            remembered = self._memo.environments[environment.name] = _Remembered(context)
+        found, changed = self._judge_all(remembered, reports)
+        if changed or remembered.survey is None:
+            remembered.survey = survey(remembered.context, found)
+        return remembered.survey
+
+    def _judge_all(
+        self, remembered: _Remembered, reports: Mapping[str, ReportRecord]
+    ) -> tuple[list[Judgement], bool]:
+        """Judges every node, reusing what still stands; whether anything is new."""
+        context, old, now = remembered.context, remembered.pairs, self._now
+        environment, rejections, stuck, own = context.name, self._seen.rejections, self._stuck, self._pods
+        found: list[Judgement] = []
+        changed = len(old) != len(self._seen.nodes)
+        pairs: dict[str, tuple[Pair, Judgement]] = {}
+        for name, node in self._seen.nodes.items():
+            key = (environment, name)
+            report, mine = reports.get(name), own.get(key, ())
+            rejection, hanging = (
+                rejections.get(key) if rejections else None,
+                stuck.get(name) if stuck else None,
+            )
+            known = old.get(name)
+            if known is not None:
+                pair, judgement = known
+                if (
+                    pair.node is node
+                    and pair.report is report
+                    and pair.pods == mine
+                    and pair.rejection is rejection
+                    and pair.stuck is hanging
+                    and now < judgement.recheck_at
+                ):
+                    pairs[name] = known
+                    found.append(judgement)
+                    continue
+            changed = True
+            pair = Pair(context, node, report, mine, rejection, hanging)
+            judgement = judge(pair, now)
+            pairs[name] = (pair, judgement)
+            found.append(judgement)
+        remembered.pairs = pairs
+        return found, changed
+
+    def _stopped(self, environment: EnvironmentRecord) -> Iterator[Action]:
+        """Nothing runs for a specification that cannot be understood; verdicts stay as they are."""
+        for (owner, _), found in self._pods.items():
+            if owner == environment.name:
+                yield from _deletions(found, "the specification cannot be understood")
+
+    def _status(self, environment: EnvironmentRecord, found: Survey | None) -> list[Action]:
+        status = environment_status(environment, found, self._now)
+        if status == environment.status:
+            return []
+        events = list(condition_events(environment, status))
+        return [WriteStatus(environment.name, environment.uid, status), *events]
+
+    # ---- leaving -----------------------------------------------------------------------------------------
+
+    def _leavers(self, found: Survey) -> Iterator[LeaveNode]:
+        """Nodes that left the selection or are gone, once the grace period is over.
+
+        What a plan says about leaving is confirmed by a live GET; where that finds the node, the clock starts anew.
+        """
+        environment = found.context.name
+        for one in found.leaving:
+            if self._is_out(environment, one.node):
+                node = self._seen.nodes[one.node]
+                yield LeaveNode(environment, one.node, node.uid, gone=False)
+        for name, report in self._reports.get(environment, {}).items():
+            if name not in self._seen.nodes and self._is_out(environment, name):
+                yield LeaveNode(environment, name, report.node_uid, gone=True)
+
+    def _is_out(self, environment: str, node: str) -> bool:
+        key, grace = (environment, node), self._seen.settings.leave_grace_seconds
+        since = min(self._seen.left_since.get(key, self._now), self._now)
+        over = key in self._seen.left_since and self._now - since >= grace
+        self._left_since[key] = self._now if over else since
+        self._wake_at = min(self._wake_at, self._left_since[key] + grace)
+        return over
+
+    def _orphans(self) -> Iterator[OrphanedEnvironment]:
+        """Environments of which only traces are left."""
+        known = self._seen.environments
+        traces = {name for name in self._reports if name not in known}
+        traces |= {name for name, _ in self._pods if name not in known}
+        for node in self._seen.nodes.values():
+            for marks in (node.compat, node.compat_conditions):
+                traces |= {name for name in marks if name not in known}
+        return (OrphanedEnvironment(name) for name in sorted(traces) if name)
+
+    # ---- runs --------------------------------------------------------------------------------------------
+
+    def _runs(self, surveys: Iterable[Survey]) -> Iterator[Action]:
+        """Starts due runs, most urgent first, within every cap, one a node."""
+        live = [pod for pod in self._seen.pods.values() if not is_over(pod)]
+        busy = {pod.node for pod in live}
+        running = Counter(pod.environment for pod in live)
+        budget = self._seen.settings.max_probes - len(live)
+        caps = {found.context.name: max_concurrent(found) for found in surveys}
+        queue = [_queued(found.context, one) for found in surveys for one in found.due] if budget > 0 else []
+        heapq.heapify(queue)
+        while queue and budget > 0:
+            *_, context, one = heapq.heappop(queue)
+            if one.node in busy or running[context.name] >= caps[context.name]:
+                continue
+            busy.add(one.node)
+            running[context.name] += 1
+            budget -= 1
+            yield from self._run(context, one)
+
+    def _run(self, context: Context, judgement: Judgement) -> Iterator[Action]:
+        if judgement.kept is not None:
+            yield from _deletions([judgement.kept], "the next run begins")
+        node, report = self._seen.nodes[judgement.node], judgement.report
+        run = next_run_id(context, node, report)
+        environment = self._seen.environments[context.name]
+        token = demand(context.revalidate, report.revalidate if report is not None else "")
+        yield CreatePod(
+            environment=context.name,
+            node=node.name,
+            run_id=run,
+            inputs_hash=context.inputs_hash,
+            fingerprint=node.fingerprint,
+            manifest=pods.build(environment, node, self._seen.settings, run_id=run, token=token),
+        )
+
+    def _forget(self, surveys: Iterable[tuple[EnvironmentRecord, Survey]]) -> None:
+        """What was remembered of environments that are not judged any more."""
+        judged = {environment.name for environment, _ in surveys}
+        for name in [name for name in self._memo.environments if name not in judged]:
+            del self._memo.environments[name]
+
+
+def max_concurrent(found: Survey) -> int:
+    """Probe pods that the environment may have at a time."""
+    limit = found.context.spec.max_concurrent
+    if isinstance(limit, int):
+        return limit
+    return max(1, math.ceil(found.selected * int(limit.rstrip("%")) / 100))
+
+
+_Queued = tuple[int, float, int, str, str, Context, Judgement]
+
+
+def _queued(context: Context, judgement: Judgement) -> _Queued:
+    """Most urgent first; a hash spreads nodes that are equally urgent, the same way in every plan."""
+    due = judgement.due
+    assert due is not None, "only due judgements are queued"
+    at = due.at if due.priority in _FIRST_COME else 0.0
+    spread = zlib.crc32(f"{context.name}/{judgement.node}".encode("utf-8", "replace"))
+    return due.priority, at, spread, context.name, judgement.node, context, judgement
+
+
+def _logs_beyond_cap(found: Survey, settings: Settings) -> Iterator[DeletePod]:
+    """Failed pods stay for their logs; the oldest go when there are too many."""
+    kept = sorted((one.kept for one in found.kept if one.kept), key=lambda pod: (-pod.created_at, pod.name))
+    yield from _deletions(kept[settings.failed_pods_kept :], "there are newer failed pods to look at")
+
+
+def _deletions(found: Iterable[PodRecord], why: str) -> Iterator[DeletePod]:
+    for pod in found:
+        if not pod.vanished and pod.deleting_since is None:
+            yield DeletePod(pod.name, pod.uid, why)

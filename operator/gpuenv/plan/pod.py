@@ -1,0 +1,201 @@
+"""The probe pod: the user's image, our zip application, one device, and as little else as possible.
+
+Two containers of the same image: ``facts`` as init container, then ``kernels``. Both ask for the device; the
+device manager hands an init container's devices on to the main container, so the pod takes one
+(https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers).
+"""
+
+import json
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.api.environment import EnvironmentSpec, quantity
+from gpuenv.plan.model import EnvironmentRecord, NodeRecord, Settings
+
+Manifest = dict[str, Any]
+
+MOUNT: Final = "/opt/gpuenv"
+ARCHIVE: Final = f"{MOUNT}/gpuenv-probe.pyz"
+TERMINATION_LOG: Final = "/dev/termination-log"
+PROBE_UID: Final = 65532
+"""What distroless images call "nonroot": no image gives this user anything by accident."""
+GRACE_SECONDS: Final = 5
+"""A probe that must make room has nothing to save; whoever preempts it waits for this long."""
+SLACK_SECONDS: Final = 300
+"""On top of all clocks: the kubelet's deadline is for the case that no operator is there to end the pod."""
+_REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
+"""Small, so that a node whose GPUs are free is never too full for the probe."""
+_MEMORY: Final = "8Gi"
+_MEMORY_COMPILE: Final = "16Gi"
+"""Importing torch, CUDA and cuDNN takes 2 to 5 GiB of host memory; torch.compile forks compilers."""
+_SCRATCH: Final = "4Gi"
+
+
+def build(
+    environment: EnvironmentRecord, node: NodeRecord, settings: Settings, *, run_id: str, token: str
+) -> Manifest:
+    """The manifest of one run. ``token`` is what the run answers of on-demand annotations."""
+    spec = environment.spec
+    assert spec is not None, "an environment that cannot be understood starts nothing"
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(environment.name, node.name, run_id),
+            "namespace": settings.probe_namespace,
+            "labels": _labels(environment.name, node.name, spec),
+            "annotations": spec.probe.pod_annotations
+            | {
+                # Nothing restarts this pod, and an autoscaler would otherwise keep the node because of it.
+                "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+                names.ANNOTATION_NODE: node.name,
+                names.ANNOTATION_RUN: run_id,
+                names.ANNOTATION_INPUTS: environment.inputs_hash,
+                names.ANNOTATION_FINGERPRINT: node.fingerprint,
+                names.ANNOTATION_REVALIDATE: token,
+            },
+        },
+        "spec": _pod_spec(spec, node, settings, run_id),
+    }
+
+
+def _labels(environment: str, node: str, spec: EnvironmentSpec) -> dict[str, str]:
+    return spec.probe.pod_labels | {
+        "app.kubernetes.io/name": "gpuenv",
+        "app.kubernetes.io/component": names.COMPONENT_PROBE,
+        "app.kubernetes.io/managed-by": "gpuenv-operator",
+        names.LABEL_COMPONENT: names.COMPONENT_PROBE,
+        names.LABEL_ENVIRONMENT: environment,
+        names.LABEL_NODE: names.shorten(node),
+    }
+
+
+def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_id: str) -> Manifest:
+    probe = spec.probe
+    optional = {
+        "runtimeClassName": probe.runtime_class_name,
+        "schedulerName": probe.scheduler_name,
+        "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
+    }
+    return {
+        "restartPolicy": "Never",
+        "affinity": _only_on(node.name),
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}, *spec.tolerations],
+        "priorityClassName": probe.priority_class_name or settings.probe_priority_class,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "activeDeadlineSeconds": deadline(spec),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(spec, openshift=settings.openshift),
+        "initContainers": [_container(spec, node, names.FACTS_CONTAINER, run_id)],
+        "containers": [_container(spec, node, names.KERNELS_CONTAINER, run_id)],
+        "volumes": [
+            {"name": "probe", "configMap": {"name": settings.config_map, "defaultMode": 0o444}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}},
+        ],
+    } | {key: value for key, value in optional.items() if value}
+
+
+def deadline(spec: EnvironmentSpec) -> int:
+    """Seconds after which the kubelet ends the pod by itself: all clocks, and slack."""
+    clocks = spec.probe.timeouts
+    return clocks.scheduling + clocks.setup + clocks.pull + 2 * clocks.run + SLACK_SECONDS
+
+
+def _only_on(node: str) -> Manifest:
+    """Required affinity instead of nodeName: the scheduler, quota and preemption stay in charge."""
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+
+
+def _pod_security(spec: EnvironmentSpec, *, openshift: bool) -> Manifest:
+    """Pod Security ``restricted``; the uid is explicit because an image that names none would be refused.
+
+    OpenShift gives every namespace a range of uids of its own and refuses others.
+    """
+    seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if spec.probe.run_as == "Image":
+        return seccomp
+    if openshift:
+        return seccomp | {"runAsNonRoot": True}
+    return seccomp | {"runAsNonRoot": True, "runAsUser": PROBE_UID, "runAsGroup": PROBE_UID}
+
+
+def _container(spec: EnvironmentSpec, node: NodeRecord, stage: str, run_id: str) -> Manifest:
+    probe = spec.probe
+    command = [probe.python or "python3", ARCHIVE, stage]
+    return {
+        "name": stage,
+        "image": spec.image,
+        "imagePullPolicy": spec.image_pull_policy,
+        "args" if probe.use_entrypoint else "command": command,
+        "env": _env(spec, node, run_id),
+        "resources": _resources(spec),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "probe", "mountPath": MOUNT, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount in the pod, not a file of ours
+        ],
+    }
+
+
+def _env(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict[str, str]]:
+    values: dict[str, str] = {}
+    if spec.probe.run_as != "Image":
+        # The uid has no entry in the image's passwd: without these, HOME is / and getpass.getuser() raises,
+        # which torch.compile calls for the name of its cache directory.
+        values |= {"HOME": "/tmp", "USER": "gpuenv"}  # noqa: S108 - the emptyDir
+    values |= dict(spec.probe.env)
+    values |= {
+        "GPUENV_RUN": run_id,
+        "GPUENV_TERMINATION_LOG": TERMINATION_LOG,
+        "GPUENV_DEADLINE_SECONDS": str(spec.probe.timeouts.run),
+        "GPUENV_PROFILE": spec.profile,
+        "GPUENV_SHARING": node.facts.sharing or "",
+        "GPUENV_COMPILE": "1" if spec.expect.compile else "0",
+        "GPUENV_IMPORTS": json.dumps(spec.expect.imports),
+        "GPUENV_CHECKS": _literal(
+            json.dumps(
+                [
+                    {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
+                    for check in spec.checks
+                ]
+            )
+        ),
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _literal(value: str) -> str:
+    """So that the kubelet, which replaces ``$(NAME)``, leaves a command as it was written.
+
+    https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
+    """
+    return value.replace("$", "$$")
+
+
+def _resources(spec: EnvironmentSpec) -> Manifest:
+    probe = spec.probe
+    device = {probe.resource_name: str(probe.device_count)}
+    asked = probe.resources.get("limits", {})
+    limits = {"memory": _MEMORY_COMPILE if spec.expect.compile else _MEMORY} | asked
+    # A request above its limit would make the pod invalid.
+    requests = {
+        name: asked[name] if _less(asked.get(name), least) else least for name, least in _REQUESTS.items()
+    }
+    return {"limits": limits | device, "requests": requests | probe.resources.get("requests", {}) | device}
+
+
+def _less(amount: object, default: str) -> bool:
+    try:
+        return _amount(str(amount)) < _amount(default)
+    except ValueError:
+        return False
+
+
+def _amount(text: str) -> float:
+    if text.endswith("m"):
+        return float(text[:-1]) / 1000
+    return float(text) if text.replace(".", "").isdigit() else quantity(text)

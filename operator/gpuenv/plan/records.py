@@ -1,0 +1,166 @@
+"""From raw API objects to slim records. Tolerant: an odd object makes an odd record, never an exception."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from gpuenv.api import environment, names
+from gpuenv.api.environment import EnvironmentSpec, SpecError
+from gpuenv.knowledge import platforms
+from gpuenv.plan.holds import hold
+from gpuenv.plan.model import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
+from gpuenv.plan.raw import EMPTY, count, integer, mapping, mappings, text, texts
+from gpuenv.plan.report import read
+from gpuenv.plan.times import read_time
+
+Raw = Mapping[str, Any]
+_NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
+
+
+def environment_record(raw: Raw) -> EnvironmentRecord:
+    """A GPUEnvironment, its spec parsed."""
+    metadata = mapping(raw, "metadata")
+    spec: EnvironmentSpec | None = None
+    error = ""
+    try:
+        spec = environment.parse(raw.get("spec"))
+    except SpecError as refused:
+        error = str(refused)
+    finalizers = metadata.get("finalizers")
+    return EnvironmentRecord(
+        name=text(metadata.get("name")),
+        uid=text(metadata.get("uid")),
+        generation=integer(metadata.get("generation")),
+        spec=spec,
+        spec_error=error,
+        inputs_hash=environment.inputs_hash(spec) if spec else "",
+        expectations_hash=environment.expectations_hash(spec) if spec else "",
+        revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        finalized=isinstance(finalizers, list) and names.FINALIZER in finalizers,
+        status=dict(mapping(raw, "status")),
+    )
+
+
+def node_record(raw: Raw) -> NodeRecord:
+    """A node, with what its labels tell about GPUs."""
+    metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
+    name, uid = text(metadata.get("name")), text(metadata.get("uid"))
+    labels = texts(metadata.get("labels"))
+    foreign = {key: value for key, value in labels.items() if not _is_own(key)}
+    capacity, allocatable = mapping(status, "capacity"), mapping(status, "allocatable")
+    facts = platforms.node_facts(
+        name, foreign, texts(metadata.get("annotations")), texts(capacity), texts(allocatable)
+    )
+    conditions = {
+        text(item.get("type")): text(item.get("status")) for item in mappings(status.get("conditions"))
+    }
+    boot_id = text(mapping(status, "nodeInfo").get("bootID"))
+    return NodeRecord(
+        name=name,
+        uid=uid,
+        labels=foreign,
+        devices={
+            resource: (count(amount), count(allocatable.get(resource)))
+            for resource, amount in capacity.items()
+            if resource not in _NATIVE and not resource.startswith("hugepages-")
+        },
+        gpu_labels=platforms.has_gpu_labels(foreign),
+        facts=facts,
+        boot_id=boot_id,
+        fingerprint=digest(uid, boot_id, facts.driver_version or ""),
+        ready=conditions.get("Ready") == "True",
+        hold=hold(raw, foreign, conditions),
+        taints=tuple(texts(taint) for taint in mappings(mapping(raw, "spec").get("taints"))),
+        compat=_compat(labels),
+        compat_conditions=_compat(conditions),
+    )
+
+
+def _is_own(key: str) -> bool:
+    prefix = key.partition("/")[0]
+    return prefix == names.GROUP or prefix.endswith(f".{names.GROUP}")
+
+
+def _compat(entries: Mapping[str, str]) -> dict[str, str]:
+    start = f"{names.COMPAT_PREFIX}/"
+    return {key.removeprefix(start): value for key, value in entries.items() if key.startswith(start)}
+
+
+def digest(*parts: str) -> str:
+    """A short stable hash over several texts."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
+    """A probe pod, with the states of its two containers."""
+    metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
+    labels, annotations = texts(metadata.get("labels")), texts(metadata.get("annotations"))
+    conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
+    scheduled = conditions.get("PodScheduled", EMPTY)
+    is_scheduled = scheduled.get("status") == "True"
+    containers = _containers(status)
+    return PodRecord(
+        name=text(metadata.get("name")),
+        uid=text(metadata.get("uid")),
+        environment=labels.get(names.LABEL_ENVIRONMENT, ""),
+        node=annotations.get(names.ANNOTATION_NODE) or text(mapping(raw, "spec").get("nodeName")),
+        run_id=annotations.get(names.ANNOTATION_RUN, ""),
+        inputs_hash=annotations.get(names.ANNOTATION_INPUTS, ""),
+        fingerprint=annotations.get(names.ANNOTATION_FINGERPRINT, ""),
+        created_at=read_time(metadata.get("creationTimestamp")) or 0.0,
+        revalidate=annotations.get(names.ANNOTATION_REVALIDATE, ""),
+        phase=text(status.get("phase")) or "Pending",
+        reason=text(status.get("reason")),
+        message=text(status.get("message")),
+        deleting_since=read_time(metadata.get("deletionTimestamp")),
+        vanished=vanished,
+        scheduled_at=read_time(scheduled.get("lastTransitionTime")) if is_scheduled else None,
+        scheduling_reason="" if is_scheduled else text(scheduled.get("reason")),
+        scheduling_message="" if is_scheduled else text(scheduled.get("message")),
+        sandbox_ready_at=_true_since(conditions.get("PodReadyToStartContainers", EMPTY)),
+        tells_sandbox="PodReadyToStartContainers" in conditions or not containers,
+        disruption=_disruption(conditions.get("DisruptionTarget", EMPTY)),
+        facts=_container(containers.get(names.FACTS_CONTAINER, EMPTY)),
+        kernels=_container(containers.get(names.KERNELS_CONTAINER, EMPTY)),
+        image_id=_image_id(containers),
+    )
+
+
+def _true_since(condition: Raw) -> float | None:
+    return read_time(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+
+
+def _disruption(condition: Raw) -> str:
+    return text(condition.get("reason")) if condition.get("status") == "True" else ""
+
+
+def _containers(status: Raw) -> dict[str, Raw]:
+    listed = [*mappings(status.get("initContainerStatuses")), *mappings(status.get("containerStatuses"))]
+    return {text(item.get("name")): item for item in listed}
+
+
+def _image_id(containers: Mapping[str, Raw]) -> str:
+    order = (names.KERNELS_CONTAINER, names.FACTS_CONTAINER)
+    return next((found for name in order if (found := text(containers.get(name, EMPTY).get("imageID")))), "")
+
+
+def _container(status: Raw) -> ContainerRecord:
+    waiting, running = mapping(status, "state", "waiting"), mapping(status, "state", "running")
+    ended = mapping(status, "state", "terminated")
+    signal = integer(ended.get("signal"))
+    return ContainerRecord(
+        waiting_reason=text(waiting.get("reason")),
+        waiting_message=text(waiting.get("message")),
+        started_at=read_time(running.get("startedAt")) or read_time(ended.get("startedAt")),
+        exit_code=integer(ended.get("exitCode")) if ended else None,
+        signal=signal or None,
+        reason=text(ended.get("reason")),
+        message=text(ended.get("message")),
+        finished_at=read_time(ended.get("finishedAt")),
+    )
+
+
+def report_record(raw: Raw) -> ReportRecord:
+    """A GPUNodeReport, its status read back."""
+    return read(raw)

@@ -1,0 +1,209 @@
+"""A GPUNodeReport as JSON and back. Reading what was written gives an equal record: nothing is rewritten."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.assess.model import Check, Status, Verdict
+from gpuenv.plan import stored
+from gpuenv.plan.model import Attempt, ReportRecord, Result
+from gpuenv.plan.raw import integer, mapping, mappings, text
+from gpuenv.plan.times import read_time, show_time
+
+Json = dict[str, Any]
+
+MAX_CHECKS: Final = 64
+MAX_MESSAGE: Final = 1000
+_MAX_NAME: Final = 256
+_STATUSES: Final = frozenset(status.value for status in Status)
+VALIDATED: Final = "Validated"
+
+
+@lru_cache(maxsize=1 << 16)
+def _check(  # noqa: PLR0917 - the fields of a Check, in its order
+    name: str, status: Status, reason: str = "", message: str = "", remediation: str = "", source: str = ""
+) -> Check:
+    """One object for all nodes that share a check: there are millions of them in a large fleet."""
+    return Check(name, status, reason, message, remediation, source)
+
+
+def kept(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Checks as they are stored: the worst ones, texts cut, and of what passed only that it did."""
+    return tuple(kept_check(check) for check in list(checks)[:MAX_CHECKS])
+
+
+def kept_check(check: Check) -> Check:
+    """One check as it is stored."""
+    if check.status is Status.PASS:
+        return _check(check.name[:_MAX_NAME], check.status)
+    return _check(
+        check.name[:_MAX_NAME],
+        check.status,
+        check.reason,
+        clip(check.message),
+        clip(check.remediation),
+        check.source[:MAX_MESSAGE],
+    )
+
+
+def clip(message: str) -> str:
+    """A message within the schema's limit."""
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
+    """The whole status of a report."""
+    status: Json = {
+        "verdict": record.verdict.value,
+        "reason": record.reason,
+        "message": record.message,
+        "remediation": remediation,
+        "observedRevalidate": record.observed_revalidate,
+        "answeredGeneration": record.answered_generation,
+        "runs": record.runs,
+        "conditions": [_condition(record, now)],
+    }
+    if record.result is not None:
+        status |= _result(record.result)
+    if record.attempt is not None:
+        status["lastAttempt"] = _attempt(record.attempt)
+    return {key: value for key, value in status.items() if value not in ("", None)}
+
+
+def _condition(record: ReportRecord, now: float) -> Json:
+    return {
+        "type": VALIDATED,
+        "status": "True" if record.current else "False",
+        "reason": record.reason or record.verdict.value,
+        "message": record.message,
+        "lastTransitionTime": show_time(record.current_since or now),
+        "observedGeneration": record.answered_generation,
+    }
+
+
+def _result(result: Result) -> Json:
+    status: Json = stored.unpack(result.probe)
+    inner: Json = {"verdict": result.verdict.value, "reason": result.reason, "message": result.message}
+    if result.unconfirmed:
+        inner["unconfirmed"] = result.unconfirmed
+    if result.pod_check is not None:
+        inner["podCheck"] = _check_json(result.pod_check)
+    return status | {
+        "checks": [_check_json(check) for check in result.checks],
+        "image": {"digest": result.image_digest, "platform": result.platform},
+        "inputsHash": result.inputs_hash,
+        "nodeFingerprint": result.fingerprint,
+        "runID": result.run_id,
+        "validatedAt": show_time(result.validated_at),
+        "assessmentKey": result.assessment_key,
+        "result": inner,
+    }
+
+
+def _check_json(check: Check) -> Json:
+    fields = {
+        "name": check.name,
+        "status": check.status.value,
+        "reason": check.reason,
+        "message": check.message,
+        "remediation": check.remediation,
+        "source": check.source,
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _attempt(attempt: Attempt) -> Json:
+    return {
+        "runID": attempt.run_id,
+        "reason": attempt.reason,
+        "message": attempt.message,
+        "remediation": attempt.remediation,
+        "at": show_time(attempt.at),
+        "inputsHash": attempt.inputs_hash,
+        "nodeFingerprint": attempt.fingerprint,
+        "count": attempt.count,
+    }
+
+
+def read(raw: Mapping[str, Any]) -> ReportRecord:
+    """A report as a record; whatever is odd in it counts as absent."""
+    metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
+    condition = next(
+        (item for item in mappings(status.get("conditions")) if item.get("type") == VALIDATED), {}
+    )
+    return ReportRecord(
+        name=text(metadata.get("name")),
+        uid=text(metadata.get("uid")),
+        environment=text(spec.get("environment")),
+        node=text(spec.get("nodeName")),
+        node_uid=text(spec.get("nodeUID")),
+        verdict=_verdict(status.get("verdict")),
+        reason=text(status.get("reason")),
+        message=text(status.get("message")),
+        answered_generation=integer(status.get("answeredGeneration")),
+        result=_read_result(status),
+        attempt=_read_attempt(mapping(status, "lastAttempt")),
+        runs=max(0, integer(status.get("runs"))),
+        revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
+        observed_revalidate=text(status.get("observedRevalidate")),
+        current=condition.get("status") == "True",
+        current_since=read_time(condition.get("lastTransitionTime")) or 0.0,
+    )
+
+
+def _verdict(value: object) -> Verdict:
+    try:
+        return Verdict(text(value))
+    except ValueError:
+        return Verdict.UNKNOWN
+
+
+def _read_result(status: Mapping[str, Any]) -> Result | None:
+    inner, run_id = mapping(status, "result"), text(status.get("runID"))
+    if not inner or not run_id:
+        return None
+    document = stored.pick(status)
+    image = mapping(status, "image")
+    return Result(
+        verdict=_verdict(inner.get("verdict")),
+        reason=text(inner.get("reason")),
+        message=text(inner.get("message")),
+        run_id=run_id,
+        inputs_hash=text(status.get("inputsHash")),
+        fingerprint=text(status.get("nodeFingerprint")),
+        validated_at=read_time(status.get("validatedAt")) or 0.0,
+        assessment_key=text(status.get("assessmentKey")),
+        probe=stored.pack(document),
+        checks=tuple(_read_checks(status.get("checks"))),
+        image_digest=text(image.get("digest")),
+        platform=text(image.get("platform")),
+        unconfirmed=text(inner.get("unconfirmed")),
+        pod_check=next(iter(_read_checks([mapping(inner, "podCheck")])), None),
+        figures=stored.figures(document),
+        versions=stored.versions(document),
+    )
+
+
+def _read_checks(value: object) -> Iterable[Check]:
+    for item in mappings(value):
+        status = text(item.get("status"))
+        if status in _STATUSES:
+            words = (text(item.get(name)) for name in ("reason", "message", "remediation", "source"))
+            yield _check(text(item.get("name")), Status(status), *words)
+
+
+def _read_attempt(attempt: Mapping[str, Any]) -> Attempt | None:
+    run_id, at = text(attempt.get("runID")), read_time(attempt.get("at"))
+    if not run_id or at is None:
+        return None
+    return Attempt(
+        run_id=run_id,
+        reason=text(attempt.get("reason")),
+        message=text(attempt.get("message")),
+        remediation=text(attempt.get("remediation")),
+        at=at,
+        inputs_hash=text(attempt.get("inputsHash")),
+        fingerprint=text(attempt.get("nodeFingerprint")),
+        count=max(1, integer(attempt.get("count"), 1)),
+    )

@@ -1,0 +1,194 @@
+"""From the pods of one (environment, node) to its report: which run ended how, and what that leaves of the report."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gpuenv.api import names, reasons
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.assessing import assessed_again, cure, new_result, runtime_verdict
+from gpuenv.plan.context import Pair
+from gpuenv.plan.due import demand, next_run_id, run_id
+from gpuenv.plan.lifecycle import is_over, observe
+from gpuenv.plan.model import Attempt, PodRecord, ReportRecord, Result
+from gpuenv.plan.outcome import Ended, Running
+from gpuenv.plan.report import clip
+
+NEVER: Final = float("inf")
+RETRIED: Final = frozenset(
+    {
+        reasons.ProbeTimeout,
+        reasons.ProbeCrashed,
+        reasons.OomKilled,
+        reasons.ReportInvalid,
+        reasons.KernelsNotRun,
+        reasons.ContainerLostGpu,
+        reasons.GpuBusy,
+        reasons.OutOfMemory,
+    }
+)
+"""Unknown, and the next run may well say more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The report as it should be (what is displayed comes later), and what is to be done with the pods.
+
+    ``kept`` is a failed pod that may stay for its logs. ``until``: when the run at hand has to be looked at again.
+    """
+
+    report: ReportRecord | None
+    live: bool = False
+    delete: tuple[tuple[PodRecord, str], ...] = ()
+    kept: PodRecord | None = None
+    until: float = NEVER
+
+
+def settle(pair: Pair, now: float) -> Settled:
+    """Takes over what has ended since the report was written."""
+    report, rejection = pair.report, pair.rejection
+    if rejection is not None and rejection.run_id == next_run_id(pair.context, pair.node, report):
+        # The refused pod would have answered what is asked now; asking again must not hammer the API server.
+        token = demand(pair.context.revalidate, report.revalidate if report else "")
+        said = _Said(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
+        report = _tried(pair, report, said, now)
+    delete: list[tuple[PodRecord, str]] = []
+    kept: PodRecord | None = None
+    until = NEVER
+    running = later = False
+    for pod in sorted(pair.pods, key=_newest_ended_first):
+        why = _superfluous(pair, report, pod, running=running, later=later)
+        if not why:
+            running = not is_over(pod)
+            report, until, why = _follow(pair, report, pod, now)
+        later = later or is_over(pod)
+        if why and pod.phase == "Failed" and not pod.vanished and kept is None and why in _LOGS_MATTER:
+            kept = pod
+        elif why and not pod.vanished and pod.deleting_since is None:
+            delete.append((pod, why))
+    if report is not None and report.result is not None:
+        report = _reassessed(pair, report, report.result)
+    live = any(not is_over(pod) for pod in pair.pods)
+    return Settled(report, live, tuple(delete), kept, until)
+
+
+def _newest_ended_first(pod: PodRecord) -> tuple[bool, float, str]:
+    """Then what runs, oldest first."""
+    return (False, -pod.created_at, pod.name) if is_over(pod) else (True, pod.created_at, pod.name)
+
+
+_SETTLED: Final = "its outcome is recorded"
+_OVERDUE: Final = "its time is up"
+_LOGS_MATTER: Final = frozenset({_SETTLED})
+_LINGERING: Final = 16
+"""Runs back that a pod which does not go (a finalizer of somebody's) is still recognised."""
+
+
+def _superfluous(
+    pair: Pair, report: ReportRecord | None, pod: PodRecord, *, running: bool, later: bool
+) -> str:
+    """Why nobody waits for this pod; empty for the run at hand. ``later``: one that began later has ended."""
+    if report is not None and _is_settled(pair, report, pod):
+        return _SETTLED
+    if not pair.is_current(pod.inputs_hash, pod.fingerprint):
+        return "the image, other inputs or the node changed since it was created"
+    if pair.context.spec.suspend and (pod.deleting_since is not None or not is_over(pod) or pod.vanished):
+        return "the environment is suspended"
+    if later and is_over(pod):
+        return "a later run has ended"
+    return "another probe pod runs for this node" if running else ""
+
+
+def _is_settled(pair: Pair, report: ReportRecord, pod: PodRecord) -> bool:
+    """Whether the report has taken over this run, however long its pod lingers. Run ids count up with ``runs``."""
+    known = {
+        run_id(pair.context, pair.node, number)
+        for number in range(max(0, report.runs - _LINGERING), report.runs)
+    }
+    known |= {found.run_id for found in (report.result, report.attempt) if found is not None}
+    return pod.run_id in known
+
+
+def _follow(
+    pair: Pair, report: ReportRecord | None, pod: PodRecord, now: float
+) -> tuple[ReportRecord | None, float, str]:
+    """The run at hand: the report after it, when to look again, and why its pod may go (if it may)."""
+    outcome = observe(pod, pair.node, pair.context.spec, pair.context.settings, now)
+    if isinstance(outcome, Running):
+        if outcome.overdue:
+            return report, NEVER, _OVERDUE
+        return report, outcome.until, ""
+    if isinstance(outcome, Ended):
+        return _concluded(pair, report, pod, outcome, now), NEVER, _SETTLED
+    return report, NEVER, ""
+
+
+def _concluded(
+    pair: Pair, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
+) -> ReportRecord:
+    said = _Said(pod.run_id, ended.reason, ended.message, cure(pair.context, ended.reason), pod.revalidate)
+    if not ended.answered and runtime_verdict(pair.context, ended.runtime_error) is None:
+        return _tried(pair, report, said, now)
+    result = new_result(pair, pod, ended, now, previous=report.result if report is not None else None)
+    if result.verdict is Verdict.UNKNOWN and result.reason in RETRIED:
+        remedy = cure(pair.context, result.reason)
+        said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
+        tried = _tried(pair, report, said, now)
+        return tried if result.reason == reasons.GpuBusy else replace(tried, result=result)
+    return replace(_begun(pair, report, pod.revalidate), result=result, attempt=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """How a try ended, in words. ``token``: the on-demand tokens that it answers."""
+
+    run_id: str
+    reason: str
+    message: str
+    remediation: str
+    token: str
+
+
+def blank(pair: Pair) -> ReportRecord:
+    """The report of a pair that has none yet."""
+    return ReportRecord(
+        name=names.report_name(pair.context.name, pair.node.name),
+        uid="",
+        environment=pair.context.name,
+        node=pair.node.name,
+        node_uid=pair.node.uid,
+        verdict=Verdict.UNKNOWN,
+        reason="",
+        message="",
+        answered_generation=pair.context.generation,
+    )
+
+
+def _begun(pair: Pair, report: ReportRecord | None, token: str) -> ReportRecord:
+    """The report after one more run, whatever its outcome."""
+    base = report or blank(pair)
+    generation = pair.context.generation
+    return replace(base, runs=base.runs + 1, answered_generation=generation, observed_revalidate=token)
+
+
+def _tried(pair: Pair, report: ReportRecord | None, said: _Said, now: float) -> ReportRecord:
+    """The report after a try without an answer; tries in a row under the same circumstances are counted."""
+    last = report.attempt if report is not None else None
+    again = last is not None and pair.is_current(last.inputs_hash, last.fingerprint)
+    attempt = Attempt(
+        run_id=said.run_id,
+        reason=said.reason,
+        message=clip(said.message),
+        remediation=clip(said.remediation),
+        at=float(int(now)),
+        inputs_hash=pair.context.inputs_hash,
+        fingerprint=pair.node.fingerprint,
+        count=last.count + 1 if last is not None and again else 1,
+    )
+    return replace(_begun(pair, report, said.token), attempt=attempt)
+
+
+def _reassessed(pair: Pair, report: ReportRecord, result: Result) -> ReportRecord:
+    if not pair.is_current(result.inputs_hash, result.fingerprint):
+        return report
+    again = assessed_again(pair, result)
+    return report if again is result else replace(report, result=again)

@@ -1,0 +1,60 @@
+"""Why a container does not start, from the kubelet's reasons and the runtime's words."""
+
+import re
+from typing import Final
+
+from gpuenv.api import reasons
+from gpuenv.plan.model import ContainerRecord
+from gpuenv.plan.outcome import Ended, attempt, printable
+
+_PULL: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go"""
+_CONFIG: Final = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PreStartHookError"})
+START: Final = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
+_OTHER_PLATFORM: Final = ("no match for platform", "no matching manifest", "exec format error")
+_EXEC_FAILED: Final = re.compile(
+    r'exec: "|executable file|exec failed|starting container process caused', re.I
+)
+_HOOK: Final = re.compile(r"nvidia-container|hook|cdi", re.I)
+
+
+def waiting(container: ContainerRecord) -> Ended | None:
+    """The end that a waiting container's reason announces; None while there is hope."""
+    reason, words = container.waiting_reason, container.waiting_message
+    if reason in _PULL:
+        if _is_for_others(words):
+            return attempt(reasons.ImageArchMismatch, printable(words, 500))
+        return attempt(reasons.ImagePullFailed, f"{reason}: {printable(words, 500)}")
+    if reason in _CONFIG:
+        return attempt(reasons.SandboxFailed, f"{reason}: {printable(words, 500)}")
+    if reason in START:
+        return start_error(reason, words)
+    return None
+
+
+def start_error(reason: str, words: str) -> Ended:
+    """A container that the runtime could not start: no interpreter, or something of the node's."""
+    shown = printable(words, 500)
+    if _is_for_others(words):
+        return attempt(reasons.ImageArchMismatch, shown)
+    if _EXEC_FAILED.search(words) and not _HOOK.search(words):
+        lowered = words.lower()
+        if "permission denied" in lowered:
+            return Ended(reasons.PythonUnreadable, shown)
+        if "no such file or directory" in lowered or "not found" in lowered:
+            return Ended(reasons.PythonMissing, shown)
+    return attempt(reasons.SandboxFailed, f"{reason}: {shown}", runtime_error=words[:4000])
+
+
+def _is_for_others(words: str) -> bool:
+    return any(sign in words for sign in _OTHER_PLATFORM)

@@ -1,0 +1,114 @@
+"""The whole status of an environment, computed in this one place from its survey."""
+
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.api.environment import Expectations
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.conditions import conditions
+from gpuenv.plan.model import EnvironmentRecord
+from gpuenv.plan.survey import Survey
+
+Json = dict[str, Any]
+MAX_DIGESTS: Final = 64
+
+
+def environment_status(environment: EnvironmentRecord, survey: Survey | None, now: float) -> Json:
+    """The status to be written. Without a survey (the spec makes no sense) the last counts stay as they are."""
+    judged = {
+        "observedGeneration": environment.generation,
+        "conditions": conditions(environment, survey, now),
+    }
+    if survey is None:
+        return environment.status | judged
+    fields = judged | {
+        "effective": _effective(survey.context.spec.expect),
+        "summary": _summary(survey),
+        "image": _image(survey),
+        "problems": _problems(survey),
+        "scheduling": _scheduling(survey),
+        "observedRevalidate": _observed(environment, survey),
+    }
+    return {key: value for key, value in fields.items() if value not in ("", {}, [])}
+
+
+def _summary(survey: Survey) -> Json:
+    counts = {verdict.value.lower(): survey.verdicts.get(verdict, 0) for verdict in Verdict}
+    summary: Json = {
+        "selected": survey.selected,
+        **counts,
+        "running": survey.running,
+        "waiting": survey.waiting,
+        "text": f"{survey.verdicts.get(Verdict.COMPATIBLE, 0)}/{survey.selected}",
+    }
+    if survey.problems:
+        worst = survey.problems[0]
+        summary["problem"] = f"{worst.reason} on {worst.count} node{'s' if worst.count > 1 else ''}"
+    return summary
+
+
+def _image(survey: Survey) -> Json:
+    nodes: dict[tuple[str, str], int] = {}
+    for (digest, platform, _), count in survey.contents:
+        nodes[digest, platform] = nodes.get((digest, platform), 0) + count
+    found = sorted(nodes.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_DIGESTS]
+    digests = [
+        {"digest": digest, "platform": platform, "nodes": count} for (digest, platform), count in found
+    ]
+    return {"requested": survey.context.spec.image} | ({"digests": digests} if digests else {})
+
+
+def _problems(survey: Survey) -> list[Json]:
+    return [
+        {
+            "reason": problem.reason or problem.verdict.value,
+            "verdict": problem.verdict.value,
+            "nodeCount": problem.count,
+            "nodes": list(problem.nodes),
+            "message": problem.message,
+            "remediation": problem.remediation,
+        }
+        for problem in survey.problems
+    ]
+
+
+def _scheduling(survey: Survey) -> Json:
+    """Ready to paste into a pod's spec. There is nothing to select by where no label is published."""
+    if not survey.context.spec.node_label:
+        return {}
+    label = names.node_label(survey.context.name)
+    avoid = {"key": label, "operator": "NotIn", "values": [Verdict.INCOMPATIBLE.value]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [avoid]}]}
+    return {
+        "require": {"nodeSelector": {label: Verdict.COMPATIBLE.value}},
+        "avoid": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}},
+    }
+
+
+def _observed(environment: EnvironmentRecord, survey: Survey) -> str:
+    """The on-demand token once it is answered everywhere; until then the one before it."""
+    before = environment.status.get("observedRevalidate")
+    if survey.asked and environment.revalidate:
+        return before if isinstance(before, str) else ""
+    return environment.revalidate[:4096]
+
+
+def _effective(expect: Expectations) -> Json:
+    """The expectations as they were understood, in the words of the spec."""
+    low, high = expect.min_compute_capability, expect.max_compute_capability
+    capability = {"min": low and f"{low[0]}.{low[1]}", "max": high and f"{high[0]}.{high[1]}"}
+    gpus = {"products": list(expect.products), "minMemoryBytes": expect.min_memory_bytes}
+    fields: Json = {
+        "pytorch": expect.pytorch,
+        "cuda": expect.cuda,
+        "cudnn": expect.cudnn,
+        "nccl": expect.nccl,
+        "python": expect.python,
+        "driver": expect.driver,
+        "driverRule": expect.driver_rule,
+        "computeCapability": {key: value for key, value in capability.items() if value},
+        "gpus": {key: value for key, value in gpus.items() if value},
+        "imports": list(expect.imports),
+        "compile": expect.compile,
+    }
+    return {key: value for key, value in fields.items() if value not in (None, {}, [])}

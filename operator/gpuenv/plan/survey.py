@@ -1,0 +1,104 @@
+"""All judgements of one environment, added up once: what its status, its runs and its removals follow from."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gpuenv.api import reasons
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.context import Context
+from gpuenv.plan.judge import Judgement
+from gpuenv.plan.settle import NEVER
+
+SEVERITY: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
+"""Worst first."""
+NODES_NAMED: Final = 20
+MAX_PROBLEMS: Final = 50
+Content = tuple[str, str, tuple[tuple[str, str], ...]]
+"""(digest, platform, versions) of what a node ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Nodes that share a verdict and its reason."""
+
+    verdict: Verdict
+    reason: str
+    count: int
+    nodes: tuple[str, ...]
+    message: str
+    remediation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The environment over all its nodes. Judgements appear in it where something is to be done about them."""
+
+    context: Context
+    selected: int
+    verdicts: dict[Verdict, int]
+    answered: int
+    running: int
+    waiting: int
+    """Nodes without an answer on which nothing runs."""
+    asked: int
+    """Nodes whose answer to an on-demand token is still to come."""
+    problems: tuple[Problem, ...]
+    contents: tuple[tuple[Content, int], ...]
+    acting: tuple[Judgement, ...]
+    due: tuple[Judgement, ...]
+    kept: tuple[Judgement, ...]
+    leaving: tuple[Judgement, ...]
+    recheck_at: float
+
+
+def survey(context: Context, judgements: Sequence[Judgement]) -> Survey:
+    """Adds up."""
+    selected = [one for one in judgements if one.selected]
+    return Survey(
+        context=context,
+        selected=len(selected),
+        verdicts=dict(Counter(one.shown.verdict for one in selected)),
+        answered=sum(one.shown.answered for one in selected),
+        running=sum(one.live for one in selected),
+        waiting=sum(not one.shown.answered and not one.live for one in selected),
+        asked=sum(one.asked for one in selected),
+        problems=tuple(_problems(selected)),
+        contents=_contents(selected),
+        acting=tuple(one for one in judgements if one.actions),
+        due=tuple(one for one in selected if one.due is not None),
+        kept=tuple(one for one in judgements if one.kept is not None),
+        leaving=tuple(one for one in judgements if one.leaving),
+        recheck_at=min((one.recheck_at for one in judgements), default=NEVER),
+    )
+
+
+def _problems(selected: Iterable[Judgement]) -> list[Problem]:
+    """Grouped by verdict and reason, worst first, then by the number of nodes."""
+    groups: dict[tuple[Verdict, str], list[Judgement]] = {}
+    for one in selected:
+        waits = one.report is None or one.shown.reason == reasons.NotYetValidated
+        if not waits and one.shown.verdict is not Verdict.COMPATIBLE:
+            groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
+    problems = [_problem(verdict, reason, found) for (verdict, reason), found in groups.items()]
+    problems.sort(key=lambda one: (SEVERITY.index(one.verdict), -one.count, one.reason))
+    return problems[:MAX_PROBLEMS]
+
+
+def _problem(verdict: Verdict, reason: str, found: list[Judgement]) -> Problem:
+    # The most frequent words stand for all; on a tie the first in the alphabet, so that nothing flaps.
+    words = Counter((one.shown.message, one.shown.remediation) for one in found)
+    message, remediation = min(words, key=lambda pair: (-words[pair], pair))
+    named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
+    return Problem(verdict, reason, len(found), named, message, remediation)
+
+
+def _contents(selected: Iterable[Judgement]) -> tuple[tuple[Content, int], ...]:
+    """What nodes ran under the environment's image, most frequent first."""
+    found: Counter[Content] = Counter()
+    for one in selected:
+        result = one.report.result if one.report is not None else None
+        if result is not None and one.shown.current and (result.image_digest or result.versions):
+            found[result.image_digest, result.platform, result.versions] += 1
+    return tuple(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))

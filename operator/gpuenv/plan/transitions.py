@@ -1,0 +1,82 @@
+"""Events: what has just changed, grouped, so that a fleet of thousands does not flood its cluster."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gpuenv.api import names, reasons
+from gpuenv.assess.model import Verdict
+from gpuenv.plan.conditions import ACCEPTED, READY
+from gpuenv.plan.judge import Judgement
+from gpuenv.plan.model import EnvironmentRecord, PostEvent, WriteReport
+from gpuenv.plan.raw import mapping, mappings, text
+from gpuenv.plan.survey import SEVERITY, Survey
+
+NODES_NAMED: Final = 5
+_CALM: Final = frozenset(
+    {
+        reasons.Stale,
+        reasons.NotYetValidated,
+        reasons.HeldOff,
+        reasons.GpusBusy,
+        reasons.GpuBusy,
+        reasons.GpuNotAdvertised,
+        reasons.Preempted,
+    }
+)
+"""Unknown for a reason that passes by itself: no warning."""
+
+
+def verdict_events(environment: EnvironmentRecord, survey: Survey) -> Iterator[PostEvent]:
+    """One about the environment for each (verdict, reason) that nodes came to, and one about each report."""
+    groups: dict[tuple[Verdict, str], list[Judgement]] = {}
+    for one in survey.acting:
+        if _is_transition(one):
+            groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
+    for (verdict, reason), found in sorted(groups.items(), key=lambda group: SEVERITY.index(group[0][0])):
+        kind, title = _type(verdict, reason), reason or verdict.value
+        yield PostEvent(
+            names.ENVIRONMENT_KIND, environment.name, environment.uid, kind, title, _grouped(verdict, found)
+        )
+        for one in found:
+            if one.report is not None:
+                before = f", was {one.before.value}" if one.before is not None else ""
+                words = f"{verdict.value}{before}" + (f": {one.shown.message}" if one.shown.message else "")
+                yield PostEvent(names.REPORT_KIND, one.report.name, one.report.uid, kind, title, words)
+
+
+def _is_transition(judgement: Judgement) -> bool:
+    written = any(isinstance(action, WriteReport) for action in judgement.actions)
+    return written and judgement.before is not judgement.shown.verdict
+
+
+def _grouped(verdict: Verdict, found: Iterable[Judgement]) -> str:
+    ordered = sorted(found, key=lambda one: one.node)
+    named = ", ".join(one.node for one in ordered[:NODES_NAMED])
+    more = f" and {len(ordered) - NODES_NAMED} more" if len(ordered) > NODES_NAMED else ""
+    message = ordered[0].shown.message
+    count = f"{len(ordered)} node{'s' if len(ordered) > 1 else ''}"
+    return f"{count} {verdict.value}: {named}{more}" + (f" ({message})" if message else "")
+
+
+def _type(verdict: Verdict, reason: str) -> str:
+    return "Normal" if verdict is Verdict.COMPATIBLE or reason in _CALM else "Warning"
+
+
+def condition_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
+    """About the environment as a whole: refused, or every node answered."""
+    known = mappings(environment.status.get("conditions"))
+    old = {text(item.get("type")): item.get("status") for item in known}
+    for condition in mappings(mapping(status).get("conditions")):
+        kind, now = condition["type"], condition["status"]
+        if old.get(kind) == now:
+            continue
+        if (kind, now) in ((ACCEPTED, "False"), (READY, "True")):
+            type_ = "Warning" if kind == ACCEPTED else "Normal"
+            yield PostEvent(
+                names.ENVIRONMENT_KIND,
+                environment.name,
+                environment.uid,
+                type_,
+                condition["reason"],
+                condition["message"],
+            )

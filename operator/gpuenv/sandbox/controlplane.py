@@ -1,0 +1,261 @@
+"""A Kubernetes control plane on this machine: etcd, API server, controller manager and scheduler, no root.
+
+    with ControlPlane() as cluster:
+        subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
+
+Real processes of the upstream projects on free loopback ports, with their data in a temporary directory.
+Nothing is left behind, however this process ends (:mod:`gpuenv.sandbox.supervisor`).
+"""
+
+import json
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+from gpuenv.sandbox import binaries, components
+from gpuenv.sandbox.components import LOOPBACK, Credentials, Ports
+from gpuenv.sandbox.kubeconfig import write_kubeconfig
+from gpuenv.sandbox.pki import Authority, KeyPair
+from gpuenv.sandbox.processes import ProcessError, Supervised
+from gpuenv.sandbox.rest import ApiError, ApiUnreachableError, RestClient
+
+READY_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.1
+PORT_ATTEMPTS: Final = 3
+TOKEN_SECONDS: Final = 7 * 24 * 3600
+SERVER_NAMES: Final = [LOOPBACK, components.SERVICE_ADDRESS, "localhost", "kubernetes.default.svc"]
+
+
+class ControlPlaneError(Exception):
+    """The control plane cannot be started, or one of its components has died; one line that says why."""
+
+
+class ControlPlane:
+    """One control plane. Start it with :meth:`start` or as a context manager; blocking, thread-safe.
+
+    ``controllers=False`` leaves out the controller manager and the scheduler: objects are then only stored
+    and validated (no pods are bound, no namespaces emptied, nothing garbage-collected).
+    """
+
+    def __init__(self, *, controllers: bool = True) -> None:
+        self._controllers: Final = controllers
+        self._running: Supervised | None = None
+        self._components: list[str] = []
+        self._authority: Authority
+        self._admin: RestClient
+        self.server: str = ""
+        """URL of the API server."""
+        self.kubectl: Path
+        """A kubectl of the API server's version."""
+        self.admin_kubeconfig: Path
+        """Full rights, as group ``system:masters``."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Gets the binaries, starts all components and returns once they answer. Harmless when repeated.
+
+        Raises :class:`ControlPlaneError`, and :class:`gpuenv.sandbox.binaries.BinaryError` when a binary can
+        neither be found nor made.
+        """
+        if self._running is not None:
+            return self
+        names = [*binaries.API_SERVER, *(binaries.CONTROLLERS if self._controllers else [])]
+        found = binaries.ensure(names)
+        self.kubectl = found["kubectl"]
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            try:
+                self._start(found)
+            except BaseException as error:
+                collision = self._running is not None and _address_in_use(self._running)
+                self.stop()
+                if not isinstance(error, ProcessError):
+                    raise
+                if not collision or attempt == PORT_ATTEMPTS:
+                    raise ControlPlaneError(f"the control plane did not start: {error}") from error
+            else:
+                return self
+        raise AssertionError("unreachable")
+
+    def stop(self) -> None:
+        """Ends everything and deletes the data. Harmless when repeated."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+            self._components = []
+
+    @property
+    def directory(self) -> Path:
+        """The temporary directory: deleted on stop, so a good place for files of one sandbox."""
+        return self._supervised.directory
+
+    @property
+    def admin(self) -> RestClient:
+        """A blocking client with full rights."""
+        return self._admin
+
+    @property
+    def authority(self) -> Authority:
+        """The certificate authority that the API server trusts and is trusted by."""
+        return self._authority
+
+    def check(self) -> None:
+        """Raises :class:`ControlPlaneError`, with the end of its log, when a component has died."""
+        try:
+            self._supervised.check(self._components)
+        except ProcessError as error:
+            raise ControlPlaneError(str(error)) from error
+
+    def spawn(
+        self,
+        name: str,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        grace: float = 10.0,
+    ) -> int:
+        """Starts one more process that lives no longer than the control plane; returns its pid.
+
+        Processes end in the reverse order of their start, so this one while the API server still answers.
+        Output goes to ``log(name)``. Raises :class:`gpuenv.sandbox.processes.ProcessError`.
+        """
+        return self._supervised.start(name, argv, env=env, grace=grace)
+
+    @property
+    def processes(self) -> Supervised:
+        """The processes of this control plane, for what :meth:`spawn` does not do."""
+        return self._supervised
+
+    def log(self, name: str) -> Path:
+        """The log of a component (``kube-apiserver``) or of a spawned process."""
+        return self._supervised.log(name)
+
+    def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with exactly the rights of a service account, which must exist (TokenRequest API)."""
+        path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}/token"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        token = self._admin.create(path, request | {"spec": {"expirationSeconds": TOKEN_SECONDS}})
+        user = f"{namespace}-{name}"
+        return self._kubeconfig(user, token["status"]["token"], namespace)
+
+    def kubeconfig_for_node(self, name: str) -> Path:
+        """A kubeconfig for a kubelet: its identity is restricted to its own node (NodeRestriction)."""
+        user = f"system:node:{name}"
+        return self._kubeconfig(
+            f"node-{name}", self._authority.issue(f"node-{name}", user, groups=["system:nodes"])
+        )
+
+    @property
+    def _supervised(self) -> Supervised:
+        if self._running is None:
+            raise ControlPlaneError("the control plane is not running; call start() first")
+        return self._running
+
+    def _start(self, found: Mapping[str, Path]) -> None:
+        self._running = Supervised()
+        etcd_port, peer_port, server_port = _free_ports(3)
+        ports = Ports(server=server_port, etcd=etcd_port, etcd_peer=peer_port)
+        self.server = f"https://{LOOPBACK}:{server_port}"
+        credentials = self._issue()
+        self._component("etcd", components.etcd(found["etcd"], self.directory / "etcd", ports, credentials))
+        self._component(
+            "kube-apiserver", components.kube_apiserver(found["kube-apiserver"], ports, credentials)
+        )
+        self._wait(self._api_ready, "the API server to become ready")
+        if self._controllers:
+            self._start_controllers(found, credentials)
+
+    def _start_controllers(self, found: Mapping[str, Path], credentials: Credentials) -> None:
+        user = "system:kube-controller-manager"
+        manager = self._kubeconfig("controller-manager", self._authority.issue("controller-manager", user))
+        binary = found["kube-controller-manager"]
+        command = components.kube_controller_manager(
+            binary, manager, self.directory / "volume-plugins", credentials
+        )
+        self._component("kube-controller-manager", command)
+
+        scheduler = self._kubeconfig("scheduler", self._authority.issue("scheduler", "system:kube-scheduler"))
+        configuration = self.directory / "scheduler.json"
+        configuration.write_text(json.dumps(components.scheduler_configuration(scheduler)), encoding="utf-8")
+        self._component("kube-scheduler", components.kube_scheduler(found["kube-scheduler"], configuration))
+        self._wait(self._controllers_ready, "the service account `default`, which pods need")
+
+    def _component(self, name: str, argv: list[str]) -> None:
+        self._supervised.start(name, argv)
+        self._components.append(name)
+
+    def _issue(self) -> Credentials:
+        self._authority = Authority(self.directory / "pki")
+        issue = self._authority.issue
+        admin = issue("admin", "gpuenv-sandbox-admin", groups=["system:masters"])
+        self.admin_kubeconfig = self._kubeconfig("admin", admin)
+        context = ssl.create_default_context(cafile=str(self._authority.files.certificate))
+        context.load_cert_chain(admin.certificate, admin.key)
+        self._admin = RestClient(self.server, context)
+        return Credentials(
+            authority=self._authority.files,
+            etcd=issue("etcd", "etcd", hosts=[LOOPBACK]),
+            server=issue("apiserver", "kube-apiserver", hosts=SERVER_NAMES),
+            # Known to every kubelet, by its webhook authorization, as one that may read logs.
+            kubelet_client=issue("apiserver-kubelet", "kube-apiserver-kubelet", groups=["system:masters"]),
+            service_accounts=self._authority.signing_key("service-accounts"),
+        )
+
+    def _kubeconfig(self, user: str, credential: KeyPair | str, namespace: str = "default") -> Path:
+        path = self.directory / f"{user}.kubeconfig"
+        return write_kubeconfig(
+            path,
+            server=self.server,
+            authority=self._authority.files.certificate,
+            user=user,
+            credential=credential,
+            namespace=namespace,
+        )
+
+    def _api_ready(self) -> bool:
+        return bool(self._admin.get("/readyz"))
+
+    def _controllers_ready(self) -> bool:
+        return bool(self._admin.get("/api/v1/namespaces/default/serviceaccounts/default"))
+
+    def _wait(self, ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                if ready():
+                    return
+                last = "it is not there"
+            except (ApiError, ApiUnreachableError) as error:
+                last = str(error)
+            self._supervised.check(self._components)
+            if time.monotonic() > deadline:
+                raise ProcessError(
+                    f"waited {READY_SECONDS:.0f} s for {what}; last: {last}; API server: "
+                    + self._supervised.tail("kube-apiserver")
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports free at this moment. Another process may take one before we do: start() then tries others."""
+    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _address_in_use(running: Supervised) -> bool:
+    return any("address already in use" in log.read_text(errors="replace") for log in running.logs.iterdir())

@@ -1,0 +1,64 @@
+"""The GPUEnvironments a sandbox applies: read from files, with the scenario's clocks where they set none."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gpuenv.api.environment import CommandCheck
+from gpuenv.api.names import ENVIRONMENT_KIND
+from gpuenv.sandbox.fields import ScenarioError, documents
+
+EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "pytorch-2.9.yaml"
+"""Applied when neither the scenario nor the command line names an environment."""
+
+CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
+"""What one of ``spec.checks`` may take unless it says so itself."""
+
+Object = dict[str, Any]
+
+
+def load(paths: Sequence[Path], timeouts: Mapping[str, int]) -> list[Object]:
+    """The environments of all files, in their order. Raises ScenarioError."""
+    found = [document for path in paths for document in _read(path)]
+    names = [document["metadata"]["name"] for document in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ScenarioError(f"two environments are called {name!r}; give each a name of its own")
+    return [with_timeouts(document, timeouts) for document in found]
+
+
+def with_timeouts(environment: Object, timeouts: Mapping[str, int]) -> Object:
+    """A copy whose ``spec.probe.timeouts`` holds ``timeouts`` too; what the environment says itself stays.
+
+    A run must be longer than each of the environment's own checks may take, so it is where these are long.
+    """
+    changed = copy.deepcopy(environment)
+    spec = changed.get("spec")
+    if not timeouts or not isinstance(spec, dict):
+        return changed
+    probe = spec.setdefault("probe", {})
+    own = (probe.get("timeouts") or {}) if isinstance(probe, dict) else None
+    if isinstance(own, dict):  # anything else is for the API server to refuse
+        filled = {name: max(value, _at_least(name, spec)) for name, value in timeouts.items()}
+        probe["timeouts"] = {**filled, **own}
+    return changed
+
+
+def _at_least(timeout: str, spec: Object) -> int:
+    if timeout != "runSeconds":
+        return 0
+    checks = spec.get("checks")
+    limits = [check.get("timeoutSeconds", CHECK_SECONDS) for check in checks or [] if isinstance(check, dict)]
+    return max((limit + 1 for limit in limits if isinstance(limit, int)), default=0)
+
+
+def _read(path: Path) -> list[Object]:
+    found = documents(path)
+    for document in found:
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind != ENVIRONMENT_KIND:
+            raise ScenarioError(f"{path}: holds {kind or 'no object'}; only {ENVIRONMENT_KIND} belongs here")
+        if not isinstance(document.get("metadata"), dict) or not document["metadata"].get("name"):
+            raise ScenarioError(f"{path}: metadata.name is missing; add it")
+    return found

@@ -1,0 +1,172 @@
+"""The simulated fleet: nodes that register, renew their Leases, and play the pods that are bound to them."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.sandbox import nodes
+from gpuenv.sandbox.components import NODE_GRACE_SECONDS
+from gpuenv.sandbox.follow import follow
+from gpuenv.sandbox.kubelet import Kubelets, now
+from gpuenv.sandbox.scenario import Scenario, SimulatedNode
+
+RENEW_SECONDS: Final = 10.0
+"""As often as the kubelet does."""
+RENEWALS_PER_SECOND: Final = 80.0
+"""A large fleet renews less often, so that Leases leave the machine to others ..."""
+RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
+"""... but well within the time after which a node is given up."""
+PATIENCE_SECONDS: Final = 30.0
+"""How long a namespace that the control plane makes by itself may take to appear."""
+IN_FLIGHT: Final = 64
+OURS: Final = {"labelSelector": nodes.LABEL_SIMULATED}
+
+
+class Fleet:
+    """All nodes of a scenario, joined to one API server: ``async with Fleet(kube, scenario) as fleet``.
+
+    ``kube`` needs full rights and should have no limit on writes (see :func:`client`).
+    """
+
+    def __init__(self, kube: Kube, scenario: Scenario) -> None:
+        self._kube = kube
+        self.scenario = scenario
+        self._nodes = {node.name: node for node in scenario.nodes}
+        self._boots = dict.fromkeys(self._nodes, 0)
+        self._kubelets = Kubelets(kube, scenario, self._nodes.get)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._join()
+        self._tasks = [
+            asyncio.create_task(task) for task in (self._kubelets.run(), self._renew(), self._listen())
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def node(self, name: str) -> SimulatedNode:
+        """The node as it is now."""
+        return self._nodes[name]
+
+    def check(self) -> None:
+        """Raises what a background task of the fleet died of."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+
+    async def change(self, name: str, *, reboot: bool = False, **changes: Any) -> SimulatedNode:
+        """Changes fields of a running node (``driver="580.95.05"``, ``fault=None``), for probes to come.
+
+        A new driver comes with a reboot in reality; ``reboot`` gives the node a new boot id.
+        """
+        old, new = self._nodes[name], replace(self._nodes[name], **changes)
+        self._boots[name] += reboot
+        body = nodes.node(new, now(), self._boots[name])
+        gone = nodes.labels(old).keys() - nodes.labels(new).keys()
+        labels = {**dict.fromkeys(gone), **nodes.labels(new)}
+        path = f"/api/v1/nodes/{name}"
+        metadata = {"labels": labels, "annotations": {nodes.ANNOTATION_FAULT: new.fault}}
+        change = {"metadata": metadata, "spec": {"unschedulable": new.cordoned or None}}
+        await self._kube.merge_patch(path, change)
+        self._set(new)
+        kept = {field: body["status"][field] for field in ("capacity", "allocatable", "nodeInfo")}
+        await self._kube.merge_patch(f"{path}/status", {"status": kept})
+        return new
+
+    async def _listen(self) -> None:
+        """Takes over what people change on the nodes with kubectl."""
+        async for present, found in follow(self._kube, "/api/v1/nodes", OURS):
+            old = self._nodes.get(found["metadata"]["name"])
+            if present and old is not None:
+                self._set(nodes.as_edited(old, found))
+
+    def _set(self, node: SimulatedNode) -> None:
+        old, self._nodes[node.name] = self._nodes[node.name], node
+        if node.fault is not old.fault:
+            self._kubelets.cure(node.name)
+
+    async def _join(self) -> None:
+        await self._namespaces()
+        slots = asyncio.Semaphore(IN_FLIGHT)
+
+        async def join(node: SimulatedNode) -> None:
+            async with slots:
+                body = nodes.node(node, now())
+                await self._kube.create("/api/v1/nodes", body)
+                # Admission has tainted the node not-ready. The node controller sees that it is ready
+                # and removes the taint, but among thousands of new nodes that takes it minutes.
+                taints = {"spec": {"taints": body["spec"].get("taints")}}
+                await self._kube.merge_patch(f"/api/v1/nodes/{node.name}", taints)
+                await self._kube.create(_leases(), nodes.lease(node.name, _micro_now()))
+                if node.in_use:
+                    path = f"/api/v1/namespaces/{nodes.OTHERS_NAMESPACE}/pods"
+                    await self._kube.create(path, nodes.others_pod(node))
+
+        await asyncio.gather(*map(join, self._nodes.values()))
+
+    async def _namespaces(self) -> None:
+        await _appears(self._kube, f"/api/v1/namespaces/{nodes.LEASE_NAMESPACE}")
+        if any(node.in_use for node in self._nodes.values()):
+            name = nodes.OTHERS_NAMESPACE
+            try:
+                await self._kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            await _appears(self._kube, f"/api/v1/namespaces/{name}/serviceaccounts/default")
+
+    async def _renew(self) -> None:
+        """Renews every Lease once a period, evenly spread over it."""
+        names = list(self._nodes)
+        period = min(RENEW_MAX_SECONDS, max(RENEW_SECONDS, len(names) / RENEWALS_PER_SECOND))
+        loop = asyncio.get_running_loop()
+        start, count = loop.time(), 0
+        async with asyncio.TaskGroup() as renewals:
+            while True:
+                await asyncio.sleep(max(0.0, start + count * period / len(names) - loop.time()))
+                renewals.create_task(self._renew_one(names[count % len(names)]))
+                count += 1
+
+    async def _renew_one(self, name: str) -> None:
+        # A missed renewal is what Leases are made to survive; the next one comes.
+        with contextlib.suppress(ApiError):
+            await self._kube.merge_patch(_leases(name), {"spec": {"renewTime": _micro_now()}})
+
+
+async def client(kubeconfig: str) -> Kube:
+    """A client that may write as fast as a whole fleet does."""
+    return await Kube.from_environment(kubeconfig, writes_per_second=0, max_in_flight=IN_FLIGHT)
+
+
+async def _appears(kube: Kube, path: str) -> None:
+    """Waits for what the control plane makes by itself."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while True:
+        try:
+            await kube.get(path)
+        except ApiError as error:
+            if error.status != 404 or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _leases(name: str = "") -> str:
+    collection = f"/apis/coordination.k8s.io/v1/namespaces/{nodes.LEASE_NAMESPACE}/leases"
+    return f"{collection}/{name}" if name else collection
+
+
+def _micro_now() -> str:
+    """The time as the API wants it in ``metav1.MicroTime``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,36 @@
+"""Kubeconfig files: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ (JSON is valid YAML)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gpuenv.sandbox.pki import KeyPair
+
+
+def write_kubeconfig(
+    path: Path, *, server: str, authority: Path, user: str, credential: KeyPair | str, namespace: str
+) -> Path:
+    """Writes a kubeconfig of mode 0600 for one user, whose credential is a certificate or a bearer token.
+
+    File names in it are absolute; it works for as long as the sandbox's directory exists.
+    """
+    authentication: dict[str, Any] = (
+        {"token": credential}
+        if isinstance(credential, str)
+        else {"client-certificate": str(credential.certificate), "client-key": str(credential.key)}
+    )
+    body = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "sandbox", "cluster": {"server": server, "certificate-authority": str(authority)}}
+        ],
+        "users": [{"name": user, "user": authentication}],
+        "contexts": [
+            {"name": "sandbox", "context": {"cluster": "sandbox", "user": user, "namespace": namespace}}
+        ],
+        "current-context": "sandbox",
+    }
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(body, indent=1), encoding="utf-8")
+    return path

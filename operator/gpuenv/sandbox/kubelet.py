@@ -1,0 +1,157 @@
+"""Stand-ins for the kubelets of simulated nodes: one shared watch on pods, and a task for each pod's life."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.sandbox.follow import follow
+from gpuenv.sandbox.lifecycle import PodLife
+from gpuenv.sandbox.scenario import Fault, Scenario, SimulatedNode
+
+Object = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+PODS: Final = "/api/v1/pods"
+BOUND: Final = {"fieldSelector": "spec.nodeName!="}
+GONE: Final = frozenset({404, 409, 422})
+"""Answers to a write that mean: this pod is gone, or another one has its name."""
+
+
+def now() -> str:
+    """The time as the API wants it in ``metav1.Time``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Orders:
+    """What the API server has told about one pod since its life began."""
+
+    def __init__(self) -> None:
+        self.delete: Final = asyncio.Event()
+        self.grace = 0.0
+        self.cured: Final = asyncio.Event()
+        """Set when the node is no longer what kept the pod from ending."""
+
+    def see(self, pod: Object) -> None:
+        if pod["metadata"].get("deletionTimestamp"):
+            self.grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            self.delete.set()
+
+
+class Kubelets:
+    """All kubelets of a fleet. ``node`` gives the present state of a node, None for a stranger."""
+
+    def __init__(self, kube: Kube, scenario: Scenario, node: Callable[[str], SimulatedNode | None]) -> None:
+        self._kube, self._scenario, self._node = kube, scenario, node
+        self._orders: dict[str, _Orders] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._nodes: dict[str, str] = {}
+        self._pulled: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Plays pods until cancelled."""
+        try:
+            async for present, pod in follow(self._kube, PODS, BOUND):
+                if present:
+                    self._see(pod)
+                else:
+                    self._forget(pod["metadata"]["uid"])
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def cure(self, node: str) -> None:
+        """Pods that could not end on this node now end as they should have."""
+        for uid, name in self._nodes.items():
+            if name == node and uid in self._orders:
+                self._orders[uid].cured.set()
+
+    def _see(self, pod: Object) -> None:
+        uid, node = pod["metadata"]["uid"], self._node(pod["spec"]["nodeName"])
+        if node is None:
+            return
+        if uid not in self._orders:
+            self._orders[uid] = _Orders()
+            self._nodes[uid] = node.name
+            self._tasks[uid] = asyncio.create_task(self._play(pod, node, self._orders[uid]))
+        self._orders[uid].see(pod)
+
+    def _forget(self, uid: str) -> None:
+        self._orders.pop(uid, None)
+        self._nodes.pop(uid, None)
+        task = self._tasks.pop(uid, None)
+        if task is not None:
+            task.cancel()
+
+    async def _play(self, pod: Object, node: SimulatedNode, orders: _Orders) -> None:
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        reference = pod["spec"]["containers"][0]["image"]
+        image = self._scenario.contents(reference)
+        life = PodLife(pod, node, image, pace=self._scenario.pace, clock=now)
+        try:
+            if await self._live(life, pod, path, orders, pulled=(node.name, reference) in self._pulled):
+                self._pulled.add((node.name, reference))
+            await orders.delete.wait()
+            await self._end(life, pod, path, orders)
+        except ApiError as error:
+            if error.status not in GONE:
+                logger.warning("simulated node %s, pod %s: %s", node.name, metadata["name"], error)
+
+    async def _live(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> bool:
+        """Plays the pod to its end, its deadline or its deletion; tells whether the image was pulled."""
+        limit = pod["spec"].get("activeDeadlineSeconds")
+        try:
+            async with asyncio.timeout(limit):
+                await self._beats(life, pod, path, orders, pulled=pulled)
+                if not life.ended:
+                    await orders.delete.wait()
+        except TimeoutError:
+            if life.fault is Fault.PROBE_STUCK:  # a pod has not failed before its processes are gone
+                await orders.cured.wait()
+            words = "Pod was active on the node longer than the specified deadline"
+            await self._report(path, pod, life.killed(reason="DeadlineExceeded", message=words))
+        return life.pulled
+
+    async def _beats(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> None:
+        """Up to the natural end or the deletion. A status that did not last is not written, as kubelets do it."""
+        unwritten: Object | None = None
+        for beat in life.beats(pulled=pulled):
+            if not isinstance(beat, float):
+                unwritten = beat
+            elif beat > 0:
+                if unwritten is not None:
+                    await self._report(path, pod, unwritten)
+                    unwritten = None
+                await _pause(beat, orders.delete)
+            if orders.delete.is_set():
+                return
+        if unwritten is not None:
+            await self._report(path, pod, unwritten)
+
+    async def _end(self, life: PodLife, pod: Object, path: str, orders: _Orders) -> None:
+        if life.deaf:
+            if life.fault is Fault.PROBE_STUCK:
+                await orders.cured.wait()
+            else:
+                await asyncio.sleep(orders.grace)
+        if not life.ended:
+            await self._report(path, pod, life.killed())
+        await self._kube.delete(path, uid=pod["metadata"]["uid"], grace=0)
+
+    async def _report(self, path: str, pod: Object, status: Object) -> None:
+        body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
+        await self._kube.strategic_patch(f"{path}/status", body)
+
+
+async def _pause(seconds: float, until: asyncio.Event) -> None:
+    """Waits, but not beyond the event."""
+    try:
+        async with asyncio.timeout(seconds):
+            await until.wait()
+    except TimeoutError:
+        return

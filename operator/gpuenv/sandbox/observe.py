@@ -1,0 +1,126 @@
+"""Environments and node reports of the sandbox's cluster as they change, and when all is settled."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gpuenv.api import names
+from gpuenv.api.reasons import ProbeStuck
+from gpuenv.controller.kube import Kube
+from gpuenv.sandbox.follow import follow
+
+Object = dict[str, Any]
+
+ENVIRONMENTS: Final = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
+REPORTS: Final = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"
+PROBES: Final = {"labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_PROBE}"}
+DECIDED: Final = frozenset({"NoMatchingNodes", "Suspended", "SpecInvalid"})
+"""Reasons of Ready=False that nothing but a person will change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One GPUNodeReport, as far as the sandbox shows it."""
+
+    environment: str
+    node: str
+    verdict: str
+    reason: str
+    message: str
+
+
+class Observer:
+    """Follows environments, reports and probe pods."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self.environments: dict[str, Object] = {}
+        self._rows: dict[str, Row] = {}
+        self._probes: dict[str, tuple[str, str]] = {}
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        await asyncio.gather(self._follow_environments(), self._follow_reports(), self._follow_probes())
+
+    async def _follow_environments(self) -> None:
+        async for present, found in follow(self._kube, ENVIRONMENTS):
+            name = found["metadata"]["name"]
+            if present:
+                self.environments[name] = found
+            else:
+                self.environments.pop(name, None)
+
+    async def _follow_reports(self) -> None:
+        async for present, found in follow(self._kube, REPORTS):
+            name = found["metadata"]["name"]
+            if present:
+                self._rows[name] = row(found)
+            else:
+                self._rows.pop(name, None)
+
+    async def _follow_probes(self) -> None:
+        async for present, found in follow(self._kube, "/api/v1/pods", PROBES):
+            metadata, phase = found["metadata"], (found.get("status") or {}).get("phase")
+            if present and phase in {"Pending", "Running"}:
+                environment = (metadata.get("labels") or {}).get(names.LABEL_ENVIRONMENT, "")
+                self._probes[metadata["uid"]] = (environment, found["spec"].get("nodeName", ""))
+            else:
+                self._probes.pop(metadata["uid"], None)
+
+    def probing(self) -> frozenset[tuple[str, str]]:
+        """Environment and node of every probe that runs."""
+        return frozenset(self._probes.values())
+
+    def rows(self) -> list[Row]:
+        """All reports, by environment and node."""
+        return sorted(self._rows.values(), key=lambda found: (found.environment, found.node))
+
+    def settled(self) -> bool:
+        """Whether every environment has its answers and nothing runs."""
+        return bool(self.environments) and not list(self.unsettled())
+
+    def unsettled(self) -> Iterator[str]:
+        """For each environment that is not settled, a line that says why."""
+        stuck = Counter(found.environment for found in self._rows.values() if found.reason == ProbeStuck)
+        for name, found in sorted(self.environments.items()):
+            why = unsettled(found, stuck[name])
+            if why:
+                yield f"{name}: {why}"
+
+
+def row(report: Object) -> Row:
+    """A report's row; a report without a status yet has no verdict."""
+    spec, status = report.get("spec") or {}, report.get("status") or {}
+    return Row(
+        environment=spec.get("environment", ""),
+        node=spec.get("nodeName", ""),
+        verdict=status.get("verdict", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+    )
+
+
+def unsettled(environment: Object, stuck: int = 0) -> str:
+    """Why an environment has no final answer yet; "" when it has one for its generation and nothing runs.
+
+    Of its probes ``stuck`` will never end.
+    """
+    status = environment.get("status") or {}
+    generation = environment["metadata"].get("generation", 0)
+    ready = condition(environment, "Ready")
+    if ready is None or ready.get("observedGeneration", status.get("observedGeneration")) != generation:
+        return "the operator has not answered yet"
+    running = int((status.get("summary") or {}).get("running") or 0) - stuck
+    if running > 0:
+        return f"{running} probe{'s' if running > 1 else ''} running"
+    if ready.get("status") == "True" or ready.get("reason") in DECIDED:
+        return ""
+    return str(ready.get("message") or ready.get("reason") or "not ready")
+
+
+def condition(environment: Object, kind: str) -> Object | None:
+    """One condition of an object's status."""
+    rows = (environment.get("status") or {}).get("conditions") or []
+    return next((found for found in rows if found.get("type") == kind), None)

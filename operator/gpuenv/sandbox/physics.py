@@ -1,0 +1,233 @@
+"""What a real machine would do with an image: a tiny model of drivers, GPUs and PyTorch builds.
+
+Independent of gpuenv's knowledge and policies on purpose: it decides what a probe *sees* (error numbers and
+texts); the operator must find verdict and reason by itself. Two derivations that agree check each other.
+Sources: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/ (drivers),
+https://docs.nvidia.com/deploy/cuda-compatibility/ (minor-version compatibility),
+https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary and PTX compatibility).
+"""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from gpuenv.sandbox.scenario import Fault, Image, SimulatedNode
+
+Failure = dict[str, Any]
+"""As in a probe report: layer, code, name, message."""
+
+_CUDA_OF_BRANCH: Final = {
+    440: (10, 2),
+    450: (11, 0), 455: (11, 1), 460: (11, 2), 465: (11, 3), 470: (11, 4),
+    495: (11, 5), 510: (11, 6), 515: (11, 7), 520: (11, 8),
+    525: (12, 0), 530: (12, 1), 535: (12, 2), 545: (12, 3), 550: (12, 4),
+    555: (12, 5), 560: (12, 6), 565: (12, 7), 570: (12, 8), 575: (12, 9),
+    580: (13, 0), 590: (13, 1), 595: (13, 2),
+}  # fmt: skip
+"""The CUDA version each driver branch implements."""
+
+_FIRST_BRANCH: Final = {
+    (8, 0): 450,
+    (8, 6): 455,
+    (8, 9): 520,
+    (9, 0): 520,
+    (10, 0): 570,
+    (10, 3): 575,
+    (12, 0): 570,
+}
+"""The first driver branch that knows a GPU; older GPUs are known to all branches above."""
+
+_LAST_BRANCH: Final = (((5, 0), 470), ((7, 5), 580))
+"""GPUs below this compute capability are known up to this branch."""
+
+DEVICE_NODES: Final = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0")
+
+_SEE: Final = "http://www.nvidia.com/Download/index.aspx"
+_COUNT_FAILED: Final = (
+    "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling "
+    "NumCudaDevices() that might have already set an error? Error {code}: {text}"
+)
+_UNKNOWN: Final = (
+    "CUDA unknown error - this may be due to an incorrectly set up environment, e.g. changing env variable "
+    "CUDA_VISIBLE_DEVICES after program start. Setting the available devices to be zero."
+)
+
+
+class Code(StrEnum):
+    """How a GPU can run a build."""
+
+    NATIVE = "native"
+    PTX = "ptx"
+    """Only by compiling PTX in the driver."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How the driver starts inside a container; ``devices`` is what CUDA counts, None where it cannot."""
+
+    cu_init: int | None = 0
+    devices: int | None = None
+    libcuda: dict[str, Any] = field(default_factory=dict)
+    nvml: Failure | None = None
+    missing_nodes: tuple[str, ...] = ()
+    torch: Failure | None = None
+    """What ``torch.cuda.init()`` raises in a CUDA build."""
+
+
+def branch(driver: str) -> int:
+    return int(driver.partition(".")[0])
+
+
+def driver_api(driver: str) -> int:
+    """What ``cuDriverGetVersion`` answers with this driver: 1000*major + 10*minor."""
+    known = [number for number in _CUDA_OF_BRANCH if number <= branch(driver)]
+    major, minor = _CUDA_OF_BRANCH[max(known)] if known else (10, 0)
+    return 1000 * major + 10 * minor
+
+
+def image_api(image: Image) -> int:
+    """The CUDA version of the image as the driver counts it; 0 for a CPU build."""
+    major, minor = map(int, (image.cuda or "0.0").split("."))
+    return 1000 * major + 10 * minor
+
+
+def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
+    first = max((number for known, number in _FIRST_BRANCH.items() if known <= capability), default=0)
+    last = next((number for below, number in _LAST_BRANCH if capability < below), 9999)
+    return first <= branch(driver) <= last
+
+
+def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
+    """Whether a GPU runs a build with these targets.
+
+    Binaries run on the same major and an equal or higher minor, ``a`` targets nowhere else, PTX on later.
+    """
+    found = Code.NONE
+    for arch in archs:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
+        assert match is not None, arch
+        kind, target, suffix = match[1], (int(match[2]), int(match[3])), match[4]
+        same_major = target[0] == capability[0] and target <= capability
+        if kind == "sm" and (target == capability if suffix == "a" else same_major):
+            return Code.NATIVE
+        if kind == "compute" and not suffix and target <= capability:
+            found = Code.PTX
+    return found
+
+
+def start(node: SimulatedNode, image: Image, devices: int) -> Start:
+    """How CUDA starts for a container with ``devices`` of the node's GPUs, first faults, then versions."""
+    fault = _FAULTS.get(node.fault) if node.fault else None
+    if fault is not None:
+        return fault
+    if not driver_knows_gpu(node.driver, node.hardware.compute_capability):
+        return _UNSUPPORTED_GPU
+    if image.cuda and driver_api(node.driver) // 1000 < image_api(image) // 1000:
+        return Start(devices=devices, libcuda=_host(node), torch=_too_old(driver_api(node.driver)))
+    return Start(devices=devices, libcuda=_host(node))
+
+
+def launch(node: SimulatedNode, image: Image) -> Failure | None:
+    """What the first kernel raises once CUDA has started; None: it runs."""
+    code = code_for(image.archs, node.hardware.compute_capability)
+    if code is Code.NONE:
+        return _accelerator(209, "no kernel image is available for execution on the device")
+    if code is Code.PTX and driver_api(node.driver) < image_api(image):
+        return _accelerator(222, "the provided PTX was compiled with an unsupported toolchain.")
+    return None
+
+
+def api_in_container(node: SimulatedNode, image: Image) -> int | None:
+    """``cuDriverGetVersion`` there: a compat library answers with its own version; no library, no answer."""
+    if node.fault is Fault.NO_GPU_IN_CONTAINER:
+        return None
+    if node.fault is Fault.FORWARD_COMPAT:
+        return max(image_api(image), driver_api(node.driver))
+    return driver_api(node.driver)
+
+
+def _host(node: SimulatedNode) -> dict[str, Any]:
+    folder = "x86_64" if node.architecture == "amd64" else "aarch64"
+    if node.platform.value == "gke":
+        return {"path": "/usr/local/nvidia/lib64/libcuda.so.1", "origin": "gke"}
+    return {"path": f"/usr/lib/{folder}-linux-gnu/libcuda.so.{node.driver}", "origin": "host"}
+
+
+def _torch(message: str) -> Failure:
+    return {"layer": "torch", "name": "RuntimeError", "message": message}
+
+
+def _count_failed(code: int, text: str) -> Failure:
+    """The probe finds the number in this text, and only in this."""
+    return _torch(_COUNT_FAILED.format(code=code, text=text)) | {"layer": "cudart", "code": code}
+
+
+def _accelerator(code: int, text: str) -> Failure:
+    """As PyTorch 2.8 and later raise it, without the advice that follows and the probe drops."""
+    return {"layer": "cudart", "code": code, "name": "AcceleratorError", "message": f"CUDA error: {text}"}
+
+
+def _too_old(api: int) -> Failure:
+    return _torch(
+        f"The NVIDIA driver on your system is too old (found version {api}). Please update your GPU driver "
+        f"by downloading and installing a new version from the URL: {_SEE} Alternatively, go to: "
+        "https://pytorch.org to install a PyTorch version that has been compiled with your version of the "
+        "CUDA driver."
+    )
+
+
+_HOST_LIBRARY: Final = {"path": "/usr/lib/x86_64-linux-gnu/libcuda.so.1", "origin": "host"}
+
+_UNSUPPORTED_GPU: Final = Start(
+    cu_init=100,
+    libcuda=_HOST_LIBRARY,
+    nvml={"layer": "nvml", "code": 9, "name": "NVML_ERROR_DRIVER_NOT_LOADED", "message": "Driver Not Loaded"},
+    missing_nodes=DEVICE_NODES,
+    torch=_torch("No CUDA GPUs are available"),
+)
+
+_FAULTS: Final = {
+    Fault.UVM_MISSING: Start(
+        cu_init=999,
+        libcuda=_HOST_LIBRARY,
+        missing_nodes=("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
+        torch=_torch(_UNKNOWN),
+    ),
+    Fault.FORWARD_COMPAT: Start(
+        cu_init=804,
+        libcuda={"path": "/usr/local/cuda/compat/libcuda.so.1", "origin": "compat"},
+        torch=_count_failed(804, "forward compatibility was attempted on non supported HW"),
+    ),
+    Fault.DRIVER_MISMATCH: Start(
+        cu_init=803,
+        libcuda=_HOST_LIBRARY,
+        nvml={
+            "layer": "nvml",
+            "code": 18,
+            "name": "NVML_ERROR_LIB_RM_VERSION_MISMATCH",
+            "message": "Driver/library version mismatch",
+        },
+        torch=_count_failed(803, "system has unsupported display driver / cuda driver combination"),
+    ),
+    Fault.FABRIC_NOT_READY: Start(
+        cu_init=802, libcuda=_HOST_LIBRARY, torch=_count_failed(802, "system not yet initialized")
+    ),
+    Fault.GPU_LOST: Start(cu_init=999, libcuda=_HOST_LIBRARY, torch=_torch(_UNKNOWN)),
+    Fault.NO_GPU_IN_CONTAINER: Start(
+        cu_init=None,
+        libcuda={"error": "libcuda.so.1: cannot open shared object file: No such file or directory"},
+        nvml={
+            "layer": "nvml",
+            "code": 12,
+            "name": "NVML_ERROR_LIBRARY_NOT_FOUND",
+            "message": "NVML Shared Library Not Found",
+        },
+        missing_nodes=DEVICE_NODES,
+        torch=_torch(
+            "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a "
+            f"driver from {_SEE}"
+        ),
+    ),
+}

@@ -1,0 +1,149 @@
+"""The client side of :mod:`gpuenv.sandbox.supervisor`: start processes that cannot outlive this one."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from gpuenv.sandbox import supervisor
+
+START_SECONDS: Final = 10.0
+TAIL_LINES: Final = 3
+TAIL_BYTES: Final = 8192
+
+
+class ProcessError(Exception):
+    """A supervised process could not be started, or has died. The text says where its log is, and its end."""
+
+
+class Supervised:
+    """Processes that share one temporary directory, and end with it.
+
+    All of them, and the directory, are gone after :meth:`stop`, and just as well when this process ends in
+    any other way, SIGKILL included. Thread-safe.
+    """
+
+    def __init__(self, prefix: str = "gpuenv-") -> None:
+        self.directory: Final = Path(tempfile.mkdtemp(prefix=prefix))
+        self.logs: Final = self.directory / "logs"
+        self.logs.mkdir()
+        self._changed = threading.Condition()
+        self._pids: dict[str, int] = {}
+        self._exits: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-I", supervisor.__file__, str(self.directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us; the supervisor ends when we do
+        )
+        threading.Thread(target=self._listen, name="supervisor-events", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        env: Mapping[str, str] | None = None,
+        grace: float = 0.0,
+    ) -> int:
+        """Starts a process and returns its pid; its output goes to ``logs/<name>.log``.
+
+        ``grace`` is the time in seconds between SIGTERM and SIGKILL when it is stopped; 0 kills at once,
+        which is right for whatever keeps its state in the temporary directory. Raises :class:`ProcessError`.
+        """
+        with self._changed:
+            for table in (self._pids, self._exits, self._failures):
+                table.pop(name, None)
+            self._send(
+                {
+                    "start": name,
+                    "argv": [os.fspath(argument) for argument in argv],
+                    "env": dict(os.environ if env is None else env),
+                    "log": str(self.log(name)),
+                    "grace": grace,
+                }
+            )
+            self._changed.wait_for(lambda: name in self._pids or name in self._failures, START_SECONDS)
+            if name not in self._pids:
+                raise ProcessError(f"cannot start {name}: {self._failures.get(name, 'no answer')}")
+            return self._pids[name]
+
+    def end(self, name: str, timeout: float = 30.0) -> None:
+        """Ends one process and waits for it."""
+        with self._changed:
+            self._send({"stop": name})
+            self._changed.wait_for(lambda: name in self._exits, timeout)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def exit_code(self, name: str) -> int | None:
+        """None while the process runs; negative when a signal ended it."""
+        with self._changed:
+            return self._exits.get(name)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises :class:`ProcessError` with the end of the log when one of these processes has died."""
+        for name in names:
+            code = self.exit_code(name)
+            if code is not None:
+                raise ProcessError(f"{name} ended with code {code}: {self.tail(name)}")
+
+    def tail(self, name: str) -> str:
+        """The last lines of a log, on one line."""
+        try:
+            text = self.log(name).read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+        except OSError:
+            text = ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return " | ".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
+
+    def stop(self) -> None:
+        """Ends all processes and deletes the directory. Harmless when repeated."""
+        if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
+            self._supervisor.stdin.close()
+        self._supervisor.wait()
+        shutil.rmtree(
+            self.directory, ignore_errors=True
+        )  # there is something only if the supervisor was killed
+
+    def _send(self, request: dict[str, Any]) -> None:
+        pipe = self._supervisor.stdin
+        if pipe is None or pipe.closed:
+            raise ProcessError("the sandbox has been stopped")
+        try:
+            pipe.write(json.dumps(request).encode() + b"\n")
+            pipe.flush()
+        except OSError as error:
+            raise ProcessError("the supervisor of the sandbox's processes has died") from error
+
+    def _listen(self) -> None:
+        pipe = self._supervisor.stdout
+        assert pipe is not None
+        for line in pipe:
+            event = json.loads(line)
+            with self._changed:
+                if "started" in event:
+                    self._pids[event["started"]] = event["pid"]
+                elif "failed" in event:
+                    self._failures[event["failed"]] = event["error"]
+                elif "exited" in event:
+                    self._exits[event["exited"]] = event["code"]
+                self._changed.notify_all()
+        pipe.close()

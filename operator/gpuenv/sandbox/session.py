@@ -1,0 +1,146 @@
+"""One sandbox from start to end: gpuenv on a real control plane with simulated nodes."""
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import yaml
+
+from gpuenv import manifests
+from gpuenv.controller.kube import Kube
+from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
+from gpuenv.sandbox import fleet as fleets
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.fleet import Fleet
+from gpuenv.sandbox.observe import Observer
+from gpuenv.sandbox.scenario import Scenario
+
+Object = dict[str, Any]
+Say = Callable[[str], None]
+
+OPERATOR_PROCESS: Final = "operator"
+POLL_SECONDS: Final = 0.25
+STEADY_SECONDS: Final = 1.0
+"""How long all must stay settled: a confirming run follows its first answer at once."""
+KUBECTL_SECONDS: Final = 60
+NOISE: Final = ("KUBERNETES_", "KUBECONFIG")
+"""Environment variables that would lead the operator to another cluster."""
+
+
+def _flag(setting: str) -> str:
+    """``maxProbes`` is ``--max-probes``."""
+    return "--" + re.sub("[A-Z]", lambda letter: f"-{letter.group().lower()}", setting)
+
+
+class SandboxError(Exception):
+    """The sandbox cannot go on; one line that says why."""
+
+
+class Session:
+    """gpuenv on one control plane. First :meth:`install`, then :meth:`run`."""
+
+    def __init__(self, cluster: ControlPlane, scenario: Scenario, say: Say) -> None:
+        self._cluster = cluster
+        self._scenario = scenario
+        self._say = say
+        self._fleet: Fleet | None = None
+        self._observing: asyncio.Task[None] | None = None
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the session began."""
+        return time.monotonic() - self._started
+
+    @property
+    def fleet(self) -> Fleet:
+        """The simulated nodes, while the session runs."""
+        if self._fleet is None:
+            raise SandboxError("the session is not running")
+        return self._fleet
+
+    def install(self) -> None:
+        """Kinds, namespaces, service account and rights. Raises SandboxError."""
+        schemas = manifests.crds()
+        self._kubectl("create", "-f", "-", objects=schemas)
+        crds = [f"crd/{one['metadata']['name']}" for one in schemas]
+        self._kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+        self._kubectl("create", "-f", "-", objects=manifests.load())
+
+    @contextlib.asynccontextmanager
+    async def run(self, environments: Sequence[Object]) -> AsyncIterator[Observer]:
+        """Joins the nodes, starts the operator, applies the environments; yields what follows them.
+
+        Raises SandboxError, and what :class:`Fleet` raises.
+        """
+        kubeconfig = str(self._cluster.admin_kubeconfig)
+        async with await fleets.client(kubeconfig) as fast, await Kube.from_environment(kubeconfig) as kube:
+            self._start_operator()
+            began = self.elapsed
+            async with Fleet(fast, self._scenario) as self._fleet:
+                self._say(f"{len(self._scenario.nodes)} nodes joined in {self.elapsed - began:.1f} s")
+                await asyncio.to_thread(self._kubectl, "apply", "-f", "-", objects=environments)
+                observer = Observer(kube)
+                self._observing = asyncio.create_task(observer.run())
+                try:
+                    yield observer
+                finally:
+                    self._observing.cancel()
+                    await asyncio.gather(self._observing, return_exceptions=True)
+
+    async def settle(self, observer: Observer, limit: float, show: Callable[[], None]) -> bool:
+        """Waits until all is settled, calling ``show`` now and then; False when ``limit`` seconds did not do.
+
+        Raises what :meth:`check` raises.
+        """
+        deadline = self.elapsed + limit
+        steady_since: float | None = None
+        while True:
+            self.check()
+            show()
+            if not observer.settled():
+                steady_since = None
+            elif steady_since is None:
+                steady_since = self.elapsed
+            elif self.elapsed - steady_since >= STEADY_SECONDS:
+                return True
+            if self.elapsed > deadline:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raises an error with the reason when something that the session stands on has died."""
+        self._cluster.check()
+        self._cluster.processes.check([OPERATOR_PROCESS])
+        if self._fleet is not None:
+            self._fleet.check()
+        if self._observing is not None and self._observing.done() and not self._observing.cancelled():
+            self._observing.result()
+
+    def _start_operator(self) -> None:
+        """As a process of its own, with exactly the rights of its service account."""
+        rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
+        variables = {key: value for key, value in os.environ.items() if not key.startswith(NOISE)}
+        command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
+        # Ports of fixed numbers may be taken on a machine that is no cluster node.
+        command += ["--metrics-port", "0", "--health-port", "0"]
+        command += [f"{_flag(name)}={value}" for name, value in self._scenario.operator]
+        self._cluster.spawn(OPERATOR_PROCESS, command, env=variables | {"PYTHONUNBUFFERED": "1"})
+
+    def _kubectl(self, *arguments: str, objects: Sequence[Object] = ()) -> None:
+        """Runs kubectl as the administrator. Raises SandboxError with its words."""
+        credentials = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
+        command = [str(self._cluster.kubectl), *credentials, *arguments]
+        text = yaml.safe_dump_all(objects) if objects else None
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            words = " ".join(done.stderr.split()) or f"kubectl ended with code {done.returncode}"
+            raise SandboxError(words)

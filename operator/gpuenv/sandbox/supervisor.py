@@ -1,0 +1,141 @@
+"""Owns the processes of a sandbox, so that nothing outlives whoever started them.
+
+Runs as a process of its own (``python -I supervisor.py DIRECTORY``), reads one JSON request a line from its
+standard input, and answers with one JSON line an event on its standard output:
+
+* ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process;
+  answers ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}``;
+* ``{"stop": NAME}`` ends one process;
+* ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended (negative: killed by that signal).
+
+When standard input closes, for whatever reason, the parent is gone or wants to stop: every process is ended
+(SIGTERM, then SIGKILL after its grace), the newest first, and DIRECTORY is deleted. A pipe is closed by the
+kernel even after SIGKILL, and unlike PR_SET_PDEATHSIG it does not depend on which *thread* of the parent
+started the process (https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). PDEATHSIG guards
+only the last gap: the death of this supervisor.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+PR_SET_PDEATHSIG: Final = 1
+POLL_SECONDS: Final = 0.2
+LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def die_with_parent() -> None:
+    """Runs in a new child before exec: the kernel kills it when the supervisor dies."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Processes:
+    """The children, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+
+    def handle(self, request: dict[str, Any]) -> None:
+        if "start" in request:
+            self.start(request)
+        elif "stop" in request and request["stop"] in self.running:
+            self.end([request["stop"]])
+
+    def start(self, request: dict[str, Any]) -> None:
+        name = request["start"]
+        try:
+            with Path(request["log"]).open("ab") as log:
+                child = subprocess.Popen(
+                    request["argv"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=request["env"],
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread only, so it is safe
+                )
+        except OSError as error:
+            emit({"failed": name, "error": str(error)})
+            return
+        self.running[name] = (child, float(request["grace"]))
+        emit({"started": name, "pid": child.pid})
+
+    def reap(self) -> None:
+        for name, (child, _) in list(self.running.items()):
+            code = child.poll()
+            if code is not None:
+                del self.running[name]
+                signal_group(child, signal.SIGKILL)
+                emit({"exited": name, "code": code})
+
+    def end(self, names: list[str]) -> None:
+        for name in names:
+            child, grace = self.running[name]
+            if grace > 0:
+                signal_group(child, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(grace)
+            signal_group(child, signal.SIGKILL)
+            child.wait()
+        self.reap()
+
+
+def signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+    """Signals the child's whole process group: what it forked must not stay behind either."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
+
+
+def emit(event: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # nobody is left to read it
+        os.write(1, json.dumps(event).encode() + b"\n")
+
+
+def serve(processes: Processes) -> None:
+    """Serves requests until standard input closes."""
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        while True:
+            if selector.select(POLL_SECONDS):
+                data = os.read(0, 65536)
+                if not data:
+                    return
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    processes.handle(json.loads(line))
+            processes.reap()
+
+
+def remove(directory: Path) -> None:
+    """Deletes the data directory; tries again for a moment, since a dying process may still be writing."""
+    deadline = time.monotonic() + 5
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A handler and not SIG_IGN, which every child would inherit.
+        signal.signal(number, lambda *_: None)
+    processes = Processes()
+    try:
+        serve(processes)
+    finally:
+        processes.end(list(reversed(processes.running)))
+        remove(directory)
+
+
+if __name__ == "__main__":
+    main()

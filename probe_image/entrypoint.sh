@@ -1,0 +1,60 @@
+#!/bin/sh
+# Modes: jupyter [ARGUMENTS], ssh, python ..., probe [ARGUMENTS]; anything else is run as it is.
+#   JUPYTER_TOKEN         token of JupyterLab; made up and printed when unset
+#   SSH_AUTHORIZED_KEYS   public keys for ssh, one a line; or mount a file at /etc/gpuenv/authorized_keys
+#   JUPYTER_PORT, SSH_PORT  8888 and 2222 when unset
+set -eu
+
+fail() {
+    echo "gpuenv-entrypoint: $1" >&2
+    exit 64
+}
+
+run_jupyter() {
+    # An empty token would let everybody in.
+    [ "${JUPYTER_TOKEN-unset}" != "" ] || fail "JUPYTER_TOKEN is empty: give it a value, or leave it unset"
+    for argument; do
+        case $argument in
+            --*.token=|--*.password=|--*.token=\'\'|--*.password=\'\') fail "$argument would let everybody in: remove it" ;;
+        esac
+    done
+    exec /opt/jupyter/bin/jupyter lab --no-browser --ip=0.0.0.0 --port="${JUPYTER_PORT:-8888}" \
+        --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace "$@"
+}
+
+# What a login would not have: where Python and the driver's libraries are.
+session_environment() {
+    env | grep -E '^(PATH|LD_LIBRARY_PATH|CUDA_[A-Z_]*|NVIDIA_[A-Z_]*|HF_[A-Z_]*)=' | grep -v '"' | sed 's/.*/"&"/' | tr '\n' ' '
+}
+
+run_ssh() {
+    umask 077
+    mkdir -p "$HOME/.ssh"
+    if [ -r /etc/gpuenv/authorized_keys ]; then
+        cat /etc/gpuenv/authorized_keys >"$HOME/.ssh/authorized_keys"
+    elif [ -n "${SSH_AUTHORIZED_KEYS-}" ]; then
+        printf '%s\n' "$SSH_AUTHORIZED_KEYS" >"$HOME/.ssh/authorized_keys"
+    fi
+    [ -s "$HOME/.ssh/authorized_keys" ] ||
+        fail "nobody could log in: set SSH_AUTHORIZED_KEYS to a public key, or mount /etc/gpuenv/authorized_keys"
+    [ -f "$HOME/.ssh/host_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -f "$HOME/.ssh/host_ed25519"
+    {
+        cat /etc/gpuenv/sshd_config
+        echo "Port ${SSH_PORT:-2222}"
+        echo "HostKey $HOME/.ssh/host_ed25519"
+        echo "SetEnv $(session_environment)"
+    } >"$HOME/.ssh/sshd_config"
+    exec /usr/sbin/sshd -D -e -f "$HOME/.ssh/sshd_config"
+}
+
+run_probe() {
+    exec env PYTHONPATH="/usr/local/lib/gpuenv${PYTHONPATH:+:$PYTHONPATH}" python3 -m gpuenv_probe all "$@"
+}
+
+mode=${1:-jupyter}
+case $mode in
+    jupyter) [ $# -eq 0 ] || shift; run_jupyter "$@" ;;
+    ssh) [ $# -eq 1 ] || fail "ssh takes no arguments"; run_ssh ;;
+    probe) shift; run_probe "$@" ;;
+    *) exec "$@" ;;
+esac

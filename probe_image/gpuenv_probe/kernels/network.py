@@ -1,0 +1,73 @@
+"""What models are made of: attention, and a network that learns a step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gpuenv_probe.kernels.device import Device, Skip
+from gpuenv_probe.numerics import compare
+
+_HEADS, _LENGTH, _WIDTH = 2, 128, 64
+_ATTENTION_ROUNDOFF = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+"""fp32 is judged as TF32: the memory-efficient kernel may use it. Weights are rounded once to the inputs'
+format before they meet the values; FlashAttention's own tests allow twice the error of a plain
+implementation.
+"""
+_FEATURES, _HIDDEN, _CLASSES, _BATCH = 784, 128, 10, 32
+_RATE = 0.1
+
+
+def attention(device: Device, dtype: str) -> str | None:
+    """Scaled-dot-product attention, all heads compared with float64."""
+    torch = device.torch
+    function = getattr(torch.nn.functional, "scaled_dot_product_attention", None)
+    if function is None:
+        raise Skip("this torch has no scaled_dot_product_attention (2.0 brought it)")
+    torch_dtype = device.dtype(dtype)
+    query, key, value = (device.random(1, _HEADS, _LENGTH, _WIDTH, dtype=torch_dtype) for _ in range(3))
+    with device.tf32(False):
+        result = function(query, key, value)
+    exact = [tensor.float().cpu().double() for tensor in (query, key, value)]
+    weights = torch.softmax(exact[0] @ exact[1].transpose(-1, -2) / math.sqrt(_WIDTH), dim=-1)
+    reference = weights @ exact[2]
+    tolerance = 8.0 * _ATTENTION_ROUNDOFF[dtype] * (weights @ exact[2].abs())
+    compare("attention", result, reference, tolerance)
+    return None
+
+
+def model(torch: Any) -> Any:
+    """The network 784-128-10."""
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(_FEATURES, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _CLASSES))
+
+
+def train(device: Device, dtype: str) -> str | None:
+    """One step of SGD on the network 784-128-10, moved by ``.to``; loss and new weights compared with
+    float64.
+
+    Gradients may be off by 1/128 of the largest one of their tensor: TF32's 2**-11, a few layers deep.
+    """
+    torch = device.torch
+    network = model(torch)
+    twin = model(torch).double()
+    twin.load_state_dict(network.state_dict())
+    network = network.to(device.name)
+    images, labels = torch.randn(_BATCH, _FEATURES), torch.arange(_BATCH) % _CLASSES
+    loss = _step(torch, network, images.to(device.name), labels.to(device.name))
+    exact_loss = _step(torch, twin, images.double(), labels)
+    compare("loss", loss, exact_loss, torch.full_like(exact_loss, 2.0**-7) * exact_loss.abs())
+    for (name, weight), (_, exact) in zip(network.named_parameters(), twin.named_parameters()):
+        largest = exact.grad.abs().max()
+        tolerance = torch.full_like(exact, float(_RATE * largest * 2.0**-7)) + 2.0**-22 * exact.detach().abs()
+        compare(f"weights {name}", weight, exact.detach(), tolerance)
+    return None
+
+
+def _step(torch: Any, network: Any, images: Any, labels: Any) -> Any:
+    optimizer = torch.optim.SGD(network.parameters(), lr=_RATE)
+    optimizer.zero_grad()
+    loss = torch.nn.functional.cross_entropy(network(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()

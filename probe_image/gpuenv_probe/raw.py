@@ -1,0 +1,205 @@
+"""Raw facts before anybody's opinion: device nodes, NVML, and the driver API by ctypes.
+
+torch hides most of this: its ``device_count()`` turns every initialisation error into 0 and a warning. The
+driver's own numbers do not lie. Nothing here creates a CUDA context. Signatures: cuda.h of CUDA 12.8.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from typing import Any
+
+from gpuenv_probe import container, nvml
+from gpuenv_probe.failures import Failure
+from gpuenv_probe.worker import Context, Partial, Step
+
+_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+_MIB = 1024 * 1024
+
+
+def steps(job: dict[str, Any]) -> list[Step]:
+    """The raw worker's steps: what can hang or crash comes last."""
+    return [
+        Step("start", 20.0, lambda context: {}, _blame_start, setup=True),
+        Step("device nodes", 20.0, _nodes, _blame_nodes),
+        Step("nvml", 40.0, nvml.system, nvml.blame),
+        Step("libcuda", 20.0, _library, _blame_library),
+        Step("cuInit", 60.0, _cuda, _blame_cuda),
+        Step("gpus", 40.0, _gpus, nvml.blame),
+    ]
+
+
+def device_nodes(directory: str = "/dev") -> list[dict[str, Any]]:
+    """Each ``/dev/nvidia*``, and WSL's ``/dev/dxg``, with the errno of opening it, absent or not."""
+    try:
+        named = [name for name in os.listdir(directory) if re.fullmatch(r"nvidia.*|dxg", name)]
+        present = {name for name in named if not os.path.isdir(os.path.join(directory, name))}
+    except OSError:
+        present = set()
+    if "dxg" in present:
+        names = ["dxg"]
+    else:
+        names = [
+            *_NODES[:2],
+            *sorted(present - set(_NODES), key=_natural),
+            *sorted(present & set(_NODES[2:])),
+        ]
+    return [
+        {"path": path, "errno": _open_errno(path)}
+        for path in (os.path.join(directory, name) for name in names)
+    ]
+
+
+def _open_errno(path: str) -> int:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _nodes(context: Context) -> Partial:
+    return {"driver": {"deviceNodes": device_nodes()}}
+
+
+def _blame_nodes(failure: Failure, outcome: str) -> Partial:
+    hung = errno.ETIMEDOUT if outcome == "TimedOut" else errno.EIO
+    return {"driver": {"deviceNodes": [{"path": "/dev/nvidia*", "errno": hung}]}}
+
+
+def _blame_start(failure: Failure, outcome: str) -> Partial:
+    return _library_error("the image's Python started only once", failure)
+
+
+def _blame_library(failure: Failure, outcome: str) -> Partial:
+    return _library_error(f"loading it {outcome}", failure)
+
+
+def _blame_cuda(failure: Failure, outcome: str) -> Partial:
+    return _library_error(f"cuInit {outcome}", failure)
+
+
+def _library_error(what: str, failure: Failure) -> Partial:
+    words = f"{what}: {failure.get('name', '')} {failure.get('message', '')}"
+    return {"driver": {"libcuda": {"error": words.strip()}}}
+
+
+def _library(context: Context) -> Partial:
+    """Loads libcuda as every CUDA program does, and tells where the loader found it."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return {"driver": {"libcuda": {"error": str(error)}}}
+    context.found["driver"] = driver
+    path = loaded_path("libcuda.so")
+    found: dict[str, Any] = {"libcuda": {"path": path, "origin": origin(path)}}
+    version = ctypes.c_int()
+    if driver.cuDriverGetVersion(ctypes.byref(version)) == 0:
+        found["cudaVersion"] = version.value
+    return {"driver": found}
+
+
+def _cuda(context: Context) -> Partial:
+    driver = context.found.get("driver")
+    if driver is None:
+        return {}
+    found: dict[str, Any] = {"cuInit": driver.cuInit(0)}
+    if found["cuInit"] == 0:
+        count = ctypes.c_int()
+        if driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            found["deviceCount"] = count.value
+            context.found["gpus"] = [_cuda_gpu(driver, index) for index in range(count.value)]
+    return {"driver": found}
+
+
+def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
+    """What the driver API says of one device; a call that fails leaves its fact out."""
+    gpu: dict[str, Any] = {"index": index}
+    device = ctypes.c_int()
+    if driver.cuDeviceGet(ctypes.byref(device), index) != 0:
+        return gpu
+    name = ctypes.create_string_buffer(128)
+    if driver.cuDeviceGetName(name, len(name), device) == 0:
+        gpu["product"] = name.value.decode("utf-8", "replace")
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    attribute = driver.cuDeviceGetAttribute
+    if (
+        attribute(ctypes.byref(major), _MAJOR, device) == 0
+        and attribute(ctypes.byref(minor), _MINOR, device) == 0
+    ):
+        gpu["computeCapability"] = f"{major.value}.{minor.value}"
+    total = ctypes.c_size_t()
+    if driver.cuDeviceTotalMem_v2(ctypes.byref(total), device) == 0:
+        gpu["memoryMiB"] = total.value // _MIB
+    uuid = _uuid(driver, device)
+    if uuid:
+        gpu["uuid"] = uuid
+    return gpu
+
+
+def uuid_of(driver: ctypes.CDLL, index: int) -> str | None:
+    """UUID of a device by its CUDA number, in a process where CUDA has been started."""
+    device = ctypes.c_int()
+    return _uuid(driver, device) if driver.cuDeviceGet(ctypes.byref(device), index) == 0 else None
+
+
+def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
+    """As nvidia-smi writes it. Only the second version of the call knows MIG instances (CUDA 11.4)."""
+    raw = (ctypes.c_ubyte * 16)()
+    for call in ("cuDeviceGetUuid_v2", "cuDeviceGetUuid"):
+        function = getattr(driver, call, None)
+        if function is not None and function(ctypes.byref(raw), device) == 0:
+            text = bytes(raw).hex()
+            return "-".join(("GPU", text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    return None
+
+
+def loaded_path(name: str) -> str | None:
+    """Real path of the shared object the loader mapped into this process."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                path = line.split(None, 5)[-1].strip()
+                if name in os.path.basename(path):
+                    return path
+    except OSError:
+        return None
+    return None
+
+
+def origin(path: str | None) -> str | None:
+    """Where a libcuda comes from: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
+
+    The container toolkit mounts the host's library file into the container; GKE mounts a directory of its
+    own. https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
+    """
+    if path is None:
+        return None
+    parts = path.split("/")
+    if "stubs" in parts:
+        return "stub"
+    if "compat" in parts or any(part.startswith("compat") for part in parts[:-1]):
+        return "compat"
+    if path.startswith("/usr/local/nvidia/"):
+        return "gke"
+    if "wsl" in parts:
+        return "wsl"
+    return "host" if not container.in_container() or container.is_mount(path) else "other"
+
+
+def _gpus(context: Context) -> Partial:
+    """One row a GPU that CUDA sees; where CUDA does not start, one a GPU that NVML sees."""
+    seen: list[dict[str, Any]] = context.found.get("gpus", [])
+    library = context.found.get("nvml")
+    if library is None:
+        return {"gpus": seen} if seen else {}
+    rows = nvml.describe_matching(library, seen) if seen else nvml.describe_all(library)
+    return {"gpus": rows} if rows else {}

@@ -1,0 +1,119 @@
+"""The inside of a worker process: does its steps one after the other and streams a line for each.
+
+Lines are JSON on a file descriptor of their own, because whatever the image starts may print. Each carries
+the process id: a torch (or a sitecustomize) that forks must not speak for us twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+from typing import Any, Callable, Dict
+
+from gpuenv_probe import failures
+from gpuenv_probe.failures import Failure
+
+Partial = Dict[str, Any]
+"""A piece of a report; ``control`` beside the report's own fields is for the parent only."""
+
+
+class Context:
+    """What the steps of one worker share: the job they were given, and what earlier steps found."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+        self.gpu = int(job.get("gpu", 0))
+        self.device_kind = str(job.get("device", "cuda"))
+        self.found: dict[str, Any] = {}
+        self.stop = False
+        """Set by a step after which nothing else makes sense in this worker."""
+        self.restart = False
+        """Set by a step that leaves the process unusable (a sticky CUDA error): the rest needs a fresh one.
+        """
+
+
+class Step:
+    """One step: ``run`` does it inside the worker, ``blame`` says in the parent what its death means.
+
+    ``limit``: seconds it may take. ``blame`` gets the failure and ``Crashed`` or ``TimedOut``. ``setup``
+    marks what every new worker has to do first, such as importing torch.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        limit: float,
+        run: Callable[[Context], Partial],
+        blame: Callable[[Failure, str], Partial],
+        setup: bool = False,
+    ) -> None:
+        self.key = key
+        self.limit = limit
+        self.run = run
+        self.blame = blame
+        self.setup = setup
+
+
+def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
+    """Does ``steps`` except those named in ``job["skip"]``; all lines go to ``descriptor``."""
+    os.set_inheritable(descriptor, False)
+    _die_with_parent()
+    faulthandler.enable(all_threads=False)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+    def emit(**line: Any) -> None:
+        line["pid"] = os.getpid()
+        data = (json.dumps(line, default=repr) + "\n").encode("utf-8", "replace")
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    context = Context(job)
+    skip = set(job.get("skip", ()))
+    only = job.get("only")
+    for step in steps:
+        if not step.setup and (step.key in skip or (only is not None and step.key not in only)):
+            continue
+        emit(start=step.key, limit=step.limit)
+        emit(done=step.key, partial=_attempt(step, context))
+        if context.stop or context.restart:
+            break
+    emit(end="restart" if context.restart else "finished")
+    _flush()
+    # The image's exit handlers could still hang or crash; the kernel gives the GPU back without them.
+    os._exit(0)
+
+
+def _attempt(step: Step, context: Context) -> Partial:
+    try:
+        return step.run(context)
+    except BaseException as error:
+        if step.setup:
+            context.stop = True
+        return step.blame(failures.of_exception(error), "Fail")
+
+
+def _die_with_parent() -> None:
+    """Should the parent be killed, no worker stays behind and holds the GPU (PR_SET_PDEATHSIG)."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def descriptor_from(text: str | None) -> int:
+    """The protocol's file descriptor as the parent passed it; raises ValueError for anything else."""
+    if text is None or not text.isdigit():
+        raise ValueError("a worker is started by the probe itself, with a file descriptor")
+    return int(text)

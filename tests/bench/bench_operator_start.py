@@ -1,0 +1,93 @@
+"""How fast the operator knows a large cluster, and what that costs: on a real API server.
+
+``python tests/bench/bench_operator_start.py [NODES]``; exits with 1 when a figure misses its budget. The time
+is from the start of the process until ``/readyz`` is ok; the nodes are about as large as with kubelets and GPU
+Feature Discovery.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.operator_process import operator
+from tests.support.wait import wait_until
+
+from gpuenv.sandbox import fleet, scenario
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.session import Session
+
+NODES = 5_000
+START_SECONDS_BUDGET = 30.0
+MEMORY_MIB_BUDGET = 450.0
+SETTLE_SECONDS = 20.0
+
+
+def node(number: int) -> dict[str, Any]:
+    labels = {f"nvidia.com/gpu.feature-{index}": "v" * 20 for index in range(40)}
+    annotations = {f"annotation-{index}": "x" * 200 for index in range(15)}
+    images = [{"names": ["registry.example.com/" + "x" * 60], "sizeBytes": 1} for _ in range(20)]
+    status = {
+        "capacity": {"cpu": "64", "nvidia.com/gpu": "8"},
+        "allocatable": {"cpu": "64", "nvidia.com/gpu": "8"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "images": images,
+    }
+    metadata = {"name": f"node-{number}", "labels": labels, "annotations": annotations}
+    return {"metadata": metadata, "status": status}
+
+
+async def fill(cluster: ControlPlane, count: int) -> None:
+    async with await fleet.client(str(cluster.admin_kubeconfig)) as kube:
+        await asyncio.gather(*(kube.create("/api/v1/nodes", node(number)) for number in range(count)))
+
+
+def memory_mib(pid: int, field: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main(count: int) -> int:
+    with ControlPlane(controllers=False) as cluster:
+        Session(cluster, scenario.load(), lambda _: None).install()
+        asyncio.run(fill(cluster, count))
+        size = len(json.dumps(cluster.admin.get("/api/v1/nodes/node-0"))) / 1000
+        began = time.monotonic()
+        with operator(cluster) as running:
+            wait_until(running.is_ready, 120, running.tail)
+            start = time.monotonic() - began
+            # Kopf's own list and the sweep that it causes.
+            settled = time.monotonic() + SETTLE_SECONDS
+            wait_until(lambda: time.monotonic() > settled, SETTLE_SECONDS + 5)
+            peak, now, cpu = (
+                memory_mib(running.pid, "VmHWM"),
+                memory_mib(running.pid, "VmRSS"),
+                cpu_seconds(running.pid),
+            )
+            began = time.monotonic()
+            running.stop()
+            end = time.monotonic() - began
+    print(
+        f"{platform.python_version()}, {os.cpu_count()} CPUs, {count} nodes of {size:.1f} kB on a real API server"
+    )
+    print(f"ready after             {start:8.1f} s     (budget {START_SECONDS_BUDGET:g})")
+    print(f"memory, most            {peak:8.0f} MiB   (budget {MEMORY_MIB_BUDGET:g})")
+    print(f"memory, then            {now:8.0f} MiB")
+    print(f"CPU, first {SETTLE_SECONDS:g} s         {cpu:8.1f} s")
+    print(f"stopped within          {end:8.1f} s")
+    return int(start > START_SECONDS_BUDGET or peak > MEMORY_MIB_BUDGET)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else NODES))

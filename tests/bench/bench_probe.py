@@ -1,0 +1,79 @@
+"""The probe's own overhead, without torch and without a GPU: both stages, with the fake driver libraries loaded.
+
+``python tests/bench/bench_probe.py``; exits with 1 when a figure misses its budget. The driver libraries are those of
+``tests/fake_cuda``, so that the NVML bindings are loaded out of the zip application as they are on a real node.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from gpuenv.controller.bundle import build_zipapp
+
+SOURCES = Path(__file__).parents[1] / "fake_cuda"
+SECONDS_BUDGET = 1.0
+PARENT_MB_BUDGET = 60.0
+RUNS = 15
+
+
+def one_run(archive: Path, libraries: Path, directory: Path) -> tuple[float, float]:
+    """Seconds of both stages, and the parent's peak memory in MB (its VmHWM, read until it ends)."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "LD_LIBRARY_PATH": str(libraries),
+        "GPUENV_TERMINATION_LOG": str(directory / "log"),
+    }
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-S", str(archive), "all"], env=env, stdout=subprocess.DEVNULL
+    )
+    peak = 0.0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        except FileNotFoundError:
+            continue
+        high = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+        peak = max([peak, *(int(kib) / 1000 for kib in high)])
+        try:
+            process.wait(0.005)
+        except subprocess.TimeoutExpired:
+            continue
+    if process.returncode != 0:
+        raise RuntimeError(f"the probe ended with {process.returncode}")
+    return time.perf_counter() - begun, peak
+
+
+def compile_libraries(directory: Path) -> Path:
+    """The fake driver libraries, by their own build script."""
+    subprocess.run(
+        [sys.executable, "-m", "tests.fake_cuda.build", str(directory)], cwd=SOURCES.parents[1], check=True
+    )
+    return directory
+
+
+def main() -> int:
+    """Prints the figures and judges them against the budgets."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        archive = directory / "gpuenv-probe.pyz"
+        archive.write_bytes(build_zipapp())
+        libraries = compile_libraries(directory / "lib")
+        runs = [one_run(archive, libraries, directory) for _ in range(RUNS + 1)][1:]
+    seconds = sorted(run[0] for run in runs)
+    peak = max(run[1] for run in runs)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {RUNS} runs")
+    print(
+        f"probe, both stages without torch: median {statistics.median(seconds):.2f} s, slowest {seconds[-1]:.2f} s"
+    )
+    print(f"probe's parent: {peak:.0f} MB at most")
+    return int(statistics.median(seconds) > SECONDS_BUDGET or peak > PARENT_MB_BUDGET)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Before the first test: signals as at a terminal; what takes minutes, outside of any test's time limit."""
+
+import signal
+
+import pytest
+from tests.support import buildah, rootfs
+from tests.support.node import why_not
+
+from gpuenv.sandbox import binaries
+
+
+def pytest_configure() -> None:
+    """A run in the background inherits ignored signals and hands them on to every program it starts.
+
+    Then Ctrl-C means nothing to the programs whose answer to Ctrl-C is tested
+    (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_11).
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Gets the programs and image layers that the collected tests will need."""
+    if session.config.option.collectonly:
+        return
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            if {"control_plane", "cluster"} & fixtures:
+                binaries.ensure([*binaries.API_SERVER, *binaries.CONTROLLERS])
+            if "real_node" in fixtures and why_not() is None:
+                binaries.ensure(binaries.NODE)
+                rootfs.python_layer()
+            if "helm" in fixtures:
+                binaries.ensure(["helm"])
+            if "images" in fixtures and buildah.why_not() is None:
+                buildah.local_base()
+            if "probe_images" in fixtures and why_not() is None:
+                rootfs.torch_layer()
+        except (binaries.BinaryError, rootfs.LayerError):
+            """The fixture meets it again, and skips its tests with this reason."""

@@ -1,0 +1,34 @@
+"""Tests on a real kubelet; skipped, with the reason, where there can be none."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.control_plane import admin, control_plane, kubectl, namespace
+from tests.support.node import RealNode, why_not
+from tests.support.node_images import NodeImages
+from tests.support.rootfs import LayerError
+
+from gpuenv.sandbox.binaries import BinaryError
+
+__all__ = ["admin", "control_plane", "kubectl", "namespace", "probe_images", "real_node"]
+
+
+@pytest.fixture(scope="session")
+def real_node(request: pytest.FixtureRequest) -> Iterator[RealNode]:
+    """A Ready node on this machine, with one ``nvidia.com/gpu`` as if a device plug-in had advertised it."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    try:
+        node = RealNode(request.getfixturevalue("control_plane"))
+    except (BinaryError, LayerError) as error:
+        pytest.skip(str(error))
+    with node:
+        node.advertise({"nvidia.com/gpu": "1"})
+        yield node
+
+
+@pytest.fixture(scope="session")
+def probe_images(real_node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> NodeImages:
+    """The images that probes meet, on the node: ``probe_images["no_torch"]`` is the name of one."""
+    return NodeImages(real_node, tmp_path_factory.mktemp("layers"))

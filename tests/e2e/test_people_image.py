@@ -1,0 +1,169 @@
+"""The image for people, built from probe_image/Dockerfile on a local base: Jupyter, SSH, Python, the probe."""
+
+import json
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import buildah
+from tests.support.buildah import Buildah, BuildError, requirements, wheels
+from tests.support.rootfs import LayerError
+from tests.support.wait import wait_until
+
+from gpuenv.sandbox.binaries import BinaryError
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+IMAGE = "localhost/people:test"
+ENTRYPOINT = ("tini", "--", "gpuenv-entrypoint")
+TOKEN = "a-token-of-the-test"
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[Buildah]:
+    if reason := buildah.why_not():
+        pytest.skip(reason)
+    try:
+        base = buildah.local_base()
+    except (LayerError, BinaryError) as error:
+        pytest.skip(str(error))
+    with buildah.store() as store:
+        arguments = {"BASE_IMAGE": store.base("localhost/base:1", base)}
+        packages = wheels(requirements("probe_image/requirements.txt"))
+        store.build("probe_image/Dockerfile", IMAGE, arguments, packages)
+        yield store
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def test_the_image_is_what_it_says(images: Buildah) -> None:
+    config = images.config(IMAGE)
+    assert config["User"] == "1000"
+    assert config["Entrypoint"] == [*ENTRYPOINT]
+    assert config["Cmd"] == ["jupyter"]
+    assert set(config["ExposedPorts"]) == {"8888/tcp", "2222/tcp"} or set(config["ExposedPorts"]) == {
+        "8888",
+        "2222",
+    }
+    assert set(config["Volumes"]) == {"/workspace"}
+
+
+def test_it_runs_as_a_user_who_may_write_the_workspace(images: Buildah) -> None:
+    program = "import os; open('/workspace/x', 'w'); print(os.getuid())"
+    assert images.run(IMAGE, *ENTRYPOINT, "python3", "-c", program).strip() == "1000"
+
+
+def test_a_c_compiler_finds_pythons_headers(images: Buildah) -> None:
+    """What torch.compile does: https://github.com/pytorch/pytorch/issues/116696."""
+    script = (
+        "echo '#include <Python.h>' > /tmp/x.c && gcc -c -o /tmp/x.o "
+        "-I$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"include\"))') /tmp/x.c && echo compiled"
+    )
+    assert images.run(IMAGE, "sh", "-c", script).strip() == "compiled"
+
+
+def test_the_probe_runs(images: Buildah) -> None:
+    report = images.run(IMAGE, *ENTRYPOINT, "probe", "--json")
+    events = [json.loads(line) for line in report.splitlines() if line.startswith("{")]
+    assert events, report
+
+
+def test_jupyter_asks_for_its_token(images: Buildah) -> None:
+    port = free_port()
+    env = {"JUPYTER_PORT": port, "JUPYTER_TOKEN": TOKEN}
+    with images.running(IMAGE, *ENTRYPOINT, "jupyter", env=env) as log:
+        api = f"http://127.0.0.1:{port}/api/contents"
+        wait_until(lambda: status(api) is not None, 60, log.read_text)
+        assert status(api) == 403
+        assert status(f"{api}?token=wrong") == 403
+        assert status(f"{api}?token={TOKEN}") == 200
+
+
+def status(url: str) -> int | None:
+    """The HTTP status; None while nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "words"),
+    [
+        ({"JUPYTER_TOKEN": ""}, ("jupyter",), "JUPYTER_TOKEN is empty"),
+        ({}, ("jupyter", "--IdentityProvider.token="), "would let everybody in"),
+        ({}, ("jupyter", "--ServerApp.token=''"), "would let everybody in"),
+        ({}, ("ssh",), "nobody could log in"),
+    ],
+)
+def test_a_door_without_a_lock_is_refused(
+    images: Buildah, env: dict[str, str], arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(BuildError, match=words):
+        images.run(IMAGE, "env", *(f"{key}={value}" for key, value in env.items()), *ENTRYPOINT, *arguments)
+
+
+@pytest.fixture(scope="module")
+def ssh(images: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A running server: its port, and a directory with the key it knows and one it does not know."""
+    directory = tmp_path_factory.mktemp("keys")
+    for name in ("known", "unknown"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    port = free_port()
+    env = {
+        "SSH_PORT": port,
+        "SSH_AUTHORIZED_KEYS": (directory / "known.pub").read_text().strip(),
+        "CUDA_TEST": "a b",
+    }
+    with images.running(IMAGE, *ENTRYPOINT, "ssh", env=env) as log:
+        wait_until(lambda: "Server listening" in log.read_text(), 30, log.read_text)
+        yield port, directory
+
+
+def login(
+    port: str, *flags: str, user: str = "gpuenv", command: str = "id -u"
+) -> subprocess.CompletedProcess[str]:
+    options = [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+    ]
+    given = [flag for option in options for flag in ("-o", option)]
+    return subprocess.run(
+        ["ssh", "-F", "/dev/null", *given, *flags, "-p", port, f"{user}@127.0.0.1", command],
+        capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_ssh_lets_the_key_in(ssh: tuple[str, Path]) -> None:
+    port, directory = ssh
+    result = login(
+        port, "-i", str(directory / "known"), command='id -u; echo "$CUDA_TEST"; command -v python3'
+    )
+    assert result.stdout.splitlines()[:2] == ["1000", "a b"], result.stderr
+    assert result.stdout.splitlines()[2].endswith("python3")
+
+
+@pytest.mark.parametrize("user", ["gpuenv", "root", "nobody"])
+def test_ssh_lets_nobody_else_in(ssh: tuple[str, Path], user: str) -> None:
+    port, directory = ssh
+    key = directory / ("unknown" if user == "gpuenv" else "known")
+    result = login(port, "-i", str(key), user=user)
+    assert result.returncode == 255
+    assert "Permission denied (publickey)" in result.stderr
+    without = login(
+        port, "-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,none", user=user
+    )
+    assert without.returncode == 255
+    assert "Permission denied (publickey)" in without.stderr

@@ -1,0 +1,177 @@
+"""GPUNodeReports on the real API server: identity, status, selection by field, and what is shown."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.support.cluster import Kubectl
+from tests.support.wait import wait_until
+
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.rest import ApiError, RestClient
+
+PATH = "/apis/gpuenv.dev/v1alpha1/gpunodereports"
+
+STATUS: dict[str, Any] = {
+    "verdict": "Incompatible",
+    "reason": "ArchNotInBuild",
+    "message": "sm_61 is not among the build's targets.",
+    "remediation": "Use an image built for CUDA 12.6.",
+    "checks": [
+        {
+            "name": "architecture",
+            "status": "Fail",
+            "reason": "ArchNotInBuild",
+            "message": "sm_61 is not among the build's targets.",
+            "remediation": "Use an image built for CUDA 12.6.",
+            "source": "https://github.com/pytorch/pytorch/blob/main/RELEASE.md",
+        },
+        {"name": "driver-version", "status": "Pass"},
+    ],
+    "facts": {
+        "container": {"python": "3.11.7", "env": {"NVIDIA_VISIBLE_DEVICES": "all"}},
+        "driver": {
+            "version": "570.86.15",
+            "cuInit": 0,
+            "deviceNodes": [{"path": "/dev/nvidia0", "errno": 0}],
+        },
+        "torch": {"version": "2.9.1+cu128", "cuda": "12.8", "available": None},
+        "stages": ["facts", "kernels"],
+        "omitted": ["warnings"],
+    },
+    "gpus": [{"index": 0, "product": "NVIDIA GeForce GTX 1080 Ti", "health": {"throttleReasons": 0}}],
+    "steps": [{"name": "matmul", "gpu": 0, "status": "Fail", "error": {"layer": "cudart", "code": 209}}],
+    "commands": [],
+    "benchmarks": [{"kernel": "matmul", "gpu": 0, "median": 10.5}],
+    "image": {"digest": "sha256:" + "0" * 64, "platform": "linux/amd64"},
+    "inputsHash": "0123456789abcdef",
+    "nodeFingerprint": "fedcba9876543210",
+    "runID": "abc123",
+    "validatedAt": "2026-01-01T00:00:00Z",
+    "assessmentKey": "k",
+    "observedRevalidate": "",
+    "answeredGeneration": 3,
+    "runs": 2,
+    "result": {
+        "verdict": "Incompatible",
+        "reason": "ArchNotInBuild",
+        "message": "m",
+        "unconfirmed": "",
+        "podCheck": {"name": "pod"},
+    },
+    "lastAttempt": {
+        "runID": "r",
+        "reason": "GpusBusy",
+        "message": "",
+        "remediation": "",
+        "at": "2026-01-01T00:00:00Z",
+        "inputsHash": "",
+        "nodeFingerprint": "",
+        "count": 1,
+    },
+    "conditions": [
+        {
+            "type": "Validated",
+            "status": "True",
+            "reason": "Validated",
+            "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": 3,
+        }
+    ],
+}
+
+
+def report(environment: str = "pytorch-2-9", node: str = "node-1") -> dict[str, Any]:
+    return {
+        "apiVersion": "gpuenv.dev/v1alpha1",
+        "kind": "GPUNodeReport",
+        "metadata": {"name": f"{environment}.{node}"},
+        "spec": {"environment": environment, "nodeName": node, "nodeUID": "1-2-3"},
+    }
+
+
+@pytest.fixture
+def stored(installed: ControlPlane) -> Iterator[str]:
+    """The path of a report that has a status."""
+    admin = installed.admin
+    created = admin.create(PATH, report())
+    path = f"{PATH}/{created['metadata']['name']}"
+    admin.merge(f"{path}/status", {"status": STATUS})
+    yield path
+    admin.delete(path)
+
+
+def test_every_field_of_the_status_is_kept(stored: str, admin: RestClient) -> None:
+    strictly = f"{stored}/status?fieldValidation=Strict"
+    status = admin.merge(strictly, {"status": STATUS})["status"]
+    expected = STATUS | {"facts": STATUS["facts"] | {"torch": {"version": "2.9.1+cu128", "cuda": "12.8"}}}
+    assert status == expected, "a null in a merge patch removes its key; nothing else may be lost"
+
+
+def test_the_status_cannot_be_forged_by_who_may_only_write_reports(stored: str, admin: RestClient) -> None:
+    annotations = {"gpuenv.dev/revalidate": "1"}
+    admin.merge(stored, {"status": {"verdict": "Compatible"}, "metadata": {"annotations": annotations}})
+    read = admin.get(stored)
+    assert read["status"]["verdict"] == "Incompatible"
+    assert read["metadata"]["annotations"] == annotations
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"environment": "other"}, {"nodeName": "other"}],
+    ids=str,
+)
+def test_a_report_stays_about_its_environment_and_node(
+    stored: str, admin: RestClient, change: dict[str, str]
+) -> None:
+    with pytest.raises(ApiError, match="delete it, and the operator makes a new one") as caught:
+        admin.merge(stored, {"spec": change})
+    assert f"spec.{next(iter(change))}" in caught.value.message
+
+
+def test_the_name_must_be_that_of_the_environment(installed: ControlPlane) -> None:
+    forged = report() | {"metadata": {"name": "other.node-1"}}
+    with pytest.raises(ApiError, match=r"metadata.name must be <spec.environment>.<node>"):
+        installed.admin.create(PATH, forged)
+
+
+@pytest.mark.parametrize("field", ["environment", "nodeName", "nodeUID"])
+def test_the_identity_is_required(installed: ControlPlane, field: str) -> None:
+    incomplete = report()
+    del incomplete["spec"][field]
+    with pytest.raises(ApiError, match=f"spec.{field}: Required value"):
+        installed.admin.create(PATH, incomplete)
+
+
+def test_an_unknown_verdict_is_refused(stored: str, admin: RestClient) -> None:
+    with pytest.raises(ApiError, match=r'status\.verdict: Unsupported value: "Fine"'):
+        admin.merge(f"{stored}/status", {"status": {"verdict": "Fine"}})
+
+
+@pytest.mark.parametrize(
+    ("selector", "count"),
+    [
+        ("spec.environment=pytorch-2-9,status.verdict=Incompatible", 1),
+        ("spec.nodeName=node-1", 1),
+        ("status.verdict=Compatible", 0),
+    ],
+)
+def test_reports_are_selected_by_field(stored: str, kubectl: Kubectl, selector: str, count: int) -> None:
+    # A watch cache serves lists, and may be a moment behind.
+    wait_until(lambda: len(kubectl.get("gnr", "--field-selector", selector)["items"]) == count, 10)
+
+
+def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kubectl) -> None:
+    header, row = (line.split() for line in kubectl("get", "gnr", "pytorch-2-9.node-1").splitlines())
+    assert header == ["NAME", "ENVIRONMENT", "NODE", "VERDICT", "REASON", "VALIDATED"]
+    assert row[1:5] == ["pytorch-2-9", "node-1", "Incompatible", "ArchNotInBuild"]
+
+    wide = kubectl("get", "gnr", "pytorch-2-9.node-1", "-o", "wide")
+    assert wide.split("\n")[0].split()[6:] == ["PRODUCT", "DRIVER", "PYTORCH", "CUDA", "MESSAGE"]
+    for shown in ("NVIDIA GeForce GTX 1080 Ti", "570.86.15", "2.9.1+cu128", " 12.8 ", "sm_61 is not among"):
+        assert shown in wide
+
+
+def test_one_category_lists_both_kinds(stored: str, kubectl: Kubectl) -> None:
+    assert "gpunodereport.gpuenv.dev/pytorch-2-9.node-1" in kubectl("get", "gpuenv", "-o", "name")

@@ -1,0 +1,110 @@
+"""The status of a GPUEnvironment on the real API server: kept whole, shown at a glance, and waited for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.support.cluster import Kubectl
+from tests.support.environments import IMAGE, environment
+from tests.support.wait import wait_until
+
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.rest import RestClient
+
+PATH = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
+NAME = "status-shown"
+
+
+def condition(kind: str, status: str, reason: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "observedGeneration": 1,
+    }
+
+
+STATUS: dict[str, Any] = {
+    "observedGeneration": 1,
+    "conditions": [
+        condition("Accepted", "True", "SpecAccepted"),
+        condition("Ready", "True", "AllAnswered"),
+        condition("Compatible", "False", "SomeIncompatible"),
+        condition("Consistent", "Unknown", "ContentUnknown"),
+    ],
+    "effective": {"pytorch": "==2.9.*", "driverRule": "MinorVersion"},
+    "summary": {
+        "selected": 12,
+        "compatible": 9,
+        "degraded": 1,
+        "incompatible": 2,
+        "unknown": 0,
+        "running": 0,
+        "waiting": 0,
+        "text": "9/12",
+        "problem": "ArchNotInBuild (2)",
+    },
+    "image": {
+        "requested": IMAGE,
+        "digests": [{"digest": "sha256:0", "platform": "linux/amd64", "nodes": 12}],
+    },
+    "problems": [
+        {
+            "reason": "ArchNotInBuild",
+            "verdict": "Incompatible",
+            "nodeCount": 2,
+            "nodes": ["a", "b"],
+            "message": "m",
+            "remediation": "r",
+        }
+    ],
+    "scheduling": {
+        "require": {"nodeSelector": {f"compat.gpuenv.dev/{NAME}": "Compatible"}},
+        "avoid": {"affinity": {"nodeAffinity": {"preferredDuringScheduling": []}}},
+    },
+    "observedRevalidate": "1",
+}
+
+
+@pytest.fixture
+def stored(installed: ControlPlane) -> Iterator[str]:
+    admin = installed.admin
+    admin.create(PATH, environment(NAME))
+    admin.merge(f"{PATH}/{NAME}/status", {"status": STATUS})
+    yield f"{PATH}/{NAME}"
+    admin.delete(f"{PATH}/{NAME}")
+
+
+def test_every_field_of_the_status_is_kept(stored: str, admin: RestClient) -> None:
+    assert admin.get(stored)["status"] == STATUS
+
+
+def test_a_status_does_not_change_the_generation(stored: str, admin: RestClient) -> None:
+    assert admin.get(stored)["metadata"]["generation"] == 1
+
+
+def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kubectl) -> None:
+    header, row = (line.split() for line in kubectl("get", "genv", NAME).splitlines())
+    assert header == ["NAME", "IMAGE", "READY", "COMPATIBLE", "INCOMPATIBLE", "UNKNOWN", "AGE"]
+    assert row[:6] == [NAME, IMAGE, "True", "9/12", "2", "0"]
+
+    header, row = (line.split() for line in kubectl("get", "genv", NAME, "-o", "wide").splitlines())
+    assert header[7:] == ["DEGRADED", "RUNNING", "CONSISTENT", "PROBLEM"]
+    assert row[7:] == ["1", "0", "Unknown", "ArchNotInBuild", "(2)"]
+
+
+def test_kubectl_wait_follows_the_conditions(stored: str, kubectl: Kubectl) -> None:
+    kubectl("wait", "--for=condition=Ready", "--timeout=10s", f"genv/{NAME}")
+    kubectl("wait", "--for=condition=Compatible=False", "--timeout=10s", f"genv/{NAME}")
+
+
+def test_kubectl_explain_knows_the_fields(installed: ControlPlane, kubectl: Kubectl) -> None:
+    """Once the API server has published them, which takes it a few seconds after it accepted the kinds."""
+
+    def explained(field: str, words: str) -> bool:
+        return words in " ".join(kubectl.run("explain", field).stdout.split())
+
+    wait_until(lambda: explained("genv.spec.expect", "PEP 440 specifiers"), 30)
+    wait_until(lambda: explained("gnr.status.checks", "Worst first"), 30)

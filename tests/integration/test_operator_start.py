@@ -1,0 +1,191 @@
+"""From start to stop: what is missing, who may act, how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.cluster import Kubectl
+from tests.support.operator_process import (
+    QUICK,
+    T4,
+    OperatorProcess,
+    apply,
+    free_port,
+    label,
+    nodes,
+    operator,
+    probe_pods,
+    started,
+    until_labelled,
+)
+from tests.support.wait import wait_until, wait_until_async
+
+from gpuenv import manifests
+from gpuenv.sandbox.controlplane import ControlPlane
+
+STOP_SECONDS = 6
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    yield from started()
+
+
+@pytest.fixture
+def bare() -> Iterator[ControlPlane]:
+    """Without anything of ours."""
+    yield from started(install=False)
+
+
+async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
+    """It waits for what is missing, works when all is there, and lets go when the kinds are taken away."""
+    kubectl = Kubectl(bare)
+    account = [one for one in manifests.load() if one["kind"] in {"Namespace", "ServiceAccount"}]
+    kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(account))
+    with operator(bare) as running:
+        wait_until(lambda: "waiting until" in running.log, 20, running.tail)
+        assert running.page("healthz") == (200, "ok\n")
+        assert running.page("readyz")[0] == 503
+        assert "gpuenvironments.gpuenv.dev is missing: apply crds/" in running.log
+        assert "missing permission: get, list, watch nodes, needed to" in running.log
+        kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests.crds()))
+        kubectl(
+            "create",
+            "-f",
+            "-",
+            stdin=yaml.safe_dump_all([one for one in manifests.load() if one not in account]),
+        )
+        wait_until(running.is_ready, 30, running.tail)
+        assert running.log.count("gpunodereports.gpuenv.dev is missing") == 1
+        assert "gpuenv_last_sweep_age_seconds" in running.page("metrics")[1]
+        names = kubectl.get("configmaps", "-n", "gpuenv-probes")["items"]
+        assert [one["immutable"] for one in names if one["metadata"]["name"].startswith("gpuenv-probe-")]
+        began = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - began < STOP_SECONDS
+    for line in running.log.splitlines():
+        assert line.startswith("20"), f"more than one line an entry: {line!r}"
+
+    async with nodes(bare, T4) as (_, found):
+        last = OperatorProcess(bare)
+        environment = apply(bare, found)
+        await until_labelled(bare, environment, found, "Compatible", last)
+        deletion = ("delete", "crd", "--wait=false")
+        kubectl(*deletion, "gpunodereports.gpuenv.dev")
+        await wait_until_async(lambda: last.exit_code is not None, 60, last.tail)
+        assert last.exit_code == 1  # its watch has nothing to watch any more
+        kubectl(*deletion, "gpuenvironments.gpuenv.dev")
+        with operator(bare) as restarted:
+            await wait_until_async(
+                lambda: not kubectl.get("crd")["items"], 30, lambda: [kubectl("get", "crd"), restarted.tail()]
+            )
+            assert label(bare, found[0], environment) is None
+            assert restarted.page("healthz") == (200, "ok\n")
+
+
+async def test_of_two_operators_one_acts_and_the_other_takes_over(plane: ControlPlane) -> None:
+    first = OperatorProcess(plane)
+    await wait_until_async(first.is_ready, 30, first.tail)
+    with operator(plane) as second:
+        await wait_until_async(lambda: "is held by" in second.log, 20, second.tail)
+        async with nodes(plane, T4, T4) as (_, found):
+            environment = apply(plane, found)
+            await until_labelled(plane, environment, found, "Compatible", first)
+            assert second.page("readyz")[0] == 503
+            assert second.page("healthz")[0] == 200
+            assert "knows" not in second.log
+        # Killed without a word: the lease has to run out.
+        first.signal(signal.SIGKILL)
+        await wait_until_async(second.is_ready, 40, second.tail)
+        async with nodes(plane, T4) as (_, found):
+            environment = apply(plane, found)
+            await until_labelled(plane, environment, found, "Compatible", second)
+        # Told to stop: the next one need not wait.
+        with operator(plane) as third:
+            await wait_until_async(lambda: "is held by" in third.log, 20, third.tail)
+            began = time.monotonic()
+            assert second.stop() == 0
+            await wait_until_async(third.is_ready, 10, third.tail)
+            assert time.monotonic() - began < 10
+
+
+async def test_an_operator_that_lost_its_lease_ends(plane: ControlPlane) -> None:
+    running = OperatorProcess(plane, *QUICK, "--log-format", "json")
+    await wait_until_async(running.is_ready, 30, running.tail)
+    lease = "/apis/coordination.k8s.io/v1/namespaces/gpuenv-system/leases/gpuenv-operator"
+    plane.admin.merge(lease, {"spec": {"holderIdentity": "somebody-else"}})
+    await wait_until_async(lambda: running.exit_code is not None, 20, running.tail)
+    assert running.exit_code == 1
+    assert "is held by somebody-else; this operator ends" in running.log
+    plane.admin.merge(lease, {"spec": {"holderIdentity": None}})
+    entries = [json.loads(line) for line in running.log.splitlines()]
+    assert {"time", "level", "logger", "message"} <= set(entries[-1])
+
+
+async def test_a_restart_repeats_nothing(plane: ControlPlane) -> None:
+    async with nodes(plane, T4) as (_, found):
+        with operator(plane) as running:
+            environment = apply(plane, found)
+            await until_labelled(plane, environment, found, "Compatible", running)
+            await wait_until_async(lambda: not probe_pods(plane, environment), 20)
+        version = plane.admin.get(f"/api/v1/nodes/{found[0]}")["metadata"]["resourceVersion"]
+        with operator(plane) as running:
+            await wait_until_async(running.is_ready, 30, running.tail)
+            await wait_until_async(lambda: "gpuenv_plan_duration_seconds_count" in running.page("metrics")[1])
+            assert 'outcome="' not in running.page("metrics")[1]
+            assert probe_pods(plane, environment) == []
+        after = plane.admin.get(f"/api/v1/nodes/{found[0]}")["metadata"]["resourceVersion"]
+        assert after == version
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--kubeconfig", "/nonexistent"], "no kubeconfig at /nonexistent"),
+        (["--max-probes", "0"], "--max-probes"),
+        (["--log-format", "xml"], "--log-format"),
+    ],
+)
+def test_unusable_flags_are_one_line_and_exit_code_2(flags: list[str], words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuenv", "operator", *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_one_line(plane: ControlPlane, tmp_path: Path) -> None:
+    import socket  # noqa: PLC0415 - only here
+
+    port = free_port()
+    with socket.create_server(("0.0.0.0", port)):
+        flags = [
+            "--health-port",
+            str(port),
+            "--metrics-port",
+            "0",
+            "--kubeconfig",
+            str(plane.admin_kubeconfig),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "gpuenv", "operator", *flags],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "cannot start" in done.stderr
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,78 @@
+"""Probe pods against a real API server: valid, admitted under Pod Security, and nothing added to them."""
+
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from gpuenv.plan import pod, records
+from gpuenv.plan.model import Settings
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.rest import ApiError
+
+PATH = "/api/v1/namespaces/gpuenv-probes/pods?dryRun=All&fieldValidation=Strict"
+
+
+PLAIN = Settings(config_map="gpuenv-probe-0123456789")
+
+
+def manifest(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
+    environment = records.environment_record(builders.environment(**spec))
+    return pod.build(
+        environment, records.node_record(builders.node()), settings, run_id="0123456789", token=""
+    )
+
+
+EVERYTHING: dict[str, Any] = {
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodes": {"tolerations": [{"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}]},
+    "expect": {"imports": ["vllm"], "compile": True},
+    "checks": [{"name": "smoke", "command": ["python", "-c", "import torch"], "timeoutSeconds": 30}],
+    "benchmarks": {"profile": "Standard"},
+    "probe": {
+        "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2},
+        "schedulerName": "other",
+        "resources": {"limits": {"memory": "128Mi", "cpu": "50m"}, "requests": {"ephemeral-storage": "1Gi"}},
+        "env": [{"name": "HF_HOME", "value": "/tmp/hf"}],
+        "python": "/opt/conda/bin/python",
+        "useEntrypoint": True,
+        "podLabels": {"kueue.x-k8s.io/queue-name": "probes"},
+        "podAnnotations": {"example.com/note": "x" * 1000},
+    },
+}
+
+
+@pytest.mark.parametrize("spec", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_a_probe_pod_is_admitted_under_restricted(installed: ControlPlane, spec: dict[str, Any]) -> None:
+    answer = installed.admin.create(PATH, manifest(**spec))
+    assert answer["spec"]["priority"] < -10, "autoscalers ignore it"
+    assert answer["spec"]["preemptionPolicy"] == "Never"
+    names = {volume["name"] for volume in answer["spec"]["volumes"]}
+    assert names == {"probe", "tmp"}, "no service-account token"
+
+
+def test_it_reads_back_as_what_was_planned(installed: ControlPlane) -> None:
+    made = manifest()
+    read = records.pod_record(installed.admin.create(PATH, made))
+    planned = records.pod_record(made)
+    assert (read.environment, read.node, read.run_id, read.inputs_hash, read.fingerprint) == (
+        planned.environment,
+        planned.node,
+        planned.run_id,
+        planned.inputs_hash,
+        planned.fingerprint,
+    )
+    assert read.created_at > 0
+
+
+def test_the_images_own_user_needs_a_looser_namespace(installed: ControlPlane) -> None:
+    with pytest.raises(ApiError) as refused:
+        installed.admin.create(PATH, manifest(probe={"runAs": "Image"}))
+    assert refused.value.status == 403
+    assert "runAsNonRoot" in refused.value.message
+
+
+def test_openshifts_pod_leaves_the_user_to_the_cluster(installed: ControlPlane) -> None:
+    made = manifest(Settings(config_map="x", openshift=True))
+    answer = installed.admin.create(PATH, made)
+    assert "runAsUser" not in answer["spec"]["securityContext"]

@@ -1,0 +1,38 @@
+"""Every fault that a simulated machine can have, through the real operator to its verdict (all_faults.yaml)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuenv.sandbox import scenario
+from gpuenv.sandbox.binaries import API_SERVER, CONTROLLERS, BinaryError, ensure
+from gpuenv.sandbox.scenario import SimulatedNode
+
+SCENARIO = Path(__file__).parent / "all_faults.yaml"
+NODES = scenario.load(SCENARIO).nodes
+LIMIT_SECONDS = 150
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Any]:
+    """What ``--once`` printed, by node."""
+    try:
+        ensure([*API_SERVER, *CONTROLLERS])
+    except BinaryError as error:
+        pytest.skip(str(error))
+    options = ["--scenario", str(SCENARIO), "--once", "--timeout", str(LIMIT_SECONDS), "-o", "json"]
+    command = [sys.executable, "-m", "gpuenv", "sandbox", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS + 60, check=False)
+    assert done.returncode == 0, done.stderr
+    return {row["node"]: row for row in json.loads(done.stdout)["nodes"]}
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
+def test_every_fault_gets_its_verdict_and_reason(rows: dict[str, Any], node: SimulatedNode) -> None:
+    found = rows[node.name]
+    assert node.expect is not None
+    assert (found["verdict"], found["reason"]) == (node.expect.verdict, node.expect.reason), found["message"]

@@ -1,0 +1,83 @@
+"""What this stand-in emulates, and the faults it was asked to have."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+DEFAULTS = {
+    "version": "2.9.1+cu128",
+    "cuda": "12.8",
+    "git_version": "5811a8d7da873dd699ff6687092c225caffcf1bb",
+    "cudnn": 91002,
+    "nccl": [2, 27, 5],
+    "arch_flags": "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120",
+    "gpus": [{"name": "NVIDIA A100-SXM4-80GB", "capability": [8, 0], "memory_mib": 81920, "free_mib": 2048}],
+    # What torch.cuda.init() raises instead of starting, word for word.
+    "init_error": None,
+    # Warnings that is_available() gives.
+    "warnings": [],
+    # Place -> action, played when that place is reached on the GPU's side.
+    # Places: import, init, alloc, matmul, conv2d, attention, backward, script, bessel_j0, compile.
+    # Actions: exit:N (SystemExit), quit:N (at once), segv, abort, kill, null (a real bad access), hang, fork,
+    # print, raise:TEXT, sticky:TEXT (everything after it fails alike), wrong, wrong-once:FILE (until FILE is).
+    "faults": {},
+}
+
+
+def _load():
+    path = os.environ.get("STUB_TORCH", os.path.join(os.path.dirname(_HERE), "emulated.json"))
+    try:
+        with open(path, encoding="utf-8") as file:
+            return {**DEFAULTS, **json.load(file)}
+    except FileNotFoundError:
+        return dict(DEFAULTS)
+
+
+SETTINGS = _load()
+_broken = []
+
+
+def alive():
+    """Raises once a sticky fault has happened, as every CUDA call does then."""
+    if _broken:
+        raise RuntimeError(_broken[0])
+
+
+def enter(place):
+    """Plays the fault of ``place``; True when its numbers are to be wrong."""
+    alive()
+    action = SETTINGS["faults"].get(place, "")
+    kind, _, argument = action.partition(":")
+    if kind == "exit":
+        sys.exit(int(argument or 1))
+    if kind == "quit":
+        os._exit(int(argument or 0))
+    if kind in ("segv", "abort", "kill"):
+        os.kill(os.getpid(), {"segv": signal.SIGSEGV, "abort": signal.SIGABRT, "kill": signal.SIGKILL}[kind])
+    if kind == "null":
+        ctypes.string_at(0)
+    if kind == "hang":
+        while True:
+            time.sleep(3600)
+    if kind == "fork":
+        os.fork()
+    if kind == "print":
+        print('{"done": "rubbish"}\n' * 50, "rubbish", flush=True)
+        print("rubbish", file=sys.stderr, flush=True)
+    if kind == "raise":
+        raise RuntimeError(argument)
+    if kind == "sticky":
+        _broken.append(argument)
+        raise RuntimeError(argument)
+    if kind == "wrong-once":
+        try:
+            os.close(os.open(argument, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+    return kind == "wrong"

@@ -1,0 +1,43 @@
+"""What a test needs of a cluster beyond its API: kubectl, and namespaces of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpuenv.sandbox.controlplane import ControlPlane
+
+KUBECTL_SECONDS = 60
+
+
+class Kubectl:
+    """Runs kubectl against one cluster, by default as its administrator."""
+
+    def __init__(self, cluster: ControlPlane, kubeconfig: Path | None = None) -> None:
+        self._command = [str(cluster.kubectl), "--kubeconfig", str(kubeconfig or cluster.admin_kubeconfig)]
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """The finished process, whatever its exit code: for tests of refusals."""
+        return subprocess.run(
+            [*self._command, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=KUBECTL_SECONDS,
+            check=False,
+        )
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        """Standard output; fails the test with kubectl's words when it does not succeed."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr.strip()}"
+        return result.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> str:
+        return self("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def get(self, *arguments: str) -> Any:
+        """``kubectl get`` as an object."""
+        return json.loads(self("get", *arguments, "-o", "json"))

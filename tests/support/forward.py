@@ -1,0 +1,33 @@
+"""Forwards TCP connections: ``forward.py 10.96.0.1:443 127.0.0.1:6443``. Stands in for kube-proxy."""
+
+import asyncio
+import sys
+from contextlib import suppress
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def main(listen: str, target: str) -> None:
+    (listen_host, listen_port), (host, port) = listen.rsplit(":", 1), target.rsplit(":", 1)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
+
+    server = await asyncio.start_server(serve, listen_host, int(listen_port))
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

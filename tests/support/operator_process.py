@@ -1,0 +1,235 @@
+"""The operator as tests run it: its own process with its own rights, on a control plane with simulated nodes."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import environments
+from tests.support.cluster import Kubectl
+from tests.support.wait import wait_until, wait_until_async
+
+from gpuenv.api import names
+from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
+from gpuenv.sandbox import fleet as fleets
+from gpuenv.sandbox import scenario
+from gpuenv.sandbox.binaries import BinaryError
+from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.sandbox.fleet import Fleet
+from gpuenv.sandbox.rest import ApiError
+from gpuenv.sandbox.session import Session
+
+ENVIRONMENTS = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
+REPORTS = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"
+PROBES = "/api/v1/namespaces/gpuenv-probes/pods"
+PACE = {"setup": 0.05, "pull": 0.1, "facts": 0.05, "kernels": 0.1}
+T4 = {"product": "Tesla T4", "driver": "570.124.06"}
+QUICK = ("--retry-seconds", "1", "--writes-per-second", "0")
+
+
+def started(*, install: bool = True) -> Iterator[ControlPlane]:
+    """Body of a fixture: a control plane of one's own, where others' operators do not act."""
+    try:
+        cluster = ControlPlane().start()
+    except BinaryError as error:
+        pytest.skip(str(error))
+    with cluster:
+        if install:
+            Session(cluster, scenario.load(), print).install()
+        yield cluster
+
+
+class OperatorProcess:
+    """``gpuenv operator`` under the service account of the manifests; started at once."""
+
+    def __init__(self, cluster: ControlPlane, *flags: str, server: str = "") -> None:
+        self.cluster = cluster
+        self.name = f"operator-{uuid.uuid4().hex[:6]}"
+        self.health_port, self.metrics_port = free_port(), free_port()
+        path = cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
+        if server:
+            text = path.read_text().replace(cluster.server, server)
+            path = path.with_name(f"{self.name}.kubeconfig")
+            path.write_text(text)
+        ports = ["--health-port", str(self.health_port), "--metrics-port", str(self.metrics_port)]
+        command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(path), *ports]
+        self.pid = cluster.spawn(self.name, [*command, *(flags or QUICK)])
+
+    @property
+    def log(self) -> str:
+        return self.cluster.log(self.name).read_text(errors="replace")
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.cluster.processes.exit_code(self.name)
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        os.kill(self.pid, number)
+
+    def stop(self) -> int:
+        """Ends it as a kubelet would; its exit code."""
+        if self.exit_code is None:
+            self.signal()
+        return wait_until(lambda: self.exit_code is not None and [self.exit_code], 20, self.tail)[0]
+
+    def tail(self) -> str:
+        return self.log[-3000:]
+
+    def page(self, path: str) -> tuple[int, str]:
+        port = self.metrics_port if path == "metrics" else self.health_port
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def is_ready(self) -> bool:
+        assert self.exit_code is None, self.tail()
+        return self.page("readyz")[0] == 200
+
+
+@contextmanager
+def operator(cluster: ControlPlane, *flags: str, server: str = "") -> Iterator[OperatorProcess]:
+    """A running operator; at the end it must stop as told, without a fault of its own in its log."""
+    one = OperatorProcess(cluster, *flags, server=server)
+    try:
+        yield one
+        assert one.stop() == 0, one.tail()
+        assert "fault of our own" not in one.log, one.log
+        assert "Traceback" not in one.log, one.log
+    finally:
+        cluster.processes.end(one.name)
+
+
+@asynccontextmanager
+async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator[tuple[Fleet, list[str]]]:
+    """Simulated nodes with names of their own, and those names; gone at the end."""
+    group = uuid.uuid4().hex[:6]
+    found = [f"sim-{group}-{number}" for number in range(len(fields))]
+    described = [{"name": name, **one} for name, one in zip(found, fields, strict=True)]
+    fleet = scenario.parse({"pace": PACE, "nodes": described}, Path("test.yaml"))
+    async with await fleets.client(str(cluster.admin_kubeconfig)) as kube, Fleet(kube, fleet) as running:
+        yield running, found
+        running.check()
+    for name in found:
+        remove(cluster, f"/api/v1/nodes/{name}")
+
+
+def apply(cluster: ControlPlane, nodes: list[str], **fields: Any) -> str:
+    """An environment for these nodes only; its name."""
+    name = f"e-{uuid.uuid4().hex[:6]}"
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}
+    fields = {"nodes__selector": {"matchExpressions": [expression]}} | fields
+    cluster.admin.create(ENVIRONMENTS, environments.environment(name, **fields))
+    return name
+
+
+def find(cluster: ControlPlane, path: str) -> Any:
+    """The object, or None."""
+    try:
+        return cluster.admin.get(path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def remove(cluster: ControlPlane, path: str) -> None:
+    try:
+        cluster.admin.delete(path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+def label(cluster: ControlPlane, node: str, environment: str) -> str | None:
+    found = find(cluster, f"/api/v1/nodes/{node}") or {"metadata": {}}
+    value = (found["metadata"].get("labels") or {}).get(names.node_label(environment))
+    return None if value is None else str(value)
+
+
+def report(cluster: ControlPlane, environment: str, node: str) -> Any:
+    return find(cluster, f"{REPORTS}/{names.report_name(environment, node)}")
+
+
+def probe_pods(cluster: ControlPlane, environment: str) -> list[dict[str, Any]]:
+    listed = cluster.admin.get(f"{PROBES}?labelSelector={names.LABEL_ENVIRONMENT}%3D{environment}")
+    return list(listed["items"])
+
+
+async def until_labelled(
+    cluster: ControlPlane, environment: str, nodes: list[str], value: str, running: OperatorProcess
+) -> None:
+    """Waits until every node has that label; shows the environment and the operator's log if not."""
+
+    def show() -> Any:
+        status = (find(cluster, f"{ENVIRONMENTS}/{environment}") or {}).get("status")
+        pods = [(one["metadata"]["name"], one["status"]) for one in probe_pods(cluster, environment)]
+        return {"status": status, "pods": pods, "log": running.log.splitlines()[-30:]}
+
+    # After an outage the scheduler, too, comes back with a back-off of its own: a minute on a busy machine.
+    await wait_until_async(
+        lambda: all(label(cluster, node, environment) == value for node in nodes), 150, show
+    )
+
+
+def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> None:
+    """Kills the API server, does ``down()``, and starts it again on the same data and port."""
+    pid = cluster.processes._pids["kube-apiserver"]
+    argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+    cluster.processes.end("kube-apiserver")
+    down()
+    cluster.processes.start("kube-apiserver", argv)
+    wait_until(lambda: _ready(cluster), 60, "the API server to come back")
+
+
+def _ready(cluster: ControlPlane) -> bool:
+    try:
+        return bool(cluster.admin.get("/readyz"))
+    except Exception:
+        return False
+
+
+def kubectl_yaml(cluster: ControlPlane, *objects: dict[str, Any]) -> None:
+    Kubectl(cluster).apply(*objects)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def comparable(node: dict[str, Any]) -> str:
+    """What belongs to others on a node: labels, annotations, taints, types of conditions; without ours."""
+    metadata = node["metadata"]
+    # The node controller's own taints come and go with the node's Lease.
+    taints = [one for one in node["spec"].get("taints") or [] if "node.kubernetes.io/" not in one["key"]]
+    kept = {
+        "labels": _foreign(metadata.get("labels")),
+        "annotations": _foreign(metadata.get("annotations")),
+        "finalizers": metadata.get("finalizers"),
+        "owners": metadata.get("ownerReferences"),
+        "spec": node["spec"] | {"taints": taints},
+        "conditions": sorted(
+            one["type"] for one in node["status"]["conditions"] if names.GROUP not in one["type"]
+        ),
+    }
+    return json.dumps(kept, indent=1, sort_keys=True)
+
+
+def _foreign(entries: dict[str, str] | None) -> dict[str, str]:
+    # The node controller's own annotation and copies of labels come some time after the node:
+    # https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/nodelifecycle/node_lifecycle_controller.go
+    passing = (names.COMPAT_PREFIX, "node.alpha.kubernetes.io/ttl", "beta.kubernetes.io/")
+    return {key: value for key, value in (entries or {}).items() if not key.startswith(passing)}

@@ -1,0 +1,125 @@
+"""Debian root file systems as image layers, made by debootstrap and apt; cached, since each takes minutes.
+
+Needs root, Linux and the packages of tests/e2e/install-packages.sh. Everything is mounted in a mount
+namespace of its own, so that no mount outlives a killed run.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.support.images import Layer
+
+from gpuenv.sandbox.binaries import architecture, cache_root, exclusive
+from gpuenv.sandbox.progress import Progress
+
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+"""Packages are signed, so plain HTTP will do."""
+
+BOOTSTRAP = f"""
+debootstrap --keyring={KEYRING} --variant=minbase --include=python3 {SUITE} "$1/tree" {MIRROR}
+cd "$1/tree"
+rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/doc/* usr/share/locale/* dev/*
+: > etc/resolv.conf
+: > etc/hostname
+"""
+
+ADD_PACKAGES = """
+mkdir "$1/tree" "$1/work" "$1/root"
+root="$1/root"
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/tree,workdir=$1/work" "$root"
+for directory in run tmp var/lib/apt/lists var/cache var/log; do mount -t tmpfs tmpfs "$root/$directory"; done
+mkdir -p "$root/var/cache/apt/archives/partial" "$root/var/lib/apt/lists/partial"
+mount -t proc proc "$root/proc"
+mount --bind /dev "$root/dev"
+mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
+chroot "$root" apt-get -q update
+chroot "$root" apt-get -q -y --no-install-recommends install {packages}
+cd "$root/usr"
+rm -rf share/doc share/locale lib/libtorch-test lib/*-linux-gnu/dri
+"""
+
+
+class LayerError(Exception):
+    """A layer cannot be made, for instance without a network; one line with the last words of apt."""
+
+
+def python_layer() -> Layer:
+    """A minimal Debian 12 with its Python 3.11."""
+    return _cached("debian-python3", BOOTSTRAP, "1 min")
+
+
+def torch_layer() -> Layer:
+    """Above :func:`python_layer`: Debian's python3-torch (1.13.1, built without CUDA)."""
+    return packages_layer("python3-torch", usual="2 min")
+
+
+def packages_layer(*packages: str, usual: str = "1 min") -> Layer:
+    """Above :func:`python_layer`: Debian packages and what they depend on."""
+    name = "debian-" + "-".join(packages)
+    return _cached(name, ADD_PACKAGES.format(packages=" ".join(packages)), usual, python_layer())
+
+
+@functools.cache
+def _cached(name: str, script: str, usual: str, base: Layer | None = None) -> Layer:
+    """The layer that ``script`` leaves in ``$1/tree``; ``$2`` is the unpacked base. Keyed by both."""
+    key = hashlib.sha256(f"{script}{base.digest if base else ''}".encode()).hexdigest()[:12]
+    directory = cache_root() / "images"
+    target = directory / f"{name}-{architecture()}-{key}.tar"
+    with exclusive("images"):
+        if not target.is_file():
+            directory.mkdir(parents=True, exist_ok=True)
+            for left in directory.glob(".new-*"):  # of a run that was killed
+                shutil.rmtree(left)
+            with (
+                tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as scratch,
+                Progress(f"making the image layer {name}", usual),
+            ):
+                _make(script, Path(scratch), base)
+                (Path(scratch) / "layer.tar").replace(target)
+    return Layer.of(target)
+
+
+def _make(script: str, scratch: Path, base: Layer | None) -> None:
+    lower = scratch / "lower"
+    if base is not None:
+        lower.mkdir()
+        subprocess.run(["tar", "-xpf", base.path, "-C", lower, "--numeric-owner"], check=True)
+    result = subprocess.run(
+        # Its own namespaces: mounts and whatever a package's script has started end with the script.
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "sh", scratch, lower],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
+    )
+    if result.returncode != 0:
+        raise LayerError(" | ".join(["cannot make an image layer", *result.stdout.splitlines()[-3:]]))
+    tree = scratch / "tree"
+    with tarfile.open(scratch / "layer.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(tree.rglob("*")):
+            _add(tar, path, str(path.relative_to(tree)))
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """Adds one file, or the whiteout that stands for a deletion in an overlay's upper directory.
+
+    https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-directories
+    """
+    status = path.lstat()
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        tar.addfile(tarfile.TarInfo(str(Path(name).parent / f".wh.{path.name}")))
+        return
+    tar.add(path, name, recursive=False)
+    if stat.S_ISDIR(status.st_mode) and "trusted.overlay.opaque" in os.listxattr(path):
+        tar.addfile(tarfile.TarInfo(f"{name}/.wh..wh..opq"))

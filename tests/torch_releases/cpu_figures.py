@@ -1,0 +1,46 @@
+"""Run by an interpreter that has a real torch: the code of the benchmarks on a CPU. ``python cpu_figures.py ARCHIVE``.
+
+CUDA's events and memory are replaced by a clock and by small numbers, so that calls, shapes and sums are exercised.
+The figures it prints are a test's, never anybody's benchmark.
+"""
+
+import json
+import sys
+import time
+
+
+class Event:
+    """A moment on the host's clock."""
+
+    def __init__(self, enable_timing):
+        self.moment = 0.0
+
+    def record(self):
+        self.moment = time.perf_counter()
+
+    def elapsed_time(self, end):
+        return (end.moment - self.moment) * 1000.0
+
+
+def main():
+    sys.path.insert(0, sys.argv[1])
+    import torch
+
+    from gpuenv_probe import figures
+    from gpuenv_probe.kernels.device import Device
+
+    torch.cuda.Event = Event
+    torch.cuda.synchronize = lambda: None
+    torch.cuda.mem_get_info = lambda index: (64 << 20, 64 << 20)
+    figures.matrix_size = lambda device: 64
+    figures._FLUSH_BYTES = 1 << 20
+    device = Device(torch, "cpu", 0)
+    device.dtype = lambda name: torch.float32
+    rows = {}
+    for kernel in ("matmul", "conv", "train", "memory"):
+        rows[kernel] = figures.MEASURES[kernel](device, "fp32", 0.01).summary()
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

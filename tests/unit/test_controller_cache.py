@@ -1,0 +1,130 @@
+"""The cache: identity, order of arrival, deletions, tombstones."""
+
+import copy
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+
+from gpuenv.controller.cache import Cache
+from gpuenv.plan.model import Attempt, Settings
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+def at(version: int, one: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    later = copy.deepcopy(one)
+    later["metadata"] |= {"resourceVersion": str(version)} | metadata
+    return later
+
+
+def test_an_event_that_changes_nothing_keeps_the_record(cache: Cache) -> None:
+    woken: list[int] = []
+    cache.changed = lambda: woken.append(1)
+    cache.observe("nodes", None, raw.node("a"))
+    record = cache.nodes["a"]
+    heartbeat = at(2, raw.node("a"), annotations={"time": "now"})
+    cache.observe("nodes", "MODIFIED", heartbeat)
+    assert cache.nodes["a"] is record
+    assert woken == [1]
+    cache.observe("nodes", "MODIFIED", at(3, raw.node("a", labels={"nvidia.com/gpu.present": "true"})))
+    assert cache.nodes["a"] is not record
+    assert woken == [1, 1]
+
+
+def test_a_late_event_does_not_undo_a_newer_state(cache: Cache) -> None:
+    cache.put("nodes", raw.node("a", 7, labels={"x": "new"}))
+    cache.observe("nodes", "MODIFIED", raw.node("a", 5, labels={"x": "old"}))
+    assert cache.nodes["a"].labels["x"] == "new"
+
+
+def test_versions_that_are_no_numbers_are_taken_as_they_come(cache: Cache) -> None:
+    cache.put("nodes", at(1, raw.node("a", labels={"x": "1"}), resourceVersion="abc"))
+    cache.put("nodes", at(1, raw.node("a", labels={"x": "2"}), resourceVersion="aaa"))
+    assert cache.nodes["a"].labels["x"] == "2"
+
+
+def test_a_deleted_object_does_not_come_back_with_an_old_list(cache: Cache) -> None:
+    cache.put("nodes", raw.node("a", 1))
+    cache.observe("nodes", "DELETED", raw.node("a", 9))
+    assert not cache.put("nodes", raw.node("a", 5))
+    assert cache.nodes == {}
+    # But one that matches the watch's selector again does,
+    assert cache.put("nodes", raw.node("a", 10))
+    # and so does another node of that name.
+    cache.gone("nodes", "a")
+    assert not cache.put("nodes", raw.node("a", 11))
+    assert cache.put("nodes", at(12, raw.node("a"), uid="another"))
+
+
+def test_the_deletion_of_a_former_node_does_not_remove_its_successor(cache: Cache) -> None:
+    cache.put("nodes", at(5, raw.node("a"), uid="new"))
+    cache.observe("nodes", "DELETED", raw.node("a", 4))
+    assert cache.nodes["a"].uid == "new"
+
+
+def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) -> None:
+    cache.put("pods", raw.pod("e", "a"))
+    name = raw.pod("e", "a")["metadata"]["name"]
+    cache.observe("pods", "DELETED", raw.pod("e", "a", version=2, phase="Succeeded"))
+    assert cache.pods[name].vanished
+    assert cache.pods[name].phase == "Succeeded"
+    assert cache.names("pods") == []
+    seen = cache.snapshot(Settings())
+    cache.settle(seen, {("e", "a")})
+    assert name in cache.pods
+    cache.settle(seen, set())
+    assert name not in cache.pods
+
+
+def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
+    cache.put("pods", raw.pod("e", "a"))
+    seen = cache.snapshot(Settings())
+    cache.gone("pods", raw.pod("e", "a")["metadata"]["name"])
+    cache.settle(seen, set())
+    (pod,) = cache.pods.values()
+    assert pod.vanished
+
+
+def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
+    attempt = Attempt("r", "ProbeRejected", "words", "cure", 0.0, "i", "f", 1)
+    cache.rejections["e", "a"] = attempt
+    seen = cache.snapshot(Settings())
+    cache.settle(seen, {("e", "a")})
+    assert cache.rejections
+    cache.settle(seen, set())
+    assert not cache.rejections
+
+
+def test_reports_are_found_by_environment_and_node(cache: Cache) -> None:
+    cache.put("reports", raw.report("e", "a"))
+    assert cache.reports["e", "a"].node == "a"
+    cache.observe("reports", "DELETED", raw.report("e", "a", 2))
+    assert cache.reports == {}
+
+
+def test_a_snapshot_does_not_change_afterwards(cache: Cache) -> None:
+    cache.put("nodes", raw.node("a"))
+    seen = cache.snapshot(Settings())
+    cache.gone("nodes", "a")
+    assert list(seen.nodes) == ["a"]
+    assert not seen.synced
+
+
+ODD: list[Any] = [
+    {"metadata": {"name": "a", "uid": "u"}},
+    {"metadata": {"name": "a"}, "spec": [], "status": "x"},
+    {"metadata": {"name": "a", "labels": 3, "annotations": [1]}, "status": {"capacity": None}},
+    {"metadata": None},
+    {},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("kind", ["environments", "nodes", "pods", "reports"])
+def test_an_odd_object_never_ends_the_watch(cache: Cache, kind: Any, odd: Any) -> None:
+    for type_ in (None, "MODIFIED", "DELETED"):
+        cache.observe(kind, type_, odd)

@@ -1,0 +1,578 @@
+"""From plan to API calls: order, isolation, back-off, outages, removals."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+from tests.support.fake_kube import FakeKube
+
+from gpuenv.api import names
+from gpuenv.assess.model import Verdict
+from gpuenv.controller import executor as executors
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.executor import Executor, Outcome
+from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS, Scope
+from gpuenv.controller.kube import ApiError
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.removal import Removal
+from gpuenv.controller.writes import Writes
+from gpuenv.plan.model import (
+    Action,
+    AddFinalizer,
+    Attempt,
+    Cleanup,
+    CreatePod,
+    DeletePod,
+    LeaveNode,
+    OrphanedEnvironment,
+    Plan,
+    PostEvent,
+    ReportRecord,
+    SetLabel,
+    SetNodeCondition,
+    WriteReport,
+    WriteStatus,
+)
+
+SCOPE = Scope("probes")
+LABEL = "compat.gpuenv.dev/e"
+
+
+class Posted:
+    """A stand-in for the event poster."""
+
+    def __init__(self) -> None:
+        self.events: list[PostEvent] = []
+
+    def post(self, event: PostEvent) -> None:
+        self.events.append(event)
+
+
+class World:
+    """A stand-in cluster with an executor on it, and a clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.kube = FakeKube()
+        self.cache = Cache()
+        self.metrics = Metrics(self.cache, clock=lambda: self.now)
+        self.posted = Posted()
+        writes = Writes(self.kube, self.cache, SCOPE, clock=lambda: self.now)
+        self.executor = Executor(writes, self.posted, self.metrics, clock=lambda: self.now)
+
+    def add(self, kind: Any, one: dict[str, Any]) -> dict[str, Any]:
+        stored = self.kube.add(SCOPE.path(kind), one)
+        self.cache.put(kind, stored)
+        return stored
+
+    def get(self, kind: Any, name: str) -> dict[str, Any]:
+        return self.kube.objects[SCOPE.item(kind, name)]
+
+    async def run(self, *actions: Action) -> Outcome:
+        return await self.executor.run(Plan(actions, None, {}))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def record(environment: str, node: str, **fields: Any) -> ReportRecord:
+    name = names.report_name(environment, node)
+    base = {"uid": "", "node_uid": f"uid-{node}", "verdict": Verdict.UNKNOWN, "reason": "", "message": ""}
+    return ReportRecord(
+        name=name, environment=environment, node=node, **base | {"answered_generation": 1} | fields
+    )
+
+
+def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -> WriteReport:
+    status = {"verdict": "Unknown", "reason": "GpusBusy", "message": None}
+    return WriteReport(
+        environment,
+        f"uid-{environment}",
+        node,
+        f"uid-{node}",
+        names.report_name(environment, node),
+        exists,
+        status,
+        record(environment, node, **fields),
+    )
+
+
+def create(environment: str, node: str, run_id: str = "run1") -> CreatePod:
+    return CreatePod(environment, node, run_id, "inputs", "fingerprint", raw.pod(environment, node, run_id))
+
+
+def label(node: str, value: str | None = "Compatible", environment: str = "e") -> SetLabel:
+    return SetLabel(environment, node, f"uid-{node}", value)
+
+
+# ---- one outcome ------------------------------------------------------------------------------------------
+
+
+async def test_report_before_label_before_deletion_of_the_pod(world: World) -> None:
+    world.add("nodes", raw.node("a"))
+    pod = world.add("pods", raw.pod("e", "a"))
+    delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
+    outcome = await world.run(write("e", "a"), label("a"), delete)
+    assert outcome.done == 3
+    assert world.kube.writes() == [
+        ("POST", REPORTS),
+        ("PATCH", f"{REPORTS}/e.a/status"),
+        ("PATCH", f"{NODES}/a"),
+        ("DELETE", SCOPE.item("pods", pod["metadata"]["name"])),
+    ]
+    assert world.get("reports", "e.a")["status"] == {"verdict": "Unknown", "reason": "GpusBusy"}
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert world.cache.nodes["a"].compat == {"e": "Compatible"}
+    assert world.cache.reports["e", "a"].reason == "GpusBusy"
+
+
+async def test_what_follows_a_failed_write_is_not_done(world: World) -> None:
+    world.add("nodes", raw.node("a"))
+    pod = world.add("pods", raw.pod("e", "a"))
+    world.kube.fail("PATCH", "status", 500, "InternalError", "etcd is unhappy")
+    delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
+    outcome = await world.run(write("e", "a"), label("a"), delete)
+    assert (outcome.done, outcome.failed) == (0, 1)
+    assert outcome.unsettled == {("e", "a")}
+    assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
+    assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
+
+
+async def test_a_new_status_leaves_nothing_of_the_old_one(world: World) -> None:
+    world.add("reports", raw.report("e", "a", lastAttempt={"runID": "x"}))
+    await world.run(write("e", "a", exists=True))
+    assert world.get("reports", "e.a")["status"] == {"verdict": "Unknown", "reason": "GpusBusy"}
+
+
+async def test_a_report_of_a_former_node_of_that_name_is_replaced(world: World) -> None:
+    former = raw.report("e", "a")
+    former["spec"]["nodeUID"] = "another"
+    world.kube.add(REPORTS, former)
+    outcome = await world.run(write("e", "a"))
+    assert outcome.done == 0
+    world.now = outcome.retry_at or 0
+    await world.run(write("e", "a"))
+    assert world.get("reports", "e.a")["spec"]["nodeUID"] == "uid-a"
+
+
+async def test_a_report_somebody_deleted_is_planned_anew(world: World) -> None:
+    world.add("reports", raw.report("e", "a"))
+    world.kube.objects.clear()
+    await world.run(write("e", "a", exists=True), label("a"))
+    assert world.cache.reports == {}
+    assert ("PATCH", f"{NODES}/a") not in world.kube.calls
+
+
+# ---- isolation, back-off, outage
+# ----------------------------------------------------------------------------
+
+
+async def test_one_failing_pair_does_not_delay_another_and_backs_off(world: World) -> None:
+    for name in "abc":
+        world.add("nodes", raw.node(name))
+    actions = [label(name) for name in "abc"]
+    delays = []
+    for _ in range(8):
+        world.kube.fail("PATCH", "nodes/b", 500, "InternalError", "no")
+        outcome = await world.run(*actions)
+        assert (outcome.done, outcome.failed) == (2, 1)
+        delays.append((outcome.retry_at or 0) - world.now)
+        again = await world.run(*actions)
+        assert (again.done, again.skipped, again.failed) == (2, 1, 0)
+        world.now = outcome.retry_at or 0
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+    outcome = await world.run(*actions)
+    assert (outcome.done, outcome.failed) == (3, 0)
+
+
+async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) -> None:
+    world.add("nodes", raw.node("a"))
+    broken = CreatePod("e", "b", "r", "i", "f", {"no": "metadata"})
+    outcome = await world.run(broken, label("a"))
+    assert (outcome.done, outcome.failed) == (1, 1)
+    assert "fault of our own" in caplog.text
+
+
+@pytest.mark.parametrize("status", [0, 429, 503])
+async def test_an_outage_stops_the_plan_and_loses_nothing(world: World, status: int) -> None:
+    for number in range(50):
+        world.add("nodes", raw.node(f"n{number}"))
+    world.kube.calls.clear()
+    world.kube.down = ApiError(status, "Unreachable", "nobody answers")
+    actions = [label(f"n{number}") for number in range(50)]
+    outcome = await world.run(*actions)
+    assert outcome.done == 0
+    assert len(world.kube.calls) <= executors.WORKERS
+    assert outcome.retry_at == world.now + 1
+    second = await world.run(*actions)
+    assert second.retry_at == world.now + 2
+    world.kube.down = None
+    assert (await world.run(*actions)).done == 50
+
+
+async def test_a_large_plan_is_worked_off_in_slices(world: World) -> None:
+    for number in range(200):
+        world.add("nodes", raw.node(f"n{number}"))
+    patch = world.kube.merge_patch
+
+    async def slow(path: str, body: Any) -> Any:
+        world.now += 0.1
+        return await patch(path, body)
+
+    world.kube.merge_patch = slow
+    outcome = await world.run(*(label(f"n{number}") for number in range(200)))
+    assert 50 <= outcome.done < 200
+    assert outcome.done + outcome.skipped == 200
+    assert outcome.retry_at == world.now
+
+
+async def test_status_is_written_at_most_every_two_seconds(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    first = await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "1"}}))
+    assert first.done == 1
+    world.now += 1
+    second = await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "2"}}))
+    assert (second.done, second.retry_at) == (0, world.now + 1)
+    world.now += 1
+    await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "3", "problem": None}}))
+    assert world.get("environments", "e")["status"] == {"summary": {"text": "3"}}
+
+
+async def test_status_comes_after_everything_else_even_where_that_fails(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    world.add("nodes", raw.node("a"))
+    world.add("nodes", raw.node("b"))
+    world.kube.fail("PATCH", "nodes/b", 500)
+    event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
+    await world.run(WriteStatus("e", "uid-e", {"summary": {}}), event, label("a"), label("b"))
+    assert world.kube.writes()[-1] == ("PATCH", f"{ENVIRONMENTS}/e/status")
+    assert world.posted.events == [event]
+    # The status has to wait, and with it the event that tells of its transition.
+    await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "2"}}), event)
+    assert world.posted.events == [event]
+
+
+async def test_a_large_change_is_told_of_once_and_its_status_written_less_often(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    nodes = [f"n{number}" for number in range(300)]
+    for name in nodes:
+        world.add("nodes", raw.node(name))
+    patch = world.kube.merge_patch
+
+    async def slow(path: str, body: Any) -> Any:
+        world.now += 0.1
+        return await patch(path, body)
+
+    world.kube.merge_patch = slow
+    written = []
+    while todo := [name for name in nodes if world.cache.nodes[name].compat == {}]:
+        event = PostEvent("GPUEnvironment", "e", "uid-e", "Warning", "UvmMissing", f"{len(todo)} nodes")
+        before = len(world.kube.calls)
+        await world.run(
+            *(label(name) for name in todo),
+            event,
+            WriteStatus("e", "uid-e", {"summary": {"text": str(len(todo))}}),
+        )
+        written.append(("PATCH", f"{ENVIRONMENTS}/e/status") in world.kube.calls[before:])
+    assert len(written) > 4
+    assert written[:3] == [True, False, True]
+    assert written[-1]
+    assert [one.message for one in world.posted.events] == ["300 nodes"]
+
+
+async def test_status_never_lands_on_a_successor(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    await world.run(WriteStatus("e", "former", {"summary": {}}))
+    assert "status" not in world.get("environments", "e")
+
+
+async def test_events_follow_the_writes_they_tell_of(world: World) -> None:
+    world.kube.fail("POST", "gpunodereports", 500)
+    event = PostEvent("GPUNodeReport", "e.a", "u", "Warning", "R", "m")
+    other = PostEvent("GPUEnvironment", "e", "u", "Normal", "R", "m")
+    await world.run(write("e", "a"), event, other)
+    assert world.posted.events == [other]
+
+
+# ---- pods
+# ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_about_a_new_report_carries_its_uid(world: World) -> None:
+    await world.run(write("e", "a"), PostEvent("GPUNodeReport", "e.a", "", "Normal", "R", "m"))
+    (event,) = world.posted.events
+    assert event.uid == world.get("reports", "e.a")["metadata"]["uid"]
+
+
+REFUSALS = [
+    (403, 'pods "x" is forbidden: no PriorityClass with name p was found', "PriorityClass"),
+    (403, 'pods "x" is forbidden: violates PodSecurity "restricted:latest"', "runAs: NonRoot"),
+    (403, 'pods "x" is forbidden: exceeded quota: q', "ResourceQuota"),
+    (403, 'pod rejected: RuntimeClass "nvidia" not found', "runtimeClassName"),
+    (404, 'namespaces "probes" not found', "probe namespace"),
+    (422, 'Pod "x" is invalid: spec.containers[0].image', "spec.probe"),
+]
+
+
+@pytest.mark.parametrize(("status", "words", "cure"), REFUSALS)
+async def test_a_refused_pod_is_an_attempt_in_the_servers_words(
+    world: World, status: int, words: str, cure: str
+) -> None:
+    world.kube.fail("POST", "pods", status, "Forbidden", words)
+    outcome = await world.run(create("e", "a"))
+    assert outcome.failed == 0
+    attempt = world.cache.rejections["e", "a"]
+    assert (attempt.reason, attempt.message) == ("ProbeRejected", words)
+    assert (attempt.run_id, attempt.at) == ("run1", world.now)
+    assert cure in attempt.remediation
+
+
+@pytest.mark.parametrize("status", [401, 409, 429, 500, 503])
+async def test_what_says_nothing_about_the_pod_is_no_attempt(world: World, status: int) -> None:
+    world.kube.fail("POST", "pods", status)
+    await world.run(create("e", "a"))
+    assert world.cache.rejections == {}
+
+
+async def test_an_existing_pod_of_that_run_is_success(world: World) -> None:
+    world.kube.add(SCOPE.pods, raw.pod("e", "a"))
+    outcome = await world.run(create("e", "a"))
+    assert (outcome.done, outcome.failed) == (1, 0)
+    assert [pod.node for pod in world.cache.pods.values()] == ["a"]
+
+
+async def test_a_terminating_pod_of_that_run_is_seen_as_such(world: World) -> None:
+    going = raw.pod("e", "a")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.kube.add(SCOPE.pods, going)
+    await world.run(create("e", "a"))
+    (pod,) = world.cache.pods.values()
+    assert pod.deleting_since is not None
+    assert world.cache.rejections == {}
+
+
+async def test_a_pod_that_is_gone_already_leaves_its_tombstone(world: World) -> None:
+    pod = world.add("pods", raw.pod("e", "a"))
+    world.kube.objects.clear()
+    await world.run(DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled"))
+    (left,) = world.cache.pods.values()
+    assert left.vanished
+
+
+async def test_anothers_pod_of_that_name_is_not_deleted(world: World) -> None:
+    pod = world.add("pods", raw.pod("e", "a"))
+    await world.run(DeletePod(pod["metadata"]["name"], "former", "settled"))
+    assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
+
+
+# ---- nodes
+# -----------------------------------------------------------------------------------------------------
+
+
+async def test_only_our_one_key_is_written(world: World) -> None:
+    node = world.add("nodes", raw.node("a", labels={"compat.gpuenv.dev/other": "Degraded", "mine": "x"}))
+    await world.run(label("a"))
+    labels = world.get("nodes", "a")["metadata"]["labels"]
+    assert labels == node["metadata"]["labels"] | {LABEL: "Compatible"}
+
+
+async def test_a_node_that_went_or_was_replaced_gets_no_label(world: World) -> None:
+    world.add("nodes", raw.node("a"))
+    world.add("nodes", raw.node("b"))
+    del world.kube.objects[f"{NODES}/a"]
+    world.kube.touch(f"{NODES}/b", lambda one: one["metadata"].update(uid="successor"))
+    outcome = await world.run(label("a"), label("b"))
+    assert (outcome.done, outcome.failed) == (0, 0)
+    assert list(world.cache.nodes) == ["b"]
+    assert world.cache.nodes["b"].uid == "successor"
+    assert LABEL not in world.get("nodes", "b")["metadata"]["labels"]
+
+
+async def test_a_node_condition_keeps_its_transition_time(world: World) -> None:
+    world.add("nodes", raw.node("a"))
+    await world.run(SetNodeCondition("e", "a", "True", "Compatible", "fine"))
+    world.now += 60
+    await world.run(SetNodeCondition("e", "a", "True", "Compatible", "still fine"))
+    ready, ours = world.get("nodes", "a")["status"]["conditions"]
+    assert ready["type"] == "Ready"
+    assert ours["lastTransitionTime"] == "1970-01-01T00:16:40Z"
+    assert ours["lastHeartbeatTime"] == "1970-01-01T00:17:40Z"
+    await world.run(SetNodeCondition("e", "a", None))
+    assert [one["type"] for one in world.get("nodes", "a")["status"]["conditions"]] == ["Ready"]
+
+
+# ---- finalizer, leaving, removal
+# ---------------------------------------------------------------------------------
+
+
+async def test_the_finalizer_joins_those_of_others(world: World) -> None:
+    world.add("environments", raw.environment("e", finalizers=["others/one"]))
+    await world.run(AddFinalizer("e", "uid-e"))
+    assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one", names.FINALIZER]
+    assert world.cache.environments["e"].finalized
+
+
+async def test_no_finalizer_on_what_is_being_deleted(world: World) -> None:
+    world.add("environments", raw.environment("e", deletionTimestamp="2026-01-01T00:00:00Z"))
+    await world.run(AddFinalizer("e", "uid-e"))
+    assert world.kube.writes() == []
+
+
+def populated(world: World) -> None:
+    """Environment ``e`` on nodes a and b, environment ``f`` on a; the cache does not know b."""
+    marked = {LABEL: "Compatible", "compat.gpuenv.dev/f": "Unknown"}
+    condition = {"type": LABEL, "status": "True"}
+    node = raw.node("a", labels=marked)
+    node["status"]["conditions"].append(condition)
+    world.add("nodes", node)
+    world.kube.add(NODES, raw.node("b", labels={LABEL: "Degraded"}))
+    for environment, name in (("e", "a"), ("e", "b"), ("f", "a")):
+        world.add("reports", raw.report(environment, name))
+        world.add("pods", raw.pod(environment, name))
+
+
+def left(world: World) -> set[str]:
+    return {path.rpartition("/")[2] for path in world.kube.objects}
+
+
+async def test_a_deleted_environment_takes_everything_of_it_along(world: World) -> None:
+    populated(world)
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
+    world.add("environments", raw.environment("e", **going))
+    outcome = await world.run(Cleanup("e", "uid-e"))
+    assert (outcome.done, outcome.failed) == (1, 0)
+    assert left(world) == {"a", "b", "f.a", raw.pod("f", "a")["metadata"]["name"]}
+    a, b = world.get("nodes", "a"), world.get("nodes", "b")
+    assert {key for key in a["metadata"]["labels"] if "gpuenv" in key} == {"compat.gpuenv.dev/f"}
+    assert LABEL not in b["metadata"]["labels"]
+    assert [one["type"] for one in a["status"]["conditions"]] == ["Ready"]
+
+
+async def test_a_removal_interrupted_is_continued_and_the_finalizer_goes_last(world: World) -> None:
+    populated(world)
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
+    world.add("environments", raw.environment("e", **going))
+    world.kube.fail("PATCH", "nodes/b", 500)
+    outcome = await world.run(Cleanup("e", "uid-e"))
+    assert outcome.failed == 1
+    assert f"{ENVIRONMENTS}/e" in world.kube.objects
+    world.now = outcome.retry_at or 0
+    await world.run(Cleanup("e", "uid-e"))
+    assert f"{ENVIRONMENTS}/e" not in world.kube.objects
+
+
+async def test_an_environment_that_is_not_being_deleted_is_not_cleaned_up(world: World) -> None:
+    populated(world)
+    world.add("environments", raw.environment("e"))
+    await world.run(Cleanup("e", "uid-e"), OrphanedEnvironment("f"))
+    await world.run(Cleanup("e", "former"), OrphanedEnvironment("e"))
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert "e.a" in left(world)
+
+
+async def test_environments_can_go_while_the_operator_cannot_work(world: World) -> None:
+    populated(world)
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER, "others/one"]}
+    world.add("environments", raw.environment("e", **going))
+    world.add("environments", raw.environment("f", finalizers=[names.FINALIZER]))
+    for path in [path for path in world.kube.objects if path.startswith(REPORTS)]:
+        del world.kube.objects[path]
+    world.kube.fail("DELETE", "gpunodereports$", 404)
+    await Removal(Writes(world.kube, Cache(), SCOPE)).farewell()
+    assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one"]
+    assert world.get("environments", "f")["metadata"]["finalizers"] == [names.FINALIZER]
+    assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
+
+
+async def test_a_node_outside_the_operators_own_selector_is_left_alone(world: World) -> None:
+    populated(world)
+    scope = Scope("probes", "gpu=yes")
+    cache = Cache()
+    cache.put("reports", world.get("reports", "e.a"))
+    executor = Executor(
+        Writes(world.kube, cache, scope), world.posted, world.metrics, clock=lambda: world.now
+    )
+    delays = []
+    for _ in range(4):
+        outcome = await executor.run(Plan((LeaveNode("e", "a", "uid-a", gone=True),), None, {}))
+        delays.append((outcome.retry_at or 0) - world.now)
+        world.now = outcome.retry_at or 0
+    assert delays == [2, 4, 8, 16]
+    assert cache.nodes == {}
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert "e.a" in left(world)
+
+
+async def test_what_an_unknown_environment_left_behind_goes_after_a_live_look(world: World) -> None:
+    populated(world)
+    await world.run(OrphanedEnvironment("e"))
+    assert (("GET", f"{ENVIRONMENTS}/e")) in world.kube.calls
+    assert left(world) == {"a", "b", "f.a", raw.pod("f", "a")["metadata"]["name"]}
+
+
+async def test_a_node_absent_from_the_cache_but_alive_keeps_everything(world: World) -> None:
+    populated(world)
+    world.cache.gone("nodes", "a")
+    world.kube.touch(f"{NODES}/a", lambda one: one["metadata"].update(uid="uid-a2"))
+    world.cache.nodes.clear()
+    await world.run(LeaveNode("e", "a", "uid-a2", gone=True))
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert "e.a" in left(world)
+    assert "a" in world.cache.nodes
+
+
+async def test_a_node_that_is_gone_takes_report_and_pods_along(world: World) -> None:
+    populated(world)
+    del world.kube.objects[f"{NODES}/a"]
+    await world.run(LeaveNode("e", "a", "uid-a", gone=True))
+    assert "e.a" not in left(world)
+    assert raw.pod("e", "a")["metadata"]["name"] not in left(world)
+    assert {"f.a", "e.b"} <= left(world)
+
+
+async def test_a_node_that_left_the_selection_loses_its_label(world: World) -> None:
+    populated(world)
+    await world.run(LeaveNode("e", "a", "uid-a", gone=False))
+    labels = world.get("nodes", "a")["metadata"]["labels"]
+    assert LABEL not in labels
+    assert labels["compat.gpuenv.dev/f"] == "Unknown"
+    assert "e.a" not in left(world)
+
+
+async def test_a_node_that_changed_meanwhile_is_planned_anew(world: World) -> None:
+    populated(world)
+    world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(back="again"))
+    await world.run(LeaveNode("e", "a", "uid-a", gone=False))
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert world.cache.nodes["a"].labels["back"] == "again"
+
+
+async def test_an_unlucky_live_look_removes_nothing(world: World) -> None:
+    populated(world)
+    world.kube.fail("GET", "nodes/a", 500)
+    await world.run(LeaveNode("e", "a", "uid-a", gone=True))
+    assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
+    assert "e.a" in left(world)
+
+
+# ---- metrics
+# -----------------------------------------------------------------------------------------------------
+
+
+async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:16:00Z"}
+    world.add("pods", raw.pod("e", "a", conditions=[scheduled]))
+    attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
+    status = {"runID": "run1", "reason": "ProbeTimeout", "at": "1970-01-01T00:00:01Z", "count": 1}
+    action = write("e", "a", attempt=attempt)
+    action.status["lastAttempt"] = status | {"inputsHash": "inputs", "nodeFingerprint": "fingerprint"}
+    await asyncio.gather(world.run(action))
+    await world.run(write("e", "a", exists=True, attempt=attempt))
+    text = world.metrics.text().decode()
+    assert 'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in text
+    assert 'gpuenv_probe_gpu_seconds_total{environment="e"} 40.0' in text
+    assert 'gpuenv_nodes{environment="e",verdict="Unknown"} 1.0' in text

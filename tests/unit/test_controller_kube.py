@@ -1,0 +1,207 @@
+"""The Kubernetes client against a stand-in HTTP server that answers as told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from gpuenv.controller.kube import ApiError, Kube, KubeconfigError
+from gpuenv.controller.ratelimit import TokenBucket
+
+Answer = tuple[int, Any, dict[str, str]]
+
+
+class Server:
+    """Gives the prepared answers in order (the last one again and again) and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.requests: list[web.BaseRequest] = []
+        self.bodies: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.port = 0
+
+    def say(self, status: int, body: Any, **headers: str) -> None:
+        self.answers.append((status, body, {key.replace("_", "-"): value for key, value in headers.items()}))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.text())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.01)
+        self.at_once -= 1
+        status, body, headers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=status, text=text, headers=headers)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    one = Server()
+    runner = web.ServerRunner(web.Server(one.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    one.port = runner.addresses[0][1]
+    yield one
+    await runner.cleanup()
+
+
+def kubeconfig(path: Path, port: int, token: str = "first") -> str:
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "u", "user": {"token": token}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+    return str(path)
+
+
+@pytest.fixture
+async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
+    async with await Kube.from_environment(kubeconfig(tmp_path / "k", server.port)) as one:
+        yield one
+
+
+STATUS = {"kind": "Status", "reason": "Forbidden", "message": "no PriorityClass with name x was found"}
+
+
+async def test_a_refusal_carries_the_servers_words_and_is_not_retried(server: Server, kube: Kube) -> None:
+    server.say(403, STATUS)
+    with pytest.raises(ApiError) as caught:
+        await kube.create("/api/v1/namespaces/n/pods", {"metadata": {}})
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+    assert caught.value.message == STATUS["message"]
+    assert str(caught.value) == f"403 Forbidden: POST /api/v1/namespaces/n/pods: {STATUS['message']}"
+    assert not caught.value.transient
+    assert len(server.requests) == 1
+
+
+async def test_an_overload_is_waited_out_as_long_as_the_server_asks(server: Server, kube: Kube) -> None:
+    server.say(429, {"kind": "Status"}, Retry_After="1")
+    server.say(503, "no backend")
+    server.say(200, {"ok": True})
+    started = asyncio.get_running_loop().time()
+    assert await kube.get("/x") == {"ok": True}
+    assert asyncio.get_running_loop().time() - started >= 1.0
+    assert len(server.requests) == 3
+
+
+async def test_retries_are_bounded(server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuenv.controller.kube.BACKOFF_SECONDS", (0.01, 0.01))
+    server.say(500, {"kind": "Status", "reason": "InternalError", "message": "boom"})
+    with pytest.raises(ApiError, match="boom") as caught:
+        await kube.get("/x")
+    assert caught.value.transient
+    assert len(server.requests) == 3
+
+
+async def test_nobody_there_is_an_api_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuenv.controller.kube.BACKOFF_SECONDS", (0.01,))
+    seen: list[tuple[str, int]] = []
+    path = kubeconfig(tmp_path / "k", 9)
+    async with await Kube.from_environment(path, observe=lambda *one: seen.append(one)) as kube:
+        with pytest.raises(ApiError) as caught:
+            await kube.get("/x")
+    assert (caught.value.status, caught.value.transient) == (0, True)
+    assert seen == [("GET", 0), ("GET", 0)]
+
+
+async def test_patches_say_what_kind_they_are(server: Server, kube: Kube) -> None:
+    server.say(200, {})
+    await kube.merge_patch("/x", {"a": None})
+    await kube.strategic_patch("/x", {"a": 1})
+    await kube.json_patch("/x", [{"op": "test", "path": "/a", "value": 1}])
+    kinds = [request.headers["Content-Type"].partition("+")[0] for request in server.requests]
+    assert kinds == [
+        "application/merge-patch",
+        "application/strategic-merge-patch",
+        "application/json-patch",
+    ]
+    assert json.loads(server.bodies[0]) == {"a": None}
+
+
+async def test_a_delete_carries_its_precondition(server: Server, kube: Kube) -> None:
+    server.say(200, {})
+    await kube.delete("/x", uid="u", grace=0)
+    assert json.loads(server.bodies[0]) == {
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": "u"},
+        "gracePeriodSeconds": 0,
+    }
+    with pytest.raises(ValueError, match="everything"):
+        await kube.delete_collection("/x", "")
+
+
+async def test_lists_come_in_pages(server: Server, kube: Kube) -> None:
+    server.say(200, {"metadata": {"continue": "more/+"}, "items": [1]})
+    server.say(200, {"metadata": {}, "items": [2]})
+    pages = [page async for page in kube.pages("/x", {"labelSelector": "a=b"}, limit=1)]
+    assert [page["items"] for page in pages] == [[1], [2]]
+    assert dict(server.requests[1].query) == {"labelSelector": "a=b", "limit": "1", "continue": "more/+"}
+
+
+async def test_a_watch_yields_lines_of_any_length(server: Server, kube: Kube) -> None:
+    events = [{"type": "ADDED", "object": {"x": "y" * 5_000_000}}, {"type": "DELETED", "object": {}}]
+    server.say(200, "\n".join(map(json.dumps, events)) + "\n")
+    assert [event async for event in kube.watch("/x", {"resourceVersion": "1"})] == events
+
+
+async def test_a_watch_that_lost_its_place_says_so(server: Server, kube: Kube) -> None:
+    gone = {"code": 410, "reason": "Expired", "message": "too old resource version"}
+    server.say(200, json.dumps({"type": "ERROR", "object": gone}) + "\n")
+    with pytest.raises(ApiError, match="too old") as caught:
+        [event async for event in kube.watch("/x")]
+    assert caught.value.status == 410
+
+
+async def test_a_new_token_is_read_when_the_old_one_is_refused(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    async with await Kube.from_environment(kubeconfig(path, server.port)) as kube:
+        kubeconfig(path, server.port, "second")
+        server.say(401, {"kind": "Status", "reason": "Unauthorized"})
+        server.say(200, {})
+        await kube.get("/x")
+        assert (await kube.credentials()).token == "second"
+    assert [one.headers["Authorization"] for one in server.requests] == ["Bearer first", "Bearer second"]
+
+
+async def test_writes_are_limited_in_number_and_rate(server: Server, tmp_path: Path) -> None:
+    server.say(200, {})
+    path = kubeconfig(tmp_path / "k", server.port)
+    async with await Kube.from_environment(path, writes_per_second=20, max_in_flight=3) as kube:
+        started = asyncio.get_running_loop().time()
+        await asyncio.gather(*(kube.create("/x", {}) for _ in range(50)))
+        # A burst of 40, then 10 more at 20 a second.
+        assert asyncio.get_running_loop().time() - started >= 0.45
+    assert server.most_at_once == 3
+
+
+@pytest.mark.parametrize("content", [None, "no: clusters\n", "]["])
+async def test_a_useless_kubeconfig_is_one_line(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(KubeconfigError) as caught:
+        await Kube.from_environment(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bucket_refills_with_time_and_never_beyond_its_burst() -> None:
+    now = 0.0
+    bucket = TokenBucket(2, 4, clock=lambda: now)
+    assert [bucket.reserve() for _ in range(6)] == [0, 0, 0, 0, 0.5, 1.0]
+    now = 100.0
+    assert [bucket.offer() for _ in range(5)] == [True] * 4 + [False]
+    assert TokenBucket(0).reserve() == 0

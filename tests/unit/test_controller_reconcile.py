@@ -1,0 +1,154 @@
+"""The loop: woken by changes and times, never ended by a fault."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+from tests.support.wait import wait_until_async
+
+from gpuenv.controller import reconcile
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.executor import Outcome
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.reconcile import Reconciler
+from gpuenv.plan.model import Plan, Settings, Snapshot
+
+
+class Loop:
+    """A reconciler with a planner and an executor that do as told."""
+
+    def __init__(self, **options: Any) -> None:
+        self.cache = Cache()
+        self.cache.synced = True
+        self.seen: list[Snapshot] = []
+        self.run_plans: list[Plan] = []
+        self.plan: Any = Plan((), None, {})
+        self.outcome = Outcome()
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+        self.metrics = Metrics(self.cache)
+        self.reconciler = Reconciler(
+            self.cache,
+            self.planned,
+            self,
+            Settings(),
+            self.metrics,
+            allowed=self.wait_allowed,
+            **{"interval": 0.01} | options,
+        )
+        self.cache.changed = self.reconciler.wake
+
+    async def wait_allowed(self) -> None:
+        await self.allowed.wait()
+
+    def planned(self, seen: Snapshot, now: float) -> Plan:
+        self.seen.append(seen)
+        if isinstance(self.plan, Exception):
+            raise self.plan
+        return self.plan(now) if callable(self.plan) else self.plan
+
+    async def run(self, plan: Plan) -> Outcome:
+        self.run_plans.append(plan)
+        return self.outcome
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.reconciler.run())
+        yield
+        assert not task.done()
+        task.cancel()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "DEBOUNCE_SECONDS", 0.01)
+
+
+async def test_a_change_causes_one_plan() -> None:
+    loop = Loop()
+    async with loop.running():
+        loop.cache.put("nodes", raw.node("a"))
+        loop.cache.put("nodes", raw.node("b"))
+        await wait_until_async(lambda: loop.run_plans)
+    assert len(loop.seen) == 1
+    assert sorted(loop.seen[0].nodes) == ["a", "b"]
+
+
+async def test_a_due_time_causes_a_plan() -> None:
+    loop = Loop()
+    loop.plan = lambda now: Plan((), now + 0.05, {("e", "a"): now})
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(loop.run_plans) >= 3)
+    assert set(loop.cache.left_since) == {("e", "a")}
+
+
+async def test_what_the_executor_puts_off_is_planned_again() -> None:
+    loop = Loop()
+    loop.outcome = Outcome(retry_at=0.0)
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(loop.run_plans) >= 3)
+
+
+async def test_nothing_is_planned_before_the_first_lists() -> None:
+    loop = Loop()
+    loop.cache.synced = False
+    async with loop.running():
+        loop.reconciler.wake()
+        await asyncio.wait({asyncio.create_task(loop.allowed.wait())}, timeout=0.1)
+        await wait_until_async(lambda: not loop.reconciler._dirty.is_set())
+        assert not loop.seen
+        loop.cache.synced = True
+        loop.reconciler.wake()
+        await wait_until_async(lambda: loop.seen)
+
+
+async def test_nothing_is_written_without_the_lease() -> None:
+    loop = Loop()
+    loop.allowed.clear()
+    async with loop.running():
+        loop.reconciler.wake()
+        await asyncio.wait({asyncio.create_task(loop.allowed.wait())}, timeout=0.1)
+        assert not loop.run_plans
+        loop.allowed.set()
+        await wait_until_async(lambda: loop.run_plans)
+
+
+async def test_a_fault_of_a_plan_is_logged_counted_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(reconcile, "BACKOFF_MAX_SECONDS", 0.01)
+    loop = Loop()
+    loop.plan = ValueError("odd")
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(loop.seen) >= 3)
+        loop.plan = Plan((), None, {})
+        await wait_until_async(lambda: loop.run_plans)
+    assert "planning failed" in caplog.text
+    assert b'gpuenv_errors_total{where="plan"}' in loop.metrics.text()
+
+
+@pytest.mark.parametrize(("limit", "beside"), [(-1.0, True), (1e9, False)])
+async def test_slow_plans_and_the_first_are_made_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch, limit: float, beside: bool
+) -> None:
+    monkeypatch.setattr(reconcile, "THREAD_SECONDS", limit)
+    loop = Loop()
+    threads: list[threading.Thread] = []
+
+    def plan(now: float) -> Plan:
+        threads.append(threading.current_thread())
+        return Plan((), now, {})
+
+    loop.plan = plan
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(threads) >= 2)
+    assert threads[0] is not threading.main_thread()
+    assert (threads[1] is not threading.main_thread()) is beside

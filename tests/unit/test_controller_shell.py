@@ -1,0 +1,222 @@
+"""Logs, health, self-check, Kopf's settings, the probe's ConfigMap: the parts around the planner."""
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Any
+
+import aiohttp
+import kopf
+from tests.support.fake_kube import FakeKube
+
+from gpuenv.api import names
+from gpuenv.controller import handlers, probefiles, selfcheck
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.health import Health, serve
+from gpuenv.controller.kinds import Scope
+from gpuenv.controller.kube import ApiError
+from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
+from gpuenv.controller.settings import Options, kopf_settings
+
+SCOPE = Scope("probes")
+CONFIG_MAPS = "/api/v1/namespaces/probes/configmaps"
+
+
+# ---- logs -----------------------------------------------------------------------------------------------
+
+
+def record(message: str) -> logging.LogRecord:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        return logging.LogRecord("gpuenv.x", logging.ERROR, __file__, 1, message, (), sys.exc_info())
+
+
+def test_every_entry_is_one_line() -> None:
+    text = TextFormatter().format(record("what\nhappened"))
+    assert "\n" not in text
+    assert "ERROR gpuenv.x: what happened | ValueError: two lines (at " in text
+    entry = json.loads(JsonFormatter().format(record("what\nhappened")))
+    assert entry["message"] == "what happened"
+    assert entry["exception"].startswith("ValueError: two lines")
+    assert entry["level"] == "error"
+
+
+def test_an_attempt_that_is_repeated_is_no_error() -> None:
+    def level(name: str, message: str) -> str:
+        entry = logging.LogRecord(name, logging.ERROR, __file__, 1, message, (), None)
+        assert Retries().filter(entry)
+        return entry.levelname
+
+    assert level("kopf._cogs.clients.api", "Request attempt #1 failed; will retry: GET x") == "WARNING"
+    assert level("kopf._cogs.clients.api", "Request attempt #9 failed; escalating: GET x") == "ERROR"
+    assert level("gpuenv.x", "will retry") == "ERROR"
+
+
+# ---- health -----------------------------------------------------------------------------------------------
+
+
+def test_a_silent_loop_and_a_dead_watch_are_problems_and_waiting_is_not() -> None:
+    now = 0.0
+    health = Health(clock=lambda: now)
+    health.beat("plan", 10)
+    health.beat("start", 10)
+    alive = True
+    health.check("watch", lambda: alive)
+    health.wait("lease", "held by b")
+    assert health.problems() == []
+    assert health.waiting() == ["lease: held by b"]
+    health.stopped("start")
+    now, alive = 11.0, False
+    assert health.problems() == ["plan: no sign of life for 11 s", "watch: failed"]
+    health.done("lease")
+    assert health.waiting() == []
+
+
+async def test_each_port_serves_its_own_pages(unused_tcp_port_factory: Any) -> None:
+    ports = {"health": unused_tcp_port_factory(), "metrics": unused_tcp_port_factory()}
+    health = Health()
+    health.wait("lease", "held by b")
+    runner = await serve(health, lambda: b"gpuenv_x 1\n", ports)
+
+    async def ask(port: str, path: str) -> tuple[int, str]:
+        async with session.get(f"http://127.0.0.1:{ports[port]}/{path}") as answer:
+            return answer.status, await answer.text()
+
+    async with aiohttp.ClientSession() as session:
+        assert await ask("health", "healthz") == (200, "ok\n")
+        assert await ask("health", "readyz") == (503, "lease: held by b\n")
+        assert await ask("metrics", "metrics") == (200, "gpuenv_x 1\n")
+        assert (await ask("metrics", "healthz"))[0] == 404
+        assert (await ask("health", "metrics"))[0] == 404
+    await runner.cleanup()
+
+
+# ---- self-check -------------------------------------------------------------------------------------------
+
+
+def complete() -> FakeKube:
+    kube = FakeKube()
+    kube.answers["/version"] = {"major": "1", "minor": "36+"}
+    served = [names.ENVIRONMENT_PLURAL, f"{names.ENVIRONMENT_PLURAL}/status", names.REPORT_PLURAL]
+    kube.answers[f"/apis/{names.API_VERSION}"] = {"resources": [{"name": one} for one in served]}
+    kube.answers["/apis"] = {"groups": [{"name": "apps"}]}
+    return kube
+
+
+async def test_nothing_is_missing_where_all_is_there() -> None:
+    assert await selfcheck.problems(complete(), Options()) == []
+
+
+async def test_each_missing_thing_is_one_line_with_its_cure() -> None:
+    kube = complete()
+    kube.answers["/version"]["minor"] = "29"
+    del kube.answers[f"/apis/{names.API_VERSION}"]
+    kube.allowed = lambda asked: (
+        (asked["verb"], asked["resource"], asked["subresource"])
+        != (
+            "patch",
+            "nodes",
+            "status",
+        )
+    )
+    old, first, second, permission = await selfcheck.problems(kube, Options())
+    assert old.startswith("Kubernetes 1.29 is too old: gpuenv needs 1.30")
+    assert "gpuenvironments.gpuenv.dev is missing" in first
+    assert "gpunodereports.gpuenv.dev is missing" in second
+    assert permission.startswith("missing permission: patch nodes/status, needed to ")
+
+
+def test_permissions_follow_the_flags() -> None:
+    options = Options(lease_namespace="ops", lease_name="mine", probe_namespace="probes")
+    leases = [one for one in selfcheck.permissions(options) if one.resource == "leases"]
+    assert {(one.verbs, one.namespace, one.name) for one in leases} == {
+        (("create",), "ops", ""),
+        (("get",), "ops", "mine"),
+        (("patch",), "ops", "mine"),
+    }
+    assert {one.namespace for one in selfcheck.permissions(options) if one.resource == "pods"} == {"probes"}
+
+
+async def test_the_operator_waits_for_what_is_missing_and_says_so_once(caplog: Any) -> None:
+    kube = complete()
+    kube.allowed = lambda asked: asked["resource"] != "pods"
+    waiting: list[str] = []
+
+    def give(why: str) -> None:
+        waiting.append(why)
+        if len(waiting) == 3:
+            kube.allowed = lambda asked: True
+
+    async def meanwhile() -> None:
+        raise ApiError(404, "NotFound", "no environments there")
+
+    async with asyncio.timeout(5):
+        await selfcheck.wait(
+            kube, Options(), waiting=give, meanwhile=meanwhile, beat=lambda: None, retry=0.01
+        )
+    lines = [one.message for one in caplog.records if "missing permission: create pods" in one.message]
+    assert len(lines) == 1
+    assert len(waiting) == 3
+
+
+# ---- Kopf -------------------------------------------------------------------------------------------------
+
+
+def test_kopf_never_takes_our_finalizer_for_its_own() -> None:
+    assert kopf_settings(SCOPE).persistence.finalizer != names.FINALIZER
+
+
+def test_kopf_only_watches() -> None:
+    registry = handlers.build(FakeKube(), Cache(), lambda: None)
+    assert len(registry._watching.get_all_handlers()) == 4
+    for other in (registry._indexing, registry._spawning, registry._changing, registry._webhooks):
+        assert not other.get_all_handlers()
+    assert all(asyncio.iscoroutinefunction(one.fn) for one in registry._watching.get_all_handlers())
+
+
+def test_only_probe_pods_are_watched_and_nodes_as_told() -> None:
+    def selectors(scope: Scope, plural: str) -> list[str]:
+        resource = kopf.Resource(group="", version="v1", plural=plural)
+        return kopf_settings(scope).watching.label_selectors.collect(resource)
+
+    assert selectors(SCOPE, "pods") == ["gpuenv.dev/component=probe"]
+    assert selectors(SCOPE, "nodes") == []
+    assert selectors(Scope("probes", "a=b"), "nodes") == ["a=b"]
+
+
+def test_kopf_retries_for_ever() -> None:
+    pauses = iter(kopf_settings(SCOPE).networking.error_backoffs)
+    assert [next(pauses) for _ in range(1000)][-1] == 5.0
+
+
+# ---- the probe's ConfigMap
+# ----------------------------------------------------------------------------------
+
+
+async def test_the_config_map_is_made_once_and_repaired() -> None:
+    kube, wanted = FakeKube(), probefiles.config_map(b"probe", "probes")
+    name = wanted["metadata"]["name"]
+    assert name.startswith("gpuenv-probe-")
+    assert wanted["immutable"] is True
+    await probefiles.ensure(kube, SCOPE, wanted)
+    await probefiles.ensure(kube, SCOPE, wanted)
+    assert [call[0] for call in kube.writes()] == ["POST"]
+    kube.touch(f"{CONFIG_MAPS}/{name}", lambda raw: raw.update(binaryData={"gpuenv-probe.pyz": "else"}))
+    await probefiles.ensure(kube, SCOPE, wanted)
+    assert kube.objects[f"{CONFIG_MAPS}/{name}"]["binaryData"] == wanted["binaryData"]
+
+
+async def test_former_probes_go_when_no_pod_uses_them() -> None:
+    kube = FakeKube()
+    current, used, unused = (probefiles.config_map(one, "probes") for one in (b"new", b"used", b"old"))
+    for one in (current, used, unused, {"metadata": {"name": "somebodys"}}):
+        kube.add(CONFIG_MAPS, one)
+    volume = {"name": "probe", "configMap": {"name": used["metadata"]["name"]}}
+    labels = {names.LABEL_COMPONENT: names.COMPONENT_PROBE}
+    pod = {"metadata": {"name": "p", "labels": labels}, "spec": {"volumes": [volume]}}
+    kube.add("/api/v1/namespaces/probes/pods", pod)
+    await probefiles.prune(kube, SCOPE, current["metadata"]["name"])
+    left = {path.rpartition("/")[2] for path in kube.objects if path.startswith(CONFIG_MAPS)}
+    assert left == {current["metadata"]["name"], used["metadata"]["name"], "somebodys"}

@@ -1,0 +1,120 @@
+"""The sweep: first lists, missed changes and deletions, lists that fail."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+from tests.support.fake_kube import FakeKube
+from tests.support.wait import wait_until_async
+
+from gpuenv.controller import sweep as sweeps
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.kinds import NODES, Scope
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.sweep import Sweeper
+
+SCOPE = Scope("probes")
+
+
+class World:
+    def __init__(self, **options: Any) -> None:
+        self.kube = FakeKube()
+        self.cache = Cache()
+        self.sweeper = Sweeper(self.kube, self.cache, SCOPE, Metrics(self.cache), **{"grace": 0.05} | options)
+        for name in "abc":
+            self.kube.add(NODES, raw.node(name))
+
+
+async def test_nothing_is_synced_until_all_kinds_were_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "RETRY_SECONDS", 0.01)
+    world = World()
+    for name in "d":
+        world.kube.add(SCOPE.pods, raw.pod("e", name))
+    world.kube.fail("GET", "pods", 410, "Expired")
+    world.kube.fail("GET", "gpunodereports", 503)
+    await world.sweeper.sync()
+    assert world.cache.synced
+    assert sorted(world.cache.nodes) == ["a", "b", "c"]
+    assert len(world.cache.pods) == 1
+
+
+async def test_missed_changes_and_deletions_are_found() -> None:
+    world = World()
+    await world.sweeper.sync()
+    world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
+    del world.kube.objects[f"{NODES}/b"]
+    assert await world.sweeper.sweep("nodes", grace=0) == 1
+    assert sorted(world.cache.nodes) == ["a", "c"]
+    assert world.cache.nodes["a"].labels["x"] == "y"
+    assert await world.sweeper.sweep("nodes", grace=0) == 0
+
+
+async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None:
+    world = World()
+    await world.sweeper.sync()
+    changed = world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
+    sweep = asyncio.create_task(world.sweeper.sweep("nodes", grace=0.2))
+    await wait_until_async(lambda: ("GET", NODES) in world.kube.calls[-1:])
+    world.cache.observe("nodes", "MODIFIED", changed)
+    assert await sweep == 0
+
+
+async def test_an_incomplete_list_removes_nothing() -> None:
+    """As when a list grows too old midway: NFD once took that for deletions."""
+    world = World()
+    await world.sweeper.sync()
+    pages = world.kube.pages
+
+    async def short(path: str, params: Any = None, limit: int = 500) -> Any:
+        async for page in pages(path, params, limit):
+            narrowed = "metadata.name" in (params or {}).get("fieldSelector", "")
+            yield page if narrowed else {"items": page["items"][:1], "metadata": {}}
+
+    world.kube.pages = short
+    await world.sweeper.sweep("nodes", grace=0)
+    assert sorted(world.cache.nodes) == ["a", "b", "c"]
+
+
+async def test_a_vanished_pod_becomes_a_tombstone() -> None:
+    world = World()
+    stored = world.kube.add(SCOPE.pods, raw.pod("e", "a"))
+    await world.sweeper.sync()
+    world.kube.objects.pop(SCOPE.item("pods", stored["metadata"]["name"]))
+    await world.sweeper.sweep("pods", grace=0)
+    (pod,) = world.cache.pods.values()
+    assert pod.vanished
+
+
+async def test_a_watch_that_misses_again_and_again_is_dead() -> None:
+    world = World(seconds=0.05, grace=0.01)
+    await world.sweeper.sync()
+    running = asyncio.create_task(world.sweeper.run())
+    numbers = itertools.count()
+
+    def miss() -> bool:
+        world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x=str(next(numbers))))
+        return not world.sweeper.watch_alive
+
+    await wait_until_async(miss, interval=0.02)
+    await wait_until_async(lambda: world.sweeper.watch_alive)
+    running.cancel()
+
+
+async def test_a_relist_causes_a_sweep_soon_that_proves_nothing_about_the_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweeps, "SOON_SECONDS", 0.01)
+    world = World(seconds=600)
+    await world.sweeper.sync()
+    running = asyncio.create_task(world.sweeper.run())
+    for number in range(5):
+        world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x=str(number)))  # noqa: B023 - called at once
+        world.sweeper.request()
+        await wait_until_async(lambda: world.cache.nodes["a"].labels.get("x") == str(number))  # noqa: B023 - awaited here
+    assert world.sweeper.watch_alive
+    del world.kube.objects[f"{NODES}/b"]
+    world.sweeper.request()
+    await wait_until_async(lambda: "b" not in world.cache.nodes)
+    running.cancel()

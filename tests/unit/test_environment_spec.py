@@ -1,0 +1,222 @@
+"""A raw ``spec`` becomes typed once, or one line says which field is wrong and what to write."""
+
+from typing import Any
+
+import pytest
+
+from gpuenv.api.environment import (
+    CommandCheck,
+    EnvironmentSpec,
+    Floor,
+    SpecError,
+    Timeouts,
+    expectations_hash,
+    inputs_hash,
+    parse,
+    quantity,
+)
+
+IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"
+
+
+def spec(**fields: Any) -> dict[str, Any]:
+    return {"image": IMAGE, **fields}
+
+
+def test_an_image_is_all_that_is_needed() -> None:
+    assert parse({"image": IMAGE}) == EnvironmentSpec(image=IMAGE)
+
+
+def test_every_field_arrives() -> None:
+    parsed = parse(
+        spec(
+            imagePullPolicy="Always",
+            imagePullSecrets=[{"name": "registry"}],
+            nodes={"selector": {"matchLabels": {"pool": "a"}}, "tolerations": [{"operator": "Exists"}]},
+            expect={
+                "pytorch": "==2.9.*", "cuda": ">=12.6,<13", "cudnn": "==9.*", "nccl": "~=2.27.0", "python": ">=3.10",
+                "driver": ">=570", "driverRule": "Toolkit", "computeCapability": {"min": "7.5", "max": "12.1"},
+                "gpus": {"products": ["NVIDIA A100*"], "minMemory": "40Gi"}, "imports": ["flash_attn"], "compile": True,
+            },
+            checks=[{"name": "smoke", "command": ["python", "-c", "1"], "timeoutSeconds": 5}],
+            benchmarks={"profile": "Standard", "floors": [{"kernel": "matmul", "dtype": "bf16", "minTFLOPS": 180}]},
+            probe={
+                "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2}, "runtimeClassName": "nvidia",
+                "schedulerName": "s", "priorityClassName": "p", "resources": {"limits": {"memory": "4Gi"}},
+                "env": [{"name": "A", "value": "b"}, {"name": "EMPTY"}], "python": "/opt/python", "useEntrypoint": True,
+                "runAs": "Image", "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
+                "timeouts": {"schedulingSeconds": 1, "setupSeconds": 2, "pullSeconds": 3, "runSeconds": 40},
+            },
+            schedule={"intervalSeconds": 3600, "maxConcurrent": 7},
+            publish={"nodeLabel": False, "nodeCondition": True},
+            suspend=True,
+        )
+    )  # fmt: skip
+    assert parsed.image_pull_secrets == ("registry",)
+    assert parsed.selector == {"matchLabels": {"pool": "a"}}
+    assert parsed.tolerations == ({"operator": "Exists"},)
+    assert (parsed.expect.min_compute_capability, parsed.expect.max_compute_capability) == ((7, 5), (12, 1))
+    assert parsed.expect.min_memory_bytes == 40 * 2**30
+    assert (parsed.expect.driver_rule, parsed.expect.imports) == ("Toolkit", ("flash_attn",))
+    assert parsed.checks == (CommandCheck("smoke", ("python", "-c", "1"), 5),)
+    assert parsed.floors == (Floor("matmul", "bf16", min_tflops=180.0),)
+    assert (parsed.probe.resource_name, parsed.probe.device_count) == ("nvidia.com/mig-1g.10gb", 2)
+    assert parsed.probe.env == (("A", "b"), ("EMPTY", ""))
+    assert parsed.probe.timeouts == Timeouts(1, 2, 3, 40)
+    assert (parsed.interval_seconds, parsed.max_concurrent) == (3600, 7)
+    assert (parsed.node_label, parsed.node_condition, parsed.suspend) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "a:1", "registry:5000/a/b:1", "a@sha256:" + "0" * 64, "registry:5000/a@sha256:" + "0" * 64,
+        "a:1@sha256:" + "0" * 64, "a/latest:1", "a:latest-gpu",
+    ],
+)  # fmt: skip
+def test_images_that_name_their_content(image: str) -> None:
+    assert parse({"image": image}).image == image
+
+
+REFUSED: list[tuple[Any, str, str]] = [
+    (None, "spec.image", "is missing"),
+    ([], "spec", "a list"),
+    ({"image": ""}, "spec.image", "is missing"),
+    ({"image": 5}, "spec.image", "the number 5"),
+    ({"image": "a"}, "spec.image", "needs a tag or a digest"),
+    ({"image": "registry:5000/a"}, "spec.image", "needs a tag or a digest"),
+    ({"image": "a:latest"}, "spec.image", "must not use the tag latest"),
+    ({"image": "registry:5000/a:latest"}, "spec.image", "must not use the tag latest"),
+    ({"image": "a b:1"}, "spec.image", "no image reference"),
+    (spec(imagePullPolicy="Sometimes"), "spec.imagePullPolicy", "choose one of Always"),
+    (spec(imagePullSecrets=["a"]), "spec.imagePullSecrets[0]", "write a mapping"),
+    (spec(expect={"pytorch": "2.9"}), "spec.expect.pytorch", "PEP 440"),
+    (spec(expect={"cuda": "===12"}), "spec.expect.cuda", "PEP 440"),
+    (spec(expect={"driver": "~=570"}), "spec.expect.driver", "PEP 440"),
+    (spec(expect={"python": 3.11}), "spec.expect.python", "in quotes"),
+    (spec(expect={"computeCapability": {"min": "8"}}), "spec.expect.computeCapability.min", '"8.0"'),
+    (spec(expect={"computeCapability": {"min": 80}}), "spec.expect.computeCapability.min", "major.minor"),
+    (
+        spec(expect={"computeCapability": {"min": "9.0", "max": "8.0"}}),
+        "spec.expect.computeCapability.min",
+        "above",
+    ),
+    (spec(expect={"gpus": {"minMemory": "40GB"}}), "spec.expect.gpus.minMemory", "40Gi"),
+    (spec(expect={"gpus": {"minMemory": "-1Gi"}}), "spec.expect.gpus.minMemory", "40Gi"),
+    (spec(expect={"imports": ["flash-attn"]}), "spec.expect.imports", "module name"),
+    (spec(expect={"compile": "yes"}), "spec.expect.compile", "true or false"),
+    (spec(checks=[{"name": "a", "command": []}]), "spec.checks[0].command", "is missing"),
+    (spec(checks=[{"command": ["a"]}]), "spec.checks[0].name", "is missing"),
+    (spec(checks=[{"name": "a", "command": "a b"}]), "spec.checks[0].command", "a list of texts"),
+    (
+        spec(checks=[{"name": "a", "command": ["a"], "timeoutSeconds": 0}]),
+        "spec.checks[0].timeoutSeconds",
+        "from 1",
+    ),
+    (spec(benchmarks={"floors": [{"kernel": "a"}]}), "spec.benchmarks.floors[0]", "exactly one"),
+    (
+        spec(benchmarks={"floors": [{"kernel": "a", "minGBps": 1, "minTFLOPS": 1}]}),
+        "spec.benchmarks.floors[0]",
+        "exactly one",
+    ),
+    (
+        spec(benchmarks={"floors": [{"kernel": "a", "minGBps": -1}]}),
+        "spec.benchmarks.floors[0].minGBps",
+        "positive",
+    ),
+    (spec(probe={"env": [{"name": "A", "valueFrom": {}}]}), "spec.probe.env[0].valueFrom", "literal value"),
+    (spec(probe={"env": [{"name": "GPUENV_RUN"}]}), "spec.probe.env[0].name", "choose another name"),
+    (
+        spec(probe={"resources": {"limits": {"nvidia.com/gpu": 1}}}),
+        "spec.probe.resources.limits",
+        "probe.device",
+    ),
+    (spec(probe={"podLabels": {"gpuenv.dev/x": "y"}}), "spec.probe.podLabels", "operator's own"),
+    (
+        spec(probe={"podAnnotations": {"compat.gpuenv.dev/x": "y"}}),
+        "spec.probe.podAnnotations",
+        "operator's own",
+    ),
+    (spec(probe={"timeouts": {"runSeconds": -1}}), "spec.probe.timeouts.runSeconds", "whole number"),
+    (spec(probe={"device": {"count": True}}), "spec.probe.device.count", "whole number"),
+    (spec(schedule={"maxConcurrent": 0}), "spec.schedule.maxConcurrent", "from 1"),
+    (spec(schedule={"maxConcurrent": "150%"}), "spec.schedule.maxConcurrent", '"100%"'),
+    (spec(schedule={"maxConcurrent": "0%"}), "spec.schedule.maxConcurrent", '"1%"'),
+    (spec(schedule={"intervalSeconds": 1}), "spec.schedule.intervalSeconds", "from 60"),
+    (
+        spec(nodes={"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
+        "spec.nodes.selector.matchExpressions[0].operator",
+        "NotIn",
+    ),
+    (
+        spec(nodes={"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),
+        "spec.nodes.selector.matchExpressions[0].values",
+        "must be given",
+    ),
+    (spec(nodes={"selector": {"matchLabels": {"a": 1}}}), "spec.nodes.selector.matchLabels", "in quotes"),
+]
+
+
+@pytest.mark.parametrize(("raw", "field", "cure"), REFUSED)
+def test_nonsense_is_refused_with_field_and_cure_in_one_line(raw: Any, field: str, cure: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        parse(raw)
+    message = str(refused.value)
+    assert message.startswith(field)
+    assert cure in message
+    assert "\n" not in message
+
+
+INPUTS: list[tuple[str, dict[str, Any]]] = [
+    ("image", {"image": "a:2"}),
+    ("python", {"probe": {"python": "/opt/python"}}),
+    ("timeouts", {"probe": {"timeouts": {"runSeconds": 30}}}),
+    ("env", {"probe": {"env": [{"name": "A", "value": "b"}]}}),
+    ("profile", {"benchmarks": {"profile": "Off"}}),
+    ("checks", {"checks": [{"name": "a", "command": ["b"]}]}),
+    ("imports", {"expect": {"imports": ["vllm"]}}),
+    ("compile", {"expect": {"compile": True}}),
+]
+
+
+@pytest.mark.parametrize("change", [row[1] for row in INPUTS], ids=[row[0] for row in INPUTS])
+def test_what_changes_the_probes_outcome_needs_a_new_run(change: dict[str, Any]) -> None:
+    assert inputs_hash(parse(spec(**change))) != inputs_hash(parse(spec()))
+
+
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("expect", {"expect": {"pytorch": "==2.9.*"}}),
+    ("floors", {"benchmarks": {"floors": [{"kernel": "matmul", "minTFLOPS": 1}]}}),
+    ("selector", {"nodes": {"selector": {"matchLabels": {"a": "b"}}}}),
+    ("schedule", {"schedule": {"intervalSeconds": 60}}),
+    ("publish", {"publish": {"nodeLabel": False}}),
+    ("secrets", {"imagePullSecrets": [{"name": "a"}]}),
+    ("suspend", {"suspend": True}),
+    ("defaults written out", {"probe": {"device": {"count": 1}}, "benchmarks": {"profile": "Quick"}}),
+]
+
+
+@pytest.mark.parametrize("change", [row[1] for row in OTHERS], ids=[row[0] for row in OTHERS])
+def test_what_does_not_needs_none(change: dict[str, Any]) -> None:
+    assert inputs_hash(parse(spec(**change))) == inputs_hash(parse(spec()))
+
+
+def test_expectations_and_floors_are_hashed_apart() -> None:
+    plain = expectations_hash(parse(spec()))
+    assert expectations_hash(parse(spec(expect={"cuda": ">=12"}))) != plain
+    assert expectations_hash(parse(spec(benchmarks={"floors": [{"kernel": "m", "minGBps": 1}]}))) != plain
+    assert expectations_hash(parse(spec(schedule={"maxConcurrent": 3}))) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("40Gi", 40 * 2**30), ("1.5Gi", 3 * 2**29), ("40G", 40 * 10**9), ("1k", 1000), ("1Ti", 2**40)],
+)
+def test_quantities(text: str, value: int) -> None:
+    assert quantity(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1GB", "Gi", "1e3", "0.1", "1 Gi", "٤"])
+def test_what_is_no_quantity(text: str) -> None:
+    with pytest.raises(ValueError):
+        quantity(text)

@@ -1,0 +1,137 @@
+"""Whatever stands in an object, it becomes a record, and a plan over such records never raises."""
+
+import copy
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support import builders
+from tests.support.builders import NOW
+from tests.support.world import KNOWLEDGE, World
+
+from gpuenv.plan import records
+from gpuenv.plan.model import Settings, Snapshot, WriteReport
+from gpuenv.plan.planner import plan
+
+texts = st.text(max_size=12) | st.sampled_from(
+    ["", "Failed", "True", "-1", "1e400", "2027-01-15T08:00:00Z", "\x00\ud800"]
+)
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def lived() -> World:
+    """A small cluster in which something of everything has happened."""
+    made = World()
+    made.environment(expect={"pytorch": "==2.9.*"}, publish={"nodeCondition": True})
+    for name in ("n1", "n2", "n3"):
+        made.node(name)
+    made.settle()
+    made.finish()
+    made.finish(node="n2", kernels="garbage")
+    made.settle()
+    return made
+
+
+WORLD = lived().raw
+
+
+def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places within an object."""
+    found = [here] if here else []
+    if isinstance(value, dict):
+        for key in value:
+            found += paths(value[key], (*here, key))
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            found += paths(item, (*here, index))
+    return found
+
+
+def replaced(raw: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """A copy with one place changed."""
+    made = copy.deepcopy(raw)
+    target = made
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = value
+    return made
+
+
+@st.composite
+def odd_worlds(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """The cluster with up to three places in it replaced by something else."""
+    made = copy.deepcopy(WORLD)
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(sorted(made)))
+        name = draw(st.sampled_from(sorted(made[kind])))
+        found = paths(made[kind][name])
+        if found:
+            made[kind][name] = replaced(made[kind][name], draw(st.sampled_from(found)), draw(json_values))
+    return made
+
+
+def snapshot(raw: dict[str, dict[str, Any]]) -> Snapshot:
+    environments = [records.environment_record(item) for item in raw["environments"].values()]
+    nodes = [records.node_record(item) for item in raw["nodes"].values()]
+    pods = [records.pod_record(item) for item in raw["pods"].values()]
+    reports = [records.report_record(item) for item in raw["reports"].values()]
+    return Snapshot(
+        environments={one.name: one for one in environments},
+        nodes={one.name: one for one in nodes},
+        pods={one.name: one for one in pods},
+        reports={(one.environment, one.node): one for one in reports},
+        settings=Settings(config_map="x"),
+    )
+
+
+@settings(deadline=None, max_examples=400, print_blob=True)
+@given(odd_worlds(), st.sampled_from([0, 130, 4000, 10**7]))
+def test_a_plan_never_raises(raw: dict[str, dict[str, Any]], after: int) -> None:
+    seen = snapshot(raw)
+    assert plan(seen, NOW + after, KNOWLEDGE) == plan(seen, NOW + after, KNOWLEDGE)
+
+
+@settings(deadline=None, max_examples=150, print_blob=True)
+@given(json_values, json_values, json_values)
+def test_any_object_becomes_a_record(metadata: Any, spec: Any, status: Any) -> None:
+    raw = {"metadata": metadata, "spec": spec, "status": status}
+    assert records.environment_record(raw).spec is None or isinstance(spec, dict)
+    records.node_record(raw)
+    records.pod_record(raw)
+    records.report_record(raw)
+
+
+PLACES = [("facts", path) for path in paths(builders.facts_report("x"))] + [
+    ("kernels", path) for path in paths(builders.kernels_report("x"))
+]
+
+
+@settings(deadline=None, max_examples=200, print_blob=True)
+@given(st.sampled_from(PLACES), json_values)
+def test_whatever_a_probe_reports_is_stored_so_that_it_reads_back_equal(
+    place: tuple[str, tuple[Any, ...]], value: Any
+) -> None:
+    """The image is not trusted: ill-typed, endless or unprintable facts neither crash nor loop."""
+    stage, path = place
+    made = World()
+    made.environment()
+    made.node()
+    made.settle()
+    run = made.run_id()
+    reports = {"facts": builders.facts_report(run), "kernels": builders.kernels_report(run)}
+    reports[stage] = replaced(reports[stage], path, value)
+    try:
+        made.finish(facts=reports["facts"], kernels=reports["kernels"])
+    except (ValueError, TypeError, AttributeError, RecursionError, KeyError, IndexError):
+        return  # the encoder refuses it: it cannot arrive
+    planned = made.step()
+    written = [action.record for action in planned.actions if isinstance(action, WriteReport)]
+    read = made.report()
+    assert len(written) == 1
+    assert read is not None
+    assert (written[0].result, written[0].attempt) == (read.result, read.attempt)
+    made.settle()
