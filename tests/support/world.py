@@ -188,13 +188,16 @@ class World:
 
     def plan(self) -> Plan:
         """Plans over the world as it is; nothing is done."""
-        return plan(self.cache.snapshot(self.settings), self.now, KNOWLEDGE, self.memo)
+        planned = plan(self.cache.snapshot(self.settings), self.now, KNOWLEDGE, self.memo)
+        assert not planned.faults, planned.faults
+        return planned
 
     def step(self, seconds: float = 0.0) -> Plan:
         """Lets time pass, plans, and does what the plan says."""
         self.now += seconds
         seen = self.cache.snapshot(self.settings)
         planned = plan(seen, self.now, KNOWLEDGE, self.memo)
+        assert not planned.faults, planned.faults
         for action in planned.actions:
             self.apply(action)
         self.cache.left_since = planned.left_since

@@ -210,6 +210,19 @@ def test_a_wrong_result_that_does_not_come_again_is_cleared() -> None:
     assert made.verdict() == ("Compatible", "")
 
 
+def test_a_crash_in_between_does_not_clear_a_wrong_result() -> None:
+    made = first_run()
+    made.finish(kernels=builders.wrong_matmul(made.run_id()))
+    made.settle()
+    made.crash()
+    assert made.verdict() == ("Unknown", reasons.ProbeCrashed)
+    made.now += 4000
+    made.settle()
+    made.finish(kernels=builders.wrong_matmul(made.run_id()))
+    made.settle()
+    assert made.verdict() == ("Incompatible", reasons.WrongResult)
+
+
 def test_a_deleted_pod_is_an_attempt() -> None:
     made = first_run()
     made.pod("Running", scheduled=NOW, sandbox=NOW, facts=builders.running(NOW))

@@ -131,6 +131,14 @@ TAINT = {"key": "team", "value": "a", "effect": "NoSchedule"}
             "scheduling gate",
         ),
         ({}, {}, reasons.Unschedulable, "no scheduler has looked"),
+        *(
+            ({"unschedulable": f"0/1 nodes are available: 1 {words}"}, {}, reasons.Unschedulable, words)
+            for words in (
+                "Too many pods.",
+                "node(s) had volume node affinity conflict.",
+                "node(s) didn't match pod affinity rules.",
+            )
+        ),
     ],
 )
 def test_a_pod_without_a_place(status: dict[str, Any], on: dict[str, Any], reason: str, words: str) -> None:

@@ -3,14 +3,17 @@
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
-from gpuenv.plan import records
-from gpuenv.plan.model import Settings, Snapshot, WriteReport
+from gpuenv.plan import planner, records
+from gpuenv.plan.context import Pair
+from gpuenv.plan.judge import Judgement, judge
+from gpuenv.plan.model import CreatePod, Settings, Snapshot, WriteReport
 from gpuenv.plan.planner import plan
 
 texts = st.text(max_size=12) | st.sampled_from(
@@ -92,7 +95,31 @@ def snapshot(raw: dict[str, dict[str, Any]]) -> Snapshot:
 @given(odd_worlds(), st.sampled_from([0, 130, 4000, 10**7]))
 def test_a_plan_never_raises(raw: dict[str, dict[str, Any]], after: int) -> None:
     seen = snapshot(raw)
-    assert plan(seen, NOW + after, KNOWLEDGE) == plan(seen, NOW + after, KNOWLEDGE)
+    planned = plan(seen, NOW + after, KNOWLEDGE)
+    assert planned.faults == ()
+    assert planned == plan(seen, NOW + after, KNOWLEDGE)
+
+
+def test_a_time_that_cannot_be_shown_is_no_time() -> None:
+    raw = copy.deepcopy(WORLD)
+    raw["reports"]["pt.n1"]["status"]["validatedAt"] = "9999-12-31T23:59:59-23:00"
+    assert plan(snapshot(raw), NOW, KNOWLEDGE).faults == ()
+
+
+def test_a_pair_that_cannot_be_judged_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(pair: Pair, now: float) -> Judgement:
+        if pair.node.name == "n1":
+            raise ZeroDivisionError("by design")
+        return judge(pair, now)
+
+    monkeypatch.setattr(planner, "judge", faulty)
+    made = World()
+    made.environment()
+    for name in ("n1", "n2"):
+        made.node(name)
+    planned = plan(made.cache.snapshot(made.settings), NOW, KNOWLEDGE)
+    assert planned.faults == ("environment pt on node n1 cannot be judged: ZeroDivisionError: by design",)
+    assert [one.node for one in planned.actions if isinstance(one, CreatePod)] == ["n2"]
 
 
 @settings(deadline=None, max_examples=150, print_blob=True)

@@ -5,7 +5,7 @@ import copy
 import pytest
 from tests.support import builders
 from tests.support.builders import NOW, terminated
-from tests.support.world import World, first_run, kinds, validated
+from tests.support.world import World, first_run, fleet, kinds, validated
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.model import (
@@ -139,6 +139,36 @@ def test_a_stuck_pod_keeps_every_probe_off_the_node() -> None:
     made.now += 70
     made.settle()
     assert made.live_pods()
+
+
+def test_a_stuck_pod_takes_no_place_from_other_nodes() -> None:
+    """One place for the environment, one for all: the node that hangs costs itself and nobody else."""
+    made = fleet(2, settings={"max_probes": 1}, schedule={"maxConcurrent": 1})
+    made.settle()
+    (first,) = [pod.node for pod in made.live_pods()]
+    hangs = {"scheduled": NOW, "sandbox": NOW, "facts": builders.running(NOW), "deleted": NOW + 5}
+    made.pod("Running", node=first, **hangs)
+    made.settle()
+    assert len(made.live_pods()) == 1
+    made.now += 130
+    made.settle()
+    (second,) = {"n00", "n01"} - {first}
+    assert made.verdict(node=first) == ("Unknown", reasons.ProbeStuck)
+    assert {pod.node for pod in made.live_pods()} == {first, second}
+    assert made.status()["summary"]["running"] == 1, "a pod that never ends does not run"
+
+
+def test_a_pod_whose_node_goes_before_the_first_report_does_not_stay() -> None:
+    made = fleet(2, schedule={"maxConcurrent": 1})
+    made.settle()
+    (first,) = [pod.node for pod in made.live_pods()]
+    made.gone("nodes", first)
+    made.settle()
+    assert [pod.node for pod in made.live_pods()] == [first], "the node may be back in a moment"
+    made.now += made.settings.leave_grace_seconds + 1
+    made.settle()
+    (second,) = {"n00", "n01"} - {first}
+    assert [pod.node for pod in made.live_pods()] == [second]
 
 
 def test_a_valid_verdict_of_another_environment_survives_a_stuck_pod() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support import builders
 from tests.support.builders import NOW, waiting
-from tests.support.world import KNOWLEDGE, World, fleet
+from tests.support.world import KNOWLEDGE, World, first_run, fleet
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.model import CreatePod, PostEvent, WriteStatus
@@ -85,8 +85,26 @@ def test_a_transition_time_moves_only_with_its_status() -> None:
     made.environment(expect={"pytorch": "==2.9.*"})
     made.settle()
     after = {one["type"]: one["lastTransitionTime"] for one in made.status()["conditions"]}
-    assert after == before
+    assert made.condition("Ready")[0] == "False", "n05 is tried again for the new generation"
+    moved = {kind for kind in after if after[kind] != before[kind]}
+    assert moved == {"Ready"}
     assert {one["observedGeneration"] for one in made.status()["conditions"]} == {2}
+
+
+def test_ready_is_about_the_generation_that_it_names() -> None:
+    """Somebody has corrected the pull secret: the old failure is no answer to that."""
+    made = first_run()
+    made.pod("Pending", scheduled=NOW, sandbox=NOW, facts=waiting("ErrImagePull", "unauthorized"))
+    made.settle()
+    assert made.condition("Ready") == ("True", reasons.AllAnswered)
+    made.environment(imagePullSecrets=[{"name": "registry"}])
+    made.settle()
+    assert {one["observedGeneration"] for one in made.status()["conditions"]} == {2}
+    assert made.condition("Ready") == ("False", reasons.ValidationRunning)
+    assert made.verdict() == ("Unknown", reasons.ImagePullFailed), "the last word until there is another"
+    made.finish()
+    made.settle()
+    assert made.condition("Ready") == ("True", reasons.AllAnswered)
 
 
 def test_the_pods_of_one_problem_name_at_most_twenty_nodes() -> None:

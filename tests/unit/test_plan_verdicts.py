@@ -46,6 +46,77 @@ def test_without_a_finalizer_nothing_is_made() -> None:
     assert made.pod_of()
 
 
+def driver_label(made: World, driver: str | None) -> None:
+    """Somebody else's labeller writes the driver's version, or not."""
+    raw = builders.node(driver=driver or "")
+    ours = {
+        key: value for key, value in made.raw["nodes"]["n1"]["metadata"]["labels"].items() if "compat." in key
+    }
+    raw["metadata"]["labels"] |= ours
+    if driver is None:
+        del raw["metadata"]["labels"]["nvidia.com/cuda.driver-version.full"]
+    made.put("nodes", raw)
+
+
+def test_a_driver_label_that_goes_and_comes_back_is_no_other_driver() -> None:
+    made = validated()
+    for driver in (None, "570.86.15"):
+        driver_label(made, driver)
+        made.settle()
+        assert (made.verdict(), made.label()) == (("Compatible", ""), "Compatible")
+        assert not made.raw["pods"]
+    driver_label(made, None)
+    made.settle()
+    driver_label(made, "580.65.06")
+    made.settle()
+    assert made.verdict() == ("Unknown", reasons.Stale)
+
+
+def test_a_driver_label_that_comes_late_disturbs_no_run_and_counts_from_then_on() -> None:
+    made = World()
+    made.environment()
+    made.node()
+    driver_label(made, None)
+    made.settle()
+    run = made.run_id()
+    driver_label(made, "570.86.15")
+    made.settle()
+    assert made.run_id() == run
+    made.finish()
+    made.settle()
+    assert made.verdict() == ("Compatible", "")
+    driver_label(made, "580.65.06")
+    made.settle()
+    assert made.verdict() == ("Unknown", reasons.Stale)
+
+
+def test_no_label_vouches_for_a_changed_node_while_the_specification_is_wrong() -> None:
+    made = validated()
+    made.environment(image="no-tag")
+    made.settle()
+    assert made.label() == "Compatible"
+    made.node(boot="boot-2")
+    made.settle()
+    assert made.label() == "Unknown"
+
+
+def test_a_node_condition_follows_the_reason_too() -> None:
+    made = validated(publish={"nodeLabel": True, "nodeCondition": True})
+
+    def condition() -> tuple[str, str]:
+        name = names.node_label("pt")
+        (found,) = [one for one in made.raw["nodes"]["n1"]["status"]["conditions"] if one["type"] == name]
+        return found["status"], found["reason"]
+
+    assert condition() == ("True", "Compatible")
+    made.node(boot="boot-2")
+    made.settle()
+    assert condition() == ("Unknown", reasons.Stale)
+    made.finish(kernels=builders.wrong_matmul(made.run_id()))
+    made.settle()
+    assert condition() == ("Unknown", reasons.WrongResult)
+
+
 def test_what_was_written_reads_back_equal() -> None:
     made = first_run()
     made.finish()

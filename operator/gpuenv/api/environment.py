@@ -125,6 +125,7 @@ _PERCENT = re.compile(r"([1-9][0-9]?|100)%")
 _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_MOST_BYTES: Final = 2**63
 _FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
     f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")
 }
@@ -284,10 +285,10 @@ def quantity(text: str) -> int:
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents.
     """
     found = _QUANTITY.fullmatch(text.strip())
-    value = int(float(found[1]) * _FACTORS.get(found[2], 1)) if found else 0
-    if value <= 0:
+    amount = float(found[1]) * _FACTORS.get(found[2], 1) if found else 0.0
+    if not 1 <= amount < _MOST_BYTES:
         raise ValueError(text)
-    return value
+    return int(amount)
 
 
 def _check(check: Fields) -> CommandCheck:

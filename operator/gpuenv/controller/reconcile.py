@@ -100,6 +100,9 @@ class Reconciler:
             self._wake_at = None
             return
         plan = await self._plan(seen)
+        for fault in plan.faults:
+            logger.error("a fault of our own: %s", fault)
+            self._metrics.error("plan")
         self._beat()
         outcome = await self._executor.run(plan)
         self._cache.left_since = plan.left_since

@@ -11,7 +11,7 @@ from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.report import facts_from_reports
 from gpuenv.plan import stored
-from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.context import Context, Pair, same_node
 from gpuenv.plan.model import PodRecord, Result
 from gpuenv.plan.outcome import Ended
 from gpuenv.plan.report import clip, kept, kept_check
@@ -33,9 +33,10 @@ def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous
     context = pair.context
     document = stored.join(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
-    same = previous is not None and (previous.inputs_hash, previous.fingerprint) == (
-        pod.inputs_hash,
-        pod.fingerprint,
+    same = (
+        previous is not None
+        and previous.inputs_hash == pod.inputs_hash
+        and same_node(previous.fingerprint, pod.fingerprint)
     )
     confirmed = (
         _standing(context, previous) | {previous.unconfirmed} if previous is not None and same else set()

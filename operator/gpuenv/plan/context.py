@@ -74,7 +74,22 @@ class Pair:
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
         """Whether what was found under these hashes still speaks of this image on this node."""
-        return inputs_hash == self.context.inputs_hash and fingerprint == self.node.fingerprint
+        return inputs_hash == self.context.inputs_hash and same_node(fingerprint, self.node.fingerprint)
+
+
+def same_node(one: str, other: str) -> bool:
+    """Whether two fingerprints are of the same node in the same state, as far as both tell.
+
+    The part after the dot is the driver's; it is empty where no label names a driver. Whoever writes those labels
+    may fail or come late, and a label that is missing is not a driver that changed.
+    """
+    (machine, _, driver), (other_machine, _, other_driver) = one.partition("."), other.partition(".")
+    return machine == other_machine and (driver == other_driver or not driver or not other_driver)
+
+
+def knows_more(new: str, old: str) -> bool:
+    """Whether ``new`` tells of a driver and ``old``, of the same node, does not."""
+    return new != old and new.partition(".")[2] != "" and old.partition(".")[2] == ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

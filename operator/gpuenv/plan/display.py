@@ -7,7 +7,7 @@ from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan import stored
 from gpuenv.plan.assessing import cure
-from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.context import Context, Pair, same_node
 from gpuenv.plan.model import NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.raw import mapping, text
 from gpuenv.plan.report import clip
@@ -47,9 +47,15 @@ def show(pair: Pair, report: ReportRecord | None) -> Shown | None:
     if held:
         return _unknown(context, reasons.HeldOff, f"held off: {held}{_former(result)}")
     attempt = report.attempt if report is not None else None
-    if attempt is not None and pair.is_current(attempt.inputs_hash, attempt.fingerprint):
+    if (
+        report is not None
+        and attempt is not None
+        and pair.is_current(attempt.inputs_hash, attempt.fingerprint)
+    ):
         message, remedy = attempt.message + _former(result), attempt.remediation
-        return Shown(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=True)
+        # Somebody has changed the environment since: the next try is the answer they wait for.
+        answered = report.answered_generation >= context.generation
+        return Shown(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=answered)
     if result is not None:
         return Shown(
             Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), cure(context, reasons.Stale)
@@ -103,7 +109,7 @@ def _stale(context: Context, node: NodeRecord, result: Result) -> str:
     changed = []
     if result.inputs_hash != context.inputs_hash:
         changed.append("the image or other inputs of the probe changed")
-    if result.fingerprint != node.fingerprint:
+    if not same_node(result.fingerprint, node.fingerprint):
         before = text(mapping(stored.unpack(result.probe), "facts", "driver").get("version"))
         driver = node.facts.driver_version
         if before and driver and before != driver:

@@ -125,7 +125,8 @@ def _after(pair: Pair, report: ReportRecord | None, shown: Shown | None, now: fl
         message=shown.message,
         current=shown.current,
         current_since=since,
-        answered_generation=pair.context.generation,
+        # A try without an answer speaks of the generation it was made for.
+        answered_generation=base.answered_generation if base.attempt else pair.context.generation,
     )
     return before if before is not None and _same(after, before) else after
 
@@ -173,17 +174,16 @@ def _marks(context: Context, node: NodeRecord, shown: Shown | None) -> list[Acti
     """The node label and the node condition, where they are wanted, and gone where they are not any more."""
     marks: list[Action] = []
     spec, name = context.spec, context.name
-    label, status = node.compat.get(name), node.compat_conditions.get(name)
+    label, condition = node.compat.get(name), node.compat_conditions.get(name)
     if shown is not None and spec.node_label:
         if label != shown.verdict.value:
             marks.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
     elif label is not None and not spec.node_label:
         marks.append(SetLabel(name, node.name, node.uid, None))
     if shown is not None and spec.node_condition:
-        wanted = _CONDITION_STATUS[shown.verdict]
-        if status != wanted:
-            reason = shown.reason or shown.verdict.value
-            marks.append(SetNodeCondition(name, node.name, wanted, reason, shown.message))
-    elif status is not None and not spec.node_condition:
+        wanted = (_CONDITION_STATUS[shown.verdict], shown.reason or shown.verdict.value)
+        if condition != wanted:
+            marks.append(SetNodeCondition(name, node.name, *wanted, shown.message))
+    elif condition is not None and not spec.node_condition:
         marks.append(SetNodeCondition(name, node.name, None))
     return marks

@@ -44,10 +44,10 @@ class NodeRecord:
     """One node, slim. ``devices``: each extended resource of *capacity* as (capacity, allocatable), also 0.
 
     ``labels`` are all labels except gpuenv's own; ``compat`` our own labels by environment,
-    ``compat_conditions`` the status of our own node conditions by environment. ``hold`` says in one line why
+    ``compat_conditions`` the (status, reason) of our own node conditions by environment. ``hold`` says in one line why
     the node is held off ("" when it is not): cordoned, driver upgrade or MIG change in progress, full disk,
-    quarantine, ``gpuenv.dev/skip``. ``fingerprint`` hashes uid, boot id and driver version, from node-side
-    facts only (a probe's own view would loop).
+    quarantine, ``gpuenv.dev/skip``. ``fingerprint`` hashes uid and boot id, and apart from them the driver version,
+    from node-side facts only (a probe's own view would loop).
     """
 
     name: str
@@ -63,7 +63,7 @@ class NodeRecord:
     hold: str = ""
     taints: tuple[Mapping[str, str], ...] = ()
     compat: Mapping[str, str] = field(default_factory=dict)
-    compat_conditions: Mapping[str, str] = field(default_factory=dict)
+    compat_conditions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,3 +359,5 @@ class Plan:
     left_since: Mapping[tuple[str, str], float]
     counts: Mapping[str, int] = field(default_factory=dict)
     """Figures for metrics: running, waiting, and nodes by verdict."""
+    faults: tuple[str, ...] = ()
+    """Faults of our own, a line each: pairs that could not be judged, and of which nothing is said."""

@@ -30,9 +30,14 @@ def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -
             reasons.Unschedulable, f"no scheduler has looked at the probe pod; does {named!r} run?"
         )
     device = spec.probe.resource_name
-    if "Insufficient" in words and f"Insufficient {device}" not in words:
-        return attempt(reasons.Unschedulable, f"the node is short of something other than {device}{said}")
-    return attempt(reasons.GpusBusy, f"all {device} of the node are in use{said}")
+    if f"Insufficient {device}" in pod.scheduling_message:
+        return attempt(reasons.GpusBusy, f"all {device} of the node are in use{said}")
+    what = (
+        f"is short of something other than {device}"
+        if "Insufficient" in words
+        else "has no place for the probe pod"
+    )
+    return attempt(reasons.Unschedulable, f"the node {what}{said}")
 
 
 def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:

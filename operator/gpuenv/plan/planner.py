@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gpuenv.assess.model import Verdict
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan import pod as pods
-from gpuenv.plan.context import Context, Pair, Tables, make_context, tables
+from gpuenv.plan.context import Context, Pair, Tables, make_context, same_node, tables
 from gpuenv.plan.due import Priority, demand, next_run_id
 from gpuenv.plan.judge import Judgement, judge
 from gpuenv.plan.lifecycle import is_over, is_stuck
@@ -26,6 +27,7 @@ from gpuenv.plan.model import (
     Plan,
     PodRecord,
     ReportRecord,
+    SetLabel,
     Settings,
     Snapshot,
     WriteStatus,
@@ -81,6 +83,7 @@ class _Planning:
         self._stuck: dict[str, PodRecord] = {}
         self._left_since: dict[Key, float] = {}
         self._wake_at = NEVER
+        self._faults: list[str] = []
         self._sort_pods()
 
     def plan(self) -> Plan:
@@ -113,7 +116,8 @@ class _Planning:
             "running": sum(found.running for _, found in surveys),
             "waiting": sum(found.waiting for _, found in surveys),
         }
-        return Plan(tuple(actions), None if wake_at == NEVER else wake_at, self._left_since, counts)
+        wake_at_or_none = None if wake_at == NEVER else wake_at
+        return Plan(tuple(actions), wake_at_or_none, self._left_since, counts, tuple(self._faults))
 
     def _sort_pods(self) -> None:
         settings = self._seen.settings
@@ -173,17 +177,38 @@ class _Planning:
                     continue
             changed = True
             pair = Pair(context, node, report, mine, rejection, hanging)
-            judgement = judge(pair, now)
+            judgement = self._judged(pair)
             pairs[name] = (pair, judgement)
             found.append(judgement)
         remembered.pairs = pairs
         return found, changed
 
+    def _judged(self, pair: Pair) -> Judgement:
+        """One pair that cannot be judged must not keep all others from their plan."""
+        try:
+            return judge(pair, self._now)
+        except Exception as error:
+            place = f"environment {pair.context.name} on node {pair.node.name}"
+            self._faults.append(f"{place} cannot be judged: {type(error).__name__}: {error}")
+            return Judgement(pair.node.name, selected=True, report=pair.report)
+
     def _stopped(self, environment: EnvironmentRecord) -> Iterator[Action]:
-        """Nothing runs for a specification that cannot be understood; verdicts stay as they are."""
+        """Nothing runs for a specification that cannot be understood. Verdicts stay as they are, but a label does not
+        vouch for a node that has changed since.
+        """
         for (owner, _), found in self._pods.items():
             if owner == environment.name:
                 yield from _deletions(found, "the specification cannot be understood")
+        for name, report in self._reports.get(environment.name, {}).items():
+            node, unknown = self._seen.nodes.get(name), Verdict.UNKNOWN.value
+            label = node.compat.get(environment.name, unknown) if node is not None else unknown
+            stands = (
+                node is None
+                or report.result is None
+                or same_node(report.result.fingerprint, node.fingerprint)
+            )
+            if node is not None and label != unknown and not stands:
+                yield SetLabel(environment.name, name, node.uid, unknown)
 
     def _status(self, environment: EnvironmentRecord, found: Survey | None) -> list[Action]:
         status = environment_status(environment, found, self._now)
@@ -204,9 +229,13 @@ class _Planning:
             if self._is_out(environment, one.node):
                 node = self._seen.nodes[one.node]
                 yield LeaveNode(environment, one.node, node.uid, gone=False)
-        for name, report in self._reports.get(environment, {}).items():
-            if name not in self._seen.nodes and self._is_out(environment, name):
-                yield LeaveNode(environment, name, report.node_uid, gone=True)
+        reports = self._reports.get(environment, {})
+        # A pod that still waits for its node when that goes is neither ended nor collected by anybody else.
+        waiting = {node for owner, node in self._pods if owner == environment}
+        for name in sorted({*reports, *waiting} - self._seen.nodes.keys()):
+            if self._is_out(environment, name):
+                uid = reports[name].node_uid if name in reports else ""
+                yield LeaveNode(environment, name, uid, gone=True)
 
     def _is_out(self, environment: str, node: str) -> bool:
         key, grace = (environment, node), self._seen.settings.leave_grace_seconds
@@ -232,8 +261,10 @@ class _Planning:
         """Starts due runs, most urgent first, within every cap, one a node."""
         live = [pod for pod in self._seen.pods.values() if not is_over(pod)]
         busy = {pod.node for pod in live}
-        running = Counter(pod.environment for pod in live)
-        budget = self._seen.settings.max_probes - len(live)
+        # A pod that never ends keeps its node, but not a place that other nodes wait for.
+        moving = [pod for pod in live if not is_stuck(pod, self._seen.settings, self._now)]
+        running = Counter(pod.environment for pod in moving)
+        budget = self._seen.settings.max_probes - len(moving)
         caps = {found.context.name: max_concurrent(found) for found in surveys}
         queue = [_queued(found.context, one) for found in surveys for one in found.due] if budget > 0 else []
         heapq.heapify(queue)

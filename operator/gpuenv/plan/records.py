@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
@@ -14,6 +14,7 @@ from gpuenv.plan.report import read
 from gpuenv.plan.times import read_time
 
 Raw = Mapping[str, Any]
+T = TypeVar("T")
 _NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
 
 
@@ -52,8 +53,10 @@ def node_record(raw: Raw) -> NodeRecord:
     facts = platforms.node_facts(
         name, foreign, texts(metadata.get("annotations")), texts(capacity), texts(allocatable)
     )
-    conditions = {
-        text(item.get("type")): text(item.get("status")) for item in mappings(status.get("conditions"))
+    listed = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
+    conditions = {name: text(item.get("status")) for name, item in listed.items()}
+    with_reasons = {
+        name: (text(item.get("status")), text(item.get("reason"))) for name, item in listed.items()
     }
     boot_id = text(mapping(status, "nodeInfo").get("bootID"))
     return NodeRecord(
@@ -68,12 +71,12 @@ def node_record(raw: Raw) -> NodeRecord:
         gpu_labels=platforms.has_gpu_labels(foreign),
         facts=facts,
         boot_id=boot_id,
-        fingerprint=digest(uid, boot_id, facts.driver_version or ""),
+        fingerprint=fingerprint(uid, boot_id, facts.driver_version or ""),
         ready=conditions.get("Ready") == "True",
         hold=hold(raw, foreign, conditions),
         taints=tuple(texts(taint) for taint in mappings(mapping(raw, "spec").get("taints"))),
         compat=_compat(labels),
-        compat_conditions=_compat(conditions),
+        compat_conditions=_compat(with_reasons),
     )
 
 
@@ -82,9 +85,14 @@ def _is_own(key: str) -> bool:
     return prefix == names.GROUP or prefix.endswith(f".{names.GROUP}")
 
 
-def _compat(entries: Mapping[str, str]) -> dict[str, str]:
+def _compat(entries: Mapping[str, T]) -> dict[str, T]:
     start = f"{names.COMPAT_PREFIX}/"
     return {key.removeprefix(start): value for key, value in entries.items() if key.startswith(start)}
+
+
+def fingerprint(uid: str, boot_id: str, driver: str) -> str:
+    """``machine.driver``: what a verdict holds for. The driver's part is empty where the node's labels name none."""
+    return f"{digest(uid, boot_id)}.{digest(driver) if driver else ''}"
 
 
 def digest(*parts: str) -> str:

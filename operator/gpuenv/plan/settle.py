@@ -6,9 +6,9 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.assessing import assessed_again, cure, new_result, runtime_verdict
-from gpuenv.plan.context import Pair
+from gpuenv.plan.context import Pair, knows_more, same_node
 from gpuenv.plan.due import demand, next_run_id, run_id
-from gpuenv.plan.lifecycle import is_over, observe
+from gpuenv.plan.lifecycle import is_over, is_stuck, observe
 from gpuenv.plan.model import Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.outcome import Ended, Running
 from gpuenv.plan.report import clip
@@ -67,7 +67,7 @@ def settle(pair: Pair, now: float) -> Settled:
             delete.append((pod, why))
     if report is not None and report.result is not None:
         report = _reassessed(pair, report, report.result)
-    live = any(not is_over(pod) for pod in pair.pods)
+    live = any(not is_over(pod) and not is_stuck(pod, pair.context.settings, now) for pod in pair.pods)
     return Settled(report, live, tuple(delete), kept, until)
 
 
@@ -133,8 +133,18 @@ def _concluded(
         remedy = cure(pair.context, result.reason)
         said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
         tried = _tried(pair, report, said, now)
-        return tried if result.reason == reasons.GpuBusy else replace(tried, result=result)
+        if result.reason == reasons.GpuBusy:
+            return tried
+        return replace(tried, result=_with_doubt(result, report.result if report is not None else None))
     return replace(_begun(pair, report, pod.revalidate), result=result, attempt=None)
+
+
+def _with_doubt(result: Result, previous: Result | None) -> Result:
+    """A crash neither confirms nor clears what a run before it has seen once."""
+    if previous is None or result.unconfirmed or previous.inputs_hash != result.inputs_hash:
+        return result
+    known = same_node(previous.fingerprint, result.fingerprint)
+    return replace(result, unconfirmed=previous.unconfirmed) if known else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,4 +201,6 @@ def _reassessed(pair: Pair, report: ReportRecord, result: Result) -> ReportRecor
     if not pair.is_current(result.inputs_hash, result.fingerprint):
         return report
     again = assessed_again(pair, result)
+    if knows_more(pair.node.fingerprint, again.fingerprint):
+        again = replace(again, fingerprint=pair.node.fingerprint)
     return report if again is result else replace(report, result=again)

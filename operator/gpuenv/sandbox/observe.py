@@ -1,13 +1,11 @@
 """Environments and node reports of the sandbox's cluster as they change, and when all is settled."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.api.reasons import ProbeStuck
 from gpuenv.controller.kube import Kube
 from gpuenv.sandbox.follow import follow
 
@@ -83,9 +81,8 @@ class Observer:
 
     def unsettled(self) -> Iterator[str]:
         """For each environment that is not settled, a line that says why."""
-        stuck = Counter(found.environment for found in self._rows.values() if found.reason == ProbeStuck)
         for name, found in sorted(self.environments.items()):
-            why = unsettled(found, stuck[name])
+            why = unsettled(found)
             if why:
                 yield f"{name}: {why}"
 
@@ -102,17 +99,14 @@ def row(report: Object) -> Row:
     )
 
 
-def unsettled(environment: Object, stuck: int = 0) -> str:
-    """Why an environment has no final answer yet; "" when it has one for its generation and nothing runs.
-
-    Of its probes ``stuck`` will never end.
-    """
+def unsettled(environment: Object) -> str:
+    """Why an environment has no final answer yet; "" when it has one for its generation and nothing runs."""
     status = environment.get("status") or {}
     generation = environment["metadata"].get("generation", 0)
     ready = condition(environment, "Ready")
     if ready is None or ready.get("observedGeneration", status.get("observedGeneration")) != generation:
         return "the operator has not answered yet"
-    running = int((status.get("summary") or {}).get("running") or 0) - stuck
+    running = int((status.get("summary") or {}).get("running") or 0)
     if running > 0:
         return f"{running} probe{'s' if running > 1 else ''} running"
     if ready.get("status") == "True" or ready.get("reason") in DECIDED:
