@@ -135,7 +135,8 @@ class Writes:
                 "message": action.message,
                 "lastHeartbeatTime": now,
             }
-            if record.compat_conditions.get(action.environment) != action.status:
+            status, _ = record.compat_conditions.get(action.environment, ("", ""))
+            if status != action.status:
                 condition["lastTransitionTime"] = now
         body = {"metadata": {"uid": record.uid}, "status": {"conditions": [condition]}}
         path = self.scope.item("nodes", action.node) + "/status"
