@@ -2,13 +2,8 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,24 +15,17 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.report import facts_from_reports
-from gpuenv.cli import output
+from gpuenv.cli import output, probing
 from gpuenv.cli.explain import EXIT_CODES, Answer, BadInput, read_environment
-from gpuenv.controller.bundle import build_zipapp
+from gpuenv.cli.probing import Outcome
 from gpuenv.knowledge import load
 
 USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 130
+"""128 and SIGINT, as of a shell."""
 _PYTHON_TOO_OLD: Final = 65
 _CPU_WARNING: Final = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
 _STEP_STATUS: Final = {"Pass": Status.PASS, "Skipped": Status.SKIPPED}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the probe left: its reports by stage, its exit code, and its last words."""
-
-    reports: dict[str, Any]
-    code: int
-    words: str
 
 
 @click.command(epilog="Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown.")
@@ -84,19 +72,20 @@ def command(**given: Any) -> None:
       gpuenv check -f environment.yaml --python /opt/venv/bin/python --profile Quick
     """
     try:
-        spec = read_environment(given["environment"]) if given["environment"] else EnvironmentSpec(image="")
+        spec, run_seconds = EnvironmentSpec(image=""), None
+        if given["environment"]:
+            spec, run_seconds = read_environment(given["environment"])
         interpreter = _interpreter(given["python"] or spec.probe.python)
-        profile = given["profile"] or (spec.profile if given["environment"] else "Off")
-        if given["save"]:
-            _save(given["save"], {})  # a place that cannot be written to is told now, not after minutes
-        outcome = _probe(interpreter, spec, profile, given["device"])
-        if given["save"]:
-            _save(given["save"], outcome.reports)
+        outcome = _probe(given, spec, run_seconds, interpreter)
     except BadInput as error:
         click.echo(f"gpuenv check: {error}", err=True)
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    if outcome.interrupted:
+        kept = f"; what was known by then is in {given['save']}" if given["save"] else ""
+        click.echo(f"gpuenv check: interrupted{kept}", err=True)
+        sys.exit(INTERRUPTED)
     answer = _judge(outcome, spec, given["device"], interpreter)
     click.echo(output.FORMS[given["form"]]([answer], True), nl=False)
     if given["device"] == "cpu":
@@ -105,7 +94,7 @@ def command(**given: Any) -> None:
 
 
 def _interpreter(given: str | None) -> str:
-    """The interpreter to probe. Raises BadInput when it cannot be run."""
+    """The program to probe. Raises BadInput when there is none of that name."""
     if given is None:
         if importlib.util.find_spec("torch") is not None:
             return sys.executable
@@ -117,61 +106,18 @@ def _interpreter(given: str | None) -> str:
     return found
 
 
-def _probe(interpreter: str, spec: EnvironmentSpec, profile: str, device: str) -> Outcome:
-    """Runs the probe with progress on standard error. Raises BadInput when ``interpreter`` is none."""
-    checks = [
-        {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-        for check in spec.checks
-    ]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
-    env |= dict(spec.probe.env)
-    env |= {
-        "GPUENV_RUN": "check",
-        "GPUENV_COMPILE": "1" if spec.expect.compile else "0",
-        "GPUENV_IMPORTS": json.dumps(spec.expect.imports),
-        "GPUENV_CHECKS": json.dumps(checks),
-    }
-    with tempfile.TemporaryDirectory(prefix="gpuenv-") as directory:
-        archive = Path(directory) / "gpuenv-probe.pyz"
-        archive.write_bytes(build_zipapp())
-        words = Path(directory) / "stderr"
-        arguments = [interpreter, str(archive), "all", "--json", "--device", device, "--profile", profile]
-        with words.open("w+", encoding="utf-8", errors="replace") as errors:
-            try:
-                process = subprocess.Popen(
-                    arguments, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
-                )
-            except OSError as error:
-                raise BadInput(f"--python: {interpreter} cannot be started: {error.strerror}") from None
-            with process:
-                assert process.stdout is not None
-                reports = _follow(process.stdout)
-            errors.seek(0)
-            return Outcome(reports, process.returncode, errors.read().strip())
-
-
-def _follow(lines: Iterator[str]) -> dict[str, Any]:
-    """The reports out of the probe's events; what begins and what is done shows meanwhile."""
-    reports: dict[str, Any] = {}
-    for line in lines:
-        try:
-            event = json.loads(line)
-            kind, stage = event["event"], event["stage"]
-        except (ValueError, KeyError, TypeError):
-            continue  # whatever a sitecustomize prints
-        if kind == "start":
-            _show_activity(f"{event['activity']} ...")
-        elif kind == "report":
-            reports[stage] = event["report"]
-    _show_activity("")
-    return reports
-
-
-def _show_activity(text: str) -> None:
-    """One line that is overwritten, on a terminal only."""
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        click.echo(f"\r{text[:width].ljust(width)}\r", nl=False, err=True)
+def _probe(given: dict[str, Any], spec: EnvironmentSpec, run_seconds: int | None, python: str) -> Outcome:
+    """Runs the probe and saves what it left. Raises BadInput; a report that is partial is saved too."""
+    profile = given["profile"] or (spec.profile if given["environment"] else "Off")
+    deadline = run_seconds or probing.deadline_seconds(spec, profile, probing.gpu_count())
+    env = probing.environment(spec, deadline)
+    probing.require_python(python, env)
+    if given["save"]:
+        _save(given["save"], {})  # a place that cannot be written to is told now, not after minutes
+    outcome = probing.run(python, env, profile, given["device"])
+    if given["save"]:
+        _save(given["save"], outcome.reports)
+    return outcome
 
 
 def _save(path: str, reports: dict[str, Any]) -> None:
@@ -187,20 +133,36 @@ def _judge(outcome: Outcome, spec: EnvironmentSpec, device: str, interpreter: st
     facts = facts_from_reports(outcome.reports.get("facts"), outcome.reports.get("kernels"), NodeFacts())
     if not outcome.reports:
         return Answer("", facts, _no_report(outcome, interpreter))
-    if device == "cpu":
-        return Answer("", facts, _of_the_cpu(facts))
-    return Answer("", facts, assess(facts, spec.expect, spec.floors, load()))
+    found = _of_the_cpu(facts) if device == "cpu" else assess(facts, spec.expect, spec.floors, load())
+    if outcome.code != 0:
+        found = decide([_crashed(outcome), *found.checks])
+    return Answer("", facts, found)
 
 
 def _no_report(outcome: Outcome, interpreter: str) -> Assessment:
     """The interpreter ran, but no report came: too old, or something else in its way."""
-    last = (outcome.words.splitlines() or [f"exit code {outcome.code}"])[-1]
+    how = probing.how_it_ended(outcome.code)
+    last = _last_words(outcome)
     if outcome.code == _PYTHON_TOO_OLD:
         cure = "Probe an interpreter of Python 3.8 or newer with --python."
-        return decide([Check("probe", Status.UNKNOWN, reasons.PythonTooOld, last, cure)])
-    message = f"{interpreter} ended with code {outcome.code}: {last}"
+        return decide([Check("probe", Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
+    message = f"{interpreter} ended with {how}" + (f": {last}" if last else "")
     cure = f"Try {interpreter} -c 'import sys', and give a working interpreter with --python."
     return decide([Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message, cure)])
+
+
+def _crashed(outcome: Outcome) -> Check:
+    """The probe's parent was ended from outside, or failed; its reports tell how far it came."""
+    last = _last_words(outcome)
+    stages = [outcome.reports.get(name) or {} for name in ("kernels", "facts")]
+    where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
+    message = f"the probe ended with {probing.how_it_ended(outcome.code)}" + (f" {where}" if where else "")
+    cure = "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; then run it again."
+    return Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure)
+
+
+def _last_words(outcome: Outcome) -> str:
+    return outcome.words.splitlines()[-1].strip()[:400] if outcome.words else ""
 
 
 def _of_the_cpu(facts: Facts) -> Assessment:

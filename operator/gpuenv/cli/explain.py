@@ -324,12 +324,15 @@ def _read(path: str, option: str) -> str:
 def _expectations(path: str | None) -> tuple[Expectations | None, tuple[Floor, ...]]:
     if path is None:
         return None, ()
-    spec = read_environment(path)
+    spec, _ = read_environment(path)
     return spec.expect, spec.floors
 
 
-def read_environment(path: str) -> EnvironmentSpec:
-    """The specification in a GPUEnvironment's file; - is standard input. Raises :class:`BadInput`."""
+def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
+    """The specification in a GPUEnvironment's file, and its ``runSeconds`` where the file itself says it.
+
+    ``-`` is standard input. Raises :class:`BadInput`.
+    """
     import yaml  # noqa: PLC0415  50 ms, only for -f
 
     from gpuenv.api.environment import SpecError, parse  # noqa: PLC0415 - only who asks for it pays for it
@@ -338,6 +341,8 @@ def read_environment(path: str) -> EnvironmentSpec:
         document = yaml.safe_load(_read(path, "-f"))
         if not isinstance(document, dict) or document.get("kind") != "GPUEnvironment":
             raise BadInput(f"-f: {path}: is no GPUEnvironment (kind: GPUEnvironment)")
-        return parse(document.get("spec"))
+        spec = parse(document.get("spec"))
     except (yaml.YAMLError, SpecError) as error:
         raise BadInput(f"-f: {path}: {' '.join(str(error).split())}") from None
+    timeouts = (document["spec"].get("probe") or {}).get("timeouts") or {}
+    return spec, spec.probe.timeouts.run if timeouts.get("runSeconds") is not None else None
