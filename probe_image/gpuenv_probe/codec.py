@@ -51,10 +51,7 @@ class _Record:
 
 
 class _Table:
-    """A list of records; on the wire one column a field.
-
-    The first field is required, so the length is always known.
-    """
+    """A list of records; on the wire one column a field. The first is required, so the length is always known."""
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
@@ -98,6 +95,7 @@ REPORT = _Record(
         libcuda=_Record(path=PLAIN, origin=PLAIN, error=PLAIN),
         nvml=_FAILURE,
         deviceNodes=_Table(path=PLAIN, errno=PLAIN),
+        cuda=_FAILURE,
     ),
     gpus=_Table(
         index=PLAIN,
@@ -166,7 +164,7 @@ def encode(report: Report, limit: int = LIMIT) -> str:
         omit(smaller)
         if smaller == current:
             continue
-        smaller["omitted"] = [*current.get("omitted", ()), name]
+        smaller["omitted"] = [*smaller.get("omitted", ()), name]
         current = smaller
         text = _encode_text(current)
     return text

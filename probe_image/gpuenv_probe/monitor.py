@@ -71,6 +71,6 @@ def _open(index: int) -> tuple[Any, Any]:
     library = nvml.load()
     try:
         library.nvmlInit()
-    except library.NVMLError:
+        return library, nvml.handle_of(library, {"uuid": uuid}) if uuid else None
+    except nvml.refusals(library):
         return library, None
-    return library, nvml.handle_of(library, {"uuid": uuid}) if uuid else None

@@ -10,13 +10,19 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any, Callable, Tuple
+import types
+from importlib.abc import InspectLoader
+from importlib.machinery import PathFinder
+from typing import Any, Callable, Tuple, cast
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.worker import Context, Partial
 
-_LIBRARY_NOT_FOUND = 12
+_PRIVATE = "gpuenv_probe_pynvml"
+_LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
+UNKNOWN_DEVICE = (2, 6)
+"""NVML_ERROR_INVALID_ARGUMENT and NVML_ERROR_NOT_FOUND: no device has that UUID."""
 _MIB = 1024 * 1024
 _FI_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
@@ -24,18 +30,32 @@ Reading = Tuple[str, Callable[[Any, Any], Any]]
 
 
 def load() -> Any:
-    """The bindings. They lie beside the probe's package, off the path of the image's own programs."""
+    """The bindings that came with the probe, under a name of their own.
+
+    torch imports ``pynvml`` too, and an image's own may be old: neither gets in the other's way. Where the
+    probe is no zip application (in its own tests), the installed bindings are taken.
+    """
+    if _PRIVATE in sys.modules:
+        return sys.modules[_PRIVATE]
     vendor = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "vendor")
-    sys.path.insert(0, vendor)
-    try:
-        import pynvml
-    finally:
-        sys.path.remove(vendor)
-    return pynvml
+    spec = PathFinder.find_spec("pynvml", [vendor]) or PathFinder.find_spec("pynvml")
+    # A zip application's loader can execute a module since 3.10 only; its code could always be had.
+    code = cast(InspectLoader, spec.loader).get_code("pynvml") if spec else None
+    if code is None:
+        raise ImportError("the NVML bindings are missing")
+    module = types.ModuleType(_PRIVATE)
+    sys.modules[_PRIVATE] = module  # the bindings look themselves up while they are executed
+    exec(code, module.__dict__)  # noqa: S102 - a file of the probe's own
+    return module
+
+
+def refusals(library: Any) -> tuple[Any, ...]:
+    """The exceptions that mean *not offered*: NVML's errors, and bindings that lack the function."""
+    return (library.NVMLError, AttributeError)
 
 
 def system(context: Context) -> Partial:
-    """Driver version and CUDA version as NVML says them; its initialisation error where there is one."""
+    """Driver version, CUDA version and number of GPUs as NVML says them; the first error where there is one."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError as error:
@@ -49,14 +69,25 @@ def system(context: Context) -> Partial:
     context.found["nvml"] = library
     found: dict[str, Any] = {}
     for name, call in (
-        ("version", library.nvmlSystemGetDriverVersion),
-        ("nvmlCudaVersion", library.nvmlSystemGetCudaDriverVersion_v2),
+        ("version", "nvmlSystemGetDriverVersion"),
+        ("nvmlCudaVersion", "nvmlSystemGetCudaDriverVersion_v2"),
+        ("count", "nvmlDeviceGetCount"),
     ):
         try:
-            found[name] = _text(call())
-        except library.NVMLError as error:
+            found[name] = _text(getattr(library, call)())
+        except refusals(library) as error:
             found.setdefault("nvml", of_error(library, error))
-    return {"driver": found}
+    count = found.pop("count", 0)
+    return {"driver": found, "control": {"nvmlWorks": True, "nvmlCount": count}}
+
+
+def opened(context: Context) -> Any | None:
+    """The bindings, started: once more where an earlier worker died, never where NVML did not start at all."""
+    if context.known.get("nvmlWorks") and "nvml" not in context.found:
+        library = load()
+        library.nvmlInit()
+        context.found["nvml"] = library
+    return context.found.get("nvml")
 
 
 def blame(failure: Failure, outcome: str) -> Partial:
@@ -67,125 +98,99 @@ def blame(failure: Failure, outcome: str) -> Partial:
 
 def of_error(library: Any, error: Any) -> Failure:
     """An NVMLError with its number, its constant's name and NVML's own words."""
+    number = code_of(error)
     names = (
-        name
-        for name in dir(library)
-        if name.startswith("NVML_ERROR_") and getattr(library, name) == error.value
+        name for name in dir(library) if name.startswith("NVML_ERROR_") and getattr(library, name) == number
     )
-    return failures.failure("nvml", int(error.value), next(names, ""), str(error))
+    return failures.failure("nvml", number, next(names, ""), str(error))
 
 
-def describe_all(library: Any) -> list[dict[str, Any]]:
-    """One row a GPU NVML sees, by NVML's index."""
-    try:
-        count = library.nvmlDeviceGetCount()
-    except library.NVMLError:
-        return []
-    rows = []
-    for index in range(count):
-        try:
-            handle = library.nvmlDeviceGetHandleByIndex(index)
-        except library.NVMLError as error:
-            # A GPU that fell off the bus is counted but cannot be opened (15); its neighbours can.
-            rows.append({"index": index, "health": {"error": of_error(library, error)}})
-            continue
-        rows.append({"index": index, **describe(library, handle)})
-    return rows
+def code_of(error: Any) -> int:
+    """NVML's number of an error; what the bindings lack is 13, like what the driver lacks."""
+    return int(getattr(error, "value", _FUNCTION_NOT_FOUND))
 
 
-def describe_matching(library: Any, seen: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """CUDA's rows with what NVML knows of the same device: matched by UUID, for they count differently."""
-    rows = []
-    for gpu in seen:
-        handle = handle_of(library, gpu)
-        rows.append({**(describe(library, handle) if handle is not None else {}), **gpu})
-        if handle is not None:
-            rows[-1]["uuid"] = _read(library, library.nvmlDeviceGetUUID, handle) or gpu.get("uuid")
-    return rows
-
-
-def handle_of(library: Any, gpu: dict[str, Any]) -> Any | None:
+def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
     """NVML's handle of a device that CUDA calls by ``uuid``; a MIG instance has the same digits behind
     ``MIG-``.
+
+    Raises NVMLError when NVML knows no such device, or cannot open it.
     """
     digits = str(gpu.get("uuid", ""))[4:]
-    for name in (f"GPU-{digits}", f"MIG-{digits}"):
-        try:
-            return library.nvmlDeviceGetHandleByUUID(name.encode("ascii"))
-        except library.NVMLError:
-            continue
-    return None
+    try:
+        return library.nvmlDeviceGetHandleByUUID(f"GPU-{digits}".encode("ascii"))
+    except library.NVMLError as error:
+        if code_of(error) not in UNKNOWN_DEVICE:
+            raise
+        return library.nvmlDeviceGetHandleByUUID(f"MIG-{digits}".encode("ascii"))
 
 
-def describe(library: Any, handle: Any) -> dict[str, Any]:
-    """Identity, memory, MIG and health of one device."""
-    row: dict[str, Any] = {
-        "product": _text(_read(library, library.nvmlDeviceGetName, handle)),
-        "uuid": _text(_read(library, library.nvmlDeviceGetUUID, handle)),
-        "mig": _mig(library, handle),
-    }
-    capability = _read(library, library.nvmlDeviceGetCudaComputeCapability, handle)
-    if capability:
-        row["computeCapability"] = f"{capability[0]}.{capability[1]}"
-    memory = _read(library, library.nvmlDeviceGetMemoryInfo, handle)
-    if memory is not None:
-        row["memoryMiB"], row["memoryFreeMiB"] = memory.total // _MIB, memory.free // _MIB
-    # Counters and clocks belong to the whole GPU: a MIG instance has none of its own.
-    whole = (
-        _read(library, library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle) if row["mig"] else None
-    )
-    row["health"] = health(library, whole or handle)
-    return {name: value for name, value in row.items() if value is not None}
+def identity(library: Any, handle: Any) -> dict[str, Any]:
+    """Name, memory and MIG of one device. What NVML refuses is named in ``health.unavailable``."""
+    row, unavailable = _read_all(library, handle, _IDENTITY)
+    return {**row, "health": {"unavailable": unavailable}} if unavailable else row
 
 
 def health(library: Any, handle: Any) -> dict[str, Any]:
-    """Every health fact NVML offers, and which it does not, by NVML's error number."""
-    found: dict[str, Any] = {}
-    unavailable: dict[str, list[str]] = {}
-    for name, reading in _READINGS:
-        try:
-            value = reading(library, handle)
-        except library.NVMLError as error:
-            unavailable.setdefault(str(error.value), []).append(name)
-            continue
-        found.update(value if isinstance(value, dict) else {name: _text(value)})
-    if unavailable:
-        found["unavailable"] = unavailable
-    return found
+    """Every health fact NVML offers, and which it does not, by NVML's error number.
+
+    Counters and clocks belong to the whole GPU: a MIG instance has none of its own.
+    """
+    whole = handle
+    try:
+        if library.nvmlDeviceIsMigDeviceHandle(handle):
+            whole = library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+    except refusals(library):
+        whole = handle
+    found, unavailable = _read_all(library, whole, _READINGS)
+    return {**found, "unavailable": unavailable} if unavailable else found
 
 
 def under_load(library: Any, handle: Any) -> dict[str, Any]:
     """What matters while benchmarks run: clocks, power, heat, what slows the GPU down, its link at work."""
+    return _read_all(library, handle, _UNDER_LOAD)[0]
+
+
+def _read_all(
+    library: Any, handle: Any, readings: tuple[Reading, ...]
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The facts by name, and the names of those that NVML refused by its error number."""
     found: dict[str, Any] = {}
-    for name, reading in _READINGS:
-        if name in _UNDER_LOAD:
-            try:
-                found[name] = reading(library, handle)
-            except library.NVMLError:
-                continue
-    return found
-
-
-def _read(library: Any, call: Callable[[Any], Any], handle: Any) -> Any:
-    try:
-        return call(handle)
-    except library.NVMLError:
-        return None
+    refused: dict[str, list[str]] = {}
+    for name, reading in readings:
+        try:
+            value = reading(library, handle)
+        except refusals(library) as error:
+            refused.setdefault(str(code_of(error)), []).append(name)
+            continue
+        found.update(value if isinstance(value, dict) else {name: _text(value)})
+    return {name: value for name, value in found.items() if value is not None}, refused
 
 
 def _text(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
+def mig_profile(product: str) -> str:
+    """The profile of a MIG instance: what follows ``MIG`` in its name; empty for a whole GPU."""
+    return product.partition("MIG ")[2]
+
+
 def _mig(library: Any, handle: Any) -> str | None:
-    """The profile of a MIG instance (the end of its name), ``enabled`` for a whole GPU in MIG mode, else
-    None.
-    """
-    if _read(library, library.nvmlDeviceIsMigDeviceHandle, handle):
-        name = str(_text(_read(library, library.nvmlDeviceGetName, handle)) or "")
-        return name.partition("MIG ")[2] or "instance"
-    mode = _read(library, library.nvmlDeviceGetMigMode, handle)
-    return "enabled" if mode and mode[0] == 1 else None
+    """The profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, else None."""
+    if library.nvmlDeviceIsMigDeviceHandle(handle):
+        return mig_profile(str(_text(library.nvmlDeviceGetName(handle)))) or "instance"
+    return "enabled" if library.nvmlDeviceGetMigMode(handle)[0] == 1 else None
+
+
+def _capability(library: Any, handle: Any) -> str:
+    major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
+    return f"{major}.{minor}"
+
+
+def _memory(library: Any, handle: Any) -> dict[str, Any]:
+    memory = library.nvmlDeviceGetMemoryInfo(handle)
+    return {"memoryMiB": memory.total // _MIB, "memoryFreeMiB": memory.free // _MIB}
 
 
 def _remapped(library: Any, handle: Any) -> dict[str, Any]:
@@ -258,6 +263,13 @@ def _call(name: str) -> Callable[[Any, Any], Any]:
     return read
 
 
+_IDENTITY: tuple[Reading, ...] = (
+    ("product", _call("nvmlDeviceGetName")),
+    ("uuid", _call("nvmlDeviceGetUUID")),
+    ("mig", _mig),
+    ("computeCapability", _capability),
+    ("memoryMiB", _memory),
+)
 _READINGS: tuple[Reading, ...] = (
     ("pciId", lambda library, handle: library.nvmlDeviceGetPciInfo(handle).busId),
     ("eccMode", lambda library, handle: bool(library.nvmlDeviceGetEccMode(handle)[0])),
@@ -290,6 +302,5 @@ _READINGS: tuple[Reading, ...] = (
     ("persistence", lambda library, handle: bool(library.nvmlDeviceGetPersistenceMode(handle))),
     ("processes", _process_count),
 )
-_UNDER_LOAD = frozenset(
-    ("throttleReasons", "smClockMHz", "powerW", "temperatureC", "pcieGen", "pcieWidth", "memoryClockMHz")
-)
+_BUSY = ("throttleReasons", "smClockMHz", "powerW", "temperatureC", "pcieGen", "pcieWidth", "memoryClockMHz")
+_UNDER_LOAD = tuple(reading for reading in _READINGS if reading[0] in _BUSY)

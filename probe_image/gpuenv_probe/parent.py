@@ -21,7 +21,8 @@ _RESERVE = 2.0
 """Seconds kept before the deadline for ending in good order."""
 _BENCH_START = 20.0
 """Seconds for importing torch once more, and for making the inputs."""
-_TABLES = ("steps", "commands", "benchmarks")
+_KEYS = {"steps": ("name", "gpu", "dtype"), "commands": ("name",), "benchmarks": ("kernel", "gpu", "dtype")}
+"""What tells the rows of a table apart: a row that comes again takes the place of the first."""
 
 
 class Options(NamedTuple):
@@ -145,10 +146,11 @@ def _kernels(stage: Stage, clock: Clock) -> None:
         "profile": options.profile,
         "sharing": options.sharing,
     }
-    gpu, count = 0, 1
-    while gpu < count:
+    gpu, count = 0, 0
+    while gpu == 0 or gpu < count:
         _run_gpu(stage, clock, {**job, "gpu": gpu})
-        count = int(stage.control.get("gpuCount", 0))
+        # A worker whose CUDA no longer starts counts none, and its GPUs are there all the same.
+        count = max(count, int(stage.control.get("gpuCount", 0)))
         gpu += 1
     if options.imports:
         _supervisor(stage, clock).run("imports", workers.steps_of("imports", job), job)
@@ -172,18 +174,21 @@ def _benchmark(stage: Stage, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _run_gpu(stage: Stage, clock: Clock, job: dict[str, Any]) -> None:
-    """All kernels on one GPU. A wrong result counts only when a fresh worker finds it again."""
+    """All kernels on one GPU. A wrong result counts only when a fresh worker finds it again; until then it is
+    told as unconfirmed, for the stage may end before.
+    """
     steps = workers.steps_of("kernels", job)
     supervisor = _supervisor(stage, clock, f" on GPU {job['gpu']}")
     doubtful: list[dict[str, Any]] = []
 
-    def sort_out(partial: Partial) -> None:
-        wrong = [step for step in partial.get("steps", ()) if step["status"] == "Wrong"]
+    def note(partial: Partial) -> None:
+        rows = partial.get("steps", [])
+        wrong = [row for row in rows if row["status"] == "Wrong"]
         doubtful.extend(wrong)
-        rest = [step for step in partial.get("steps", ()) if step["status"] != "Wrong"]
-        stage.add({**partial, "steps": rest} if wrong else partial)
+        told = [workers.unconfirmed(row, "not confirmed yet") if row in wrong else row for row in rows]
+        stage.add({**partial, "steps": told} if wrong else partial)
 
-    supervisor.on_partial = sort_out
+    supervisor.on_partial = note
     supervisor.run("kernels", steps, job)
     for first in doubtful:
         second: list[dict[str, Any]] = []
@@ -200,19 +205,32 @@ def _collector(rows: list[dict[str, Any]]) -> Callable[[Partial], None]:
 
 
 def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
-    """Adds a piece to ``report``: tables grow, GPUs are matched by index, objects merge, the rest replaces."""
+    """Adds a piece to ``report``: tables and lists grow, GPUs are matched by index, objects merge.
+
+    The rest replaces, failures too: half of one and half of another would be no failure of anybody's.
+    """
     for name, value in partial.items():
-        if name in _TABLES:
-            report.setdefault(name, []).extend(value)
+        known = report.get(name)
+        if name in _KEYS:
+            for row in value:
+                _put(report.setdefault(name, []), row, _KEYS[name])
         elif name == "gpus":
             _merge_gpus(report.setdefault(name, []), value)
-        elif name == "warnings":
-            known = report.setdefault(name, [])
+        elif isinstance(value, list) and isinstance(known, list):
             known.extend(item for item in value if item not in known)
-        elif isinstance(value, dict) and isinstance(report.get(name), dict):
-            merge(report[name], value)
+        elif isinstance(value, dict) and isinstance(known, dict) and "layer" not in value:
+            merge(known, value)
         else:
             report[name] = value
+
+
+def _put(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
+    place = [row.get(name) for name in key]
+    for number, known in enumerate(table):
+        if [known.get(name) for name in key] == place:
+            table[number] = row
+            return
+    table.append(row)
 
 
 def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 from typing import Any
 
-from gpuenv_probe import container, nvml
+from gpuenv_probe import container, failures, gpus, nvml
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.worker import Context, Partial, Step
 
@@ -22,14 +22,14 @@ _MIB = 1024 * 1024
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """The raw worker's steps: what can hang or crash comes last."""
+    """The raw worker's steps: what can hang or crash comes late."""
     return [
         Step("start", 20.0, lambda context: {}, _blame_start, setup=True),
         Step("device nodes", 20.0, _nodes, _blame_nodes),
         Step("nvml", 40.0, nvml.system, nvml.blame),
         Step("libcuda", 20.0, _library, _blame_library),
         Step("cuInit", 60.0, _cuda, _blame_cuda),
-        Step("gpus", 40.0, _gpus, nvml.blame),
+        *gpus.steps(),
     ]
 
 
@@ -108,16 +108,22 @@ def _library(context: Context) -> Partial:
 
 
 def _cuda(context: Context) -> Partial:
+    """Starts CUDA and takes down its devices at once: a later crash must not cost a row."""
     driver = context.found.get("driver")
     if driver is None:
         return {}
     found: dict[str, Any] = {"cuInit": driver.cuInit(0)}
-    if found["cuInit"] == 0:
-        count = ctypes.c_int()
-        if driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
-            found["deviceCount"] = count.value
-            context.found["gpus"] = [_cuda_gpu(driver, index) for index in range(count.value)]
-    return {"driver": found}
+    if found["cuInit"] != 0:
+        return {"driver": found}
+    count = ctypes.c_int()
+    number = driver.cuDeviceGetCount(ctypes.byref(count))
+    if number != 0:
+        words = f"cuDeviceGetCount returned {number}"
+        found["cuda"] = failures.failure("cuda", number, "cuDeviceGetCount", words)
+        return {"driver": found}
+    found["deviceCount"] = count.value
+    rows = [_cuda_gpu(driver, index) for index in range(count.value)]
+    return {"driver": found, "gpus": rows, "control": {"cudaGpus": rows}}
 
 
 def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
@@ -140,8 +146,11 @@ def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
     if driver.cuDeviceTotalMem_v2(ctypes.byref(total), device) == 0:
         gpu["memoryMiB"] = total.value // _MIB
     uuid = _uuid(driver, device)
+    profile = nvml.mig_profile(gpu.get("product", ""))
+    if profile:
+        gpu["mig"] = profile
     if uuid:
-        gpu["uuid"] = uuid
+        gpu["uuid"] = f"MIG-{uuid[4:]}" if profile else uuid
     return gpu
 
 
@@ -193,13 +202,3 @@ def origin(path: str | None) -> str | None:
     if "wsl" in parts:
         return "wsl"
     return "host" if not container.in_container() or container.is_mount(path) else "other"
-
-
-def _gpus(context: Context) -> Partial:
-    """One row a GPU that CUDA sees; where CUDA does not start, one a GPU that NVML sees."""
-    seen: list[dict[str, Any]] = context.found.get("gpus", [])
-    library = context.found.get("nvml")
-    if library is None:
-        return {"gpus": seen} if seen else {}
-    rows = nvml.describe_matching(library, seen) if seen else nvml.describe_all(library)
-    return {"gpus": rows} if rows else {}

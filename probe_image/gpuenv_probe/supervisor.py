@@ -151,6 +151,12 @@ class Supervisor:
         self.command = command
         self.on_start = on_start
         self.on_partial = on_partial
+        self.known: dict[str, Any] = {}
+        """What the steps so far put under ``control``: a worker that dies must not take it along."""
+
+    def _take(self, partial: Partial) -> None:
+        self.known.update(partial.get("control", {}))
+        self.on_partial(partial)
 
     def run(self, kind: str, steps: list[Step], job: dict[str, Any]) -> None:
         """All ``steps``, each once.
@@ -163,9 +169,9 @@ class Supervisor:
         while True:
             self.clock.check()
             try:
-                worker = Worker(self.command(kind, {**job, "skip": done}))
+                worker = Worker(self.command(kind, {**job, "skip": done, "known": self.known}))
             except OSError as error:
-                self.on_partial(steps[0].blame(failures.of_exception(error), "Crashed"))
+                self._take(steps[0].blame(failures.of_exception(error), "Crashed"))
                 return
             try:
                 again = self._drive(worker, by_key, steps[0], done)
@@ -192,7 +198,7 @@ class Supervisor:
                     if line["done"] not in done:
                         progress = True
                         done.append(str(line["done"]))
-                        self.on_partial(line.get("partial") or {})
+                        self._take(line.get("partial") or {})
                 elif "end" in line:
                     return bool(line["end"] == "restart")
             over = time.monotonic() >= min(started + limit, self.clock.deadline)
@@ -213,13 +219,13 @@ class Supervisor:
     def _blame(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
         """Reports the step a worker died in (``status`` says how), or one that is not done in time."""
         if status is not None:
-            self.on_partial(step.blame(failures.of_exit(status, worker.last_words()), "Crashed"))
+            self._take(step.blame(failures.of_exit(status, worker.last_words()), "Crashed"))
             return
         where = self._where_it_hangs(worker)
         dead = worker.kill()
         words = f"not done after {seconds:.0f} s{'' if dead else ', and SIGKILL fails'}; {where}"
         error = failures.failure("os", None, "TimedOut" if dead else "StuckInKernel", words.rstrip("; "))
-        self.on_partial(step.blame(error, "TimedOut"))
+        self._take(step.blame(error, "TimedOut"))
         if not dead:
             raise Ended(f"worker {worker.process.pid} is stuck in the kernel, in {step.key}")
         self.clock.check()

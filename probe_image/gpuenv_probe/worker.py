@@ -17,8 +17,10 @@ from typing import Any, Callable, Dict
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
 
+_STDERR = 2
+
 Partial = Dict[str, Any]
-"""A piece of a report; ``control`` beside the report's own fields is for the parent only."""
+"""A piece of a report; ``control`` beside the report's own fields is for the parent and for later steps."""
 
 
 class Context:
@@ -29,6 +31,8 @@ class Context:
         self.gpu = int(job.get("gpu", 0))
         self.device_kind = str(job.get("device", "cuda"))
         self.found: dict[str, Any] = {}
+        self.known: dict[str, Any] = dict(job.get("known", {}))
+        """What steps put under ``control``, those of earlier workers that died included."""
         self.stop = False
         """Set by a step after which nothing else makes sense in this worker."""
         self.restart = False
@@ -62,8 +66,9 @@ def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
     """Does ``steps`` except those named in ``job["skip"]``; all lines go to ``descriptor``."""
     os.set_inheritable(descriptor, False)
     _die_with_parent()
-    faulthandler.enable(all_threads=False)
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # By number: an image may have put something else in the place of sys.stderr.
+    faulthandler.enable(file=_STDERR, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, file=_STDERR, all_threads=True)
 
     def emit(**line: Any) -> None:
         line["pid"] = os.getpid()
@@ -78,7 +83,9 @@ def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
         if not step.setup and (step.key in skip or (only is not None and step.key not in only)):
             continue
         emit(start=step.key, limit=step.limit)
-        emit(done=step.key, partial=_attempt(step, context))
+        partial = _attempt(step, context)
+        context.known.update(partial.get("control", {}))
+        emit(done=step.key, partial=partial)
         if context.stop or context.restart:
             break
     emit(end="restart" if context.restart else "finished")

@@ -33,15 +33,23 @@ def step_key(row: dict[str, Any]) -> str:
     return f"{row['name']} {row.get('dtype', '')}".strip()
 
 
+def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
+    """The row of a wrong result that no second run has confirmed: what could not run is never a fail."""
+    words = f"{first.get('detail', '')}; seen once, {why}"
+    return {**first, "status": "Unconfirmed", "detail": failures.shorten(words)}
+
+
 def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row to report when a fresh worker repeated a wrong result, or did not."""
+    """The row to report once a fresh worker was to repeat a wrong result: it did, it did not, or it could not."""
     again = second[0] if second else {}
     if again.get("status") == "Wrong":
         return {**first, "detail": failures.shorten(f"{first.get('detail', '')}; again in a fresh process")}
     if again.get("status") == "Pass":
         words = f"wrong once ({first.get('detail', '')}), right in a fresh process"
         return {**again, "detail": failures.shorten(words)}
-    return {**first, **again} if again else {**first, "status": "Fail", "detail": "wrong once, not confirmed"}
+    if again.get("status") in ("Fail", "Crashed", "TimedOut"):
+        return {**first, **again}
+    return unconfirmed(first, "and a fresh process did not come to it")
 
 
 def _import_step(module: str) -> Step:

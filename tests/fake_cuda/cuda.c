@@ -37,9 +37,11 @@ int cuDeviceGet(int *device, int ordinal) {
 }
 
 int cuDeviceGetName(char *name, int length, int device) {
-    char buffer[512];
+    char base[512], mig[512];
     (void)device;
-    snprintf(name, (size_t)length, "%s", setting("name", "NVIDIA A100-SXM4-80GB", buffer, sizeof buffer));
+    setting("name", "NVIDIA A100-SXM4-80GB", base, sizeof base);
+    setting("mig", "", mig, sizeof mig);
+    snprintf(name, (size_t)length, *mig ? "%s MIG %s" : "%s%s", base, mig);
     return 0;
 }
 

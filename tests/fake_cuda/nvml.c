@@ -9,8 +9,8 @@ typedef struct { long index; } device;
 static device devices[16];
 
 #define ENTER(function)                              \
-    enter(#function);                                \
     do {                                             \
+        enter(#function);                            \
         int refused = (int)number(#function, 0);     \
         if (refused) return refused;                 \
     } while (0)
@@ -184,8 +184,7 @@ int nvmlDeviceGetTotalEccErrors(device *handle, int kind, int counter, unsigned 
 
 int nvmlDeviceGetRemappedRows(device *handle, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
                               unsigned *failed) {
-    (void)handle;
-    ENTER(nvmlDeviceGetRemappedRows);
+    if (concerned(handle->index)) ENTER(nvmlDeviceGetRemappedRows);
     *corrected = *uncorrected = 0;
     *pending = (unsigned)number("remapPending", 0);
     *failed = (unsigned)number("remapFailed", 0);

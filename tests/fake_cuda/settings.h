@@ -38,6 +38,12 @@ static void enter(const char *function) {
     }
 }
 
+/* Whether a crash or hang is meant for the GPU of that index: crashOf names one, without it all are meant. */
+__attribute__((unused)) static int concerned(long index) {
+    long only = number("crashOf", -1);
+    return only < 0 || only == index;
+}
+
 /* Last two hexadecimal digits tell the GPUs apart. */
 static void uuid_bytes(int index, unsigned char *bytes) {
     for (int i = 0; i < 16; i++) bytes[i] = (unsigned char)(0x10 + i);

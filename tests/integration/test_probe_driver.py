@@ -152,3 +152,113 @@ def test_a_driver_that_hangs_leaves_a_report_that_names_it(tmp_path: Path, funct
     assert "TimedOut" in json.dumps(where)
     assert run.report["driver"]["deviceNodes"]
     assert run.report["container"]["python"]
+
+
+def shorten(monkeypatch: pytest.MonkeyPatch, directory: Path, module: str, old: str, new: str) -> None:
+    """Makes a limit inside the probe short enough to wait for."""
+    path = probes.changed_archive(directory, module, old, new)
+    monkeypatch.setattr(probes, "archive", lambda: path)
+
+
+def rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The report's GPUs; both have to be there, whatever happened."""
+    assert [gpu["index"] for gpu in report["gpus"]] == [0, 1]
+    found: list[dict[str, Any]] = report["gpus"]
+    return found
+
+
+@pytest.mark.parametrize("how", ["crash", "hang"])
+def test_a_cuinit_that_takes_its_worker_down_costs_no_row(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"count": 2, how: "cuInit"}
+    image = probes.fake_gpu(tmp_path, **settings)
+    if how == "hang":
+        shorten(monkeypatch, tmp_path, "raw", 'Step("cuInit", 60.0', 'Step("cuInit", 1.0')
+    report = probes.run("facts", tmp_path, **image).report
+    assert report["driver"]["libcuda"]["error"].startswith("cuInit")
+    for gpu in rows(report):
+        assert gpu["product"] == "NVIDIA A100-SXM4-80GB"
+        assert gpu["health"]["eccMode"] is True
+
+
+def test_an_nvml_call_that_crashes_costs_nothing_but_that_gpus_health(tmp_path: Path) -> None:
+    report = facts(tmp_path, count=3, crash="nvmlDeviceGetRemappedRows", crashOf=1)
+    assert [gpu["index"] for gpu in report["gpus"]] == [0, 1, 2]
+    assert [gpu["product"] for gpu in report["gpus"]] == ["NVIDIA A100-SXM4-80GB"] * 3
+    assert [gpu.get("health", {}).get("eccMode") for gpu in report["gpus"]] == [True, None, True]
+    assert "health of GPU 1 Crashed" in report["driver"]["nvml"]["message"]
+    assert report["driver"]["deviceCount"] == 3
+
+
+def test_an_nvml_call_that_crashes_everywhere_costs_no_row(tmp_path: Path) -> None:
+    for gpu in rows(facts(tmp_path, count=2, crash="nvmlDeviceGetRemappedRows")):
+        assert gpu["memoryFreeMiB"] == 81408, "who it is was known before its health was asked for"
+
+
+def test_without_cuda_a_crash_in_nvml_leaves_bare_rows(tmp_path: Path) -> None:
+    report = facts(tmp_path, count=2, cuInit=999, crash="nvmlDeviceGetName")
+    assert [gpu["health"]["eccMode"] for gpu in rows(report)] == [True, True]
+
+
+def test_nvml_that_hangs_twice_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch, tmp_path, "gpus", "_LIMIT = 15.0", "_LIMIT = 1.0")
+    report = facts(tmp_path, count=8, hang="nvmlDeviceGetRemappedRows")
+    assert [gpu["index"] for gpu in report["gpus"]] == list(range(8))
+    assert [("memoryFreeMiB" in gpu) for gpu in report["gpus"]] == [True, True] + [False] * 6
+    assert report["driver"]["nvml"]["name"] == "TimedOut"
+
+
+def test_what_nvml_refuses_of_a_gpus_identity_is_named(tmp_path: Path) -> None:
+    refused = {
+        "nvmlDeviceGetName": 3,
+        "nvmlDeviceGetUUID": 4,
+        "nvmlDeviceGetMemoryInfo": 999,
+        "nvmlDeviceGetCudaComputeCapability": 13,
+        "nvmlDeviceGetMigMode": 3,
+    }
+    gpu = facts(tmp_path, cuInit=3, **refused)["gpus"][0]
+    unavailable = gpu["health"]["unavailable"]
+    assert unavailable["999"] == ["memoryMiB"]
+    assert unavailable["4"] == ["uuid"]
+    assert unavailable["13"] == ["computeCapability"]
+    assert unavailable["3"] == ["product", "mig", "retiredPagesPending"]
+
+
+def test_counts_that_fail_are_told(tmp_path: Path) -> None:
+    driver = facts(tmp_path, nvmlDeviceGetCount_v2=999, cuDeviceGetCount=46)["driver"]
+    assert (driver["nvml"]["layer"], driver["nvml"]["code"]) == ("nvml", 999)
+    assert driver["cuda"] == {
+        "layer": "cuda",
+        "code": 46,
+        "name": "cuDeviceGetCount",
+        "message": "cuDeviceGetCount returned 46",
+    }
+    assert driver["cuInit"] == 0
+
+
+def test_without_nvml_a_mig_slice_is_known_by_its_name(tmp_path: Path) -> None:
+    gpu = facts(tmp_path, mig="1g.10gb", nvmlInit=9)["gpus"][0]
+    assert gpu["mig"] == "1g.10gb"
+    assert gpu["uuid"] == "MIG-10111213-1415-1617-1819-1a1b1c1d1e00"
+    assert gpu["product"] == "NVIDIA A100-SXM4-80GB MIG 1g.10gb"
+
+
+def test_the_images_own_old_bindings_are_neither_used_nor_touched(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "pynvml.py").write_text("NVMLError = OSError\n", encoding="utf-8")
+    (site / "sitecustomize.py").write_text("import pynvml\n", encoding="utf-8")
+    run = probes.run("facts", tmp_path, **probes.fake_gpu(tmp_path), PYTHONPATH=str(site))
+    assert run.report["driver"]["version"] == "570.172.08"
+    assert run.report["gpus"][0]["health"]["eccMode"] is True
+
+
+@pytest.mark.parametrize("stream", ["None", "io.StringIO()"])
+def test_an_image_that_replaces_stderr_kills_no_worker(tmp_path: Path, stream: str) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(f"import io, sys\nsys.stderr = {stream}\n", encoding="utf-8")
+    run = probes.run("facts", tmp_path, **probes.fake_gpu(tmp_path), PYTHONPATH=str(site))
+    assert run.report["driver"]["cuInit"] == 0
+    assert run.report["gpus"][0]["product"] == "NVIDIA A100-SXM4-80GB"

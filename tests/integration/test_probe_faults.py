@@ -15,6 +15,8 @@ from tests.support import probes
 from tests.support.wait import wait_until
 
 import gpuenv_probe
+from gpuenv.assess.facts import NodeFacts
+from gpuenv.assess.report import facts_from_reports
 from gpuenv_probe import codec
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -121,6 +123,34 @@ def test_a_wrong_result_counts_when_a_fresh_process_repeats_it(tmp_path: Path) -
     row = run.step("matmul", "fp32")
     assert row["status"] == "Wrong"
     assert "again in a fresh process" in row["detail"]
+
+
+@pytest.mark.parametrize("how", ["kill", "term"])
+def test_a_wrong_result_is_told_at_once_and_as_unconfirmed(tmp_path: Path, how: str) -> None:
+    faults = {"matmul": "wrong", "attention": "hang"}
+    process = probes.start("kernels", tmp_path, **probes.stub_torch(tmp_path, faults=faults))
+    wait_for_activity(tmp_path, "attention")
+    (probes.kill_tree if how == "kill" else lambda _: process.terminate())(process.pid)
+    row = probes.finish(process, tmp_path, timeout=20).step("matmul", "fp32")
+    assert row["status"] == "Unconfirmed"
+    assert "not confirmed yet" in row["detail"]
+
+
+def test_a_wrong_result_whose_second_run_cannot_start_stays_unconfirmed(tmp_path: Path) -> None:
+    faults = {"matmul": "wrong", "import": f"segv-after:1:{tmp_path / 'imports'}"}
+    run = probes.run("kernels", tmp_path, **probes.stub_torch(tmp_path, faults=faults))
+    assert run.report["complete"] is True
+    assert run.step("matmul", "fp32")["status"] == "Unconfirmed"
+    assert facts_from_reports(None, run.report, NodeFacts()).steps[1].status == "Unconfirmed"
+
+
+def test_gpus_are_counted_by_the_worker_that_counted_most(tmp_path: Path) -> None:
+    gpus = [{"name": "A", "capability": [5, 2], "memory_mib": 4096, "free_mib": 100}] * 3
+    faults = {"init": f"raise-after:1:{tmp_path / 'starts'}"}
+    run = probes.run(
+        "kernels", tmp_path, "--profile", "Quick", **probes.stub_torch(tmp_path, gpus=gpus, faults=faults)
+    )
+    assert {row["gpu"] for row in run.report["benchmarks"]} == {0, 1, 2}
 
 
 def test_a_wrong_result_that_does_not_come_back_is_told_but_passes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,20 @@ def archive() -> Path:
     path = directory / "gpuenv-probe.pyz"
     path.write_bytes(build_zipapp())
     path.chmod(0o644)
+    return path
+
+
+def changed_archive(directory: Path, module: str, old: str, new: str) -> Path:
+    """The zip application with one text of one module replaced, as to make a limit shorter than a test may wait."""
+    path = directory / "changed-probe.pyz"
+    name = f"gpuenv_probe/{module}.py"
+    with zipfile.ZipFile(archive()) as source, zipfile.ZipFile(path, "w") as target:
+        for entry in source.infolist():
+            data = source.read(entry)
+            if entry.filename == name:
+                assert data.count(old.encode()) == 1, f"{old!r} is not in {name} once"
+                data = data.replace(old.encode(), new.encode())
+            target.writestr(entry, data)
     return path
 
 

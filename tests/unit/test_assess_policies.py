@@ -131,6 +131,12 @@ def test_each_number_of_cuinit_has_its_reason(number: int, verdict: str, reason:
     assert (found.verdict, found.reason) == (verdict, reason), told(found)
 
 
+def test_a_driver_call_that_fails_after_cuinit_has_its_reason() -> None:
+    found = judge(stopped(cu_init=0, cuda=Failure("cuda", 46, "cuDeviceGetCount")))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "GpuBusy"), told(found)
+    assert "cuDeviceGetCount failed" in found.message
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -409,6 +415,7 @@ def test_cudnn_has_dropped_volta_unless_convolutions_ran() -> None:
             "KernelFailed",
         ),
         (Step("matmul", status="Wrong", detail="off by 3"), "Incompatible", "WrongResult"),
+        (Step("matmul", status="Unconfirmed", detail="off by 3"), "Unknown", "WrongResult"),
         (
             Step("matmul", status="Crashed", error=Failure("signal", 11, "SIGSEGV")),
             "Incompatible",

@@ -129,7 +129,7 @@ def test_nobody_is_told_to_leave_the_last_driver_of_the_gpu(case: Facts) -> None
             assert "595" not in check.remediation
 
 
-statuses = st.sampled_from(["Pass", "Fail", "Wrong", "Skipped", "Crashed", "TimedOut"])
+statuses = st.sampled_from(["Pass", "Fail", "Wrong", "Unconfirmed", "Skipped", "Crashed", "TimedOut"])
 steps = st.lists(
     st.builds(
         Step,

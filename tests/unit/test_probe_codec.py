@@ -69,6 +69,18 @@ def test_what_does_not_fit_is_left_out_and_named(report: dict[str, Any], limit: 
         assert decoded["omitted"]
 
 
+def test_a_report_of_which_nothing_fits_names_no_more_than_that() -> None:
+    noise = random.Random(1).choices(range(0x20, 0xD000), k=4000)
+    torch = {"importError": {"layer": "os", "code": {"".join(map(chr, noise)): 1}}}
+    gpus = [{"index": 0, "health": {"pciId": "x"}}]
+    steps = [
+        {"name": "alloc", "status": "Pass", "detail": "y", "error": {"layer": "os", "message": "z" * 400}}
+    ]
+    text = codec.encode({"stage": "kernels", "run": "r", "torch": torch, "gpus": gpus, "steps": steps}, 200)
+    assert len(text) <= 200
+    assert codec.decode(text)["omitted"] == ["everything"]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_refused_with_a_kind(text: str) -> None:

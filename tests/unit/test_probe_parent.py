@@ -25,6 +25,19 @@ def test_tables_grow_objects_merge_and_gpus_are_matched() -> None:
     }
 
 
+def test_a_row_that_comes_again_takes_the_first_ones_place() -> None:
+    report: dict[str, Any] = {}
+    parent.merge(report, {"steps": [row("Unconfirmed"), {"name": "alloc", "gpu": 0, "status": "Pass"}]})
+    parent.merge(report, {"steps": [row("Wrong")]})
+    assert [step["status"] for step in report["steps"]] == ["Wrong", "Pass"]
+
+
+def test_a_failure_is_never_half_of_one_and_half_of_another() -> None:
+    report: dict[str, Any] = {"driver": {"nvml": {"layer": "signal", "code": 11, "name": "SIGSEGV"}}}
+    parent.merge(report, {"driver": {"nvml": {"layer": "os", "name": "TimedOut"}}})
+    assert report["driver"]["nvml"] == {"layer": "os", "name": "TimedOut"}
+
+
 def test_overwriting_leaves_a_whole_report_at_every_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +77,9 @@ def row(status: str, detail: str = "") -> dict[str, Any]:
         ([row("Wrong", "3 values")], "Wrong", "again in a fresh process"),
         ([row("Pass")], "Pass", "wrong once (3 values), right in a fresh process"),
         ([row("Crashed")], "Crashed", ""),
-        ([], "Fail", "wrong once, not confirmed"),
+        ([row("TimedOut")], "TimedOut", ""),
+        ([row("Skipped", "torch refuses fp8 here")], "Unconfirmed", "a fresh process did not come to it"),
+        ([], "Unconfirmed", "3 values; seen once, and a fresh process did not come to it"),
     ],
 )
 def test_a_wrong_result_and_its_second_run(second: list[dict[str, Any]], status: str, words: str) -> None:

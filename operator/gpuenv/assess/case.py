@@ -22,7 +22,7 @@ EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
 """Steps that not every use of PyTorch needs: where they fail, the verdict is Degraded at most."""
 NOT_KERNELS = EXTRAS | {"alloc"}
 """Steps whose success proves nothing about the kernels that every use needs."""
-BROKEN = frozenset({"Fail", "Wrong", "Crashed", "TimedOut"})
+BROKEN = frozenset({"Fail", "Wrong", "Unconfirmed", "Crashed", "TimedOut"})
 
 OLDEST_BRANCH = 100
 """No driver with CUDA has a lower number; what people write there is the CUDA version that nvidia-smi prints."""

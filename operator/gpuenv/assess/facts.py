@@ -48,7 +48,8 @@ class DriverFacts:
     ``version`` is the kernel-side driver (NVML, node label or pasted text), ``cuda_version`` the driver API version of
     the loaded libcuda as ``1000*major + 10*minor`` (``cuDriverGetVersion``), ``cu_init`` the raw number of ``cuInit``.
     ``nvml_cuda_version`` is what NVML says (it asks the same libcuda). ``nvml`` is NVML's initialisation error, if any.
-    ``device_count`` is ``cuDeviceGetCount``. ``absent`` True means that a text says there is no driver (``No CUDA``).
+    ``device_count`` is ``cuDeviceGetCount``; ``cuda`` a call of the driver API that failed after ``cuInit`` had succeeded.
+    ``absent`` True means that a text says there is no driver (``No CUDA``).
     """
 
     version: str | None = None
@@ -58,6 +59,7 @@ class DriverFacts:
     device_count: int | None = None
     libcuda: Libcuda | None = None
     nvml: Failure | None = None
+    cuda: Failure | None = None
     device_nodes: tuple[DeviceNode, ...] | None = None
     absent: bool | None = None
 
@@ -113,6 +115,7 @@ class Step:
     ``name``: ``alloc``, ``matmul``, ``conv``, ``attention``, ``train``,
     ``torchscript``, ``jit``, ``compile``, ``stream``, ``import:<module>``.
     ``status``: ``Pass``, ``Fail`` (an error was raised), ``Wrong`` (numbers off, confirmed in a fresh process),
+    ``Unconfirmed`` (numbers off once, no second run has said yet),
     ``Skipped`` (``detail`` says why), ``Crashed`` (the worker died) or ``TimedOut``.
     """
 

@@ -23,6 +23,7 @@ from gpuenv.assess.facts import (
 
 MAX_TEXT = 500
 MAX_LIST = 64
+_STEP_STATUSES = ("Pass", "Fail", "Wrong", "Unconfirmed", "Skipped", "Crashed", "TimedOut")
 MAX_STEPS = 1024
 """Steps and benchmarks: 16 GPUs with all kernels and dtypes."""
 
@@ -173,6 +174,7 @@ def _driver(document: Document) -> DriverFacts:
         device_count=_integer(document.get("deviceCount")),
         libcuda=_libcuda(library) if isinstance(library, Mapping) else None,
         nvml=_failure(document.get("nvml")),
+        cuda=_failure(document.get("cuda")),
         device_nodes=tuple(_list(nodes, _device_node)) if isinstance(nodes, list) else None,
     )
 
@@ -236,7 +238,7 @@ def _step(value: object) -> Step | None:
     document = _mapping(value)
     name = _text(document.get("name"))
     status = _text(document.get("status"))
-    if name is None or status not in ("Pass", "Fail", "Wrong", "Skipped", "Crashed", "TimedOut"):
+    if name is None or status not in _STEP_STATUSES:
         return None
     return Step(
         name=name,

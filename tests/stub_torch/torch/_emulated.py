@@ -24,7 +24,8 @@ DEFAULTS = {
     # Place -> action, played when that place is reached on the GPU's side.
     # Places: import, init, alloc, matmul, conv2d, attention, backward, script, bessel_j0, compile.
     # Actions: exit:N (SystemExit), quit:N (at once), segv, abort, kill, null (a real bad access), hang, fork,
-    # print, raise:TEXT, sticky:TEXT (everything after it fails alike), wrong, wrong-once:FILE (until FILE is).
+    # print, raise:TEXT, sticky:TEXT (everything after it fails alike), wrong, wrong-once:FILE (until FILE is),
+    # segv-after:N:FILE, raise-after:N:FILE (from the N+1st time on, counted in FILE).
     "faults": {},
 }
 
@@ -48,11 +49,21 @@ def alive():
         raise RuntimeError(_broken[0])
 
 
+def _later(argument):
+    """Whether ``N:FILE`` has been asked more than N times, in this process and those before it."""
+    often, _, path = argument.partition(":")
+    with open(path, "a+", encoding="utf-8") as file:
+        file.write(".")
+        return file.tell() > int(often)
+
+
 def enter(place):
     """Plays the fault of ``place``; True when its numbers are to be wrong."""
     alive()
     action = SETTINGS["faults"].get(place, "")
     kind, _, argument = action.partition(":")
+    if kind.endswith("-after"):
+        kind, argument = (kind[: -len("-after")] if _later(argument) else ""), "no more"
     if kind == "exit":
         sys.exit(int(argument or 1))
     if kind == "quit":

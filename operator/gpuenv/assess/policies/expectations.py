@@ -206,7 +206,7 @@ def compiles(case: Case) -> Iterator[Check]:
 
 
 def _outcome(step: Step) -> Status:
-    return Status.UNKNOWN if step.status == "TimedOut" else Status.FAIL
+    return Status.UNKNOWN if step.status in ("TimedOut", "Unconfirmed") else Status.FAIL
 
 
 def _words(step: Step) -> str:

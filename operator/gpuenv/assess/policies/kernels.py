@@ -55,6 +55,8 @@ def _judge(case: Case, step: Step) -> Check:
         return check(
             case, name, Status.FAIL, reasons.WrongResult, step.detail or words or "a wrong result, twice"
         )
+    if step.status == "Unconfirmed":
+        return check(case, name, Status.UNKNOWN, reasons.WrongResult, step.detail or "a wrong result, once")
     if step.status == "TimedOut":
         message = f"did not finish in time{': ' + words if words else ''}"
         return check(case, name, Status.UNKNOWN, reasons.ProbeTimeout, message)

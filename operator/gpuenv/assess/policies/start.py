@@ -28,6 +28,8 @@ def cuda_starts(case: Case) -> Iterator[Check]:
         yield _from_failure(case, Failure("cuda", driver.cu_init), f"cuInit returned {driver.cu_init}")
     elif torch.init_error is not None and not is_cpu_build(case.facts):
         yield _from_failure(case, torch.init_error, "torch.cuda.init() failed")
+    elif driver.cuda is not None and not torch.available:
+        yield _from_failure(case, driver.cuda, f"{driver.cuda.name or 'the driver API'} failed")
     elif driver.cu_init == 0 and driver.device_count == 0:
         yield _no_device(case, "cuda-init", "CUDA starts, but counts 0 devices")
     elif (
