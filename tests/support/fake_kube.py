@@ -126,11 +126,12 @@ class FakeKube:
             return copy.deepcopy(raw)
         return self.objects.pop(path)
 
-    async def delete_collection(self, path: str, selector: str) -> Any:
+    async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
         self._begin("DELETE", path)
         for key, one in list(self.objects.items()):
-            if key.rpartition("/")[0] == path and _selected(one, {"labelSelector": selector}):
+            if limit and key.rpartition("/")[0] == path and _selected(one, {"labelSelector": selector}):
                 del self.objects[key]
+                limit -= 1
         return {}
 
     # ---- how ---------------------------------------------------------------------------------------------

@@ -10,16 +10,20 @@ and an outage loses nothing.
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Final
 
-from gpuenv.api import names
+from gpuenv.api import names, reasons
+from gpuenv.controller import chains
 from gpuenv.controller.cache import Pair
+from gpuenv.controller.chains import MARKS, RESULTS, Chain, title
 from gpuenv.controller.events import EventPoster
 from gpuenv.controller.kube import ApiError
 from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.rejection import blames_pod
 from gpuenv.controller.removal import OutOfTimeError, Removal
 from gpuenv.controller.writes import StaleError, Writes
 from gpuenv.plan.model import (
@@ -31,13 +35,13 @@ from gpuenv.plan.model import (
     LeaveNode,
     OrphanedEnvironment,
     Plan,
-    PodRecord,
     PostEvent,
     SetLabel,
     SetNodeCondition,
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.unwritten import held_back
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +50,20 @@ SECONDS_PER_PLAN: Final = 5.0
 """A large change is worked off in slices, so that new events are planned for in between."""
 STATUS_SECONDS: Final = 2.0
 """At most one write of an environment's status in this time ..."""
-STATUS_SECONDS_WHEN_CUT: Final = 10.0
-"""... or in this one, while more is to be done than fits into one plan's time."""
+STATUS_SECONDS_HELD_BACK: Final = 10.0
+"""... or in this one, while results of it are not written yet."""
+TOLD_SECONDS: Final = 600.0
+"""So long an Event about an environment is not repeated while its results are being written."""
 BACKOFF_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 2.0
-OUTAGE_STATUSES: Final = frozenset({0, 429, 503, 504})
+WORDS: Final = 300
+"""Characters of a failure that a status quotes."""
+OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
 """Answers that say something about the API server and nothing about the object."""
 
-
-Chain = tuple[Pair, list[Action]]
+Place = tuple[str, str, str]
+"""(environment, node, part): what backs off together. Marks and new pods of a pair do so apart from the rest."""
 
 
 @dataclass(slots=True)
@@ -66,8 +74,10 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     unsettled: set[Pair] = field(default_factory=set)
+    unwritten: set[Pair] = field(default_factory=set)
+    """Pairs of which the report, the label or the node condition is not as planned."""
     retry_at: float | None = None
-    """When something that was not done may be tried again (epoch seconds); None when all was done."""
+    """When something that was not done may be tried again (by a monotonic clock); None when all was done."""
 
     def retry(self, at: float) -> None:
         self.retry_at = at if self.retry_at is None else min(at, self.retry_at)
@@ -77,10 +87,21 @@ class Outcome:
 class _Trouble:
     count: int
     not_before: float
+    words: str
+
+
+class _Step(Enum):
+    DONE = auto()
+    PASSED_OVER = auto()
+    """Not done, and what follows in the chain does not depend on it."""
+    STOPPED = auto()
 
 
 class Executor:
-    """Remembers between plans only what failed, and when each status was written last."""
+    """Remembers between plans only what failed, what was told, and when each status was written last.
+
+    ``clock`` is monotonic: a clock that is set back would stop all writes until it has caught up.
+    """
 
     def __init__(
         self,
@@ -88,7 +109,7 @@ class Executor:
         events: EventPoster,
         metrics: Metrics,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         seconds: float = SECONDS_PER_PLAN,
     ) -> None:
         self._writes = writes
@@ -98,102 +119,98 @@ class Executor:
         self._metrics = metrics
         self._clock = clock
         self._seconds = seconds
-        self._trouble: dict[Pair, _Trouble] = {}
+        self._trouble: dict[Place, _Trouble] = {}
         self._status_at: dict[str, float] = {}
         self._outages = 0
-        self._told: set[tuple[str, str]] = set()
-        """(uid, reason) of Events about environments since the last plan that was done to its end."""
-        self._telling: set[tuple[str, str]] = set()
+        self._told: dict[tuple[str, str, str], float] = {}
+        """(environment, uid, reason) of Events that tell of results still being written, and when."""
 
     async def run(self, plan: Plan) -> Outcome:
         """Raises nothing but cancellation."""
         outcome = Outcome()
         self._deadline = self._clock() + self._seconds
         self._outage = False
-        self._telling = set()
+        work = chains.sort(plan.actions, self._cache.pods)
         outcome.unsettled = {
             (one.environment, one.node) for one in plan.actions if isinstance(one, WriteReport)
         }
-        news, chains, statuses = self._sorted(plan.actions)
-        for event in news:
-            self._tell(event)
-        await self._work_off(chains, outcome)
-        cut = len(chains)
+        results = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
+        outcome.unwritten = set(results)
+        await self._work_off(work.chains, outcome)
+        self._tell(work.news, results, outcome.unwritten)
         if not self._outage:
-            if cut:
-                outcome.skipped += cut
+            if work.chains:
+                outcome.skipped += len(work.chains)
                 outcome.retry(self._clock())
             # Last of all: who waits for Ready finds labels and reports in place.
-            await asyncio.gather(*(self._run_status(chain, outcome, cut=bool(cut)) for chain in statuses))
-        self._told = self._told | self._telling if cut or self._outage else set()
+            missing = Counter(environment for environment, _ in outcome.unwritten)
+            await asyncio.gather(
+                *(self._run_status(chain, outcome, missing[chain[0][0]]) for chain in work.statuses)
+            )
         self._after(outcome)
         return outcome
 
     # ---- chains ----------------------------------------------------------------------------------------
 
-    def _sorted(self, actions: Sequence[Action]) -> tuple[list[PostEvent], deque[Chain], list[Chain]]:
-        """What to tell at once, all chains, and apart from them each status with the Events that go with it."""
-        reports = {one.name: (one.environment, one.node) for one in actions if isinstance(one, WriteReport)}
-        news: list[PostEvent] = []
-        chains: dict[Pair, list[Action]] = {}
-        statuses: dict[Pair, list[Action]] = {}
-        for action in actions:
-            key = _key(action, self._cache.pods, reports)
-            if key in statuses or isinstance(action, WriteStatus):
-                statuses.setdefault(key, []).append(action)
-            elif isinstance(action, PostEvent) and action.kind == names.ENVIRONMENT_KIND:
-                news.append(action)
-            else:
-                chains.setdefault(key, []).append(action)
-        return news, deque(chains.items()), list(statuses.items())
-
-    async def _work_off(self, chains: deque[Chain], outcome: Outcome) -> None:
+    async def _work_off(self, todo: deque[Chain], outcome: Outcome) -> None:
         async def work() -> None:
-            while chains and self._in_time():
-                await self._run_chain(chains.popleft(), outcome)
+            while todo and self._in_time():
+                await self._run_chain(todo.popleft(), outcome)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(WORKERS, len(chains))):
+            for _ in range(min(WORKERS, len(todo))):
                 group.create_task(work())
 
-    async def _run_status(self, chain: Chain, outcome: Outcome, *, cut: bool) -> None:
-        """While a large change is worked off, its status is ahead of labels and reports: less often then."""
-        (environment, _), _ = chain
-        seconds = STATUS_SECONDS_WHEN_CUT if cut else STATUS_SECONDS
-        due = self._status_at.get(environment, -seconds) + seconds
-        if self._clock() < due:
-            outcome.retry(due)
-            return
-        self._status_at[environment] = self._clock()
-        await self._run_chain(chain, outcome)
-
     async def _run_chain(self, chain: Chain, outcome: Outcome) -> None:
-        key, actions = chain
-        trouble = self._trouble.get(key)
+        pair, actions = chain
+        owed = sum(isinstance(action, RESULTS) for action in actions)
+        for action in actions:
+            step = await self._attempt(pair, action, outcome)
+            owed -= step is _Step.DONE and isinstance(action, RESULTS)
+            if step is _Step.STOPPED:
+                break
+        else:
+            self._trouble.pop((*pair, ""), None)
+        if not owed:
+            outcome.unwritten.discard(pair)
+
+    async def _attempt(self, pair: Pair, action: Action, outcome: Outcome) -> _Step:
+        place = (
+            *pair,
+            type(action).__name__ if isinstance(action, CreatePod | SetLabel | SetNodeCondition) else "",
+        )
+        trouble = self._trouble.get(place)
         if trouble is not None and self._clock() < trouble.not_before:
             outcome.skipped += 1
             outcome.retry(trouble.not_before)
-            return
-        for action in actions:
-            try:
-                await self._apply(action)
-                outcome.done += 1
-            except OutOfTimeError:
-                outcome.skipped += 1
-                outcome.retry(self._clock())
-                return
-            except StaleError as stale:
-                logger.debug("%s: planned anew", stale)
-                self._delay(key, outcome, STALE_SECONDS)
-                return
-            except ApiError as error:
-                self._failed(key, action, outcome, str(error), outage=error.status in OUTAGE_STATUSES)
-                return
-            except Exception:
-                logger.exception("%s failed by a fault of our own", _title(action))
-                self._failed(key, action, outcome, "", outage=False)
-                return
-        self._trouble.pop(key, None)
+            return self._without(action)
+        try:
+            await self._apply(action)
+        except OutOfTimeError:
+            outcome.skipped += 1
+            outcome.retry(self._clock())
+            return _Step.STOPPED
+        except StaleError as stale:
+            logger.debug("%s: planned anew", stale)
+            self._delay(place, outcome, STALE_SECONDS, "")
+            return _Step.STOPPED
+        except ApiError as error:
+            self._failed(place, action, outcome, error)
+            return self._without(action)
+        except Exception:
+            logger.exception("%s failed by a fault of our own", title(action))
+            outcome.failed += 1
+            self._metrics.error(type(action).__name__)
+            self._delay(place, outcome, BACKOFF_SECONDS, "")
+            return self._without(action)
+        outcome.done += 1
+        if place[2]:
+            self._trouble.pop(place, None)
+        return _Step.DONE
+
+    def _without(self, action: Action) -> _Step:
+        """How a chain goes on without one of its actions: a refused label must not keep a GPU occupied."""
+        return _Step.PASSED_OVER if isinstance(action, MARKS) and not self._outage else _Step.STOPPED
 
     async def _apply(self, action: Action) -> None:
         if isinstance(action, WriteReport):
@@ -204,12 +221,6 @@ class Executor:
             self._events.post(self._identified(action))
         else:
             await self._call(action)
-
-    def _tell(self, event: PostEvent) -> None:
-        """A large change is told of once, by the first of the plans that work it off."""
-        if (event.uid, event.reason) not in self._told:
-            self._events.post(event)
-        self._telling.add((event.uid, event.reason))
 
     def _identified(self, event: PostEvent) -> PostEvent:
         """With the uid of a report that this very plan has created."""
@@ -238,29 +249,89 @@ class Executor:
                 return self._removal.orphaned(action, self._in_time)
         raise TypeError(f"no such action: {action!r}")
 
+    # ---- statuses, and Events about environments -----------------------------------------------------------
+
+    async def _run_status(self, chain: Chain, outcome: Outcome, missing: int) -> None:
+        """``missing``: how many of the environment's results are not written."""
+        (environment, node), actions = chain
+        seconds = STATUS_SECONDS
+        if missing:
+            seconds = STATUS_SECONDS_HELD_BACK
+            actions = self._held_back(environment, actions, missing, outcome.unwritten)
+            if not actions:
+                return
+        due = self._status_at.get(environment, -seconds) + seconds
+        if self._clock() < due:
+            outcome.retry(due)
+            return
+        self._status_at[environment] = self._clock()
+        await self._run_chain(((environment, node), actions), outcome)
+
+    def _held_back(
+        self, environment: str, actions: Sequence[Action], missing: int, unwritten: Collection[Pair]
+    ) -> list[Action]:
+        """The status without a claim to be ready, and no Event that makes it; nothing when it says so already."""
+        known = self._cache.environments.get(environment)
+        before = known.status if known is not None else {}
+        why = self._words(environment, unwritten)
+        kept: list[Action] = []
+        for action in actions:
+            if isinstance(action, WriteStatus):
+                status = held_back(action.status, before, missing, why, self._writes.clock())
+                if status == before:
+                    return []
+                kept.append(replace(action, status=status))
+            elif not (isinstance(action, PostEvent) and action.reason == reasons.AllAnswered):
+                kept.append(action)
+        return kept
+
+    def _words(self, environment: str, unwritten: Collection[Pair]) -> str:
+        """What the API server said about one of the results that it did not take."""
+        found = (
+            (place, trouble.words)
+            for place, trouble in self._trouble.items()
+            if place[0] == environment and trouble.words and place[:2] in unwritten
+        )
+        return min(found, default=("", ""))[1]
+
+    def _tell(self, news: Iterable[PostEvent], results: set[Pair], unwritten: set[Pair]) -> None:
+        """Tells of results once the first of them is written, and once while the others still are."""
+        waiting = {environment for environment, _ in results}
+        begun = {environment for environment, _ in results - unwritten}
+        for event in news:
+            key = (event.name, event.uid, event.reason)
+            if key not in self._told and (event.name in begun or event.name not in waiting):
+                self._events.post(event)
+                self._told[key] = self._clock()
+        owing, old = {environment for environment, _ in unwritten}, self._clock() - TOLD_SECONDS
+        self._told = {key: at for key, at in self._told.items() if key[0] in owing and at > old}
+
     # ---- failures ----------------------------------------------------------------------------------------
 
     def _in_time(self) -> bool:
         return self._clock() < self._deadline and not self._outage
 
-    def _failed(self, key: Pair, action: Action, outcome: Outcome, words: str, *, outage: bool) -> None:
+    def _failed(self, place: Place, action: Action, outcome: Outcome, error: ApiError) -> None:
         outcome.failed += 1
         self._metrics.error(type(action).__name__)
-        if outage:
+        if error.status in OUTAGE_STATUSES:
             if not self._outage:
-                logger.warning("%s: %s; the plan waits until the API server is well", _title(action), words)
+                logger.warning("%s: %s; the plan waits until the API server is well", title(action), error)
             self._outage = True
-            return
-        seconds = self._delay(key, outcome, BACKOFF_SECONDS)
-        if words:
-            logger.warning("%s: %s; next try in %.0f s", _title(action), words, seconds)
+        elif isinstance(action, CreatePod) and place in self._trouble and blames_pod(error):
+            logger.warning("%s: %s; again, so it counts as refused", title(action), error)
+            self._writes.refused(action, error)
+            del self._trouble[place]
+        else:
+            seconds = self._delay(place, outcome, BACKOFF_SECONDS, str(error)[:WORDS])
+            logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
-    def _delay(self, key: Pair, outcome: Outcome, seconds: float) -> float:
-        """Keeps this chain back for ``seconds``, doubled each time in a row; returns for how long."""
-        count = self._trouble[key].count if key in self._trouble else 0
+    def _delay(self, place: Place, outcome: Outcome, seconds: float, words: str) -> float:
+        """Keeps this place back for ``seconds``, doubled each time in a row; returns for how long."""
+        count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
-        self._trouble[key] = _Trouble(count + 1, self._clock() + seconds)
-        outcome.retry(self._trouble[key].not_before)
+        self._trouble[place] = _Trouble(count + 1, self._clock() + seconds, words)
+        outcome.retry(self._trouble[place].not_before)
         return seconds
 
     def _after(self, outcome: Outcome) -> None:
@@ -269,36 +340,5 @@ class Executor:
             seconds = min(BACKOFF_SECONDS * 2 ** (self._outages - 1), BACKOFF_MAX_SECONDS / 2)
             outcome.retry_at = self._clock() + seconds
         old = self._clock() - 2 * BACKOFF_MAX_SECONDS
-        for key in [key for key, trouble in self._trouble.items() if trouble.not_before < old]:
-            del self._trouble[key]
-
-
-def _key(action: Action, pods: dict[str, PodRecord], reports: dict[str, Pair]) -> Pair:
-    match action:
-        case (
-            CreatePod(environment=environment, node=node)
-            | WriteReport(environment=environment, node=node)
-            | SetLabel(environment=environment, node=node)
-            | SetNodeCondition(environment=environment, node=node)
-            | LeaveNode(environment=environment, node=node)
-        ):
-            return environment, node
-        case DeletePod(name=name):
-            pod = pods.get(name)
-            return (pod.environment, pod.node) if pod is not None else ("", name)
-        case PostEvent(kind=names.ENVIRONMENT_KIND, name=name):
-            return name, ""
-        case PostEvent(name=name):
-            return reports.get(name, ("", name))
-        case (
-            AddFinalizer(environment=environment)
-            | Cleanup(environment=environment)
-            | OrphanedEnvironment(environment=environment)
-            | WriteStatus(environment=environment)
-        ):
-            return environment, ""
-
-
-def _title(action: Action) -> str:
-    what = [getattr(action, name, None) for name in ("environment", "node", "name")]
-    return " ".join([type(action).__name__, *(str(one) for one in what if one)])
+        for place in [place for place, trouble in self._trouble.items() if trouble.not_before < old]:
+            del self._trouble[place]

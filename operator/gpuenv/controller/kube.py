@@ -240,11 +240,12 @@ class Kube:
             options["gracePeriodSeconds"] = grace
         return await self._call("DELETE", path, options, write=True)
 
-    async def delete_collection(self, path: str, selector: str) -> Any:
-        """Everything that matches the label selector, which must not be empty."""
+    async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
+        """Up to ``limit`` of those that match the label selector, which must not be empty."""
         if not selector:
             raise ValueError("delete_collection without a selector would delete everything")
-        return await self._call("DELETE", _with(path, {"labelSelector": selector}), write=True)
+        query = {"labelSelector": selector, "limit": str(limit)}
+        return await self._call("DELETE", _with(path, query), write=True)
 
     # ---- how -----------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class Reconciler:
         while True:
             self._beat()
             await self._wait()
-            started = self._clock()
+            started = time.monotonic()
             try:
                 await self._permission()
                 await self.once()
@@ -90,7 +90,7 @@ class Reconciler:
                 self._metrics.error("plan")
                 self._dirty.set()
                 await asyncio.sleep(seconds)
-            await asyncio.sleep(max(0.0, self._interval - (self._clock() - started)))
+            await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - started)))
 
     async def once(self) -> None:
         """One plan, carried out as far as its time goes."""
@@ -107,8 +107,7 @@ class Reconciler:
         outcome = await self._executor.run(plan)
         self._cache.left_since = plan.left_since
         self._cache.settle(seen, outcome.unsettled)
-        due = [at for at in (plan.wake_at, outcome.retry_at) if at is not None]
-        self._wake_at = min(due) if due else None
+        self._wake_at = self._next(plan.wake_at, outcome.retry_at)
         if plan.actions:
             logger.debug(
                 "plan of %d actions: %d done, %d failed, %d put off",
@@ -117,6 +116,13 @@ class Reconciler:
                 outcome.failed,
                 outcome.skipped,
             )
+
+    def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
+        """When to plan again, by the monotonic clock. The plan tells a time of day, the executor one of that clock."""
+        due = [] if retry_at is None else [retry_at]
+        if wake_at is not None:
+            due.append(time.monotonic() + wake_at - self._clock())
+        return min(due, default=None)
 
     async def _permission(self) -> None:
         """Waits until something may be written, and shows that it lives while it waits."""
@@ -142,7 +148,7 @@ class Reconciler:
         """Until woken, or due, or idle for long."""
         seconds = IDLE_SECONDS
         if self._wake_at is not None:
-            seconds = min(seconds, max(0.0, self._wake_at - self._clock()))
+            seconds = min(seconds, max(0.0, self._wake_at - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
                 await self._dirty.wait()

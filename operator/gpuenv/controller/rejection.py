@@ -26,6 +26,8 @@ _CURES: Final[dict[str, str]] = {
     "--probe-namespace.",
     r"cannot create resource .pods.": "Grant the operator's service account `create` on pods in the probe "
     "namespace.",
+    r"failed calling webhook": "An admission webhook does not answer: repair it, or exempt the probe namespace "
+    "from it.",
     r"admission webhook": "An admission webhook refuses the pod: exempt the probe namespace, or adapt "
     "spec.probe.",
 }
@@ -36,6 +38,13 @@ _ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the messa
 def is_rejection(error: ApiError) -> bool:
     """Whether the answer judges the pod. A conflict, bad credentials or an overload do not."""
     return 400 <= error.status < 500 and error.status not in {401, 409} and not error.transient
+
+
+def blames_pod(error: ApiError) -> bool:
+    """Whether an answer that may be chance (a webhook that is down, a fault of the server's) judges the pod when it
+    comes twice in a row. Otherwise the same node would be chosen for ever, and no report would say why.
+    """
+    return error.status >= 500
 
 
 def attempt_of(action: CreatePod, error: ApiError, now: float) -> Attempt:

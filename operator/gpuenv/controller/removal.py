@@ -7,15 +7,19 @@ https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802.)
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.controller.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
 from gpuenv.controller.kube import ApiError
 from gpuenv.controller.writes import StaleError, Writes
-from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment, SetLabel, SetNodeCondition
+from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment, SetLabel
 
 logger = logging.getLogger(__name__)
+
+REPORTS_AT_A_TIME: Final = 500
+REFUSALS_TOLERATED: Final = 10
+"""In one removal; a policy that freezes all nodes must not be asked about each of them again and again."""
 
 
 class OutOfTimeError(Exception):
@@ -34,13 +38,16 @@ class Removal:
         self._scope = writes.scope
 
     async def leave(self, action: LeaveNode) -> None:
-        """Removes label, condition, pods and report of one pair, if the node has really left."""
+        """Removes label, condition, pods and report of one pair, if the node has really left.
+
+        A node that the operator's own node selector leaves out has left, too: nobody would ever look at it again.
+        """
         record = self._cache.nodes.get(action.node)
-        live = await self._live_node(action.node)
-        if live is not None and live["metadata"]["uid"] == action.node_uid:
-            if action.gone or self._cache.nodes.get(action.node) is not record:
+        live, ours = await self._live_node(action.node)
+        if live is not None and action.node_uid in {"", live["metadata"]["uid"]}:
+            if ours and (action.gone or self._cache.nodes.get(action.node) is not record):
                 raise StaleError(f"node {action.node} is there, or changed just now")
-            await self._unmark(action.environment, action.node, action.node_uid)
+            await self._unmark(action.environment, live)
         for pod in list(self._cache.pods.values()):
             if (pod.environment, pod.node) == (action.environment, action.node) and not pod.vanished:
                 await self._delete(self._scope.item("pods", pod.name), pod.uid)
@@ -86,18 +93,8 @@ class Removal:
                     await self._ignore_gone(self.cleanup(going, lambda: True))
 
     async def _remove_all(self, environment: str, in_time: Callable[[], bool]) -> None:
-        label = names.node_label(environment)
-        async for page in self._kube.pages(NODES, {"labelSelector": label}):
-            for node in page["items"]:
-                _check(in_time)
-                metadata = node["metadata"]
-                await self._ignore_gone(self._unmark(environment, metadata["name"], metadata["uid"]))
-        for name, record in list(self._cache.nodes.items()):
-            if environment in record.compat_conditions:
-                _check(in_time)
-                await self._ignore_gone(
-                    self._writes.set_condition(SetNodeCondition(environment, name, status=None))
-                )
+        """Raises ApiError also when only some nodes could not be cleaned: what is left there must not be forgotten."""
+        refusals = await self._unmark_all(environment, in_time)
         selector = f"{names.LABEL_ENVIRONMENT}={environment}"
         pods = {"labelSelector": f"{PROBE_SELECTOR},{selector}"}
         async for page in self._kube.pages(self._scope.pods, pods):
@@ -105,39 +102,69 @@ class Removal:
                 _check(in_time)
                 metadata = pod["metadata"]
                 await self._delete(self._scope.item("pods", metadata["name"]), metadata["uid"])
-        try:
-            await self._kube.delete_collection(REPORTS, selector)
-        except ApiError as error:
-            if error.status != 404:  # their CustomResourceDefinition went first, and took them along
-                raise
-        for pair, report in list(self._cache.reports.items()):
-            if pair[0] == environment:
+        await self._remove_reports(environment, selector, in_time)
+        if refusals:
+            raise refusals[0]
+
+    async def _unmark_all(self, environment: str, in_time: Callable[[], bool]) -> list[ApiError]:
+        """Label and condition off every node; returns what was refused. Many refusals speak for all nodes."""
+        refusals: list[ApiError] = []
+        async for page in self._kube.pages(NODES, {"labelSelector": names.node_label(environment)}):
+            for node in page["items"]:
+                _check(in_time)
+                refusals += await self._tolerate(self._unmark(environment, node))
+                if len(refusals) == REFUSALS_TOLERATED:
+                    return refusals
+        for name, record in list(self._cache.nodes.items()):
+            if environment in record.compat_conditions:
+                _check(in_time)
+                removed = self._writes.remove_condition(environment, name, record.uid)
+                refusals += await self._tolerate(removed)
+                if len(refusals) >= REFUSALS_TOLERATED:
+                    return refusals
+        return refusals
+
+    async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
+        """In batches: thousands at a time take the API server longer than a request may last."""
+        mine = [report for pair, report in self._cache.reports.items() if pair[0] == environment]
+        for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
+            _check(in_time)
+            try:
+                await self._kube.delete_collection(REPORTS, selector, limit=REPORTS_AT_A_TIME)
+            except ApiError as error:
+                if error.status != 404:  # their CustomResourceDefinition went first, and took them along
+                    raise
+        for report in mine:
+            if self._cache.version("reports", report.name) is not None:  # the watch has not told of it yet
                 _check(in_time)
                 await self._delete(self._scope.item("reports", report.name), report.uid)
                 self._cache.gone("reports", report.name)
 
-    async def _unmark(self, environment: str, node: str, uid: str) -> None:
-        await self._writes.set_label(SetLabel(environment, node, uid, None))
-        record = self._cache.nodes.get(node)
-        if record is not None and environment in record.compat_conditions:
-            await self._writes.set_condition(SetNodeCondition(environment, node, status=None))
+    async def _unmark(self, environment: str, live: dict[str, Any]) -> None:
+        """``live``: the node as it was just read."""
+        name, uid = live["metadata"]["name"], live["metadata"]["uid"]
+        await self._writes.set_label(SetLabel(environment, name, uid, None))
+        kind = names.node_label(environment)
+        conditions = (live.get("status") or {}).get("conditions") or []
+        if any(one.get("type") == kind for one in conditions):
+            await self._writes.remove_condition(environment, name, uid)
 
-    async def _live_node(self, name: str) -> dict[str, Any] | None:
-        """The node, also into the cache, if the operator's node selector (if any) lets it in there."""
+    async def _live_node(self, name: str) -> tuple[dict[str, Any] | None, bool]:
+        """The node, and whether the operator's node selector (if any) lets it in; then it is also in the cache."""
         if not self._scope.node_selector:
-            return await self._writes.live("nodes", name)
+            return await self._writes.live("nodes", name), True
         query = {"fieldSelector": f"metadata.name={name}", "labelSelector": self._scope.node_selector}
         async for page in self._kube.pages(NODES, query):
             for raw in page["items"]:
                 self._cache.put("nodes", raw)
-                return dict(raw)
+                return dict(raw), True
         try:
-            return dict(await self._kube.get(self._scope.item("nodes", name)))
+            return dict(await self._kube.get(self._scope.item("nodes", name))), False
         except ApiError as error:
             if error.status != 404:
                 raise
             self._cache.gone("nodes", name)
-            return None
+            return None, False
 
     async def _delete(self, path: str, uid: str) -> None:
         try:
@@ -151,6 +178,16 @@ class Removal:
             await write
         except StaleError as stale:
             logger.debug("%s", stale)
+
+    async def _tolerate(self, write: Awaitable[None]) -> list[ApiError]:
+        """A write that may be refused without stopping the others; an API server that is unwell stops them."""
+        try:
+            await self._ignore_gone(write)
+        except ApiError as error:
+            if error.transient:
+                raise
+            return [error]
+        return []
 
 
 def _check(in_time: Callable[[], bool]) -> None:

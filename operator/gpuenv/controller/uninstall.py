@@ -121,8 +121,19 @@ class Uninstall:
         except ApiError as error:
             if error.status not in {404, 409, 422}:
                 raise
-            return False  # gone, or another node has that name now: then it carries nothing of ours
+            # Gone, or another node has that name now: then it carries nothing of ours. Or a policy says no.
+            if await self._is_there(path, uid):
+                logger.warning("%s keeps what gpuenv has written there: %s", path, error)
+            return False
         return bool(labels or conditions)
+
+    async def _is_there(self, path: str, uid: str) -> bool:
+        try:
+            return str((await self._kube.get(path))["metadata"]["uid"]) == uid
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
 
     async def _release(self, path: str, environment: dict[str, Any]) -> bool:
         for _ in range(ATTEMPTS):

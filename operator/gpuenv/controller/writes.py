@@ -4,7 +4,7 @@ Order, back-off and limits are the executor's.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from gpuenv.api import names
@@ -24,7 +24,9 @@ from gpuenv.plan.model import (
 from gpuenv.plan.times import show_time
 
 CONFLICTS: Final = frozenset({404, 409, 422})
-"""Answers to a write with a uid that may mean: that object is gone, or another one has its name."""
+"""Answers to a write with a uid that may mean: that object is gone, or another one has its name. A policy that refuses
+the write answers 422, too, so a live GET has to tell.
+"""
 
 
 class StaleError(Exception):
@@ -54,6 +56,18 @@ class Writes:
         self.cache.put(kind, raw)
         return raw
 
+    async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
+        """Whether that very object still exists, by a live GET. What the watch does not select stays out of the cache."""
+        if self.cache.version(kind, name) is not None:
+            raw = await self.live(kind, name)
+            return raw is not None and raw["metadata"]["uid"] == uid
+        try:
+            return str((await self.kube.get(self.scope.item(kind, name)))["metadata"]["uid"]) == uid
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+
     async def create_pod(self, action: CreatePod) -> None:
         """A refusal is no error: it becomes a rejection, which the next plan writes into the report."""
         try:
@@ -65,19 +79,22 @@ class Writes:
                 return
             if not is_rejection(error):
                 raise
-            pair = (action.environment, action.node)
-            self.cache.rejections[pair] = attempt_of(action, error, self.clock())
-            self.cache.changed()
+            self.refused(action, error)
             return
         self.cache.put("pods", raw)
+
+    def refused(self, action: CreatePod, error: ApiError) -> None:
+        """Makes the API server's answer an attempt, which the next plan writes into the report."""
+        pair = (action.environment, action.node)
+        self.cache.rejections[pair] = attempt_of(action, error, self.clock())
+        self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
-            if error.status not in CONFLICTS:
+            if error.status not in CONFLICTS or await self.is_there("pods", action.name, action.uid):
                 raise
-            await self.live("pods", action.name)
             return
         if isinstance(raw, dict) and raw.get("kind") == "Pod":
             self.cache.put("pods", raw)
@@ -116,20 +133,17 @@ class Writes:
         """A merge patch of that one key; server-side apply would take the other environments' labels away."""
         labels = {names.node_label(action.environment): action.value}
         body = {"metadata": {"uid": action.node_uid, "labels": labels}}
-        await self._patch_node(
-            action.node, self.kube.merge_patch(self.scope.item("nodes", action.node), body)
-        )
+        patch = self.kube.merge_patch(self.scope.item("nodes", action.node), body)
+        await self._patch_node(action.node, action.node_uid, patch)
 
     async def set_condition(self, action: SetNodeCondition) -> None:
         record = self.cache.nodes.get(action.node)
         if record is None:
             return
-        kind = names.node_label(action.environment)
-        condition: dict[str, Any] = {"type": kind, "$patch": "delete"}
+        condition: dict[str, Any] = {"$patch": "delete"}
         if action.status is not None:
             now = show_time(self.clock())
             condition = {
-                "type": kind,
                 "status": action.status,
                 "reason": action.reason,
                 "message": action.message,
@@ -138,18 +152,27 @@ class Writes:
             status, _ = record.compat_conditions.get(action.environment, ("", ""))
             if status != action.status:
                 condition["lastTransitionTime"] = now
-        body = {"metadata": {"uid": record.uid}, "status": {"conditions": [condition]}}
-        path = self.scope.item("nodes", action.node) + "/status"
-        await self._patch_node(action.node, self.kube.strategic_patch(path, body))
+        await self._patch_condition(action.environment, action.node, record.uid, condition)
 
-    async def _patch_node(self, name: str, patch: Any) -> None:
+    async def remove_condition(self, environment: str, node: str, uid: str) -> None:
+        """Also from a node that the operator's node selector leaves out."""
+        await self._patch_condition(environment, node, uid, {"$patch": "delete"})
+
+    async def _patch_condition(
+        self, environment: str, node: str, uid: str, condition: dict[str, Any]
+    ) -> None:
+        conditions = [{"type": names.node_label(environment)} | condition]
+        body = {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
+        path = self.scope.item("nodes", node) + "/status"
+        await self._patch_node(node, uid, self.kube.strategic_patch(path, body))
+
+    async def _patch_node(self, name: str, uid: str, patch: Awaitable[Any]) -> None:
         try:
             raw = await patch
         except ApiError as error:
-            if error.status not in CONFLICTS:
+            # 404: gone. 422 "field is immutable": another node has that name now. Or a policy says no, with 422, too.
+            if error.status not in CONFLICTS or await self.is_there("nodes", name, uid):
                 raise
-            # 404: gone. 422 "field is immutable": another node has that name now.
-            await self.live("nodes", name)
             raise StaleError(f"node {name} is gone or was replaced") from error
         # A node outside the operator's node selector is none of the planner's business.
         if name in self.cache.nodes:
@@ -176,6 +199,9 @@ class Writes:
         except ApiError as error:
             if error.status not in CONFLICTS:
                 raise
+            # 409: somebody else has written it since.
+            if error.status != 409 and await self.is_there("environments", environment, uid):
+                raise
             raise StaleError(f"environment {environment} changed meanwhile") from error
         self.cache.put("environments", raw)
 
@@ -185,12 +211,11 @@ class Writes:
         try:
             raw = await self.kube.json_patch(path, [same, _replace_status(action.status)])
         except ApiError as error:
-            if error.status not in CONFLICTS:
+            if error.status not in CONFLICTS or await self.is_there(
+                "environments", action.environment, action.uid
+            ):
                 raise
-            live = await self.live("environments", action.environment)
-            if live is None or live["metadata"]["uid"] != action.uid:
-                raise StaleError(f"environment {action.environment} is gone or was replaced") from error
-            raise
+            raise StaleError(f"environment {action.environment} is gone or was replaced") from error
         self.cache.put("environments", raw)
 
 

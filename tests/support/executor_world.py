@@ -1,0 +1,82 @@
+"""A stand-in cluster with an executor on it, and short ways to write down what a plan asks of it."""
+
+from typing import Any
+
+from tests.support import raw_objects as raw
+from tests.support.fake_kube import FakeKube
+
+from gpuenv.api import names
+from gpuenv.assess.model import Verdict
+from gpuenv.controller.cache import Cache
+from gpuenv.controller.executor import Executor, Outcome
+from gpuenv.controller.kinds import Scope
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.writes import Writes
+from gpuenv.plan.model import Action, CreatePod, Plan, PostEvent, ReportRecord, SetLabel, WriteReport
+
+SCOPE = Scope("probes")
+LABEL = "compat.gpuenv.dev/e"
+
+
+class Posted:
+    """A stand-in for the event poster."""
+
+    def __init__(self) -> None:
+        self.events: list[PostEvent] = []
+
+    def post(self, event: PostEvent) -> None:
+        self.events.append(event)
+
+
+class World:
+    """A stand-in cluster with an executor on it, and a clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.kube = FakeKube()
+        self.cache = Cache()
+        self.metrics = Metrics(self.cache, clock=lambda: self.now)
+        self.posted = Posted()
+        writes = Writes(self.kube, self.cache, SCOPE, clock=lambda: self.now)
+        self.executor = Executor(writes, self.posted, self.metrics, clock=lambda: self.now)
+
+    def add(self, kind: Any, one: dict[str, Any]) -> dict[str, Any]:
+        stored = self.kube.add(SCOPE.path(kind), one)
+        self.cache.put(kind, stored)
+        return stored
+
+    def get(self, kind: Any, name: str) -> dict[str, Any]:
+        return self.kube.objects[SCOPE.item(kind, name)]
+
+    async def run(self, *actions: Action) -> Outcome:
+        return await self.executor.run(Plan(actions, None, {}))
+
+
+def record(environment: str, node: str, **fields: Any) -> ReportRecord:
+    name = names.report_name(environment, node)
+    base = {"uid": "", "node_uid": f"uid-{node}", "verdict": Verdict.UNKNOWN, "reason": "", "message": ""}
+    return ReportRecord(
+        name=name, environment=environment, node=node, **base | {"answered_generation": 1} | fields
+    )
+
+
+def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -> WriteReport:
+    status = {"verdict": "Unknown", "reason": "GpusBusy", "message": None}
+    return WriteReport(
+        environment,
+        f"uid-{environment}",
+        node,
+        f"uid-{node}",
+        names.report_name(environment, node),
+        exists,
+        status,
+        record(environment, node, **fields),
+    )
+
+
+def create(environment: str, node: str, run_id: str = "run1") -> CreatePod:
+    return CreatePod(environment, node, run_id, "inputs", "fingerprint", raw.pod(environment, node, run_id))
+
+
+def label(node: str, value: str | None = "Compatible", environment: str = "e") -> SetLabel:
+    return SetLabel(environment, node, f"uid-{node}", value)

@@ -1,0 +1,45 @@
+"""Which chain is taken up first: nobody waits behind another environment's large change."""
+
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+from tests.support.executor_world import World, create, label, write
+
+from gpuenv.controller import chains
+from gpuenv.plan.model import DeletePod
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_environments_take_turns_and_pods_come_first_within_each(world: World) -> None:
+    pod = world.add("pods", raw.pod("a", "n7"))["metadata"]
+    actions: list[Any] = [write("a", f"n{number}") for number in range(9)]
+    actions += [DeletePod(pod["name"], pod["uid"], "settled"), create("a", "m")]
+    actions += [write("z", "n0"), write("z", "n1"), create("z", "n2")]
+    order = [pair for pair, _ in chains.sort(actions, world.cache.pods).chains]
+    assert order[:6] == [("a", "n7"), ("z", "n2"), ("a", "m"), ("z", "n0"), ("a", "n0"), ("z", "n1")]
+    assert len(order) == 13
+
+
+async def test_a_large_change_of_one_environment_does_not_delay_another(world: World) -> None:
+    patch = world.kube.merge_patch
+
+    async def slow(path: str, body: Any) -> Any:
+        world.now += 0.1
+        return await patch(path, body)
+
+    world.kube.merge_patch = slow
+    for number in range(300):
+        world.add("nodes", raw.node(f"n{number}"))
+    outcome = await world.run(
+        *(label(f"n{number}", environment="a") for number in range(300)),
+        *(label(f"n{number}", environment="z") for number in range(5)),
+        create("z", "n7"),
+    )
+    assert outcome.skipped
+    assert {("z", f"n{number}") for number in range(5)}.isdisjoint(outcome.unwritten)
+    assert [pod.node for pod in world.cache.pods.values()] == ["n7"]

@@ -1,0 +1,160 @@
+"""Writes that somebody's policy or webhook refuses: told, backed off, and no obstacle to anything else."""
+
+from typing import Any
+
+import pytest
+from tests.support import raw_objects as raw
+from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
+
+from gpuenv.api import names
+from gpuenv.controller.kinds import ENVIRONMENTS, NODES
+from gpuenv.plan.model import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
+
+FROZEN = (422, "Invalid", "ValidatingAdmissionPolicy 'x' denied request: labels of nodes are frozen")
+WEBHOOK = (
+    500,
+    "InternalError",
+    'Internal error occurred: failed calling webhook "w": no endpoints available',
+)
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.add("nodes", raw.node("a"))
+    return world
+
+
+async def test_a_refused_label_is_logged_and_backs_off(world: World, caplog: Any) -> None:
+    delays = []
+    for _ in range(3):
+        world.kube.fail("PATCH", "nodes/a", *FROZEN)
+        outcome = await world.run(label("a"))
+        assert outcome.failed == 1
+        delays.append((outcome.retry_at or 0) - world.now)
+        world.now = outcome.retry_at or 0
+    assert delays == [1, 2, 4]
+    assert "labels of nodes are frozen" in caplog.text
+
+
+async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> None:
+    old = world.add("pods", raw.pod("e", "a", "old"))["metadata"]
+    condition = SetNodeCondition("e", "a", "True", "Compatible", "fine")
+    actions = (
+        write("e", "a"),
+        label("a"),
+        condition,
+        DeletePod(old["name"], old["uid"], ""),
+        create("e", "a", "new"),
+    )
+    world.kube.fail("PATCH", "nodes/a$", *FROZEN)
+    outcome = await world.run(*actions)
+    assert (outcome.done, outcome.failed) == (4, 1)
+    assert outcome.unwritten == {("e", "a")}
+    assert [pod.run_id for pod in world.cache.pods.values() if not pod.vanished] == ["old", "new"]
+    assert SCOPE.item("pods", old["name"]) not in world.kube.objects
+    # Nor does it while it is held back.
+    again = await world.run(label("a"), create("e", "a", "newer"))
+    assert (again.done, again.skipped) == (1, 1)
+
+
+async def test_a_refused_deletion_of_a_pod_is_no_success(world: World) -> None:
+    pod = world.add("pods", raw.pod("e", "a"))["metadata"]
+    world.kube.fail("DELETE", "pods", 422, "Invalid", "pods are frozen")
+    outcome = await world.run(DeletePod(pod["name"], pod["uid"], "settled"))
+    assert (outcome.done, outcome.failed) == (0, 1)
+
+
+async def test_a_refused_finalizer_is_an_error(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    world.kube.fail("PATCH", "gpuenvironments", *FROZEN)
+    assert (await world.run(AddFinalizer("e", "uid-e"))).failed == 1
+    world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
+    world.now += 60
+    assert (await world.run(AddFinalizer("e", "uid-e"))).failed == 0
+
+
+def going(world: World) -> None:
+    """Environment ``e`` is being deleted; its label is on nodes a and b, and there is a report of each."""
+    fields = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
+    world.add("environments", raw.environment("e", **fields))
+    for name in "ab":
+        world.add("nodes", raw.node(name, labels={LABEL: "Compatible"}))
+        world.add("reports", raw.report("e", name))
+
+
+async def test_an_environment_stays_while_a_label_of_its_own_was_refused(world: World, caplog: Any) -> None:
+    going(world)
+    world.kube.fail("PATCH", "nodes/a", *FROZEN)
+    outcome = await world.run(Cleanup("e", "uid-e"))
+    assert outcome.failed == 1
+    assert "labels of nodes are frozen" in caplog.text
+    assert f"{ENVIRONMENTS}/e" in world.kube.objects
+    # Everything else went.
+    assert LABEL not in world.get("nodes", "b")["metadata"]["labels"]
+    assert world.cache.reports == {}
+    world.now = outcome.retry_at or 0
+    await world.run(Cleanup("e", "uid-e"))
+    assert f"{ENVIRONMENTS}/e" not in world.kube.objects
+    assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
+
+
+async def test_a_policy_that_freezes_all_nodes_is_not_asked_about_each(world: World) -> None:
+    going(world)
+    for number in range(100):
+        world.kube.add(NODES, raw.node(f"n{number}", labels={LABEL: "Compatible"}))
+        world.kube.fail("PATCH", "nodes/", *FROZEN)
+    world.kube.calls.clear()
+    assert (await world.run(Cleanup("e", "uid-e"))).failed == 1
+    assert len([call for call in world.kube.calls if call[0] == "PATCH"]) == 10
+    assert world.cache.reports == {}
+
+
+async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) -> None:
+    going(world)
+    world.kube.fail("PATCH", "nodes/a", 404, "NotFound")
+    get = world.kube.get
+
+    async def gone(path: str, params: Any = None) -> Any:
+        if path == f"{NODES}/a":
+            world.kube.objects.pop(path, None)
+        return await get(path, params)
+
+    world.kube.get = gone
+    assert (await world.run(Cleanup("e", "uid-e"))).failed == 0
+    assert f"{ENVIRONMENTS}/e" not in world.kube.objects
+
+
+# ---- pods that the API server fails to create ---------------------------------------------------------------
+
+
+async def test_a_webhook_that_fails_twice_is_a_refusal_in_the_servers_words(world: World) -> None:
+    world.kube.fail("POST", "pods", *WEBHOOK)
+    first = await world.run(create("e", "a"))
+    assert world.cache.rejections == {}
+    world.now = first.retry_at or 0
+    world.kube.fail("POST", "pods", *WEBHOOK)
+    await world.run(create("e", "a"))
+    attempt = world.cache.rejections["e", "a"]
+    assert (attempt.reason, attempt.message, attempt.run_id) == ("ProbeRejected", WEBHOOK[2], "run1")
+    assert "webhook does not answer" in attempt.remediation
+    # The report that tells of it is not held back.
+    assert (await world.run(write("e", "a"))).done == 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 502, 503, 504])
+async def test_an_overload_that_lasts_judges_no_pod(world: World, status: int) -> None:
+    for _ in range(4):
+        world.kube.fail("POST", "pods", status)
+        outcome = await world.run(create("e", "a"))
+        world.now = outcome.retry_at or 0
+    assert world.cache.rejections == {}
+
+
+async def test_a_failed_report_is_no_first_failure_of_the_pod(world: World) -> None:
+    world.kube.fail("POST", "gpunodereports", 500)
+    outcome = await world.run(write("e", "a"), create("e", "a"))
+    world.now = outcome.retry_at or 0
+    world.kube.fail("POST", "pods", *WEBHOOK)
+    await world.run(write("e", "a"), create("e", "a"))
+    assert world.cache.rejections == {}
