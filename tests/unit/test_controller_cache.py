@@ -7,6 +7,7 @@ import pytest
 from tests.support import raw_objects as raw
 
 from gpuenv.controller.cache import Cache
+from gpuenv.controller.kinds import KINDS
 from gpuenv.plan.model import Attempt, Settings
 
 
@@ -128,3 +129,13 @@ ODD: list[Any] = [
 def test_an_odd_object_never_ends_the_watch(cache: Cache, kind: Any, odd: Any) -> None:
     for type_ in (None, "MODIFIED", "DELETED"):
         cache.observe(kind, type_, odd)
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"metadata": None}, {"metadata": ["a"]}, {"metadata": "a"}, {"metadata": {}}], ids=str
+)
+@pytest.mark.parametrize("type_", [None, "DELETED"])
+def test_no_event_is_too_odd(cache: Cache, odd: dict[str, Any], type_: str | None) -> None:
+    for kind in KINDS:
+        cache.observe(kind, type_, odd)
+    assert cache.names("nodes") == []

@@ -1,6 +1,7 @@
 """From plan to API calls: order, isolation, back-off, outages."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from tests.support import raw_objects as raw
 from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
 
 from gpuenv.controller import executor as executors
+from gpuenv.controller.executor import Executor
 from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS
 from gpuenv.controller.kube import ApiError
-from gpuenv.plan.model import Attempt, CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
+from gpuenv.plan.model import Attempt, CreatePod, DeletePod, Plan, PostEvent, SetNodeCondition, WriteStatus
 
 
 @pytest.fixture
@@ -96,6 +98,14 @@ async def test_one_failing_pair_does_not_delay_another_and_backs_off(world: Worl
     assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
     outcome = await world.run(*actions)
     assert (outcome.done, outcome.failed) == (3, 0)
+
+
+async def test_delays_are_told_by_a_clock_that_nobody_sets_back(world: World) -> None:
+    executor = Executor(world.executor._writes, world.executor._events, world.metrics)
+    world.kube.fail("POST", "gpunodereports", 500)
+    outcome = await executor.run(Plan((write("e", "a"),), None, {}))
+    assert outcome.retry_at is not None
+    assert 0 < outcome.retry_at - time.monotonic() <= executors.BACKOFF_SECONDS
 
 
 async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) -> None:
@@ -334,3 +344,18 @@ async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
     assert 'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in text
     assert 'gpuenv_probe_gpu_seconds_total{environment="e"} 40.0' in text
     assert 'gpuenv_nodes{environment="e",verdict="Unknown"} 1.0' in text
+
+
+async def test_counting_a_run_does_not_look_at_all_pods(world: World) -> None:
+    """A large fleet writes thousands of reports while hundreds of pods are there."""
+
+    class Pods(dict[str, Any]):
+        def values(self) -> Any:
+            raise AssertionError("all pods are looked at")
+
+    attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
+    world.cache.pods = Pods(world.cache.pods)
+    world.metrics.answered(write("e", "a", attempt=attempt), None, world.cache)
+    assert (
+        'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in world.metrics.text().decode()
+    )

@@ -1,7 +1,9 @@
 """The loop: woken by changes and times, never ended by a fault."""
 
 import asyncio
+import itertools
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -90,6 +92,15 @@ async def test_a_due_time_causes_a_plan() -> None:
 async def test_what_the_executor_puts_off_is_planned_again() -> None:
     loop = Loop()
     loop.outcome = Outcome(retry_at=0.0)
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(loop.run_plans) >= 3)
+
+
+async def test_a_clock_that_is_set_back_delays_nothing() -> None:
+    hours = itertools.count(500_000, -1)
+    loop = Loop(clock=lambda: next(hours) * 3600.0)
+    loop.outcome = Outcome(retry_at=time.monotonic())
     async with loop.running():
         loop.reconciler.wake()
         await wait_until_async(lambda: len(loop.run_plans) >= 3)

@@ -88,8 +88,9 @@ class Cache:
             else:
                 self.put(kind, raw)
         except Exception:
-            name = (raw.get("metadata") or {}).get("name")
-            logger.exception("cannot read %s %s; it is ignored until it changes", kind, name)
+            metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
+            name = metadata.get("name") if isinstance(metadata, Mapping) else metadata
+            logger.exception("cannot read %s %r; it is ignored until it changes", kind, name)
 
     def put(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
         """Takes over the state of one object, unless a newer one is known. True when content changed."""

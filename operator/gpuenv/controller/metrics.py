@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.plan.model import Plan, PodRecord, ReportRecord, WriteReport
 
@@ -98,7 +99,7 @@ class Metrics:
             if run_id in told:
                 continue
             self._runs.labels(action.environment, outcome).inc()
-            pod = next((one for one in cache.pods.values() if one.run_id == run_id), None)
+            pod = cache.pods.get(names.pod_name(action.environment, action.node, run_id))
             environment = cache.environments.get(action.environment)
             if pod is not None and environment is not None and environment.spec is not None:
                 seconds = _held(pod, self._clock())
