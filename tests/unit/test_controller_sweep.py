@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from typing import Any
+import weakref
+from typing import Any, ClassVar
 
 import pytest
 from tests.support import raw_objects as raw
@@ -11,7 +12,7 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.controller import sweep as sweeps
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import NODES, Scope
+from gpuenv.controller.kinds import NODES, REPORTS, Scope
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.sweep import Sweeper
 
@@ -59,6 +60,52 @@ async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None
     await wait_until_async(lambda: ("GET", NODES) in world.kube.calls[-1:])
     world.cache.observe("nodes", "MODIFIED", changed)
     assert await sweep == 0
+
+
+@pytest.mark.parametrize("count", [3, 250])
+async def test_what_the_grace_did_not_bring_is_read_again(count: int) -> None:
+    world = World()
+    for number in range(count):
+        world.kube.add(NODES, raw.node(f"n{number}"))
+    await world.sweeper.sync()
+    for number in range(count):
+        world.kube.touch(f"{NODES}/n{number}", lambda one: one["metadata"]["labels"].update(x="y"))
+    sweep = asyncio.create_task(world.sweeper.sweep("nodes", grace=0.2))
+    await wait_until_async(lambda: ("GET", NODES) in world.kube.calls[-1:])
+    later = world.kube.touch(f"{NODES}/n0", lambda one: one["metadata"]["labels"].update(x="z"))
+    assert await sweep == count
+    assert later["metadata"]["labels"]["x"] == world.cache.nodes["n0"].labels["x"] == "z"
+    assert [world.cache.nodes[f"n{number}"].labels["x"] for number in range(1, count)] == ["y"] * (count - 1)
+
+
+class Large(dict[str, Any]):
+    """A raw object of which the living are counted."""
+
+    alive: ClassVar[weakref.WeakSet["Large"]] = weakref.WeakSet()
+
+    def __init__(self, *fields: Any) -> None:
+        super().__init__(*fields)
+        self.alive.add(self)
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a dict has none
+
+
+@pytest.mark.parametrize("grace", [0, 0.01])
+async def test_one_page_at_a_time_is_in_memory(grace: float) -> None:
+    """As reports of 22 KiB each: 50,000 of them must not be in memory at once."""
+    world = World()
+    most = 0
+
+    async def pages(path: str, params: Any = None, limit: int = 500) -> Any:
+        nonlocal most
+        for start in range(0, 2000 if path == REPORTS else 0, limit):
+            yield {"items": [Large(raw.report("e", f"n{number}")) for number in range(start, start + limit)]}
+            most = max(most, len(Large.alive))
+
+    world.kube.pages = pages
+    await world.sweeper.sweep("reports", grace=grace)
+    assert len(world.cache.reports) == 2000
+    assert most <= 2 * 500
 
 
 async def test_an_incomplete_list_removes_nothing() -> None:

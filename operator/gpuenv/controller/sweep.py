@@ -9,7 +9,7 @@ live GET says 404.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
 from gpuenv.controller.cache import Cache
@@ -19,11 +19,15 @@ from gpuenv.controller.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+Raw = dict[str, Any]
+
 GRACE_SECONDS: Final = 10.0
 JITTER: Final = 0.1
 SOON_SECONDS: Final = 2.0
 """A re-list comes as many events at once: wait until it is through."""
 RETRY_SECONDS: Final = 5.0
+FEW: Final = 100
+"""Objects that are read one by one; more of them by another list."""
 MISSES_TOLERATED: Final = 3
 """Sweeps in a row that find changes missed by the watch: then the watch is dead and the process should end.
 """
@@ -129,47 +133,70 @@ class Sweeper:
 
         Raises ApiError.
         """
-        before = set(self._cache.names(kind))
-        changed: list[dict[str, Any]] = []
-        async for page in self._kube.pages(self._scope.path(kind), self._query(kind)):
-            for raw in page["items"]:
-                before.discard(raw["metadata"]["name"])
-                if self._cache.outdated(kind, raw):
-                    changed.append(raw)
-            self._beat()
-            await asyncio.sleep(0)
-        if (changed or before) and grace:
+        absent = set(self._cache.names(kind))
+        late: list[Raw] = []
+        missed = 0
+        async for raw in self._all(kind):
+            absent.discard(raw["metadata"]["name"])
+            if not self._cache.outdated(kind, raw):
+                continue
+            if grace:
+                late.append(_version_only(raw))
+            else:
+                self._cache.observe(kind, None, raw)
+                missed += 1
+        if late or absent:
             await asyncio.sleep(grace)
-        return await self._repair(kind, changed, before, first=not self._cache.synced)
-
-    async def _repair(
-        self, kind: KindName, changed: list[dict[str, Any]], absent: set[str], *, first: bool
-    ) -> int:
-        missed = [raw for raw in changed if self._cache.outdated(kind, raw)]
-        for raw in missed:
-            self._cache.observe(kind, None, raw)
-        gone = 0
-        for name in sorted(absent):
-            if self._cache.version(kind, name) is not None and await self._is_gone(kind, name):
-                self._cache.gone(kind, name)
-                gone += 1
-        if first or not (missed or gone):
+        missed += await self._fetch(kind, late)
+        gone = sum([await self._is_gone(kind, name) for name in sorted(absent)])
+        if not self._cache.synced or not (missed or gone):
             return 0
-        self._metrics.missed(kind, len(missed) + gone)
-        logger.warning(
-            "the watch of %s had missed %d changes and %d deletions; repaired", kind, len(missed), gone
-        )
+        self._metrics.missed(kind, missed + gone)
+        logger.warning("the watch of %s had missed %d changes and %d deletions; repaired", kind, missed, gone)
+        return missed
+
+    async def _fetch(self, kind: KindName, late: Iterable[Raw]) -> int:
+        """Takes over what still differs after the grace; returns how much. Many objects come page by page."""
+        missed = {raw["metadata"]["name"] for raw in late if self._cache.outdated(kind, raw)}
+        if len(missed) > FEW:
+            async for raw in self._all(kind):
+                if raw["metadata"]["name"] in missed:
+                    self._cache.observe(kind, None, raw)
+        else:
+            for name in sorted(missed):
+                await self._look(kind, name)
         return len(missed)
 
+    async def _all(self, kind: KindName) -> AsyncIterator[Raw]:
+        """One page at a time is in memory: the reports of a large fleet are a gigabyte."""
+        async for page in self._kube.pages(self._scope.path(kind), self._query(kind)):
+            for raw in page["items"]:
+                yield raw
+            self._beat()
+            await asyncio.sleep(0)
+
     async def _is_gone(self, kind: KindName, name: str) -> bool:
-        """By a live GET, under the same selector as the watch."""
+        if self._cache.version(kind, name) is None or await self._look(kind, name):
+            return False
+        self._cache.gone(kind, name)
+        return True
+
+    async def _look(self, kind: KindName, name: str) -> bool:
+        """Whether it exists, by a live GET under the same selector as the watch; it is also in the cache then."""
+        self._beat()
         query = self._query(kind) | {"fieldSelector": f"metadata.name={name}"}
         async for page in self._kube.pages(self._scope.path(kind), query):
             for raw in page["items"]:
                 self._cache.observe(kind, None, raw)
-                return False
-        return True
+                return True
+        return False
 
     def _query(self, kind: KindName) -> dict[str, str]:
         selector = self._scope.selector(kind)
         return {"labelSelector": selector} if selector else {}
+
+
+def _version_only(raw: Raw) -> Raw:
+    """What tells of a state, without the state."""
+    metadata = raw["metadata"]
+    return {"metadata": {key: metadata.get(key) for key in ("name", "uid", "resourceVersion")}}
