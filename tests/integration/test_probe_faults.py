@@ -161,6 +161,29 @@ def test_a_wrong_result_that_does_not_come_back_is_told_but_passes(tmp_path: Pat
     assert row["detail"].startswith("wrong once")
 
 
+def test_events_too_close_for_their_clock_are_no_wrong_result(tmp_path: Path) -> None:
+    run = probes.run("kernels", tmp_path, **probes.stub_torch(tmp_path, elapsed_ms=0.0))
+    assert run.step("stream")["status"] == "Pass"
+
+
+def test_not_a_number_is_a_wrong_result_like_any_other(tmp_path: Path) -> None:
+    row = probes.run("kernels", tmp_path, **probes.stub_torch(tmp_path, faults={"script": "wrong"})).step(
+        "torchscript"
+    )
+    assert row["status"] == "Wrong"
+    assert "again in a fresh process" in row["detail"]
+
+
+def test_a_torch_that_knows_fp8_by_name_only_skips_it(tmp_path: Path) -> None:
+    gpu = {"name": "NVIDIA H100 80GB HBM3", "capability": [9, 0], "memory_mib": 81559, "free_mib": 2048}
+    words = "\"copy_\" not implemented for 'Float8_e4m3fn'"
+    run = probes.run(
+        "kernels", tmp_path, **probes.stub_torch(tmp_path, gpus=[gpu], faults={"fp8": f"raise:{words}"})
+    )
+    row = run.step("matmul", "fp8")
+    assert (row["status"], row["detail"]) == ("Skipped", f"torch refuses fp8 here: {words}")
+
+
 @needs_compiler
 @pytest.mark.parametrize(("function", "field"), [("cuInit", "libcuda"), ("nvmlInit", "nvml")])
 def test_a_driver_library_that_crashes_is_named(tmp_path: Path, function: str, field: str) -> None:

@@ -203,13 +203,20 @@ def test_tolerances_let_rounding_through_and_no_mistake(torch_python: Path) -> N
         capture_output=True, text=True, check=False, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    played = json.loads(done.stdout)
+    rows = played["products"]
     assert {row["form"] for row in rows} == {"fp32", "tf32", "fp16", "bf16", "fp8"}
     assert max(row["share"] for row in rows) < 0.9, "honest rounding stays inside"
     missed = [
         (row["form"], row["seed"], name) for row in rows for name, found in row["found"].items() if not found
     ]
     assert not missed
+    training = played["training"]
+    assert len(training) == 300
+    assert max(row["share"] for row in training) < 0.5, (
+        "forced TF32 is no mistake, whatever the numbers drawn"
+    )
+    assert all(row["found"] for row in training), "one image of 32 that was forgotten is one"
 
 
 def test_the_benchmarks_calls_are_right_on_the_cpu(torch_python: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def main():
     import torch
 
     from gpuenv_probe import numerics
+    from gpuenv_probe.kernels import network
+    from gpuenv_probe.kernels.device import Device
 
     inputs = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
     rows = []
@@ -57,7 +59,77 @@ def main():
                 except numerics.WrongResult:
                     found[name] = True
             rows.append({"form": form, "seed": seed, "parts": parts, "share": share, "found": found})
-    print(json.dumps(rows))
+    torch.backends.cuda.matmul.allow_tf32 = True
+    training = [trained(torch, network, Device(torch, "cpu", 0), seed) for seed in range(300)]
+    print(json.dumps({"products": rows, "training": training}))
+
+
+def trained(torch, network, device, seed):
+    """One training step as a GPU computes it whose matrix products are TF32: the largest share of the tolerance
+    that is used, and whether a step that forgets one image of its batch is found.
+    """
+    honest, layer = torch.nn.functional.linear, tf32_linear(torch)
+    torch.nn.functional.linear = lambda *given: (layer if given[0].dtype == torch.float32 else honest)(*given)
+    try:
+        torch.manual_seed(seed)
+        share = max(shares_of(network, device))
+        torch.manual_seed(seed)
+        network.step, step = forgetful(network.step), network.step
+        try:
+            found = max(shares_of(network, device)) > 1.0
+        finally:
+            network.step = step
+    finally:
+        torch.nn.functional.linear = honest
+    return {"seed": seed, "share": share, "found": found}
+
+
+def shares_of(network, device):
+    """What each comparison of ``network.train`` uses of its tolerance, also where it is too much."""
+    shares, compare = [], network.compare
+
+    def keep(name, got, reference, tolerance):
+        shares.append(float(((got.detach().double() - reference).abs() / tolerance).max()))
+
+    network.compare = keep
+    try:
+        network.train(device, "fp32")
+    finally:
+        network.compare = compare
+    return shares
+
+
+def forgetful(step):
+    def forget(torch, model, images, labels):
+        assert not torch.backends.cuda.matmul.allow_tf32, "switched off, where nobody forces it on"
+        if images.dtype == torch.float32:
+            images = images.clone()
+            images[0] = 0.0
+        return step(torch, model, images, labels)
+
+    return forget
+
+
+def tf32_linear(torch):
+    """A linear layer whose three products, forward and backward, round their inputs to TF32."""
+
+    def product(left, right):
+        return rounded_to_tf32(torch, left.contiguous(), False) @ rounded_to_tf32(
+            torch, right.contiguous(), False
+        )
+
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(context, inputs, weight, bias):
+            context.save_for_backward(inputs, weight)
+            return product(inputs, weight.t()) + bias
+
+        @staticmethod
+        def backward(context, slope):
+            inputs, weight = context.saved_tensors
+            return product(slope, weight), product(slope.t(), inputs), slope.sum(0)
+
+    return Linear.apply
 
 
 def mistakes(torch, got, left, right):

@@ -68,6 +68,7 @@ def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partia
                 context.found["torch"], context.device_kind, context.gpu
             )
         try:
+            device.seed()
             detail = kernel(device, dtype)
             device.synchronize()
         except Skip as skip:

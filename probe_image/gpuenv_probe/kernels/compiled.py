@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pwd
 import warnings
@@ -81,5 +80,4 @@ def _check_formula(device: Device, function: Any) -> None:
     magnitude = (exact_left * exact_right).abs() + exact_right.abs()
     for _ in range(_PASSES):
         result = function(left, right)
-    assert math.isfinite(float(result.abs().max().cpu()))
     compare("formula", result, reference, 2.0**-21 * magnitude + 1e-12)

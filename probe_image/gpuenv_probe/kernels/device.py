@@ -13,6 +13,7 @@ torch emulates bf16 below, nine times slower, and says it is supported.
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/#features-and-technical-specifications
 """
 _NAMES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
+_SEED = 20231
 _TF32_SWITCHES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 
 
@@ -32,8 +33,11 @@ class Device:
         if kind == "cuda":
             self.capability = tuple(torch.cuda.get_device_capability(index))
             torch.cuda.set_device(index)
-        torch.manual_seed(20231)
         self.was_alive = self.is_alive()
+
+    def seed(self) -> None:
+        """The random numbers from here on are always the same, whatever ran before."""
+        self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
         """Whether the simplest kernel works. After a sticky error nothing does, until a new process comes."""

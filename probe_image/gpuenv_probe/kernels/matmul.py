@@ -16,12 +16,10 @@ def run(device: Device, dtype: str) -> str | None:
     """C = A B with random-normal A and B, compared with float64 on some of its rows."""
     torch_dtype = device.dtype(dtype)
     size = _FP8_SIZE if dtype == "fp8" else _SIZE
-    left = device.random(size, size, dtype=torch_dtype)
-    right = device.random(size, size, dtype=torch_dtype)
     if dtype == "fp8":
-        one = device.torch.ones((), device=device.name)
-        product = scaled_mm(device, left, right.t().contiguous().t(), one)
+        left, right, product = _fp8_product(device, size)
     else:
+        left, right = (device.random(size, size, dtype=torch_dtype) for _ in range(2))
         with device.tf32(dtype == "tf32"):
             product = left @ right
     rows = device.rows(_ROWS, size)
@@ -32,6 +30,26 @@ def run(device: Device, dtype: str) -> str | None:
     tolerance = inner_product_tolerance(form, size, magnitude, reference)
     compare("matmul", product[rows], reference, tolerance)
     return None
+
+
+def _fp8_product(device: Device, size: int) -> tuple[Any, Any, Any]:
+    """Both factors and their product. Old releases have the format, but not its conversions and copies."""
+    kind, one = device.dtype("fp8"), device.torch.ones((), device=device.name)
+    try:
+        left, right = (device.random(size, size, dtype=kind) for _ in range(2))
+        right = right.t().contiguous().t()
+        left.float()  # as the comparison will
+    except (TypeError, NotImplementedError, RuntimeError) as error:
+        raise _refused(device, error) from None
+    return left, right, scaled_mm(device, left, right, one)
+
+
+def _refused(device: Device, error: Exception) -> Exception:
+    """The error itself where the device no longer answers, else why fp8 is skipped."""
+    if not device.is_alive():
+        return error
+    words = (str(error).splitlines() or [type(error).__name__])[0]
+    return Skip(f"torch refuses fp8 here: {words[:120]}")
 
 
 def scaled_mm(device: Device, left: Any, right: Any, one: Any) -> Any:
@@ -46,7 +64,5 @@ def scaled_mm(device: Device, left: Any, right: Any, one: Any) -> Any:
     try:
         product = function(left, right, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
     except (TypeError, NotImplementedError, ValueError, RuntimeError) as error:
-        if not device.is_alive():
-            raise
-        raise Skip(f"torch refuses fp8 here: {str(error).splitlines()[0][:120]}") from None
+        raise _refused(device, error) from None
     return product[0] if isinstance(product, tuple) else product

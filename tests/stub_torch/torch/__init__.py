@@ -89,8 +89,11 @@ class special:
 class jit:
     class CompilationUnit:
         def __init__(self, source):
-            _emulated.enter("script")
+            wrong = _emulated.enter("script")
             exec(source, self.__dict__)
+            if wrong:
+                formula = self.formula
+                self.formula = lambda *given: formula(*given) * math.nan
 
 
 def _device_matmul(left, right):

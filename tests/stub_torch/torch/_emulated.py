@@ -21,8 +21,11 @@ DEFAULTS = {
     "init_error": None,
     # Warnings that is_available() gives.
     "warnings": [],
+    # What two CUDA events are apart.
+    "elapsed_ms": 0.125,
     # Place -> action, played when that place is reached on the GPU's side.
-    # Places: import, init, alloc, matmul, conv2d, attention, backward, script, bessel_j0, compile.
+    # Places: import, init, alloc, matmul, conv2d, attention, backward, script, bessel_j0, compile,
+    # fp8 (conversion to it).
     # Actions: exit:N (SystemExit), quit:N (at once), segv, abort, kill, null (a real bad access), hang, fork,
     # print, raise:TEXT, sticky:TEXT (everything after it fails alike), wrong, wrong-once:FILE (until FILE is),
     # segv-after:N:FILE, raise-after:N:FILE (from the N+1st time on, counted in FILE).

@@ -6,6 +6,8 @@ import random
 import struct
 from array import array
 
+from torch import _emulated
+
 
 class dtype:
     def __init__(self, name):
@@ -72,6 +74,8 @@ class Tensor:
     def to(self, what):
         if what is self.dtype or (what is float32 and self.dtype in _NARROW):
             return self.like(self.data, kind=what)  # exact as it is
+        if what is float8_e4m3fn:
+            _emulated.enter("fp8")
         if isinstance(what, dtype):
             return self.like(rounded(self.data, what), kind=what)
         return Tensor(self.data, self.shape, self.dtype, str(what))

@@ -71,7 +71,7 @@ class Event:
         return None
 
     def elapsed_time(self, end):
-        return 0.125
+        return _emulated.SETTINGS["elapsed_ms"]
 
 
 def current_stream():

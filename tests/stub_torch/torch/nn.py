@@ -43,6 +43,18 @@ class ReLU:
         return []
 
 
+class Tanh:
+    def forward(self, x):
+        self._output = x.like(rounded(list(map(math.tanh, x.data)), x.dtype))
+        return self._output
+
+    def backward(self, slope):
+        return slope.like([s * (1.0 - y * y) for s, y in zip(slope.data, self._output.data)])
+
+    def parameters(self):
+        return []
+
+
 class Sequential:
     def __init__(self, *layers):
         self._layers = layers
