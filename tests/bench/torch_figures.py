@@ -1,0 +1,78 @@
+"""The probe's matmul and memory figures, measured by torch.utils.benchmark: ``python torch_figures.py "matmul fp16" memory``.
+
+Prints one JSON list. Started by gpu_session.py in a process of its own, so that only one of both holds the GPU.
+Shapes as docs/probe.md gives them; TFLOPS count 2 n^3, GB/s count bytes read and written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+SETTLE_SECONDS = 1.0
+"""Of the very calls that are timed next, for the clocks to settle."""
+MEASURE_SECONDS = 1.0
+_LARGE_GPU_BYTES = 16 * 1000**3
+_NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
+
+Given = dict[str, Any]
+
+
+def measure(torch: Any, names: list[str], device: str, size: int, copied: int) -> list[Given]:
+    """Each named figure as ``value``, or ``detail`` where torch refuses. ``copied`` in bytes."""
+    rows = []
+    for name in names:
+        kernel, _, dtype = name.partition(" ")
+        shape = f"{copied >> 20} MiB" if kernel == "memory" else f"{size} x {size}"
+        try:
+            if kernel == "memory":
+                value = 2e-9 * copied / seconds("target.copy_(source)", _copy(torch, device, copied))
+            else:
+                torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+                value = 2e-12 * size**3 / seconds(*_product(torch, device, dtype, size))
+            rows.append({"name": name, "shape": shape, "value": value})
+        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            rows.append({"name": name, "shape": shape, "detail": str(error).split("\n", maxsplit=1)[0][:160]})
+    return rows
+
+
+def _copy(torch: Any, device: str, copied: int) -> Given:
+    source = torch.randn(copied // 4, device=device)
+    return {"source": source, "target": torch.empty_like(source)}
+
+
+def _product(torch: Any, device: str, dtype: str, size: int) -> tuple[str, Given]:
+    kind = getattr(torch, _NAMES.get(dtype, "float32"))
+    left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
+    if dtype == "fp8":
+        one = torch.ones((), device=device)
+        statement = "torch._scaled_mm(left, right, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)"
+        return statement, {"torch": torch, "left": left, "right": right.t().contiguous().t(), "one": one}
+    out = torch.empty(size, size, device=device, dtype=kind)
+    return "torch.mm(left, right, out=out)", {"torch": torch, "left": left, "right": right, "out": out}
+
+
+def seconds(statement: str, given: Given) -> float:
+    """Median seconds of one call."""
+    from torch.utils import benchmark  # noqa: PLC0415 - the session's own process does without torch
+
+    timer = benchmark.Timer(statement, globals=given)
+    timer.blocked_autorange(min_run_time=SETTLE_SECONDS)
+    return float(timer.blocked_autorange(min_run_time=MEASURE_SECONDS).median)
+
+
+def main(names: list[str]) -> int:
+    """Measures on the first GPU."""
+    import torch  # noqa: PLC0415 - the session's own process does without torch
+
+    properties = torch.cuda.get_device_properties(0)
+    small = properties.total_memory < _LARGE_GPU_BYTES or (properties.major, properties.minor) < (7, 0)
+    free, _ = torch.cuda.mem_get_info(0)
+    copied = min(1024**3, free // 4) // 4 * 4
+    print(json.dumps(measure(torch, names, "cuda:0", 4096 if small else 8192, copied)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
