@@ -10,6 +10,7 @@ from tests.support.environments import environment
 
 from gpuenv.api import names
 from gpuenv.cli import main
+from gpuenv.plan import due
 from gpuenv.sandbox.controlplane import ControlPlane
 from gpuenv.sandbox.rest import RestClient
 
@@ -158,6 +159,13 @@ def test_revalidate_on_one_node(ask: Any, admin: RestClient) -> None:
     assert names.ANNOTATION_REVALIDATE not in admin.get(f"{ENVIRONMENTS}/{NAME}")["metadata"].get(
         "annotations", {}
     )
+    token = report["metadata"]["annotations"][names.ANNOTATION_REVALIDATE]
+    result = ask("wait", NAME, "--timeout", "1")
+    assert result.exit_code == 4
+    assert f"a new run on {LONG_NODE} was asked for" in result.stderr
+    path = f"{REPORTS}/{names.report_name(NAME, LONG_NODE)}/status"
+    admin.merge(path, {"status": {"observedRevalidate": due.demand("", token)}})
+    assert ask("wait", NAME, "--timeout", "1").exit_code == 1
 
 
 @pytest.mark.parametrize(
