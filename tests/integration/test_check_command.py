@@ -241,13 +241,14 @@ def test_a_probe_that_is_killed_leaves_its_report_and_the_signal(tmp_path: Path)
 
 
 @needs_compiler
-def test_an_interrupted_run_saves_what_is_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("everybody", [True, False], ids=["as-a-terminal-does", "the-command-alone"])
+def test_an_interrupted_run_saves_what_is_known(tmp_path: Path, everybody: bool) -> None:
     marker = tmp_path / "started"
     environment = write_environment(tmp_path, ["sh", "-c", f"touch {marker}; exec sleep 100"])
     arguments = ("check", "-f", environment, "--save", "report.json")
     with start(tmp_path, *arguments, **image(tmp_path)) as process:
         wait_until(marker.exists, 120, "the check of the environment to begin")
-        process.send_signal(signal.SIGINT)
+        (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stdout + stderr
     assert stderr == "gpuenv check: interrupted; what was known by then is in report.json\n"

@@ -197,7 +197,7 @@ def _activity(line: bytes) -> str | None:
     try:
         event = json.loads(line)
         return f"{event['activity']} ..." if event["event"] == "start" else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
