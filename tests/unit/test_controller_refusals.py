@@ -8,6 +8,7 @@ from tests.support.executor_world import LABEL, SCOPE, World, create, label, wri
 
 from gpuenv.api import names
 from gpuenv.controller.kinds import ENVIRONMENTS, NODES
+from gpuenv.controller.uninstall import Uninstall
 from gpuenv.plan.model import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
 
 FROZEN = (422, "Invalid", "ValidatingAdmissionPolicy 'x' denied request: labels of nodes are frozen")
@@ -123,6 +124,19 @@ async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) 
     world.kube.get = gone
     assert (await world.run(Cleanup("e", "uid-e"))).failed == 0
     assert f"{ENVIRONMENTS}/e" not in world.kube.objects
+
+
+async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, caplog: Any) -> None:
+    node = world.add("nodes", raw.node("a", labels={LABEL: "Compatible"}))
+    uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
+    world.kube.fail("PATCH", "nodes/a", *FROZEN)
+    assert not await uninstall._clean(f"{NODES}/a", node)
+    assert "keeps what gpuenv has written there" in caplog.text
+    assert await uninstall._clean(f"{NODES}/a", node)
+    world.kube.objects.clear()
+    caplog.clear()
+    assert not await uninstall._clean(f"{NODES}/a", node)
+    assert caplog.text == ""
 
 
 # ---- pods that the API server fails to create ---------------------------------------------------------------

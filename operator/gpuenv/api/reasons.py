@@ -155,7 +155,8 @@ SpecInvalid = _reason("SpecInvalid", "The specification cannot be understood.")
 SpecAccepted = _reason("SpecAccepted", "The specification makes sense.")
 AllAnswered = _reason("AllAnswered", "Every selected node has its answer.")
 ValidationRunning = _reason(
-    "ValidationRunning", "Some selected nodes have no answer for this generation yet."
+    "ValidationRunning",
+    "Some selected nodes have no answer for this generation yet, or it is not written to them yet.",
 )
 AllCompatible = _reason("AllCompatible", "Every selected node is compatible.")
 SomeIncompatible = _reason("SomeIncompatible", "Some selected nodes are incompatible.")
