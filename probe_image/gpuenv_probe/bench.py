@@ -8,16 +8,21 @@ flushed where the working set could stay in it; the median with its 20th and 80t
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Callable
 
 from gpuenv_probe import failures, figures, torchfacts
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.kernels.device import Device, Skip
+from gpuenv_probe.meter import Meter
 from gpuenv_probe.monitor import Monitor
 from gpuenv_probe.worker import Context, Partial, Step
 
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
-"""Seconds of warm-up, of each figure, and in all; the import of torch is not counted."""
+"""Seconds of warm-up, of each figure's timed calls, and in all, which is never exceeded by a new call.
+
+Counted is everything but the import of torch, over all workers of a GPU.
+"""
 TABLE = (
     ("matmul", "fp32", "TFLOPS"),
     ("matmul", "tf32", "TFLOPS"),
@@ -30,13 +35,17 @@ TABLE = (
     ("h2d", "", "GB/s"),
     ("d2h", "", "GB/s"),
 )
+_COMPUTE = ("matmul", "conv", "train")
+"""Figures whose clock is the SM clock; copies leave it as low as they please."""
 MIN_FREE_BYTES = 4 * 1024**3
-_FIGURE_LIMIT = 60.0
+_SLACK = 10.0
+"""Seconds over the profile's own after which a step counts as hung: kernels are loaded, algorithms chosen."""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
     """Steps of one GPU's benchmark worker."""
     gpu = int(job.get("gpu", 0))
+    limit = PROFILES[job["profile"]][2] + _SLACK
 
     def blame_all(failure: Failure, outcome: str) -> Partial:
         return skipped(gpu, f"{outcome}: {failure.get('message') or failure.get('name')}")
@@ -45,9 +54,10 @@ def steps(job: dict[str, Any]) -> list[Step]:
         Step("import torch", torchfacts.IMPORT_LIMIT, _import_torch, blame_all, setup=True),
         Step("warm-up", 90.0, _warm_up, blame_all, setup=True),
         *(
-            Step(f"benchmark {kernel} {dtype}".strip(), _FIGURE_LIMIT, _runner(row), _blame(gpu, row))
-            for row in TABLE
-            for kernel, dtype, _ in [row]
+            Step(
+                f"benchmark {row[0]} {row[1]}".strip(), limit, _runner(row, TABLE[number:]), _blame(gpu, row)
+            )
+            for number, row in enumerate(TABLE)
         ),
         Step("benchmark conditions", 20.0, _conditions, lambda failure, outcome: {}),
     ]
@@ -55,8 +65,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 def skipped(gpu: int, why: str) -> Partial:
     """Rows without figures: not measured is an answer too."""
-    detail = failures.shorten(f"not measured: {why}", 160)
-    return {"benchmarks": [_row(gpu, row, detail=detail) for row in TABLE]}
+    return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in TABLE]}
 
 
 def why_not(device: Device, job: dict[str, Any]) -> str | None:
@@ -93,45 +102,81 @@ def _import_torch(context: Context) -> Partial:
 
 
 def _warm_up(context: Context) -> Partial:
-    """Decides whether to measure at all, then lets the clocks settle."""
+    """Decides whether to measure at all, then lets the clocks settle. Without a reason to stop in a worker that
+    follows one that died: every figure left says for itself why it is not measured.
+    """
     device = Device(context.found["torch"], context.device_kind, context.gpu)
-    reason = why_not(device, context.job)
-    if reason:
-        context.stop = True
-        return skipped(context.gpu, reason)
+    context.found["why not"] = why_not(device, context.job)
+    if context.found["why not"]:
+        return {}
     context.found["device"] = device
     context.found["monitor"] = Monitor(context.gpu)
-    context.found["spent"] = figures.warm_up(device, PROFILES[context.job["profile"]][0])
-    return {}
+    seconds = min(PROFILES[context.job["profile"]][0], _left(context) / 4)
+    return _spent(context, figures.warm_up(device, seconds))
 
 
-def _runner(row: tuple[str, str, str]) -> Callable[[Context], Partial]:
-    kernel, dtype, _ = row
+def _left(context: Context) -> float:
+    """Seconds left of the profile's, those that steps of dead workers took included."""
+    lost = context.known.get("lostSeconds", 0.0) + context.known.get("spent", 0.0)
+    return max(0.0, PROFILES[context.job["profile"]][2] - float(lost))
+
+
+def _spent(context: Context, seconds: float) -> Partial:
+    """The piece of a report that hands on what has been spent, also to a worker that follows this one."""
+    context.known["spent"] = context.known.get("spent", 0.0) + seconds
+    return {"control": {"spent": context.known["spent"]}}
+
+
+def _runner(
+    row: tuple[str, str, str], rest: tuple[tuple[str, str, str], ...]
+) -> Callable[[Context], Partial]:
+    """Measures ``row``, the first of the ``rest`` of the table, which share the time that is left."""
 
     def run(context: Context) -> Partial:
-        device, gpu = context.found["device"], context.gpu
+        if context.found["why not"]:
+            return _not_measured(context.gpu, row, context.found["why not"])
         _, seconds, total = PROFILES[context.job["profile"]]
-        if context.found["spent"] + seconds > total:
-            words = f"not measured: the profile's {total:.0f} s are used up"
-            return {"benchmarks": [_row(gpu, row, detail=words)]}
-        try:
-            with context.found["monitor"]:
-                sample = figures.MEASURES[kernel](device, dtype, seconds)
-        except Skip as skip:
-            return {"benchmarks": [_row(gpu, row, detail=f"not measured: {skip}")]}
-        except Exception as error:
-            found = failures.of_exception(error)
-            context.restart = not device.is_alive()
-            words = failures.shorten(f"{found.get('name', '')}: {found.get('message', '')}", 160)
-            return {"benchmarks": [_row(gpu, row, detail=words)]}
-        finally:
-            device.free_cache()
-        context.found["spent"] += sample.gpu_seconds
-        return {"benchmarks": [_row(gpu, row, **sample.summary())]}
+        left = _left(context)
+        if left < seconds:
+            return _not_measured(context.gpu, row, f"the profile's {total:.0f} s are used up")
+        begun = time.monotonic()
+        # Twice the fair share, less as the end comes near: most figures need less than theirs.
+        until = begun + 2 * left / (len(rest) + 1)
+        found = _measured(context, row, Meter(context.found["device"], seconds, until, _watch(context, row)))
+        return {**found, **_spent(context, time.monotonic() - begun)}
 
     return run
 
 
+def _watch(context: Context, row: tuple[str, str, str]) -> Callable[[], Any]:
+    monitor: Monitor = context.found["monitor"]
+    return lambda: monitor.watching(row[0] in _COMPUTE)
+
+
+def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
+    return {"benchmarks": [_row(gpu, row, detail=failures.shorten(f"not measured: {why}", 160))]}
+
+
+def _measured(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
+    device = context.found["device"]
+    try:
+        return {
+            "benchmarks": [
+                _row(context.gpu, row, **figures.MEASURES[row[0]](device, row[1], meter).summary())
+            ]
+        }
+    except Skip as skip:
+        return _not_measured(context.gpu, row, str(skip))
+    except Exception as error:
+        found = failures.of_exception(error)
+        context.restart = not device.is_alive()
+        words = failures.shorten(f"{found.get('name', '')}: {found.get('message', '')}", 160)
+        return {"benchmarks": [_row(context.gpu, row, detail=words)]}
+    finally:
+        device.free_cache()
+
+
 def _conditions(context: Context) -> Partial:
-    health = context.found["monitor"].summary()
+    monitor = context.found.get("monitor")
+    health = monitor.summary() if monitor else {}
     return {"gpus": [{"index": context.gpu, "health": health}]} if health else {}

@@ -4,48 +4,54 @@ than not.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
-from typing import Any
+from typing import Any, Iterator
 
-from gpuenv_probe import figures, nvml, raw
+from gpuenv_probe import meter, nvml, raw
 
 _INTERVAL = 0.1
 _IDLE = 1  # nvmlClocksEventReasonGpuIdle: between two calls, and no reason for anything
 
 
 class Monitor:
-    """Samples while it is entered; without NVML it stays silent."""
+    """Samples while it watches; without NVML it stays silent."""
 
     def __init__(self, index: int) -> None:
         self._samples: list[dict[str, Any]] = []
         self._library, self._handle = _open(index)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Monitor:
-        if self._handle is not None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._follow, daemon=True)
-            self._thread.start()
-        return self
+    @contextlib.contextmanager
+    def watching(self, compute: bool) -> Iterator[None]:
+        """Within it, samples are taken; the SM clock counts only while the GPU has to ``compute``."""
+        if self._handle is None:
+            yield
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(stop, compute), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(2.0)
+            if thread.is_alive():
+                self._handle = None  # NVML hangs: one thread that waits for it is enough
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2.0)
-            self._thread = None
-
-    def _follow(self) -> None:
-        while not self._stop.wait(_INTERVAL):
-            self._samples.append(nvml.under_load(self._library, self._handle))
+    def _follow(self, stop: threading.Event, compute: bool) -> None:
+        while not stop.wait(_INTERVAL):
+            sample = nvml.under_load(self._library, self._handle)
+            if not compute:
+                sample.pop("smClockMHz", None)
+            self._samples.append(sample)
 
     def summary(self) -> dict[str, Any]:
         """Median SM clock, most power and heat, every reason for slowing down, the link at its best."""
         found: dict[str, Any] = {}
         clocks = sorted(self._values("smClockMHz"))
         if clocks:
-            found["busySmClockMHz"] = round(figures.percentile(clocks, 0.5))
+            found["busySmClockMHz"] = round(meter.percentile(clocks, 0.5))
         for name in ("powerW", "temperatureC", "pcieGen", "pcieWidth"):
             values = self._values(name)
             if values:

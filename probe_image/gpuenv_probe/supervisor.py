@@ -152,7 +152,9 @@ class Supervisor:
         self.on_start = on_start
         self.on_partial = on_partial
         self.known: dict[str, Any] = {}
-        """What the steps so far put under ``control``: a worker that dies must not take it along."""
+        """What the steps so far put under ``control``, and ``lostSeconds`` in steps that workers died in: each
+        worker gets it, so that one that dies takes nothing along.
+        """
 
     def _take(self, partial: Partial) -> None:
         self.known.update(partial.get("control", {}))
@@ -218,6 +220,7 @@ class Supervisor:
 
     def _blame(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
         """Reports the step a worker died in (``status`` says how), or one that is not done in time."""
+        self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
             self._take(step.blame(failures.of_exit(status, worker.last_words()), "Crashed"))
             return

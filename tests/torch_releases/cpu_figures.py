@@ -26,19 +26,22 @@ def main():
     sys.path.insert(0, sys.argv[1])
     import torch
 
-    from gpuenv_probe import figures
+    from gpuenv_probe import figures, meter
     from gpuenv_probe.kernels.device import Device
 
     torch.cuda.Event = Event
     torch.cuda.synchronize = lambda: None
     torch.cuda.mem_get_info = lambda index: (64 << 20, 64 << 20)
     figures.matrix_size = lambda device: 64
-    figures._FLUSH_BYTES = 1 << 20
+    meter._FLUSH_BYTES = 1 << 20
+    meter._MIN_SAMPLES = 5
     device = Device(torch, "cpu", 0)
     device.dtype = lambda name: torch.float32
     rows = {}
     for kernel in ("matmul", "conv", "train", "memory"):
-        rows[kernel] = figures.MEASURES[kernel](device, "fp32", 0.01).summary()
+        rows[kernel] = figures.MEASURES[kernel](
+            device, "fp32", meter.Meter(device, 0.01, time.monotonic() + 150)
+        ).summary()
     print(json.dumps(rows))
 
 

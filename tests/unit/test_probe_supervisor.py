@@ -116,6 +116,14 @@ def test_a_crash_costs_its_step_and_no_other(tmp_path: Path, name: str, number: 
     assert [len(partial) for partial in parent.partials] == [1, 1, 1], "each step is reported once"
 
 
+def test_what_a_step_handed_on_outlives_its_worker(tmp_path: Path) -> None:
+    BODIES["tell"] = "return {'control': {'spent': 4.5}}"
+    BODIES["recall"] = "return {'recall': context.known}"
+    known = Parent(tmp_path, "tell", "segv", "recall").run().outcome("recall")
+    assert known["spent"] == 4.5
+    assert 0.0 < known["lostSeconds"] < 10.0
+
+
 def test_last_words_are_kept(tmp_path: Path) -> None:
     status, failure = Parent(tmp_path, "words").run().outcome("words")
     assert (status, failure["name"]) == ("Crashed", "SIGABRT")
