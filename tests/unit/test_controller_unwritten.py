@@ -48,8 +48,9 @@ def told(world: World) -> dict[str, tuple[str, str, str]]:
 
 async def plan(world: World) -> Outcome:
     """As the planner: it asks for what the cluster lacks."""
-    actions: list[Any] = [label(name) for name in "ab" if not world.cache.nodes[name].compat]
+    actions: list[Any] = [write("e", name) for name in "ab" if ("e", name) not in world.cache.reports]
     actions += [NEWS] if actions else []
+    actions += [label(name) for name in "ab" if not world.cache.nodes[name].compat]
     if world.cache.environments["e"].status != ready():
         actions += [WriteStatus("e", "uid-e", ready()), ANSWERED]
     return await world.run(*actions)

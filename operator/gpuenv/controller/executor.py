@@ -124,6 +124,8 @@ class Executor:
         self._outages = 0
         self._told: dict[tuple[str, str, str], float] = {}
         """(environment, uid, reason) of Events that tell of results still being written, and when."""
+        self._reported: set[str] = set()
+        """Environments of which this plan has written a report."""
 
     async def run(self, plan: Plan) -> Outcome:
         """Raises nothing but cancellation."""
@@ -134,10 +136,10 @@ class Executor:
         outcome.unsettled = {
             (one.environment, one.node) for one in plan.actions if isinstance(one, WriteReport)
         }
-        results = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
-        outcome.unwritten = set(results)
+        outcome.unwritten = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
+        self._reported = set()
         await self._work_off(work.chains, outcome)
-        self._tell(work.news, results, outcome.unwritten)
+        self._tell(work.news, outcome)
         if not self._outage:
             if work.chains:
                 outcome.skipped += len(work.chains)
@@ -216,6 +218,7 @@ class Executor:
         if isinstance(action, WriteReport):
             before = self._cache.reports.get((action.environment, action.node))
             await self._writes.write_report(action)
+            self._reported.add(action.environment)
             self._metrics.answered(action, before, self._cache)
         elif isinstance(action, PostEvent):
             self._events.post(self._identified(action))
@@ -294,16 +297,15 @@ class Executor:
         )
         return min(found, default=("", ""))[1]
 
-    def _tell(self, news: Iterable[PostEvent], results: set[Pair], unwritten: set[Pair]) -> None:
-        """Tells of results once the first of them is written, and once while the others still are."""
-        waiting = {environment for environment, _ in results}
-        begun = {environment for environment, _ in results - unwritten}
+    def _tell(self, news: Iterable[PostEvent], outcome: Outcome) -> None:
+        """Tells of verdicts once the first report is written, and once while there are more to write."""
+        silent = {environment for environment, _ in outcome.unsettled} - self._reported
         for event in news:
             key = (event.name, event.uid, event.reason)
-            if key not in self._told and (event.name in begun or event.name not in waiting):
+            if key not in self._told and event.name not in silent:
                 self._events.post(event)
                 self._told[key] = self._clock()
-        owing, old = {environment for environment, _ in unwritten}, self._clock() - TOLD_SECONDS
+        owing, old = {environment for environment, _ in outcome.unwritten}, self._clock() - TOLD_SECONDS
         self._told = {key: at for key, at in self._told.items() if key[0] in owing and at > old}
 
     # ---- failures ----------------------------------------------------------------------------------------
