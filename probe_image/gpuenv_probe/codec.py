@@ -85,6 +85,8 @@ REPORT = _Record(
         triton=PLAIN,
         ptxas=PLAIN,
         notes=PLAIN,
+        cpuLimit=PLAIN,
+        pidsLimit=PLAIN,
     ),
     driver=_Record(
         version=PLAIN,

@@ -18,8 +18,7 @@ _VALUE_LENGTH = 300
 _VARIABLES = 48
 # A cgroup v1 without a limit says nearly 2**63; more than 2**50 bytes is no limit of anybody's.
 _NO_LIMIT = 1 << 50
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_CGROUP_USAGES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+_CGROUP = "/sys/fs/cgroup"
 
 
 def facts() -> dict[str, Any]:
@@ -31,6 +30,8 @@ def facts() -> dict[str, Any]:
         "machine": platform.machine(),
         "uid": os.getuid(),
         "memoryLimitMiB": _mib(memory_limit()),
+        "cpuLimit": cpu_limit(),
+        "pidsLimit": pids_limit(),
         "shmMiB": _shm_mib(),
         "writable": writable_places(os.environ),
         "env": visible_environment(os.environ),
@@ -67,16 +68,42 @@ def compiler(env: Mapping[str, str]) -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
-def memory_limit() -> int | None:
-    """The cgroup's memory limit in bytes; None without one."""
-    limit = _first_number(_CGROUP_LIMITS)
+def memory_limit(root: str = _CGROUP) -> int | None:
+    """The cgroup's memory limit in bytes; None without one. Version 2's file, else version 1's."""
+    limit = _number(_read(f"{root}/memory.max") or _read(f"{root}/memory/memory.limit_in_bytes"))
     return limit if limit is not None and limit < _NO_LIMIT else None
 
 
-def spare_memory() -> int | None:
-    """Bytes left under the cgroup's limit; None without a limit."""
-    limit, usage = memory_limit(), _first_number(_CGROUP_USAGES)
-    return None if limit is None or usage is None else limit - usage
+def spare_memory(root: str = _CGROUP) -> int | None:
+    """Bytes left under the cgroup's limit; None without a limit.
+
+    Usage counts the page cache, most of which the kernel gives back when it is asked to: what has not been used
+    lately (``inactive_file``) counts as free, as the kubelet counts it.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
+    """
+    limit = memory_limit(root)
+    usage = _number(_read(f"{root}/memory.current") or _read(f"{root}/memory/memory.usage_in_bytes"))
+    if limit is None or usage is None:
+        return None
+    stat = _read(f"{root}/memory.stat") or _read(f"{root}/memory/memory.stat") or ""
+    rows = dict(line.split(None, 1) for line in stat.splitlines() if len(line.split()) == 2)
+    cache = _number(rows.get("total_inactive_file") or rows.get("inactive_file")) or 0
+    return limit - max(0, usage - cache)
+
+
+def cpu_limit(root: str = _CGROUP) -> float | None:
+    """Processors' worth of time the cgroup may use; None without a limit."""
+    quota, _, period = (_read(f"{root}/cpu.max") or "").partition(" ")
+    if not quota:
+        quota = _read(f"{root}/cpu/cpu.cfs_quota_us") or ""
+        period = _read(f"{root}/cpu/cpu.cfs_period_us") or ""
+    share, of = _number(quota), _number(period)
+    return round(share / of, 3) if share is not None and of and share > 0 else None
+
+
+def pids_limit(root: str = _CGROUP) -> int | None:
+    """How many processes and threads the cgroup may have; None without a limit."""
+    return _number(_read(f"{root}/pids.max") or _read(f"{root}/pids/pids.max"))
 
 
 def in_container() -> bool:
@@ -106,14 +133,20 @@ def _mount_type(path: str) -> str | None:
     return found
 
 
-def _first_number(paths: Any) -> int | None:
-    for path in paths:
-        try:
-            with open(path, encoding="ascii") as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            continue
-    return None
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _number(text: str | None) -> int | None:
+    """None for what is no number, such as ``max``."""
+    try:
+        return int(text or "")
+    except ValueError:
+        return None
 
 
 def _mib(size: int | None) -> int | None:

@@ -11,8 +11,10 @@ Failure = Dict[str, Any]
 MESSAGE_LENGTH = 400
 """Characters of an error's text that are kept. torch appends advice to the text proper, which comes first."""
 
-# "Error 802: system not yet initialized" (c10/cuda/CUDAFunctions.cpp), "CUDA error 2" and the like.
-_NUMBER = re.compile(r"\b(?:Error|CUDA error|cudaError)[ :]+(\d{1,3})\b")
+# "Error 802: system not yet initialized" (c10/cuda/CUDAFunctions.cpp) after a sentence about CUDA, "CUDA error 2"
+# and the like. "HTTP Error 404" and make's "*** Error 2" have numbers of their own.
+_NUMBER = re.compile(r"\b(?:CUDA error|cudaError)[ :]+(\d{1,3})\b")
+_BARE_NUMBER = re.compile(r"(?:^|[.?!:] |\n)Error (\d{1,3}): ")
 _CUDA_TEXT = re.compile(r"CUDA error: ([^\n]+)")
 _SPOKEN = (
     ("Found no NVIDIA driver", 35),
@@ -78,7 +80,7 @@ def _cuda_code(error: BaseException, text: str) -> int | None:
     code = getattr(error, "error_code", None)  # torch.AcceleratorError, since 2.8
     if isinstance(code, int) and not isinstance(code, bool):
         return code
-    number = _NUMBER.search(text)
+    number = _NUMBER.search(text) or ("cuda" in text.lower() and _BARE_NUMBER.search(text))
     if number:
         return int(number.group(1))
     words = _CUDA_TEXT.search(text)

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from typing import Any
+from typing import Any, Mapping
 
 _SSHD_CONFIG = "/etc/ssh/sshd_config"
 _JUPYTER_FILES = ("jupyter_server_config", "jupyter_notebook_config", "jupyter_lab_config", "jupyter_config")
@@ -23,7 +23,11 @@ def find() -> list[str]:
     return jupyter_notes() + sshd_notes()
 
 
-def jupyter_notes(directories: list[str] | None = None, installed: bool | None = None) -> list[str]:
+def jupyter_notes(
+    directories: list[str] | None = None,
+    installed: bool | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> list[str]:
     """Whether Jupyter, where the image has it, is configured to ask for neither token nor password."""
     if installed is None:
         installed = any(map(shutil.which, ("jupyter", "jupyter-lab", "jupyter-notebook")))
@@ -34,9 +38,15 @@ def jupyter_notes(directories: list[str] | None = None, installed: bool | None =
         for name in _JUPYTER_FILES:
             settings.update(_jupyter_python(os.path.join(directory, name + ".py")))
             settings.update(_jupyter_json(os.path.join(directory, name + ".json")))
+    notes = []
+    if env.get("JUPYTER_TOKEN") == "":
+        # Jupyter itself then makes a token up, but many images' start scripts pass the variable on.
+        notes.append(
+            "JUPYTER_TOKEN is set and empty: --ServerApp.token=$JUPYTER_TOKEN would ask for no token"
+        )
     if settings.get("token") == "" and not settings.get("password") and not settings.get("hashed_password"):
-        return ["Jupyter asks for neither token nor password"]
-    return []
+        notes.append("Jupyter asks for neither token nor password")
+    return notes
 
 
 def sshd_notes(config: str = _SSHD_CONFIG, installed: bool | None = None) -> list[str]:

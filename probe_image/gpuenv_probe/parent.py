@@ -57,9 +57,11 @@ class Stage:
             "ended": "starting",
         }
         self.control: dict[str, Any] = {}
+        self.activity = ""
 
     def start(self, activity: str) -> None:
         """A step begins: should everything be killed now, the report says during what."""
+        self.activity = activity
         self.report["ended"] = f"during {activity}"
         self.publish()
         if self.options.json:
@@ -111,7 +113,7 @@ def run(options: Options) -> int:
         try:
             (_facts if name == "facts" else _kernels)(stage, clock)
         except Ended as ended:
-            why = str(ended)
+            why = f"{ended} during {stage.activity}" if stage.activity and ended.from_outside else str(ended)
         if why is None and options.device == "cpu" and name == "kernels":
             why = "ran on the CPU: this is no verdict on any GPU"
         stage.end(why)

@@ -31,7 +31,14 @@ _KILL_GRACE = 3.0
 
 
 class Ended(Exception):
-    """The stage has to end now; the text says why in the report's words."""
+    """The stage has to end now; the text says why in the report's words.
+
+    ``from_outside``: a signal or the deadline ended it, whatever was being done.
+    """
+
+    def __init__(self, why: str, from_outside: bool = False) -> None:
+        super().__init__(why)
+        self.from_outside = from_outside
 
 
 class Clock:
@@ -60,9 +67,9 @@ class Clock:
     def check(self) -> None:
         """Raises Ended once a signal arrived or the deadline passed."""
         if self.signal:
-            raise Ended(self.signal)
+            raise Ended(self.signal, from_outside=True)
         if self.left() <= 0:
-            raise Ended("deadline")
+            raise Ended("deadline", from_outside=True)
 
 
 class Worker:
@@ -241,7 +248,7 @@ class Supervisor:
             selector.register(self.clock.wake_reader, selectors.EVENT_READ)
             while True:
                 if self.clock.signal:
-                    raise Ended(self.clock.signal)
+                    raise Ended(self.clock.signal, from_outside=True)
                 ended = worker.process.poll() is not None
                 until = min(until, self.clock.deadline)
                 wait = 0.0 if ended else min(until - time.monotonic(), 0.2)

@@ -147,7 +147,8 @@ def test_a_driver_that_hangs_leaves_a_report_that_names_it(tmp_path: Path, funct
     image = probes.fake_gpu(tmp_path, hang=function) | {"GPUENV_DEADLINE_SECONDS": "6"}
     run = probes.run("facts", tmp_path, **image)
     assert run.code == 0
-    assert (run.report["complete"], run.report["ended"]) == (False, "deadline")
+    step = "nvml" if function == "nvmlInit" else function
+    assert (run.report["complete"], run.report["ended"]) == (False, f"deadline during {step}")
     where = run.report["driver"]["nvml" if function == "nvmlInit" else "libcuda"]
     assert "TimedOut" in json.dumps(where)
     assert run.report["driver"]["deviceNodes"]

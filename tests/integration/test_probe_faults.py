@@ -200,7 +200,7 @@ def test_the_deadline_leaves_a_report_that_names_the_step(tmp_path: Path) -> Non
     image = probes.stub_torch(tmp_path, faults={"bessel_j0": "hang"}) | {"GPUENV_DEADLINE_SECONDS": "20"}
     run = probes.run("kernels", tmp_path, **image)
     assert run.code == 0
-    assert (run.report["complete"], run.report["ended"]) == (False, "deadline")
+    assert (run.report["complete"], run.report["ended"]) == (False, "deadline during jit fp32 on GPU 0")
     assert run.step("jit", "fp32")["status"] == "TimedOut"
     assert run.step("matmul", "fp32")["status"] == "Pass"
 
@@ -249,7 +249,10 @@ def test_sigterm_ends_in_good_order(tmp_path: Path) -> None:
     process.terminate()
     run = probes.finish(process, tmp_path, timeout=10)
     assert run.code == 0
-    assert (run.report["complete"], run.report["ended"]) == (False, "sigterm")
+    assert (run.report["complete"], run.report["ended"]) == (
+        False,
+        "sigterm during attention fp32 on GPU 0",
+    )
     assert run.step("conv", "fp32")["status"] == "Pass"
 
 
@@ -301,7 +304,7 @@ def test_a_check_that_the_stage_has_no_time_for_is_not_blamed(tmp_path: Path) ->
     run = probes.run(
         "kernels", tmp_path, **image, GPUENV_CHECKS=json.dumps(slow), GPUENV_DEADLINE_SECONDS="8"
     )
-    assert (run.report["complete"], run.report["ended"]) == (False, "deadline")
+    assert (run.report["complete"], run.report["ended"]) == (False, "deadline during check slow")
     assert "commands" not in run.report
 
 

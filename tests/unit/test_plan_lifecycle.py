@@ -53,7 +53,7 @@ def look(
 GOOD_FACTS = terminated(facts_report(RUN), at=NOW - 20)
 GOOD_KERNELS = terminated(kernels_report(RUN))
 PARTIAL = kernels_report(RUN, complete=False, ended="during matmul")
-STOPPED = kernels_report(RUN, complete=False, ended="sigterm")
+STOPPED = kernels_report(RUN, complete=False, ended="sigterm during matmul")
 CREATED = 1_800_000_000.0 - 60
 
 
@@ -338,6 +338,14 @@ def test_an_overdue_run_that_was_stopped_by_us_timed_out_and_tells_how_far_it_ca
     assert (outcome.reason, outcome.answered) == (reasons.ProbeTimeout, True)
     assert outcome.kernels == PARTIAL
     assert outcome.message == "the kernels stage did not end in time and was stopped during matmul"
+
+
+def test_the_step_is_told_also_where_the_probe_saw_its_end_coming() -> None:
+    for ended in ("during matmul", "sigterm during matmul", "deadline during matmul"):
+        found = look("Failed", **last(kernels_report(RUN, complete=False, ended=ended), code=139))
+        assert found.message == "the probe ended by signal 11 (SIGSEGV) during matmul"
+    found = look("Failed", **last(kernels_report(RUN, complete=False, ended="a worker is stuck"), code=139))
+    assert found.message == "the probe ended by signal 11 (SIGSEGV)"
 
 
 def test_a_partial_report_without_trouble_speaks_for_itself() -> None:

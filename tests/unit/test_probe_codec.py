@@ -245,7 +245,7 @@ def eight_gpu_facts() -> dict[str, Any]:
                 "utilisationPercent": 0,
                 "computeMode": 0,
                 "persistence": True,
-                "unavailable": {"3": ["serial", "retiredPagesPending"]},
+                "unavailable": {"3": ["mig", "retiredPagesPending"], "13": ["remappedRows"]},
             },
         }
         for index in range(8)
@@ -269,6 +269,8 @@ def eight_gpu_facts() -> dict[str, Any]:
             "machine": "x86_64",
             "uid": 1000,
             "memoryLimitMiB": 16384,
+            "cpuLimit": 7.5,
+            "pidsLimit": 32768,
             "shmMiB": 64,
             "writable": ["/tmp", "/dev/shm", "/home/user", "/workspace"],
             "env": {
@@ -364,7 +366,7 @@ def eight_gpu_kernels() -> dict[str, Any]:
                 "median": (middle := figure(500)),
                 "p20": float(f"{middle * 0.99:.4g}"),
                 "p80": float(f"{middle * 1.01:.4g}"),
-                "samples": 20 + seeded.randrange(30),
+                "samples": 20 + seeded.randrange(9000),
             }
             for gpu in range(8)
             for kernel, dtype, unit in STANDARD_BENCHMARKS

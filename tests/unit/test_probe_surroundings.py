@@ -138,6 +138,65 @@ def test_jupyter_that_asks_for_nothing(tmp_path: Path, name: str, text: str, ope
     assert notes.jupyter_notes([str(tmp_path)], installed=False) == []
 
 
+@pytest.mark.parametrize(("token", "noted"), [(None, False), ("", True), ("s3cret", False)])
+def test_an_empty_token_in_the_environment_is_noted(tmp_path: Path, token: str | None, noted: bool) -> None:
+    env = {} if token is None else {"JUPYTER_TOKEN": token}
+    found = notes.jupyter_notes([str(tmp_path)], installed=True, env=env)
+    assert [line.split(" is ")[0] for line in found] == (["JUPYTER_TOKEN"] if noted else [])
+    assert notes.jupyter_notes([str(tmp_path)], installed=False, env=env) == []
+
+
+V2 = {
+    "memory.max": "2147483648\n",
+    "memory.current": "2000000000\n",
+    "memory.stat": "anon 500000000\ninactive_file 1200000000\nactive_file 300000000\n",
+    "cpu.max": "150000 100000\n",
+    "pids.max": "1024\n",
+}
+V1 = {
+    "memory/memory.limit_in_bytes": "2147483648\n",
+    "memory/memory.usage_in_bytes": "2000000000\n",
+    "memory/memory.stat": "inactive_file 0\ntotal_inactive_file 1200000000\n",
+    "cpu/cpu.cfs_quota_us": "150000\n",
+    "cpu/cpu.cfs_period_us": "100000\n",
+    "pids/pids.max": "1024\n",
+}
+UNLIMITED = {
+    "memory.max": "max\n",
+    "memory.current": "2000000000\n",
+    "cpu.max": "max 100000\n",
+    "pids.max": "max\n",
+}
+UNLIMITED_V1 = {
+    "memory/memory.limit_in_bytes": "9223372036854771712\n",
+    "cpu/cpu.cfs_quota_us": "-1\n",
+    "cpu/cpu.cfs_period_us": "100000\n",
+}
+
+
+def cgroup(root: Path, files: dict[str, str]) -> str:
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="ascii")
+    return str(root)
+
+
+@pytest.mark.parametrize("files", [V2, V1], ids=["v2", "v1"])
+def test_limits_of_the_cgroup_and_what_is_free_under_them(tmp_path: Path, files: dict[str, str]) -> None:
+    root = cgroup(tmp_path, files)
+    assert container.memory_limit(root) == 2**31
+    assert container.spare_memory(root) == 2**31 - 800_000_000, "page cache nobody uses can be had"
+    assert (container.cpu_limit(root), container.pids_limit(root)) == (1.5, 1024)
+
+
+@pytest.mark.parametrize("files", [{}, UNLIMITED, UNLIMITED_V1], ids=["none", "v2", "v1"])
+def test_a_cgroup_without_limits(tmp_path: Path, files: dict[str, str]) -> None:
+    root = cgroup(tmp_path, files)
+    found = (container.memory_limit(root), container.spare_memory(root))
+    assert found == (None, None)
+    assert (container.cpu_limit(root), container.pids_limit(root)) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -174,7 +233,12 @@ def test_sshd_reads_included_files_first_come_first_served(tmp_path: Path) -> No
         ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "cudart", 2),
         (RuntimeError("The NVIDIA driver on your system is too old (found version 11040)."), "cudart", 35),
-        (RuntimeError("Error 404: not a CUDA error but who knows"), "cudart", 404),
+        (RuntimeError("Unexpected error from cudaGetDeviceCount(). Did you? Error 34: stub"), "cudart", 34),
+        (RuntimeError("CUDA error: Error 802: system not yet initialized"), "cudart", 802),
+        (RuntimeError("CUDA error 2"), "cudart", 2),
+        (RuntimeError("Error 404: Not Found"), "torch", None),
+        (RuntimeError("HTTP Error 404: no such file: cuda-12.8/wheel.whl"), "torch", None),
+        (RuntimeError("nvcc (CUDA 12.8) failed:\nmake: *** [all] Error 2"), "torch", None),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "torch", None),
         (AssertionError("Torch not compiled with CUDA enabled"), "torch", None),
         (ImportError("libcudnn.so.9: cannot open shared object file"), "python", None),

@@ -155,7 +155,10 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """The surroundings of the probe inside the image. ``python_missing``: the image has no interpreter the probe could start."""
+    """The surroundings of the probe inside the image.
+
+    ``memory_limit_mib``, ``cpu_limit`` (processors' worth of time) and ``pids_limit`` are the cgroup's; None without one.
+    """
 
     python: str | None = None
     glibc: str | None = None
@@ -169,6 +172,8 @@ class ContainerFacts:
     triton: str | None = None
     ptxas: str | None = None
     notes: tuple[str, ...] = ()
+    cpu_limit: float | None = None
+    pids_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ def _container(document: Document) -> ContainerFacts:
         triton=_text(document.get("triton")),
         ptxas=_text(document.get("ptxas")),
         notes=tuple(_texts(document.get("notes"))),
+        cpu_limit=_number(document.get("cpuLimit")),
+        pids_limit=_integer(document.get("pidsLimit")),
     )
 
 

@@ -143,9 +143,10 @@ def _crash(stage: _Stage) -> str:
 
 
 def _where(stage: _Stage) -> str:
-    """How far a partial report came, in the probe's words, such as ``during matmul``."""
+    """How far a partial report came, in the probe's words: ``during matmul``, also of ``sigterm during matmul``."""
     words = printable(str((stage.report or {}).get("ended", "")), 100)
-    return f" {words}" if words.startswith("during ") else ""
+    _, found, activity = f" {words}".partition(" during ")
+    return f" during {activity}" if found else ""
 
 
 def _signal_name(number: int) -> str:

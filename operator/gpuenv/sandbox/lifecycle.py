@@ -170,7 +170,7 @@ class PodLife:
             return self._terminated(
                 container, 137, "Error", codec.encode(simulate.unfinished(report)), started
             )
-        words = codec.encode(simulate.unfinished(report, "sigterm"))
+        words = codec.encode(simulate.unfinished(report, "sigterm during matmul fp32 on GPU 0"))
         return self._terminated(container, 0, "Completed", words, started)
 
     def _report(self, container: Object, stage: str) -> Object:
