@@ -1,6 +1,6 @@
 #!/bin/sh
 # Modes: jupyter [ARGUMENTS], ssh, python ..., probe [ARGUMENTS]; anything else is run as it is.
-#   JUPYTER_TOKEN         token of JupyterLab; made up and printed when unset
+#   JUPYTER_TOKEN         token of JupyterLab; made up and printed when unset. Or a file that holds it: JUPYTER_TOKEN_FILE
 #   SSH_AUTHORIZED_KEYS   public keys for ssh, one a line; or mount a file at /etc/gpuenv/authorized_keys
 #   JUPYTER_PORT, SSH_PORT  8888 and 2222 when unset
 set -eu
@@ -13,9 +13,16 @@ fail() {
 run_jupyter() {
     # An empty token would let everybody in.
     [ "${JUPYTER_TOKEN-unset}" != "" ] || fail "JUPYTER_TOKEN is empty: give it a value, or leave it unset"
+    if [ -z "${JUPYTER_TOKEN-}" ] && [ -n "${JUPYTER_TOKEN_FILE-}" ]; then
+        [ -r "$JUPYTER_TOKEN_FILE" ] || fail "JUPYTER_TOKEN_FILE: $JUPYTER_TOKEN_FILE cannot be read"
+        [ -n "$(tr -d '[:space:]' <"$JUPYTER_TOKEN_FILE")" ] || fail "JUPYTER_TOKEN_FILE: $JUPYTER_TOKEN_FILE holds no token"
+    fi
     for argument; do
         case $argument in
-            --*.token=|--*.password=|--*.token=\'\'|--*.password=\'\') fail "$argument would let everybody in: remove it" ;;
+            -*.token=|-*.password=|-*.token=\'\'|-*.password=\'\'|-*.token=\"\"|-*.password=\"\")
+                fail "$argument would let everybody in: remove it" ;;
+            # The value would be the next argument, and may be empty.
+            -*.token|-*.password) fail "$argument could let everybody in: write $argument=VALUE, or set JUPYTER_TOKEN" ;;
         esac
     done
     exec /opt/jupyter/bin/jupyter lab --no-browser --ip=0.0.0.0 --port="${JUPYTER_PORT:-8888}" \
