@@ -263,3 +263,13 @@ def test_an_image_that_replaces_stderr_kills_no_worker(tmp_path: Path, stream: s
     run = probes.run("facts", tmp_path, **probes.fake_gpu(tmp_path), PYTHONPATH=str(site))
     assert run.report["driver"]["cuInit"] == 0
     assert run.report["gpus"][0]["product"] == "NVIDIA A100-SXM4-80GB"
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.13"])
+def test_the_bindings_load_out_of_the_archive_in_every_python(tmp_path: Path, version: str) -> None:
+    python = probes.interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
+    run = probes.run("facts", tmp_path, python=python, **probes.fake_gpu(tmp_path))
+    assert run.report["driver"]["version"] == "570.172.08"
+    assert run.report["gpus"][0]["health"]["eccMode"] is True
