@@ -16,6 +16,7 @@ from gpuenv.sandbox.rest import RestClient
 
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 PODS = f"/api/v1/namespaces/{PROBE_NAMESPACE}/pods"
+CONFIG_MAPS = f"/api/v1/namespaces/{PROBE_NAMESPACE}/configmaps"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
 
 
@@ -76,6 +77,22 @@ def test_only_its_own_things_are_removed(installed: ControlPlane, admin: RestCli
     ]
     assert pods == [f"{name}-theirs"]
     assert uninstall(installed).stdout == "0 probe pods deleted, 0 nodes and 0 environments cleaned\n"
+
+
+def test_the_probes_program_goes_and_other_config_maps_stay(
+    installed: ControlPlane, admin: RestClient
+) -> None:
+    """Immutable and named after its content: nobody would ever miss it, nor remove it."""
+    labels = {names.LABEL_COMPONENT: "probe-bundle"}
+    admin.create(CONFIG_MAPS, {"metadata": {"name": "left-program", "labels": labels}, "immutable": True})
+    admin.create(CONFIG_MAPS, {"metadata": {"name": "left-theirs"}})
+    try:
+        assert uninstall(installed).returncode == 0
+        left = {one["metadata"]["name"] for one in admin.get(CONFIG_MAPS)["items"]}
+    finally:
+        admin.delete(f"{CONFIG_MAPS}/left-theirs")
+    assert "left-theirs" in left
+    assert "left-program" not in left
 
 
 def test_it_waits_for_a_running_operator_and_says_so(installed: ControlPlane, admin: RestClient) -> None:

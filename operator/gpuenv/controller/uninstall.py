@@ -1,7 +1,9 @@
-"""Taking gpuenv back from a cluster: its labels, conditions, probe pods and finalizers. Environments and reports stay.
+"""Taking gpuenv back from a cluster: its labels, conditions, probe pods with their program, and finalizers.
+
+Environments and reports stay.
 
 The chart's pre-delete hook runs this. The operator would write everything again, so it goes first: its Deployment
-is scaled to nothing, and its Lease is taken, which nobody else can then hold.
+is scaled to nothing, and its Lease is taken, which nobody else can then hold; it goes last.
 """
 
 import logging
@@ -15,12 +17,14 @@ from gpuenv.api import names
 from gpuenv.controller.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
 from gpuenv.controller.kube import ApiError, Kube
 from gpuenv.controller.lease import Lease
+from gpuenv.controller.probefiles import COMPONENT
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 5
 """An object that changes between read and write is read again, so often at most."""
 PREFIX: Final = f"{names.COMPAT_PREFIX}/"
+FILES_SELECTOR: Final = f"{names.LABEL_COMPONENT}={COMPONENT}"
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Uninstall:
         self._kube = kube
         self._scope = scope
         self._namespace = lease_namespace
+        self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{lease_namespace}/leases"
+        self._lease_name = lease_name
         self._lease = Lease(
             kube, lease_namespace, lease_name, f"uninstall_{socket.gethostname()}_{os.getpid()}"
         )
@@ -61,6 +67,10 @@ class Uninstall:
         removed = Removed()
         async for pod in self._all(self._scope.pods, labelSelector=PROBE_SELECTOR):
             removed.pods += await self._delete(f"{self._scope.pods}/{pod['metadata']['name']}")
+        # Running pods keep what they have mounted.
+        files = f"/api/v1/namespaces/{self._scope.probe_namespace}/configmaps"
+        async for one in self._all(files, labelSelector=FILES_SELECTOR):
+            await self._delete(f"{files}/{one['metadata']['name']}")
         async for node in self._all(NODES):
             removed.nodes += await self._clean(f"{NODES}/{node['metadata']['name']}", node)
         async for environment in self._all(ENVIRONMENTS):
@@ -68,7 +78,7 @@ class Uninstall:
                 f"{ENVIRONMENTS}/{environment['metadata']['name']}", environment
             )
         if held:
-            await self._lease.release()  # so that a new installation need not wait for its end
+            await self._drop_lease()
         return removed
 
     async def _stop(self, deployment: str) -> None:
@@ -81,19 +91,32 @@ class Uninstall:
 
     async def _namespace_exists(self) -> bool:
         """Where the operator's namespace is gone, so is the operator, and nobody could make a Lease there."""
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases?dryRun=All"
         try:
-            await self._kube.create(path, {"metadata": {"generateName": "uninstall-"}})
+            await self._kube.create(f"{self._leases}?dryRun=All", {"metadata": {"generateName": "uninstall-"}})
         except ApiError as error:
             if error.status == 404:
                 return False
             raise
         return True
 
+    async def _drop_lease(self) -> None:
+        """Deletes it, as the chart's hook may, or gives it back: a new installation need not wait for its end."""
+        try:
+            await self._delete(f"{self._leases}/{self._lease_name}")
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            await self._lease.release()
+
     async def _all(self, path: str, **params: str) -> AsyncIterator[dict[str, Any]]:
-        async for page in self._kube.pages(path, params):
-            for item in page["items"]:
-                yield item
+        try:
+            async for page in self._kube.pages(path, params):
+                for item in page["items"]:
+                    yield item
+        except ApiError as error:
+            # Somebody has deleted the CustomResourceDefinitions already: then there are none.
+            if error.status != 404:
+                raise
 
     async def _delete(self, path: str) -> bool:
         try:
