@@ -5,17 +5,20 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import yaml
 from tests.support.cluster import Kubectl
 from tests.support.environments import environment
 from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.wait import wait_until
 
 from gpuenv.api import names
-from gpuenv.manifests.permissions import OPERATOR
+from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
 from gpuenv.sandbox.binaries import BinaryError
 from gpuenv.sandbox.controlplane import ControlPlane
 
 ENVIRONMENT = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
+ELSEWHERE = "gpuenv-elsewhere"
+CRDS = ("gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev")
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gpuenvironments.gpuenv.dev"
 
 
@@ -46,13 +49,14 @@ def kubectl(cluster: ControlPlane) -> Kubectl:
 
 @pytest.fixture
 def release(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
-    """The chart, installed as people install it."""
-    # The namespace of a former release may still be on its way out.
-    wait_until(lambda: kubectl.run("get", "namespace", "gpuenv-probes").returncode != 0, 60)
+    """The chart, installed as people install it: as if for the first time."""
     helm("install", "gpuenv", str(CHART), "-n", NAMESPACE)
     yield "gpuenv"
-    for name in helm("list", "-n", NAMESPACE, "--short").split():
-        helm("uninstall", name, "-n", NAMESPACE, "--no-hooks")
+    for namespace in (NAMESPACE, ELSEWHERE):
+        for name in helm("list", "-n", namespace, "--short").split():
+            helm("uninstall", name, "-n", namespace, "--no-hooks")
+    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", "--timeout=60s")
+    kubectl("delete", "crd", "--ignore-not-found", *CRDS)
 
 
 def test_the_operator_is_admitted_under_restricted_pod_security(release: str, kubectl: Kubectl) -> None:
@@ -111,7 +115,93 @@ def test_an_uninstall_cleans_nodes_and_keeps_environments(
     assert cluster.admin.get("/api/v1/nodes/node")["metadata"]["labels"] == {"theirs": "1"}
     assert not cluster.admin.get(f"{ENVIRONMENT}/kept")["metadata"].get("finalizers")
     left = kubectl("get", "clusterrole,priorityclass,validatingadmissionpolicy,ns", "-o", "name")
-    assert "gpuenv" not in left.replace(f"namespace/{NAMESPACE}", "").replace("namespace/gpuenv-probes", "")
+    assert "gpuenv" not in left.replace(f"namespace/{NAMESPACE}", "").replace(
+        f"namespace/{PROBE_NAMESPACE}", ""
+    )
+    assert kubectl("get", "lease,job,role,rolebinding", "-n", NAMESPACE, "-o", "name") == ""
+
+
+def test_an_uninstall_without_the_schemas(
+    release: str, helm: Helm, cluster: ControlPlane, kubectl: Kubectl
+) -> None:
+    """Whoever deletes them first, and then uninstalls, has the rest removed all the same."""
+    labels = {names.node_label("gone"): "Compatible"}
+    cluster.admin.create("/api/v1/nodes", {"metadata": {"name": "labelled", "labels": labels}})
+    kubectl("delete", "crd", *CRDS)
+    assert run_hook(helm, cluster, release).startswith(
+        "0 probe pods deleted, 1 nodes and 0 environments cleaned"
+    )
+    assert not cluster.admin.get("/api/v1/nodes/labelled")["metadata"].get("labels")
+
+
+def test_the_probe_namespace_stays_and_is_found_again(release: str, helm: Helm, kubectl: Kubectl) -> None:
+    """People keep Secrets for pulling images in it."""
+    kubectl("create", "secret", "generic", "pull", "-n", PROBE_NAMESPACE)
+    uid = kubectl.get("namespace", PROBE_NAMESPACE)["metadata"]["uid"]
+    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.createNamespace=false")
+    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.podSecurity=baseline")
+    assert PROBE_NAMESPACE in helm("uninstall", release, "-n", NAMESPACE, "--no-hooks")
+    helm("install", release, str(CHART), "-n", NAMESPACE)
+
+    kept = kubectl.get("namespace", PROBE_NAMESPACE)["metadata"]
+    assert kept["uid"] == uid
+    assert "deletionTimestamp" not in kept
+    assert kept["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert kubectl.get("secret", "pull", "-n", PROBE_NAMESPACE)
+    assert kubectl.get("networkpolicy", "gpuenv-probes", "-n", PROBE_NAMESPACE)
+
+
+def test_a_changed_priority_is_refused_with_the_cure(release: str, helm: Helm, kubectl: Kubectl) -> None:
+    command = ("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.priorityClass.value=-50")
+    refused = helm.run(*command)
+    assert refused.returncode != 0
+    assert "probes.priorityClass.value cannot become -50" in refused.stderr
+    assert "kubectl delete priorityclass gpuenv-probe" in refused.stderr
+    assert "immutable" not in refused.stderr
+    kubectl("delete", "priorityclass", "gpuenv-probe")
+    helm(*command)
+    assert kubectl.get("priorityclass", "gpuenv-probe")["value"] == -50
+
+
+def test_the_notes_say_what_to_do_next_and_what_stays(helm: Helm, release: str) -> None:
+    notes = " ".join(helm("get", "notes", release, "-n", NAMESPACE).split())
+    for command in (
+        f"kubectl -n {NAMESPACE} rollout status deployment/{OPERATOR}",
+        f"helm test -n {NAMESPACE} {release}",
+        "kubectl apply -f - <<EOF apiVersion: gpuenv.dev/v1alpha1 kind: GPUEnvironment",
+        "kubectl wait --for=condition=Ready genv/pytorch-2-9",
+        "kubectl get genv,gnr",
+        f"helm uninstall -n {NAMESPACE} {release} --no-hooks",
+        "gpuenv uninstall --lease-namespace gpuenv-system --probe-namespace gpuenv-probes",
+        "kubectl delete crd gpuenvironments.gpuenv.dev gpunodereports.gpuenv.dev",
+        "kubectl delete namespace gpuenv-probes",
+    ):
+        assert command in notes
+    assert "Your environments, their reports and the two CustomResourceDefinitions stay." in notes
+    assert "Namespace gpuenv-probes stays, with your pull Secrets" in notes
+    assert "after this one is uninstalled and never beside it" in notes
+    assert "WARNING" not in notes
+
+
+def test_the_notes_warn(helm: Helm, release: str) -> None:
+    off = "admissionPolicy.enabled=false,uninstallHook.enabled=false,crds.keep=false"
+    elsewhere = "probes.createNamespace=false,probes.namespace=nowhere"
+    text = helm(
+        "upgrade", release, str(CHART), "-n", NAMESPACE, "--dry-run=server", "--set", f"{off},{elsewhere}"
+    )
+    notes = " ".join(text.partition("\nNOTES:\n")[2].split())
+    assert "WARNING: admissionPolicy.enabled is false" in notes
+    assert "namespace nowhere does not exist: create it" in notes
+    assert "nothing is cleaned (uninstallHook.enabled is false)" in notes
+    assert f"--probe-namespace nowhere --deployment {OPERATOR}" in notes
+    assert "the CustomResourceDefinitions go too, and with them every environment" in notes
+    assert "stay" not in notes.partition("On `helm uninstall`")[2].partition("The same release")[0]
+
+
+def test_the_example_of_the_annotations_is_accepted(release: str, kubectl: Kubectl) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    examples = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
+    assert kubectl.apply(*examples).count("created") == len(examples) > 0
 
 
 def test_another_release_takes_the_kept_schemas_over(
@@ -119,7 +209,6 @@ def test_another_release_takes_the_kept_schemas_over(
 ) -> None:
     cluster.admin.create(ENVIRONMENT, environment("survives"))
     helm("uninstall", release, "-n", NAMESPACE, "--no-hooks")
-    wait_until(lambda: kubectl.run("get", "namespace", "gpuenv-probes").returncode != 0, 60)
 
     refused = helm.run("install", "other", str(CHART), "-n", NAMESPACE)
     assert "invalid ownership metadata" in refused.stderr
@@ -127,6 +216,13 @@ def test_another_release_takes_the_kept_schemas_over(
     helm("upgrade", "other", str(CHART), "-n", NAMESPACE)
     assert cluster.admin.get(f"{ENVIRONMENT}/survives")
     assert cluster.admin.get(CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == "other"
+    helm("uninstall", "other", "-n", NAMESPACE, "--no-hooks")
+
+    helm("install", "other", str(CHART), "-n", ELSEWHERE, "--create-namespace", "--take-ownership")
+    helm("upgrade", "other", str(CHART), "-n", ELSEWHERE)
+    assert cluster.admin.get(f"{ENVIRONMENT}/survives")
+    probes = kubectl.get("namespace", PROBE_NAMESPACE)["metadata"]["annotations"]
+    assert probes["meta.helm.sh/release-namespace"] == ELSEWHERE
 
 
 def run_hook(helm: Helm, cluster: ControlPlane, release: str) -> str:

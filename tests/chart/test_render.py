@@ -5,8 +5,10 @@ After a wanted change, write the golden files anew: GPUENV_UPDATE_GOLDEN=1 pytes
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import yaml
 from tests.support.helm import CHART, Helm
 
 from gpuenv import manifests
+from gpuenv.api import names
+from gpuenv.manifests.permissions import OPERATOR
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -88,17 +92,171 @@ def test_rights_are_those_of_the_manifests(helm: Helm) -> None:
 @pytest.mark.parametrize("namespace", ["default", "gpuenv-probes"])
 def test_namespaces_may_be_shared(helm: Helm, namespace: str) -> None:
     """With that of Events, for instance by who forgets ``-n``, or with that of the probes."""
-    found = [
-        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
-        for one in helm.documents(namespace=namespace)
-    ]
+    documents = helm.documents("--set", "probes.createNamespace=false", namespace=namespace)
+    found = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in documents]
     assert len(found) == len(set(found))
+
+
+def test_a_release_does_not_create_the_namespace_it_is_in(helm: Helm) -> None:
+    words = "the release cannot create namespace shared, in which it is installed itself"
+    assert words in refusal(helm, "probes.namespace=shared", namespace="shared")
+
+
+@pytest.mark.parametrize("namespace", ["gpuenv-system", "gpuenv-probes"])
+def test_each_pod_has_its_network_policy(helm: Helm, namespace: str) -> None:
+    """Policies add up: probes must not get what the operator may, nor the operator be cut off, in one namespace."""
+    flags = ("--set", "probes.createNamespace=false,networkPolicy.enabled=true")
+    documents = helm.documents(*flags, namespace=namespace)
+    policies = {one["metadata"]["name"]: one for one in by_kind(documents, "NetworkPolicy")}
+    pods = [one["metadata"]["labels"] for one in by_kind(documents, "Pod")]
+    pods += [one["spec"]["template"]["metadata"]["labels"] for one in by_kind(documents, "Deployment", "Job")]
+    probe = {
+        "app.kubernetes.io/name": "gpuenv",
+        "app.kubernetes.io/component": names.COMPONENT_PROBE,
+        names.LABEL_COMPONENT: names.COMPONENT_PROBE,
+    }
+    of_operator = policies["gpuenv-operator"]["spec"]["podSelector"]
+    of_probes = policies["gpuenv-probes"]["spec"]["podSelector"]
+    assert [selects(of_operator, labels) for labels in (*pods, probe)] == [True, True, True, False]
+    assert selects(of_probes, probe)
+    if namespace == "gpuenv-probes":
+        assert not [labels for labels in pods if selects(of_probes, labels)]
+    else:
+        assert of_probes == {}, "nothing else belongs into the probes' own namespace"
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    expressions = selector.get("matchExpressions", [])
+    assert {one["operator"] for one in expressions} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in expressions
+    )
+
+
+def test_the_operator_reaches_the_ports_where_api_servers_listen(helm: Helm) -> None:
+    (policy,) = [
+        one for one in by_kind(helm.documents(), "NetworkPolicy") if one["metadata"]["name"] == OPERATOR
+    ]
+    (rule,) = policy["spec"]["egress"]
+    assert {one["port"] for one in rule["ports"]} == {443, 6443, 8443, 16443}
+    assert "to" not in rule
+
+
+def test_without_rbac_no_role_is_made_not_even_for_the_hook(helm: Helm) -> None:
+    kinds = [one["kind"] for one in helm.documents("--set", "rbac.create=false")]
+    assert "Job" in kinds
+    assert not [kind for kind in kinds if "Role" in kind]
+
+
+def test_the_hook_may_stop_the_operator_and_no_more(helm: Helm) -> None:
+    (role,) = [one for one in by_kind(helm.documents(), "Role") if "helm.sh/hook" in str(one["metadata"])]
+    assert rights([role]) == {
+        ("Role", "gpuenv-system", "apps", "deployments/scale", OPERATOR, "patch"),
+        ("Role", "gpuenv-system", "coordination.k8s.io", "leases", OPERATOR, "delete"),
+    }
+
+
+def test_what_looks_like_a_number_stays_text(helm: Helm) -> None:
+    settings = "probes.namespace=1,operator.knowledgeConfigMap=2,pod.priorityClassName=3,image.tag=4"
+    selector = "operator.nodeSelector=a in (b\\,c): #d"
+    strings = ("--set-string", settings, "--set", selector, "--set-string", "pod.nodeSelector.a=true")
+    documents = helm.documents(*strings, namespace="5")
+    assert {one["metadata"].get("namespace", "") for one in documents} == {"", "1", "5", "default"}
+    (pod,) = [one["spec"]["template"]["spec"] for one in by_kind(documents, "Deployment")]
+    assert pod["priorityClassName"] == "3"
+    assert pod["nodeSelector"] == {"a": "true"}
+    assert {"name": "knowledge", "configMap": {"name": "2"}} in pod["volumes"]
+    assert "--node-selector=a in (b,c): #d" in pod["containers"][0]["args"]
+
+
+def test_all_pods_go_where_the_operator_goes(helm: Helm) -> None:
+    documents = helm.documents(*EVERYTHING)
+    pods = [one["spec"]["template"]["spec"] for one in by_kind(documents, "Deployment", "Job")]
+    pods += [one["spec"] for one in by_kind(documents, "Pod")]
+    keys = ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+    placements = [{key: pod[key] for key in keys} for pod in pods]
+    assert placements == [placements[0]] * 3
+
+
+def test_a_build_number_makes_no_wrong_label(helm: Helm, tmp_path: Path) -> None:
+    chart = tmp_path / "gpuenv"
+    shutil.copytree(CHART, chart)
+    text = (chart / "Chart.yaml").read_text(encoding="utf-8")
+    (chart / "Chart.yaml").write_text(text.replace("ersion: 0.1.0", "ersion: 0.1.0+5"), encoding="utf-8")
+    documents = yaml.safe_load_all(helm("template", "gpuenv", str(chart), "--kube-version", "1.30.0"))
+    labels = [one["metadata"]["labels"] for one in documents if one]
+    assert {one["helm.sh/chart"] for one in labels} == {"gpuenv-0.1.0_5"}
+    assert {one["app.kubernetes.io/version"] for one in labels} == {"0.1.0_5"}
+
+
+def test_it_may_be_part_of_another_chart(helm: Helm, tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "charts/gpuenv")
+    chart = {
+        "apiVersion": "v2",
+        "name": "parent",
+        "version": "1.0.0",
+        "dependencies": [{"name": "gpuenv", "version": "0.1.0", "condition": "gpuenv.enabled"}],
+    }
+    values = {"gpuenv": {"enabled": True}, "global": {"imageRegistry": "registry.example.com"}}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    command = ("template", "parent", str(tmp_path), "--kube-version", "1.30.0")
+    assert "kind: Deployment" in helm(*command)
+    assert "kind: Deployment" not in helm(*command, "--set", "gpuenv.enabled=false")
+
+
+def test_artifact_hub_is_told_what_is_true() -> None:
+    """https://artifacthub.io/docs/topics/annotations/helm/"""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    given = {
+        key.removeprefix("artifacthub.io/"): yaml.safe_load(value)
+        for key, value in chart["annotations"].items()
+    }
+    assert {(one["kind"], one["version"], one["name"]) for one in given["crds"]} == {
+        (crd["spec"]["names"]["kind"], crd["spec"]["versions"][0]["name"], crd["metadata"]["name"])
+        for crd in manifests.crds()
+    }
+    assert all(one["displayName"] and one["description"] for one in given["crds"])
+    kinds = {one["kind"] for one in given["crds"]}
+    assert {one["kind"] for one in given["crdsExamples"]} <= kinds
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert given["license"] == project["license"]
+    assert (chart["version"], chart["appVersion"]) == (project["version"],) * 2
+    assert given["prerelease"] is chart["version"].startswith("0.")
+    assert given["operator"] is True
+    assert given["operatorCapabilities"] in {
+        "Basic Install",
+        "Seamless Upgrades",
+        "Full Lifecycle",
+        "Deep Insights",
+        "Auto Pilot",
+    }
+    assert given["category"] in {
+        "ai-machine-learning",
+        "database",
+        "integration-delivery",
+        "monitoring-logging",
+        "networking",
+        "security",
+        "storage",
+        "streaming-messaging",
+        "skip-prediction",
+    }
+    assert {one["kind"] for one in given["changes"]} <= {
+        "added",
+        "changed",
+        "deprecated",
+        "removed",
+        "fixed",
+        "security",
+    }
 
 
 def test_the_rest_is_that_of_the_manifests(helm: Helm) -> None:
     kinds = ("ServiceAccount", "PriorityClass")
     assert of_release(by_kind(helm.documents(), *kinds)) == by_kind(manifests.load(), *kinds)
     (namespace,) = of_release(by_kind(helm.documents(), "Namespace"))
+    assert namespace["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert namespace in manifests.load()
 
 
@@ -137,7 +295,7 @@ def test_all_off_leaves_the_operator_and_the_test(helm: Helm) -> None:
 def test_the_schema_knows_every_value_and_no_other() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-    assert known(schema) - {"global"} == set(values) | {
+    assert known(schema) - {"global", "enabled"} == set(values) | {
         f"{section}.{key}" for section, inner in values.items() if isinstance(inner, dict) for key in inner
     }
 
@@ -171,12 +329,39 @@ def known(schema: dict[str, Any]) -> set[str]:
         ("metrics.podMonitor.interval=soon", "at '/metrics/podMonitor/interval'"),
         ("networkPolicy.apiServerCIDRs={everywhere}", "at '/networkPolicy/apiServerCIDRs/0'"),
         ("crds.keep=maybe", "at '/crds/keep': got string, want boolean"),
+        (r"pod.labels.app\.kubernetes\.io/name=x", "at '/pod/labels/app.kubernetes.io~1name'"),
+        (r"pod.labels.app\.kubernetes\.io/component=x", "at '/pod/labels/app.kubernetes.io~1component'"),
+        (r"metrics.podMonitor.labels.helm\.sh/chart=x", "at '/metrics/podMonitor/labels/helm.sh~1chart'"),
+        ("pod.nodeSelector.a=true", "at '/pod/nodeSelector/a': got boolean, want string"),
+        ("pod.priorityClassName=Not_A_Name", "at '/pod/priorityClassName'"),
+        ("operator.knowledgeConfigMap=Not_A_Name", "at '/operator/knowledgeConfigMap'"),
+        ("networkPolicy=null", "missing property 'networkPolicy'"),
+        ("networkPolicy.apiServerPorts=null", "at '/networkPolicy': missing property 'apiServerPorts'"),
+        ("metrics.podMonitor=null", "at '/metrics': missing property 'podMonitor'"),
+        ("probes=null", "missing property 'probes'"),
+        ("operator.maxProbes=null", "at '/operator': missing property 'maxProbes'"),
+        ("crds.keep=null", "at '/crds': missing property 'keep'"),
+        ("metrics.port=0,metrics.podMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
+        ("metrics.port=0,metrics.serviceMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
+        ("metrics.port=8081", "metrics.port cannot be 8081, where the operator answers health checks"),
     ],
 )
 def test_wrong_values_are_refused(helm: Helm, setting: str, words: str) -> None:
-    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", "1.30.0", "--set", setting)
+    assert words in refusal(helm, setting)
+
+
+@pytest.mark.parametrize("name", ["imagePullSecrets", "pod.resources.limits", "pod.affinity", "image.tag"])
+def test_null_removes_what_may_be_missing(helm: Helm, name: str) -> None:
+    assert by_kind(helm.documents("--set", f"{name}=null"), "Deployment")
+
+
+def refusal(helm: Helm, setting: str, namespace: str = "gpuenv-system") -> str:
+    """What Helm says to this setting."""
+    command = ("template", "gpuenv", str(CHART), "-n", namespace, "--kube-version", "1.30.0")
+    result = helm.run(*command, "--set", setting)
     assert result.returncode != 0
-    assert words in result.stderr
+    assert "nil pointer" not in result.stderr
+    return result.stderr
 
 
 def test_an_old_kubernetes_is_refused(helm: Helm) -> None:

@@ -5,10 +5,10 @@ gpuenv-operator
 
 {{- define "gpuenv.labels" -}}
 app.kubernetes.io/name: gpuenv
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "gpuenv.selector" -}}
@@ -22,6 +22,30 @@ app.kubernetes.io/component: operator
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end }}
+
+{{/* The operator's --health-port, by default. */}}
+{{- define "gpuenv.healthPort" -}}
+8081
+{{- end }}
+
+{{/* Where the chart's pods go, and how important they are: the operator's, the test's, the uninstall Job's. */}}
+{{- define "gpuenv.placement" -}}
+{{- with .Values.pod.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.pod.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.pod.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.pod.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* No runAsUser: OpenShift gives each namespace a range of its own; elsewhere the image's USER is not root. */}}
