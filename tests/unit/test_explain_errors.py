@@ -5,32 +5,65 @@ import pytest
 from gpuenv.assess.engine import assess
 from gpuenv.assess.error_text import read_error_text
 from gpuenv.assess.errors import classify
-from gpuenv.assess.facts import Failure
+from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, TorchFacts
+from gpuenv.assess.merge import merge
+from gpuenv.assess.model import Assessment
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()
 
 TEXTS = {
+    "GpuUnhealthy": ("NVRM: Xid (PCI:0000:3b:00): 38, pid='<unknown>', name=<unknown>",),
+    "GpuNotAdvertised": ("UnexpectedAdmissionError: Allocate failed due to no healthy devices present",),
+    "DriverFeatureMissing": (
+        "Unexpected error from cudaGetDeviceCount(). Error 36: API call is not supported in the installed CUDA driver",
+    ),
+    "ContainerLostGpu": ("nvidia-container-cli: detection error: nvml error: unknown error: unknown.",),
+    "CudaInitUnknown": ("NCCL WARN Cuda failure 999 'unknown error'",),
+    "GpuResetRequired": (
+        "NVRM: Xid (PCI:0000:3d:00): 119, pid=2109, name=nvidia-smi, Timeout after 6s of waiting",
+    ),
     "GpuLost": (
+        "pynvml.nvml.NVMLError_GpuIsLost: GPU is lost",
+        'DCGM_FI_DEV_XID_ERRORS{gpu="3"} 79',
         "Unable to determine the device handle for GPU0000:3B:00.0: Unknown Error",
         "NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
         "nvmlDeviceGetHandleByIndex: GPU is lost. Reboot the system to recover this GPU",
     ),
-    "EccUncorrectable": ("NVRM: Xid (PCI:0000:07:00): 94, pid=1234, Contained: SM (0x1).",),
-    "NvlinkFault": ("CUDA error: uncorrectable NVLink error detected during the execution",),
-    "TorchMissing": ("ModuleNotFoundError: No module named 'torch'",),
+    "EccUncorrectable": (
+        "Xid 48 double bit ECC error on GPU 3",
+        "NVRM: Xid (PCI:0000:07:00): 94, pid=1234, Contained: SM (0x1).",
+    ),
+    "NvlinkFault": (
+        "NVRM: Xid (PCI:0000:87:00): 74, pid='<unknown>', NVLink: fatal error detected on link 3(0x10000, 0x0)",
+        "CUDA error: uncorrectable NVLink error detected during the execution",
+    ),
+    "TorchMissing": (
+        "ImportError: No module named torch",
+        '(ModuleNotFoundError: No module named "torch")',
+        "ModuleNotFoundError: No module named 'torch'",
+    ),
     "TorchCpuBuild": ("AssertionError: Torch not compiled with CUDA enabled",),
     "DriverMismatch": (
+        "pynvml.NVMLError_LibRmVersionMismatch: RM has detected an NVML/RM version mismatch.",
         "Failed to initialize NVML: Driver/library version mismatch",
         "NVRM: API mismatch: the client has the version 535.183.01, but this kernel module has the version 535.171.04.",
     ),
     "StubLibcuda": ("Unexpected error from cudaGetDeviceCount(). Error 34: CUDA driver is a stub library",),
-    "FabricNotReady": ("CUDA_ERROR_SYSTEM_NOT_READY: system not yet initialized",),
+    "FabricNotReady": (
+        "fabric manager NVIDIA GPU driver interface version 550.54.15 don't match with driver version 550.90.07.",
+        "CUDA_ERROR_SYSTEM_NOT_READY: system not yet initialized",
+    ),
     "DriverDroppedGpu": (
+        "[Sun] NVRM: The GTX 1050 GPU is\n    NVRM:  supported through the NVIDIA 580.xx Legacy drivers.",
         "NVRM: The NVIDIA Tesla V100 GPU installed in this system is supported through the NVIDIA 580.xx Legacy drivers.",
         "NVRM: The 590.48.01 NVIDIA driver will ignore this GPU. Continuing probe...",
     ),
     "DriverNotVisible": (
+        "pynvml.NVMLError_DriverNotLoaded: Driver Not Loaded",
+        'exec: "nvidia-container-runtime-hook": executable file not found in $PATH: unknown.',
+        "NVIDIA-SMI has failed because it couldn’t communicate with the NVIDIA driver.",
+        "NVIDIA-SMI has failed because it couldn&#39;t communicate with the NVIDIA driver.",
         'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
         "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file",
         "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
@@ -38,21 +71,27 @@ TEXTS = {
         "nvidia-container-cli: initialization error: WSL environment detected but no adapters were found",
     ),
     "DriverTooOld": (
+        "unsatisfied condition: brand = Tesla",
+        "vllm-1  | RuntimeError: The NVIDIA driver on your system is too\nvllm-1  | old (found version 12020).",
         "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8",
         "RuntimeError: CUDA error: CUDA driver version is insufficient for CUDA runtime version",
     ),
     "NoDevice": (
+        "NVRM: installed in this system is not supported by open\n      NVRM: nvidia.ko because",
         "RuntimeError: No CUDA GPUs are available",
         "No devices were found",
         "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 101: invalid device ordinal",
         "NVRM: installed in this system requires use of the NVIDIA open kernel modules.",
     ),
     "CudaInitFailed": (
+        "node-1: Last error:\nnode-1: Cuda failure 'initialization error'",
         "RuntimeError: CUDA driver initialization failed, you might not have a CUDA gpu.",
         "RuntimeError: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False.",
         "CUDA error: named symbol not found",
     ),
     "LibraryConflict": (
+        "ImportError: libc10_cuda.so: undefined symbol: cudaGetDriverEntryPointByVersion, version libcudart.so.12",
+        "NotImplementedError: Could not run 'torchvision::nms'",
         "RuntimeError: cuDNN version incompatibility: PyTorch was compiled against (9, 1, 0), found (8, 9, 2).",
         "RuntimeError: operator torchvision::nms does not exist",
         "ImportError: libtorch_cpu.so: undefined symbol: iJIT_NotifyEvent",
@@ -63,10 +102,20 @@ TEXTS = {
         "ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory",
     ),
     "TorchBroken": (
+        "ImportError: libmpi_cxx.so.20: cannot open shared object file: No such file or directory",
+        "ImportError: libcudss.so.0: cannot open shared object file: No such file or directory",
+        "ImportError: libnvshmem_host.so.3: cannot open shared object file",
+        "RuntimeError: Library libcublas.so.12 is not found or cannot be loaded",
+        "ImportError: libtorch_cpu.so: cannot enable executable stack as shared object requires: Invalid argument",
+        "ImportError: Failed to load PyTorch C extensions:",
+        "ModuleNotFoundError: No module named 'torch._C'",
+        "/lib64/libm.so.6: version `GLIBC_2.29' not found (required by /opt/lib/libfoo.so)",
         "ImportError: libcudart.so.11.0: cannot open shared object file: No such file or directory",
         "OSError: [WinError 126] The specified module could not be found. Error loading torch\\lib\\c10.dll",
     ),
     "ArchNotInBuild": (
+        "RuntimeError: CUDA error: no kernel image is available for\nexecution on the device",
+        "CUDA error 209 [/build/xx.cu, 126]",
         "RuntimeError: CUDA error: invalid device function",
         "nvrtc: error: invalid value for --gpu-architecture (-arch)",
     ),
@@ -75,26 +124,47 @@ TEXTS = {
     ),
     "PtxJitFailed": ("CUDA error: PTX JIT compiler library not found",),
     "ImportFailed": (
+        "ImportError: /root/vllm/vllm/_C.abi3.so: undefined symbol: _Z20cutlass_moe_mm_sm100RN2at6TensorERKS0_",
+        "ImportError: /lib/libc.so.6: version `GLIBC_2.32' not found (required by /x/site-packages/flash_attn_2_cuda.so)",
         "ImportError: flash_attn_2_cuda.cpython-310-x86_64-linux-gnu.so: undefined symbol: _ZN3c104cuda9SetDeviceEi",
     ),
     "CompileUnavailable": (
+        "AssertionError: libcuda.so cannot found!",
+        "/usr/bin/ld: cannot find -lcuda: No such file or directory",
+        "/tmp/x/main.c:5:10: fatal error: Python.h: No such file or directory",
+        "ptxas-blackwell fatal   : Value 'sm_110a' is not defined for option 'gpu-name'",
         "torch._inductor.exc.InductorError: RuntimeError: Failed to find C compiler. Please specify via CC environment variable",
         "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
         "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
     ),
     "FeatureOutOfReach": (
+        "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 80.",
+        "ERROR: Cannot use FA version 3 is not supported due to FA3 is only supported on devices with compute capability >= 8",
+        "RuntimeError: CUDA error: operation not supported",
         "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla V100 GPU has 7.0.",
         "RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
     ),
-    "OutOfMemory": ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",),
+    "OutOfMemory": (
+        "RuntimeError: CUDA driver error: out of memory",
+        "ValueError: Free memory on device (12.6/79.25 GiB) on startup is less than desired GPU memory",
+        "ValueError: No available memory for the cache blocks.",
+        "Cuda failure 'out of memory'",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+    ),
     "GpuBusy": ("RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",),
     "MpsUnavailable": (
         "CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
     ),
-    "KernelFault": ("RuntimeError: CUDA error: an illegal memory access was encountered",),
+    "KernelFault": (
+        "NVRM: Xid (PCI:0000:4f:00): 31, pid=123456, name=python, MMU Fault: ENGINE GRAPHICS",
+        "RuntimeError: CUDA error: an illegal memory access was encountered",
+    ),
     "KernelFailed": ("RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm",),
     "NvmlUnavailable": ("UserWarning: Can't initialize NVML",),
-    "OsCallFailed": ("Failed to initialize NVML: GPU access blocked by the operating system",),
+    "OsCallFailed": (
+        "RuntimeError: CUDA error: operation not permitted",
+        "Failed to initialize NVML: GPU access blocked by the operating system",
+    ),
     "ImageArchMismatch": ("exec /usr/bin/python3: exec format error",),
     "ImagePullFailed": ('Warning  Failed  kubelet  Failed to pull image "registry/x:1": not found',),
     "Unschedulable": ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",),
@@ -172,7 +242,91 @@ def test_every_number_of_the_layers_has_its_reason() -> None:
         "WARNING: Failed to import from vllm._C with ModuleNotFoundError",
         "ModuleNotFoundError: No module named 'torchvision'",
         "Vulnerability Meltdown: Mitigation; PTI\nVulnerability Spectre v2: Mitigation",
+        "WARNING: No module named 'flash_attn', falling back to sdpa",
+        "INFO:root:No module named 'xformers'. Proceeding without it.",
+        "NCCL WARN Failed to find CUDA library libcuda.so : libcuda.so: cannot open shared object file",
+        "/usr/lib/libcudnn.so.9.1.0\nNCCL INFO NET/Plugin: dlerror=libnccl-net.so: cannot open shared object file",
+        "Could not load dynamic library 'libcupti.so.11.2'; dlerror: libcupti.so.11.2: cannot open shared object file",
+        "No module named torchvision",
+        'DCGM_FI_DEV_XID_ERRORS{gpu="3"} 0',
+        "libcudnn.so.9\nlibfoo.so: cannot open shared object file",
     ],
 )
 def test_what_is_no_error_is_not_taken_for_one(text: str) -> None:
     assert read_error_text(text, KNOWLEDGE).errors == ()
+
+
+def judge(error: str, **known: object) -> Assessment:
+    """An error beside versions that fit each other."""
+    flags = Facts(
+        source="flags",
+        torch=TorchFacts(version="2.9.1+cu128", cuda="12.8", available=known.get("available")),  # type: ignore[arg-type]
+        driver=DriverFacts(version="580.95.05"),
+        gpus=(Gpu(product="NVIDIA H100 80GB HBM3"),),
+    )
+    return assess(merge([flags, read_error_text(error, KNOWLEDGE)]), None, (), KNOWLEDGE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1970, unhandled system error",
+        "Fatal Python error: Segmentation fault",
+        "RuntimeError: CUDA error: mapping of buffer object failed",
+        "Cuda failure 205 'whatever'",
+        "NVRM: Xid (PCI:0000:3b:00): 38, pid='<unknown>'",
+        "Traceback (most recent call last):\nValueError: something of the program's own",
+        "it does not work",
+    ],
+)
+def test_an_error_that_no_rule_knows_is_never_a_pass(text: str) -> None:
+    found = judge(text)
+    assert found.verdict == "Unknown"
+    assert found.checks[0].remediation
+
+
+def test_an_unknown_error_is_named_and_a_known_one_explains_the_lines_around_it() -> None:
+    assert "something of ours" in judge("RuntimeError: something of ours").message
+    known = "Traceback (most recent call last):\nRuntimeError: CUDA error: an illegal memory access was encountered"
+    assert judge(known).verdict == "Degraded"
+    assert judge("RuntimeError: CUDA error: device-side assert triggered").verdict == "Compatible"
+
+
+def test_a_dump_that_is_given_as_an_error_is_no_error() -> None:
+    dump = (
+        "CUDA used to build PyTorch: 12.8\nNvidia driver version: 580.95.05\ncuDNN version: Could not collect"
+    )
+    assert not read_error_text(dump, KNOWLEDGE).unrecognised
+    assert read_error_text(f"{dump}\nRuntimeError: odd", KNOWLEDGE).unrecognised
+
+
+def test_what_says_that_cuda_cannot_start_is_doubted_where_it_was_seen_to_start() -> None:
+    text = "RuntimeError: Failed to infer device type"
+    assert judge(text).verdict == "Incompatible"
+    doubted = judge(text, available=True)
+    assert (doubted.verdict, doubted.reason) == ("Unknown", "NoDevice")
+    assert "ConflictingFacts" in {check.reason for check in doubted.checks}
+    elsewhere = 'could not select device driver "" with capabilities: [[gpu]]'
+    assert judge(elsewhere, available=True).verdict == "Incompatible", (
+        "the container runtime fails before any program"
+    )
+
+
+def test_the_end_of_a_long_log_is_read() -> None:
+    log = (
+        "INFO step 1 loss 0.5\n" * 150_000
+        + "CUDA error: no kernel image is available for execution on the device"
+    )
+    assert [error.name for error in read_error_text(log, KNOWLEDGE).errors] == ["no-kernel-image"]
+
+
+def test_the_cure_of_803_is_its_own() -> None:
+    cure = (
+        judge("Error 803: system has unsupported display driver / cuda driver combination")
+        .checks[0]
+        .remediation
+    )
+    assert "libcuda.so.*" in cure
+    assert (
+        "Drain" in judge("Failed to initialize NVML: Driver/library version mismatch").checks[0].remediation
+    )

@@ -10,10 +10,9 @@ import re
 from itertools import islice
 
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Failure, Gpu, NodeFacts, TorchFacts
+from gpuenv.assess.pasted import clean
 from gpuenv.knowledge.versions import api_number, parse_version
 
-MAX_TEXT = 2_000_000
-"""Characters of a pasted text that are read."""
 MAX_GPUS = 64
 MAX_LABELS = 4_000
 """Labels that are looked at; a dump has thirty."""
@@ -49,7 +48,6 @@ _LABEL = re.compile(
     + r")(?: {0,40}[:：]|(?= \d+\.\d+\.\d))",
     re.IGNORECASE,
 )
-_NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
 _NOTHING = frozenset({"", "could not collect", "n/a", "none", "no cuda", "unknown"})
 
 _GPU = re.compile(r"GPU (\d{1,3}) ?[:：] {0,3}([^\n]{2,300})")
@@ -78,12 +76,6 @@ _ENV = re.compile(
 _MACHINE = re.compile(r"\b(x86_64|aarch64|arm64|amd64|ppc64le)\b", re.IGNORECASE)
 _TRUTH = re.compile(r"\s{0,4}(true|false|yes|no)\b", re.IGNORECASE)
 _GPU_HINT = re.compile(r"\((true|false)\)", re.IGNORECASE)
-
-
-def clean(text: str) -> str:
-    """Text as people paste it, without colours, emphasis and exotic blanks; at most :data:`MAX_TEXT` characters."""
-    text = text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ").replace("\t", " ")
-    return _NOISE.sub("", text)
 
 
 def read_collect_env(text: str) -> Facts:

@@ -42,6 +42,7 @@ DRIVER: Final[tuple[Policy, ...]] = (
     start.nvml,
     start.warnings,
     start.reported_errors,
+    start.unrecognised,
     driver.forward_compat,
     driver.last_generation,
 )

@@ -6,15 +6,17 @@ https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every s
 
 import errno
 import re
+from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.collect_env import clean
-from gpuenv.assess.errors import Found, find_errors
+from gpuenv.assess.errors import STARTS, Found, find_errors, unknown_xids
 from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, TorchFacts
-from gpuenv.knowledge.model import ErrorRule, Knowledge
+from gpuenv.assess.pasted import clean
+from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_ERRORS = 32
+MAX_TAIL = 20_000
 _WARNINGS = frozenset(
     {
         "is not compatible with the current pytorch installation",
@@ -24,8 +26,9 @@ _WARNINGS = frozenset(
 )
 """What PyTorch warns of at its start, before any kernel has run."""
 UVM = "/dev/nvidia-uvm"
-_CONTEXT = 120
 _NAME = 90
+_MAX_LINES = 2000
+_LONGEST_LINE = 300
 
 _FOUND_VERSION = re.compile(r"\(found version (\d{4,5})\)")
 _INCOMPATIBLE = re.compile(
@@ -49,6 +52,22 @@ _NUMBER = re.compile(
     r"(?:cuInit\(0\) returned|CUDA initialization failure with error:?|cudaGetDeviceCount\(\)[^\n]{0,200}? Error"
     r"|\[\[ [^\]\n]{2,80} \(error) (\d{1,4})"
 )
+_CODED = re.compile(
+    r"(?:cuda (?:driver |runtime )?(?:error|failure):?|cuda_error_?|cudaerror_?) ?[(#]?(\d{1,3})\b(?!\.\d)",
+    re.IGNORECASE,
+)
+"""A number of CUDA where any call failed: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
+_FAILS = re.compile(
+    r"error|exception|fatal|fail|traceback|abort|core dumped|killed|cannot|can't|couldn't|could not (?!collect)"
+    r"|unable|not found|no such|refused|denied|invalid|unsupported|not supported|not available",
+    re.IGNORECASE,
+)
+_DUMP = re.compile(
+    r"CUDA used to build PyTorch|GPU models and configuration|Nvidia driver version|NVIDIA-SMI \d"
+)
+_FAILS_IN_DUMP = re.compile(
+    r"Traceback|[A-Za-z]{2,40}Error\b|\b[Ee]rror:|ERROR|[Ff]atal|Exception:|[Aa]borted"
+)
 _MINOR_MODE = re.compile(
     r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
     r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
@@ -63,8 +82,8 @@ _LISTED = re.compile(r"^[^\n]{0,40}c[r-][w-][x-][rwx-]{6}[^\n]{0,80}?(/dev/nvidi
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
 
 
-def read_error_text(text: str, knowledge: Knowledge) -> Facts:
-    """What an error text tells; an empty :class:`Facts` where it tells nothing."""
+def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> Facts:
+    """What an error text tells. ``given``: somebody gave it as an error, so that something fails even where no rule knows it."""
     text = clean(text)
     text, started = _container_start(text)
     gpus, flags = _gpus(text), _arch_flags(text)
@@ -73,18 +92,38 @@ def read_error_text(text: str, knowledge: Knowledge) -> Facts:
     loaded = int(version[1]) if version else started.cuda_version
     judged = bool(flags) and any(gpu.compute_capability for gpu in gpus)
     errors = [found for found in find_errors(text, knowledge) if not (judged and _is_warning(found, text))]
+    failures = tuple(
+        Failure(layer=found.rule.layer, name=found.rule.name, message=found.words)
+        for found in errors[:MAX_ERRORS]
+    )
+    failures += _numbers(text, knowledge)
+    nodes = _device_nodes(text)
+    told = bool(failures or judged or nodes or started.version)
     return Facts(
         source="error-text",
         driver=DriverFacts(
             version=module[1] if module else started.version,
             cuda_version=loaded,
             nvml_cuda_version=started.nvml_cuda_version,
-            device_nodes=_device_nodes(text),
+            device_nodes=nodes,
         ),
         gpus=gpus,
         torch=TorchFacts(arch_flags=flags),
-        errors=tuple(_failure(found, text) for found in errors[:MAX_ERRORS]) + _numbers(text),
+        errors=failures,
+        unrecognised=(_telling_line(text),) if given and not told and _is_error(text) else (),
     )
+
+
+def _is_error(text: str) -> bool:
+    """Whether a text that was given as an error may be one; an environment that was given as one is none by itself."""
+    return bool(text.strip()) and (not _DUMP.search(text) or bool(_FAILS_IN_DUMP.search(text)))
+
+
+def _telling_line(text: str) -> str:
+    """The last line that sounds like a failure, else the last one: there tracebacks and logs say what happened."""
+    lines = [line.strip() for line in text[-MAX_TAIL:].splitlines() if line.strip()][-_MAX_LINES:]
+    failing = (line for line in reversed(lines) if _FAILS.search(line[:_LONGEST_LINE]))
+    return next(failing, lines[-1] if lines else "")[:_LONGEST_LINE]
 
 
 def _container_start(text: str) -> tuple[str, DriverFacts]:
@@ -101,12 +140,27 @@ def _container_start(text: str) -> tuple[str, DriverFacts]:
     return text, DriverFacts()
 
 
-def _numbers(text: str) -> tuple[Failure, ...]:
-    """Numbers with which CUDA failed to start, whatever words follow."""
-    codes = list(dict.fromkeys(int(code) for code in _NUMBER.findall(text)))[:MAX_ERRORS]
-    return tuple(
-        Failure("cudart", code, message=f"CUDA does not start: error {code}") for code in codes if code
+def _numbers(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
+    """Numbers with which CUDA failed, at its start or later, and Xid numbers that no rule knows, whatever words follow."""
+    starting = _distinct(_NUMBER, text)
+    later = [code for code in _distinct(_CODED, text) if code not in starting]
+    return (
+        *(Failure("cudart", code, message=f"{STARTS}: error {code}") for code in starting),
+        *(
+            Failure("cudart", code, message=f"CUDA fails with error {code}")
+            for code in later
+            if ("cuda", code) in knowledge.errors_by_code
+        ),
+        *(
+            Failure("xid", code, message=f"the kernel driver tells of Xid {code}")
+            for code in unknown_xids(text, knowledge)[:MAX_ERRORS]
+        ),
     )
+
+
+def _distinct(pattern: re.Pattern[str], text: str) -> list[int]:
+    numbers = dict.fromkeys(int(match[1]) for match in islice(pattern.finditer(text), 10 * MAX_ERRORS))
+    return [number for number in numbers if number][:MAX_ERRORS]
 
 
 def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
@@ -124,14 +178,6 @@ def _is_warning(found: Found, text: str) -> bool:
         return False
     lowered = text.lower()
     return not any(part in lowered for parts in found.rule.text for part in parts if part not in _WARNINGS)
-
-
-def _failure(found: Found, text: str) -> Failure:
-    """The words of one error with a little of what follows; the match itself always fits."""
-    rule: ErrorRule = found.rule
-    words = " ".join(text[found.position : found.end + _CONTEXT].split("\n", maxsplit=1)[0].split())
-    whole = " ".join(text[found.position : found.end].split())
-    return Failure(layer=rule.layer, name=rule.name, message=words if len(words) >= len(whole) else whole)
 
 
 def _gpus(text: str) -> tuple[Gpu, ...]:

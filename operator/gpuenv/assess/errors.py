@@ -1,8 +1,16 @@
-"""From an error to what it means: by its words first, then by its number. Plain substring search, so no text can be hostile."""
+"""From an error to what it means: by its words first, then by its number. Plain substring search, so no text can be hostile.
 
+A pattern's parts stand in one line. What a terminal wrapped is searched for once more in a copy without line breaks, there only
+by patterns of one part and several words: the parts of others meet there by chance.
+"""
+
+import re
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from gpuenv.assess.facts import Failure
+from gpuenv.assess.pasted import lower, unwrapped
 from gpuenv.assess.rank import rank
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
@@ -10,19 +18,32 @@ MAX_OCCURRENCES = 50
 """Occurrences of a first part that are looked at before giving up on the rest of a pattern."""
 REACH = 300
 """Characters within which the next part of a pattern must follow."""
+STARTS = "CUDA does not start"
+"""How the message begins of a failure that came with a number while CUDA started, or counted its devices."""
+MAX_WORDS = 420
+MAX_XIDS = 200
+_CONTEXT = 120
+_FEWEST_WORDS = 3
+_DISPROVABLE = 400
+"""Characters of a line before the match in which a word of ``unless`` counts."""
 
-_NUMBERED = frozenset({"cuda", "cudart", "nvml", "os"})
+_NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
+_XID = re.compile(
+    r"(?<![a-z])xid(?:_errors)?(?:\{[^}\n]{0,300}\}|,? \([^)\n]{1,40}\):?| errors?:?| code:?|[:=-])? {0,3}(\d{1,3})(?![\d.])"
+)
+"""The kernel's ``Xid (PCI:0000:3b:00): 79,``, and how people and DCGM write it. https://docs.nvidia.com/deploy/xid-errors/"""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A known error in a text, and where it first occurs: from ``position`` to ``end``."""
+    """A known error in a text: where it first occurs, and its words with a little of what follows."""
 
     rule: ErrorRule
     position: int
-    end: int
+    words: str
 
 
+@lru_cache(maxsize=4096)
 def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
     """The rule for one failure: the deepest cause its words name, else its number; None when the tables know neither."""
     known = knowledge.errors_by_name.get(failure.name)
@@ -33,8 +54,9 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
         if failure.message or failure.name
         else []
     )
-    if found:
-        return found[0].rule
+    telling = [entry.rule for entry in found if not entry.rule.fallback]
+    if telling:
+        return telling[0]
     if failure.code is not None and failure.layer in _NUMBERED:
         layer = "cuda" if failure.layer == "cudart" else failure.layer
         return knowledge.errors_by_code.get((layer, failure.code))
@@ -42,33 +64,160 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
 
 
 def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
-    """All known errors in ``text``, each rule once, deepest cause first (then the first mentioned)."""
-    lowered = text.lower()
+    """All known errors in ``text``, each rule once, deepest cause first (then the first of the table).
+
+    Rules of the ``fallback`` kind, which tell that something failed but not what, count only where no other rule explains it.
+    """
+    lowered = lower(text)
+    text, lowered = _without_harmless(text, lowered, knowledge)
+    joined = unwrapped(text) if "\n" in text else ""
+    wrapped = lower(joined)
+    xids = _xids(lowered)
     found = []
     for rule in knowledge.errors:
-        places = [place for parts in rule.text if (place := _find(lowered, parts)) is not None]
-        if places:
-            found.append(Found(rule, *min(places)))
-    return sorted(found, key=lambda entry: (rank(entry.rule.reason), entry.position))
+        if not rule.fallback:
+            place = _place(lowered, rule) or next((xids[xid] for xid in rule.xids if xid in xids), None)
+            if place:
+                found.append(Found(rule, place[0], _words(text, *place)))
+            elif wrapped and (place := _wrapped_place(wrapped, rule)):
+                found.append(Found(rule, len(text) + place[0], _words(joined, *place)))
+    found += _fallbacks(text, lowered, found, knowledge)
+    order = {rule.name: number for number, rule in enumerate(knowledge.errors)}
+    return sorted(found, key=lambda entry: (rank(entry.rule.reason), order[entry.rule.name]))
 
 
-def _find(text: str, parts: tuple[str, ...]) -> tuple[int, int] | None:
-    """Where all ``parts`` occur one after the other, each within reach of the one before."""
-    start = text.find(parts[0])
-    for _ in range(MAX_OCCURRENCES):
-        if start < 0:
+def unknown_xids(text: str, knowledge: Knowledge) -> list[int]:
+    """Xid numbers in ``text`` that no rule knows."""
+    known = knowledge.errors_by_code
+    return [number for number in _xids(lower(text)) if ("xid", number) not in known]
+
+
+def _xids(lowered: str) -> dict[int, tuple[int, int]]:
+    found: dict[int, tuple[int, int]] = {}
+    if "xid" in lowered:
+        for match in islice(_XID.finditer(lowered), MAX_XIDS):
+            if int(match[1]):
+                found.setdefault(int(match[1]), match.span())
+    return found
+
+
+def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
+    """What says that something failed, on lines that no rule explains (``line``) or in texts that none does (``text``)."""
+    explained = any(entry.rule.status != "Note" for entry in found)
+    told = []
+    for rule in knowledge.errors:
+        if not rule.fallback or (rule.fallback == "text" and explained):
+            continue
+        for parts in rule.text:
+            place = _unexplained(lowered, parts, knowledge)
+            if place is not None:
+                told.append(Found(rule, place[0], _words(text, *place)))
+                break
+    return told
+
+
+def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> tuple[int, int] | None:
+    position = 0
+    for _ in range(MAX_OCCURRENCES // 2):
+        place = _find(lowered, parts, (), position)
+        if place is None:
             return None
-        end = _follow(text, start + len(parts[0]), parts[1:])
-        if end >= 0:
-            return start, end
-        start = text.find(parts[0], start + 1)
+        line = lowered[_line_start(lowered, place[0]) : _line_end(lowered, place[1], REACH)]
+        if not any(_place(line, rule) for rule in knowledge.errors if not rule.fallback):
+            return place
+        position = place[1]
     return None
 
 
-def _follow(text: str, position: int, parts: tuple[str, ...]) -> int:
-    for part in parts:
-        found = text.find(part, position, position + REACH)
+def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[str, str]:
+    """Both texts with lines blanked out that only look like failures, so that all places stay."""
+    spans: list[tuple[int, int]] = []
+    for mark in knowledge.harmless:
+        position = lowered.find(mark)
+        while position >= 0:
+            start, end = lowered.rfind("\n", 0, position) + 1, lowered.find("\n", position)
+            end = len(lowered) if end < 0 else end
+            spans.append((start, end))
+            position = lowered.find(mark, end)
+    if not spans:
+        return text, lowered
+    pieces, last = [], 0
+    for start, end in sorted(spans):
+        if start >= last:
+            pieces += [(last, start, False), (start, end, True)]
+            last = end
+    pieces.append((last, len(text), False))
+
+    def blanked(whole: str) -> str:
+        return "".join(" " * (end - start) if blank else whole[start:end] for start, end, blank in pieces)
+
+    return blanked(text), blanked(lowered)
+
+
+def _words(text: str, start: int, end: int) -> str:
+    """The match with a little of what follows on its line."""
+    words = " ".join(text[start : end + _CONTEXT].split("\n", maxsplit=1)[0].split())
+    whole = " ".join(text[start:end].split())
+    return (words if len(words) >= len(whole) else whole)[:MAX_WORDS]
+
+
+def _place(lowered: str, rule: ErrorRule) -> tuple[int, int] | None:
+    places = [place for parts in rule.text if (place := _find(lowered, parts, rule.unless)) is not None]
+    return min(places) if places else None
+
+
+def _wrapped_place(wrapped: str, rule: ErrorRule) -> tuple[int, int] | None:
+    for parts in rule.text:
+        if len(parts) == 1 and parts[0].count(" ") >= _FEWEST_WORDS - 1:
+            place = _find(wrapped, parts, rule.unless)
+            if place is not None:
+                return place
+    return None
+
+
+def _find(
+    text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
+) -> tuple[int, int] | None:
+    """Where all ``parts`` occur in one line, one after the other, and no word of ``unless`` does."""
+    first = parts[0].removesuffix("$")
+    start = text.find(first, position)
+    for _ in range(MAX_OCCURRENCES):
+        if start < 0:
+            return None
+        end = _follow(text, start, parts)
+        if end >= 0 and not _disproved(text, start, end, unless):
+            return start, end
+        start = text.find(first, start + 1)
+    return None
+
+
+def _follow(text: str, start: int, parts: tuple[str, ...]) -> int:
+    position = start
+    for number, part in enumerate(parts):
+        wanted = part.removesuffix("$")
+        found = start if number == 0 else text.find(wanted, position, _line_end(text, position, REACH))
         if found < 0:
             return -1
-        position = found + len(part)
+        position = found + len(wanted)
+        following = text[position : position + 1]
+        if wanted != part and (following.isalnum() or following in ("_", "-")):
+            return -1  # the pattern ends a word, the text does not
     return position
+
+
+def _disproved(text: str, start: int, end: int, unless: tuple[str, ...]) -> bool:
+    if not unless:
+        return False
+    line = text[_line_start(text, start) : _line_end(text, end, REACH)]
+    return any(word in line for word in unless)
+
+
+def _line_start(text: str, position: int) -> int:
+    low = max(0, position - _DISPROVABLE)
+    found = text.rfind("\n", low, position)
+    return low if found < 0 else found + 1
+
+
+def _line_end(text: str, position: int, reach: int) -> int:
+    found = text.find("\n", position, position + reach)
+    return position + reach if found < 0 else found

@@ -217,3 +217,5 @@ class Facts:
     omitted: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     """Where sources of these facts contradict each other, in words."""
+    unrecognised: tuple[str, ...] = ()
+    """Words of errors that were given and that no rule explains: something fails, whatever the versions say."""

@@ -31,6 +31,7 @@ def merge(sources: list[Facts]) -> Facts:
             node=_fill(merged.node, later.node),
             gpus=_gpus(merged, later),
             errors=merged.errors + later.errors,
+            unrecognised=merged.unrecognised + later.unrecognised,
             steps=merged.steps or later.steps,
             stages=merged.stages | later.stages,
         )

@@ -141,8 +141,10 @@ def _answers(given: dict[str, Any], knowledge: Knowledge) -> Iterator[Answer]:
             flags = Facts(
                 source="flags", torch=torch, container=container, driver=driver, gpus=gpus, node=node
             )
-            told = flags != Facts(source="flags", node=node)
+            told = flags != Facts(source="flags", node=NodeFacts(platform=node.platform))
             facts = merge([flags, *pasted] if told or not pasted else pasted)
+            if node.platform:  # whoever names the platform knows it better than a text
+                facts = replace(facts, node=replace(facts.node, platform=node.platform))
             label = name if len(images) == 1 else " ".join(part for part in (name, torch.version) if part)
             yield Answer(label, facts, assess(facts, expect, floors, knowledge), knowledge)
 
@@ -280,7 +282,7 @@ def _pasted(given: dict[str, Any], knowledge: Knowledge) -> Iterator[Facts]:
         text = _read(given["collect_env"], "--collect-env")
         yield read_collect_env(text)
         # People paste dump and traceback together.
-        yield replace(read_error_text(text, knowledge), source="collect-env")
+        yield replace(read_error_text(text, knowledge, given=False), source="collect-env")
     if given["error"]:
         from gpuenv.assess.collect_env import read_collect_env  # noqa: PLC0415 - only who asks for it pays for it
         from gpuenv.assess.error_text import read_error_text  # noqa: PLC0415 - only who asks for it pays for it

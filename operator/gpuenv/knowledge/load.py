@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 FAST_FORM = HERE / "tables.json"
 T = TypeVar("T")
 STATUSES = frozenset({"Fail", "Unknown", "Warn", "Note"})
+FALLBACKS = frozenset({"", "line", "text"})
 
 
 class KnowledgeError(ValueError):
@@ -82,11 +83,14 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
     models = [model for group in _rows(tables, "gpus", "models", _models) for model in group]
     peaks = _rows(tables, "gpus", "peaks", _peak)
     errors = _rows(tables, "errors", "errors", _error)
+    harmless = [mark for marks in _rows(tables, "errors", "harmless", _marks) for mark in marks]
     platforms = tables["platforms"]
     by_code: dict[tuple[str, int], ErrorRule] = {}
     for rule in errors:
         for code in rule.codes:
             by_code.setdefault((rule.layer, code), rule)
+        for xid in rule.xids:
+            by_code.setdefault(("xid", xid), rule)
     return Knowledge(
         toolkits={row.cuda: row for row in toolkits},
         branches=tuple(sorted(branches, key=lambda row: row.branch, reverse=True)),
@@ -96,6 +100,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         models={" ".join(model_words(model.name)): model for model in models},
         peaks={name: peak for peak in peaks for name in peak.names},
         errors=tuple(errors),
+        harmless=tuple(harmless),
         cures=platforms["cures"],
         sources=platforms["sources"],
         reasons={code: ReasonText(**row) for code, row in tables["reasons"]["reasons"].items()},
@@ -196,7 +201,13 @@ def _release(row: Mapping[str, Any]) -> TorchRelease:
 
 def _vendor(row: Mapping[str, Any]) -> VendorBuild:
     return VendorBuild(
-        mark=row["mark"], since=_version(row["since"]), archs=tuple(row["archs"]), source=row["source"]
+        mark=row["mark"],
+        since=_version(row["since"]),
+        archs=tuple(row["archs"]),
+        source=row["source"],
+        embedded=bool(row.get("embedded")),
+        cuda=_maybe(row.get("cuda")),
+        compat=tuple(_version(driver) for driver in row.get("compat", ())),
     )
 
 
@@ -226,6 +237,8 @@ def _error(row: Mapping[str, Any]) -> ErrorRule:
 
     if row["status"] not in STATUSES:
         raise KnowledgeError(f"status {row['status']!r} is none of {', '.join(sorted(STATUSES))}")
+    if row.get("fallback", "") not in FALLBACKS:
+        raise KnowledgeError(f"fallback {row['fallback']!r} is neither line nor text")
     if row["reason"] not in MEANINGS:
         raise KnowledgeError(f"reason {row['reason']!r} is not a reason of gpuenv.api.reasons")
     return ErrorRule(
@@ -238,4 +251,11 @@ def _error(row: Mapping[str, Any]) -> ErrorRule:
         meaning=row["meaning"],
         remediation=row["remediation"],
         source=row["source"],
+        xids=tuple(int(xid) for xid in row.get("xids", ())),
+        unless=tuple(word.lower() for word in row.get("unless", ())),
+        fallback=row.get("fallback", ""),
     )
+
+
+def _marks(row: Mapping[str, Any]) -> list[str]:
+    return [text.lower() for text in row["text"]]

@@ -67,12 +67,19 @@ class TorchBuild:
 
 @dataclass(frozen=True, slots=True)
 class VendorBuild:
-    """Builds of NVIDIA's containers from one release (25.01) on; ``mark`` is what their local version label ends in."""
+    """Builds of NVIDIA's containers from one release (25.01) on; ``mark`` is what their local version label ends in.
+
+    ``embedded`` rows are for Jetson modules, for toolkits of the major version of ``cuda`` where that is given. ``compat`` are
+    the oldest drivers, one a branch, on which the container's own cuda-compat carries it on data-centre GPUs.
+    """
 
     mark: str
     since: Version
     archs: tuple[str, ...]
     source: str
+    embedded: bool = False
+    cuda: Version | None = None
+    compat: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,9 @@ class ErrorRule:
     """One known error: a number of a layer, or words of its text (all lower case), and what it means.
 
     ``status`` is a :class:`gpuenv.assess.model.Status` value. ``text`` alternatives match when all their parts (split at
-    ``…``) occur in this order in one line. ``codes`` are numbers as the driver API and the runtime share them.
+    ``…``) occur in this order in one line, none that holds a word of ``unless``; a part that ends in ``$`` ends a word too.
+    ``codes`` are numbers as the driver API and the runtime share them, ``xids`` those of the kernel driver. ``fallback``: the
+    rule says that something failed, not what; it counts where no other rule explains the ``line``, or the whole ``text``.
     """
 
     name: str
@@ -136,6 +145,9 @@ class ErrorRule:
     meaning: str
     remediation: str
     source: str
+    xids: tuple[int, ...] = ()
+    unless: tuple[str, ...] = ()
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,8 @@ class Knowledge:
     models: Mapping[str, GpuModel]
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]
+    harmless: tuple[str, ...]
+    """Words of log lines that only look like failures, lower case."""
     cures: Mapping[str, Mapping[str, str]]
     sources: Mapping[str, str]
     reasons: Mapping[str, ReasonText]
@@ -198,11 +212,14 @@ class Knowledge:
         """The newest PyTorch release of the tables."""
         return self.torch[max(self.torch)]
 
-    def vendor_build(self, local: str) -> VendorBuild | None:
-        """The container series in a local version label such as ``145a3a7bda.nv25.10``."""
+    def vendor_build(
+        self, local: str, cuda: Version | None = None, embedded: bool = False
+    ) -> VendorBuild | None:
+        """The container series in a local version label such as ``145a3a7bda.nv25.10``; on a Jetson, the wheels for it."""
         for row in self.vendors:
             version = parse_version(local.rpartition(row.mark)[2]) if row.mark in local else None
-            if version is not None and version >= row.since:
+            other_cuda = row.cuda is not None and (cuda is None or cuda[0] != row.cuda[0])
+            if version is not None and version >= row.since and row.embedded == embedded and not other_cuda:
                 return row
         return None
 
@@ -217,6 +234,8 @@ class Knowledge:
 
 
 _JOINED = ("RTX", "GTX", "GT")
+_AMPERE = "RTXA"
+"""vGPU names write ``RTXA6000-48Q``."""
 
 
 def model_words(product: str) -> tuple[str, ...]:
@@ -224,6 +243,9 @@ def model_words(product: str) -> tuple[str, ...]:
     text = "".join(char if char.isalnum() else " " for char in product[:200].upper())
     words: list[str] = []
     for word in text.split():
+        if word.startswith(_AMPERE) and word[len(_AMPERE) :].isdigit():
+            words += ["RTX", word[3:]]
+            continue
         head = next(
             (head for head in _JOINED if word.startswith(head) and word[len(head) :][:1].isdigit()), ""
         )

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from gpuenv.api import reasons
 from gpuenv.assess.advice import fitting_build, lacks_code, upgrade
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
-from gpuenv.assess.errors import classify
+from gpuenv.assess.errors import STARTS, classify
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.model import Check, Status
+from gpuenv.assess.model import SEVERITY, Check, Status
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 
@@ -19,6 +19,26 @@ _PLATFORM_CURES = {
     reasons.UvmMissing: "load-uvm",
     reasons.FabricNotReady: "fabric",
 }
+_RULE_CURES = {"driver-mismatch": "stray-libcuda"}
+"""Errors whose cure differs from what their reason usually asks for."""
+_STARTING = frozenset(
+    {
+        reasons.DriverNotVisible,
+        reasons.DriverMismatch,
+        reasons.DriverTooOld,
+        reasons.StubLibcuda,
+        reasons.ForwardCompatUnsupported,
+        reasons.FabricNotReady,
+        reasons.UvmMissing,
+        reasons.OsCallFailed,
+        reasons.NoDevice,
+        reasons.CudaInitUnknown,
+        reasons.CudaInitFailed,
+    }
+)
+"""Reasons for which CUDA cannot start at all: where it has been seen to start, something else is the matter."""
+_ELSEWHERE = frozenset({"container", "kubernetes"})
+"""Layers that fail before any program runs: what was seen to start, started somewhere else."""
 
 
 def cuda_starts(case: Case) -> Iterator[Check]:
@@ -82,8 +102,9 @@ def from_rule(case: Case, rule: ErrorRule, name: str, message: str, status: Stat
         message, remediation = _too_old(case, message)
     if reason == reasons.ArchNotInBuild:
         message, remediation = _no_code(case, message, remediation)
-    if reason in _PLATFORM_CURES:
-        remediation = case.knowledge.cure(_PLATFORM_CURES[reason], case.facts.node.platform) or remediation
+    cure = _RULE_CURES.get(rule.name) or (_PLATFORM_CURES.get(reason, "") if not remediation else "")
+    if cure:
+        remediation = case.knowledge.cure(cure, case.facts.node.platform) or remediation
     return check(case, name, status or Status(rule.status), reason, message, remediation, rule.source)
 
 
@@ -187,15 +208,45 @@ def warnings(case: Case) -> Iterator[Check]:
 
 
 def reported_errors(case: Case) -> Iterator[Check]:
-    """Errors that somebody pasted."""
-    seen: set[str] = set()
+    """Errors that somebody pasted: of those with one reason, the worst."""
+    worst: dict[str, Check] = {}
     for failure in case.facts.errors:
-        rule = classify(failure, case.knowledge)
-        reason = rule.reason if rule else reasons.CudaInitFailed
-        if reason in seen:
-            continue
-        seen.add(reason)
-        if rule is not None:
-            yield from_rule(case, rule, "error", rule.meaning)
-        else:
-            yield check(case, "error", Status.FAIL, reason, failure.message)
+        found = _reported(case, failure)
+        known = worst.get(found.reason)
+        if known is None or SEVERITY.index(found.status) < SEVERITY.index(known.status):
+            worst[found.reason] = found
+    yield from worst.values()
+    doubted = [found for found in worst.values() if found.reason in _STARTING and case.cuda_works]
+    if doubted:
+        message = f"CUDA was seen to start here, yet an error says: {doubted[0].message}"
+        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+
+
+def _reported(case: Case, failure: Failure) -> Check:
+    rule = classify(failure, case.knowledge)
+    if rule is None and failure.layer == "xid":
+        return check(case, "error", Status.UNKNOWN, reasons.GpuUnhealthy, failure.message)
+    if rule is None:
+        return check(case, "error", Status.FAIL, reasons.CudaInitFailed, failure.message)
+    status = Status(rule.status)
+    if status is Status.WARN and failure.message.startswith(STARTS):
+        status = Status.FAIL  # what else would be a nuisance keeps CUDA from starting here
+    if (
+        status is Status.FAIL
+        and case.cuda_works
+        and rule.reason in _STARTING
+        and rule.layer not in _ELSEWHERE
+    ):
+        status = Status.UNKNOWN
+    return from_rule(case, rule, "error", rule.meaning, status)
+
+
+def unrecognised(case: Case) -> Iterator[Check]:
+    """An error was given that no rule knows: something fails, so that versions which fit are no pass."""
+    for words in case.facts.unrecognised[:1]:
+        message = f"an error was given that the tables do not know: {words}"
+        cure = (
+            "Give the whole traceback or log (--error), with the lines before it; gpuenv check runs small kernels in the image "
+            "and tells whether image and node are to blame."
+        )
+        yield check(case, "error", Status.UNKNOWN, reasons.NotEnoughFacts, message, cure)

@@ -1,0 +1,51 @@
+"""Text as people paste it, made searchable: without colours, entities and curly quotes; and a copy without line breaks.
+
+Issue trackers, terminals and log collectors change what software has printed. Every step here is linear in the text.
+"""
+
+import re
+
+HALF = 1_000_000
+"""Characters read from either end of a pasted text: errors stand at the end of long logs, versions at their start."""
+
+_NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
+_SPELLINGS = (
+    ("\r\n", "\n"), ("\r", "\n"), ("\u00a0", " "), ("\t", " "),
+    ("\u2018", "'"), ("\u2019", "'"), ("\u201c", '"'), ("\u201d", '"'), ("\u2011", "-"),
+    ("&#39;", "'"), ("&#x27;", "'"), ("&apos;", "'"), ("&rsquo;", "'"), ("&quot;", '"'), ("&#34;", '"'),
+    ("&nbsp;", " "), ("&#160;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"),
+)  # fmt: skip
+"""What editors, browsers and issue trackers make of plain characters."""
+
+_LINE_START = re.compile(
+    r"\n[\n ]{0,80}(?:\[[^\]\n]{1,40}\]:? {1,3}){0,2}(?:[\w./-]{1,60} {0,12}\| ?)?"
+    r"(?:(?:NVRM|kernel): {0,40}){0,2}(?:[>#|] {0,8})? {0,40}"
+)
+"""A line break with what log collectors (``vllm-1  | ``), the kernel (``[  12.3] NVRM:``) and quoting put after it."""
+
+
+def ends(text: str) -> str:
+    """The first and the last :data:`HALF` characters."""
+    return text if len(text) <= 2 * HALF else f"{text[:HALF]}\n{text[-HALF:]}"
+
+
+def clean(text: str) -> str:
+    """Text without colours, emphasis, entities and exotic characters; at most twice :data:`HALF` characters."""
+    text = ends(text)
+    for spelling, plain in _SPELLINGS:
+        if spelling in text:
+            text = text.replace(spelling, plain)
+    return _NOISE.sub("", text)
+
+
+def unwrapped(text: str) -> str:
+    """The text on one line, as it was before a terminal wrapped it or a log collector put names before each line."""
+    return _LINE_START.sub(" ", text)
+
+
+def lower(text: str) -> str:
+    """Lower case with every character in its place (some letters grow by it: those texts keep theirs)."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(char.lower() if char.isascii() else char for char in text)
