@@ -102,8 +102,10 @@ def _import_torch(context: Context) -> Partial:
 
 
 def _warm_up(context: Context) -> Partial:
-    """Decides whether to measure at all, then lets the clocks settle. Without a reason to stop in a worker that
-    follows one that died: every figure left says for itself why it is not measured.
+    """Decides whether to measure at all, then lets the clocks settle.
+
+    It never ends the worker: one that follows a dead one has only some of the figures left, and each says for
+    itself why it is not measured.
     """
     device = Device(context.found["torch"], context.device_kind, context.gpu)
     context.found["why not"] = why_not(device, context.job)
