@@ -2,10 +2,12 @@
 
 ``python tests/bench/bench_operator_start.py [NODES]``; exits with 1 when a figure misses its budget. The time
 is from the start of the process until ``/readyz`` is ok; the nodes are about as large as with kubelets and GPU
-Feature Discovery.
+Feature Discovery, and there are two reports of each, as after a validation. The environments select none of the nodes,
+so that nothing is written meanwhile.
 """
 
 import asyncio
+import copy
 import json
 import os
 import platform
@@ -16,14 +18,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.support.environments import environment
 from tests.support.operator_process import operator
 from tests.support.wait import wait_until
+from tests.support.world import validated
 
+from gpuenv.api import names
+from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS
+from gpuenv.controller.kube import Kube
 from gpuenv.sandbox import fleet, scenario
 from gpuenv.sandbox.controlplane import ControlPlane
 from gpuenv.sandbox.session import Session
 
-NODES = 5_000
+COUNT = 5_000
+NAMES = ("first", "second")
 START_SECONDS_BUDGET = 30.0
 MEMORY_MIB_BUDGET = 450.0
 SETTLE_SECONDS = 20.0
@@ -43,9 +51,32 @@ def node(number: int) -> dict[str, Any]:
     return {"metadata": metadata, "status": status}
 
 
+def report(name: str, number: int) -> dict[str, Any]:
+    node = f"node-{number}"
+    labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: node}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.REPORT_KIND,
+        "metadata": {"name": names.report_name(name, node), "labels": labels},
+        "spec": {"environment": name, "nodeName": node, "nodeUID": node},
+    }
+
+
+async def write_report(kube: Kube, body: dict[str, Any], status: dict[str, Any]) -> None:
+    await kube.create(REPORTS, body)
+    whole = {"op": "add", "path": "/status", "value": status}
+    await kube.json_patch(f"{REPORTS}/{body['metadata']['name']}/status", [whole])
+
+
 async def fill(cluster: ControlPlane, count: int) -> None:
+    status = copy.deepcopy(validated().raw["reports"]["pt.n1"]["status"])
     async with await fleet.client(str(cluster.admin_kubeconfig)) as kube:
-        await asyncio.gather(*(kube.create("/api/v1/nodes", node(number)) for number in range(count)))
+        await asyncio.gather(*(kube.create(NODES, node(number)) for number in range(count)))
+        for name in NAMES:
+            nothing = {"matchLabels": {"selects": "nothing"}}
+            await kube.create(ENVIRONMENTS, environment(name, suspend=True, nodes={"selector": nothing}))
+            bodies = (report(name, number) for number in range(count))
+            await asyncio.gather(*(write_report(kube, body, status) for body in bodies))
 
 
 def memory_mib(pid: int, field: str) -> float:
@@ -62,7 +93,8 @@ def main(count: int) -> int:
     with ControlPlane(controllers=False) as cluster:
         Session(cluster, scenario.load(), lambda _: None).install()
         asyncio.run(fill(cluster, count))
-        size = len(json.dumps(cluster.admin.get("/api/v1/nodes/node-0"))) / 1000
+        size = len(json.dumps(cluster.admin.get(f"{NODES}/node-0"))) / 1000
+        reported = len(json.dumps(cluster.admin.get(f"{REPORTS}/first.node-0"))) / 1000
         began = time.monotonic()
         with operator(cluster) as running:
             wait_until(running.is_ready, 120, running.tail)
@@ -79,7 +111,8 @@ def main(count: int) -> int:
             running.stop()
             end = time.monotonic() - began
     print(
-        f"{platform.python_version()}, {os.cpu_count()} CPUs, {count} nodes of {size:.1f} kB on a real API server"
+        f"{platform.python_version()}, {os.cpu_count()} CPUs, {count} nodes of {size:.1f} kB and "
+        f"{len(NAMES) * count} reports of {reported:.1f} kB on a real API server"
     )
     print(f"ready after             {start:8.1f} s     (budget {START_SECONDS_BUDGET:g})")
     print(f"memory, most            {peak:8.0f} MiB   (budget {MEMORY_MIB_BUDGET:g})")
@@ -90,4 +123,4 @@ def main(count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else NODES))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT))
