@@ -92,7 +92,9 @@ class Uninstall:
     async def _namespace_exists(self) -> bool:
         """Where the operator's namespace is gone, so is the operator, and nobody could make a Lease there."""
         try:
-            await self._kube.create(f"{self._leases}?dryRun=All", {"metadata": {"generateName": "uninstall-"}})
+            await self._kube.create(
+                f"{self._leases}?dryRun=All", {"metadata": {"generateName": "uninstall-"}}
+            )
         except ApiError as error:
             if error.status == 404:
                 return False
