@@ -5,7 +5,7 @@ from functools import lru_cache
 from gpuenv.assess.binary import Code, code_for
 from gpuenv.assess.case import Case, Device
 from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
-from gpuenv.knowledge.versions import Version, parse_version, show
+from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
 def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
@@ -32,6 +32,23 @@ def _fitting_build(
                 index = "cu" + "".join(str(part) for part in build.cuda)
                 return f"PyTorch {show(release.torch)} for CUDA {show(build.cuda)} (index {index})"
     return ""
+
+
+STALE_CURE = (
+    "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages, and old "
+    "copies on LD_LIBRARY_PATH), so that the node's own is found; the driver itself is new enough or not by its own version."
+)
+
+
+def stale_libcuda(case: Case) -> str:
+    """What is odd where the libcuda that was loaded is older than the driver's own: no driver has such a one; "" elsewhere."""
+    branch = case.knowledge.branch(case.driver)
+    if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
+        return ""
+    return (
+        f"a stale libcuda is loaded: it is of CUDA {show(case.api_cuda)}, driver {case.driver_text} brings one of CUDA "
+        f"{show(branch.cuda)}"
+    )
 
 
 def upgrade(case: Case, floor: str = "") -> str:

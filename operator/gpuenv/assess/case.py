@@ -1,6 +1,5 @@
 """The case: facts with what follows from them by the tables, worked out once for all policies."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +7,8 @@ from functools import lru_cache
 from gpuenv.api.environment import Expectations, Floor
 from gpuenv.assess.facts import Facts, Gpu, Step
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.targets import build_targets, is_arm, local_cuda
+from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.model import (
     Architecture,
     ComputeCapability,
@@ -24,10 +25,11 @@ NOT_KERNELS = EXTRAS | {"alloc"}
 """Steps whose success proves nothing about the kernels that every use needs."""
 BROKEN = frozenset({"Fail", "Wrong", "Unconfirmed", "Crashed", "TimedOut"})
 
+FIRST_ARM_CUDA = (2, 11)
+"""The first release whose wheel for aarch64 on PyPI has CUDA (https://pypi.org/project/torch/2.11.0/#files)."""
+
 OLDEST_BRANCH = 100
 """No driver with CUDA has a lower number; what people write there is the CUDA version that nvidia-smi prints."""
-
-_LOCAL_CUDA = re.compile(r"cu(\d{2})(\d{1,2})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,9 @@ def make_case(
     if torch is not None and len(torch) < 2:
         torch = None  # "2" names no release
     release = knowledge.release(torch)
-    runtime, assumed = _runtime(facts, release)
+    runtime, assumed = _runtime(facts, release, knowledge)
     build = release.build(runtime) if release else None
-    flags, arch_source = _arch_flags(facts, knowledge, torch, runtime, build)
+    flags, arch_source = build_targets(facts, knowledge, torch, runtime, build)
     driver_text = facts.driver.version or facts.node.driver_version or ""
     driver = parse_version(driver_text)
     if driver is not None and driver[0] < OLDEST_BRANCH:
@@ -183,15 +185,7 @@ def is_cpu_build(facts: Facts) -> bool:
     return torch.cuda is None and local.startswith(("cpu", "rocm", "xpu"))
 
 
-def local_cuda(torch_version: str | None) -> Version | None:
-    """The CUDA version in a local version label: ``2.9.1+cu128`` is 12.8, ``1.8.0+cu111`` is 11.1."""
-    found = _LOCAL_CUDA.search((torch_version or "").partition("+")[2].lower())
-    if found is None:
-        return None
-    return int(found[1]), int(found[2])
-
-
-def _runtime(facts: Facts, release: TorchRelease | None) -> tuple[Version | None, bool]:
+def _runtime(facts: Facts, release: TorchRelease | None, knowledge: Knowledge) -> tuple[Version | None, bool]:
     if is_cpu_build(facts):
         return None, False
     told = parse_version(facts.torch.cuda) or local_cuda(facts.torch.version)
@@ -200,73 +194,13 @@ def _runtime(facts: Facts, release: TorchRelease | None) -> tuple[Version | None
     if told or facts.source != "flags" or release is None or not facts.torch.version:
         return told[:2] if told else None, False
     plain = all(char.isdigit() or char == "." for char in facts.torch.version)
+    if is_arm(facts, knowledge) and release.torch < FIRST_ARM_CUDA:
+        return None, False  # what PyPI served there had no CUDA; which other build it is, nobody said
     return (release.default_cuda, True) if plain else (None, False)
 
 
-def is_released_version(version: str | None) -> bool:
-    """Whether a version names a release of the PyTorch project, not a nightly, source or vendor build."""
-    head, _, local = (version or "").partition("+")
-    plain = bool(head) and all(char.isdigit() or char == "." for char in head)
-    return plain and (not local or local.startswith("cu")) and "." not in local
-
-
-def _arch_flags(
-    facts: Facts,
-    knowledge: Knowledge,
-    torch: Version | None,
-    runtime: Version | None,
-    build: TorchBuild | None,
-) -> tuple[tuple[str, ...] | None, str]:
-    if facts.torch.arch_flags:
-        return facts.torch.arch_flags, "observed"
-    if torch is None or runtime is None or facts.source == "probe":
-        return None, ""
-    arm = _is_arm(facts, knowledge)
-    if build is not None and is_released_version(facts.torch.version):
-        return (
-            (build.aarch64, "released")
-            if arm and build.aarch64
-            else (build.archs, "assumed" if arm else "released")
-        )
-    local = (facts.torch.version or "").partition("+")[2].lower()
-    if local and not local.startswith("cu"):
-        # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables; a source build's targets are its own.
-        vendor = knowledge.vendor_build(local)
-        return (vendor.archs, "released") if vendor else (None, "")
-    nearest = _nearest_build(knowledge, torch, runtime)
-    return (nearest.archs, "assumed") if nearest else (None, "")
-
-
-def _is_arm(facts: Facts, knowledge: Knowledge) -> bool:
-    if facts.container.machine is not None:
-        return facts.container.machine in ("aarch64", "arm64")
-    models = [knowledge.model(gpu.product) for gpu in facts.gpus]
-    return any(model is not None and model.arm for model in models)
-
-
-def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> TorchBuild | None:
-    """The build nearest to what was never released by the project (conda-forge, nightlies, newer than the tables).
-
-    The same CUDA version in the nearest release, else the nearest CUDA version of the same major one; a newer CUDA major
-    version than the tables know takes the newest build.
-    """
-
-    def distance(release: TorchRelease, build: TorchBuild) -> tuple[bool, int, int]:
-        steps = (release.torch[0] - torch[0]) * 100 + release.torch[1] - torch[1]
-        return build.cuda != runtime[:2], abs(steps), abs(build.cuda[1] - runtime[1])
-
-    builds = [
-        (distance(release, build), build) for release in knowledge.torch.values() for build in release.builds
-    ]
-    same_major = [found for found in builds if found[1].cuda[0] == runtime[0]]
-    if same_major:
-        return min(same_major, key=lambda found: found[0])[1]
-    newest = max((build for _, build in builds), key=lambda build: build.cuda)
-    return newest if runtime[0] > newest.cuda[0] else None
-
-
 def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> Iterator[Device]:
-    gpus = facts.gpus
+    gpus = visible_gpus(facts, knowledge)
     if not gpus and facts.source != "probe" and (facts.node.product or facts.node.compute_capability):
         gpus = (Gpu(product=facts.node.product, compute_capability=facts.node.compute_capability),)
     ran = {step.gpu for step in kernels if step.status == "Pass"}

@@ -67,10 +67,18 @@ _PIP = re.compile(
     re.MULTILINE,
 )
 _CONDA_BUILD = re.compile(r"\bpy\d\.\d{1,2}_cuda(\d{1,2}\.\d{1,2})[\d.]{0,8}_cudnn")
+_CONDA_FORGE = re.compile(
+    r"^[^\n]{0,20}?\b(?:pytorch|libtorch|pytorch-gpu) {1,40}\d[\w.]{0,20} {1,40}[\w.]{2,60} {1,40}conda-forge",
+    re.MULTILINE,
+)
+_CONDA_CPU = re.compile(
+    r"^[^\n]{0,20}?\b(?:pytorch|libtorch) {1,40}\d[\w.]{0,20} {1,40}(?:py\d\.\d{1,2}_cpu_|cpu_)", re.MULTILINE
+)
+"""Conda's own words for a build without CUDA: ``pytorch 2.2.2 py3.11_cpu_0``, conda-forge's ``cpu_generic_py311_…``."""
 _ARCHS = re.compile(r"\[ {0,4}['\"](?:sm|compute)_\d{2,3}[^\]\n]{0,200}\]")
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?\b")
 _ENV = re.compile(
-    r"\b((?:CUDA|NVIDIA)_(?:VISIBLE_DEVICES|LAUNCH_BLOCKING|DRIVER_CAPABILITIES|REQUIRE_CUDA|DISABLE_REQUIRE))"
+    r"\b((?:CUDA|NVIDIA)_(?:VISIBLE_DEVICES|DEVICE_ORDER|LAUNCH_BLOCKING|DRIVER_CAPABILITIES|REQUIRE_CUDA|DISABLE_REQUIRE))"
     r"(?:=| {0,2}: {1,2})[\"']?([^\s;\"']{0,80})"
 )
 _MACHINE = re.compile(r"\b(x86_64|aarch64|arm64|amd64|ppc64le)\b", re.IGNORECASE)
@@ -139,8 +147,9 @@ def _torch(text: str, fields: dict[str, str], packages: dict[str, str]) -> Torch
     nccl = next((value for name, value in packages.items() if name.startswith("nvidia-nccl")), None)
     return TorchFacts(
         version=None if without_torch else version,
+        channel="conda-forge" if _CONDA_FORGE.search(text) else None,
         cuda=".".join(str(part) for part in cuda[:2]) if cuda else None,
-        cpu_build=_cpu_build(fields, cuda is not None),
+        cpu_build=_cpu_build(fields, cuda is not None, text),
         cudnn=_cudnn_number(cudnn),
         nccl=nccl,
         arch_flags=tuple(_FLAG.findall(archs[0])) if archs else None,
@@ -156,9 +165,11 @@ def _torch(text: str, fields: dict[str, str], packages: dict[str, str]) -> Torch
     )
 
 
-def _cpu_build(fields: dict[str, str], has_cuda: bool) -> bool | None:
+def _cpu_build(fields: dict[str, str], has_cuda: bool, text: str) -> bool | None:
     if has_cuda:
         return False
+    if _CONDA_CPU.search(text):
+        return True
     if fields.get("cuda", "").strip().lower() == "none":
         return True
     other = _known(fields, "rocm") or _known(fields, "xpu")

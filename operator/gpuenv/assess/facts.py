@@ -90,11 +90,12 @@ class TorchFacts:
     ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True when torch itself says it has no CUDA. ``arch_flags`` are the
     build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``missing`` True: no module ``torch``. ``import_error``: torch
     is there but does not import. ``init_error``: exception text of ``torch.cuda.init()``. ``cudnn`` is the integer of
-    ``torch.backends.cudnn.version()``.
+    ``torch.backends.cudnn.version()``. ``channel`` is who distributes the build, where that is not the project (``conda-forge``).
     """
 
     version: str | None = None
     git_version: str | None = None
+    channel: str | None = None
     cuda: str | None = None
     cpu_build: bool | None = None
     cudnn: int | None = None

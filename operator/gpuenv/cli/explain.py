@@ -9,11 +9,12 @@ from typing import Any, Final
 import click
 
 from gpuenv.api.environment import EnvironmentSpec, Expectations, Floor
-from gpuenv.assess.case import OLDEST_BRANCH, local_cuda
+from gpuenv.assess.case import OLDEST_BRANCH
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Assessment, Verdict
+from gpuenv.assess.targets import local_cuda
 from gpuenv.cli import output
 from gpuenv.knowledge import Knowledge, KnowledgeError, load
 from gpuenv.knowledge.versions import parse_version

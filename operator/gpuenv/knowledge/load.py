@@ -80,6 +80,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
     architectures = _rows(tables, "architectures", "architectures", _architecture)
     releases = _rows(tables, "torch", "releases", _release)
     vendors = _rows(tables, "torch", "vendors", _vendor)
+    channels = _rows(tables, "torch", "channels", _channel)
     models = [model for group in _rows(tables, "gpus", "models", _models) for model in group]
     peaks = _rows(tables, "gpus", "peaks", _peak)
     errors = _rows(tables, "errors", "errors", _error)
@@ -97,6 +98,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         architectures={row.cc: row for row in architectures},
         torch={row.torch: row for row in releases},
         vendors=tuple(sorted(vendors, key=lambda row: row.since, reverse=True)),
+        channels=dict(channels),
         models={" ".join(model_words(model.name)): model for model in models},
         peaks={name: peak for peak in peaks for name in peak.names},
         errors=tuple(errors),
@@ -209,6 +211,10 @@ def _vendor(row: Mapping[str, Any]) -> VendorBuild:
         cuda=_maybe(row.get("cuda")),
         compat=tuple(_version(driver) for driver in row.get("compat", ())),
     )
+
+
+def _channel(row: Mapping[str, Any]) -> tuple[tuple[str, Version], tuple[str, ...]]:
+    return (row["channel"], _version(row["cuda"])), tuple(row["archs"])
 
 
 def _models(row: Mapping[str, Any]) -> list[GpuModel]:

@@ -173,6 +173,8 @@ class Knowledge:
     torch: Mapping[Version, TorchRelease]
     vendors: tuple[VendorBuild, ...]
     """Newest first."""
+    channels: Mapping[tuple[str, Version], tuple[str, ...]]
+    """Targets of the builds of other distributors (conda-forge), by CUDA version."""
     models: Mapping[str, GpuModel]
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]

@@ -37,6 +37,12 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     if device.architecture is not None and device.architecture.embedded and not _is_project_wheel(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
         return check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+    if case.arch_source == "assumed" and not _is_project_wheel(case):
+        message = (
+            f"the nearest released build has no code that {device.title} can run ({listed}), but this is not that one: "
+            "its own targets are not known"
+        )
+        return check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
     build = fitting_build(case, device)
     cure = f"Use a build that has this generation, such as {build}." if build else None
     anyway = "" if build else fitting_build(case, device, respect_driver=False)

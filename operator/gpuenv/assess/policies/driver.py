@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 
 from gpuenv.api import reasons
-from gpuenv.assess.advice import fitting_build, lacks_code, newest_branch, reachable, upgrade
+from gpuenv.assess.advice import (
+    STALE_CURE,
+    fitting_build,
+    lacks_code,
+    newest_branch,
+    reachable,
+    stale_libcuda,
+    upgrade,
+)
 from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
 from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Toolkit
@@ -71,16 +79,15 @@ def new_enough(case: Case) -> Iterator[Check]:
             message = f"{seen}{api} is below the floor of CUDA {show(runtime)}, yet kernels ran"
             yield check(case, "driver-version", Status.NOTE, reasons.ConflictingFacts, message)
             return
-        message = f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
-        yield check(
-            case,
-            "driver-version",
-            Status.FAIL,
-            reasons.DriverTooOld,
-            message,
-            _cure_old(case, toolkit),
-            toolkit.source,
+        if _vendor_compat(case):
+            yield _carried(case, toolkit, runtime, seen + api)
+            return
+        stale = stale_libcuda(case)
+        message = (
+            stale or f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
         )
+        cure = STALE_CURE if stale else _cure_old(case, toolkit)
+        yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
     elif _reaches_toolkit(case, toolkit, runtime) is False:
         yield _below_toolkit(case, toolkit, runtime, seen + api)
     else:
@@ -118,6 +125,29 @@ def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
         first_branch = case.driver is not None and case.driver[0] == toolkit.min_driver[0]
         return not first_branch or at_least(case.driver or (), toolkit.min_driver)
     return case.facts.torch.available is True and not case.api_observed and _may_use_compat(case)
+
+
+def _vendor_compat(case: Case) -> bool:
+    """Whether this is a container of NVIDIA's whose own cuda-compat carries it over this driver, on data-centre GPUs only."""
+    local = (case.facts.torch.version or "").partition("+")[2].lower()
+    row = case.knowledge.vendor_build(local, case.runtime) if local else None
+    if row is None or case.driver is None or case.api_observed or not case.devices or case.facts.errors:
+        return False
+    listed = any(case.driver[0] == oldest[0] and at_least(case.driver, oldest) for oldest in row.compat)
+    return listed and all(device.model and device.model.datacenter for device in case.devices)
+
+
+def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:
+    message = (
+        f"{seen} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}); NVIDIA's container brings cuda-compat, "
+        "which its release notes list for this driver branch on data-centre GPUs"
+    )
+    cure = "Nothing to do in the container as NVIDIA ships it; an image made from it must keep /usr/local/cuda/compat."
+    row = case.knowledge.vendor_build(
+        (case.facts.torch.version or "").partition("+")[2].lower(), case.runtime
+    )
+    source = row.source if row else ""
+    return check(case, "driver-version", Status.NOTE, reasons.ForwardCompatInUse, message, cure, source)
 
 
 def _may_use_compat(case: Case) -> bool:
@@ -225,7 +255,23 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
             cure[:1].upper() + cure[1:] + ".",
             architecture.source,
         )
-    return None
+    return _unknown_generation(case, device)
+
+
+def _unknown_generation(case: Case, device: Device) -> Check | None:
+    """A GPU that came with a newer toolkit than the driver's own: no branch is known to drive it, and this one may not."""
+    architecture, api = device.architecture, case.knowledge.branch(case.driver)
+    if architecture is None or architecture.first_driver is not None or architecture.first_cuda is None:
+        return None
+    if api is None or architecture.first_cuda <= api.cuda or case.cuda_works:
+        return None
+    message = (
+        f"{device.title} came with CUDA {show(architecture.first_cuda)}; driver {case.driver_text} (CUDA {show(api.cuda)}) "
+        "is older, and which branch knows the GPU first is not in the tables"
+    )
+    return check(
+        case, "driver-gpu", Status.UNKNOWN, reasons.GpuNotInTables, message, source=architecture.source
+    )
 
 
 def _node_devices(case: Case) -> tuple[Device, ...]:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from gpuenv.api import reasons
+from gpuenv.assess.advice import STALE_CURE, stale_libcuda
 from gpuenv.assess.case import Case, check, is_cpu_build
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import rule_status
-from gpuenv.knowledge.versions import show
+from gpuenv.assess.targets import local_cuda
+from gpuenv.assess.visible import visible_gpus
+from gpuenv.knowledge.versions import parse_version, show
 
 
 def known_enough(case: Case) -> Iterator[Check]:
@@ -19,7 +22,8 @@ def known_enough(case: Case) -> Iterator[Check]:
         missing.append("the PyTorch build (--torch 2.9.1+cu128)")
     elif case.runtime is None:
         missing.append("the CUDA version of the build (--cuda, or torch.version.cuda)")
-    if case.driver is None and case.api is None:
+    no_driver = case.driver is None and case.api is None
+    if no_driver and not case.cuda_works:
         missing.append("the driver (--driver, or nvidia-smi)")
     if not case.devices:
         missing.append("the GPU (--gpu, or nvidia-smi -L)")
@@ -30,6 +34,10 @@ def known_enough(case: Case) -> Iterator[Check]:
         message = f"not known: {'; '.join(missing)}"
         cure = f"Give {', and '.join(missing)}."
         yield check(case, "known", status, reasons.NotEnoughFacts, message, cure)
+    elif no_driver:
+        message = "the driver's version is not known; CUDA starts, so that it is new enough"
+        cure = "Give the driver (--driver, or nvidia-smi) for advice on newer images."
+        yield check(case, "known", Status.NOTE, reasons.NotEnoughFacts, message, cure)
 
 
 def _explained(case: Case) -> bool:
@@ -50,7 +58,10 @@ def known_architecture(case: Case) -> Iterator[Check]:
             message = (
                 f"compute capability {show(device.compute_capability)} is not in the tables; answered by rule"
             )
-            yield check(case, "gpu", Status.NOTE, reasons.GpuNotInTables, message)
+            # No rule tells which driver knows such a GPU: only that CUDA was seen to start does.
+            sure = case.cuda_works or device.proven or case.probed
+            status = Status.NOTE if sure else Status.UNKNOWN
+            yield check(case, "gpu", status, reasons.GpuNotInTables, message)
         elif device.model is None and device.product and not case.probed:
             message = f"{device.product} is not in the tables; judged by its compute capability"
             yield check(case, "gpu", Status.NOTE, reasons.GpuNotInTables, message)
@@ -67,10 +78,15 @@ def known_architecture(case: Case) -> Iterator[Check]:
 
 
 def contradictions(case: Case) -> Iterator[Check]:
-    """Given facts that contradict each other are named."""
+    """Given facts that contradict each other are named. Where a verdict would follow from one of both, there is none."""
     for conflict in case.facts.conflicts:
         yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, conflict)
-    for device, gpu in zip(case.devices, case.facts.gpus, strict=False):
+    stale = stale_libcuda(case)
+    if stale:
+        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, stale, STALE_CURE)
+    if not case.probed:
+        yield from _build_contradicts(case)
+    for device, gpu in zip(case.devices, visible_gpus(case.facts, case.knowledge), strict=False):
         if (
             device.model
             and gpu.compute_capability
@@ -81,8 +97,19 @@ def contradictions(case: Case) -> Iterator[Check]:
             message = (
                 f"{device.product} has compute capability {show(device.model.cc)}, but {given} was given"
             )
-            yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+            yield check(case, "facts", Status.UNKNOWN, reasons.ConflictingFacts, message)
     node, seen = case.facts.node.driver_version, case.facts.driver.version
     if node and seen and node != seen:
         message = f"the node's labels say driver {node}, the container sees {seen}"
         yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+
+
+def _build_contradicts(case: Case) -> Iterator[Check]:
+    """``2.9.1+cu128`` that was built for CUDA 12.6 does not exist: one of both belongs to something else."""
+    named, told = local_cuda(case.facts.torch.version), parse_version(case.facts.torch.cuda)
+    if named and told and len(told) > 1 and named != told[:2]:
+        message = (
+            f"PyTorch {case.facts.torch.version} is built for CUDA {show(named)}, but {show(told)} was given"
+        )
+        cure = "Give what python -c 'import torch; print(torch.__version__, torch.version.cuda)' prints."
+        yield check(case, "facts", Status.UNKNOWN, reasons.ConflictingFacts, message, cure)

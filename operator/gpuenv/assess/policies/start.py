@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpuenv.api import reasons
-from gpuenv.assess.advice import fitting_build, lacks_code, upgrade
+from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
 from gpuenv.assess.errors import STARTS, classify
 from gpuenv.assess.facts import Failure
@@ -112,6 +112,9 @@ def _too_old(case: Case, message: str) -> tuple[str, str | None]:
     """The figures, and an image that this driver could run."""
     if case.api_cuda is None:
         return message, None
+    stale = stale_libcuda(case)
+    if stale:
+        return f"{message}: {stale}", STALE_CURE
     name = f"driver {case.driver_text}" if case.driver_text else "the driver"
     build = fitting_build(case, case.devices[0] if case.devices else None)
     how = upgrade(case)
