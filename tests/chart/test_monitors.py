@@ -1,0 +1,85 @@
+"""The PodMonitor and the ServiceMonitor as the Prometheus operator reads them: decoded strictly into its own Go types."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.helm import Helm
+
+from gpuenv.sandbox.binaries import BinaryError, cache_root
+from gpuenv.sandbox.gobuild import find_go
+
+TYPES = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
+VERSION = "v0.88.0"
+ON = "metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true"
+PROGRAM = f"""
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	monitoring "{TYPES}/v1"
+	"sigs.k8s.io/yaml"
+)
+
+func main() {{
+	text, _ := io.ReadAll(os.Stdin)
+	podMonitor, serviceMonitor := monitoring.PodMonitor{{}}, monitoring.ServiceMonitor{{}}
+	kinds := map[string]any{{"PodMonitor": &podMonitor, "ServiceMonitor": &serviceMonitor}}
+	if err := yaml.UnmarshalStrict(text, kinds[os.Args[1]]); err != nil {{
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}}
+	for _, one := range podMonitor.Spec.PodMetricsEndpoints {{
+		fmt.Println(podMonitor.Spec.Selector.MatchLabels["app.kubernetes.io/name"], *one.Port, one.Interval)
+	}}
+	for _, one := range serviceMonitor.Spec.Endpoints {{
+		fmt.Println(serviceMonitor.Spec.Selector.MatchLabels["app.kubernetes.io/name"], one.Port, one.Interval)
+	}}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that reads a monitor of the kind it is given."""
+    try:
+        go = find_go()
+    except BinaryError as error:
+        pytest.skip(str(error))
+    if go is None:
+        pytest.skip("no Go toolchain here; the sandbox gets one when it has to build from source")
+    directory = tmp_path_factory.mktemp("monitors")
+    (directory / "main.go").write_text(PROGRAM, encoding="utf-8")
+    requirements = f"require (\n\t{TYPES} {VERSION}\n\tsigs.k8s.io/yaml v1.6.0\n)\n"
+    (directory / "go.mod").write_text(f"module monitors\n\ngo 1.24\n\n{requirements}", encoding="utf-8")
+    build = subprocess.run(
+        [go, "build", "-o", "reader", "."],
+        cwd=directory,
+        env=os.environ | {"GOFLAGS": "-mod=mod", "GOMODCACHE": str(cache_root() / "go/mod")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    if build.returncode != 0:
+        pytest.skip(f"the Prometheus operator's types cannot be had: {build.stderr.strip().splitlines()[-1]}")
+    return directory / "reader"
+
+
+def read(reader: Path, kind: str, text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([reader, kind], input=text, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", ["PodMonitor", "ServiceMonitor"])
+def test_the_prometheus_operator_understands_every_field(helm: Helm, reader: Path, kind: str) -> None:
+    (monitor,) = [one for one in helm.documents("--set", ON) if one["kind"] == kind]
+    text = yaml.safe_dump(monitor)
+    understood = read(reader, kind, text)
+    assert (understood.stderr, understood.stdout) == ("", "gpuenv metrics 30s\n")
+    misspelt = read(reader, kind, text.replace("interval:", "intervall:"))
+    assert 'unknown field "intervall"' in misspelt.stderr
