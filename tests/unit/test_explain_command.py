@@ -74,7 +74,10 @@ def test_degraded_has_an_exit_code_of_its_own() -> None:
         (("--torch", "two"), "--torch: 'two' is no version"),
         (("--torch", "2"), "--torch: '2' is no version"),
         (("--cuda", "12"), "--cuda: '12' is no version"),
-        (("--driver", "new"), "--driver: 'new' is no version"),
+        (("--driver", "new"), "--driver: 'new' is no version such as 580.65.06"),
+        (("--driver", "5800.1"), "is no driver version such as 580.65.06"),
+        (("--driver", "535.104005"), "is no driver version such as 580.65.06"),
+        (("--gpu", "", "--torch", "2.9.1+cu128"), "--gpu: needs a product name"),
         (("--driver", "12.8"), "--driver: 12.8 is no driver version such as 580.65.06"),
         (("--compute-capability", "89"), "no compute capability such as 8.0"),
         (("--compute-capability", "8.x"), "no compute capability such as 8.0"),
@@ -386,3 +389,84 @@ def test_the_tables_are_printed_with_their_sources(arguments: tuple[str, ...]) -
 def test_printing_tables_of_nowhere_is_refused() -> None:
     found = CliRunner().invoke(main, ["knowledge", "--knowledge", "/nowhere"])
     assert (found.exit_code, len(found.stderr.strip().splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        "- {name: a, gpu: [NVIDIA L4, Tesla P4], driver: 550.54.15}\n",
+        "- {name: a, gpus: [NVIDIA L4, Tesla P4], driver: 550.54.15}\n",
+        "name,gpu,driver\na,NVIDIA L4; Tesla P4,550.54.15\n",
+        'name,gpu,driver\na,"NVIDIA L4, Tesla P4",550.54.15\n',
+        "Name;GPUs;Driver Version\na;2x NVIDIA L4, 1 x Tesla P4;550.54.15\n",
+        "\ufeffnode\tmodel\tdriver-version\na\tTesla P4|NVIDIA L4\t550.54.15\n",
+    ],
+)
+def test_a_node_with_several_gpus_is_as_good_as_the_worst_of_them(fleet: str) -> None:
+    found = explain("--nodes", "-", "--torch", "2.9.1+cu128", text=fleet)
+    assert found.exit_code == 1, found.output
+    assert "ArchNotInBuild" in found.stdout
+    assert "a: PyTorch" in found.stdout, "a fleet of one keeps the node's name"
+
+
+def test_a_fleet_of_one_column() -> None:
+    found = explain(
+        "--nodes", "-", "--torch", "2.9.1+cu128", "--driver", "580.65.06", text="gpu\nNVIDIA L4\nTesla P4\n"
+    )
+    assert found.exit_code == 1, found.output
+    assert [line.split()[-0] for line in found.stdout.splitlines()[1:3]] == ["NVIDIA", "Tesla"]
+
+
+@pytest.mark.parametrize(
+    ("fleet", "words"),
+    [
+        ("name,gpu,driver\na,L4,latest\n", "row 1: 'latest' is no driver version such as 580.65.06"),
+        ("name,gpu,driver\na,L4,5800.1\n", "row 1: '5800.1' is no driver version"),
+        ("name,gpu,compute_capability\na,X1,8.x\n", "row 1: '8.x' is no compute capability"),
+    ],
+)
+def test_impossible_values_in_a_fleet_are_refused(fleet: str, words: str) -> None:
+    found = explain("--nodes", "-", "--torch", "2.9.1+cu128", text=fleet)
+    assert found.exit_code == 2
+    assert words in found.stderr
+
+
+def test_a_fleet_in_markdown_has_its_cures_and_stays_text() -> None:
+    fleet = "name,gpu,driver\n<b>a|b</b>,Tesla P4,580.65.06\nc,NVIDIA L4,580.65.06\n"
+    text = explain("--nodes", "-", "--torch", "2.9.1+cu128", "-o", "markdown", text=fleet).stdout
+    assert "<b>" not in text
+    assert "&lt;b&gt;a\\|b&lt;/b&gt;" in text
+    assert "- **ArchNotInBuild**: Use a build" in text
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("gke", "/usr/local/nvidia"),
+        ("wsl", "NVIDIA driver on Windows"),
+        ("eks", "accelerated AMI"),
+        (None, "--gpus all"),
+    ],
+)
+def test_cures_are_those_of_the_platform_also_where_only_a_text_is_given(
+    platform: str | None, words: str
+) -> None:
+    where = ("--platform", platform) if platform else ()
+    document = as_json("--error", "RuntimeError: Found no NVIDIA driver on your system.", *where)
+    assert words in document["reasons"][0]["remediation"]
+    dump = plain({"torch": "2.9.1+cu128", "cuda": "12.8", "driver": "No CUDA", "available": False})
+    assert words in as_json("--collect-env", "-", *where, text=dump)["reasons"][0]["remediation"]
+
+
+def test_an_error_that_is_not_known_is_no_pass_beside_good_facts() -> None:
+    found = explain(*GOOD, "--error", "RuntimeError: something went wrong")
+    assert found.exit_code == 4
+    assert "the tables do not know: RuntimeError: something went wrong" in found.stdout
+
+
+def test_the_end_of_a_huge_log_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text(
+        "INFO step 1 loss 0.5\n" * 1_100_000 + "Error 803: system has unsupported display driver\n"
+    )
+    assert as_json("--error", str(log))["reasons"][0]["code"] == "DriverMismatch"

@@ -262,3 +262,30 @@ def test_hostile_text_takes_bounded_time(unit: str) -> None:
     started = time.process_time()
     judge(text)
     assert time.process_time() - started < HOSTILE_SECONDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">>> import torch\n>>> torch.__version__\n'2.5.1+cu121'\n>>> torch.version.cuda\n'12.1'\n"
+        ">>> torch.cuda.is_available()\nTrue\n>>> torch.cuda.get_device_name(0)\n'NVIDIA GeForce RTX 5080'\n"
+        ">>> torch.cuda.get_device_capability()\n(12, 0)\n",
+        "In [2]: torch.__version__\nOut[2]: '2.5.1+cu121'\n\nIn [3]: print(torch.version.cuda)\n12.1\n"
+        "print(torch.cuda.is_available())\nTrue\nprint(torch.cuda.get_device_name())\nNVIDIA GeForce RTX 5080\n",
+        "torch.__version__: 2.5.1+cu121\ntorch.version.cuda: 12.1\ntorch.cuda.is_available(): True\n"
+        "torch.cuda.get_device_name(0): NVIDIA GeForce RTX 5080\n",
+        '$ python -c "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"\n'
+        "2.5.1+cu121 12.1 True\nGPU 0: NVIDIA GeForce RTX 5080 (UUID: GPU-1)\n",
+    ],
+)
+def test_answers_at_a_prompt_are_read(text: str) -> None:
+    facts = read_collect_env(text)
+    assert (facts.torch.version, facts.torch.cuda, facts.torch.available) == ("2.5.1+cu121", "12.1", True)
+    assert [gpu.product for gpu in facts.gpus] == ["NVIDIA GeForce RTX 5080"]
+
+
+def test_a_prompt_tells_a_build_without_cuda() -> None:
+    facts = read_collect_env(
+        ">>> torch.version.cuda\n>>> print(torch.version.cuda)\nNone\n>>> torch.__version__\n'2.5.1'\n"
+    )
+    assert facts.torch.cpu_build

@@ -35,7 +35,7 @@ def _fitting_build(
 
 
 STALE_CURE = (
-    "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages, and old "
+    "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages and old "
     "copies on LD_LIBRARY_PATH), so that the node's own is found; the driver itself is new enough or not by its own version."
 )
 

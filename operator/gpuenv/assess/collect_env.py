@@ -11,6 +11,7 @@ from itertools import islice
 
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Failure, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.pasted import clean
+from gpuenv.assess.prompt import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64
@@ -91,9 +92,10 @@ def read_collect_env(text: str) -> Facts:
     text = clean(text)
     fields = _fields(text)
     packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
-    torch = _torch(text, fields, packages)
+    asked = read_prompt(text)
+    torch = _torch(text, fields, packages, asked)
     query = [(match[1], match[2]) for match in islice(_SMI_QUERY.finditer(text), MAX_LABELS)]
-    gpus = _gpus(text, fields) or _queried(query)
+    gpus = _gpus(text, fields) or _queried(query) or _asked(asked)
     return Facts(
         source="collect-env",
         container=_container(text, fields),
@@ -129,17 +131,19 @@ def _known(fields: dict[str, str], key: str) -> str | None:
     return None if _is_nothing(value) else value
 
 
-def _torch(text: str, fields: dict[str, str], packages: dict[str, str]) -> TorchFacts:
+def _torch(text: str, fields: dict[str, str], packages: dict[str, str], asked: Answers) -> TorchFacts:
     told = _known(fields, "torch")
     version = told.split()[0].strip("(),") if told else None
     if version is not None and parse_version(version) is None:
         version = None
-    version = version or packages.get("torch") or packages.get("pytorch")
+    version = version or asked.version or packages.get("torch") or packages.get("pytorch")
     without_torch = fields.get("torch", "").strip().lower() == "n/a"
     cuda = parse_version(_known(fields, "cuda"))
     conda = _CONDA_BUILD.search(text)
     if cuda is None and conda:
         cuda = parse_version(conda[1])
+    cuda = cuda or parse_version(asked.cuda)
+    known_cpu = _cpu_build(fields, cuda is not None, text)
     archs = _ARCHS.search(text)
     hint = _GPU_HINT.search(told) if told else None
     available = _TRUTH.match(fields.get("available", "")) or hint
@@ -149,11 +153,11 @@ def _torch(text: str, fields: dict[str, str], packages: dict[str, str]) -> Torch
         version=None if without_torch else version,
         channel="conda-forge" if _CONDA_FORGE.search(text) else None,
         cuda=".".join(str(part) for part in cuda[:2]) if cuda else None,
-        cpu_build=_cpu_build(fields, cuda is not None, text),
+        cpu_build=asked.cpu_build if known_cpu is None else known_cpu,
         cudnn=_cudnn_number(cudnn),
         nccl=nccl,
         arch_flags=tuple(_FLAG.findall(archs[0])) if archs else None,
-        available=available[1].lower() in ("true", "yes") if available else None,
+        available=available[1].lower() in ("true", "yes") if available else asked.available,
         missing=True if without_torch and "torch" not in packages and "pytorch" not in packages else None,
         import_error=(
             Failure(
@@ -206,6 +210,11 @@ def _numbered(text: str) -> dict[int, str]:
         if len(rest) > 2 and rest[0].isalpha():
             found.setdefault(int(match[1]), rest[:100])
     return found
+
+
+def _asked(asked: Answers) -> tuple[Gpu, ...]:
+    known = asked.product or asked.capability
+    return (Gpu(product=asked.product, compute_capability=asked.capability),) if known else ()
 
 
 def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:

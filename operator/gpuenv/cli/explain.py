@@ -9,13 +9,13 @@ from typing import Any, Final
 import click
 
 from gpuenv.api.environment import EnvironmentSpec, Expectations, Floor
-from gpuenv.assess.case import OLDEST_BRANCH
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Assessment, Verdict
 from gpuenv.assess.targets import local_cuda
 from gpuenv.cli import output
+from gpuenv.cli.given import EXAMPLE_DRIVER, MAX_FILE, is_driver, read_ends, read_file
 from gpuenv.knowledge import Knowledge, KnowledgeError, load
 from gpuenv.knowledge.versions import parse_version
 
@@ -25,8 +25,8 @@ EXIT_CODES: Final = {
     Verdict.DEGRADED: 3,
     Verdict.UNKNOWN: 4,
 }
+MAX_VERSION: Final = 100
 WORST_FIRST: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
-MAX_FILE: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _version(text: str | None, option: str, parts: int = 1) -> str | None:
     if text is None:
         return None
     version = parse_version(text)
-    if version is None or len(version) < parts or len(text) > 100:
+    if version is None or len(version) < parts or len(text) > MAX_VERSION:
         raise BadInput(
             f"{option}: {text[:60]!r} is no version such as {'2.9.1+cu128' if option == '--torch' else '12.8'}"
         )
@@ -228,6 +228,8 @@ def _pairs(
     platform: str | None,
 ) -> Iterator[Node]:
     """Each GPU with its driver; one of either goes with all of the other."""
+    if any(not name.strip() for name in products):
+        raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")
     gpus = [(Gpu(product=name, compute_capability=capability),) for name in products]
     if capability and not gpus:
         gpus = [(Gpu(compute_capability=capability),)]
@@ -244,10 +246,11 @@ def _pairs(
 
 
 def _driver(text: str) -> DriverFacts:
-    version = parse_version(_version(text, "--driver"))
-    if version and version[0] < OLDEST_BRANCH:
+    if parse_version(text) is None or len(text) > MAX_VERSION:
+        raise BadInput(f"--driver: {text[:60]!r} is no version such as {EXAMPLE_DRIVER}")
+    if not is_driver(text):
         raise BadInput(
-            f"--driver: {text} is no driver version such as 580.65.06; nvidia-smi prints it beside the CUDA version"
+            f"--driver: {text} is no driver version such as {EXAMPLE_DRIVER}; nvidia-smi prints it beside the CUDA version"
         )
     return DriverFacts(version=text)
 
@@ -310,11 +313,7 @@ def _is_file(path: str) -> bool:
 def _read(path: str, option: str) -> str:
     """The text of a file or of standard input. Raises :class:`BadInput` for what is missing, too large or binary."""
     try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_FILE)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_FILE)
+        data = read_ends(sys.stdin.buffer) if path == "-" else read_file(path)
     except OSError as error:
         raise BadInput(f"{option}: {path}: {error.strerror or error}") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

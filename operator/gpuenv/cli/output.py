@@ -70,7 +70,8 @@ def _one(answer: Judged, verbose: bool) -> str:
     reason = f": {assessment.reason}" if assessment.reason else ""
     lines = [style(verdict + reason, fg=COLOURS[verdict], bold=True)]
     known = _summary(answer.facts)
-    lines.append(known if known else f"nothing usable was found; {WANTED}")
+    about = known if known else f"nothing usable was found; {WANTED}"
+    lines.append(f"{answer.name}: {about}" if answer.name else about)
     for check in assessment.checks if verbose else told(assessment):
         mark, colour = MARKS[check.status]
         code = f"{check.reason}: " if check.reason else ""
@@ -95,13 +96,19 @@ def _many(answers: Sequence[Judged]) -> str:
         if number:
             cells[1] = style(cells[1], fg=COLOURS[row[1]])
         lines.append("  ".join((*cells, row[3])).rstrip())
-    cures: dict[str, str] = {}
+    cures = _cures(answers)
+    lines += ["", *(f"{reason}: {cure}" for cure, reason in cures.items())] if cures else []
+    return "\n".join(lines) + "\n"
+
+
+def _cures(answers: Sequence[Judged]) -> dict[str, str]:
+    """The cure of each answer's worst check, each once, with its reason."""
+    found: dict[str, str] = {}
     for answer in answers:
         worst = answer.assessment.checks[0] if answer.assessment.checks else None
         if worst and answer.assessment.reason and worst.remediation:
-            cures.setdefault(worst.remediation, worst.reason)
-    lines += ["", *(f"{reason}: {cure}" for cure, reason in cures.items())] if cures else []
-    return "\n".join(lines) + "\n"
+            found.setdefault(worst.remediation, worst.reason)
+    return found
 
 
 def _summary(facts: Facts) -> str:
@@ -120,6 +127,8 @@ def _summary(facts: Facts) -> str:
     parts += [f"{count} × {name}" if count > 1 else name for name, count in names.items()]
     if facts.errors:
         parts.append(f"{len(facts.errors)} known error{'s' if len(facts.errors) > 1 else ''}")
+    if facts.unrecognised:
+        parts.append("an error that is not known")
     return ", ".join(parts)
 
 
@@ -210,10 +219,13 @@ def markdown(answers: Sequence[Judged], verbose: bool) -> str:
             lines.append(
                 f"| {_cell(answer.name)} | **{found.verdict}** | {found.reason} | {_cell(found.message)} |"
             )
+        cures = _cures(answers)
+        lines += ["", *(f"- **{reason}**: {_cell(cure)}" for cure, reason in cures.items())] if cures else []
         return "\n".join(lines) + "\n"
     answer = answers[0]
     reason = f": {answer.assessment.reason}" if answer.assessment.reason else ""
-    lines += [f"**{answer.assessment.verdict}{reason}**", "", _summary(answer.facts) or WANTED, ""]
+    about = ": ".join(part for part in (answer.name, _summary(answer.facts) or WANTED) if part)
+    lines += [f"**{answer.assessment.verdict}{reason}**", "", _cell(about), ""]
     checks = answer.assessment.checks if verbose else told(answer.assessment)
     if checks:
         lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]
@@ -230,8 +242,22 @@ def markdown(answers: Sequence[Judged], verbose: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+_ESCAPES: Final = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "|": "\\|",
+    "`": "\\`",
+    "*": "\\*",
+    "[": "\\[",
+    "\n": " ",
+    "\r": " ",
+}
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text that stays text in Markdown: names and errors come from whoever pasted them."""
+    return "".join(_ESCAPES.get(char, char) for char in text)
 
 
 FORMS: Final[dict[str, Callable[[Sequence[Judged], bool], str]]] = {

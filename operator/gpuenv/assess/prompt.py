@@ -1,0 +1,68 @@
+"""What people ask Python for at a prompt and paste: ``>>> torch.__version__`` and the answer on the next line, or beside it.
+
+Every pattern is anchored at an expression of PyTorch's and reaches a few blanks further, so that reading is linear in the text.
+"""
+
+import re
+from dataclasses import dataclass
+
+_ANSWER = r"\)?\)?[\"']? {0,4}(?:\n {0,4}(?:Out\[\d{1,4}\]: ?)?|[:=] ?)[\"']?"
+"""Closing brackets of a print, then the next line (IPython numbers it), or a colon as in people's own lists."""
+_VERSION = re.compile(r"torch\.__version__" + _ANSWER + r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})")
+_CUDA = re.compile(r"torch\.version\.cuda" + _ANSWER + r"(\d{1,2}\.\d{1,2}|None)\b")
+_AVAILABLE = re.compile(r"torch\.cuda\.is_available\(\)" + _ANSWER + r"(True|False)\b")
+_NAME = re.compile(r"get_device_name\([^()\n]{0,30}\)" + _ANSWER + r"([A-Z][^'\"\n]{2,80})")
+_CAPABILITY = re.compile(r"get_device_capability\([^()\n]{0,30}\)" + _ANSWER + r"\((\d{1,2}), ?(\d)\)")
+_PRINT = re.compile(r"print\(([^\n]{5,300}?)\)[\"']?[ ;]{0,4}\n *([^\n]{3,200})")
+_EXPRESSIONS = {
+    "torch.__version__": "version",
+    "torch.version.cuda": "cuda",
+    "torch.cuda.is_available()": "available",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What Python answered; None where it was not asked. ``cpu_build``: ``torch.version.cuda`` is None."""
+
+    version: str | None = None
+    cuda: str | None = None
+    available: bool | None = None
+    cpu_build: bool | None = None
+    product: str | None = None
+    capability: tuple[int, int] | None = None
+
+
+def read_prompt(text: str) -> Answers:
+    """The first answer to each question; nothing where nobody asked."""
+    if "torch." not in text and "get_device_" not in text:
+        return Answers()
+    told = _printed(text)
+    for key, pattern in (("version", _VERSION), ("cuda", _CUDA), ("available", _AVAILABLE)):
+        found = pattern.search(text)
+        if found:
+            told[key] = found[1]
+    name, capability = _NAME.search(text), _CAPABILITY.search(text)
+    cuda, available = told.get("cuda"), told.get("available")
+    return Answers(
+        version=told.get("version"),
+        cuda=None if cuda == "None" else cuda,
+        available=None if available is None else available == "True",
+        cpu_build=True if cuda == "None" else None,
+        product=name[1].strip() if name else None,
+        capability=(int(capability[1]), int(capability[2])) if capability else None,
+    )
+
+
+def _printed(text: str) -> dict[str, str]:
+    """``print(torch.__version__, torch.version.cuda)`` and its answers on the next line, where there are as many."""
+    found = _PRINT.search(text)
+    asked = [part.strip() for part in found[1].split(",")] if found else []
+    answers = found[2].split() if found else []
+    if len(asked) != len(answers):
+        return {}
+    return {
+        _EXPRESSIONS[question]: answer
+        for question, answer in zip(asked, answers, strict=True)
+        if question in _EXPRESSIONS and (answer in {"True", "False", "None"} or answer[:1].isdigit())
+    }
