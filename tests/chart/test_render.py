@@ -156,6 +156,12 @@ def test_the_hook_may_stop_the_operator_and_no_more(helm: Helm) -> None:
     }
 
 
+def test_without_hooks_nothing_is_run_at_once(helm: Helm) -> None:
+    """What docs/install.md says to pipe into kubectl."""
+    assert "--no-hooks" in (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    assert not by_kind(helm.documents("--no-hooks"), "Job", "Pod")
+
+
 def test_what_looks_like_a_number_stays_text(helm: Helm) -> None:
     settings = "probes.namespace=1,operator.knowledgeConfigMap=2,pod.priorityClassName=3,image.tag=4"
     selector = "operator.nodeSelector=a in (b\\,c): #d"
@@ -341,6 +347,7 @@ def known(schema: dict[str, Any]) -> set[str]:
         ("probes=null", "missing property 'probes'"),
         ("operator.maxProbes=null", "at '/operator': missing property 'maxProbes'"),
         ("crds.keep=null", "at '/crds': missing property 'keep'"),
+        ("admissionPolicy.enabled=null", "at '/admissionPolicy': missing property 'enabled'"),
         ("metrics.port=0,metrics.podMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
         ("metrics.port=0,metrics.serviceMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
         ("metrics.port=8081", "metrics.port cannot be 8081, where the operator answers health checks"),
