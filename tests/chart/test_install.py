@@ -89,6 +89,17 @@ def test_the_account_passes_the_operators_own_check(release: str, cluster: Contr
     assert "missing permission" not in cluster.log("operator").read_text()
 
 
+def test_kubectl_may_install_it(helm: Helm, cluster: ControlPlane, kubectl: Kubectl) -> None:
+    """As docs/install.md has it."""
+    manifests = helm.template("--no-hooks")
+    kubectl("apply", "-f", "-", stdin=manifests)
+    try:
+        assert wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"], 30)
+        assert kubectl.get("jobs", "-n", NAMESPACE)["items"] == []
+    finally:
+        kubectl("delete", "-f", "-", "--timeout=50s", stdin=manifests)
+
+
 def test_an_upgrade_upgrades_the_schemas(release: str, helm: Helm, cluster: ControlPlane) -> None:
     old = {"spec": {"names": {"shortNames": ["old"]}}, "metadata": {"annotations": {"old": "1"}}}
     cluster.admin.merge(CRD, old)
