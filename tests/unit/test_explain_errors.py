@@ -13,6 +13,20 @@ from gpuenv.knowledge import load
 KNOWLEDGE = load()
 
 TEXTS = {
+    "SandboxFailed": (
+        "nvidia-container-cli: something that nobody has seen before",
+        'failed to create pod sandbox: no runtime for "nvidia" is configured',
+    ),
+    "ImageArchMismatch": (
+        "The requested image's platform (linux/amd64) does not match the detected host platform (linux/arm64/v8)",
+        "exec /usr/bin/python3: exec format error",
+    ),
+    "OomKilled": ("Last State: Terminated  Reason: OOMKilled  Exit Code: 137",),
+    "NoSuchBuild": ("ERROR: No matching distribution found for torch==2.9.1+cu118",),
+    "NvmlUnavailable": (
+        'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "CUDACachingAllocator.cpp":830',
+        "UserWarning: Can't initialize NVML",
+    ),
     "GpuUnhealthy": ("NVRM: Xid (PCI:0000:3b:00): 38, pid='<unknown>', name=<unknown>",),
     "GpuNotAdvertised": ("UnexpectedAdmissionError: Allocate failed due to no healthy devices present",),
     "DriverFeatureMissing": (
@@ -60,6 +74,9 @@ TEXTS = {
         "NVRM: The 590.48.01 NVIDIA driver will ignore this GPU. Continuing probe...",
     ),
     "DriverNotVisible": (
+        "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service",
+        "docker: Error response from daemon: Unknown runtime specified nvidia.",
+        'error gathering device information while adding custom device "/dev/nvidiactl": no such file or directory',
         "pynvml.NVMLError_DriverNotLoaded: Driver Not Loaded",
         'exec: "nvidia-container-runtime-hook": executable file not found in $PATH: unknown.',
         "NVIDIA-SMI has failed because it couldn’t communicate with the NVIDIA driver.",
@@ -77,6 +94,7 @@ TEXTS = {
         "RuntimeError: CUDA error: CUDA driver version is insufficient for CUDA runtime version",
     ),
     "NoDevice": (
+        "DeferredCudaCallError: CUDA call failed lazily: device >= 0 && device < num_gpus INTERNAL ASSERT FAILED",
         "NVRM: installed in this system is not supported by open\n      NVRM: nvidia.ko because",
         "RuntimeError: No CUDA GPUs are available",
         "No devices were found",
@@ -102,6 +120,8 @@ TEXTS = {
         "ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory",
     ),
     "TorchBroken": (
+        "AttributeError: partially initialized module 'torch' has no attribute 'Tensor'",
+        "nvrtc: error: failed to open libnvrtc-builtins.so.12.1.",
         "ImportError: libmpi_cxx.so.20: cannot open shared object file: No such file or directory",
         "ImportError: libcudss.so.0: cannot open shared object file: No such file or directory",
         "ImportError: libnvshmem_host.so.3: cannot open shared object file",
@@ -124,6 +144,8 @@ TEXTS = {
     ),
     "PtxJitFailed": ("CUDA error: PTX JIT compiler library not found",),
     "ImportFailed": (
+        "AttributeError: '_OpNamespace' '_C' object has no attribute 'rms_norm'",
+        "ImportError: DLL load failed while importing flash_attn_2_cuda",
         "ImportError: /root/vllm/vllm/_C.abi3.so: undefined symbol: _Z20cutlass_moe_mm_sm100RN2at6TensorERKS0_",
         "ImportError: /lib/libc.so.6: version `GLIBC_2.32' not found (required by /x/site-packages/flash_attn_2_cuda.so)",
         "ImportError: flash_attn_2_cuda.cpython-310-x86_64-linux-gnu.so: undefined symbol: _ZN3c104cuda9SetDeviceEi",
@@ -138,6 +160,9 @@ TEXTS = {
         "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
     ),
     "FeatureOutOfReach": (
+        "RuntimeError: torch._scaled_mm is only supported on CUDA devices with compute capability >= 9.0",
+        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 131072",
+        "type fp8e4nv not supported in this architecture. The supported fp8 dtypes are",
         "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 80.",
         "ERROR: Cannot use FA version 3 is not supported due to FA3 is only supported on devices with compute capability >= 8",
         "RuntimeError: CUDA error: operation not supported",
@@ -145,6 +170,7 @@ TEXTS = {
         "RuntimeError: FlashAttention only supports Ampere GPUs or newer.",
     ),
     "OutOfMemory": (
+        "cudaErrorMemoryAllocation",
         "RuntimeError: CUDA driver error: out of memory",
         "ValueError: Free memory on device (12.6/79.25 GiB) on startup is less than desired GPU memory",
         "ValueError: No available memory for the cache blocks.",
@@ -160,15 +186,12 @@ TEXTS = {
         "RuntimeError: CUDA error: an illegal memory access was encountered",
     ),
     "KernelFailed": ("RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm",),
-    "NvmlUnavailable": ("UserWarning: Can't initialize NVML",),
     "OsCallFailed": (
         "RuntimeError: CUDA error: operation not permitted",
         "Failed to initialize NVML: GPU access blocked by the operating system",
     ),
-    "ImageArchMismatch": ("exec /usr/bin/python3: exec format error",),
     "ImagePullFailed": ('Warning  Failed  kubelet  Failed to pull image "registry/x:1": not found',),
     "Unschedulable": ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",),
-    "SandboxFailed": ('failed to create pod sandbox: no runtime for "nvidia" is configured',),
 }
 
 

@@ -6,7 +6,9 @@ Every pattern is anchored at an expression of PyTorch's and reaches a few blanks
 import re
 from dataclasses import dataclass
 
-_ANSWER = r"\)?\)?[\"']? {0,4}(?:\n {0,4}(?:Out\[\d{1,4}\]: ?)?|[:=] ?)[\"']?"
+_ANSWER = (
+    r"\)?\)?[\"']? {0,4}(?:\n {0,4}(?:Out\[\d{1,4}\]: ?)?|(?:[:=]|=>|->|returns?|returned|gives) ?)[\"']?"
+)
 """Closing brackets of a print, then the next line (IPython numbers it), or a colon as in people's own lists."""
 _VERSION = re.compile(r"torch\.__version__" + _ANSWER + r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})")
 _CUDA = re.compile(r"torch\.version\.cuda" + _ANSWER + r"(\d{1,2}\.\d{1,2}|None)\b")
