@@ -104,9 +104,9 @@ def _xids(lowered: str) -> dict[int, tuple[int, int]]:
 def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
     """What says that something failed, on lines that no rule explains (``line``) or in texts that none does (``text``)."""
     explained = any(entry.rule.status != "Note" for entry in found)
-    told = []
+    told: list[Found] = []
     for rule in knowledge.errors:
-        if not rule.fallback or (rule.fallback == "text" and explained):
+        if not rule.fallback or (rule.fallback == "text" and (explained or told)):
             continue
         for parts in rule.text:
             place = _unexplained(lowered, parts, knowledge)
