@@ -204,3 +204,17 @@ def test_a_libcuda_older_than_the_driver_is_a_stale_copy() -> None:
     assert "stale libcuda" in found.message
     assert "Remove the stale libcuda" in found.checks[0].remediation
     assert "ConflictingFacts" in {check.reason for check in found.checks}
+
+
+def test_a_driver_below_the_floor_that_works_has_cuda_compat() -> None:
+    found = judge("2.4.0+cu121", "12.1", "NVIDIA A100-SXM4-80GB", "470.57.02", available=True)
+    assert found.verdict == "Compatible"
+    assert "ForwardCompatInUse" in {check.reason for check in found.checks}
+
+
+def test_nobody_is_asked_for_the_driver_of_a_jetson() -> None:
+    found = judge("2.5.0a0+872d972e41.nv24.08", "12.6", "Orin (nvgpu)", None)
+    assert "is_available" in found.checks[0].remediation
+    assert "--driver" not in found.checks[0].remediation
+    works = judge("2.5.0a0+872d972e41.nv24.08", "12.6", "Orin (nvgpu)", "540.4.0", available=True)
+    assert "DriverOlderThanToolkit" not in {check.reason for check in works.checks}

@@ -353,3 +353,17 @@ def test_the_cure_of_803_is_its_own() -> None:
     assert (
         "Drain" in judge("Failed to initialize NVML: Driver/library version mismatch").checks[0].remediation
     )
+
+
+def test_lines_that_are_known_to_be_harmless_are_no_error() -> None:
+    assert (
+        judge("UserWarning: 1Torch was not compiled with flash attention. (Triggered internally)").verdict
+        == "Compatible"
+    )
+    assert judge("node1:77:77 [0] NCCL INFO NET/Plugin: no plugin found").verdict == "Compatible"
+
+
+def test_logs_of_containers_are_read_across_their_lines() -> None:
+    stamp = "2026-11-24T12:00:00.1Z stderr F "
+    text = f"{stamp}CUDA error: no kernel image is available for execution\n{stamp}on the device\n"
+    assert "no-kernel-image" in [error.name for error in read_error_text(text, KNOWLEDGE).errors]

@@ -9,7 +9,7 @@ import re
 from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.errors import STARTS, Found, find_errors, unknown_xids
+from gpuenv.assess.errors import STARTS, Found, find_errors, only_harmless, unknown_xids
 from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, TorchFacts
 from gpuenv.assess.pasted import clean
 from gpuenv.knowledge.model import Knowledge
@@ -98,7 +98,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     )
     failures += _numbers(text, knowledge)
     nodes = _device_nodes(text)
-    told = bool(failures or judged or nodes or started.version)
+    told = bool(failures or judged or nodes or started.version) or only_harmless(text, knowledge)
     return Facts(
         source="error-text",
         driver=DriverFacts(

@@ -86,6 +86,11 @@ def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
     return sorted(found, key=lambda entry: (rank(entry.rule.reason), order[entry.rule.name]))
 
 
+def only_harmless(text: str, knowledge: Knowledge) -> bool:
+    """Whether nothing is left of ``text`` without the lines that only look like failures."""
+    return not _without_harmless(text, lower(text), knowledge)[0].strip()
+
+
 def unknown_xids(text: str, knowledge: Knowledge) -> list[int]:
     """Xid numbers in ``text`` that no rule knows."""
     known = knowledge.errors_by_code

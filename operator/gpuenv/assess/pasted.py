@@ -18,10 +18,11 @@ _SPELLINGS = (
 """What editors, browsers and issue trackers make of plain characters."""
 
 _LINE_START = re.compile(
-    r"\n[\n ]{0,80}(?:\[[^\]\n]{1,40}\]:? {1,3}){0,2}(?:[\w./-]{1,60} {0,12}\| ?)?"
-    r"(?:(?:NVRM|kernel): {0,40}){0,2}(?:[>#|] {0,8})? {0,40}"
+    r"\n[\n ]{0,80}(?:\d{4}-\d\d-\d\dT[\d:.,Z+-]{6,30} std(?:out|err) [FP] )?(?:\[[^\]\n]{1,40}\]:? {1,3}){0,2}"
+    r"(?:[\w./-]{1,60} {0,12}\| ?)?(?:(?:NVRM|kernel): {0,40}){0,2}(?:[>#|] {0,8})? {0,40}"
 )
-"""A line break with what log collectors (``vllm-1  | ``), the kernel (``[  12.3] NVRM:``) and quoting put after it."""
+"""A line break, and what stands before the next line: containerd's ``2026-11-24T12:00:00Z stderr F``, Compose's ``vllm-1  |``,
+the kernel's ``[  12.3] NVRM:``, and quoting."""
 
 
 def ends(text: str) -> str:

@@ -88,7 +88,13 @@ def new_enough(case: Case) -> Iterator[Check]:
         )
         cure = STALE_CURE if stale else _cure_old(case, toolkit)
         yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
-    elif _reaches_toolkit(case, toolkit, runtime) is False:
+    elif case.api is not None and case.api // 1000 < runtime[0]:
+        message = (
+            f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
+            "a cuda-compat library carries it"
+        )
+        yield check(case, "driver-version", Status.NOTE, reasons.ForwardCompatInUse, message)
+    elif _reaches_toolkit(case, toolkit, runtime) is False and not _embedded(case):
         yield _below_toolkit(case, toolkit, runtime, seen + api)
     else:
         yield passed("driver-version", f"{seen}{api} is new enough for CUDA {show(runtime)}", toolkit.source)
@@ -135,6 +141,13 @@ def _vendor_compat(case: Case) -> bool:
         return False
     listed = any(case.driver[0] == oldest[0] and at_least(case.driver, oldest) for oldest in row.compat)
     return listed and all(device.model and device.model.datacenter for device in case.devices)
+
+
+def _embedded(case: Case) -> bool:
+    """Whether all GPUs are those of Jetson modules: their drivers come with the JetPack and are numbered by themselves."""
+    return bool(case.devices) and all(
+        device.architecture and device.architecture.embedded for device in case.devices
+    )
 
 
 def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:

@@ -24,7 +24,14 @@ def known_enough(case: Case) -> Iterator[Check]:
         missing.append("the CUDA version of the build (--cuda, or torch.version.cuda)")
     no_driver = case.driver is None and case.api is None
     if no_driver and not case.cuda_works:
-        missing.append("the driver (--driver, or nvidia-smi)")
+        jetson = bool(case.devices) and all(
+            device.architecture and device.architecture.embedded for device in case.devices
+        )
+        missing.append(
+            "whether CUDA starts (torch.cuda.is_available(); the driver of a Jetson comes with its JetPack)"
+            if jetson
+            else "the driver (--driver, or nvidia-smi)"
+        )
     if not case.devices:
         missing.append("the GPU (--gpu, or nvidia-smi -L)")
     nothing_else = not torch.version and case.runtime is None and case.driver is None and not case.devices
