@@ -289,3 +289,22 @@ def test_a_prompt_tells_a_build_without_cuda() -> None:
         ">>> torch.version.cuda\n>>> print(torch.version.cuda)\nNone\n>>> torch.__version__\n'2.5.1'\n"
     )
     assert facts.torch.cpu_build
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PyTorch: 2.11.0+cu130\ntorch.version.cuda: 13.0\nGPU: NVIDIA L4\nDriver: 550.90.07\n",
+        "- **GPU**: 2x NVIDIA L4 24GB\n- **NVIDIA Driver**: 550.90.07\n- **PyTorch Version**: 2.11.0+cu130\n",
+    ],
+)
+def test_what_people_list_themselves_is_read(text: str) -> None:
+    facts = read_collect_env(text)
+    assert (facts.torch.version, facts.driver.version) == ("2.11.0+cu130", "550.90.07")
+    assert [KNOWLEDGE.model(gpu.product) for gpu in facts.gpus] == [KNOWLEDGE.model("NVIDIA L4")]
+    assert judge(text) == "Incompatible"
+
+
+def test_what_is_no_list_of_versions_is_not_taken_for_one() -> None:
+    facts = read_collect_env("Storage Driver: overlay2\nGPU: yes\nGPU: 0\nDriver: nvidia\ntorch: installed\n")
+    assert (facts.torch.version, facts.driver.version, facts.gpus) == (None, None, ())

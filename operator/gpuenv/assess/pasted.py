@@ -9,6 +9,7 @@ HALF = 1_000_000
 """Characters read from either end of a pasted text: errors stand at the end of long logs, versions at their start."""
 
 _NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
+_EMPTY_LINES = re.compile(r"\n{3,}")
 _SPELLINGS = (
     ("\r\n", "\n"), ("\r", "\n"), ("\u00a0", " "), ("\t", " "),
     ("\u2018", "'"), ("\u2019", "'"), ("\u201c", '"'), ("\u201d", '"'), ("\u2011", "-"),
@@ -36,7 +37,7 @@ def clean(text: str) -> str:
     for spelling, plain in _SPELLINGS:
         if spelling in text:
             text = text.replace(spelling, plain)
-    return _NOISE.sub("", text)
+    return _EMPTY_LINES.sub("\n\n", _NOISE.sub("", text))
 
 
 def unwrapped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What people ask Python for at a prompt and paste: ``>>> torch.__version__`` and the answer on the next line, or beside it.
+"""What people ask Python for at a prompt and paste (``>>> torch.__version__`` and its answer), and what they list themselves.
 
 Every pattern is anchored at an expression of PyTorch's and reaches a few blanks further, so that reading is linear in the text.
 """
@@ -16,6 +16,22 @@ _AVAILABLE = re.compile(r"torch\.cuda\.is_available\(\)" + _ANSWER + r"(True|Fal
 _NAME = re.compile(r"get_device_name\([^()\n]{0,30}\)" + _ANSWER + r"([A-Z][^'\"\n]{2,80})")
 _CAPABILITY = re.compile(r"get_device_capability\([^()\n]{0,30}\)" + _ANSWER + r"\((\d{1,2}), ?(\d)\)")
 _PRINT = re.compile(r"print\(([^\n]{5,300}?)\)[\"']?[ ;]{0,4}\n *([^\n]{3,200})")
+_START = r"^[ >*•-]{0,8}+"
+_LISTED_GPU = re.compile(
+    _START
+    + r"(?:GPUs?|GPU (?:model|type|name)|Graphics card|Video card|Hardware) {0,3}[:=] {0,3}(?:\d{1,3} ?[x×] ?)?"
+    r"([^\n:=]{0,40}?(?:NVIDIA|GeForce|RTX|GTX|Tesla|Quadro|TITAN|\b[ABHLPTV]\d{1,3}S?\b)[^\n:=]{0,60})$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_LISTED_DRIVER = re.compile(
+    _START + r"(?:(?:NVIDIA|GPU|CUDA) )?drivers?(?: version)? {0,3}[:=] {0,3}v?(\d{3}\.\d[\d.]{0,10})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_LISTED_TORCH = re.compile(
+    _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""``- GPU: RTX 4090``, ``Driver: 550.54.15``, ``torch: 2.4.0+cu121``: people's own lists, a line each."""
 _EXPRESSIONS = {
     "torch.__version__": "version",
     "torch.version.cuda": "cuda",
@@ -32,26 +48,27 @@ class Answers:
     available: bool | None = None
     cpu_build: bool | None = None
     product: str | None = None
+    driver: str | None = None
     capability: tuple[int, int] | None = None
 
 
 def read_prompt(text: str) -> Answers:
     """The first answer to each question; nothing where nobody asked."""
-    if "torch." not in text and "get_device_" not in text:
-        return Answers()
     told = _printed(text)
     for key, pattern in (("version", _VERSION), ("cuda", _CUDA), ("available", _AVAILABLE)):
         found = pattern.search(text)
         if found:
             told[key] = found[1]
-    name, capability = _NAME.search(text), _CAPABILITY.search(text)
+    name, capability = _NAME.search(text) or _LISTED_GPU.search(text), _CAPABILITY.search(text)
+    driver, torch = _LISTED_DRIVER.search(text), _LISTED_TORCH.search(text)
     cuda, available = told.get("cuda"), told.get("available")
     return Answers(
-        version=told.get("version"),
+        version=told.get("version") or (torch[1] if torch else None),
         cuda=None if cuda == "None" else cuda,
         available=None if available is None else available == "True",
         cpu_build=True if cuda == "None" else None,
         product=name[1].strip() if name else None,
+        driver=driver[1] if driver else None,
         capability=(int(capability[1]), int(capability[2])) if capability else None,
     )
 
