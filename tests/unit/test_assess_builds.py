@@ -64,6 +64,7 @@ def test_wheels_for_arm_have_targets_of_their_own(
         ("2.9.0a0+145a3a7bda.nv25.10", "13.0", "570.172.08", "NVIDIA GeForce RTX 5090", "Incompatible", "DriverTooOld"),
         ("2.9.0a0+145a3a7bda.nv25.10", "13.0", "545.23.08", "NVIDIA H100 80GB HBM3", "Incompatible", "DriverTooOld"),
         ("2.9.0+cu130", "13.0", "535.230.02", "NVIDIA H100 80GB HBM3", "Incompatible", "DriverTooOld"),
+        ("2.2.0a0+81ea7a4", "12.3", "470.129.06", "NVIDIA A100-SXM4-80GB", "Compatible", ""),
     ],
 )  # fmt: skip
 def test_containers_of_nvidia_bring_cuda_compat_for_listed_drivers_on_data_centre_gpus(
@@ -218,3 +219,32 @@ def test_nobody_is_asked_for_the_driver_of_a_jetson() -> None:
     assert "--driver" not in found.checks[0].remediation
     works = judge("2.5.0a0+872d972e41.nv24.08", "12.6", "Orin (nvgpu)", "540.4.0", available=True)
     assert "DriverOlderThanToolkit" not in {check.reason for check in works.checks}
+
+
+def test_a_jetson_is_known_by_its_kernel_where_nothing_else_tells_the_gpu() -> None:
+    """https://github.com/vllm-project/vllm/issues/5640"""
+    dump = (
+        "PyTorch version: 2.0.0a0+ec3941ad.nv23.02\nCUDA used to build PyTorch: 11.4\nOS: Ubuntu 20.04.5 LTS (aarch64)\n"
+        "Python platform: Linux-5.10.120-tegra-aarch64-with-glibc2.29\nIs CUDA available: {}\n"
+        "GPU models and configuration: Could not collect\nNvidia driver version: Could not collect\n"
+    )
+    assert assess(read_collect_env(dump.format(True)), None, (), KNOWLEDGE).verdict == "Compatible"
+    assert assess(read_collect_env(dump.format(False)), None, (), KNOWLEDGE).verdict == "Incompatible"
+    wheel = dump.format(True).replace("2.0.0a0+ec3941ad.nv23.02", "2.1.0+cu118").replace("11.4", "11.8")
+    assert assess(read_collect_env(wheel), None, (), KNOWLEDGE).verdict == "Unknown", (
+        "no wheel for Arm in the tables"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "verdict"),
+    [
+        ("2.2.0a0+81ea7a4", "NVIDIA H100 80GB HBM3", "Compatible"),
+        ("2.1.0a0+29c30b1", "Tesla V100-SXM2-16GB", "Compatible"),
+        ("2.2.0a0+git81ea7a4", "NVIDIA H100 80GB HBM3", "Unknown"),
+        ("2.2.0a0+81ea7a4", "NVIDIA GeForce RTX 5090", "Incompatible"),
+        ("2.7.0a0+81ea7a4", "NVIDIA H100 80GB HBM3", "Unknown"),
+    ],
+)
+def test_older_containers_of_nvidia_are_known_by_a_bare_commit(version: str, gpu: str, verdict: str) -> None:
+    assert judge(version, "12.3", gpu).verdict == verdict

@@ -97,7 +97,7 @@ def read_collect_env(text: str) -> Facts:
     asked = read_prompt(text)
     torch = _torch(text, fields, packages, asked)
     query = [(match[1], match[2]) for match in islice(_SMI_QUERY.finditer(text), MAX_LABELS)]
-    gpus = _gpus(text, fields) or _queried(query) or _asked(asked)
+    gpus = _gpus(text, fields) or _queried(query) or _asked(asked) or _jetson(fields, torch)
     return Facts(
         source="collect-env",
         container=_container(text, fields),
@@ -217,6 +217,16 @@ def _numbered(text: str) -> dict[int, str]:
 def _asked(asked: Answers) -> tuple[Gpu, ...]:
     known = asked.product or asked.capability
     return (Gpu(product=asked.product, compute_capability=asked.capability),) if known else ()
+
+
+def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
+    """The GPU of a Jetson without nvidia-smi (JetPack 5), where CUDA works: the kernel tells, and the CUDA version which one.
+
+    Builds for CUDA 11.4 and 12 run on Orin; Xavier runs those for 11.4 too, by the same wheels.
+    """
+    on_jetson = "tegra" in fields.get("platform", "").lower() and torch.available is True
+    cuda = parse_version(torch.cuda)
+    return (Gpu(product="Orin (by its Tegra kernel)"),) if on_jetson and cuda and cuda[0] in (11, 12) else ()
 
 
 def _listed(asked: Answers) -> dict[str, str]:

@@ -45,7 +45,7 @@ def build_targets(
     local = (facts.torch.version or "").partition("+")[2].lower()
     if local and not local.startswith("cu"):
         # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables; a source build's targets are its own.
-        vendor = knowledge.vendor_build(local, runtime, is_embedded(facts, knowledge))
+        vendor = knowledge.vendor_build(facts.torch.version, runtime, is_embedded(facts, knowledge))
         return (vendor.archs, "released") if vendor else (None, "")
     nearest = _nearest_build(knowledge, torch, runtime)
     return _of(nearest, arm, "assumed") if nearest else (None, "")

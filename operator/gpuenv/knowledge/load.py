@@ -210,6 +210,7 @@ def _vendor(row: Mapping[str, Any]) -> VendorBuild:
         embedded=bool(row.get("embedded")),
         cuda=_maybe(row.get("cuda")),
         compat=tuple(_version(driver) for driver in row.get("compat", ())),
+        unmarked=tuple(_version(torch) for torch in row.get("unmarked", ())),
     )
 
 

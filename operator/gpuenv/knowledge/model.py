@@ -70,7 +70,8 @@ class VendorBuild:
     """Builds of NVIDIA's containers from one release (25.01) on; ``mark`` is what their local version label ends in.
 
     ``embedded`` rows are for Jetson modules, for toolkits of the major version of ``cuda`` where that is given. ``compat`` are
-    the oldest drivers, one a branch, on which the container's own cuda-compat carries it on data-centre GPUs.
+    the oldest drivers, one a branch, on which the container's own cuda-compat carries it on data-centre GPUs. ``unmarked`` are
+    the PyTorch releases whose containers of this series have no mark in their version.
     """
 
     mark: str
@@ -80,6 +81,7 @@ class VendorBuild:
     embedded: bool = False
     cuda: Version | None = None
     compat: tuple[Version, ...] = ()
+    unmarked: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +217,20 @@ class Knowledge:
         return self.torch[max(self.torch)]
 
     def vendor_build(
-        self, local: str, cuda: Version | None = None, embedded: bool = False
+        self, version: str | None, cuda: Version | None = None, embedded: bool = False
     ) -> VendorBuild | None:
-        """The container series in a local version label such as ``145a3a7bda.nv25.10``; on a Jetson, the wheels for it."""
+        """The container series of a version such as ``2.9.0a0+145a3a7bda.nv25.10``; on a Jetson, the wheels for it.
+
+        Older containers have seven digits of a commit and nothing else (``2.2.0a0+81ea7a4``); people's own builds say ``git``.
+        """
+        local = (version or "").partition("+")[2].lower()
+        torch = (parse_version(version) or ())[:2]
+        plain = len(local) == _COMMIT and all(char in "0123456789abcdef" for char in local)
         for row in self.vendors:
-            version = parse_version(local.rpartition(row.mark)[2]) if row.mark in local else None
+            told = parse_version(local.rpartition(row.mark)[2]) if row.mark in local else None
             other_cuda = row.cuda is not None and (cuda is None or cuda[0] != row.cuda[0])
-            if version is not None and version >= row.since and row.embedded == embedded and not other_cuda:
+            meant = (told is not None and told >= row.since) or (plain and torch in row.unmarked)
+            if meant and row.embedded == embedded and not other_cuda:
                 return row
         return None
 
@@ -235,6 +244,7 @@ class Knowledge:
         return table.get(platform or "default") or table.get("default", "")
 
 
+_COMMIT = 7
 _JOINED = ("RTX", "GTX", "GT")
 _AMPERE = "RTXA"
 """vGPU names write ``RTXA6000-48Q``."""

@@ -135,8 +135,7 @@ def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
 
 def _vendor_compat(case: Case) -> bool:
     """Whether this is a container of NVIDIA's whose own cuda-compat carries it over this driver, on data-centre GPUs only."""
-    local = (case.facts.torch.version or "").partition("+")[2].lower()
-    row = case.knowledge.vendor_build(local, case.runtime) if local else None
+    row = case.knowledge.vendor_build(case.facts.torch.version, case.runtime)
     if row is None or case.driver is None or case.api_observed or not case.devices or case.facts.errors:
         return False
     listed = any(case.driver[0] == oldest[0] and at_least(case.driver, oldest) for oldest in row.compat)
