@@ -14,6 +14,7 @@ KNOWLEDGE = load()
 
 TEXTS = {
     "SandboxFailed": (
+        "fork/exec /opt/nvidia-runtime/toolkit/nvidia-container-runtime: no such file or directory: unknown",
         "nvidia-container-cli: something that nobody has seen before",
         'failed to create pod sandbox: no runtime for "nvidia" is configured',
     ),
@@ -74,6 +75,8 @@ TEXTS = {
         "NVRM: The 590.48.01 NVIDIA driver will ignore this GPU. Continuing probe...",
     ),
     "DriverNotVisible": (
+        "nvidia-container-cli.real: initialization error: driver error: failed to process request: unknown",
+        'starting container process caused: exec: "nvidia-smi": executable file not found in $PATH',
         "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service",
         "docker: Error response from daemon: Unknown runtime specified nvidia.",
         'error gathering device information while adding custom device "/dev/nvidiactl": no such file or directory',
@@ -367,3 +370,9 @@ def test_logs_of_containers_are_read_across_their_lines() -> None:
     stamp = "2026-11-24T12:00:00.1Z stderr F "
     text = f"{stamp}CUDA error: no kernel image is available for execution\n{stamp}on the device\n"
     assert "no-kernel-image" in [error.name for error in read_error_text(text, KNOWLEDGE).errors]
+
+
+@pytest.mark.parametrize("text", [text for texts in TEXTS.values() for text in texts])
+def test_no_error_beside_good_facts_is_a_pass(text: str) -> None:
+    assert judge(text).verdict != "Compatible"
+    assert judge(text, available=True).verdict != "Compatible"
