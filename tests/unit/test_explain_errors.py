@@ -66,6 +66,7 @@ TEXTS = {
     ),
     "StubLibcuda": ("Unexpected error from cudaGetDeviceCount(). Error 34: CUDA driver is a stub library",),
     "FabricNotReady": (
+        "nvidia-fabricmanager: Failed to initialize NVSwitch",
         "fabric manager NVIDIA GPU driver interface version 550.54.15 don't match with driver version 550.90.07.",
         "CUDA_ERROR_SYSTEM_NOT_READY: system not yet initialized",
     ),
@@ -154,6 +155,8 @@ TEXTS = {
         "ImportError: flash_attn_2_cuda.cpython-310-x86_64-linux-gnu.so: undefined symbol: _ZN3c104cuda9SetDeviceEi",
     ),
     "CompileUnavailable": (
+        "RuntimeError: Ninja is required to load C++ extensions",
+        "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:",
         "AssertionError: libcuda.so cannot found!",
         "/usr/bin/ld: cannot find -lcuda: No such file or directory",
         "/tmp/x/main.c:5:10: fatal error: Python.h: No such file or directory",
@@ -163,6 +166,7 @@ TEXTS = {
         "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
     ),
     "FeatureOutOfReach": (
+        "ValueError: Cannot use FlashAttention-2 backend for Volta and Turing GPUs.",
         "RuntimeError: torch._scaled_mm is only supported on CUDA devices with compute capability >= 9.0",
         "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 131072",
         "type fp8e4nv not supported in this architecture. The supported fp8 dtypes are",
@@ -188,7 +192,10 @@ TEXTS = {
         "NVRM: Xid (PCI:0000:4f:00): 31, pid=123456, name=python, MMU Fault: ENGINE GRAPHICS",
         "RuntimeError: CUDA error: an illegal memory access was encountered",
     ),
-    "KernelFailed": ("RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm",),
+    "KernelFailed": (
+        "cuDNN Frontend error: [cudnn_frontend] Error: No execution plans support the graph.",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm",
+    ),
     "OsCallFailed": (
         "RuntimeError: CUDA error: operation not permitted",
         "Failed to initialize NVML: GPU access blocked by the operating system",
@@ -324,6 +331,7 @@ def test_a_dump_that_is_given_as_an_error_is_no_error() -> None:
     )
     assert not read_error_text(dump, KNOWLEDGE).unrecognised
     assert read_error_text(f"{dump}\nRuntimeError: odd", KNOWLEDGE).unrecognised
+    assert not read_error_text("GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\n", KNOWLEDGE).unrecognised
 
 
 def test_what_says_that_cuda_cannot_start_is_doubted_where_it_was_seen_to_start() -> None:

@@ -79,7 +79,8 @@ def _conflicts(first: Facts, later: Facts) -> list[str]:
         {gpu.product for gpu in first.gpus if gpu.product},
         {gpu.product for gpu in later.gpus if gpu.product},
     )
-    if all(products) and products[0].isdisjoint(products[1]):
+    alike = any(one in two or two in one for one in products[0] for two in products[1])
+    if all(products) and not alike:
         names = [", ".join(sorted(names)) for names in products]
         found.append(f"GPU: {names[0]} ({first.source}) or {names[1]} ({later.source})")
     return found
