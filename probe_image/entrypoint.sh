@@ -55,7 +55,7 @@ run_ssh() {
 }
 
 run_probe() {
-    exec env PYTHONPATH="/usr/local/lib/gpuenv${PYTHONPATH:+:$PYTHONPATH}" python3 -m gpuenv_probe all "$@"
+    exec python3 /usr/local/lib/gpuenv all "$@"
 }
 
 mode=${1:-jupyter}

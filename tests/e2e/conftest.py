@@ -4,13 +4,29 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.control_plane import admin, control_plane, kubectl, namespace
+from tests.support.helm import helm
+from tests.support.images import Layer
 from tests.support.node import RealNode, why_not
 from tests.support.node_images import NodeImages
+from tests.support.release import operator_images, operator_on_node, release
 from tests.support.rootfs import LayerError
+from tests.support.torch_image import torch_wheel_layer
 
 from gpuenv.sandbox.binaries import BinaryError
 
-__all__ = ["admin", "control_plane", "kubectl", "namespace", "probe_images", "real_node"]
+__all__ = [
+    "admin",
+    "control_plane",
+    "helm",
+    "kubectl",
+    "namespace",
+    "operator_images",
+    "operator_on_node",
+    "probe_images",
+    "real_node",
+    "release",
+    "torch_wheel",
+]
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +48,13 @@ def real_node(request: pytest.FixtureRequest) -> Iterator[RealNode]:
 def probe_images(real_node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> NodeImages:
     """The images that probes meet, on the node: ``probe_images["no_torch"]`` is the name of one."""
     return NodeImages(real_node, tmp_path_factory.mktemp("layers"))
+
+
+@pytest.fixture(scope="session")
+def torch_wheel() -> Iterator[Layer]:
+    """The real PyTorch 2.9.1+cu128; its file is gone at the end, what stores have made of it goes with them."""
+    try:
+        with torch_wheel_layer() as layer:
+            yield layer
+    except LayerError as error:
+        pytest.skip(str(error))

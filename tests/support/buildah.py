@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.images import Image, write_archive
+from tests.support.images import Image, write_layout
 from tests.support.rootfs import packages_layer, python_layer
 
 from gpuenv.sandbox.binaries import cache_root, exclusive
@@ -71,12 +71,11 @@ class Buildah:
 
     def base(self, name: str, image: Image) -> str:
         """A local image for ``FROM``."""
-        archive = self._directory / "base.tar"
-        with archive.open("wb") as file:
-            write_archive(file, name, image)
-        found = self("pull", f"oci-archive:{archive}").strip().splitlines()[-1]
+        layout = self._directory / "base"
+        write_layout(layout, name, image)
+        found = self("pull", f"oci:{layout}").strip().splitlines()[-1]
         self("tag", found, name)
-        archive.unlink()
+        shutil.rmtree(layout)
         return name
 
     def build(self, dockerfile: str, name: str, arguments: Mapping[str, str], wheels: Path) -> str:

@@ -2,10 +2,14 @@
 
 import json
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.support.wait import wait_until
 
 from gpuenv.sandbox.controlplane import ControlPlane
 
@@ -37,6 +41,28 @@ class Kubectl:
 
     def apply(self, *objects: dict[str, Any]) -> str:
         return self("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    @contextmanager
+    def watch(self, *arguments: str) -> Iterator[list[str]]:
+        """The lines that ``kubectl get --watch`` prints meanwhile, each run of equal ones once."""
+        seen: list[str] = []
+
+        def read() -> None:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if seen[-1:] != [line.rstrip("\n")]:
+                    seen.append(line.rstrip("\n"))
+
+        command = [*self._command, "get", "--watch", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            reader = threading.Thread(target=read)
+            reader.start()
+            try:
+                wait_until(lambda: seen, 20, "the first line of the watch")
+                yield seen
+            finally:
+                child.kill()
+                reader.join()
 
     def get(self, *arguments: str) -> Any:
         """``kubectl get`` as an object."""

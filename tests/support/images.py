@@ -6,6 +6,7 @@ Format: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,28 @@ def file_layer(
 
 def write_archive(out: IO[bytes], name: str, image: Image, present: Sequence[Layer] = ()) -> None:
     """Streams an OCI image archive. Layers in ``present`` are left out: the reader has them already."""
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        for path, content in _documents(name, image).items():
+            _add(tar, f"/{path}", tarfile.REGTYPE, 0o644, content)
+        for layer in image.layers:
+            if layer not in present:
+                tar.add(layer.path, _blob(layer.digest))
+
+
+def write_layout(directory: Path, name: str, image: Image) -> None:
+    """Writes an OCI image layout; large layers are linked, not copied, where the file system can."""
+    (directory / "blobs/sha256").mkdir(parents=True)
+    for path, content in _documents(name, image).items():
+        (directory / path).write_bytes(content)
+    for layer in image.layers:
+        try:
+            (directory / _blob(layer.digest)).hardlink_to(layer.path)
+        except OSError:
+            shutil.copyfile(layer.path, directory / _blob(layer.digest))
+
+
+def _documents(name: str, image: Image) -> dict[str, bytes]:
+    """Everything of a layout but its layers, by path."""
     config = image.config()
     manifest = _json(
         {
@@ -118,15 +141,16 @@ def write_archive(out: IO[bytes], name: str, image: Image, present: Sequence[Lay
     )
     reference = _descriptor("manifest.v1+json", _digest(manifest), len(manifest))
     reference["annotations"] = {"io.containerd.image.name": name}
-    index = _json({"schemaVersion": 2, "manifests": [reference]})
-    with tarfile.open(fileobj=out, mode="w|") as tar:
-        _add(tar, "/oci-layout", tarfile.REGTYPE, 0o644, _json({"imageLayoutVersion": "1.0.0"}))
-        _add(tar, "/index.json", tarfile.REGTYPE, 0o644, index)
-        for blob in (config, manifest):
-            _add(tar, f"/blobs/sha256/{_digest(blob)}", tarfile.REGTYPE, 0o644, blob)
-        for layer in image.layers:
-            if layer not in present:
-                tar.add(layer.path, f"blobs/sha256/{layer.digest}")
+    return {
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
+        "index.json": _json({"schemaVersion": 2, "manifests": [reference]}),
+        _blob(_digest(config)): config,
+        _blob(_digest(manifest)): manifest,
+    }
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{digest}"
 
 
 def _descriptor(kind: str, digest: str, size: int) -> dict[str, Any]:

@@ -94,6 +94,13 @@ class RealNode:
             lambda: resources.items() <= self.cluster.admin.get(path)["status"]["allocatable"].items(), 30
         )
 
+    def leave_and_join_again(self) -> None:
+        """The Node object goes, and a kubelet that starts anew makes another one of the same name."""
+        self.cluster.admin.delete(f"/api/v1/nodes/{self.name}")
+        self.cluster.processes.end("kubelet")
+        self._start_kubelet()
+        wait_until(self._ready, READY_SECONDS, self._what_is_wrong)
+
     def import_image(self, name: str, image: Image) -> str:
         """Makes an image known to the container runtime under a full name, and returns that name.
 

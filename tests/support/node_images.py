@@ -1,5 +1,6 @@
 """The images that probe pods meet in end-to-end tests, each a thin layer above the same Debian."""
 
+import json
 import platform
 import tarfile
 from pathlib import Path
@@ -56,6 +57,35 @@ def root_only_python(scratch: Path) -> Image:
     return Image((*stand_in_torch(scratch).layers, layer), env=env)
 
 
+def needs_entrypoint(scratch: Path) -> Image:
+    """The stand-in where only the image's ENTRYPOINT finds it, as with images that activate an environment."""
+    script = b'#!/bin/sh\nexport PYTHONPATH=/opt/env\nexec "$@"\n'
+    torch = directory_layer(scratch / "hidden-torch.tar", STUB_TORCH, "/opt/env/torch")
+    entry = file_layer(scratch / "entrypoint.tar", {"/entrypoint.sh": File(script, 0o755)})
+    base, _, driver = stand_in_torch(scratch).layers
+    return Image((base, torch, driver, entry), entrypoint=("/entrypoint.sh",))
+
+
+def hangs_at_once(scratch: Path) -> Image:
+    """Something that Python runs at its start never returns: the probe's first line is not reached."""
+    program = b"import threading; threading.Event().wait()\n"
+    layer = file_layer(scratch / "hangs.tar", {f"{SITE_PACKAGES}/hangs.pth": File(program)})
+    return Image((*stand_in_torch(scratch).layers, layer))
+
+
+def hangs_in_a_kernel(scratch: Path) -> Image:
+    """The stand-in, whose matrix product never ends."""
+    emulated = json.dumps({"faults": {"matmul": "hang"}}).encode()
+    layer = file_layer(scratch / "faults.tar", {f"{SITE_PACKAGES}/emulated.json": File(emulated)})
+    return Image((*stand_in_torch(scratch).layers, layer))
+
+
+MAKERS = (
+    stand_in_torch, cpu_torch, no_torch, no_python, root_only_python, needs_entrypoint, hangs_at_once,
+    hangs_in_a_kernel,
+)  # fmt: skip
+
+
 class NodeImages(dict[str, str]):
     """Names of images on a node, by the function that makes them; imported on first use."""
 
@@ -64,12 +94,8 @@ class NodeImages(dict[str, str]):
         self._node, self._scratch = node, scratch
 
     def __missing__(self, key: str) -> str:
-        makers = {
-            make.__name__: make for make in (stand_in_torch, cpu_torch, no_torch, no_python, root_only_python)
-        }
-        self[key] = self._node.import_image(
-            f"gpuenv.test/{key.replace('_', '-')}:1", makers[key](self._scratch)
-        )
+        make = next(make for make in MAKERS if make.__name__ == key)
+        self[key] = self._node.import_image(f"gpuenv.test/{key.replace('_', '-')}:1", make(self._scratch))
         return self[key]
 
 

@@ -1,0 +1,122 @@
+"""gpuenv as people meet it: the operator's image, built from its Dockerfile; the chart, installed by Helm on a real node.
+
+A conftest imports the fixtures. One release at a time: each module of tests installs it and takes it away again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from tests.support import buildah
+from tests.support.buildah import Buildah, requirements, wheels
+from tests.support.cluster import Kubectl
+from tests.support.helm import CHART, NAMESPACE, Helm
+from tests.support.node import RealNode
+from tests.support.rootfs import LayerError
+from tests.support.wait import wait_until
+
+from gpuenv.api import names
+from gpuenv.sandbox import binaries
+from gpuenv.sandbox.rest import ApiError
+
+IMAGE = "localhost/gpuenv:test"
+REFERENCE = "gpuenv.test/operator:v1"
+SETTINGS = (
+    "--set",
+    "image.repository=gpuenv.test/operator,image.tag=v1,image.pullPolicy=Never,operator.retrySeconds=2",
+)
+PROBES = "gpuenv-probes"
+
+
+@dataclass(frozen=True)
+class Release:
+    """An installed release."""
+
+    helm: Helm
+    kubectl: Kubectl
+    node: RealNode
+
+    def roll_out(self) -> None:
+        """Waits until the operator's pod is ready, and no older one is left."""
+        command = ("rollout", "status", "deployment/gpuenv-operator", "-n", NAMESPACE, "--timeout=2s")
+        wait_until(lambda: self.kubectl.run(*command).returncode == 0, 180, self.told)
+
+    def answer(self, name: str, seconds: float = 240) -> dict[str, object]:
+        """The status of the environment's report on the node, once the environment is Ready."""
+        command = ("wait", "--for=condition=Ready", f"genv/{name}", "--timeout=2s")
+        wait_until(lambda: self.kubectl.run(*command).returncode == 0, seconds, self.told)
+        return dict(self.kubectl.get("gnr", f"{name}.{self.node.name}")["status"])
+
+    def label(self, name: str) -> str | None:
+        """The node's label for an environment."""
+        labels = self.kubectl.get("node", self.node.name)["metadata"]["labels"]
+        return labels.get(names.node_label(name))
+
+    def told(self) -> str:
+        """What the cluster and the operator say, for a test that fails."""
+        environments = self.kubectl.run("get", "genv,gnr", "-o", "wide").stdout
+        pods = self.kubectl.run("describe", "pods", "-n", NAMESPACE).stdout[-1500:]
+        probes = self.kubectl.run("get", "pods", "-n", PROBES).stdout
+        log = self.kubectl.run("logs", "-n", NAMESPACE, "deployment/gpuenv-operator", "--tail=20").stdout
+        return "\n".join([environments, probes, log[-2500:], pods])
+
+
+@pytest.fixture(scope="session")
+def operator_images() -> Iterator[Buildah]:
+    """A store with the operator's image, built from operator/Dockerfile on a local base."""
+    if reason := buildah.why_not():
+        pytest.skip(reason)
+    try:
+        base = buildah.local_base()
+    except (LayerError, binaries.BinaryError) as error:
+        pytest.skip(str(error))
+    with buildah.store() as store:
+        local = store.base("localhost/base:1", base)
+        arguments = {"BASE_IMAGE": local, "VERSION": "1.2.3", "REVISION": "abc"}
+        pinned = [requirements("requirements.txt"), requirements("requirements-dev.txt", only="setuptools")]
+        store.build("operator/Dockerfile", IMAGE, arguments, wheels(*pinned))
+        yield store
+
+
+@pytest.fixture(scope="session")
+def operator_on_node(operator_images: Buildah, real_node: RealNode) -> RealNode:
+    """The node, which has the operator's image."""
+    archive = operator_images.save(IMAGE, REFERENCE)
+    real_node.import_archive(archive)
+    archive.unlink()
+    return real_node
+
+
+@pytest.fixture(scope="module")
+def release(operator_on_node: RealNode, helm: Helm) -> Iterator[Release]:
+    """The chart, installed and ready; at the end environments and release go as people let them go."""
+    with installed(operator_on_node, helm) as one:
+        yield one
+        one.kubectl("delete", "genv", "--all", "--timeout=60s")
+        one.helm("uninstall", "gpuenv", "-n", NAMESPACE, "--timeout", "4m")
+
+
+@contextmanager
+def installed(node: RealNode, helm: Helm) -> Iterator[Release]:
+    """Installs the chart; whatever happens, no release of it is left."""
+    one = Release(Helm(helm.program, node.cluster.admin_kubeconfig), Kubectl(node.cluster), node)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    try:
+        node.cluster.admin.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": labels}})
+    except ApiError as error:
+        if error.status != 409:
+            raise
+    wait_until(lambda: not going(one.kubectl, PROBES), 60)
+    one.helm("install", "gpuenv", str(CHART), "-n", NAMESPACE, *SETTINGS)
+    try:
+        one.roll_out()
+        yield one
+    finally:
+        one.helm.run("uninstall", "gpuenv", "-n", NAMESPACE, "--no-hooks")
+
+
+def going(kubectl: Kubectl, namespace: str) -> bool:
+    """Whether the namespace is being deleted."""
+    shown = kubectl.run("get", "namespace", namespace, "-o", "jsonpath={.status.phase}")
+    return shown.returncode == 0 and shown.stdout == "Terminating"

@@ -1,0 +1,58 @@
+"""The real PyTorch wheel as an image layer: large, so made when first asked for and gone after the test run."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.images import Layer
+from tests.support.rootfs import LayerError
+from tests.torch_releases import releases
+
+from gpuenv.sandbox.binaries import cache_root
+from gpuenv.sandbox.progress import Progress
+
+SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"
+"""Where Debian's Python looks; the wheels are for the same Python 3.11."""
+NEEDED_BYTES = 35 * 10**9
+"""The layer (6.8 GB), what two container stores keep of it, and what they unpack it to."""
+NOT_OF_THE_WHEEL = (
+    "pip",
+    "pip-*",
+    "setuptools",
+    "setuptools-*",
+    "_distutils_hack",
+    "distutils-precedence.pth",
+)
+
+
+@contextmanager
+def torch_wheel_layer() -> Iterator[Layer]:
+    """PyTorch 2.9.1+cu128 with its CUDA libraries, as PyPI serves them. Raises LayerError."""
+    try:
+        python = releases.ensure(releases.release(releases.DEFAULT))
+    except releases.UnavailableError as error:
+        raise LayerError(str(error)) from None
+    show = "import sys, sysconfig; print(sys.version_info[:2] == (3, 11), sysconfig.get_path('purelib'))"
+    answer = subprocess.run([python, "-c", show], capture_output=True, text=True, check=True).stdout
+    fits, source = answer.strip().split(" ", 1)
+    if fits != "True":
+        raise LayerError("the PyTorch at hand is not for Python 3.11, which the local base has")
+    with tempfile.TemporaryDirectory(dir=cache_root(), prefix="torch-layer-") as directory:
+        free = shutil.disk_usage(directory).free
+        if free < NEEDED_BYTES:
+            raise LayerError(
+                f"images with PyTorch need {NEEDED_BYTES // 10**9} GB of disk, {free // 10**9} are free"
+            )
+        target = Path(directory) / "layer.tar"
+        with Progress("making an image layer of the PyTorch wheel", "1 min"):
+            excluded = [f"--exclude=./{pattern}" for pattern in (*NOT_OF_THE_WHEEL, "__pycache__")]
+            owner = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name"]
+            rename = f"--transform=flags=rh;s,^\\.,{SITE_PACKAGES},"
+            subprocess.run(
+                ["tar", "-cf", target, *excluded, *owner, rename, "-C", source, "."], check=True, timeout=600
+            )
+            layer = Layer.of(target)
+        yield layer
