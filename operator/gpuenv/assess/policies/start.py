@@ -21,14 +21,9 @@ _PLATFORM_CURES = {
 }
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
 """Errors whose cure differs from what their reason usually asks for."""
-_STARTING = frozenset(
+_DOUBTFUL = frozenset(
     {
         reasons.DriverNotVisible,
-        reasons.DriverMismatch,
-        reasons.DriverTooOld,
-        reasons.StubLibcuda,
-        reasons.ForwardCompatUnsupported,
-        reasons.FabricNotReady,
         reasons.UvmMissing,
         reasons.OsCallFailed,
         reasons.NoDevice,
@@ -36,7 +31,16 @@ _STARTING = frozenset(
         reasons.CudaInitFailed,
     }
 )
-"""Reasons for which CUDA cannot start at all: where it has been seen to start, something else is the matter."""
+"""What programs also say when something else is the matter (a fork, another library's search): no failure of the node where CUDA
+has been seen to start."""
+_STARTING = _DOUBTFUL | {
+    reasons.DriverMismatch,
+    reasons.DriverTooOld,
+    reasons.StubLibcuda,
+    reasons.ForwardCompatUnsupported,
+    reasons.FabricNotReady,
+}
+"""Reasons for which CUDA cannot start at all: where it has been seen to start, two environments are mixed up, or two libraries."""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers that fail before any program runs: what was seen to start, started somewhere else."""
 
@@ -237,7 +241,7 @@ def _reported(case: Case, failure: Failure) -> Check:
     if (
         status is Status.FAIL
         and case.cuda_works
-        and rule.reason in _STARTING
+        and rule.reason in _DOUBTFUL
         and rule.layer not in _ELSEWHERE
     ):
         status = Status.UNKNOWN
