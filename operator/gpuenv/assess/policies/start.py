@@ -40,7 +40,7 @@ _STARTING = _DOUBTFUL | {
     reasons.ForwardCompatUnsupported,
     reasons.FabricNotReady,
 }
-"""Reasons for which CUDA cannot start at all: where it has been seen to start, two environments are mixed up, or two libraries."""
+"""Reasons for which CUDA cannot start at all: where it has been seen to start, two environments or libraries are mixed up."""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers that fail before any program runs: what was seen to start, started somewhere else."""
 
