@@ -6,7 +6,7 @@ import pytest
 from tests.support import buildah, rootfs
 from tests.support.node import why_not
 
-from gpuenv.sandbox import binaries
+from gpuenv.sandbox import binaries, catalogue
 
 
 def pytest_configure() -> None:
@@ -29,9 +29,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with capture.global_and_fixture_disabled():
         try:
             if {"control_plane", "cluster"} & fixtures:
-                binaries.ensure([*binaries.API_SERVER, *binaries.CONTROLLERS])
+                binaries.ensure([*catalogue.API_SERVER, *catalogue.CONTROLLERS])
             if "real_node" in fixtures and why_not() is None:
-                binaries.ensure(binaries.NODE)
+                binaries.ensure(catalogue.NODE)
                 rootfs.python_layer()
             if "helm" in fixtures:
                 binaries.ensure(["helm"])
@@ -39,5 +39,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 buildah.local_base()
             if "probe_images" in fixtures and why_not() is None:
                 rootfs.torch_layer()
-        except (binaries.BinaryError, rootfs.LayerError):
+        except (catalogue.BinaryError, rootfs.LayerError):
             """The fixture meets it again, and skips its tests with this reason."""

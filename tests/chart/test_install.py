@@ -13,7 +13,7 @@ from tests.support.wait import wait_until
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
-from gpuenv.sandbox.binaries import BinaryError
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.controlplane import ControlPlane
 
 ENVIRONMENT = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from tests.support.helm import Helm
 
-from gpuenv.sandbox.binaries import BinaryError, cache_root
+from gpuenv.sandbox.cache import cache_root
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.gobuild import find_go
 
 TYPES = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.sandbox.binaries import BinaryError, cache_root
+from gpuenv.sandbox.cache import cache_root
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.gobuild import find_go
 
 ROOT = Path(__file__).parents[2]

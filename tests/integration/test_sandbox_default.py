@@ -17,7 +17,8 @@ import pytest
 from tests.support.wait import wait_until
 
 from gpuenv.sandbox import scenario
-from gpuenv.sandbox.binaries import API_SERVER, CONTROLLERS, BinaryError, ensure
+from gpuenv.sandbox.binaries import ensure
+from gpuenv.sandbox.catalogue import API_SERVER, CONTROLLERS, BinaryError
 from gpuenv.sandbox.scenario import SimulatedNode
 
 SETTLED_SECONDS = 120

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv.sandbox.binaries import API_SERVER, CONTROLLERS, BinaryError, ensure
+from gpuenv.sandbox.binaries import ensure
+from gpuenv.sandbox.catalogue import API_SERVER, CONTROLLERS, BinaryError
 
 SCENARIO = Path(__file__).parent / "images.yaml"
 LIMIT_SECONDS = 120

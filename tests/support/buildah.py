@@ -15,7 +15,7 @@ from typing import Any
 from tests.support.images import Image, write_layout
 from tests.support.rootfs import packages_layer, python_layer
 
-from gpuenv.sandbox.binaries import cache_root, exclusive
+from gpuenv.sandbox.cache import cache_root, exclusive
 from gpuenv.sandbox.progress import Progress
 
 ROOT = Path(__file__).parents[2]

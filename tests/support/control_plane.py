@@ -7,7 +7,7 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.binaries import BinaryError
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.controlplane import ControlPlane
 from gpuenv.sandbox.rest import ApiError, RestClient
 

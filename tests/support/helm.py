@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuenv.sandbox import binaries
+from gpuenv.sandbox import binaries, catalogue
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 NAMESPACE = "gpuenv-system"
@@ -51,5 +51,5 @@ def helm() -> Helm:
     """Helm without a cluster."""
     try:
         return Helm(binaries.ensure(["helm"])["helm"])
-    except binaries.BinaryError as error:
+    except catalogue.BinaryError as error:
         pytest.skip(str(error))

@@ -23,7 +23,7 @@ from tests.support.node_host import NodeHost
 from tests.support.rootfs import python_layer
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox import binaries
+from gpuenv.sandbox import binaries, catalogue
 from gpuenv.sandbox.components import SERVICE_ADDRESS
 from gpuenv.sandbox.controlplane import ControlPlane
 from gpuenv.sandbox.processes import ProcessError
@@ -62,7 +62,7 @@ class RealNode:
         self.cluster = cluster
         self.name = NODE_NAME
         self._host = NodeHost()
-        self._programs = binaries.ensure(binaries.NODE)
+        self._programs = binaries.ensure(catalogue.NODE)
         self._base = python_layer()
         self._imported: list[Layer] = []
         self._undo = ExitStack()

@@ -22,7 +22,7 @@ from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.sandbox import fleet as fleets
 from gpuenv.sandbox import scenario
-from gpuenv.sandbox.binaries import BinaryError
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.controlplane import ControlPlane
 from gpuenv.sandbox.fleet import Fleet
 from gpuenv.sandbox.rest import ApiError

@@ -17,7 +17,7 @@ from tests.support.rootfs import LayerError
 from tests.support.wait import wait_until
 
 from gpuenv.api import names
-from gpuenv.sandbox import binaries
+from gpuenv.sandbox import catalogue
 from gpuenv.sandbox.rest import ApiError
 
 IMAGE = "localhost/gpuenv:test"
@@ -69,7 +69,7 @@ def operator_images() -> Iterator[Buildah]:
         pytest.skip(reason)
     try:
         base = buildah.local_base()
-    except (LayerError, binaries.BinaryError) as error:
+    except (LayerError, catalogue.BinaryError) as error:
         pytest.skip(str(error))
     with buildah.store() as store:
         local = store.base("localhost/base:1", base)

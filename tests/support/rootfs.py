@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tests.support.images import Layer
 
-from gpuenv.sandbox.binaries import architecture, cache_root, exclusive
+from gpuenv.sandbox.cache import cache_root, exclusive
+from gpuenv.sandbox.catalogue import architecture
 from gpuenv.sandbox.progress import Progress
 
 SUITE = "bookworm"

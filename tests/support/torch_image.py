@@ -11,7 +11,7 @@ from tests.support.images import Layer
 from tests.support.rootfs import LayerError
 from tests.torch_releases import releases
 
-from gpuenv.sandbox.binaries import cache_root
+from gpuenv.sandbox.cache import cache_root
 from gpuenv.sandbox.progress import Progress
 
 SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"

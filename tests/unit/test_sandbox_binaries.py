@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox import binaries, gobuild
-from gpuenv.sandbox.binaries import COMPONENTS, BinaryError, Component
+from gpuenv.sandbox import binaries, cache, catalogue, gobuild
+from gpuenv.sandbox.catalogue import COMPONENTS, BinaryError, Component
 from gpuenv.sandbox.releases import Downloader, find_checksum
 
 ETCD, KUBERNETES, CONTAINERD, HELM = COMPONENTS
@@ -60,7 +60,7 @@ def test_the_order_is_assets_then_path_then_cache_then_sources(
 ) -> None:
     source = Source()
     made = binaries.ensure_with(["etcd"], [source])["etcd"]
-    assert made == places / f"cache/bin/etcd-v3.6.16-linux-{binaries.architecture()}/etcd"
+    assert made == places / f"cache/bin/etcd-v3.6.16-linux-{catalogue.architecture()}/etcd"
     assert made.read_text() == "made"
     assert os.access(made, os.X_OK)
     assert binaries.ensure_with(["etcd"], [source])["etcd"] == made
@@ -154,7 +154,7 @@ def test_the_cache_follows_the_environment(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert binaries.cache_root() == Path(expected)
+    assert cache.cache_root() == Path(expected)
 
 
 def test_two_runs_do_not_build_at_once_and_the_second_uses_what_the_first_made() -> None:
@@ -220,7 +220,7 @@ def test_a_release_archive_is_downloaded_checked_and_unpacked(
 ) -> None:
     local = at(server, component)
     name = local.release.rpartition("/")[2].format(
-        version=local.version, number=local.version[1:], arch=binaries.architecture()
+        version=local.version, number=local.version[1:], arch=catalogue.architecture()
     )
     programs = list(local.packages)
     with tarfile.open(places / "www" / name, "w:gz") as tar:
@@ -228,7 +228,7 @@ def test_a_release_archive_is_downloaded_checked_and_unpacked(
             tar.add(program(places / "src" / one, one), f"some-folder/{one}")
     digest = hashlib.sha256((places / "www" / name).read_bytes()).hexdigest()
     sums = local.checksum.rpartition("/")[2].format(
-        version=local.version, number=local.version[1:], arch=binaries.architecture()
+        version=local.version, number=local.version[1:], arch=catalogue.architecture()
     )
     (places / "www" / sums).write_text(f"{'0' * 64}  other.tar.gz\n{digest}  {name}\n")
 

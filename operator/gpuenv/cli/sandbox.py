@@ -18,7 +18,7 @@ from rich.live import Live
 
 from gpuenv.controller.kube import ApiError
 from gpuenv.sandbox import display, environments, scenario
-from gpuenv.sandbox.binaries import BinaryError
+from gpuenv.sandbox.catalogue import BinaryError
 from gpuenv.sandbox.components import LOOPBACK
 from gpuenv.sandbox.controlplane import ControlPlane, ControlPlaneError
 from gpuenv.sandbox.fields import ScenarioError

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from gpuenv.sandbox import binaries, components
+from gpuenv.sandbox import binaries, catalogue, components
 from gpuenv.sandbox.components import LOOPBACK, Credentials, Ports
 from gpuenv.sandbox.kubeconfig import write_kubeconfig
 from gpuenv.sandbox.pki import Authority, KeyPair
@@ -67,12 +67,12 @@ class ControlPlane:
     def start(self) -> Self:
         """Gets the binaries, starts all components and returns once they answer. Harmless when repeated.
 
-        Raises :class:`ControlPlaneError`, and :class:`gpuenv.sandbox.binaries.BinaryError` when a binary can
+        Raises :class:`ControlPlaneError`, and :class:`gpuenv.sandbox.catalogue.BinaryError` when a binary can
         neither be found nor made.
         """
         if self._running is not None:
             return self
-        names = [*binaries.API_SERVER, *(binaries.CONTROLLERS if self._controllers else [])]
+        names = [*catalogue.API_SERVER, *(catalogue.CONTROLLERS if self._controllers else [])]
         found = binaries.ensure(names)
         self.kubectl = found["kubectl"]
         for attempt in range(1, PORT_ATTEMPTS + 1):

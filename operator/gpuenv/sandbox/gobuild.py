@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpuenv.sandbox.binaries import Component, cache_root, exclusive
+from gpuenv.sandbox.cache import cache_root, exclusive
+from gpuenv.sandbox.catalogue import Component
 from gpuenv.sandbox.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from gpuenv.sandbox.binaries import Component, architecture
+from gpuenv.sandbox.catalogue import Component, architecture
 from gpuenv.sandbox.progress import Progress
 
 PATIENCE_SECONDS: Final = 4.0

@@ -1,0 +1,115 @@
+"""The programs that the sandbox and the tests run: which versions, where they are released, how they are built."""
+
+import platform
+from dataclasses import dataclass
+from typing import Final
+
+GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class BinaryError(Exception):
+    """A program can neither be found, nor downloaded, nor built; one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """Programs that are released, and built, together.
+
+    A program found on this machine is used when its minor version lies between ``oldest`` and ``newest``.
+    ``module`` is the Go module, ``packages`` its main package of each program (relative to the module),
+    ``version_variables`` the linker's ``-X`` settings, ``release`` a URL with ``{version}``, ``{number}``
+    (without ``v``), ``{arch}`` and, where each program is a file of its own, ``{program}``; its checksum
+    (SHA-256, alone or in a list) is at ``checksum``. ``minutes`` is how long a cold build takes on 2 cores.
+    """
+
+    name: str
+    version: str
+    oldest: tuple[int, int]
+    newest: tuple[int, int]
+    module: str
+    packages: dict[str, str]
+    version_variables: dict[str, str]
+    release: str
+    checksum: str
+    minutes: float
+
+
+_KUBERNETES_VERSION: Final = "k8s.io/component-base/version"
+_ETCD_RELEASES: Final = "https://github.com/etcd-io/etcd/releases/download/{version}"
+_CONTAINERD_RELEASES: Final = "https://github.com/containerd/containerd/releases/download/{version}"
+
+COMPONENTS: Final = (
+    Component(
+        name="etcd",
+        version="v3.6.16",
+        oldest=(3, 5),
+        newest=(3, 6),
+        module="go.etcd.io/etcd/server/v3",
+        packages={"etcd": ""},
+        version_variables={},
+        release=f"{_ETCD_RELEASES}/etcd-{{version}}-linux-{{arch}}.tar.gz",
+        checksum=f"{_ETCD_RELEASES}/SHA256SUMS",
+        minutes=1,
+    ),
+    Component(
+        name="kubernetes",
+        version="v1.36.3",
+        oldest=(1, 36),
+        newest=(1, 36),
+        module="k8s.io/kubernetes",
+        packages={
+            name: f"cmd/{name}"
+            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet")
+        },
+        version_variables={
+            f"{_KUBERNETES_VERSION}.gitVersion": "v1.36.3",
+            f"{_KUBERNETES_VERSION}.gitMajor": "1",
+            f"{_KUBERNETES_VERSION}.gitMinor": "36",
+        },
+        release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
+        checksum="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}.sha256",
+        minutes=5,
+    ),
+    Component(
+        name="containerd",
+        version="v2.2.9",
+        oldest=(2, 1),
+        newest=(2, 99),
+        module="github.com/containerd/containerd/v2",
+        packages={name: f"cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        version_variables={"github.com/containerd/containerd/v2/version.Version": "v2.2.9"},
+        release=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz",
+        checksum=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz.sha256sum",
+        minutes=1.5,
+    ),
+    Component(
+        name="helm",
+        version="v3.21.4",
+        oldest=(3, 14),
+        newest=(4, 99),
+        module="helm.sh/helm/v3",
+        packages={"helm": "cmd/helm"},
+        version_variables={"helm.sh/helm/v3/internal/version.version": "v3.21.4"},
+        release="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz",
+        checksum="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz.sha256sum",
+        minutes=2,
+    ),
+)
+
+API_SERVER: Final = ("etcd", "kube-apiserver", "kubectl")
+CONTROLLERS: Final = ("kube-controller-manager", "kube-scheduler")
+NODE: Final = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
+
+
+def architecture() -> str:
+    """This machine's architecture as Go spells it. Raises BinaryError on any other machine."""
+    if platform.system() != "Linux":
+        raise BinaryError(
+            f"the sandbox runs on Linux, this is {platform.system()}; use a Linux machine or VM"
+        )
+    try:
+        return GO_ARCHITECTURES[platform.machine()]
+    except KeyError:
+        raise BinaryError(
+            f"the sandbox runs on x86_64 and arm64, this is {platform.machine()}; use another machine"
+        ) from None
