@@ -45,6 +45,8 @@ def test_every_row_has_a_source_that_can_be_looked_up() -> None:
         *K.peaks.values(),
         *K.errors,
         *K.vendors,
+        *K.channels.values(),
+        *K.harmless,
         *(build for release in K.torch.values() for build in release.builds),
     ]
     kinds = ("https://", "PyPI package ")  # a package and its version, whichever index it is taken from
@@ -197,3 +199,16 @@ def test_all_tables_can_be_given_at_once(tmp_path: Path) -> None:
         shutil.copy(HERE / f"{name}.yaml", tmp_path)
     found = load(tmp_path)
     assert all(getattr(found, field.name) == getattr(K, field.name) for field in fields(K))
+
+
+def test_tables_of_somebodys_own_may_lack_the_lists_that_came_later(tmp_path: Path) -> None:
+    for name, key in (("errors", "harmless"), ("torch", "channels")):
+        table = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+        del table[key]
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    assert load(tmp_path).harmless == ()
+    assert load(tmp_path).channels == {}
+
+
+def test_rules_that_only_tell_that_something_failed_are_never_a_failure() -> None:
+    assert {rule.status for rule in K.errors if rule.fallback} == {"Unknown"}

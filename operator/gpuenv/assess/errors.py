@@ -137,7 +137,7 @@ def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> 
 def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[str, str]:
     """Both texts with lines blanked out that only look like failures, so that all places stay."""
     spans: list[tuple[int, int]] = []
-    for mark in knowledge.harmless:
+    for mark in (mark for row in knowledge.harmless for mark in row.text):
         position = lowered.find(mark)
         while position >= 0:
             start, end = lowered.rfind("\n", 0, position) + 1, lowered.find("\n", position)

@@ -38,7 +38,7 @@ def build_targets(
         return None, ""
     if facts.torch.channel is not None:
         listed = knowledge.channels.get((facts.torch.channel, runtime[:2]))
-        return (listed, "released") if listed else (None, "")
+        return (listed.archs, "released") if listed else (None, "")
     arm = is_arm(facts, knowledge)
     if build is not None and is_released_version(facts.torch.version):
         return _of(build, arm, "released")

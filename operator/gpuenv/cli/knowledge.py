@@ -47,11 +47,15 @@ def _torch(tables: Knowledge) -> Iterator[Row]:
                 cuda,
                 build.cudnn or "not known",
                 pythons,
-                " ".join(build.archs),
+                " ".join(build.archs) + (f"; aarch64: {' '.join(build.aarch64)}" if build.aarch64 else ""),
                 build.source,
             )
     for vendor in tables.vendors:
-        yield f"{vendor.mark}{show(vendor.since)}+", "", "", "", " ".join(vendor.archs), vendor.source
+        jetson = " (Jetson)" if vendor.embedded else ""
+        name = f"{vendor.mark}{show(vendor.since)}+{jetson}"
+        yield name, show(vendor.cuda) if vendor.cuda else "", "", "", " ".join(vendor.archs), vendor.source
+    for channel in tables.channels.values():
+        yield channel.channel, show(channel.cuda), "", "", " ".join(channel.archs), channel.source
 
 
 def _gpus(tables: Knowledge) -> Iterator[Row]:
@@ -71,8 +75,12 @@ def _peaks(tables: Knowledge) -> Iterator[Row]:
 def _errors(tables: Knowledge) -> Iterator[Row]:
     yield ("error", "numbers", "reason", "status", "meaning", "source")
     for row in tables.errors:
-        numbers = " ".join(f"{row.layer}:{code}" for code in row.codes)
+        numbers = " ".join(
+            [*(f"{row.layer}:{code}" for code in row.codes), *(f"xid:{xid}" for xid in row.xids)]
+        )
         yield row.name, numbers, row.reason, row.status, row.meaning, row.source
+    for harmless in tables.harmless:
+        yield "harmless", "", "", "", "; ".join(harmless.text), harmless.source
 
 
 def _reasons(tables: Knowledge) -> Iterator[Row]:

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from gpuenv.knowledge.model import (
     Architecture,
     Branch,
+    ChannelBuild,
     ErrorRule,
     GpuModel,
+    Harmless,
     Knowledge,
     Peak,
     ReasonText,
@@ -80,11 +82,11 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
     architectures = _rows(tables, "architectures", "architectures", _architecture)
     releases = _rows(tables, "torch", "releases", _release)
     vendors = _rows(tables, "torch", "vendors", _vendor)
-    channels = _rows(tables, "torch", "channels", _channel)
+    channels = _more_rows(tables, "torch", "channels", _channel)
     models = [model for group in _rows(tables, "gpus", "models", _models) for model in group]
     peaks = _rows(tables, "gpus", "peaks", _peak)
     errors = _rows(tables, "errors", "errors", _error)
-    harmless = [mark for marks in _rows(tables, "errors", "harmless", _marks) for mark in marks]
+    harmless = _more_rows(tables, "errors", "harmless", _harmless)
     platforms = tables["platforms"]
     by_code: dict[tuple[str, int], ErrorRule] = {}
     for rule in errors:
@@ -98,7 +100,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         architectures={row.cc: row for row in architectures},
         torch={row.torch: row for row in releases},
         vendors=tuple(sorted(vendors, key=lambda row: row.since, reverse=True)),
-        channels=dict(channels),
+        channels={(row.channel, row.cuda): row for row in channels},
         models={" ".join(model_words(model.name)): model for model in models},
         peaks={name: peak for peak in peaks for name in peak.names},
         errors=tuple(errors),
@@ -125,6 +127,14 @@ def _rows(tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mappi
             what = f"has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
             raise KnowledgeError(f"{table}.yaml: row {number} of {key}: {what}") from None
     return made
+
+
+def _more_rows(
+    tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mapping[str, Any]], T]
+) -> list[T]:
+    """As :func:`_rows`, of a list that older tables of somebody's own do not have."""
+    known = isinstance(tables.get(table), Mapping) and key in tables[table]
+    return _rows(tables, table, key, make) if known else []
 
 
 def _version(value: Any) -> Version:
@@ -214,8 +224,10 @@ def _vendor(row: Mapping[str, Any]) -> VendorBuild:
     )
 
 
-def _channel(row: Mapping[str, Any]) -> tuple[tuple[str, Version], tuple[str, ...]]:
-    return (row["channel"], _version(row["cuda"])), tuple(row["archs"])
+def _channel(row: Mapping[str, Any]) -> ChannelBuild:
+    return ChannelBuild(
+        channel=row["channel"], cuda=_version(row["cuda"]), archs=tuple(row["archs"]), source=row["source"]
+    )
 
 
 def _models(row: Mapping[str, Any]) -> list[GpuModel]:
@@ -264,5 +276,5 @@ def _error(row: Mapping[str, Any]) -> ErrorRule:
     )
 
 
-def _marks(row: Mapping[str, Any]) -> list[str]:
-    return [text.lower() for text in row["text"]]
+def _harmless(row: Mapping[str, Any]) -> Harmless:
+    return Harmless(text=tuple(text.lower() for text in row["text"]), source=row["source"])

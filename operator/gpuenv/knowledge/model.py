@@ -85,6 +85,16 @@ class VendorBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelBuild:
+    """Builds of another distributor (conda-forge) for one CUDA version."""
+
+    channel: str
+    cuda: Version
+    archs: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class TorchRelease:
     """One release series of PyTorch (2.9) and its builds. ``python`` is the oldest and newest Python with wheels."""
 
@@ -153,6 +163,14 @@ class ErrorRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Harmless:
+    """Words, lower case, of log lines that only look like failures."""
+
+    text: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReasonText:
     """Documentation of one reason: cause, cure, source."""
 
@@ -175,13 +193,12 @@ class Knowledge:
     torch: Mapping[Version, TorchRelease]
     vendors: tuple[VendorBuild, ...]
     """Newest first."""
-    channels: Mapping[tuple[str, Version], tuple[str, ...]]
-    """Targets of the builds of other distributors (conda-forge), by CUDA version."""
+    channels: Mapping[tuple[str, Version], ChannelBuild]
+    """By distributor and CUDA version."""
     models: Mapping[str, GpuModel]
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]
-    harmless: tuple[str, ...]
-    """Words of log lines that only look like failures, lower case."""
+    harmless: tuple[Harmless, ...]
     cures: Mapping[str, Mapping[str, str]]
     sources: Mapping[str, str]
     reasons: Mapping[str, ReasonText]
