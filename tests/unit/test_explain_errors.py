@@ -384,3 +384,15 @@ def test_logs_of_containers_are_read_across_their_lines() -> None:
 def test_no_error_beside_good_facts_is_a_pass(text: str) -> None:
     assert judge(text).verdict != "Compatible"
     assert judge(text, available=True).verdict != "Compatible"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "RuntimeError: operator _C::foo does not exist",
+        "ERROR 10-28 [core.py:708] EngineCore failed to start.",
+        "NCCL error in: x.cpp",
+    ],
+)
+def test_an_unknown_error_in_the_paste_of_a_dump_is_no_pass_either(tail: str) -> None:
+    assert read_error_text(f"Is CUDA available: True\n{tail}\n", KNOWLEDGE, given=False).errors
