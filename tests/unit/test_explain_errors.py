@@ -330,7 +330,8 @@ def test_a_dump_that_is_given_as_an_error_is_no_error() -> None:
         "CUDA used to build PyTorch: 12.8\nNvidia driver version: 580.95.05\ncuDNN version: Could not collect"
     )
     assert not read_error_text(dump, KNOWLEDGE).unrecognised
-    assert read_error_text(f"{dump}\nRuntimeError: odd", KNOWLEDGE).unrecognised
+    assert read_error_text(f"{dump}\nRuntimeError: odd", KNOWLEDGE).errors
+    assert read_error_text(f"{dump}\nOddError: odd", KNOWLEDGE).unrecognised
     assert not read_error_text("GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\n", KNOWLEDGE).unrecognised
 
 

@@ -94,7 +94,12 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     judged = bool(flags) and any(gpu.compute_capability for gpu in gpus)
     errors = [found for found in find_errors(text, knowledge) if not (judged and _is_warning(found, text))]
     failures = tuple(
-        Failure(layer=found.rule.layer, name=found.rule.name, message=found.words)
+        Failure(
+            layer=found.rule.layer,
+            name=found.rule.name,
+            # What a whole text fails with stands at its end, not where it was recognised as a failure.
+            message=_telling_line(text) if found.rule.fallback == "text" else found.words,
+        )
         for found in errors[:MAX_ERRORS]
     )
     failures += _numbers(text, knowledge)

@@ -126,7 +126,7 @@ def _summary(facts: Facts) -> str:
         names[name] = names.get(name, 0) + 1
     parts += [f"{count} × {name}" if count > 1 else name for name, count in names.items()]
     if facts.errors:
-        parts.append(f"{len(facts.errors)} known error{'s' if len(facts.errors) > 1 else ''}")
+        parts.append(f"{len(facts.errors)} error{'s' if len(facts.errors) > 1 else ''}")
     if facts.unrecognised:
         parts.append("an error that is not known")
     return ", ".join(parts)

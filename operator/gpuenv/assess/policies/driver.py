@@ -88,7 +88,7 @@ def new_enough(case: Case) -> Iterator[Check]:
         )
         cure = STALE_CURE if stale else _cure_old(case, toolkit)
         yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
-    elif case.api is not None and case.api // 1000 < runtime[0]:
+    elif case.api is not None and case.api // 1000 < runtime[0] and not _embedded(case):
         message = (
             f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
             "a cuda-compat library carries it"

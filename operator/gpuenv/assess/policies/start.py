@@ -245,7 +245,8 @@ def _reported(case: Case, failure: Failure) -> Check:
         and rule.layer not in _ELSEWHERE
     ):
         status = Status.UNKNOWN
-    return from_rule(case, rule, "error", rule.meaning, status)
+    message = f"{rule.meaning}: {failure.message}" if rule.fallback else rule.meaning
+    return from_rule(case, rule, "error", message, status)
 
 
 def unrecognised(case: Case) -> Iterator[Check]:
