@@ -21,12 +21,11 @@ from gpuenv.sandbox.catalogue import architecture
 from gpuenv.sandbox.progress import Progress
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-"""Packages are signed, so plain HTTP will do."""
+"""Packages are signed, so plain HTTP will do. The mirror is debootstrap's own default."""
 
 BOOTSTRAP = f"""
-debootstrap --keyring={KEYRING} --variant=minbase --include=python3 {SUITE} "$1/tree" {MIRROR}
+debootstrap --keyring={KEYRING} --variant=minbase --include=python3 {SUITE} "$1/tree"
 cd "$1/tree"
 rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/doc/* usr/share/locale/* dev/*
 : > etc/resolv.conf

@@ -26,7 +26,7 @@ NOT_KERNELS = EXTRAS | {"alloc"}
 BROKEN = frozenset({"Fail", "Wrong", "Unconfirmed", "Crashed", "TimedOut"})
 
 FIRST_ARM_CUDA = (2, 11)
-"""The first release whose wheel for aarch64 on PyPI has CUDA (https://pypi.org/project/torch/2.11.0/#files)."""
+"""The first release whose wheel for aarch64 on PyPI has CUDA (its list of files there)."""
 
 OLDEST_BRANCH = 100
 """No driver with CUDA has a lower number; what people write there is the CUDA version that nvidia-smi prints."""
