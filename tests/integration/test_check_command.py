@@ -253,7 +253,7 @@ def test_an_interrupted_run_saves_what_is_known(tmp_path: Path, everybody: bool)
     assert process.returncode == 130, stdout + stderr
     assert stderr == "gpuenv check: interrupted; what was known by then is in report.json\n"
     saved = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert saved["kernels"]["ended"] == "sigint"
+    assert saved["kernels"]["ended"] == "sigint during check smoke"
     assert "matmul" in {row["name"] for row in saved["kernels"]["steps"]}
 
 
@@ -263,7 +263,7 @@ def test_the_time_that_an_environment_gives_is_kept(tmp_path: Path) -> None:
     environment = write_environment(tmp_path, ["sleep", "50"], limit)
     done = gpuenv(tmp_path, "check", "-f", environment, **image(tmp_path))
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "(the probe says: deadline)" in done.stdout
+    assert "(the probe says: deadline during check smoke)" in done.stdout
 
 
 def test_progress_shows_on_a_terminal_while_it_runs(tmp_path: Path) -> None:
