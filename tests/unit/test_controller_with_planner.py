@@ -33,7 +33,7 @@ class Operator:
                 self.kube.add(self.scope.path(kind), copy.deepcopy(raw))
         writes = Writes(self.kube, world.cache, self.scope, clock=lambda: world.now)  # type: ignore[arg-type]  # stand-ins
         metrics = Metrics(world.cache)
-        self.executor = Executor(writes, self.posted, metrics, clock=lambda: world.now)  # type: ignore[arg-type]
+        self.executor = Executor(writes, self.posted, metrics, clock=lambda: world.now)  # type: ignore[arg-type]  # stand-ins
 
     async def step(self) -> int:
         """One plan, and time until the next; how many actions it had."""

@@ -293,7 +293,7 @@ def judge(error: str, **known: object) -> Assessment:
     """An error beside versions that fit each other."""
     flags = Facts(
         source="flags",
-        torch=TorchFacts(version="2.9.1+cu128", cuda="12.8", available=known.get("available")),  # type: ignore[arg-type]
+        torch=TorchFacts(version="2.9.1+cu128", cuda="12.8", available=known.get("available")),  # type: ignore[arg-type]  # a bool or None
         driver=DriverFacts(version="580.95.05"),
         gpus=(Gpu(product="NVIDIA H100 80GB HBM3"),),
     )

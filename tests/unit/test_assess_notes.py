@@ -1,0 +1,129 @@
+"""What does not fail, what is not known, and cures that fit the place."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.assessed import HEALTHY, judge, told
+
+from gpuenv.assess.facts import (
+    ContainerFacts,
+    DriverFacts,
+    Facts,
+    Gpu,
+    NodeFacts,
+    TorchFacts,
+)
+from gpuenv.assess.model import Status, Verdict
+
+
+def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
+    return Facts(
+        source="flags",
+        torch=TorchFacts(version=version, **more),
+        driver=DriverFacts(version=driver_version),
+        gpus=(Gpu(product=gpu),),
+    )
+
+
+def test_notes_that_do_not_fail() -> None:
+    def notes(facts: Facts) -> set[str]:
+        found = judge(facts)
+        assert found.verdict is Verdict.COMPATIBLE, told(found)
+        return {check.reason for check in found.checks if check.status is Status.NOTE}
+
+    assert "FeatureOutOfReach" in notes(flags("2.7.1+cu118", "NVIDIA H100 PCIe", cuda="11.8"))
+    assert "LastSupportedGeneration" in notes(flags("2.7.1+cu118", "Tesla P40", cuda="11.8"))
+    assert "NoSuchBuild" in notes(flags("2.9.0", "NVIDIA A100-PCIE-40GB", cuda="11.8"))
+    assert "TorchNotInTables" in notes(flags("2.19.0", "NVIDIA A100-PCIE-40GB", cuda="13.2"))
+
+
+def test_a_wheel_that_names_its_cuda_exists() -> None:
+    seen = replace(flags("2.9.0+cu129", "NVIDIA L4", cuda="12.9"), source="collect-env")
+    assert "NoSuchBuild" not in {check.reason for check in judge(seen).checks}
+
+
+def test_gpus_beside_arm_processors_take_the_arm_wheels() -> None:
+    assert judge(flags("2.11.0+cu130", "NVIDIA Thor", cuda="13.0")).verdict is Verdict.COMPATIBLE
+    x86 = replace(
+        flags("2.11.0+cu130", "NVIDIA Thor", cuda="13.0"), container=ContainerFacts(machine="x86_64")
+    )
+    assert judge(x86).reason == "ArchNotInBuild"
+
+
+def test_a_build_that_never_was_names_those_that_were() -> None:
+    message = next(
+        check.message
+        for check in judge(flags("2.9.0", "NVIDIA L4", cuda="11.8")).checks
+        if check.reason == "NoSuchBuild"
+    )
+    assert message == "PyTorch 2.9 was not released for CUDA 11.8; it was for 12.6, 12.8 and 13.0"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (Facts(source="flags"), "NotEnoughFacts"),
+        (replace(flags("2.9.1+cu128", "x"), gpus=()), "NotEnoughFacts"),
+        (flags("2.9.1+cu128", "NVIDIA X9999"), "ArchUnknown"),
+        (flags("2.9.0a0+gitabcdef", "NVIDIA L4", cuda="12.8"), "ArchUnknown"),
+        (replace(flags("2.9.1+cu128", "NVIDIA L4"), driver=DriverFacts()), "NotEnoughFacts"),
+    ],
+)
+def test_what_is_not_known_stays_unknown(facts: Facts, reason: str) -> None:
+    found = judge(facts)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason), told(found)
+    assert found.checks[0].remediation
+
+
+@pytest.mark.parametrize(
+    ("cuda", "version", "verdict", "reason"),
+    [("14.1", "595.45.04", "Incompatible", "DriverTooOld"), ("14.1", "690.10", "Unknown", "NotEnoughFacts")],
+)
+def test_a_cuda_beyond_the_tables_is_judged_by_rule(
+    cuda: str, version: str, verdict: str, reason: str
+) -> None:
+    found = judge(flags("3.0.0", "NVIDIA L4", version, cuda=cuda))
+    assert (found.verdict, found.reason) == (verdict, reason), told(found)
+
+
+def test_a_v100_is_never_sent_past_r580() -> None:
+    found = judge(flags("2.9.1+cu128", "Tesla V100-SXM2-16GB", "470.57.02"))
+    assert found.reason == "DriverTooOld"
+    assert "not past R580" in found.checks[0].remediation
+    gone = judge(flags("2.9.1+cu128", "Tesla V100-SXM2-16GB", "595.45.04"))
+    assert gone.reason == "DriverDroppedGpu"
+    assert "R580" in gone.checks[0].remediation
+
+
+@pytest.mark.parametrize("platform", [None, "gfd", "gke", "eks", "aks", "openshift", "wsl"])
+def test_every_platform_has_its_words_for_a_newer_driver(platform: str | None) -> None:
+    found = judge(
+        replace(
+            flags("2.11.0+cu130", "NVIDIA L4", "535.104.05", cuda="13.0"), node=NodeFacts(platform=platform)
+        )
+    )
+    assert "580.65.06 or newer" in found.checks[0].remediation
+    assert "{" not in found.checks[0].remediation
+
+
+def test_a_newer_driver_is_no_cure_where_the_build_has_no_code() -> None:
+    found = judge(flags("2.11.0+cu130", "Tesla V100-SXM2-16GB", "535.104.05", cuda="13.0"))
+    cure = next(check.remediation for check in found.checks if check.reason == "DriverTooOld")
+    assert "cu126" in cure
+    assert "pgrade" not in cure
+
+
+def test_facts_that_contradict_each_other_are_named() -> None:
+    facts = replace(
+        HEALTHY, node=replace(HEALTHY.node, driver_version="535.104.05"), conflicts=("driver: a or b",)
+    )
+    messages = [check.message for check in judge(facts).checks if check.reason == "ConflictingFacts"]
+    assert len(messages) == 2
+
+
+@pytest.mark.parametrize(("node", "noted"), [(NodeFacts(name="n"), False), (NodeFacts(), True)])
+def test_small_shared_memory_is_told_where_it_is_the_users_own(node: NodeFacts, noted: bool) -> None:
+    """In a probe pod it is the pod's, and says nothing of the pods that will work with the image."""
+    facts = replace(HEALTHY, container=replace(HEALTHY.container, shm_mib=64), node=node)
+    assert ("SmallWorkspace" in {check.reason for check in judge(facts).checks}) is noted
