@@ -1,16 +1,12 @@
 """The PodMonitor and the ServiceMonitor as the Prometheus operator reads them: decoded strictly into its own Go types."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.support import go_reader
 from tests.support.helm import Helm
-
-from gpuenv.sandbox.cache import cache_root
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.gobuild import find_go
 
 TYPES = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
 VERSION = "v0.88.0"
@@ -48,28 +44,8 @@ func main() {{
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that reads a monitor of the kind it is given."""
-    try:
-        go = find_go()
-    except BinaryError as error:
-        pytest.skip(str(error))
-    if go is None:
-        pytest.skip("no Go toolchain here; the sandbox gets one when it has to build from source")
-    directory = tmp_path_factory.mktemp("monitors")
-    (directory / "main.go").write_text(PROGRAM, encoding="utf-8")
-    requirements = f"require (\n\t{TYPES} {VERSION}\n\tsigs.k8s.io/yaml v1.6.0\n)\n"
-    (directory / "go.mod").write_text(f"module monitors\n\ngo 1.24\n\n{requirements}", encoding="utf-8")
-    build = subprocess.run(
-        [go, "build", "-o", "reader", "."],
-        cwd=directory,
-        env=os.environ | {"GOFLAGS": "-mod=mod", "GOMODCACHE": str(cache_root() / "go/mod")},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    if build.returncode != 0:
-        pytest.skip(f"the Prometheus operator's types cannot be had: {build.stderr.strip().splitlines()[-1]}")
-    return directory / "reader"
+    modules = {TYPES: VERSION, "sigs.k8s.io/yaml": "v1.6.0"}
+    return go_reader.build(tmp_path_factory.mktemp("monitors"), PROGRAM, modules, "the Prometheus operator's")
 
 
 def read(reader: Path, kind: str, text: str) -> subprocess.CompletedProcess[str]:

@@ -1,14 +1,10 @@
 """kind-config.yaml as kind itself reads it: decoded strictly into kind's own Go types."""
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-
-from gpuenv.sandbox.cache import cache_root
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.gobuild import find_go
+from tests.support import go_reader
 
 ROOT = Path(__file__).parents[2]
 KIND = "v0.32.0"
@@ -43,29 +39,8 @@ func main() {
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that reads a configuration the way kind does."""
-    try:
-        go = find_go()
-    except BinaryError as error:
-        pytest.skip(str(error))
-    if go is None:
-        pytest.skip("no Go toolchain here; the sandbox gets one when it has to build from source")
-    directory = tmp_path_factory.mktemp("kind")
-    (directory / "main.go").write_text(PROGRAM, encoding="utf-8")
-    requirements = f"require (\n\tsigs.k8s.io/kind {KIND}\n\tgo.yaml.in/yaml/v3 v3.0.4\n)\n"
-    (directory / "go.mod").write_text(f"module kindconfig\n\ngo 1.24\n\n{requirements}", encoding="utf-8")
-    env = os.environ | {"GOFLAGS": "-mod=mod", "GOMODCACHE": str(cache_root() / "go/mod")}
-    build = subprocess.run(
-        [go, "build", "-o", "reader", "."],
-        cwd=directory,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    if build.returncode != 0:
-        pytest.skip(f"kind's types cannot be had: {build.stderr.strip().splitlines()[-1]}")
-    return directory / "reader"
+    modules = {"sigs.k8s.io/kind": KIND, "go.yaml.in/yaml/v3": "v3.0.4"}
+    return go_reader.build(tmp_path_factory.mktemp("kind"), PROGRAM, modules, "kind's")
 
 
 def test_kind_understands_every_field(reader: Path) -> None:

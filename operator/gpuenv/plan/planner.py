@@ -116,8 +116,13 @@ class _Planning:
             "running": sum(found.running for _, found in surveys),
             "waiting": sum(found.waiting for _, found in surveys),
         }
-        wake_at_or_none = None if wake_at == NEVER else wake_at
-        return Plan(tuple(actions), wake_at_or_none, self._left_since, counts, tuple(self._faults))
+        return Plan(
+            tuple(actions),
+            None if wake_at == NEVER else wake_at,
+            self._left_since,
+            counts,
+            tuple(self._faults),
+        )
 
     def _sort_pods(self) -> None:
         settings = self._seen.settings
@@ -193,22 +198,21 @@ class _Planning:
             return Judgement(pair.node.name, selected=True, report=pair.report)
 
     def _stopped(self, environment: EnvironmentRecord) -> Iterator[Action]:
-        """Nothing runs for a specification that cannot be understood. Verdicts stay as they are, but a label does not
-        vouch for a node that has changed since.
-        """
+        """Nothing runs for a specification that cannot be understood; verdicts stay as they are."""
         for (owner, _), found in self._pods.items():
             if owner == environment.name:
                 yield from _deletions(found, "the specification cannot be understood")
-        for name, report in self._reports.get(environment.name, {}).items():
-            node, unknown = self._seen.nodes.get(name), Verdict.UNKNOWN.value
-            label = node.compat.get(environment.name, unknown) if node is not None else unknown
-            stands = (
-                node is None
-                or report.result is None
-                or same_node(report.result.fingerprint, node.fingerprint)
-            )
-            if node is not None and label != unknown and not stands:
-                yield SetLabel(environment.name, name, node.uid, unknown)
+        yield from self._unvouched(environment.name)
+
+    def _unvouched(self, environment: str) -> Iterator[SetLabel]:
+        """No label vouches for a node that has changed since, even where nobody can judge it anew."""
+        for name, report in self._reports.get(environment, {}).items():
+            node = self._seen.nodes.get(name)
+            if node is None or report.result is None or environment not in node.compat:
+                continue
+            changed = not same_node(report.result.fingerprint, node.fingerprint)
+            if changed and node.compat[environment] != Verdict.UNKNOWN.value:
+                yield SetLabel(environment, name, node.uid, Verdict.UNKNOWN.value)
 
     def _status(self, environment: EnvironmentRecord, found: Survey | None) -> list[Action]:
         status = environment_status(environment, found, self._now)
