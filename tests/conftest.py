@@ -6,7 +6,7 @@ import pytest
 from tests.support import buildah, rootfs
 from tests.support.node import why_not
 
-from gpuenv.sandbox import binaries, catalogue
+from gpuenv_sandbox.programs import binaries, catalogue
 
 
 def pytest_configure() -> None:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuenv.api.names import node_label
-from gpuenv.sandbox.observe import Row
-from gpuenv.sandbox.scenario import SimulatedNode
+from gpuenv_sandbox.observe import Row
+from gpuenv_sandbox.scenario.scenario import SimulatedNode
 
 Object = dict[str, Any]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kube import Kube
-from gpuenv.sandbox.follow import follow
+from gpuenv.controller.kube.client import Kube
+from gpuenv_sandbox.fleet.follow import follow
 
 Object = dict[str, Any]
 

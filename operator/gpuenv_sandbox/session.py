@@ -13,13 +13,13 @@ from typing import Any, Final
 import yaml
 
 from gpuenv import manifests
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv.sandbox import fleet as fleets
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.fleet import Fleet
-from gpuenv.sandbox.observe import Observer
-from gpuenv.sandbox.scenario import Scenario
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.fleet import fleet as fleets
+from gpuenv_sandbox.fleet.fleet import Fleet
+from gpuenv_sandbox.observe import Observer
+from gpuenv_sandbox.scenario.scenario import Scenario
 
 Object = dict[str, Any]
 Say = Callable[[str], None]

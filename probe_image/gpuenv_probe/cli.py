@@ -16,11 +16,12 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Mapping, NoReturn
 
-from gpuenv_probe import __version__, worker, workers
+from gpuenv_probe import __version__
+from gpuenv_probe.processes import worker, workers
 
 if TYPE_CHECKING:
-    from gpuenv_probe.commands import UserCheck
-    from gpuenv_probe.parent import Options
+    from gpuenv_probe.processes.commands import UserCheck
+    from gpuenv_probe.processes.parent import Options
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["worker"]:
             return _work(arguments[1:])
-        from gpuenv_probe import parent
+        from gpuenv_probe.processes import parent
 
         return parent.run(parse(arguments, os.environ))
     except UsageError as error:
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     """The options of one run; the command line wins over the environment. Raises UsageError."""
-    from gpuenv_probe import parent
+    from gpuenv_probe.processes import parent
 
     parser = _Parser(
         prog="gpuenv-probe", description="Tells what a PyTorch image and its GPUs can do together."
@@ -135,7 +136,7 @@ def _imports(env: Mapping[str, str]) -> list[str]:
 
 def _checks(env: Mapping[str, str]) -> list[UserCheck]:
 
-    from gpuenv_probe import commands
+    from gpuenv_probe.processes import commands
 
     checks = []
     for entry in _parse_list(env, "GPUENV_CHECKS"):

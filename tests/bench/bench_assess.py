@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from gpuenv.assess.collect_env import read_collect_env
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
-from gpuenv.assess.report import facts_from_reports
+from gpuenv.assess.sources.collect_env import read_collect_env
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv.knowledge import load
 from gpuenv.knowledge.load import FAST_FORM, build
 

@@ -24,11 +24,12 @@ from tests.support.wait import wait_until
 from tests.support.world import validated
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS
-from gpuenv.controller.kube import Kube
-from gpuenv.sandbox import fleet, scenario
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.session import Session
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.fleet import fleet
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.session import Session
 
 COUNT = 5_000
 NAMES = ("first", "second")

@@ -13,8 +13,8 @@ from tests.support.wait import wait_until
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.programs.catalogue import BinaryError
 
 ENVIRONMENT = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 ELSEWHERE = "gpuenv-elsewhere"

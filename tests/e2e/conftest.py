@@ -12,7 +12,7 @@ from tests.support.release import operator_images, operator_on_node, release
 from tests.support.rootfs import LayerError
 from tests.support.torch_image import torch_wheel_layer
 
-from gpuenv.sandbox.catalogue import BinaryError
+from gpuenv_sandbox.programs.catalogue import BinaryError
 
 __all__ = [
     "admin",

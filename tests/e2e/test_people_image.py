@@ -16,7 +16,7 @@ from tests.support.images import Layer
 from tests.support.rootfs import LayerError
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.catalogue import BinaryError
+from gpuenv_sandbox.programs.catalogue import BinaryError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

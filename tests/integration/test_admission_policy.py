@@ -8,10 +8,10 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import RestClient
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import RestClient
 
 CONDITION = {"type": "compat.gpuenv.dev/pytorch-2-9", "status": "True", "reason": "Test", "message": ""}
 READY = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}

@@ -10,9 +10,9 @@ from tests.support.environments import environment
 
 from gpuenv.api import names
 from gpuenv.cli import main
-from gpuenv.plan import due
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import RestClient
+from gpuenv.plan.validation import next_run
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import RestClient
 
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 REPORTS = "/apis/gpuenv.dev/v1alpha1/gpunodereports"
@@ -164,7 +164,7 @@ def test_revalidate_on_one_node(ask: Any, admin: RestClient) -> None:
     assert result.exit_code == 4
     assert f"a new run on {LONG_NODE} was asked for" in result.stderr
     path = f"{REPORTS}/{names.report_name(NAME, LONG_NODE)}/status"
-    admin.merge(path, {"status": {"observedRevalidate": due.demand("", token)}})
+    admin.merge(path, {"status": {"observedRevalidate": next_run.demand("", token)}})
     assert ask("wait", NAME, "--timeout", "1").exit_code == 1
 
 

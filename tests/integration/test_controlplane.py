@@ -11,13 +11,13 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.controlplane import ControlPlane, ControlPlaneError
-from gpuenv.sandbox.processes import ProcessError
-from gpuenv.sandbox.rest import ApiError, RestClient
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
+from gpuenv_sandbox.control_plane.processes import ProcessError
+from gpuenv_sandbox.control_plane.rest import ApiError, RestClient
 
 OWNER = """
     import signal, sys
-    from gpuenv.sandbox.controlplane import ControlPlane
+    from gpuenv_sandbox.control_plane.control_plane import ControlPlane
     with ControlPlane() as cluster:
         print(cluster.directory, flush=True)
         {body}

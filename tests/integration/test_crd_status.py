@@ -8,8 +8,8 @@ from tests.support.cluster import Kubectl
 from tests.support.environments import IMAGE, environment
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import RestClient
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import RestClient
 
 PATH = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 NAME = "status-shown"

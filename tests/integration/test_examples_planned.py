@@ -10,12 +10,12 @@ from tests.support.raw_objects import node
 
 from gpuenv import knowledge
 from gpuenv.api import names
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.plan import planner
 from gpuenv.plan.model import CreatePod, Plan, Settings, Snapshot, WriteStatus
-from gpuenv.plan.records import environment_record, node_record
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv.plan.objects.records import environment_record, node_record
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"

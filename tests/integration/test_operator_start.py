@@ -27,7 +27,7 @@ from tests.support.operator_process import (
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv import manifests
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
 STOP_SECONDS = 6
 

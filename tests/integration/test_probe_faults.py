@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 import gpuenv_probe
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.report import facts_from_reports
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv_probe import codec
 
 SCHEMA: dict[str, Any] = json.loads(

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from gpuenv.plan import pod, records
 from gpuenv.plan.model import Settings
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import ApiError
+from gpuenv.plan.objects import records
+from gpuenv.plan.run import manifest
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import ApiError
 
 PATH = "/api/v1/namespaces/gpuenv-probes/pods?dryRun=All&fieldValidation=Strict"
 
@@ -16,9 +17,9 @@ PATH = "/api/v1/namespaces/gpuenv-probes/pods?dryRun=All&fieldValidation=Strict"
 PLAIN = Settings(config_map="gpuenv-probe-0123456789")
 
 
-def manifest(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
+def built(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
     environment = records.environment_record(builders.environment(**spec))
-    return pod.build(
+    return manifest.build(
         environment, records.node_record(builders.node()), settings, run_id="0123456789", token=""
     )
 
@@ -44,7 +45,7 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize("spec", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_a_probe_pod_is_admitted_under_restricted(installed: ControlPlane, spec: dict[str, Any]) -> None:
-    answer = installed.admin.create(PATH, manifest(**spec))
+    answer = installed.admin.create(PATH, built(**spec))
     assert answer["spec"]["priority"] < -10, "autoscalers ignore it"
     assert answer["spec"]["preemptionPolicy"] == "Never"
     names = {volume["name"] for volume in answer["spec"]["volumes"]}
@@ -52,7 +53,7 @@ def test_a_probe_pod_is_admitted_under_restricted(installed: ControlPlane, spec:
 
 
 def test_it_reads_back_as_what_was_planned(installed: ControlPlane) -> None:
-    made = manifest()
+    made = built()
     read = records.pod_record(installed.admin.create(PATH, made))
     planned = records.pod_record(made)
     assert (read.environment, read.node, read.run_id, read.inputs_hash, read.fingerprint) == (
@@ -67,12 +68,12 @@ def test_it_reads_back_as_what_was_planned(installed: ControlPlane) -> None:
 
 def test_the_images_own_user_needs_a_looser_namespace(installed: ControlPlane) -> None:
     with pytest.raises(ApiError) as refused:
-        installed.admin.create(PATH, manifest(probe={"runAs": "Image"}))
+        installed.admin.create(PATH, built(probe={"runAs": "Image"}))
     assert refused.value.status == 403
     assert "runAsNonRoot" in refused.value.message
 
 
 def test_openshifts_pod_leaves_the_user_to_the_cluster(installed: ControlPlane) -> None:
-    made = manifest(Settings(config_map="x", openshift=True))
+    made = built(Settings(config_map="x", openshift=True))
     answer = installed.admin.create(PATH, made)
     assert "runAsUser" not in answer["spec"]["securityContext"]

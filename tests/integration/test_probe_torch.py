@@ -17,8 +17,8 @@ from tests.support import probes
 from tests.torch_releases import cpu_figures, driver_errors, releases, tolerances
 
 import gpuenv_probe
-from gpuenv.assess.errors import classify
 from gpuenv.assess.facts import Failure
+from gpuenv.assess.sources.errors import classify
 from gpuenv.knowledge import load
 
 SCHEMA: dict[str, Any] = json.loads(

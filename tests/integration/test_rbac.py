@@ -9,10 +9,10 @@ from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.controller import selfcheck
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.settings import Options
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, Permission, permissions, role_name
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
 GPUENV = "gpuenv.dev"
 LEASES = "coordination.k8s.io"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox import scenario
-from gpuenv.sandbox.binaries import ensure
-from gpuenv.sandbox.catalogue import API_SERVER, CONTROLLERS, BinaryError
-from gpuenv.sandbox.scenario import SimulatedNode
+from gpuenv_sandbox.programs.binaries import ensure
+from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.scenario import SimulatedNode
 
 SETTLED_SECONDS = 120
 """What a whole run may take on 2 cores, binaries built."""

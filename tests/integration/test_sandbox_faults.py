@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gpuenv.sandbox import scenario
-from gpuenv.sandbox.binaries import ensure
-from gpuenv.sandbox.catalogue import API_SERVER, CONTROLLERS, BinaryError
-from gpuenv.sandbox.scenario import SimulatedNode
+from gpuenv_sandbox.programs.binaries import ensure
+from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.scenario import SimulatedNode
 
 SCENARIO = Path(__file__).parent / "all_faults.yaml"
 NODES = scenario.load(SCENARIO).nodes

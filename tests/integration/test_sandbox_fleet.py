@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from tests.support.wait import wait_until_async
 
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.sandbox import fleet as fleets
-from gpuenv.sandbox import scenario as scenarios
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.fleet import Fleet
-from gpuenv.sandbox.kubelet import now
-from gpuenv.sandbox.scenario import Fault
+from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv_probe import codec
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.fleet import fleet as fleets
+from gpuenv_sandbox.fleet.fleet import Fleet
+from gpuenv_sandbox.fleet.kubelet import now
+from gpuenv_sandbox.scenario import scenario as scenarios
+from gpuenv_sandbox.scenario.scenario import Fault
 
 T4 = {"product": "Tesla T4", "driver": "570.124.06"}
 L4 = {"product": "NVIDIA L4", "gpus": 2, "driver": "570.124.06"}

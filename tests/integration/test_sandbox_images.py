@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv.sandbox.binaries import ensure
-from gpuenv.sandbox.catalogue import API_SERVER, CONTROLLERS, BinaryError
+from gpuenv_sandbox.programs.binaries import ensure
+from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
 
 SCENARIO = Path(__file__).parent / "images.yaml"
 LIMIT_SECONDS = 120

@@ -11,8 +11,8 @@ from tests.support.environments import environment
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import RestClient
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import RestClient
 
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 PODS = f"/api/v1/namespaces/{PROBE_NAMESPACE}/pods"

@@ -15,8 +15,8 @@ from typing import Any
 from tests.support.images import Image, write_layout
 from tests.support.rootfs import packages_layer, python_layer
 
-from gpuenv.sandbox.cache import cache_root, exclusive
-from gpuenv.sandbox.progress import Progress
+from gpuenv_sandbox.programs.cache import cache_root, exclusive
+from gpuenv_sandbox.programs.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11.2"

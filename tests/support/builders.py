@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from gpuenv.plan.times import show_time
+from gpuenv.plan.objects.times import show_time
 from gpuenv_probe import codec
 
 Raw = dict[str, Any]

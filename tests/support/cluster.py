@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
 KUBECTL_SECONDS = 60
 

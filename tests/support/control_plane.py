@@ -7,9 +7,9 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.rest import ApiError, RestClient
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import ApiError, RestClient
+from gpuenv_sandbox.programs.catalogue import BinaryError
 
 
 @pytest.fixture(scope="session")

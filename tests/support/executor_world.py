@@ -8,10 +8,10 @@ from tests.support.fake_kube import FakeKube
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.executor import Executor, Outcome
-from gpuenv.controller.kinds import Scope
+from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.writes import Writes
+from gpuenv.controller.write.executor import Executor, Outcome
+from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.model import Action, CreatePod, Plan, PostEvent, ReportRecord, SetLabel, WriteReport
 
 SCOPE = Scope("probes")

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
 
 Raw = dict[str, Any]
 
 
 class FakeKube:
-    """Drop-in for ``gpuenv.controller.kube.Kube``.
+    """Drop-in for ``gpuenv.controller.kube.client.Kube``.
 
     ``calls`` lists (method, path) of everything that was asked.
     """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.sandbox.cache import cache_root
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.gobuild import find_go
+from gpuenv_sandbox.programs.cache import cache_root
+from gpuenv_sandbox.programs.catalogue import BinaryError
+from gpuenv_sandbox.programs.gobuild import find_go
 
 BUILD_SECONDS = 280
 

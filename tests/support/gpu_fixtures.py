@@ -10,7 +10,7 @@ import gpuenv_probe
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.report import facts_from_reports
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv.knowledge import load
 from gpuenv_probe import codec
 

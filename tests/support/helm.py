@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuenv.sandbox import binaries, catalogue
+from gpuenv_sandbox.programs import binaries, catalogue
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 NAMESPACE = "gpuenv-system"

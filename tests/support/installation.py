@@ -5,7 +5,7 @@ import yaml
 from tests.support.cluster import Kubectl
 
 from gpuenv import manifests
-from gpuenv.sandbox.controlplane import ControlPlane
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
 
 @pytest.fixture(scope="session")

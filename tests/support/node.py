@@ -23,11 +23,11 @@ from tests.support.node_host import NodeHost
 from tests.support.rootfs import python_layer
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox import binaries, catalogue
-from gpuenv.sandbox.components import SERVICE_ADDRESS
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.processes import ProcessError
-from gpuenv.sandbox.rest import ApiUnreachableError
+from gpuenv_sandbox.control_plane.components import SERVICE_ADDRESS
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.processes import ProcessError
+from gpuenv_sandbox.control_plane.rest import ApiUnreachableError
+from gpuenv_sandbox.programs import binaries, catalogue
 
 NODE_NAME = "real-node"
 NODE_ADDRESS = "10.244.77.1"

@@ -20,13 +20,13 @@ from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv.sandbox import fleet as fleets
-from gpuenv.sandbox import scenario
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.controlplane import ControlPlane
-from gpuenv.sandbox.fleet import Fleet
-from gpuenv.sandbox.rest import ApiError
-from gpuenv.sandbox.session import Session
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.rest import ApiError
+from gpuenv_sandbox.fleet import fleet as fleets
+from gpuenv_sandbox.fleet.fleet import Fleet
+from gpuenv_sandbox.programs.catalogue import BinaryError
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.session import Session
 
 ENVIRONMENTS = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
 REPORTS = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"

@@ -17,8 +17,8 @@ from tests.support.rootfs import LayerError
 from tests.support.wait import wait_until
 
 from gpuenv.api import names
-from gpuenv.sandbox import catalogue
-from gpuenv.sandbox.rest import ApiError
+from gpuenv_sandbox.control_plane.rest import ApiError
+from gpuenv_sandbox.programs import catalogue
 
 IMAGE = "localhost/gpuenv:test"
 REFERENCE = "gpuenv.test/operator:v1"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.support.images import Layer
 
-from gpuenv.sandbox.cache import cache_root, exclusive
-from gpuenv.sandbox.catalogue import architecture
-from gpuenv.sandbox.progress import Progress
+from gpuenv_sandbox.programs.cache import cache_root, exclusive
+from gpuenv_sandbox.programs.catalogue import architecture
+from gpuenv_sandbox.programs.progress import Progress
 
 SUITE = "bookworm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -11,8 +11,8 @@ from tests.support.images import Layer
 from tests.support.rootfs import LayerError
 from tests.torch_releases import releases
 
-from gpuenv.sandbox.cache import cache_root
-from gpuenv.sandbox.progress import Progress
+from gpuenv_sandbox.programs.cache import cache_root
+from gpuenv_sandbox.programs.progress import Progress
 
 SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"
 """Where Debian's Python looks; the wheels are for the same Python 3.11."""

@@ -30,8 +30,8 @@ from gpuenv.plan.model import (
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import Memo, plan
-from gpuenv.plan.times import show_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

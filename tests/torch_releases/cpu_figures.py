@@ -26,7 +26,7 @@ def main():
     sys.path.insert(0, sys.argv[1])
     import torch
 
-    from gpuenv_probe import figures, meter
+    from gpuenv_probe.benchmarks import figures, meter
     from gpuenv_probe.kernels.device import Device
 
     torch.cuda.Event = Event

@@ -17,11 +17,12 @@ def attempt(settings, number):
     if os.fork() == 0:
         import torch
 
-        from gpuenv_probe import torchfacts, worker
+        from gpuenv_probe.facts import torch_facts
+        from gpuenv_probe.processes import worker
 
         context = worker.Context({})
         context.found["torch"] = torch
-        os.write(writer, json.dumps(torchfacts.start_cuda(context)).encode())
+        os.write(writer, json.dumps(torch_facts.start_cuda(context)).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:

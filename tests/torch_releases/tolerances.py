@@ -35,8 +35,7 @@ def main():
     sys.path.insert(0, sys.argv[1])
     import torch
 
-    from gpuenv_probe import numerics
-    from gpuenv_probe.kernels import network
+    from gpuenv_probe.kernels import network, numerics
     from gpuenv_probe.kernels.device import Device
 
     inputs = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gpuenv.assess.collect_env import read_collect_env
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, TorchFacts
 from gpuenv.assess.model import Assessment, Status
+from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge import load
 from gpuenv.knowledge.versions import parse_version

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import SEVERITY, Status, Verdict
-from gpuenv.assess.report import facts_from_reports
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()

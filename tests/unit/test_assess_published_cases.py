@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from tests.unit.published_cases import STYLES, cases
 
-from gpuenv.assess.collect_env import read_collect_env
 from gpuenv.assess.engine import assess
-from gpuenv.assess.error_text import read_error_text
 from gpuenv.assess.facts import Facts, Gpu
-from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Assessment, Status, Verdict
+from gpuenv.assess.sources.collect_env import read_collect_env
+from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.assess.sources.merge import merge
 from gpuenv.knowledge import load
 
 FEWEST = 60

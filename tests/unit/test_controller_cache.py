@@ -7,7 +7,7 @@ import pytest
 from tests.support import raw_objects as raw
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import KINDS
+from gpuenv.controller.kube.kinds import KINDS
 from gpuenv.plan.model import Attempt, Settings
 
 

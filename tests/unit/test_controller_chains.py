@@ -6,7 +6,7 @@ import pytest
 from tests.support import raw_objects as raw
 from tests.support.executor_world import World, create, label, write
 
-from gpuenv.controller import chains
+from gpuenv.controller.write import chains
 from gpuenv.plan.model import DeletePod
 
 

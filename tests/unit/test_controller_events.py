@@ -9,9 +9,9 @@ import pytest
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
 
-from gpuenv.controller import events
-from gpuenv.controller.events import EventPoster, event_body
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.write import events
+from gpuenv.controller.write.events import EventPoster, event_body
 from gpuenv.plan.model import PostEvent
 
 EVENT = PostEvent("GPUEnvironment", "pytorch", "uid-1", "Warning", "SomeIncompatible", "3 nodes")

@@ -8,10 +8,10 @@ import pytest
 from tests.support import raw_objects as raw
 from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
 
-from gpuenv.controller import executor as executors
-from gpuenv.controller.executor import Executor
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
+from gpuenv.controller.write import executor as executors
+from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.model import Attempt, CreatePod, DeletePod, Plan, PostEvent, SetNodeCondition, WriteStatus
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from gpuenv.controller.kube import ApiError, Kube, KubeconfigError
-from gpuenv.controller.ratelimit import TokenBucket
+from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.ratelimit import TokenBucket
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -98,7 +98,7 @@ async def test_an_overload_is_waited_out_as_long_as_the_server_asks(server: Serv
 
 
 async def test_retries_are_bounded(server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuenv.controller.kube.BACKOFF_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01, 0.01))
     server.say(500, {"kind": "Status", "reason": "InternalError", "message": "boom"})
     with pytest.raises(ApiError, match="boom") as caught:
         await kube.get("/x")
@@ -107,7 +107,7 @@ async def test_retries_are_bounded(server: Server, kube: Kube, monkeypatch: pyte
 
 
 async def test_nobody_there_is_an_api_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuenv.controller.kube.BACKOFF_SECONDS", (0.01,))
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01,))
     seen: list[tuple[str, int]] = []
     path = kubeconfig(tmp_path / "k", 9)
     async with await Kube.from_environment(path, observe=lambda *one: seen.append(one)) as kube:

@@ -14,9 +14,9 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.controller import reconcile
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.executor import Outcome
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
+from gpuenv.controller.write.executor import Outcome
 from gpuenv.plan.model import Plan, Settings, Snapshot
 
 

@@ -7,8 +7,8 @@ from tests.support import raw_objects as raw
 from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES
-from gpuenv.controller.uninstall import Uninstall
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES
+from gpuenv.controller.write.uninstall import Uninstall
 from gpuenv.plan.model import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
 
 FROZEN = (422, "Invalid", "ValidatingAdmissionPolicy 'x' denied request: labels of nodes are frozen")

@@ -6,10 +6,10 @@ from tests.support.executor_world import LABEL, SCOPE, World
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.executor import Executor
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES, REPORTS, Scope
-from gpuenv.controller.removal import Removal
-from gpuenv.controller.writes import Writes
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS, Scope
+from gpuenv.controller.write.executor import Executor
+from gpuenv.controller.write.removal import Removal
+from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.model import AddFinalizer, Cleanup, LeaveNode, OrphanedEnvironment, Plan
 
 

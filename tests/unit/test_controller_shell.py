@@ -11,11 +11,11 @@ import kopf
 from tests.support.fake_kube import FakeKube
 
 from gpuenv.api import names
-from gpuenv.controller import handlers, probefiles, selfcheck
+from gpuenv.controller import handlers, probe_files, selfcheck
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import Health, serve
-from gpuenv.controller.kinds import Scope
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
 from gpuenv.controller.settings import Options, kopf_settings
 
@@ -196,27 +196,27 @@ def test_kopf_retries_for_ever() -> None:
 
 
 async def test_the_config_map_is_made_once_and_repaired() -> None:
-    kube, wanted = FakeKube(), probefiles.config_map(b"probe", "probes")
+    kube, wanted = FakeKube(), probe_files.config_map(b"probe", "probes")
     name = wanted["metadata"]["name"]
     assert name.startswith("gpuenv-probe-")
     assert wanted["immutable"] is True
-    await probefiles.ensure(kube, SCOPE, wanted)
-    await probefiles.ensure(kube, SCOPE, wanted)
+    await probe_files.ensure(kube, SCOPE, wanted)
+    await probe_files.ensure(kube, SCOPE, wanted)
     assert [call[0] for call in kube.writes()] == ["POST"]
     kube.touch(f"{CONFIG_MAPS}/{name}", lambda raw: raw.update(binaryData={"gpuenv-probe.pyz": "else"}))
-    await probefiles.ensure(kube, SCOPE, wanted)
+    await probe_files.ensure(kube, SCOPE, wanted)
     assert kube.objects[f"{CONFIG_MAPS}/{name}"]["binaryData"] == wanted["binaryData"]
 
 
 async def test_former_probes_go_when_no_pod_uses_them() -> None:
     kube = FakeKube()
-    current, used, unused = (probefiles.config_map(one, "probes") for one in (b"new", b"used", b"old"))
+    current, used, unused = (probe_files.config_map(one, "probes") for one in (b"new", b"used", b"old"))
     for one in (current, used, unused, {"metadata": {"name": "somebodys"}}):
         kube.add(CONFIG_MAPS, one)
     volume = {"name": "probe", "configMap": {"name": used["metadata"]["name"]}}
     labels = {names.LABEL_COMPONENT: names.COMPONENT_PROBE}
     pod = {"metadata": {"name": "p", "labels": labels}, "spec": {"volumes": [volume]}}
     kube.add("/api/v1/namespaces/probes/pods", pod)
-    await probefiles.prune(kube, SCOPE, current["metadata"]["name"])
+    await probe_files.prune(kube, SCOPE, current["metadata"]["name"])
     left = {path.rpartition("/")[2] for path in kube.objects if path.startswith(CONFIG_MAPS)}
     assert left == {current["metadata"]["name"], used["metadata"]["name"], "somebodys"}

@@ -12,7 +12,7 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.controller import sweep as sweeps
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import NODES, REPORTS, Scope
+from gpuenv.controller.kube.kinds import NODES, REPORTS, Scope
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.sweep import Sweeper
 

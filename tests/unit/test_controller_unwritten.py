@@ -6,10 +6,10 @@ import pytest
 from tests.support import raw_objects as raw
 from tests.support.executor_world import World, label, write
 
-from gpuenv.controller.executor import BACKOFF_MAX_SECONDS, Outcome
-from gpuenv.controller.kinds import ENVIRONMENTS
+from gpuenv.controller.kube.kinds import ENVIRONMENTS
+from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Outcome
+from gpuenv.plan.fleet.unwritten import held_back
 from gpuenv.plan.model import PostEvent, WriteStatus
-from gpuenv.plan.unwritten import held_back
 
 STATUS_WRITE = ("PATCH", f"{ENVIRONMENTS}/e/status")
 NEWS = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "Compatible", "2 nodes Compatible: a, b")

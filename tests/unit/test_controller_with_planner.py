@@ -10,10 +10,10 @@ from tests.support.executor_world import Posted
 from tests.support.fake_kube import FakeKube
 
 from gpuenv.api import names
-from gpuenv.controller.executor import BACKOFF_MAX_SECONDS, Executor
-from gpuenv.controller.kinds import ENVIRONMENTS, KINDS, Scope
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, KINDS, Scope
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.writes import Writes
+from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Executor
+from gpuenv.controller.write.writes import Writes
 
 LABEL = names.node_label("pt")
 STATUS_WRITE = ("PATCH", f"{ENVIRONMENTS}/pt/status")

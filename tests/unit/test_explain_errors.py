@@ -3,11 +3,11 @@
 import pytest
 
 from gpuenv.assess.engine import assess
-from gpuenv.assess.error_text import read_error_text
-from gpuenv.assess.errors import classify
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, TorchFacts
-from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Assessment
+from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.merge import merge
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.published_cases import STYLES, cases
 
-from gpuenv.assess.collect_env import read_collect_env
 from gpuenv.assess.engine import assess
-from gpuenv.assess.error_text import read_error_text
-from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Verdict
+from gpuenv.assess.sources.collect_env import read_collect_env
+from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.assess.sources.merge import merge
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()

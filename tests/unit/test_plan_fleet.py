@@ -8,7 +8,6 @@ from tests.support.builders import NOW, environment, node, waiting
 from tests.support.world import KNOWLEDGE, World, fleet
 
 from gpuenv.api import names, reasons
-from gpuenv.plan import records
 from gpuenv.plan.context import make_context, tables
 from gpuenv.plan.model import (
     Cleanup,
@@ -19,7 +18,8 @@ from gpuenv.plan.model import (
     SetLabel,
     Settings,
 )
-from gpuenv.plan.select import is_selected
+from gpuenv.plan.objects import records
+from gpuenv.plan.validation.selection import is_selected
 
 
 def created(planned: Plan) -> list[tuple[str, str]]:

@@ -17,11 +17,11 @@ from tests.support.builders import (
 )
 
 from gpuenv.api import reasons
-from gpuenv.plan import pod as pods
-from gpuenv.plan import records
-from gpuenv.plan.lifecycle import observe, run_limit
 from gpuenv.plan.model import PodRecord, Settings
-from gpuenv.plan.outcome import Ended, Outcome, Running, Stuck
+from gpuenv.plan.objects import records
+from gpuenv.plan.run import manifest as pods
+from gpuenv.plan.run.clocks import observe, run_limit
+from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck
 from gpuenv_probe import codec
 
 RUN = "0123456789"

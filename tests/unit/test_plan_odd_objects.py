@@ -10,11 +10,12 @@ from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
-from gpuenv.plan import planner, records
+from gpuenv.plan import planner
 from gpuenv.plan.context import Pair
-from gpuenv.plan.judge import Judgement, judge
 from gpuenv.plan.model import CreatePod, Settings, Snapshot, WriteReport
+from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
+from gpuenv.plan.validation.desired_state import Judgement, judge
 
 texts = st.text(max_size=12) | st.sampled_from(
     ["", "Failed", "True", "-1", "1e400", "2027-01-15T08:00:00Z", "\x00\ud800"]

@@ -8,8 +8,9 @@ import pytest
 from tests.support import builders
 
 from gpuenv.api import names
-from gpuenv.plan import pod, records
 from gpuenv.plan.model import Settings
+from gpuenv.plan.objects import records
+from gpuenv.plan.run import manifest
 
 SETTINGS = Settings(config_map="gpuenv-probe-0123456789")
 
@@ -20,7 +21,7 @@ def build(
     environment = records.environment_record(builders.environment(**spec))
     node = records.node_record(builders.node(name, **(on or {})))
     settings = replace(SETTINGS, openshift=openshift)
-    return pod.build(environment, node, settings, run_id="0123456789", token="t.")
+    return manifest.build(environment, node, settings, run_id="0123456789", token="t.")
 
 
 def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ def test_it_stands_in_nobodys_way() -> None:
 def test_the_kubelet_ends_it_when_no_operator_does() -> None:
     timeouts = {"schedulingSeconds": 10, "setupSeconds": 20, "pullSeconds": 30, "runSeconds": 100}
     made = build(probe={"timeouts": timeouts})
-    assert made["spec"]["activeDeadlineSeconds"] == 10 + 20 + 30 + 2 * 100 + pod.SLACK_SECONDS
+    assert made["spec"]["activeDeadlineSeconds"] == 10 + 20 + 30 + 2 * 100 + manifest.SLACK_SECONDS
     assert env(made)["GPUENV_DEADLINE_SECONDS"] == "100"
 
 
@@ -111,7 +112,7 @@ def test_behind_the_entry_point() -> None:
     made = build(probe={"useEntrypoint": True, "python": "/opt/conda/bin/python"})
     for container in containers(made):
         assert "command" not in container
-        assert container["args"][:2] == ["/opt/conda/bin/python", pod.ARCHIVE]
+        assert container["args"][:2] == ["/opt/conda/bin/python", manifest.ARCHIVE]
 
 
 def test_what_the_probe_is_told() -> None:

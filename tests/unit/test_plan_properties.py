@@ -10,7 +10,6 @@ from tests.support.builders import running, terminated, waiting
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.lifecycle import is_over, is_stuck
 from gpuenv.plan.model import (
     Attempt,
     CreatePod,
@@ -21,6 +20,7 @@ from gpuenv.plan.model import (
     WriteReport,
 )
 from gpuenv.plan.planner import plan
+from gpuenv.plan.run.clocks import is_over, is_stuck
 
 ENVIRONMENTS = ("pt", "tf", "jax")
 NODES = ("n1", "n2", "n3", "n4")

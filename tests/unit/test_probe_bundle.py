@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gpuenv_probe
-from gpuenv.controller import bundle, probefiles
+from gpuenv.controller import bundle, probe_files
 
 PACKAGE = Path(gpuenv_probe.__file__).parent
 
@@ -24,7 +24,7 @@ def test_the_bytes_do_not_depend_on_time_or_file_modes(monkeypatch: pytest.Monke
         assert bundle.build_zipapp.__wrapped__() == first
     finally:
         os.umask(old)
-    name = probefiles.config_map(bundle.build_zipapp(), "probes")["metadata"]["name"]
+    name = probe_files.config_map(bundle.build_zipapp(), "probes")["metadata"]["name"]
     assert name == f"gpuenv-probe-{hashlib.sha256(first).hexdigest()[:10]}"
 
 

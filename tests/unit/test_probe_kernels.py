@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpuenv_probe import kernels
-from gpuenv_probe.worker import Context
+from gpuenv_probe.processes.worker import Context
 
 
 class Device:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpuenv_probe import bench, figures, meter, monitor, nvml
+from gpuenv_probe.benchmarks import bench, figures, meter, monitor
+from gpuenv_probe.facts import nvml
 from gpuenv_probe.kernels.device import Skip
-from gpuenv_probe.worker import Context
+from gpuenv_probe.processes.worker import Context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

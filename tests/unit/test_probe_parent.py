@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv_probe import codec, parent, workers
+from gpuenv_probe import codec
+from gpuenv_probe.processes import parent, workers
 
 
 def test_tables_grow_objects_merge_and_gpus_are_matched() -> None:

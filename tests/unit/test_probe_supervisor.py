@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from gpuenv_probe import supervisor
-from gpuenv_probe.supervisor import Clock, Ended, Supervisor
-from gpuenv_probe.worker import Step
+from gpuenv_probe.processes import supervisor
+from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor
+from gpuenv_probe.processes.worker import Step
 
-PROBE = Path(supervisor.__file__).parents[1]
+PROBE = Path(supervisor.__file__).parents[2]
 BODIES = {
     "good": "return {'good': True}",
     "last": "return {'last': True}",
@@ -43,8 +43,8 @@ def write_worker(directory: Path, names: list[str], prelude: str = "") -> Path:
 import json, os, signal, sys
 {prelude}
 sys.path.insert(0, {str(PROBE)!r})
-from gpuenv_probe import worker
-from gpuenv_probe.worker import Step
+from gpuenv_probe.processes import worker
+from gpuenv_probe.processes.worker import Step
 
 def blame(failure, outcome):
     return {{"failed": [outcome, failure]}}

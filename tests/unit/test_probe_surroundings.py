@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv_probe import container, failures, notes, raw
+from gpuenv_probe import failures
+from gpuenv_probe.facts import container, driver_facts, notes
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_device_nodes_with_the_errno_of_opening_them(tmp_path: Path) -> None:
     for name in ("nvidiactl", "nvidia0", "nvidia10", "nvidia2", "nvidia-uvm-tools", "null"):
         (tmp_path / name).touch()
     (tmp_path / "nvidia-caps").mkdir()
-    rows = {Path(row["path"]).name: row["errno"] for row in raw.device_nodes(str(tmp_path))}
+    rows = {Path(row["path"]).name: row["errno"] for row in driver_facts.device_nodes(str(tmp_path))}
     assert list(rows) == [
         "nvidiactl", "nvidia-uvm", "nvidia0", "nvidia2", "nvidia10", "nvidia-uvm-tools",
     ]  # fmt: skip
@@ -79,13 +80,13 @@ def test_a_refused_device_node(tmp_path: Path) -> None:
     else:
         (tmp_path / "nvidia0").touch(mode=0)
         expected = errno.EACCES
-    rows = {Path(row["path"]).name: row["errno"] for row in raw.device_nodes(str(tmp_path))}
+    rows = {Path(row["path"]).name: row["errno"] for row in driver_facts.device_nodes(str(tmp_path))}
     assert rows["nvidia0"] == expected
 
 
 def test_wsl_has_a_device_node_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "dxg").touch()
-    assert [row["path"] for row in raw.device_nodes(str(tmp_path))] == [str(tmp_path / "dxg")]
+    assert [row["path"] for row in driver_facts.device_nodes(str(tmp_path))] == [str(tmp_path / "dxg")]
 
 
 @pytest.mark.parametrize(
@@ -100,17 +101,17 @@ def test_wsl_has_a_device_node_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_where_a_libcuda_comes_from(path: str | None, origin: str | None) -> None:
-    assert raw.origin(path) == origin
+    assert driver_facts.origin(path) == origin
 
 
 def test_a_mounted_libcuda_is_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "in_container", lambda: True)
     path = "/usr/lib/x86_64-linux-gnu/libcuda.so.570.172.08"
     monkeypatch.setattr(container, "is_mount", lambda mounted: mounted == path)
-    assert raw.origin(path) == "host"
-    assert raw.origin("/usr/lib/x86_64-linux-gnu/libcuda.so.515.65.01") == "other"
+    assert driver_facts.origin(path) == "host"
+    assert driver_facts.origin("/usr/lib/x86_64-linux-gnu/libcuda.so.515.65.01") == "other"
     monkeypatch.setattr(container, "in_container", lambda: False)
-    assert raw.origin("/usr/lib64/libcuda.so.570.172.08") == "host"
+    assert driver_facts.origin("/usr/lib64/libcuda.so.570.172.08") == "host"
 
 
 @pytest.mark.parametrize(

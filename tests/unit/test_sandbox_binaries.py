@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from tests.support.wait import wait_until
 
-from gpuenv.sandbox import binaries, cache, catalogue, gobuild
-from gpuenv.sandbox.catalogue import COMPONENTS, BinaryError, Component
-from gpuenv.sandbox.releases import Downloader, find_checksum
+from gpuenv_sandbox.programs import binaries, cache, catalogue, gobuild
+from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component
+from gpuenv_sandbox.programs.releases import Downloader, find_checksum
 
 ETCD, KUBERNETES, CONTAINERD, HELM = COMPONENTS
 
@@ -353,7 +353,7 @@ def test_go_on_path_must_be_recent_enough(places: Path, version: str, usable: bo
 
 def test_a_killed_build_leaves_nothing_in_the_cache_and_the_next_one_starts_anew(places: Path) -> None:
     fake_go(places, build="Path('pid').write_text(str(os.getpid())); signal.pause()")
-    code = "from gpuenv.sandbox import binaries, gobuild; binaries.ensure_with(['etcd'], [gobuild.build])"
+    code = "from gpuenv_sandbox.programs import binaries, gobuild; binaries.ensure_with(['etcd'], [gobuild.build])"
     owner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     cache = places / "cache/bin"
     try:

@@ -6,12 +6,13 @@ import pytest
 
 from gpuenv import knowledge
 from gpuenv.assess.engine import assess
-from gpuenv.assess.report import facts_from_reports
-from gpuenv.knowledge.platforms import node_facts
-from gpuenv.sandbox import nodes, scenario, simulate
-from gpuenv.sandbox.scenario import Fault, SimulatedNode
-from gpuenv.sandbox.simulate import Request
+from gpuenv.assess.sources.platforms import node_facts
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv_probe import codec
+from gpuenv_sandbox.fleet import node_objects, probe_reports
+from gpuenv_sandbox.fleet.probe_reports import Request
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.scenario import Fault, SimulatedNode
 
 ALL_FAULTS = Path(__file__).parents[1] / "integration" / "all_faults.yaml"
 OF_THE_POD = {
@@ -35,9 +36,9 @@ def test_what_the_machine_shows_is_judged_as_the_scenario_expects(
 ) -> None:
     facts, kernels = (
         codec.decode(codec.encode(make(node, loaded.image, Request("r1"))))
-        for make in (simulate.facts, simulate.kernels)
+        for make in (probe_reports.facts, probe_reports.kernels)
     )
-    body = nodes.node(node, "2026-01-01T00:00:00Z")
+    body = node_objects.node(node, "2026-01-01T00:00:00Z")
     status = body["status"]
     seen = node_facts(node.name, body["metadata"]["labels"], {}, status["capacity"], status["allocatable"])
     found = assess(facts_from_reports(facts, kernels, seen), None, (), knowledge.load())

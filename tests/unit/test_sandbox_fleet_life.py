@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from gpuenv.sandbox import nodes
-from gpuenv.sandbox.hardware import PRODUCTS
-from gpuenv.sandbox.lifecycle import PodLife, probe_stage
-from gpuenv.sandbox.scenario import Fault, Image, Pace, Platform, SimulatedNode
 from gpuenv_probe import codec
+from gpuenv_sandbox.fleet import node_objects
+from gpuenv_sandbox.fleet.pod_life import PodLife, probe_stage
+from gpuenv_sandbox.scenario.hardware import PRODUCTS
+from gpuenv_sandbox.scenario.scenario import Fault, Image, Pace, Platform, SimulatedNode
 
 PACE = Pace(setup=1.0, pull=2.0, facts=3.0, kernels=4.0)
 
@@ -191,7 +191,7 @@ def test_a_working_probe_ends_its_report_on_sigterm() -> None:
 
 
 def test_pods_of_others_run_on() -> None:
-    pod = nodes.others_pod(machine(in_use=4)) | {
+    pod = node_objects.others_pod(machine(in_use=4)) | {
         "metadata": {"uid": "u2", "name": "x", "namespace": "team-a"}
     }
     life = PodLife(pod, machine(fault=Fault.PROBE_CRASHES), Image(), pace=PACE, clock=Clock())
@@ -208,22 +208,24 @@ def test_probe_stage_behind_an_entrypoint() -> None:
 
 
 def test_nodes_of_platforms() -> None:
-    gfd = nodes.node(machine(), "t")
+    gfd = node_objects.node(machine(), "t")
     assert gfd["metadata"]["labels"]["nvidia.com/gpu.product"] == "NVIDIA-L4"
     assert gfd["metadata"]["labels"]["nvidia.com/cuda.driver-version.full"] == "570.124.06"
     assert gfd["status"]["capacity"]["nvidia.com/gpu"] == "4"
-    gke = nodes.node(machine(platform=Platform.GKE), "t")
+    gke = node_objects.node(machine(platform=Platform.GKE), "t")
     assert gke["metadata"]["labels"]["cloud.google.com/gke-accelerator"] == "nvidia-l4"
     assert gke["spec"]["taints"][0]["key"] == "nvidia.com/gpu"
     for platform in Platform:
-        labels = nodes.labels(machine(platform=platform, labels=(("team", "ml"),)))
+        labels = node_objects.labels(machine(platform=platform, labels=(("team", "ml"),)))
         assert labels["team"] == "ml"
         assert ("nvidia.com/gpu.present" in labels) is (platform is Platform.GFD)
     assert (
-        nodes.node(machine(advertised=0, cordoned=True), "t")["status"]["allocatable"]["nvidia.com/gpu"]
+        node_objects.node(machine(advertised=0, cordoned=True), "t")["status"]["allocatable"][
+            "nvidia.com/gpu"
+        ]
         == "0"
     )
     assert (
-        nodes.node(machine(), "t", 0)["status"]["nodeInfo"]
-        != nodes.node(machine(), "t", 1)["status"]["nodeInfo"]
+        node_objects.node(machine(), "t", 0)["status"]["nodeInfo"]
+        != node_objects.node(machine(), "t", 1)["status"]["nodeInfo"]
     )

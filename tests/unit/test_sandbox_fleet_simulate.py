@@ -9,12 +9,13 @@ import jsonschema
 import pytest
 
 from gpuenv.api import reasons
-from gpuenv.sandbox import figures, physics, simulate
-from gpuenv.sandbox.hardware import PRODUCTS
-from gpuenv.sandbox.physics import Code
-from gpuenv.sandbox.scenario import Fault, Image, SimulatedNode
-from gpuenv.sandbox.simulate import Request
-from gpuenv_probe import bench, codec
+from gpuenv_probe import codec
+from gpuenv_probe.benchmarks import bench
+from gpuenv_sandbox.fleet import figures, physics, probe_reports
+from gpuenv_sandbox.fleet.physics import Code
+from gpuenv_sandbox.fleet.probe_reports import Request
+from gpuenv_sandbox.scenario.hardware import PRODUCTS
+from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
 
 SCHEMA = json.loads(files("gpuenv_probe").joinpath("report.schema.json").read_text())
 ALL_ASKED = Request("r1", devices=8, imports=("flash_attn", "vllm"), checks=("smoke",), compile=True)
@@ -28,7 +29,7 @@ def reports(
     node: SimulatedNode, image: Image | None = None, request: Request | None = None
 ) -> tuple[Any, Any]:
     image, request = image or Image(), request or Request("r1")
-    return simulate.facts(node, image, request), simulate.kernels(node, image, request)
+    return probe_reports.facts(node, image, request), probe_reports.kernels(node, image, request)
 
 
 @pytest.mark.parametrize("fault", [None, *Fault])
@@ -39,7 +40,10 @@ def reports(
 )
 def test_every_report_has_the_probes_form_and_fits(fault: Fault | None, image: Image) -> None:
     node = machine("NVIDIA H100 80GB HBM3", fault=fault)
-    for report in (*reports(node, image, ALL_ASKED), simulate.unfinished(reports(node, image, ALL_ASKED)[1])):
+    for report in (
+        *reports(node, image, ALL_ASKED),
+        probe_reports.unfinished(reports(node, image, ALL_ASKED)[1]),
+    ):
         jsonschema.validate(codec.normalise(report), SCHEMA)
         text = codec.encode(report)
         assert len(text) <= codec.LIMIT
@@ -179,7 +183,7 @@ def test_what_the_pod_asks_for() -> None:
     }
     request = Request.from_environment(environment, 2)
     assert request == Request("abc", 2, "Off", "", ("vllm",), ("smoke",), True)
-    kernels = simulate.kernels(machine("NVIDIA L4"), Image(modules=("vllm",)), request)
+    kernels = probe_reports.kernels(machine("NVIDIA L4"), Image(modules=("vllm",)), request)
     status = {step["name"]: step["status"] for step in kernels["steps"]}
     assert (status["import:vllm"], status["compile"]) == ("Pass", "Fail")
     assert kernels["commands"] == [{"name": "smoke", "exitCode": 0, "timedOut": False, "tail": ""}]

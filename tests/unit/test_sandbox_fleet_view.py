@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from gpuenv.cli import main
-from gpuenv.sandbox import display, environments, scenario
-from gpuenv.sandbox.fields import ScenarioError
-from gpuenv.sandbox.observe import Row, row, unsettled
+from gpuenv_sandbox import display
+from gpuenv_sandbox.observe import Row, row, unsettled
+from gpuenv_sandbox.scenario import environments, scenario
+from gpuenv_sandbox.scenario.fields import ScenarioError
 
 SPEC: dict[str, Any] = {"image": "pytorch/pytorch:2.9.1"}
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from gpuenv.api import reasons
-from gpuenv.sandbox import scenario
-from gpuenv.sandbox.fields import ScenarioError
-from gpuenv.sandbox.scenario import Fault, Platform
+from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.fields import ScenarioError
+from gpuenv_sandbox.scenario.scenario import Fault, Platform
 
 NODE = {"name": "n1", "product": "NVIDIA L4", "driver": "570.124.06"}
 

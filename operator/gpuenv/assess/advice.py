@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from gpuenv.assess.binary import Code, code_for
 from gpuenv.assess.case import Case, Device
+from gpuenv.assess.sources.binary import Code, code_for
 from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 

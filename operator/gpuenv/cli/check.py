@@ -14,10 +14,11 @@ from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
-from gpuenv.assess.report import facts_from_reports
-from gpuenv.cli import output, probing
+from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.cli import output
 from gpuenv.cli.explain import EXIT_CODES, Answer, BadInput, read_environment
-from gpuenv.cli.probing import Outcome
+from gpuenv.cli.inputs import probe_runs
+from gpuenv.cli.inputs.probe_runs import Outcome
 from gpuenv.knowledge import load
 
 USAGE_ERROR: Final = 2
@@ -109,12 +110,12 @@ def _interpreter(given: str | None) -> str:
 def _probe(given: dict[str, Any], spec: EnvironmentSpec, run_seconds: int | None, python: str) -> Outcome:
     """Runs the probe and saves what it left. Raises BadInput; a report that is partial is saved too."""
     profile = given["profile"] or (spec.profile if given["environment"] else "Off")
-    deadline = run_seconds or probing.deadline_seconds(spec, profile, probing.gpu_count())
-    env = probing.environment(spec, deadline)
-    probing.require_python(python, env)
+    deadline = run_seconds or probe_runs.deadline_seconds(spec, profile, probe_runs.gpu_count())
+    env = probe_runs.environment(spec, deadline)
+    probe_runs.require_python(python, env)
     if given["save"]:
         _save(given["save"], {})  # a place that cannot be written to is told now, not after minutes
-    outcome = probing.run(python, env, profile, given["device"])
+    outcome = probe_runs.run(python, env, profile, given["device"])
     if given["save"]:
         _save(given["save"], outcome.reports)
     return outcome
@@ -141,7 +142,7 @@ def _judge(outcome: Outcome, spec: EnvironmentSpec, device: str, interpreter: st
 
 def _no_report(outcome: Outcome, interpreter: str) -> Assessment:
     """The interpreter ran, but no report came: too old, or something else in its way."""
-    how = probing.how_it_ended(outcome.code)
+    how = probe_runs.how_it_ended(outcome.code)
     last = _last_words(outcome)
     if outcome.code == _PYTHON_TOO_OLD:
         cure = "Probe an interpreter of Python 3.8 or newer with --python."
@@ -156,7 +157,7 @@ def _crashed(outcome: Outcome) -> Check:
     last = _last_words(outcome)
     stages = [outcome.reports.get(name) or {} for name in ("kernels", "facts")]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
-    message = f"the probe ended with {probing.how_it_ended(outcome.code)}" + (f" {where}" if where else "")
+    message = f"the probe ended with {probe_runs.how_it_ended(outcome.code)}" + (f" {where}" if where else "")
     cure = "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; then run it again."
     return Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure)
 

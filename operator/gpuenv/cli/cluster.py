@@ -10,8 +10,8 @@ import click
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.output import COLOURS
-from gpuenv.controller.kinds import ENVIRONMENTS, REPORTS
-from gpuenv.controller.kube import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 
 Object = dict[str, Any]
 T = TypeVar("T")

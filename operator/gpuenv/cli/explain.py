@@ -11,11 +11,11 @@ import click
 from gpuenv.api.environment import EnvironmentSpec, Expectations, Floor
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
-from gpuenv.assess.merge import merge
 from gpuenv.assess.model import Assessment, Verdict
+from gpuenv.assess.sources.merge import merge
 from gpuenv.assess.targets import local_cuda
 from gpuenv.cli import output
-from gpuenv.cli.given import EXAMPLE_DRIVER, MAX_FILE, is_driver, read_ends, read_file
+from gpuenv.cli.inputs.values import EXAMPLE_DRIVER, MAX_FILE, is_driver, read_ends, read_file
 from gpuenv.knowledge import Knowledge, KnowledgeError, load
 from gpuenv.knowledge.versions import parse_version
 
@@ -155,7 +155,7 @@ def _image(given: dict[str, Any], torch: str | None) -> tuple[TorchFacts, Contai
     cuda = _version(given["cuda"], "--cuda", parts=2) or _dotted(local_cuda(torch))
     flags = None
     if given["arch_list"]:
-        from gpuenv.assess.binary import parse_flag  # noqa: PLC0415  only here
+        from gpuenv.assess.sources.binary import parse_flag  # noqa: PLC0415  only here
 
         flags = tuple(
             word
@@ -211,7 +211,7 @@ def _nodes(given: dict[str, Any]) -> Iterator[Node]:
         raise BadInput(
             "--nodes names the GPUs itself; only one --driver goes with it, to ask what if they all had it"
         )
-    from gpuenv.cli.nodes import read_nodes  # noqa: PLC0415  csv and yaml, only here
+    from gpuenv.cli.inputs.node_lists import read_nodes  # noqa: PLC0415  csv and yaml, only here
 
     for name, driver, gpus, node in read_nodes(_read(given["nodes"], "--nodes"), given["nodes"], BadInput):
         facts = replace(node, platform=given["platform"] or node.platform)
@@ -276,20 +276,20 @@ def _pasted(given: dict[str, Any], knowledge: Knowledge) -> Iterator[Facts]:
     if [given["collect_env"], given["error"], given["report"]].count("-") > 1:
         raise BadInput("only one file can be standard input (-)")
     if given["report"]:
-        from gpuenv.cli.saved import read_report  # noqa: PLC0415  only here
+        from gpuenv.cli.inputs.saved_reports import read_report  # noqa: PLC0415  only here
 
         yield read_report(_read(given["report"], "--report"), given["report"], BadInput)
     if given["collect_env"]:
-        from gpuenv.assess.collect_env import read_collect_env  # noqa: PLC0415  its patterns cost 10 ms
-        from gpuenv.assess.error_text import read_error_text  # noqa: PLC0415 - only who asks for it pays for it
+        from gpuenv.assess.sources.collect_env import read_collect_env  # noqa: PLC0415  its patterns cost 10 ms
+        from gpuenv.assess.sources.error_text import read_error_text  # noqa: PLC0415 - only who asks for it pays for it
 
         text = _read(given["collect_env"], "--collect-env")
         yield read_collect_env(text)
         # People paste dump and traceback together.
         yield replace(read_error_text(text, knowledge, given=False), source="collect-env")
     if given["error"]:
-        from gpuenv.assess.collect_env import read_collect_env  # noqa: PLC0415 - only who asks for it pays for it
-        from gpuenv.assess.error_text import read_error_text  # noqa: PLC0415 - only who asks for it pays for it
+        from gpuenv.assess.sources.collect_env import read_collect_env  # noqa: PLC0415 - only who asks for it pays for it
+        from gpuenv.assess.sources.error_text import read_error_text  # noqa: PLC0415 - only who asks for it pays for it
 
         text = _error_text(given["error"])
         yield read_error_text(text, knowledge)

@@ -8,7 +8,7 @@ from gpuenv.assess.model import Status
 from gpuenv.cli import cluster
 from gpuenv.cli.cluster import ClusterError, Object
 from gpuenv.cli.output import COLOURS, MARKS
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 
 
 @click.command("report")

@@ -7,8 +7,8 @@ import click
 from gpuenv.api import names
 from gpuenv.cli import cluster
 from gpuenv.cli.cluster import ClusterError
-from gpuenv.controller.kinds import ENVIRONMENTS, REPORTS
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 
 
 @click.command("revalidate")

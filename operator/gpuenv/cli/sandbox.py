@@ -16,17 +16,18 @@ import click
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from gpuenv.controller.kube import ApiError
-from gpuenv.sandbox import display, environments, scenario
-from gpuenv.sandbox.catalogue import BinaryError
-from gpuenv.sandbox.components import LOOPBACK
-from gpuenv.sandbox.controlplane import ControlPlane, ControlPlaneError
-from gpuenv.sandbox.fields import ScenarioError
-from gpuenv.sandbox.observe import Observer
-from gpuenv.sandbox.processes import ProcessError
-from gpuenv.sandbox.progress import say
-from gpuenv.sandbox.scenario import Scenario
-from gpuenv.sandbox.session import OPERATOR_PROCESS, SandboxError, Session
+from gpuenv.controller.kube.client import ApiError
+from gpuenv_sandbox import display
+from gpuenv_sandbox.control_plane.components import LOOPBACK
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
+from gpuenv_sandbox.control_plane.processes import ProcessError
+from gpuenv_sandbox.observe import Observer
+from gpuenv_sandbox.programs.catalogue import BinaryError
+from gpuenv_sandbox.programs.progress import say
+from gpuenv_sandbox.scenario import environments, scenario
+from gpuenv_sandbox.scenario.fields import ScenarioError
+from gpuenv_sandbox.scenario.scenario import Scenario
+from gpuenv_sandbox.session import OPERATOR_PROCESS, SandboxError, Session
 
 Output = Literal["table", "json"]
 

@@ -4,7 +4,7 @@ import click
 
 from gpuenv.cli import cluster
 from gpuenv.cli.cluster import Object
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 
 
 @click.command("status")

@@ -36,9 +36,9 @@ def command(
     The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
     """
     # Imported here: kubernetes takes half a second, and `--help` does not need it.
-    from gpuenv.controller.kinds import Scope  # noqa: PLC0415 - see above
-    from gpuenv.controller.kube import ApiError, Kube, KubeconfigError  # noqa: PLC0415 - see above
-    from gpuenv.controller.uninstall import Uninstall  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube.kinds import Scope  # noqa: PLC0415 - see above
+    from gpuenv.controller.write.uninstall import Uninstall  # noqa: PLC0415 - see above
 
     async def run() -> str:
         async with await Kube.from_environment(kubeconfig) as kube, asyncio.timeout(timeout):

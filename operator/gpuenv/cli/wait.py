@@ -11,9 +11,9 @@ from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.cli import cluster
 from gpuenv.cli.cluster import EXIT_CODES, Object
-from gpuenv.controller.kinds import REPORTS
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.plan import due
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import REPORTS
+from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
@@ -131,8 +131,11 @@ class _Asked:
 
 def _is_asked(report: Object) -> bool:
     status = report.get("status") or {}
-    wanted = due.demand("", _token(report))
-    return due.is_asked(wanted, status.get("observedRevalidate", "")) and status.get("reason") not in BLOCKED
+    wanted = next_run.demand("", _token(report))
+    return (
+        next_run.is_asked(wanted, status.get("observedRevalidate", ""))
+        and status.get("reason") not in BLOCKED
+    )
 
 
 def _token(raw: Object) -> str:

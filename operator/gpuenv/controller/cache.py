@@ -15,8 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from gpuenv.controller.kinds import KINDS, KindName
-from gpuenv.plan import records
+from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.model import (
     Attempt,
     EnvironmentRecord,
@@ -26,6 +25,7 @@ from gpuenv.plan.model import (
     Settings,
     Snapshot,
 )
+from gpuenv.plan.objects import records
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import kopf
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import KindName
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.kinds import KindName
 from gpuenv.controller.login import connection
 
 RELOGIN_SECONDS = 5.0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gpuenv.controller.kube import UNREACHABLE, ApiError, Kube
+from gpuenv.controller.kube.client import UNREACHABLE, ApiError, Kube
 
 logger = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ included.
 
 import kopf
 
-from gpuenv.controller.kube import Kube
+from gpuenv.controller.kube.client import Kube
 
 
 async def connection(kube: Kube) -> kopf.ConnectionInfo:
     """Fresh credentials;
 
-    Kopf asks again after a 401. Raises :class:`gpuenv.controller.kube.KubeconfigError`.
+    Kopf asks again after a 401. Raises :class:`gpuenv.controller.kube.client.KubeconfigError`.
     """
     credentials = await kube.credentials()
     return kopf.ConnectionInfo(

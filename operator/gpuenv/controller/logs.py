@@ -8,7 +8,7 @@ import traceback
 from typing import Any, Final
 
 from gpuenv.controller.settings import LogFormat
-from gpuenv.plan.times import show_time
+from gpuenv.plan.objects.times import show_time
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FRAMES: Final = 6

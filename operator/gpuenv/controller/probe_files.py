@@ -8,8 +8,8 @@ import logging
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import Scope
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import Scope
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.executor import Outcome
 from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.write.executor import Outcome
 from gpuenv.plan.model import Plan, Settings, Snapshot
 
 logger = logging.getLogger(__name__)

@@ -13,20 +13,20 @@ from typing import Any, Final, TypeVar
 import kopf
 
 from gpuenv import __version__, knowledge
-from gpuenv.controller import handlers, health, logs, probefiles, selfcheck
+from gpuenv.controller import handlers, health, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.events import EventPoster
-from gpuenv.controller.executor import Executor
 from gpuenv.controller.health import Health
-from gpuenv.controller.kube import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Planner, Reconciler
-from gpuenv.controller.removal import Removal
 from gpuenv.controller.settings import Options, kopf_settings
 from gpuenv.controller.sweep import Sweeper
-from gpuenv.controller.writes import Writes
+from gpuenv.controller.write.events import EventPoster
+from gpuenv.controller.write.executor import Executor
+from gpuenv.controller.write.removal import Removal
+from gpuenv.controller.write.writes import Writes
 from gpuenv.knowledge.load import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.manifests.permissions import OPERATOR
@@ -114,7 +114,7 @@ class Operator:
         self._alive = alive
         self._tables = tables
         self._identity = f"{socket.gethostname()}_{os.getpid()}"
-        self._files = probefiles.config_map(build_zipapp(), options.probe_namespace)
+        self._files = probe_files.config_map(build_zipapp(), options.probe_namespace)
         self._lease = Lease(
             lease_kube,
             options.lease_namespace,
@@ -147,7 +147,7 @@ class Operator:
         await self._lease.acquire()
         self._alive.done("lease")
         openshift = await self._insist("lists", lambda: selfcheck.is_openshift(self._kube))
-        await self._insist("probe files", lambda: probefiles.ensure(self._kube, self._scope, self._files))
+        await self._insist("probe files", lambda: probe_files.ensure(self._kube, self._scope, self._files))
         self._alive.done("probe files")
         self._alive.stopped("start")
         return Settings(
@@ -231,8 +231,8 @@ class Operator:
         """Somebody may delete the ConfigMap: look again now and then."""
         while True:
             try:
-                await probefiles.ensure(self._kube, self._scope, self._files)
-                await probefiles.prune(self._kube, self._scope, self._files["metadata"]["name"])
+                await probe_files.ensure(self._kube, self._scope, self._files)
+                await probe_files.prune(self._kube, self._scope, self._files["metadata"]["name"])
             except ApiError as error:
                 logger.warning("the probe's ConfigMap could not be verified: %s", error)
                 self._metrics.error("probe files")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.settings import Options
 from gpuenv.manifests import permissions as manifest
 from gpuenv.manifests.permissions import Permission

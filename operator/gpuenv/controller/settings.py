@@ -8,7 +8,7 @@ from typing import Final, Literal
 import kopf
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import PROBE_SELECTOR, Scope
+from gpuenv.controller.kube.kinds import PROBE_SELECTOR, Scope
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 
 LogFormat = Literal["text", "json"]

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import KINDS, KindName, Scope
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
 from gpuenv.controller.metrics import Metrics
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,10 @@ from typing import Final
 
 from gpuenv.assess.model import Verdict
 from gpuenv.knowledge import Knowledge
-from gpuenv.plan import pod as pods
 from gpuenv.plan.context import Context, Pair, Tables, make_context, same_node, tables
-from gpuenv.plan.due import Priority, demand, next_run_id
-from gpuenv.plan.judge import Judgement, judge
-from gpuenv.plan.lifecycle import is_over, is_stuck
+from gpuenv.plan.fleet.events import condition_events, verdict_events
+from gpuenv.plan.fleet.status import environment_status
+from gpuenv.plan.fleet.totals import Survey, survey
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -32,10 +31,11 @@ from gpuenv.plan.model import (
     Snapshot,
     WriteStatus,
 )
-from gpuenv.plan.settle import NEVER
-from gpuenv.plan.status import environment_status
-from gpuenv.plan.survey import Survey, survey
-from gpuenv.plan.transitions import condition_events, verdict_events
+from gpuenv.plan.run import manifest as pods
+from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.validation.desired_state import Judgement, judge
+from gpuenv.plan.validation.next_run import Priority, demand, next_run_id
+from gpuenv.plan.validation.report_after_runs import NEVER
 
 Key = tuple[str, str]
 _FIRST_COME: Final = frozenset({Priority.RETRY, Priority.AGE})

@@ -4,7 +4,7 @@
         subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
 
 Real processes of the upstream projects on free loopback ports, with their data in a temporary directory.
-Nothing is left behind, however this process ends (:mod:`gpuenv.sandbox.supervisor`).
+Nothing is left behind, however this process ends (:mod:`gpuenv_sandbox.control_plane.supervisor`).
 """
 
 import json
@@ -18,12 +18,13 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from gpuenv.sandbox import binaries, catalogue, components
-from gpuenv.sandbox.components import LOOPBACK, Credentials, Ports
-from gpuenv.sandbox.kubeconfig import write_kubeconfig
-from gpuenv.sandbox.pki import Authority, KeyPair
-from gpuenv.sandbox.processes import ProcessError, Supervised
-from gpuenv.sandbox.rest import ApiError, ApiUnreachableError, RestClient
+from gpuenv_sandbox.control_plane import components
+from gpuenv_sandbox.control_plane.components import LOOPBACK, Credentials, Ports
+from gpuenv_sandbox.control_plane.kubeconfig import write_kubeconfig
+from gpuenv_sandbox.control_plane.pki import Authority, KeyPair
+from gpuenv_sandbox.control_plane.processes import ProcessError, Supervised
+from gpuenv_sandbox.control_plane.rest import ApiError, ApiUnreachableError, RestClient
+from gpuenv_sandbox.programs import binaries, catalogue
 
 READY_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.1
@@ -67,7 +68,7 @@ class ControlPlane:
     def start(self) -> Self:
         """Gets the binaries, starts all components and returns once they answer. Harmless when repeated.
 
-        Raises :class:`ControlPlaneError`, and :class:`gpuenv.sandbox.catalogue.BinaryError` when a binary can
+        Raises :class:`ControlPlaneError`, and :class:`gpuenv_sandbox.programs.catalogue.BinaryError` when a binary can
         neither be found nor made.
         """
         if self._running is not None:
@@ -129,7 +130,7 @@ class ControlPlane:
         """Starts one more process that lives no longer than the control plane; returns its pid.
 
         Processes end in the reverse order of their start, so this one while the API server still answers.
-        Output goes to ``log(name)``. Raises :class:`gpuenv.sandbox.processes.ProcessError`.
+        Output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.processes.ProcessError`.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)
 

@@ -1,4 +1,4 @@
-"""The client side of :mod:`gpuenv.sandbox.supervisor`: start processes that cannot outlive this one."""
+"""The client side of :mod:`gpuenv_sandbox.control_plane.supervisor`: start processes that cannot outlive this one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from gpuenv.sandbox import supervisor
+from gpuenv_sandbox.control_plane import supervisor
 
 START_SECONDS: Final = 10.0
 TAIL_LINES: Final = 3

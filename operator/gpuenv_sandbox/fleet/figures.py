@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any, Final
 
-from gpuenv.sandbox.hardware import Hardware
-from gpuenv.sandbox.scenario import Fault, SimulatedNode
+from gpuenv_sandbox.scenario.hardware import Hardware
+from gpuenv_sandbox.scenario.scenario import Fault, SimulatedNode
 
 Rows = list[dict[str, Any]]
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.sandbox import nodes
-from gpuenv.sandbox.components import NODE_GRACE_SECONDS
-from gpuenv.sandbox.follow import follow
-from gpuenv.sandbox.kubelet import Kubelets, now
-from gpuenv.sandbox.scenario import Scenario, SimulatedNode
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv_sandbox.control_plane.components import NODE_GRACE_SECONDS
+from gpuenv_sandbox.fleet import node_objects
+from gpuenv_sandbox.fleet.follow import follow
+from gpuenv_sandbox.fleet.kubelet import Kubelets, now
+from gpuenv_sandbox.scenario.scenario import Scenario, SimulatedNode
 
 RENEW_SECONDS: Final = 10.0
 """As often as the kubelet does."""
@@ -23,7 +23,7 @@ RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
 PATIENCE_SECONDS: Final = 30.0
 """How long a namespace that the control plane makes by itself may take to appear."""
 IN_FLIGHT: Final = 64
-OURS: Final = {"labelSelector": nodes.LABEL_SIMULATED}
+OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}
 
 
 class Fleet:
@@ -71,11 +71,11 @@ class Fleet:
         """
         old, new = self._nodes[name], replace(self._nodes[name], **changes)
         self._boots[name] += reboot
-        body = nodes.node(new, now(), self._boots[name])
-        gone = nodes.labels(old).keys() - nodes.labels(new).keys()
-        labels = {**dict.fromkeys(gone), **nodes.labels(new)}
+        body = node_objects.node(new, now(), self._boots[name])
+        gone = node_objects.labels(old).keys() - node_objects.labels(new).keys()
+        labels = {**dict.fromkeys(gone), **node_objects.labels(new)}
         path = f"/api/v1/nodes/{name}"
-        metadata = {"labels": labels, "annotations": {nodes.ANNOTATION_FAULT: new.fault}}
+        metadata = {"labels": labels, "annotations": {node_objects.ANNOTATION_FAULT: new.fault}}
         change = {"metadata": metadata, "spec": {"unschedulable": new.cordoned or None}}
         await self._kube.merge_patch(path, change)
         self._set(new)
@@ -88,7 +88,7 @@ class Fleet:
         async for present, found in follow(self._kube, "/api/v1/nodes", OURS):
             old = self._nodes.get(found["metadata"]["name"])
             if present and old is not None:
-                self._set(nodes.as_edited(old, found))
+                self._set(node_objects.as_edited(old, found))
 
     def _set(self, node: SimulatedNode) -> None:
         old, self._nodes[node.name] = self._nodes[node.name], node
@@ -101,23 +101,23 @@ class Fleet:
 
         async def join(node: SimulatedNode) -> None:
             async with slots:
-                body = nodes.node(node, now())
+                body = node_objects.node(node, now())
                 await self._kube.create("/api/v1/nodes", body)
                 # Admission has tainted the node not-ready. The node controller sees that it is ready
                 # and removes the taint, but among thousands of new nodes that takes it minutes.
                 taints = {"spec": {"taints": body["spec"].get("taints")}}
                 await self._kube.merge_patch(f"/api/v1/nodes/{node.name}", taints)
-                await self._kube.create(_leases(), nodes.lease(node.name, _micro_now()))
+                await self._kube.create(_leases(), node_objects.lease(node.name, _micro_now()))
                 if node.in_use:
-                    path = f"/api/v1/namespaces/{nodes.OTHERS_NAMESPACE}/pods"
-                    await self._kube.create(path, nodes.others_pod(node))
+                    path = f"/api/v1/namespaces/{node_objects.OTHERS_NAMESPACE}/pods"
+                    await self._kube.create(path, node_objects.others_pod(node))
 
         await asyncio.gather(*map(join, self._nodes.values()))
 
     async def _namespaces(self) -> None:
-        await _appears(self._kube, f"/api/v1/namespaces/{nodes.LEASE_NAMESPACE}")
+        await _appears(self._kube, f"/api/v1/namespaces/{node_objects.LEASE_NAMESPACE}")
         if any(node.in_use for node in self._nodes.values()):
-            name = nodes.OTHERS_NAMESPACE
+            name = node_objects.OTHERS_NAMESPACE
             try:
                 await self._kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
             except ApiError as error:
@@ -163,7 +163,7 @@ async def _appears(kube: Kube, path: str) -> None:
 
 
 def _leases(name: str = "") -> str:
-    collection = f"/apis/coordination.k8s.io/v1/namespaces/{nodes.LEASE_NAMESPACE}/leases"
+    collection = f"/apis/coordination.k8s.io/v1/namespaces/{node_objects.LEASE_NAMESPACE}/leases"
     return f"{collection}/{name}" if name else collection
 
 

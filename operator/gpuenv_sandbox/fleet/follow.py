@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
 
 Object = dict[str, Any]
 

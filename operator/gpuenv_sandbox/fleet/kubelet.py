@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.sandbox.follow import follow
-from gpuenv.sandbox.lifecycle import PodLife
-from gpuenv.sandbox.scenario import Fault, Scenario, SimulatedNode
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv_sandbox.fleet.follow import follow
+from gpuenv_sandbox.fleet.pod_life import PodLife
+from gpuenv_sandbox.scenario.scenario import Fault, Scenario, SimulatedNode
 
 Object = dict[str, Any]
 

@@ -10,9 +10,9 @@ import uuid
 from dataclasses import replace
 from typing import Any, Final
 
-from gpuenv.sandbox import physics
-from gpuenv.sandbox.hardware import CLOUD_NAMES, CloudNames
-from gpuenv.sandbox.scenario import Fault, Platform, SimulatedNode, is_driver
+from gpuenv_sandbox.fleet import physics
+from gpuenv_sandbox.scenario.hardware import CLOUD_NAMES, CloudNames
+from gpuenv_sandbox.scenario.scenario import Fault, Platform, SimulatedNode, is_driver
 
 Object = dict[str, Any]
 

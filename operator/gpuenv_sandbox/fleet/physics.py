@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from gpuenv.sandbox.scenario import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
 
 Failure = dict[str, Any]
 """As in a probe report: layer, code, name, message."""

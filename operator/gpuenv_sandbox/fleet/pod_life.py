@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-from gpuenv.sandbox import simulate
-from gpuenv.sandbox.nodes import DEVICE
-from gpuenv.sandbox.scenario import Fault, Image, Pace, SimulatedNode
-from gpuenv.sandbox.simulate import Request
 from gpuenv_probe import codec
+from gpuenv_sandbox.fleet import probe_reports
+from gpuenv_sandbox.fleet.node_objects import DEVICE
+from gpuenv_sandbox.fleet.probe_reports import Request
+from gpuenv_sandbox.scenario.scenario import Fault, Image, Pace, SimulatedNode
 
 Object = dict[str, Any]
 Clock = Callable[[], str]
@@ -151,10 +151,10 @@ class PodLife:
             return self._terminated(container, 0, "Completed", codec.encode(report))
         match self.fault:
             case Fault.PROBE_CRASHES:
-                partial = codec.encode(simulate.unfinished(report))
+                partial = codec.encode(probe_reports.unfinished(report))
                 return self._terminated(container, 139, "Error", partial)
             case Fault.PROBE_OOM:
-                partial = codec.encode(simulate.unfinished(report))
+                partial = codec.encode(probe_reports.unfinished(report))
                 return self._terminated(container, 137, "OOMKilled", partial)
             case Fault.GARBAGE_REPORT:
                 return self._terminated(container, 0, "Completed", _GARBAGE)
@@ -168,16 +168,16 @@ class PodLife:
         report = self._report(container, stage)
         if self.fault in {Fault.PROBE_HANGS, Fault.PROBE_STUCK}:
             return self._terminated(
-                container, 137, "Error", codec.encode(simulate.unfinished(report)), started
+                container, 137, "Error", codec.encode(probe_reports.unfinished(report)), started
             )
-        words = codec.encode(simulate.unfinished(report, "sigterm during matmul fp32 on GPU 0"))
+        words = codec.encode(probe_reports.unfinished(report, "sigterm during matmul fp32 on GPU 0"))
         return self._terminated(container, 0, "Completed", words, started)
 
     def _report(self, container: Object, stage: str) -> Object:
         variables = {item["name"]: item.get("value", "") for item in container.get("env") or []}
         limits = (container.get("resources") or {}).get("limits") or {}
         request = Request.from_environment(variables, max(1, int(limits.get(DEVICE, 0))))
-        make = simulate.facts if stage == "facts" else simulate.kernels
+        make = probe_reports.facts if stage == "facts" else probe_reports.kernels
         return make(self._node, self._image, request)
 
     def _start_error(self, container: Object) -> Object:

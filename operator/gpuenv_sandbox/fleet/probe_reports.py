@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpuenv.sandbox import figures, physics
-from gpuenv.sandbox.physics import Start
-from gpuenv.sandbox.scenario import Fault, Image, SimulatedNode
+from gpuenv_sandbox.fleet import figures, physics
+from gpuenv_sandbox.fleet.physics import Start
+from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
 
 Report = dict[str, Any]
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from gpuenv.sandbox import gobuild, releases
-from gpuenv.sandbox.cache import cache_root, exclusive
-from gpuenv.sandbox.catalogue import COMPONENTS, BinaryError, Component, architecture
-from gpuenv.sandbox.progress import say
+from gpuenv_sandbox.programs import gobuild, releases
+from gpuenv_sandbox.programs.cache import cache_root, exclusive
+from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component, architecture
+from gpuenv_sandbox.programs.progress import say
 
 VERSION_SECONDS: Final = 15.0
 

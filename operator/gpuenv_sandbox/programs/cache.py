@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpuenv.sandbox.catalogue import BinaryError
+from gpuenv_sandbox.programs.catalogue import BinaryError
 
 
 def cache_root() -> Path:

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpuenv.sandbox.cache import cache_root, exclusive
-from gpuenv.sandbox.catalogue import Component
-from gpuenv.sandbox.progress import Progress
+from gpuenv_sandbox.programs.cache import cache_root, exclusive
+from gpuenv_sandbox.programs.catalogue import Component
+from gpuenv_sandbox.programs.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)
 """What go.mod of Kubernetes 1.36 asks for."""
@@ -48,7 +48,7 @@ class _GoError(Exception):
 
 
 def build(component: Component, programs: Sequence[str], target: Path) -> str | None:
-    """An :data:`gpuenv.sandbox.binaries.Obtain`: builds into ``target``."""
+    """An :data:`gpuenv_sandbox.programs.binaries.Obtain`: builds into ``target``."""
     what = f"building {component.name} {component.version} ({', '.join(programs)})"
     try:
         go = find_go() or _install_go()

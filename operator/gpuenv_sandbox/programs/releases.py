@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from gpuenv.sandbox.catalogue import Component, architecture
-from gpuenv.sandbox.progress import Progress
+from gpuenv_sandbox.programs.catalogue import Component, architecture
+from gpuenv_sandbox.programs.progress import Progress
 
 PATIENCE_SECONDS: Final = 4.0
 """All attempts together to reach a release server, in one run: behind a firewall each would time out."""
@@ -25,7 +25,7 @@ class Downloader:
         self._left = patience
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """An :data:`gpuenv.sandbox.binaries.Obtain`."""
+        """An :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
         names = {
             "version": component.version,
             "number": component.version.removeprefix("v"),

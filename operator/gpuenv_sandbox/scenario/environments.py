@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gpuenv.api.environment import CommandCheck
 from gpuenv.api.names import ENVIRONMENT_KIND
-from gpuenv.sandbox.fields import ScenarioError, documents
+from gpuenv_sandbox.scenario.fields import ScenarioError, documents
 
 EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "pytorch-2.9.yaml"
 """Applied when neither the scenario nor the command line names an environment."""

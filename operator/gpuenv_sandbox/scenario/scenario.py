@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpuenv.assess.model import Verdict
-from gpuenv.sandbox.fields import Fields, ScenarioError, documents
-from gpuenv.sandbox.hardware import PRODUCTS, Hardware, generic
+from gpuenv_sandbox.scenario.fields import Fields, ScenarioError, documents
+from gpuenv_sandbox.scenario.hardware import PRODUCTS, Hardware, generic
 
-DEFAULT: Final = Path(__file__).parent / "scenarios" / "default.yaml"
+DEFAULT: Final = Path(__file__).with_name("default.yaml")
 
 MAX_NODES: Final = 10_000
 TIMEOUTS: Final = ("schedulingSeconds", "setupSeconds", "pullSeconds", "runSeconds")

@@ -11,12 +11,14 @@ import os
 import time
 from typing import Any, Callable
 
-from gpuenv_probe import failures, figures, torchfacts
+from gpuenv_probe import failures
+from gpuenv_probe.benchmarks import figures
+from gpuenv_probe.benchmarks.meter import Meter
+from gpuenv_probe.benchmarks.monitor import Monitor
+from gpuenv_probe.facts import torch_facts
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.meter import Meter
-from gpuenv_probe.monitor import Monitor
-from gpuenv_probe.worker import Context, Partial, Step
+from gpuenv_probe.processes.worker import Context, Partial, Step
 
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
 """Seconds of warm-up, of each figure's timed calls, and in all, which is never exceeded by a new call.
@@ -51,7 +53,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
         return skipped(gpu, f"{outcome}: {failure.get('message') or failure.get('name')}")
 
     return [
-        Step("import torch", torchfacts.IMPORT_LIMIT, _import_torch, blame_all, setup=True),
+        Step("import torch", torch_facts.IMPORT_LIMIT, _import_torch, blame_all, setup=True),
         Step("warm-up", 90.0, _warm_up, blame_all, setup=True),
         *(
             Step(
@@ -97,7 +99,7 @@ def _blame(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Part
 
 
 def _import_torch(context: Context) -> Partial:
-    torchfacts.import_torch(context)
+    torch_facts.import_torch(context)
     return {}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Callable
 
-from gpuenv_probe import container
+from gpuenv_probe.benchmarks.meter import Meter, Sample
+from gpuenv_probe.facts import container
 from gpuenv_probe.kernels.device import Device, Skip
 from gpuenv_probe.kernels.matmul import scaled_mm
-from gpuenv_probe.meter import Meter, Sample
 
 _MIB = 1024**2
 _LARGE_GPU_BYTES = 16 * 1000**3

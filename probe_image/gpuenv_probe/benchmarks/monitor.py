@@ -9,7 +9,8 @@ import ctypes
 import threading
 from typing import Any, Iterator
 
-from gpuenv_probe import meter, nvml, raw
+from gpuenv_probe.benchmarks import meter
+from gpuenv_probe.facts import driver_facts, nvml
 
 _INTERVAL = 0.1
 _IDLE = 1  # nvmlClocksEventReasonGpuIdle: between two calls, and no reason for anything
@@ -70,7 +71,7 @@ class Monitor:
 def _open(index: int) -> tuple[Any, Any]:
     """NVML's handle of the device CUDA calls ``index``, by its UUID; torch has started CUDA already."""
     try:
-        uuid = raw.uuid_of(ctypes.CDLL("libcuda.so.1"), index)
+        uuid = driver_facts.uuid_of(ctypes.CDLL("libcuda.so.1"), index)
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
         return None, None

@@ -17,7 +17,7 @@ from typing import Any, Callable, Tuple, cast
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.worker import Context, Partial
+from gpuenv_probe.processes.worker import Context, Partial
 
 _PRIVATE = "gpuenv_probe_pynvml"
 _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
@@ -37,7 +37,9 @@ def load() -> Any:
     """
     if _PRIVATE in sys.modules:
         return sys.modules[_PRIVATE]
-    vendor = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "vendor")
+    vendor = os.path.join(
+        os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "vendor"
+    )
     spec = PathFinder.find_spec("pynvml", [vendor]) or PathFinder.find_spec("pynvml")
     # A zip application's loader can execute a module since 3.10 only; its code could always be had.
     code = cast(InspectLoader, spec.loader).get_code("pynvml") if spec else None

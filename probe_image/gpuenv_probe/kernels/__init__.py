@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from gpuenv_probe import failures, torchfacts
+from gpuenv_probe import failures
+from gpuenv_probe.facts import torch_facts
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.kernels import basics, compiled, convolution, matmul, network
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.numerics import WrongResult
-from gpuenv_probe.worker import Context, Partial, Step
+from gpuenv_probe.kernels.numerics import WrongResult
+from gpuenv_probe.processes.worker import Context, Partial, Step
 
 Kernel = Callable[[Device, str], Optional[str]]
 
@@ -34,12 +35,12 @@ def steps(job: dict[str, Any]) -> list[Step]:
     setup = [
         Step(
             "import torch",
-            torchfacts.IMPORT_LIMIT,
-            torchfacts.import_torch,
-            torchfacts.blame_import,
+            torch_facts.IMPORT_LIMIT,
+            torch_facts.import_torch,
+            torch_facts.blame_import,
             setup=True,
         ),
-        Step("torch.cuda.init", 90.0, torchfacts.start_cuda, torchfacts.blame_start, setup=True),
+        Step("torch.cuda.init", 90.0, torch_facts.start_cuda, torch_facts.blame_start, setup=True),
     ]
     return setup + [
         Step(key(name, dtype), limit, _runner(kernel, name, dtype), _blame(gpu, name, dtype))

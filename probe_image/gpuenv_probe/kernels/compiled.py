@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.numerics import compare
+from gpuenv_probe.kernels.numerics import compare
 
 _ELEMENTS = 16384
 _PASSES = 3

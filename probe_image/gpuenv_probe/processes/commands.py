@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any, NamedTuple
 
-from gpuenv_probe.supervisor import Clock
+from gpuenv_probe.processes.supervisor import Clock
 
 TAIL = 400
 """Characters of output that are kept."""

@@ -10,10 +10,12 @@ import os
 import sys
 from typing import Any, Callable, NamedTuple
 
-from gpuenv_probe import codec, commands, container, notes, workers
-from gpuenv_probe.commands import UserCheck
-from gpuenv_probe.supervisor import Clock, Ended, Supervisor, worker_command
-from gpuenv_probe.worker import Partial
+from gpuenv_probe import codec
+from gpuenv_probe.facts import container, notes
+from gpuenv_probe.processes import commands, workers
+from gpuenv_probe.processes.commands import UserCheck
+from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor, worker_command
+from gpuenv_probe.processes.worker import Partial
 
 DEFAULT_DEADLINES = {"facts": 120.0, "kernels": 300.0}
 """Seconds a stage may take when nobody says otherwise."""
@@ -124,7 +126,7 @@ def run(options: Options) -> int:
 
 
 def _supervisor(stage: Stage, clock: Clock, where: str = "") -> Supervisor:
-    archive = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    archive = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return Supervisor(
         clock,
         worker_command(archive),
@@ -167,7 +169,7 @@ def _kernels(stage: Stage, clock: Clock) -> None:
 
 def _benchmark(stage: Stage, clock: Clock, job: dict[str, Any]) -> None:
     """Figures come last and only when there is time: a verdict never waits for them."""
-    from gpuenv_probe import bench
+    from gpuenv_probe.benchmarks import bench
 
     if clock.left() < bench.PROFILES[job["profile"]][2] + _BENCH_START:
         stage.add(bench.skipped(job["gpu"], f"only {clock.left():.0f} s are left of the stage's time"))

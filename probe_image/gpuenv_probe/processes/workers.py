@@ -10,7 +10,7 @@ from typing import Any
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.worker import Context, Partial, Step
+from gpuenv_probe.processes.worker import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
 """Seconds one module of ``expect.imports`` may take: vLLM needs 20 on a good day."""

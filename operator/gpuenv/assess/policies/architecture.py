@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from gpuenv.api import reasons
 from gpuenv.assess.advice import fitting_build
-from gpuenv.assess.binary import Code, code_for, parse_flag
 from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.sources.binary import Code, code_for, parse_flag
 from gpuenv.knowledge.versions import Version, api_number, show
 
 HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from gpuenv.api import reasons
 from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
-from gpuenv.assess.errors import classify
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.sources.errors import classify
 from gpuenv.assess.targets import is_released_version, local_cuda
 from gpuenv.knowledge.versions import parse_version, show
 

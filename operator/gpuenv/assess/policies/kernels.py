@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from gpuenv.api import reasons
 from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
-from gpuenv.assess.errors import classify
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule
+from gpuenv.assess.sources.errors import classify
 
 LITTLE_FREE = 0.10
 """Share of a GPU's memory below which an allocation failure says that others hold it."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from gpuenv.api import reasons
 from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
-from gpuenv.assess.errors import STARTS, classify
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import SEVERITY, Check, Status
+from gpuenv.assess.sources.errors import STARTS, classify
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 

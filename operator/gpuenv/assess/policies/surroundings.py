@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from gpuenv.api import reasons
 from gpuenv.assess.case import Case, check
-from gpuenv.assess.errors import classify
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
+from gpuenv.assess.sources.errors import classify
 
 _RESET, _FABRIC_DONE, _FABRIC_UNSUPPORTED = 1, 3, 0
 _HW_SLOWDOWN = {0x8: "hardware slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}

@@ -10,8 +10,8 @@ import re
 from itertools import islice
 
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Failure, Gpu, NodeFacts, TorchFacts
-from gpuenv.assess.pasted import clean
-from gpuenv.assess.prompt import Answers, read_prompt
+from gpuenv.assess.sources.pasted import clean
+from gpuenv.assess.sources.prompt import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64

@@ -9,9 +9,9 @@ import re
 from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.errors import STARTS, Found, find_errors, only_harmless, unknown_xids
 from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, TorchFacts
-from gpuenv.assess.pasted import clean
+from gpuenv.assess.sources.errors import STARTS, Found, find_errors, only_harmless, unknown_xids
+from gpuenv.assess.sources.pasted import clean
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import api_number, parse_version
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import islice
 
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.pasted import lower, unwrapped
 from gpuenv.assess.rank import rank
+from gpuenv.assess.sources.pasted import lower, unwrapped
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50

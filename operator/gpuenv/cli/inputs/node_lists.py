@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
-from gpuenv.cli.given import EXAMPLE_DRIVER, is_cuda, is_driver
-from gpuenv.knowledge.platforms import node_facts
+from gpuenv.assess.sources.platforms import node_facts
+from gpuenv.cli.inputs.values import EXAMPLE_DRIVER, is_cuda, is_driver
 
 Node = tuple[str, DriverFacts, tuple[Gpu, ...], NodeFacts]
 FIELDS = ("name", "gpu", "driver", "compute_capability", "platform")

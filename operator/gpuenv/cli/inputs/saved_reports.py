@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuenv.assess.facts import Facts, NodeFacts
-from gpuenv.assess.report import facts_from_reports
+from gpuenv.assess.sources.probe_report import facts_from_reports
 
 
 def read_report(text: str, path: str, error: type[ValueError]) -> Facts:

@@ -22,7 +22,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from gpuenv import __version__
-from gpuenv.controller.ratelimit import TokenBucket
+from gpuenv.controller.kube.ratelimit import TokenBucket
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import EVENTS
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.controller.ratelimit import TokenBucket
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import EVENTS
+from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.plan.model import PostEvent
-from gpuenv.plan.times import show_time
+from gpuenv.plan.objects.times import show_time
 
 logger = logging.getLogger(__name__)
 

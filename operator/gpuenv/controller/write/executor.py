@@ -17,15 +17,16 @@ from enum import Enum, auto
 from typing import Final
 
 from gpuenv.api import names, reasons
-from gpuenv.controller import chains
 from gpuenv.controller.cache import Pair
-from gpuenv.controller.chains import MARKS, RESULTS, Chain, title
-from gpuenv.controller.events import EventPoster
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.rejection import blames_pod
-from gpuenv.controller.removal import OutOfTimeError, Removal
-from gpuenv.controller.writes import StaleError, Writes
+from gpuenv.controller.write import chains
+from gpuenv.controller.write.chains import MARKS, RESULTS, Chain, title
+from gpuenv.controller.write.events import EventPoster
+from gpuenv.controller.write.rejection import blames_pod
+from gpuenv.controller.write.removal import OutOfTimeError, Removal
+from gpuenv.controller.write.writes import StaleError, Writes
+from gpuenv.plan.fleet.unwritten import held_back
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -41,7 +42,6 @@ from gpuenv.plan.model import (
     WriteReport,
     WriteStatus,
 )
-from gpuenv.plan.unwritten import held_back
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from gpuenv.api.reasons import ProbeRejected
-from gpuenv.controller.kube import ApiError
+from gpuenv.controller.kube.client import ApiError
 from gpuenv.plan.model import Attempt, CreatePod
 
 MESSAGE_CHARACTERS: Final = 500

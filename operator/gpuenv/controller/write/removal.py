@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
-from gpuenv.controller.kube import ApiError
-from gpuenv.controller.writes import StaleError, Writes
+from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
+from gpuenv.controller.write.writes import StaleError, Writes
 from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment, SetLabel
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
-from gpuenv.controller.kube import ApiError, Kube
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
 from gpuenv.controller.lease import Lease
-from gpuenv.controller.probefiles import COMPONENT
+from gpuenv.controller.probe_files import COMPONENT
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kinds import KindName, Scope
-from gpuenv.controller.kube import ApiError, Kube
-from gpuenv.controller.rejection import attempt_of, is_rejection
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import KindName, Scope
+from gpuenv.controller.write.rejection import attempt_of, is_rejection
 from gpuenv.plan.model import (
     AddFinalizer,
     CreatePod,
@@ -21,7 +21,7 @@ from gpuenv.plan.model import (
     WriteReport,
     WriteStatus,
 )
-from gpuenv.plan.times import show_time
+from gpuenv.plan.objects.times import show_time
 
 CONFLICTS: Final = frozenset({404, 409, 422})
 """Answers to a write with a uid that may mean: that object is gone, or another one has its name. A policy that refuses

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.fleet.totals import Survey
 from gpuenv.plan.model import EnvironmentRecord
-from gpuenv.plan.raw import mappings, text
-from gpuenv.plan.survey import Survey
-from gpuenv.plan.times import show_time
+from gpuenv.plan.objects.times import show_time
+from gpuenv.plan.objects.tolerant import mappings, text
 
 Json = dict[str, Any]
 

@@ -5,11 +5,11 @@ from typing import Final
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.conditions import ACCEPTED, READY
-from gpuenv.plan.judge import Judgement
+from gpuenv.plan.fleet.conditions import ACCEPTED, READY
+from gpuenv.plan.fleet.totals import SEVERITY, Survey
 from gpuenv.plan.model import EnvironmentRecord, PostEvent, WriteReport
-from gpuenv.plan.raw import mapping, mappings, text
-from gpuenv.plan.survey import SEVERITY, Survey
+from gpuenv.plan.objects.tolerant import mapping, mappings, text
+from gpuenv.plan.validation.desired_state import Judgement
 
 NODES_NAMED: Final = 5
 _CALM: Final = frozenset(

@@ -5,9 +5,9 @@ from typing import Any, Final
 from gpuenv.api import names
 from gpuenv.api.environment import Expectations
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.conditions import conditions
+from gpuenv.plan.fleet.conditions import conditions
+from gpuenv.plan.fleet.totals import Survey
 from gpuenv.plan.model import EnvironmentRecord
-from gpuenv.plan.survey import Survey
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64

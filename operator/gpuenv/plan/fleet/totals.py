@@ -8,8 +8,8 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.judge import Judgement
-from gpuenv.plan.settle import NEVER
+from gpuenv.plan.validation.desired_state import Judgement
+from gpuenv.plan.validation.report_after_runs import NEVER
 
 SEVERITY: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
 """Worst first."""

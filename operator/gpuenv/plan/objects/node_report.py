@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.assess.model import Check, Status, Verdict
-from gpuenv.plan import stored
 from gpuenv.plan.model import Attempt, ReportRecord, Result
-from gpuenv.plan.raw import integer, mapping, mappings, text
-from gpuenv.plan.times import read_time, show_time
+from gpuenv.plan.objects import probe_document
+from gpuenv.plan.objects.times import read_time, show_time
+from gpuenv.plan.objects.tolerant import integer, mapping, mappings, text
 
 Json = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _condition(record: ReportRecord, now: float) -> Json:
 
 
 def _result(result: Result) -> Json:
-    status: Json = stored.unpack(result.probe)
+    status: Json = probe_document.unpack(result.probe)
     inner: Json = {"verdict": result.verdict.value, "reason": result.reason, "message": result.message}
     if result.unconfirmed:
         inner["unconfirmed"] = result.unconfirmed
@@ -163,7 +163,7 @@ def _read_result(status: Mapping[str, Any]) -> Result | None:
     inner, run_id = mapping(status, "result"), text(status.get("runID"))
     if not inner or not run_id:
         return None
-    document = stored.pick(status)
+    document = probe_document.pick(status)
     image = mapping(status, "image")
     return Result(
         verdict=_verdict(inner.get("verdict")),
@@ -174,14 +174,14 @@ def _read_result(status: Mapping[str, Any]) -> Result | None:
         fingerprint=text(status.get("nodeFingerprint")),
         validated_at=read_time(status.get("validatedAt")) or 0.0,
         assessment_key=text(status.get("assessmentKey")),
-        probe=stored.pack(document),
+        probe=probe_document.pack(document),
         checks=tuple(_read_checks(status.get("checks"))),
         image_digest=text(image.get("digest")),
         platform=text(image.get("platform")),
         unconfirmed=text(inner.get("unconfirmed")),
         pod_check=next(iter(_read_checks([mapping(inner, "podCheck")])), None),
-        figures=stored.figures(document),
-        versions=stored.versions(document),
+        figures=probe_document.figures(document),
+        versions=probe_document.versions(document),
     )
 
 

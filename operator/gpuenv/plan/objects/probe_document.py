@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gpuenv.plan.raw import mapping, mappings, text
+from gpuenv.plan.objects.tolerant import mapping, mappings, text
 
 Document = dict[str, Any]
 

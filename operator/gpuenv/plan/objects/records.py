@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
-from gpuenv.knowledge import platforms
-from gpuenv.plan.holds import hold
+from gpuenv.assess.sources import platforms
 from gpuenv.plan.model import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
-from gpuenv.plan.raw import EMPTY, count, integer, mapping, mappings, text, texts
-from gpuenv.plan.report import read
-from gpuenv.plan.times import read_time
+from gpuenv.plan.objects.holds import hold
+from gpuenv.plan.objects.node_report import read
+from gpuenv.plan.objects.times import read_time
+from gpuenv.plan.objects.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 
 Raw = Mapping[str, Any]
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
-from gpuenv.plan import starting
 from gpuenv.plan.model import ContainerRecord, PodRecord
-from gpuenv.plan.outcome import Ended, attempt, printable
-from gpuenv.plan.pod import GRACE_SECONDS
+from gpuenv.plan.run import start_failure
+from gpuenv.plan.run.manifest import GRACE_SECONDS
+from gpuenv.plan.run.outcome import Ended, attempt, printable
 from gpuenv_probe import codec
 
 OTHER_RUN: Final = "otherRun"
@@ -120,8 +120,8 @@ def _trouble(stage: _Stage) -> Ended | None:
         return None
     if container.reason == "OOMKilled":
         return Ended(reasons.OomKilled, "the probe was killed because it exceeded its memory limit")
-    if container.reason in starting.START:
-        return starting.start_error(container.reason, container.message)
+    if container.reason in start_failure.START:
+        return start_failure.start_error(container.reason, container.message)
     if stage.report is None and container.exit_code in _BY_EXIT_CODE:
         reason, words = _BY_EXIT_CODE[container.exit_code]
         return Ended(reason, printable(container.message) or words)

@@ -5,7 +5,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.plan.model import ContainerRecord
-from gpuenv.plan.outcome import Ended, attempt, printable
+from gpuenv.plan.run.outcome import Ended, attempt, printable
 
 _PULL: Final = frozenset(
     {

@@ -9,7 +9,7 @@ from typing import Any
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.plan.model import NodeRecord, PodRecord
-from gpuenv.plan.outcome import Ended, attempt, printable
+from gpuenv.plan.run.outcome import Ended, attempt, printable
 
 DEFAULT_TOLERATIONS: tuple[Mapping[str, Any], ...] = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})

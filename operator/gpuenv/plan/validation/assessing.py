@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from gpuenv.api import reasons
 from gpuenv.assess.engine import assess
-from gpuenv.assess.errors import classify
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
-from gpuenv.assess.report import facts_from_reports
-from gpuenv.plan import stored
+from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv.plan.context import Context, Pair, same_node
 from gpuenv.plan.model import PodRecord, Result
-from gpuenv.plan.outcome import Ended
-from gpuenv.plan.report import clip, kept, kept_check
+from gpuenv.plan.objects import probe_document
+from gpuenv.plan.objects.node_report import clip, kept, kept_check
+from gpuenv.plan.run.outcome import Ended
 
 POD_CHECK: Final = "probe-pod"
 _CONFIG_DIGEST: Final = "config@"
@@ -31,7 +31,7 @@ class _Judged:
 def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None) -> Result:
     """The result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
     context = pair.context
-    document = stored.join(ended.facts, ended.kernels)
+    document = probe_document.join(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
     same = (
         previous is not None
@@ -51,14 +51,14 @@ def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous
         fingerprint=pod.fingerprint,
         validated_at=float(int(now)),
         assessment_key="",
-        probe=stored.pack(document),
+        probe=probe_document.pack(document),
         checks=kept(judged.assessment.checks),
         image_digest=image_digest(pod.image_id),
-        platform=stored.platform(document),
+        platform=probe_document.platform(document),
         unconfirmed=judged.unconfirmed,
         pod_check=pod_check,
-        figures=stored.figures(document),
-        versions=stored.versions(document),
+        figures=probe_document.figures(document),
+        versions=probe_document.versions(document),
     )
     return replace(result, assessment_key=context.assessment_key(result))
 
@@ -72,7 +72,7 @@ def assessed_again(pair: Pair, result: Result) -> Result:
     key = context.assessment_key(result)
     if key == result.assessment_key:
         return result
-    document = stored.unpack(result.probe)
+    document = probe_document.unpack(result.probe)
     judged = _judge(pair, document, result.pod_check, _standing(context, result))
     again = replace(
         result,
@@ -129,7 +129,7 @@ def _judge(
     context = pair.context
     checks: list[Check] = [pod_check] if pod_check is not None else []
     if document or not checks:
-        facts = facts_from_reports(*stored.split(document), pair.node.facts)
+        facts = facts_from_reports(*probe_document.split(document), pair.node.facts)
         spec, tables = context.spec, context.knowledge.knowledge
         checks += assess(facts, spec.expect, spec.floors, tables, peers=context.peers).checks
     known = set(confirmed)

@@ -6,9 +6,6 @@ from typing import Final
 from gpuenv.api.reasons import Stale
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context, Pair
-from gpuenv.plan.display import WAITING, Shown, hold, missing_device, show
-from gpuenv.plan.due import Due, demand, is_asked, next_run
-from gpuenv.plan.lifecycle import is_over
 from gpuenv.plan.model import (
     Action,
     DeletePod,
@@ -20,9 +17,12 @@ from gpuenv.plan.model import (
     SetNodeCondition,
     WriteReport,
 )
-from gpuenv.plan.report import status_of
-from gpuenv.plan.select import is_selected
-from gpuenv.plan.settle import NEVER, Settled, blank, settle
+from gpuenv.plan.objects.node_report import status_of
+from gpuenv.plan.run.clocks import is_over
+from gpuenv.plan.validation.next_run import Due, demand, is_asked, next_run
+from gpuenv.plan.validation.report_after_runs import NEVER, Settled, blank, settle
+from gpuenv.plan.validation.selection import is_selected
+from gpuenv.plan.validation.shown_verdict import WAITING, Shown, hold, missing_device, show
 
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",

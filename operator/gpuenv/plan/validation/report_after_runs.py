@@ -5,13 +5,13 @@ from typing import Final
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.assessing import assessed_again, cure, new_result, runtime_verdict
 from gpuenv.plan.context import Pair, knows_more, same_node
-from gpuenv.plan.due import demand, next_run_id, run_id
-from gpuenv.plan.lifecycle import is_over, is_stuck, observe
 from gpuenv.plan.model import Attempt, PodRecord, ReportRecord, Result
-from gpuenv.plan.outcome import Ended, Running
-from gpuenv.plan.report import clip
+from gpuenv.plan.objects.node_report import clip
+from gpuenv.plan.run.clocks import is_over, is_stuck, observe
+from gpuenv.plan.run.outcome import Ended, Running
+from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, runtime_verdict
+from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
 
 NEVER: Final = float("inf")
 RETRIED: Final = frozenset(

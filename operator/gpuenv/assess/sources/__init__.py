@@ -1,0 +1,1 @@
+"""Where facts are read from: probe reports, pasted text, error messages, node labels."""

@@ -1,0 +1,1 @@
+"""The Kubernetes client. Nothing else imports the ``kubernetes`` package."""

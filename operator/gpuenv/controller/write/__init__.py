@@ -1,0 +1,1 @@
+"""Everything that changes the cluster: the executor of plans, removals, Events."""

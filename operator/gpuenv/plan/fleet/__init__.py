@@ -1,0 +1,1 @@
+"""One environment on all its nodes: totals, conditions, status and Events."""

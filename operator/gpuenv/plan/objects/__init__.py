@@ -1,0 +1,1 @@
+"""API objects read into records, and records written as API objects."""

@@ -1,0 +1,1 @@
+"""One probe pod: its manifest, its clocks, and how it started, waited or ended."""

@@ -1,0 +1,1 @@
+"""One environment on one node: its desired state and its next run."""

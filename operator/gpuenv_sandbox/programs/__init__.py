@@ -1,0 +1,1 @@
+"""The programs that the sandbox and the tests run: found, downloaded or built from source."""

@@ -1,0 +1,1 @@
+"""Benchmarks: a few honest figures per GPU."""
