@@ -17,11 +17,11 @@ import traceback
 from typing import TYPE_CHECKING, Any, Mapping, NoReturn
 
 from gpuenv_probe import __version__
-from gpuenv_probe.processes import worker, workers
+from gpuenv_probe.processes import worker, worker_kinds
 
 if TYPE_CHECKING:
-    from gpuenv_probe.processes.commands import UserCheck
-    from gpuenv_probe.processes.parent import Options
+    from gpuenv_probe.options import Options
+    from gpuenv_probe.processes.command_checks import CommandCheck
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     """The options of one run; the command line wins over the environment. Raises UsageError."""
-    from gpuenv_probe.processes import parent
+    from gpuenv_probe import options
 
     parser = _Parser(
         prog="gpuenv-probe", description="Tells what a PyTorch image and its GPUs can do together."
@@ -73,7 +73,7 @@ def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     parsed = parser.parse_args(arguments)
     if parsed.profile not in _PROFILES:
         raise UsageError(f"GPUENV_PROFILE is {parsed.profile!r}; it is one of {', '.join(_PROFILES)}")
-    return parent.Options(
+    return options.Options(
         stages=("facts", "kernels") if parsed.stage == "all" else (parsed.stage,),
         run=env.get("GPUENV_RUN", ""),
         termination_log=env.get("GPUENV_TERMINATION_LOG") or None,
@@ -94,7 +94,7 @@ def _work(arguments: list[str]) -> int:
         kind, job_text, descriptor_text = arguments
         job: dict[str, Any] = json.loads(job_text)
         descriptor = worker.descriptor_from(descriptor_text)
-        steps = workers.steps_of(kind, job)
+        steps = worker_kinds.steps_of(kind, job)
     except (ValueError, KeyError) as error:
         raise UsageError(f"a worker is started by the probe itself: {error}") from None
     return worker.main(steps, job, descriptor)
@@ -134,15 +134,17 @@ def _imports(env: Mapping[str, str]) -> list[str]:
     return names
 
 
-def _checks(env: Mapping[str, str]) -> list[UserCheck]:
+def _checks(env: Mapping[str, str]) -> list[CommandCheck]:
 
-    from gpuenv_probe.processes import commands
+    from gpuenv_probe.processes import command_checks
 
     checks = []
     for entry in _parse_list(env, "GPUENV_CHECKS"):
         try:
             command = [str(word) for word in entry["command"]]
-            check = commands.UserCheck(str(entry["name"]), command, float(entry.get("timeoutSeconds", 60)))
+            check = command_checks.CommandCheck(
+                str(entry["name"]), command, float(entry.get("timeoutSeconds", 60))
+            )
         except (KeyError, TypeError, ValueError, AttributeError):
             command = []
         if not command:

@@ -175,7 +175,7 @@ def test_a_cuinit_that_takes_its_worker_down_costs_no_row(
     settings = {"count": 2, how: "cuInit"}
     image = probes.fake_gpu(tmp_path, **settings)
     if how == "hang":
-        shorten(monkeypatch, tmp_path, "raw", 'Step("cuInit", 60.0', 'Step("cuInit", 1.0')
+        shorten(monkeypatch, tmp_path, "facts/driver_facts", 'Step("cuInit", 60.0', 'Step("cuInit", 1.0')
     report = probes.run("facts", tmp_path, **image).report
     assert report["driver"]["libcuda"]["error"].startswith("cuInit")
     for gpu in rows(report):
@@ -203,7 +203,7 @@ def test_without_cuda_a_crash_in_nvml_leaves_bare_rows(tmp_path: Path) -> None:
 
 
 def test_nvml_that_hangs_twice_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten(monkeypatch, tmp_path, "gpus", "_LIMIT = 15.0", "_LIMIT = 1.0")
+    shorten(monkeypatch, tmp_path, "facts/gpus", "_LIMIT = 15.0", "_LIMIT = 1.0")
     report = facts(tmp_path, count=8, hang="nvmlDeviceGetRemappedRows")
     assert [gpu["index"] for gpu in report["gpus"]] == list(range(8))
     assert [("memoryFreeMiB" in gpu) for gpu in report["gpus"]] == [True, True] + [False] * 6

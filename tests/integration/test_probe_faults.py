@@ -384,7 +384,7 @@ def test_a_python_that_is_too_old_says_so_in_one_line(tmp_path: Path, version: s
         (["facts"], {"GPUENV_IMPORTS": "flash_attn"}, "GPUENV_IMPORTS is no JSON list"),
         (["facts"], {"GPUENV_IMPORTS": '["os; rm"]'}, "no module name"),
         (["facts"], {"GPUENV_CHECKS": '[{"name": "x"}]'}, "GPUENV_CHECKS entries look like"),
-        (["worker", "raw", "{}"], {}, "started by the probe itself"),
+        (["worker", "driver", "{}"], {}, "started by the probe itself"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_64(

@@ -1,4 +1,4 @@
-"""Run by an interpreter that has a real torch: the code of the benchmarks on a CPU. ``python cpu_figures.py ARCHIVE``.
+"""Run by an interpreter that has a real torch: the code of the benchmarks on a CPU. ``python cpu_workloads.py ARCHIVE``.
 
 CUDA's events and memory are replaced by a clock and by small numbers, so that calls, shapes and sums are exercised.
 The figures it prints are a test's, never anybody's benchmark.
@@ -26,20 +26,20 @@ def main():
     sys.path.insert(0, sys.argv[1])
     import torch
 
-    from gpuenv_probe.benchmarks import figures, meter
+    from gpuenv_probe.benchmarks import meter, workloads
     from gpuenv_probe.kernels.device import Device
 
     torch.cuda.Event = Event
     torch.cuda.synchronize = lambda: None
     torch.cuda.mem_get_info = lambda index: (64 << 20, 64 << 20)
-    figures.matrix_size = lambda device: 64
+    workloads.matrix_size = lambda device: 64
     meter._FLUSH_BYTES = 1 << 20
     meter._MIN_SAMPLES = 5
     device = Device(torch, "cpu", 0)
     device.dtype = lambda name: torch.float32
     rows = {}
     for kernel in ("matmul", "conv", "train", "memory"):
-        rows[kernel] = figures.MEASURES[kernel](
+        rows[kernel] = workloads.MEASURES[kernel](
             device, "fp32", meter.Meter(device, 0.01, time.monotonic() + 150)
         ).summary()
     print(json.dumps(rows))

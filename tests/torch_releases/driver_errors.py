@@ -18,9 +18,9 @@ def attempt(settings, number):
         import torch
 
         from gpuenv_probe.facts import torch_facts
-        from gpuenv_probe.processes import worker
+        from gpuenv_probe.step import Context
 
-        context = worker.Context({})
+        context = Context({})
         context.found["torch"] = torch
         os.write(writer, json.dumps(torch_facts.start_cuda(context)).encode())
         os._exit(0)

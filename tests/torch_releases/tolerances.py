@@ -35,31 +35,33 @@ def main():
     sys.path.insert(0, sys.argv[1])
     import torch
 
-    from gpuenv_probe.kernels import network, numerics
+    from gpuenv_probe.kernels import neural_network, tolerances
     from gpuenv_probe.kernels.device import Device
 
     inputs = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
     rows = []
-    for form in numerics.FORMATS:
+    for form in tolerances.FORMATS:
         for seed, parts in itertools.product(range(8), (1, 4, 32)):
             torch.manual_seed(seed)
             size = 256 if form == "fp8" else 1024
             left, right = (torch.randn(size, size).to(inputs.get(form, torch.float32)) for _ in range(2))
             exact_left, exact_right = left[:64].float().double(), right.float().double()
             reference, magnitude = exact_left @ exact_right, exact_left.abs() @ exact_right.abs()
-            tolerance = numerics.inner_product_tolerance(numerics.FORMATS[form], size, magnitude, reference)
+            tolerance = tolerances.inner_product_tolerance(
+                tolerances.FORMATS[form], size, magnitude, reference
+            )
             got = product(torch, form, left[:64], right, parts)
             share = float(((got.double() - reference).abs() / tolerance).max())
             found = {}
             for name, mistake in mistakes(torch, got, left, right).items():
                 try:
-                    numerics.compare(name, mistake, reference, tolerance)
+                    tolerances.compare(name, mistake, reference, tolerance)
                     found[name] = False
-                except numerics.WrongResult:
+                except tolerances.WrongResult:
                     found[name] = True
             rows.append({"form": form, "seed": seed, "parts": parts, "share": share, "found": found})
     torch.backends.cuda.matmul.allow_tf32 = True
-    training = [trained(torch, network, Device(torch, "cpu", 0), seed) for seed in range(300)]
+    training = [trained(torch, neural_network, Device(torch, "cpu", 0), seed) for seed in range(300)]
     print(json.dumps({"products": rows, "training": training}))
 
 

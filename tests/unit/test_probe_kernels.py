@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpuenv_probe import kernels
-from gpuenv_probe.processes.worker import Context
+from gpuenv_probe.kernels import steps
+from gpuenv_probe.step import Context
 
 
 class Device:
@@ -30,6 +30,6 @@ def test_every_step_draws_the_same_numbers_whatever_ran_before() -> None:
         given.random()
 
     for name in ("matmul", "train"):
-        partial = kernels._runner(kernel, name, "fp32")(context)
+        partial = steps._runner(kernel, name, "fp32")(context)
         assert partial["steps"][0]["status"] == "Pass"
     assert device.calls == ["seed", "random", "synchronize"] * 2

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpuenv_probe.benchmarks import bench, figures, meter, monitor
+from gpuenv_probe.benchmarks import meter, monitor, steps, workloads
 from gpuenv_probe.facts import nvml
 from gpuenv_probe.kernels.device import Skip
-from gpuenv_probe.processes.worker import Context
+from gpuenv_probe.step import Context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 @pytest.mark.parametrize("profile", ["Quick", "Standard"])
 @pytest.mark.parametrize("call", [0.00005, 0.0004, 0.01])
 def test_a_profile_measures_as_long_as_it_says(gpu: Gpu, profile: str, call: float, flush: bool) -> None:
-    seconds = bench.PROFILES[profile][1]
+    seconds = steps.PROFILES[profile][1]
     begun = gpu.now
     sample = meter.Meter(gpu, seconds, gpu.now + 10).measure(gpu.work(call), 1.0, flush)
     wall = gpu.now - begun
@@ -137,9 +137,9 @@ def worker(gpu: Gpu, profile: str, monkeypatch: pytest.MonkeyPatch, call: float,
     """A benchmark worker behind its import of torch, on a GPU that needs ``call`` seconds for anything."""
     context = Context({"profile": profile, "known": known})
     context.found["torch"] = gpu
-    monkeypatch.setattr(bench, "Device", lambda torch, kind, index: gpu)
-    monkeypatch.setattr(bench, "why_not", lambda device, job: None)
-    monkeypatch.setattr(bench, "Monitor", Silent)
+    monkeypatch.setattr(steps, "Device", lambda torch, kind, index: gpu)
+    monkeypatch.setattr(steps, "why_not", lambda device, job: None)
+    monkeypatch.setattr(steps, "Monitor", Silent)
 
     def warm_up(device: Any, seconds: float) -> float:
         gpu.now += seconds
@@ -149,14 +149,14 @@ def worker(gpu: Gpu, profile: str, monkeypatch: pytest.MonkeyPatch, call: float,
         gpu.now += 0.1  # making the inputs
         return given.measure(gpu.work(call), 1.0)
 
-    monkeypatch.setattr(figures, "warm_up", warm_up)
-    monkeypatch.setattr(figures, "MEASURES", dict.fromkeys(figures.MEASURES, measure))
+    monkeypatch.setattr(workloads, "warm_up", warm_up)
+    monkeypatch.setattr(workloads, "MEASURES", dict.fromkeys(workloads.MEASURES, measure))
     return context
 
 
 def measured(context: Context) -> list[dict[str, Any]]:
     """Does every step but the import, as the worker would, and returns the rows."""
-    partials = [step.run(context) for step in bench.steps(context.job)[1:]]
+    partials = [step.run(context) for step in steps.steps(context.job)[1:]]
     return [row for partial in partials for row in partial.get("benchmarks", ())]
 
 
@@ -165,10 +165,10 @@ def measured(context: Context) -> list[dict[str, Any]]:
 def test_a_gpus_time_is_never_exceeded(
     gpu: Gpu, profile: str, call: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    total = bench.PROFILES[profile][2]
+    total = steps.PROFILES[profile][2]
     begun = gpu.now
     rows = measured(worker(gpu, profile, monkeypatch, call))
-    assert len(rows) == len(bench.TABLE)
+    assert len(rows) == len(steps.TABLE)
     assert gpu.now - begun <= total + call + 0.2, "the last input and one call of unknown length may overrun"
     if call <= 0.02:
         assert all(row["samples"] >= 20 for row in rows)

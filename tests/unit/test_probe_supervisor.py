@@ -15,7 +15,7 @@ import pytest
 
 from gpuenv_probe.processes import supervisor
 from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor
-from gpuenv_probe.processes.worker import Step
+from gpuenv_probe.step import Step
 
 PROBE = Path(supervisor.__file__).parents[2]
 BODIES = {
@@ -44,7 +44,7 @@ import json, os, signal, sys
 {prelude}
 sys.path.insert(0, {str(PROBE)!r})
 from gpuenv_probe.processes import worker
-from gpuenv_probe.processes.worker import Step
+from gpuenv_probe.step import Step
 
 def blame(failure, outcome):
     return {{"failed": [outcome, failure]}}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpuenv_probe import failures
-from gpuenv_probe.facts import container, driver_facts, notes
+from gpuenv_probe.facts import container, driver_facts, insecure_settings
 
 
 @pytest.mark.parametrize(
@@ -135,16 +135,16 @@ def test_a_mounted_libcuda_is_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None
 def test_jupyter_that_asks_for_nothing(tmp_path: Path, name: str, text: str, open_to_all: bool) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     expected = ["Jupyter asks for neither token nor password"] if open_to_all else []
-    assert notes.jupyter_notes([str(tmp_path)], installed=True) == expected
-    assert notes.jupyter_notes([str(tmp_path)], installed=False) == []
+    assert insecure_settings.jupyter_notes([str(tmp_path)], installed=True) == expected
+    assert insecure_settings.jupyter_notes([str(tmp_path)], installed=False) == []
 
 
 @pytest.mark.parametrize(("token", "noted"), [(None, False), ("", True), ("s3cret", False)])
 def test_an_empty_token_in_the_environment_is_noted(tmp_path: Path, token: str | None, noted: bool) -> None:
     env = {} if token is None else {"JUPYTER_TOKEN": token}
-    found = notes.jupyter_notes([str(tmp_path)], installed=True, env=env)
+    found = insecure_settings.jupyter_notes([str(tmp_path)], installed=True, env=env)
     assert [line.split(" is ")[0] for line in found] == (["JUPYTER_TOKEN"] if noted else [])
-    assert notes.jupyter_notes([str(tmp_path)], installed=False, env=env) == []
+    assert insecure_settings.jupyter_notes([str(tmp_path)], installed=False, env=env) == []
 
 
 V2 = {
@@ -214,14 +214,14 @@ def test_a_cgroup_without_limits(tmp_path: Path, files: dict[str, str]) -> None:
 def test_loose_sshd(tmp_path: Path, text: str, expected: list[str]) -> None:
     config = tmp_path / "sshd_config"
     config.write_text(text, encoding="utf-8")
-    assert notes.sshd_notes(str(config), installed=True) == expected
+    assert insecure_settings.sshd_notes(str(config), installed=True) == expected
 
 
 def test_sshd_reads_included_files_first_come_first_served(tmp_path: Path) -> None:
     (tmp_path / "10.conf").write_text("PermitRootLogin no\n", encoding="utf-8")
     config = tmp_path / "sshd_config"
     config.write_text(f"Include {tmp_path}/*.conf\nPermitRootLogin yes\n", encoding="utf-8")
-    assert notes.sshd_notes(str(config), installed=True) == []
+    assert insecure_settings.sshd_notes(str(config), installed=True) == []
 
 
 @pytest.mark.parametrize(

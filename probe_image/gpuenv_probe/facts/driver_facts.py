@@ -15,7 +15,7 @@ from typing import Any
 from gpuenv_probe import failures
 from gpuenv_probe.facts import container, gpus, nvml
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.processes.worker import Context, Partial, Step
+from gpuenv_probe.step import Context, Partial, Step
 
 _NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from gpuenv_probe.facts import nvml
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.processes.worker import Context, Partial, Step
+from gpuenv_probe.step import Context, Partial, Step
 
 _MOST = 64
 """GPUs of one container that are looked at, as many as the operator reads."""

@@ -17,7 +17,7 @@ from typing import Any, Callable, Tuple, cast
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.processes.worker import Context, Partial
+from gpuenv_probe.step import Context, Partial
 
 _PRIVATE = "gpuenv_probe_pynvml"
 _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13

@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.processes.worker import Context, Partial, Step
+from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
 """Seconds ``import torch`` may take: 1.4 s warm, 10 s cold on a local disk, much more on a network disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpuenv_probe.kernels.device import Device
-from gpuenv_probe.kernels.numerics import FORMATS, compare, inner_product_tolerance
+from gpuenv_probe.kernels.tolerances import FORMATS, compare, inner_product_tolerance
 
 _BATCH, _CHANNELS, _SIDE, _KERNEL = 8, 32, 16, 3
 _WINOGRAD = 8.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.kernels.numerics import FORMATS, compare, inner_product_tolerance
+from gpuenv_probe.kernels.tolerances import FORMATS, compare, inner_product_tolerance
 
 _SIZE = 1024
 _FP8_SIZE = 256

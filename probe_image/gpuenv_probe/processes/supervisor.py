@@ -19,7 +19,7 @@ import time
 from typing import Any, Callable
 
 from gpuenv_probe import failures
-from gpuenv_probe.processes.worker import Partial, Step
+from gpuenv_probe.step import Partial, Step
 
 START_LIMIT = 60.0
 """Seconds from starting the interpreter to its first line; a cold image on a network disk is slow."""

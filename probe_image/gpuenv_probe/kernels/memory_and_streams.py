@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.kernels.numerics import WrongResult
+from gpuenv_probe.kernels.tolerances import WrongResult
 
 _ELEMENTS = 1024 * 1024
 

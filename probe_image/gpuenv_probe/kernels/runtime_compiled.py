@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.kernels.numerics import compare
+from gpuenv_probe.kernels.tolerances import compare
 
 _ELEMENTS = 16384
 _PASSES = 3
@@ -40,7 +40,7 @@ def torchscript(device: Device, dtype: str) -> str | None:
     return None
 
 
-def run_time_compiled(device: Device, dtype: str) -> str | None:
+def bessel(device: Device, dtype: str) -> str | None:
     """A Bessel function: torch compiles it for this very GPU when it is first called (jiterator, NVRTC).
 
     Since 1.12; it asks NVRTC for machine code, not PTX, and so works on drivers older than the toolkit.

@@ -17,7 +17,7 @@ TAIL = 400
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
-class UserCheck(NamedTuple):
+class CommandCheck(NamedTuple):
     """One of ``spec.checks``: exit code 0 within ``timeout`` seconds passes."""
 
     name: str
@@ -25,7 +25,7 @@ class UserCheck(NamedTuple):
     timeout: float = 60.0
 
 
-def run(check: UserCheck, clock: Clock) -> dict[str, Any]:
+def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
     """Runs one check to its end or its limit; what could not be started ends as a shell would say it.
 
     Raises Ended when the stage ends before: then nothing can be said of the check.

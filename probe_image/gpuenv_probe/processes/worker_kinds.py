@@ -10,12 +10,17 @@ from typing import Any
 
 from gpuenv_probe import failures
 from gpuenv_probe.failures import Failure
-from gpuenv_probe.processes.worker import Context, Partial, Step
+from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
 """Seconds one module of ``expect.imports`` may take: vLLM needs 20 on a good day."""
 
-_MODULES = {"raw": "raw", "torch": "torchfacts", "kernels": "kernels", "bench": "bench"}
+_MODULES = {
+    "driver": "facts.driver_facts",
+    "torch": "facts.torch_facts",
+    "kernels": "kernels.steps",
+    "benchmarks": "benchmarks.steps",
+}
 """Imported when asked for: nothing in a zip application is compiled beforehand, so every module costs time."""
 
 
@@ -26,30 +31,6 @@ def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
     module = importlib.import_module(f"gpuenv_probe.{_MODULES[kind]}")
     steps: list[Step] = module.steps(job)
     return steps
-
-
-def step_key(row: dict[str, Any]) -> str:
-    """The key of the step that a row of ``steps`` came from."""
-    return f"{row['name']} {row.get('dtype', '')}".strip()
-
-
-def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
-    """The row of a wrong result that no second run has confirmed: what could not run is never a fail."""
-    words = f"{first.get('detail', '')}; seen once, {why}"
-    return {**first, "status": "Unconfirmed", "detail": failures.shorten(words)}
-
-
-def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row to report once a fresh worker was to repeat a wrong result: it did, it did not, or it could not."""
-    again = second[0] if second else {}
-    if again.get("status") == "Wrong":
-        return {**first, "detail": failures.shorten(f"{first.get('detail', '')}; again in a fresh process")}
-    if again.get("status") == "Pass":
-        words = f"wrong once ({first.get('detail', '')}), right in a fresh process"
-        return {**again, "detail": failures.shorten(words)}
-    if again.get("status") in ("Fail", "Crashed", "TimedOut"):
-        return {**first, **again}
-    return unconfirmed(first, "and a fresh process did not come to it")
 
 
 def _import_step(module: str) -> Step:

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from gpuenv_probe import codec
-from gpuenv_probe.processes import parent, workers
+from gpuenv_probe.processes import stage_report, wrong_results
 
 
 def test_tables_grow_objects_merge_and_gpus_are_matched() -> None:
     report: dict[str, Any] = {"stage": "kernels"}
-    parent.merge(report, {"torch": {"version": "2.9.1", "warnings": ["a"]}, "steps": [{"name": "alloc"}]})
-    parent.merge(
+    stage_report.merge(
+        report, {"torch": {"version": "2.9.1", "warnings": ["a"]}, "steps": [{"name": "alloc"}]}
+    )
+    stage_report.merge(
         report, {"torch": {"available": True, "warnings": ["a", "b"]}, "steps": [{"name": "matmul"}]}
     )
-    parent.merge(report, {"gpus": [{"index": 1, "health": {"pcieGen": 1}}]})
-    parent.merge(report, {"gpus": [{"index": 1, "health": {"busyPcieGen": 4}}, {"index": 0}]})
+    stage_report.merge(report, {"gpus": [{"index": 1, "health": {"pcieGen": 1}}]})
+    stage_report.merge(report, {"gpus": [{"index": 1, "health": {"busyPcieGen": 4}}, {"index": 0}]})
     assert report == {
         "stage": "kernels",
         "torch": {"version": "2.9.1", "available": True, "warnings": ["a", "b"]},
@@ -28,14 +30,14 @@ def test_tables_grow_objects_merge_and_gpus_are_matched() -> None:
 
 def test_a_row_that_comes_again_takes_the_first_ones_place() -> None:
     report: dict[str, Any] = {}
-    parent.merge(report, {"steps": [row("Unconfirmed"), {"name": "alloc", "gpu": 0, "status": "Pass"}]})
-    parent.merge(report, {"steps": [row("Wrong")]})
+    stage_report.merge(report, {"steps": [row("Unconfirmed"), {"name": "alloc", "gpu": 0, "status": "Pass"}]})
+    stage_report.merge(report, {"steps": [row("Wrong")]})
     assert [step["status"] for step in report["steps"]] == ["Wrong", "Pass"]
 
 
 def test_a_failure_is_never_half_of_one_and_half_of_another() -> None:
     report: dict[str, Any] = {"driver": {"nvml": {"layer": "signal", "code": 11, "name": "SIGSEGV"}}}
-    parent.merge(report, {"driver": {"nvml": {"layer": "os", "name": "TimedOut"}}})
+    stage_report.merge(report, {"driver": {"nvml": {"layer": "os", "name": "TimedOut"}}})
     assert report["driver"]["nvml"] == {"layer": "os", "name": "TimedOut"}
 
 
@@ -45,7 +47,7 @@ def test_overwriting_leaves_a_whole_report_at_every_moment(
     path = tmp_path / "termination-log"
     long = codec.encode({"stage": "facts", "run": "r", "torch": {"version": "2.9.1", "gitVersion": "f" * 40}})
     short = codec.encode({"stage": "kernels", "run": "r"})
-    parent.overwrite(str(path), long)
+    stage_report.overwrite(str(path), long)
     seen = []
     truncate = os.ftruncate
 
@@ -54,7 +56,7 @@ def test_overwriting_leaves_a_whole_report_at_every_moment(
         truncate(descriptor, length)
 
     monkeypatch.setattr(os, "ftruncate", spy)
-    parent.overwrite(str(path), short)
+    stage_report.overwrite(str(path), short)
     assert seen == ["kernels"], "between writing and cutting, the new report can be read"
     assert path.read_text(encoding="ascii") == short
 
@@ -62,7 +64,7 @@ def test_overwriting_leaves_a_whole_report_at_every_moment(
 def test_a_place_that_cannot_be_written_to_is_told_and_survived(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parent.overwrite(str(tmp_path / "absent" / "log"), "text")
+    stage_report.overwrite(str(tmp_path / "absent" / "log"), "text")
     assert capsys.readouterr().err == (
         f"gpuenv-probe: cannot write {tmp_path}/absent/log: No such file or directory\n"
     )
@@ -84,6 +86,6 @@ def row(status: str, detail: str = "") -> dict[str, Any]:
     ],
 )
 def test_a_wrong_result_and_its_second_run(second: list[dict[str, Any]], status: str, words: str) -> None:
-    found = workers.confirmed(row("Wrong", "3 values"), second)
+    found = wrong_results.confirmed(row("Wrong", "3 values"), second)
     assert found["status"] == status
     assert words in found["detail"]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.kernels.numerics import compare
+from gpuenv_probe.kernels.tolerances import compare
 
 _HEADS, _LENGTH, _WIDTH = 2, 128, 64
 _ATTENTION_ROUNDOFF = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}

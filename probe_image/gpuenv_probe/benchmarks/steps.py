@@ -12,13 +12,13 @@ import time
 from typing import Any, Callable
 
 from gpuenv_probe import failures
-from gpuenv_probe.benchmarks import figures
+from gpuenv_probe.benchmarks import workloads
 from gpuenv_probe.benchmarks.meter import Meter
 from gpuenv_probe.benchmarks.monitor import Monitor
 from gpuenv_probe.facts import torch_facts
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.kernels.device import Device, Skip
-from gpuenv_probe.processes.worker import Context, Partial, Step
+from gpuenv_probe.step import Context, Partial, Step
 
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
 """Seconds of warm-up, of each figure's timed calls, and in all, which is never exceeded by a new call.
@@ -116,7 +116,7 @@ def _warm_up(context: Context) -> Partial:
     context.found["device"] = device
     context.found["monitor"] = Monitor(context.gpu)
     seconds = min(PROFILES[context.job["profile"]][0], _left(context) / 4)
-    return _spent(context, figures.warm_up(device, seconds))
+    return _spent(context, workloads.warm_up(device, seconds))
 
 
 def _left(context: Context) -> float:
@@ -166,7 +166,7 @@ def _measured(context: Context, row: tuple[str, str, str], meter: Meter) -> Part
     try:
         return {
             "benchmarks": [
-                _row(context.gpu, row, **figures.MEASURES[row[0]](device, row[1], meter).summary())
+                _row(context.gpu, row, **workloads.MEASURES[row[0]](device, row[1], meter).summary())
             ]
         }
     except Skip as skip:

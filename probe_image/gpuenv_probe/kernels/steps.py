@@ -1,0 +1,94 @@
+"""The kernels stage's steps: what any training or inference needs, each with its numbers checked."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from gpuenv_probe import failures
+from gpuenv_probe.facts import torch_facts
+from gpuenv_probe.failures import Failure
+from gpuenv_probe.kernels import convolution, matmul, memory_and_streams, neural_network, runtime_compiled
+from gpuenv_probe.kernels.device import Device, Skip
+from gpuenv_probe.kernels.tolerances import WrongResult
+from gpuenv_probe.step import Context, Partial, Step
+
+Kernel = Callable[[Device, str], Optional[str]]
+
+TABLE: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
+    ("alloc", ("",), 60.0, memory_and_streams.alloc),
+    ("matmul", ("fp32", "tf32", "fp16", "bf16", "fp8"), 60.0, matmul.run),
+    ("conv", ("fp32", "tf32", "fp16", "bf16"), 60.0, convolution.run),
+    ("attention", ("fp32", "fp16", "bf16"), 60.0, neural_network.attention),
+    ("train", ("fp32",), 60.0, neural_network.train),
+    ("stream", ("",), 30.0, memory_and_streams.stream),
+    ("torchscript", ("fp32",), 90.0, runtime_compiled.torchscript),
+    ("jit", ("fp32",), 90.0, runtime_compiled.bessel),
+)
+"""Name, dtypes, seconds it may take, and what does it. A kernel returns a detail to keep, or None."""
+COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
+
+
+def steps(job: dict[str, Any]) -> list[Step]:
+    """The steps of one GPU's worker."""
+    gpu = int(job.get("gpu", 0))
+    table = [*TABLE, COMPILE] if job.get("compile") else list(TABLE)
+    setup = [
+        Step(
+            "import torch",
+            torch_facts.IMPORT_LIMIT,
+            torch_facts.import_torch,
+            torch_facts.blame_import,
+            setup=True,
+        ),
+        Step("torch.cuda.init", 90.0, torch_facts.start_cuda, torch_facts.blame_start, setup=True),
+    ]
+    return setup + [
+        Step(key(name, dtype), limit, _runner(kernel, name, dtype), _blame(gpu, name, dtype))
+        for name, dtypes, limit, kernel in table
+        for dtype in dtypes
+    ]
+
+
+def key(name: str, dtype: str) -> str:
+    """How the parent calls one step."""
+    return f"{name} {dtype}".strip()
+
+
+def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
+    row = {"name": name, "gpu": gpu, "dtype": dtype, "status": status, **more}
+    return {
+        "steps": [{field: value for field, value in row.items() if value not in (None, "") or field == "gpu"}]
+    }
+
+
+def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partial]:
+    def run(context: Context) -> Partial:
+        device = context.found.get("device")
+        if device is None:
+            device = context.found["device"] = Device(
+                context.found["torch"], context.device_kind, context.gpu
+            )
+        try:
+            device.seed()
+            detail = kernel(device, dtype)
+            device.synchronize()
+        except Skip as skip:
+            return _row(context.gpu, name, dtype, "Skipped", detail=str(skip))
+        except WrongResult as wrong:
+            return _row(context.gpu, name, dtype, "Wrong", detail=str(wrong))
+        except Exception as error:
+            found = failures.of_exception(error)
+            if device.kind == "cpu" and "not implemented for" in str(error):
+                return _row(context.gpu, name, dtype, "Skipped", detail=f"this torch's CPU has no {dtype}")
+            context.restart = device.was_alive and not device.is_alive()
+            return _row(context.gpu, name, dtype, "Fail", error=found)
+        return _row(context.gpu, name, dtype, "Pass", detail=detail)
+
+    return run
+
+
+def _blame(gpu: int, name: str, dtype: str) -> Callable[[Failure, str], Partial]:
+    def blame(failure: Failure, outcome: str) -> Partial:
+        return _row(gpu, name, dtype, outcome, error=failure)
+
+    return blame
