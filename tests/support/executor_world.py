@@ -10,7 +10,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.write.executor import Executor, Outcome
+from gpuenv.controller.write.executor import Executed, Executor
 from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.model import Action, CreatePod, Plan, PostEvent, ReportRecord, SetLabel, WriteReport
 
@@ -48,7 +48,7 @@ class World:
     def get(self, kind: Any, name: str) -> dict[str, Any]:
         return self.kube.objects[SCOPE.item(kind, name)]
 
-    async def run(self, *actions: Action) -> Outcome:
+    async def run(self, *actions: Action) -> Executed:
         return await self.executor.run(Plan(actions, None, {}))
 
 

@@ -202,7 +202,7 @@ class World:
             self.apply(action)
         self.cache.left_since = planned.left_since
         wrote = {(one.environment, one.node) for one in planned.actions if isinstance(one, WriteReport)}
-        self.cache.settle(seen, wrote)
+        self.cache.forget_recorded(seen, wrote)
         return planned
 
     def settle(self, limit: int = 20) -> list[Plan]:

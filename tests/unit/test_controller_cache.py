@@ -75,9 +75,9 @@ def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) ->
     assert cache.pods[name].phase == "Succeeded"
     assert cache.names("pods") == []
     seen = cache.snapshot(Settings())
-    cache.settle(seen, {("e", "a")})
+    cache.forget_recorded(seen, {("e", "a")})
     assert name in cache.pods
-    cache.settle(seen, set())
+    cache.forget_recorded(seen, set())
     assert name not in cache.pods
 
 
@@ -85,7 +85,7 @@ def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
     cache.put("pods", raw.pod("e", "a"))
     seen = cache.snapshot(Settings())
     cache.gone("pods", raw.pod("e", "a")["metadata"]["name"])
-    cache.settle(seen, set())
+    cache.forget_recorded(seen, set())
     (pod,) = cache.pods.values()
     assert pod.vanished
 
@@ -94,9 +94,9 @@ def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
     attempt = Attempt("r", "ProbeRejected", "words", "cure", 0.0, "i", "f", 1)
     cache.rejections["e", "a"] = attempt
     seen = cache.snapshot(Settings())
-    cache.settle(seen, {("e", "a")})
+    cache.forget_recorded(seen, {("e", "a")})
     assert cache.rejections
-    cache.settle(seen, set())
+    cache.forget_recorded(seen, set())
     assert not cache.rejections
 
 

@@ -48,7 +48,7 @@ async def test_what_follows_a_failed_write_is_not_done(world: World) -> None:
     delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
     outcome = await world.run(write("e", "a"), label("a"), delete)
     assert (outcome.done, outcome.failed) == (0, 1)
-    assert outcome.unsettled == {("e", "a")}
+    assert outcome.pending == {("e", "a")}
     assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
     assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
 

@@ -16,7 +16,7 @@ from gpuenv.controller import reconcile
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
-from gpuenv.controller.write.executor import Outcome
+from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.model import Plan, Settings, Snapshot
 
 
@@ -29,7 +29,7 @@ class Loop:
         self.seen: list[Snapshot] = []
         self.run_plans: list[Plan] = []
         self.plan: Any = Plan((), None, {})
-        self.outcome = Outcome()
+        self.outcome = Executed()
         self.allowed = asyncio.Event()
         self.allowed.set()
         self.metrics = Metrics(self.cache)
@@ -53,7 +53,7 @@ class Loop:
             raise self.plan
         return self.plan(now) if callable(self.plan) else self.plan
 
-    async def run(self, plan: Plan) -> Outcome:
+    async def run(self, plan: Plan) -> Executed:
         self.run_plans.append(plan)
         return self.outcome
 
@@ -91,7 +91,7 @@ async def test_a_due_time_causes_a_plan() -> None:
 
 async def test_what_the_executor_puts_off_is_planned_again() -> None:
     loop = Loop()
-    loop.outcome = Outcome(retry_at=0.0)
+    loop.outcome = Executed(retry_at=0.0)
     async with loop.running():
         loop.reconciler.wake()
         await wait_until_async(lambda: len(loop.run_plans) >= 3)
@@ -100,7 +100,7 @@ async def test_what_the_executor_puts_off_is_planned_again() -> None:
 async def test_a_clock_that_is_set_back_delays_nothing() -> None:
     hours = itertools.count(500_000, -1)
     loop = Loop(clock=lambda: next(hours) * 3600.0)
-    loop.outcome = Outcome(retry_at=time.monotonic())
+    loop.outcome = Executed(retry_at=time.monotonic())
     async with loop.running():
         loop.reconciler.wake()
         await wait_until_async(lambda: len(loop.run_plans) >= 3)

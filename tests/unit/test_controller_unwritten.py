@@ -7,7 +7,7 @@ from tests.support import raw_objects as raw
 from tests.support.executor_world import World, label, write
 
 from gpuenv.controller.kube.kinds import ENVIRONMENTS
-from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Outcome
+from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Executed
 from gpuenv.plan.fleet.unwritten import held_back
 from gpuenv.plan.model import PostEvent, WriteStatus
 
@@ -46,7 +46,7 @@ def told(world: World) -> dict[str, tuple[str, str, str]]:
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in conditions}
 
 
-async def plan(world: World) -> Outcome:
+async def plan(world: World) -> Executed:
     """As the planner: it asks for what the cluster lacks."""
     actions: list[Any] = [write("e", name) for name in "ab" if ("e", name) not in world.cache.reports]
     actions += [NEWS] if actions else []

@@ -40,7 +40,7 @@ class Operator:
         seen = self.world.cache.snapshot(self.world.settings)
         plan = self.world.plan()
         outcome = await self.executor.run(plan)
-        self.world.cache.settle(seen, outcome.unsettled)
+        self.world.cache.forget_recorded(seen, outcome.pending)
         due = [at for at in (outcome.retry_at, plan.wake_at) if at is not None]
         self.world.now = max(self.world.now + 1, min([self.world.now + 30, *due]))
         return len(plan.actions)

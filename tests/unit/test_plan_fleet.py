@@ -8,7 +8,7 @@ from tests.support.builders import NOW, environment, node, waiting
 from tests.support.world import KNOWLEDGE, World, fleet
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.context import make_context, tables
+from gpuenv.plan.context import make_context, make_tables
 from gpuenv.plan.model import (
     Cleanup,
     CreatePod,
@@ -261,19 +261,19 @@ def test_peers_are_the_median_of_the_same_inputs_in_steps() -> None:
         made.finish(node=f"n{index:02}", kernels=slow(made.run_id(node=f"n{index:02}"), tflops))
     made.settle()
     record = made.cache.environments["pt"]
-    context = make_context(record, made.settings, tables(KNOWLEDGE), made.cache.reports.values())
+    context = make_context(record, made.settings, make_tables(KNOWLEDGE), made.cache.reports.values())
     ((key, figure),) = context.peers.items()
     assert key == "matmul/bf16/NVIDIA A100-SXM4-80GB"
     assert abs(figure - 240.0) <= 0.01 * 240.0
 
 
 def test_a_status_write_judges_nothing_anew() -> None:
-    """Only the environment's status changed: judgements are reused, and the same plan results."""
+    """Only the environment's status changed: desired states are reused, and the same plan results."""
     made = fleet(2)
     made.settle()
     assert made.memo is not None
-    before = {name: entry[1] for name, entry in made.memo.environments["pt"].pairs.items()}
+    before = {name: entry[1] for name, entry in made.memo.environments["pt"].validations.items()}
     made.put("environments", made.raw["environments"]["pt"])
     made.plan()
-    after = {name: entry[1] for name, entry in made.memo.environments["pt"].pairs.items()}
+    after = {name: entry[1] for name, entry in made.memo.environments["pt"].validations.items()}
     assert all(after[name] is before[name] for name in before)

@@ -11,11 +11,11 @@ from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.plan import planner
-from gpuenv.plan.context import Pair
+from gpuenv.plan.context import Validation
 from gpuenv.plan.model import CreatePod, Settings, Snapshot, WriteReport
 from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
-from gpuenv.plan.validation.desired_state import Judgement, judge
+from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 
 texts = st.text(max_size=12) | st.sampled_from(
     ["", "Failed", "True", "-1", "1e400", "2027-01-15T08:00:00Z", "\x00\ud800"]
@@ -107,13 +107,15 @@ def test_a_time_that_cannot_be_shown_is_no_time() -> None:
     assert plan(snapshot(raw), NOW, KNOWLEDGE).faults == ()
 
 
-def test_a_pair_that_cannot_be_judged_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(pair: Pair, now: float) -> Judgement:
-        if pair.node.name == "n1":
+def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(validation: Validation, now: float) -> DesiredState:
+        if validation.node.name == "n1":
             raise ZeroDivisionError("by design")
-        return judge(pair, now)
+        return desired_state(validation, now)
 
-    monkeypatch.setattr(planner, "judge", faulty)
+    monkeypatch.setattr(planner, "desired_state", faulty)
     made = World()
     made.environment()
     for name in ("n1", "n2"):

@@ -2,7 +2,7 @@
 writes.
 
 A record object stays the same as long as its content does, whatever events arrive: the planner reuses its
-judgements by identity. Three sources may deliver out of order, so an object's resource version decides;
+desired states by identity. Three sources may deliver out of order, so an object's resource version decides;
 comparing them as numbers is allowed
 (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version).
 Absence is never read out of this cache: an entry goes by a DELETED event, or after a live GET that answered
@@ -24,13 +24,11 @@ from gpuenv.plan.model import (
     ReportRecord,
     Settings,
     Snapshot,
+    ValidationKey,
 )
 from gpuenv.plan.objects import records
 
 logger = logging.getLogger(__name__)
-
-Pair = tuple[str, str]
-"""(environment, node)."""
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -70,11 +68,11 @@ class Cache:
         self.nodes: dict[str, NodeRecord] = {}
         self.pods: dict[str, PodRecord] = {}
         """By name; a vanished pod stays as a tombstone until the plan has settled it."""
-        self.reports: dict[Pair, ReportRecord] = {}
-        self.left_since: Mapping[Pair, float] = {}
-        self.rejections: dict[Pair, Attempt] = {}
+        self.reports: dict[ValidationKey, ReportRecord] = {}
+        self.left_since: Mapping[ValidationKey, float] = {}
+        self.rejections: dict[ValidationKey, Attempt] = {}
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
-        self._report_keys: dict[str, Pair] = {}
+        self._report_keys: dict[str, ValidationKey] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
         """Up to which version an object (uid) counts as gone. Beyond it, it matches its selector again."""
 
@@ -153,16 +151,16 @@ class Cache:
 
     # ---- what a plan settles -----------------------------------------------------------------------------
 
-    def settle(self, seen: Snapshot, unsettled: Collection[Pair]) -> None:
+    def forget_recorded(self, seen: Snapshot, pending: Collection[ValidationKey]) -> None:
         """After a plan over ``seen``: drops tombstones and rejections about which it had nothing (more) to
         write.
         """
         for name, pod in seen.pods.items():
-            if pod.vanished and (pod.environment, pod.node) not in unsettled and self.pods.get(name) is pod:
+            if pod.vanished and (pod.environment, pod.node) not in pending and self.pods.get(name) is pod:
                 del self.pods[name]
-        for pair, attempt in seen.rejections.items():
-            if pair not in unsettled and self.rejections.get(pair) is attempt:
-                del self.rejections[pair]
+        for key, attempt in seen.rejections.items():
+            if key not in pending and self.rejections.get(key) is attempt:
+                del self.rejections[key]
 
     # ---- how -----------------------------------------------------------------------------------------------
 
@@ -176,12 +174,12 @@ class Cache:
                 return _keep(self.pods, name, records.pod_record(raw))
             case "reports":
                 record = records.report_record(raw)
-                pair = (record.environment, record.node)
+                key = (record.environment, record.node)
                 stale = self._report_keys.get(name)
-                if stale is not None and stale != pair:
+                if stale is not None and stale != key:
                     self.reports.pop(stale, None)
-                self._report_keys[name] = pair
-                return _keep(self.reports, pair, record)
+                self._report_keys[name] = key
+                return _keep(self.reports, key, record)
 
     def _drop(self, kind: KindName, name: str, uid: str) -> None:
         known = self._versions[kind].get(name)

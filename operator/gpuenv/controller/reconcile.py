@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.write.executor import Outcome
+from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.model import Plan, Settings, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ Planner = Callable[[Snapshot, float], Plan]
 class Runs(Protocol):
     """What the loop needs of an executor."""
 
-    async def run(self, plan: Plan) -> Outcome: ...
+    async def run(self, plan: Plan) -> Executed: ...
 
 
 class Reconciler:
@@ -104,17 +104,17 @@ class Reconciler:
             logger.error("a fault of our own: %s", fault)
             self._metrics.error("plan")
         self._beat()
-        outcome = await self._executor.run(plan)
+        executed = await self._executor.run(plan)
         self._cache.left_since = plan.left_since
-        self._cache.settle(seen, outcome.unsettled)
-        self._wake_at = self._next(plan.wake_at, outcome.retry_at)
+        self._cache.forget_recorded(seen, executed.pending)
+        self._wake_at = self._next(plan.wake_at, executed.retry_at)
         if plan.actions:
             logger.debug(
                 "plan of %d actions: %d done, %d failed, %d put off",
                 len(plan.actions),
-                outcome.done,
-                outcome.failed,
-                outcome.skipped,
+                executed.done,
+                executed.failed,
+                executed.skipped,
             )
 
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:

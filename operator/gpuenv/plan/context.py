@@ -1,4 +1,4 @@
-"""What all judgements of one environment have in common: spec, tables, settings, and what peers reach."""
+"""What all validations of one environment have in common: spec, tables, settings, and what peers reach."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ _STEP: Final = math.log(1.02)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Equal contexts give equal judgements; the environment's status is not part of it."""
+    """Equal contexts give equal desired states; the environment's status is not part of it."""
 
     name: str
     uid: str
@@ -39,7 +39,7 @@ class Context:
     expectations_hash: str
     revalidate: str
     settings: Settings
-    knowledge: "Tables"
+    tables: "Tables"
     peers: Mapping[str, float]
 
     @property
@@ -54,12 +54,12 @@ class Context:
         """Digest of everything besides the stored facts that the verdict follows from."""
         keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
-        text = "\0".join([self.expectations_hash, self.knowledge.key, *peers])
+        text = "\0".join([self.expectations_hash, self.tables.key, *peers])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Validation:
     """One environment on one node, with all that is known of the two together.
 
     ``stuck`` is a probe pod on the node that does not end, of whichever environment.
@@ -100,14 +100,14 @@ class Tables:
     key: str
 
 
-def tables(knowledge: Knowledge) -> Tables:
+def make_tables(knowledge: Knowledge) -> Tables:
     """Takes some ten milliseconds: keep it."""
     digest = hashlib.sha256(f"{__version__}{knowledge!r}".encode("utf-8", "replace"))
     return Tables(knowledge, digest.hexdigest()[:16])
 
 
 def make_context(
-    environment: EnvironmentRecord, settings: Settings, knowledge: Tables, reports: Iterable[ReportRecord]
+    environment: EnvironmentRecord, settings: Settings, tables: Tables, reports: Iterable[ReportRecord]
 ) -> Context:
     """The context of an environment whose spec is understood."""
     spec = environment.spec
@@ -122,7 +122,7 @@ def make_context(
         expectations_hash=environment.expectations_hash,
         revalidate=environment.revalidate,
         settings=settings,
-        knowledge=knowledge,
+        tables=tables,
         peers=_peers(environment.inputs_hash, reports) if compared else {},
     )
 

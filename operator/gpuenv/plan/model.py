@@ -1,7 +1,7 @@
 """What the planner sees (records, slim and immutable) and what it answers (actions, as data).
 
 Times are seconds since the epoch (float), handed in; the planner has no clock. Records are replaced, never
-changed, so that identity tells whether anything is new: judgements of unchanged (environment, node) pairs are
+changed, so that identity tells whether anything is new: the desired states of validations whose records did not change are
 reused between plans, which keeps a plan over 5,000 nodes and ten environments far below a second.
 """
 
@@ -14,6 +14,9 @@ from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
 
 # ---- what is seen ----------------------------------------------------------------------------------
+
+ValidationKey = tuple[str, str]
+"""(environment, node): names one validation, that is one environment on one node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +222,11 @@ class Snapshot:
     environments: Mapping[str, EnvironmentRecord]
     nodes: Mapping[str, NodeRecord]
     pods: Mapping[str, PodRecord]
-    reports: Mapping[tuple[str, str], ReportRecord]
+    reports: Mapping[ValidationKey, ReportRecord]
     settings: Settings
     synced: bool = True
-    left_since: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    rejections: Mapping[tuple[str, str], Attempt] = field(default_factory=dict)
+    left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
+    rejections: Mapping[ValidationKey, Attempt] = field(default_factory=dict)
 
 
 # ---- what is answered ------------------------------------------------------------------------------
@@ -356,8 +359,8 @@ class Plan:
 
     actions: tuple[Action, ...]
     wake_at: float | None
-    left_since: Mapping[tuple[str, str], float]
+    left_since: Mapping[ValidationKey, float]
     counts: Mapping[str, int] = field(default_factory=dict)
     """Figures for metrics: running, waiting, and nodes by verdict."""
     faults: tuple[str, ...] = ()
-    """Faults of our own, a line each: pairs that could not be judged, and of which nothing is said."""
+    """Bugs, a line each: validations whose planning raised an exception. They get no actions in this plan."""

@@ -10,10 +10,10 @@ from typing import Final
 
 from gpuenv.assess.model import Verdict
 from gpuenv.knowledge import Knowledge
-from gpuenv.plan.context import Context, Pair, Tables, make_context, same_node, tables
+from gpuenv.plan.context import Context, Tables, Validation, make_context, make_tables, same_node
 from gpuenv.plan.fleet.events import condition_events, verdict_events
 from gpuenv.plan.fleet.status import environment_status
-from gpuenv.plan.fleet.totals import Survey, survey
+from gpuenv.plan.fleet.totals import Totals, totals
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -29,30 +29,30 @@ from gpuenv.plan.model import (
     SetLabel,
     Settings,
     Snapshot,
+    ValidationKey,
     WriteStatus,
 )
 from gpuenv.plan.run import manifest as pods
 from gpuenv.plan.run.clocks import is_over, is_stuck
-from gpuenv.plan.validation.desired_state import Judgement, judge
+from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 from gpuenv.plan.validation.next_run import Priority, demand, next_run_id
 from gpuenv.plan.validation.report_after_runs import NEVER
 
-Key = tuple[str, str]
 _FIRST_COME: Final = frozenset({Priority.RETRY, Priority.AGE})
 """Priorities within which the longest overdue goes first."""
 
 
 @dataclass(slots=True)
 class _Remembered:
-    """What was made of one environment last time. A judgement stands as long as its pair's records do."""
+    """The desired states of one environment in the last plan. Each one holds until a record of its validation changes."""
 
     context: Context
-    pairs: dict[str, tuple[Pair, Judgement]] = field(default_factory=dict)
-    survey: Survey | None = None
+    validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
+    totals: Totals | None = None
 
 
 class Memo:
-    """Judgements of the plan before: they save time and never change what a plan says."""
+    """Desired states of the plan before: they save time and never change what a plan says."""
 
     def __init__(self) -> None:
         self.tables: Tables | None = None
@@ -74,14 +74,14 @@ class _Planning:
         self._now = now
         self._memo = memo
         if memo.tables is None or memo.tables.knowledge is not knowledge:
-            memo.tables = tables(knowledge)
+            memo.tables = make_tables(knowledge)
         self._tables = memo.tables
         self._reports: dict[str, dict[str, ReportRecord]] = {}
         for (environment, node), report in snapshot.reports.items():
             self._reports.setdefault(environment, {})[node] = report
-        self._pods: dict[Key, tuple[PodRecord, ...]] = {}
+        self._pods: dict[ValidationKey, tuple[PodRecord, ...]] = {}
         self._stuck: dict[str, PodRecord] = {}
-        self._left_since: dict[Key, float] = {}
+        self._left_since: dict[ValidationKey, float] = {}
         self._wake_at = NEVER
         self._faults: list[str] = []
         self._sort_pods()
@@ -90,7 +90,7 @@ class _Planning:
         """All environments, then what concerns several of them."""
         ordered = [self._seen.environments[name] for name in sorted(self._seen.environments)]
         actions: list[Action] = []
-        surveys: list[tuple[EnvironmentRecord, Survey]] = []
+        all_totals: list[tuple[EnvironmentRecord, Totals]] = []
         for environment in ordered:
             if environment.deleting:
                 actions += [Cleanup(environment.name, environment.uid)] if environment.finalized else []
@@ -99,22 +99,22 @@ class _Planning:
             elif environment.spec is None:
                 actions += [*self._stopped(environment), *self._status(environment, None)]
             else:
-                surveys.append((environment, self._survey(environment)))
-        for _, found in surveys:
+                all_totals.append((environment, self._totals(environment)))
+        for _, found in all_totals:
             actions += [action for one in found.acting for action in one.actions]
             actions += self._leavers(found)
             actions += _logs_beyond_cap(found, self._seen.settings)
         actions += self._orphans()
-        actions += self._runs([found for _, found in surveys])
-        for environment, found in surveys:
+        actions += self._runs([found for _, found in all_totals])
+        for environment, found in all_totals:
             actions += verdict_events(environment, found)
             actions += self._status(environment, found)
-        self._forget(surveys)
-        wake_at = min([self._wake_at, *(found.recheck_at for _, found in surveys)])
+        self._forget(all_totals)
+        wake_at = min([self._wake_at, *(found.recheck_at for _, found in all_totals)])
         counts = {
-            "selected": sum(found.selected for _, found in surveys),
-            "running": sum(found.running for _, found in surveys),
-            "waiting": sum(found.waiting for _, found in surveys),
+            "selected": sum(found.selected for _, found in all_totals),
+            "running": sum(found.running for _, found in all_totals),
+            "waiting": sum(found.waiting for _, found in all_totals),
         }
         return Plan(
             tuple(actions),
@@ -126,7 +126,7 @@ class _Planning:
 
     def _sort_pods(self) -> None:
         settings = self._seen.settings
-        grouped: dict[Key, list[PodRecord]] = {}
+        grouped: dict[ValidationKey, list[PodRecord]] = {}
         for pod in self._seen.pods.values():
             grouped.setdefault((pod.environment, pod.node), []).append(pod)
             if is_stuck(pod, settings, self._now):
@@ -139,26 +139,26 @@ class _Planning:
 
     # ---- one environment -------------------------------------------------------------------------------
 
-    def _survey(self, environment: EnvironmentRecord) -> Survey:
+    def _totals(self, environment: EnvironmentRecord) -> Totals:
         reports = self._reports.get(environment.name, {})
         context = make_context(environment, self._seen.settings, self._tables, reports.values())
         remembered = self._memo.environments.get(environment.name)
         if remembered is None or remembered.context != context:
             remembered = self._memo.environments[environment.name] = _Remembered(context)
-        found, changed = self._judge_all(remembered, reports)
-        if changed or remembered.survey is None:
-            remembered.survey = survey(remembered.context, found)
-        return remembered.survey
+        found, changed = self._desired_states(remembered, reports)
+        if changed or remembered.totals is None:
+            remembered.totals = totals(remembered.context, found)
+        return remembered.totals
 
-    def _judge_all(
+    def _desired_states(
         self, remembered: _Remembered, reports: Mapping[str, ReportRecord]
-    ) -> tuple[list[Judgement], bool]:
+    ) -> tuple[list[DesiredState], bool]:
         """Judges every node, reusing what still stands; whether anything is new."""
-        context, old, now = remembered.context, remembered.pairs, self._now
+        context, old, now = remembered.context, remembered.validations, self._now
         environment, rejections, stuck, own = context.name, self._seen.rejections, self._stuck, self._pods
-        found: list[Judgement] = []
+        found: list[DesiredState] = []
         changed = len(old) != len(self._seen.nodes)
-        pairs: dict[str, tuple[Pair, Judgement]] = {}
+        validations: dict[str, tuple[Validation, DesiredState]] = {}
         for name, node in self._seen.nodes.items():
             key = (environment, name)
             report, mine = reports.get(name), own.get(key, ())
@@ -168,34 +168,34 @@ class _Planning:
             )
             known = old.get(name)
             if known is not None:
-                pair, judgement = known
+                validation, state = known
                 if (
-                    pair.node is node
-                    and pair.report is report
-                    and pair.pods == mine
-                    and pair.rejection is rejection
-                    and pair.stuck is hanging
-                    and now < judgement.recheck_at
+                    validation.node is node
+                    and validation.report is report
+                    and validation.pods == mine
+                    and validation.rejection is rejection
+                    and validation.stuck is hanging
+                    and now < state.recheck_at
                 ):
-                    pairs[name] = known
-                    found.append(judgement)
+                    validations[name] = known
+                    found.append(state)
                     continue
             changed = True
-            pair = Pair(context, node, report, mine, rejection, hanging)
-            judgement = self._judged(pair)
-            pairs[name] = (pair, judgement)
-            found.append(judgement)
-        remembered.pairs = pairs
+            validation = Validation(context, node, report, mine, rejection, hanging)
+            state = self._desired_state(validation)
+            validations[name] = (validation, state)
+            found.append(state)
+        remembered.validations = validations
         return found, changed
 
-    def _judged(self, pair: Pair) -> Judgement:
-        """One pair that cannot be judged must not keep all others from their plan."""
+    def _desired_state(self, validation: Validation) -> DesiredState:
+        """Keep an exception about one validation from stopping the plan of all others."""
         try:
-            return judge(pair, self._now)
+            return desired_state(validation, self._now)
         except Exception as error:
-            place = f"environment {pair.context.name} on node {pair.node.name}"
+            place = f"environment {validation.context.name} on node {validation.node.name}"
             self._faults.append(f"{place} cannot be judged: {type(error).__name__}: {error}")
-            return Judgement(pair.node.name, selected=True, report=pair.report)
+            return DesiredState(validation.node.name, selected=True, report=validation.report)
 
     def _stopped(self, environment: EnvironmentRecord) -> Iterator[Action]:
         """Nothing runs for a specification that cannot be understood; verdicts stay as they are."""
@@ -214,7 +214,7 @@ class _Planning:
             if changed and node.compat[environment] != Verdict.UNKNOWN.value:
                 yield SetLabel(environment, name, node.uid, Verdict.UNKNOWN.value)
 
-    def _status(self, environment: EnvironmentRecord, found: Survey | None) -> list[Action]:
+    def _status(self, environment: EnvironmentRecord, found: Totals | None) -> list[Action]:
         status = environment_status(environment, found, self._now)
         if status == environment.status:
             return []
@@ -223,7 +223,7 @@ class _Planning:
 
     # ---- leaving -----------------------------------------------------------------------------------------
 
-    def _leavers(self, found: Survey) -> Iterator[LeaveNode]:
+    def _leavers(self, found: Totals) -> Iterator[LeaveNode]:
         """Nodes that left the selection or are gone, once the grace period is over.
 
         What a plan says about leaving is confirmed by a live GET; where that finds the node, the clock starts anew.
@@ -261,7 +261,7 @@ class _Planning:
 
     # ---- runs --------------------------------------------------------------------------------------------
 
-    def _runs(self, surveys: Iterable[Survey]) -> Iterator[Action]:
+    def _runs(self, all_totals: Iterable[Totals]) -> Iterator[Action]:
         """Starts due runs, most urgent first, within every cap, one a node."""
         live = [pod for pod in self._seen.pods.values() if not is_over(pod)]
         busy = {pod.node for pod in live}
@@ -269,8 +269,10 @@ class _Planning:
         moving = [pod for pod in live if not is_stuck(pod, self._seen.settings, self._now)]
         running = Counter(pod.environment for pod in moving)
         budget = self._seen.settings.max_probes - len(moving)
-        caps = {found.context.name: max_concurrent(found) for found in surveys}
-        queue = [_queued(found.context, one) for found in surveys for one in found.due] if budget > 0 else []
+        caps = {found.context.name: max_concurrent(found) for found in all_totals}
+        queue = (
+            [_queued(found.context, one) for found in all_totals for one in found.due] if budget > 0 else []
+        )
         heapq.heapify(queue)
         while queue and budget > 0:
             *_, context, one = heapq.heappop(queue)
@@ -281,10 +283,10 @@ class _Planning:
             budget -= 1
             yield from self._run(context, one)
 
-    def _run(self, context: Context, judgement: Judgement) -> Iterator[Action]:
-        if judgement.kept is not None:
-            yield from _deletions([judgement.kept], "the next run begins")
-        node, report = self._seen.nodes[judgement.node], judgement.report
+    def _run(self, context: Context, state: DesiredState) -> Iterator[Action]:
+        if state.kept is not None:
+            yield from _deletions([state.kept], "the next run begins")
+        node, report = self._seen.nodes[state.node], state.report
         run = next_run_id(context, node, report)
         environment = self._seen.environments[context.name]
         token = demand(context.revalidate, report.revalidate if report is not None else "")
@@ -297,14 +299,14 @@ class _Planning:
             manifest=pods.build(environment, node, self._seen.settings, run_id=run, token=token),
         )
 
-    def _forget(self, surveys: Iterable[tuple[EnvironmentRecord, Survey]]) -> None:
+    def _forget(self, all_totals: Iterable[tuple[EnvironmentRecord, Totals]]) -> None:
         """What was remembered of environments that are not judged any more."""
-        judged = {environment.name for environment, _ in surveys}
+        judged = {environment.name for environment, _ in all_totals}
         for name in [name for name in self._memo.environments if name not in judged]:
             del self._memo.environments[name]
 
 
-def max_concurrent(found: Survey) -> int:
+def max_concurrent(found: Totals) -> int:
     """Probe pods that the environment may have at a time."""
     limit = found.context.spec.max_concurrent
     if isinstance(limit, int):
@@ -312,19 +314,19 @@ def max_concurrent(found: Survey) -> int:
     return max(1, math.ceil(found.selected * int(limit.rstrip("%")) / 100))
 
 
-_Queued = tuple[int, float, int, str, str, Context, Judgement]
+_Queued = tuple[int, float, int, str, str, Context, DesiredState]
 
 
-def _queued(context: Context, judgement: Judgement) -> _Queued:
+def _queued(context: Context, state: DesiredState) -> _Queued:
     """Most urgent first; a hash spreads nodes that are equally urgent, the same way in every plan."""
-    due = judgement.due
-    assert due is not None, "only due judgements are queued"
+    due = state.due
+    assert due is not None, "only due states are queued"
     at = due.at if due.priority in _FIRST_COME else 0.0
-    spread = zlib.crc32(f"{context.name}/{judgement.node}".encode("utf-8", "replace"))
-    return due.priority, at, spread, context.name, judgement.node, context, judgement
+    spread = zlib.crc32(f"{context.name}/{state.node}".encode("utf-8", "replace"))
+    return due.priority, at, spread, context.name, state.node, context, state
 
 
-def _logs_beyond_cap(found: Survey, settings: Settings) -> Iterator[DeletePod]:
+def _logs_beyond_cap(found: Totals, settings: Settings) -> Iterator[DeletePod]:
     """Failed pods stay for their logs; the oldest go when there are too many."""
     kept = sorted((one.kept for one in found.kept if one.kept), key=lambda pod: (-pod.created_at, pod.name))
     yield from _deletions(kept[settings.failed_pods_kept :], "there are newer failed pods to look at")

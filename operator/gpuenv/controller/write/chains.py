@@ -12,7 +12,6 @@ from itertools import zip_longest
 from typing import Final
 
 from gpuenv.api import names
-from gpuenv.controller.cache import Pair
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -25,15 +24,16 @@ from gpuenv.plan.model import (
     PostEvent,
     SetLabel,
     SetNodeCondition,
+    ValidationKey,
     WriteReport,
     WriteStatus,
 )
 
-Chain = tuple[Pair, list[Action]]
+Chain = tuple[ValidationKey, list[Action]]
 
-MARKS: Final = (SetLabel, SetNodeCondition)
+NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """What may be refused without harm to what follows it in its chain."""
-RESULTS: Final = (WriteReport, *MARKS)
+RESULTS: Final = (WriteReport, *NODE_WRITES)
 """What has to be in place before an environment may be called ready."""
 
 
@@ -50,8 +50,8 @@ def sort(actions: Sequence[Action], pods: Mapping[str, PodRecord]) -> Work:
     """Chains in the order in which they are to be taken up."""
     reports = {one.name: (one.environment, one.node) for one in actions if isinstance(one, WriteReport)}
     news: list[PostEvent] = []
-    chains: dict[Pair, list[Action]] = {}
-    statuses: dict[Pair, list[Action]] = {}
+    chains: dict[ValidationKey, list[Action]] = {}
+    statuses: dict[ValidationKey, list[Action]] = {}
     for action in actions:
         key = _key(action, pods, reports)
         if key in statuses or isinstance(action, WriteStatus):
@@ -77,7 +77,9 @@ def _without_pods(chain: Chain) -> bool:
     return not any(isinstance(action, CreatePod | DeletePod) for action in chain[1])
 
 
-def _key(action: Action, pods: Mapping[str, PodRecord], reports: Mapping[str, Pair]) -> Pair:
+def _key(
+    action: Action, pods: Mapping[str, PodRecord], reports: Mapping[str, ValidationKey]
+) -> ValidationKey:
     match action:
         case (
             CreatePod(environment=environment, node=node)

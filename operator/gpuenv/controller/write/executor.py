@@ -1,4 +1,4 @@
-"""Takes a plan to the API server: order within a pair, parallel between pairs, a time box, back-off where it
+"""Takes a plan to the API server: order within a validation, parallel between validations, a time box, back-off where it
 fails.
 
 Actions about one (environment, node) form a chain, done in the plan's order: report before label before
@@ -17,11 +17,10 @@ from enum import Enum, auto
 from typing import Final
 
 from gpuenv.api import names, reasons
-from gpuenv.controller.cache import Pair
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write import chains
-from gpuenv.controller.write.chains import MARKS, RESULTS, Chain, title
+from gpuenv.controller.write.chains import NODE_WRITES, RESULTS, Chain, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
@@ -39,6 +38,7 @@ from gpuenv.plan.model import (
     PostEvent,
     SetLabel,
     SetNodeCondition,
+    ValidationKey,
     WriteReport,
     WriteStatus,
 )
@@ -63,19 +63,19 @@ OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
 """Answers that say something about the API server and nothing about the object."""
 
 Place = tuple[str, str, str]
-"""(environment, node, part): what backs off together. Marks and new pods of a pair do so apart from the rest."""
+"""(environment, node, part): what backs off together. Marks and new pods of a validation do so apart from the rest."""
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of a plan. ``unsettled``: pairs for which it had a report to write, done or not."""
+class Executed:
+    """What became of a plan. ``pending``: validations for which it had a report to write, done or not."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
-    unsettled: set[Pair] = field(default_factory=set)
-    unwritten: set[Pair] = field(default_factory=set)
-    """Pairs of which the report, the label or the node condition is not as planned."""
+    pending: set[ValidationKey] = field(default_factory=set)
+    unwritten: set[ValidationKey] = field(default_factory=set)
+    """Validations of which the report, the label or the node condition is not as planned."""
     retry_at: float | None = None
     """When something that was not done may be tried again (by a monotonic clock); None when all was done."""
 
@@ -127,92 +127,92 @@ class Executor:
         self._reported: set[str] = set()
         """Environments of which this plan has written a report."""
 
-    async def run(self, plan: Plan) -> Outcome:
+    async def run(self, plan: Plan) -> Executed:
         """Raises nothing but cancellation."""
-        outcome = Outcome()
+        executed = Executed()
         self._deadline = self._clock() + self._seconds
         self._outage = False
         work = chains.sort(plan.actions, self._cache.pods)
-        outcome.unsettled = {
+        executed.pending = {
             (one.environment, one.node) for one in plan.actions if isinstance(one, WriteReport)
         }
-        outcome.unwritten = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
+        executed.unwritten = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
         self._reported = set()
-        await self._work_off(work.chains, outcome)
-        self._tell(work.news, outcome)
+        await self._work_off(work.chains, executed)
+        self._tell(work.news, executed)
         if not self._outage:
             if work.chains:
-                outcome.skipped += len(work.chains)
-                outcome.retry(self._clock())
+                executed.skipped += len(work.chains)
+                executed.retry(self._clock())
             # Last of all: who waits for Ready finds labels and reports in place.
-            missing = Counter(environment for environment, _ in outcome.unwritten)
+            missing = Counter(environment for environment, _ in executed.unwritten)
             await asyncio.gather(
-                *(self._run_status(chain, outcome, missing[chain[0][0]]) for chain in work.statuses)
+                *(self._run_status(chain, executed, missing[chain[0][0]]) for chain in work.statuses)
             )
-        self._after(outcome)
-        return outcome
+        self._after(executed)
+        return executed
 
     # ---- chains ----------------------------------------------------------------------------------------
 
-    async def _work_off(self, todo: deque[Chain], outcome: Outcome) -> None:
+    async def _work_off(self, todo: deque[Chain], executed: Executed) -> None:
         async def work() -> None:
             while todo and self._in_time():
-                await self._run_chain(todo.popleft(), outcome)
+                await self._run_chain(todo.popleft(), executed)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(WORKERS, len(todo))):
                 group.create_task(work())
 
-    async def _run_chain(self, chain: Chain, outcome: Outcome) -> None:
-        pair, actions = chain
+    async def _run_chain(self, chain: Chain, executed: Executed) -> None:
+        key, actions = chain
         owed = sum(isinstance(action, RESULTS) for action in actions)
         for action in actions:
-            step = await self._attempt(pair, action, outcome)
+            step = await self._attempt(key, action, executed)
             owed -= step is _Step.DONE and isinstance(action, RESULTS)
             if step is _Step.STOPPED:
                 break
         else:
-            self._trouble.pop((*pair, ""), None)
+            self._trouble.pop((*key, ""), None)
         if not owed:
-            outcome.unwritten.discard(pair)
+            executed.unwritten.discard(key)
 
-    async def _attempt(self, pair: Pair, action: Action, outcome: Outcome) -> _Step:
+    async def _attempt(self, key: ValidationKey, action: Action, executed: Executed) -> _Step:
         place = (
-            *pair,
+            *key,
             type(action).__name__ if isinstance(action, CreatePod | SetLabel | SetNodeCondition) else "",
         )
         trouble = self._trouble.get(place)
         if trouble is not None and self._clock() < trouble.not_before:
-            outcome.skipped += 1
-            outcome.retry(trouble.not_before)
+            executed.skipped += 1
+            executed.retry(trouble.not_before)
             return self._without(action)
         try:
             await self._apply(action)
         except OutOfTimeError:
-            outcome.skipped += 1
-            outcome.retry(self._clock())
+            executed.skipped += 1
+            executed.retry(self._clock())
             return _Step.STOPPED
         except StaleError as stale:
             logger.debug("%s: planned anew", stale)
-            self._delay(place, outcome, STALE_SECONDS, "")
+            self._delay(place, executed, STALE_SECONDS, "")
             return _Step.STOPPED
         except ApiError as error:
-            self._failed(place, action, outcome, error)
+            self._failed(place, action, executed, error)
             return self._without(action)
         except Exception:
             logger.exception("%s failed by a fault of our own", title(action))
-            outcome.failed += 1
+            executed.failed += 1
             self._metrics.error(type(action).__name__)
-            self._delay(place, outcome, BACKOFF_SECONDS, "")
+            self._delay(place, executed, BACKOFF_SECONDS, "")
             return self._without(action)
-        outcome.done += 1
+        executed.done += 1
         if place[2]:
             self._trouble.pop(place, None)
         return _Step.DONE
 
     def _without(self, action: Action) -> _Step:
         """How a chain goes on without one of its actions: a refused label must not keep a GPU occupied."""
-        return _Step.PASSED_OVER if isinstance(action, MARKS) and not self._outage else _Step.STOPPED
+        return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
 
     async def _apply(self, action: Action) -> None:
         if isinstance(action, WriteReport):
@@ -254,24 +254,24 @@ class Executor:
 
     # ---- statuses, and Events about environments -----------------------------------------------------------
 
-    async def _run_status(self, chain: Chain, outcome: Outcome, missing: int) -> None:
+    async def _run_status(self, chain: Chain, executed: Executed, missing: int) -> None:
         """``missing``: how many of the environment's results are not written."""
         (environment, node), actions = chain
         seconds = STATUS_SECONDS
         if missing:
             seconds = STATUS_SECONDS_HELD_BACK
-            actions = self._held_back(environment, actions, missing, outcome.unwritten)
+            actions = self._held_back(environment, actions, missing, executed.unwritten)
             if not actions:
                 return
         due = self._status_at.get(environment, -seconds) + seconds
         if self._clock() < due:
-            outcome.retry(due)
+            executed.retry(due)
             return
         self._status_at[environment] = self._clock()
-        await self._run_chain(((environment, node), actions), outcome)
+        await self._run_chain(((environment, node), actions), executed)
 
     def _held_back(
-        self, environment: str, actions: Sequence[Action], missing: int, unwritten: Collection[Pair]
+        self, environment: str, actions: Sequence[Action], missing: int, unwritten: Collection[ValidationKey]
     ) -> list[Action]:
         """The status without a claim to be ready, and no Event that makes it; nothing when it says so already."""
         known = self._cache.environments.get(environment)
@@ -288,7 +288,7 @@ class Executor:
                 kept.append(action)
         return kept
 
-    def _words(self, environment: str, unwritten: Collection[Pair]) -> str:
+    def _words(self, environment: str, unwritten: Collection[ValidationKey]) -> str:
         """What the API server said about one of the results that it did not take."""
         found = (
             (place, trouble.words)
@@ -297,15 +297,15 @@ class Executor:
         )
         return min(found, default=("", ""))[1]
 
-    def _tell(self, news: Iterable[PostEvent], outcome: Outcome) -> None:
+    def _tell(self, news: Iterable[PostEvent], executed: Executed) -> None:
         """Tells of verdicts once the first report is written, and once while there are more to write."""
-        silent = {environment for environment, _ in outcome.unsettled} - self._reported
+        silent = {environment for environment, _ in executed.pending} - self._reported
         for event in news:
             key = (event.name, event.uid, event.reason)
             if key not in self._told and event.name not in silent:
                 self._events.post(event)
                 self._told[key] = self._clock()
-        owing, old = {environment for environment, _ in outcome.unwritten}, self._clock() - TOLD_SECONDS
+        owing, old = {environment for environment, _ in executed.unwritten}, self._clock() - TOLD_SECONDS
         self._told = {key: at for key, at in self._told.items() if key[0] in owing and at > old}
 
     # ---- failures ----------------------------------------------------------------------------------------
@@ -313,8 +313,8 @@ class Executor:
     def _in_time(self) -> bool:
         return self._clock() < self._deadline and not self._outage
 
-    def _failed(self, place: Place, action: Action, outcome: Outcome, error: ApiError) -> None:
-        outcome.failed += 1
+    def _failed(self, place: Place, action: Action, executed: Executed, error: ApiError) -> None:
+        executed.failed += 1
         self._metrics.error(type(action).__name__)
         if error.status in OUTAGE_STATUSES:
             if not self._outage:
@@ -325,22 +325,22 @@ class Executor:
             self._writes.refused(action, error)
             del self._trouble[place]
         else:
-            seconds = self._delay(place, outcome, BACKOFF_SECONDS, str(error)[:WORDS])
+            seconds = self._delay(place, executed, BACKOFF_SECONDS, str(error)[:WORDS])
             logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
-    def _delay(self, place: Place, outcome: Outcome, seconds: float, words: str) -> float:
+    def _delay(self, place: Place, executed: Executed, seconds: float, words: str) -> float:
         """Keeps this place back for ``seconds``, doubled each time in a row; returns for how long."""
         count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
         self._trouble[place] = _Trouble(count + 1, self._clock() + seconds, words)
-        outcome.retry(self._trouble[place].not_before)
+        executed.retry(self._trouble[place].not_before)
         return seconds
 
-    def _after(self, outcome: Outcome) -> None:
+    def _after(self, executed: Executed) -> None:
         self._outages = self._outages + 1 if self._outage else 0
         if self._outage:
             seconds = min(BACKOFF_SECONDS * 2 ** (self._outages - 1), BACKOFF_MAX_SECONDS / 2)
-            outcome.retry_at = self._clock() + seconds
+            executed.retry_at = self._clock() + seconds
         old = self._clock() - 2 * BACKOFF_MAX_SECONDS
         for place in [place for place, trouble in self._trouble.items() if trouble.not_before < old]:
             del self._trouble[place]

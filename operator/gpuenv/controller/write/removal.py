@@ -38,7 +38,7 @@ class Removal:
         self._scope = writes.scope
 
     async def leave(self, action: LeaveNode) -> None:
-        """Removes label, condition, pods and report of one pair, if the node has really left.
+        """Removes label, condition, pods and report of one validation, if the node has really left.
 
         A node that the operator's own node selector leaves out has left, too: nobody would ever look at it again.
         """
@@ -126,7 +126,7 @@ class Removal:
 
     async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
         """In batches: thousands at a time take the API server longer than a request may last."""
-        mine = [report for pair, report in self._cache.reports.items() if pair[0] == environment]
+        mine = [report for key, report in self._cache.reports.items() if key[0] == environment]
         for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
             _check(in_time)
             try:

@@ -85,8 +85,8 @@ class Writes:
 
     def refused(self, action: CreatePod, error: ApiError) -> None:
         """Makes the API server's answer an attempt, which the next plan writes into the report."""
-        pair = (action.environment, action.node)
-        self.cache.rejections[pair] = attempt_of(action, error, self.clock())
+        key = (action.environment, action.node)
+        self.cache.rejections[key] = attempt_of(action, error, self.clock())
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:

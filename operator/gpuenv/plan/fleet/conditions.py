@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.fleet.totals import Survey
+from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import EnvironmentRecord
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.objects.tolerant import mappings, text
@@ -30,9 +30,9 @@ class Condition:
     message: str
 
 
-def conditions(environment: EnvironmentRecord, survey: Survey | None, now: float) -> list[Json]:
+def conditions(environment: EnvironmentRecord, totals: Totals | None, now: float) -> list[Json]:
     """All conditions as JSON; a transition time moves only with the status."""
-    found = judge(environment, survey)
+    found = untimed_conditions(environment, totals)
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
     return [_json(one, old.get(one.type, {}), environment.generation, now) for one in found]
 
@@ -49,9 +49,9 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
     }
 
 
-def judge(environment: EnvironmentRecord, survey: Survey | None) -> list[Condition]:
+def untimed_conditions(environment: EnvironmentRecord, totals: Totals | None) -> list[Condition]:
     """All conditions, in the order in which they are read."""
-    if survey is None:
+    if totals is None:
         refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
         return [
             Condition(ACCEPTED, "False", *refused),
@@ -61,61 +61,61 @@ def judge(environment: EnvironmentRecord, survey: Survey | None) -> list[Conditi
         ]
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
-        _ready(survey),
-        _compatible(survey),
-        _consistent(survey),
+        _ready(totals),
+        _compatible(totals),
+        _consistent(totals),
     ]
 
 
-def _ready(survey: Survey) -> Condition:
-    if survey.selected == 0:
+def _ready(totals: Totals) -> Condition:
+    if totals.selected == 0:
         return Condition(
             READY, "False", reasons.NoMatchingNodes, "spec.nodes.selector matches no node with GPUs"
         )
-    if survey.answered >= survey.selected:
+    if totals.answered >= totals.selected:
         return Condition(
-            READY, "True", reasons.AllAnswered, f"all {_nodes(survey.selected)} have their answer"
+            READY, "True", reasons.AllAnswered, f"all {_nodes(totals.selected)} have their answer"
         )
-    missing = survey.selected - survey.answered
-    message = f"{missing} of {_nodes(survey.selected)} without answer ({survey.running} running)"
-    if survey.context.spec.suspend:
+    missing = totals.selected - totals.answered
+    message = f"{missing} of {_nodes(totals.selected)} without answer ({totals.running} running)"
+    if totals.context.spec.suspend:
         return Condition(
             READY, "False", reasons.Suspended, f"{message}; nothing starts while spec.suspend is true"
         )
     return Condition(READY, "False", reasons.ValidationRunning, message)
 
 
-def _compatible(survey: Survey) -> Condition:
-    counts = {verdict: survey.verdicts.get(verdict, 0) for verdict in Verdict}
-    total = _nodes(survey.selected)
-    if survey.selected == 0:
+def _compatible(totals: Totals) -> Condition:
+    counts = {verdict: totals.verdicts.get(verdict, 0) for verdict in Verdict}
+    total = _nodes(totals.selected)
+    if totals.selected == 0:
         return Condition(COMPATIBLE, "Unknown", reasons.NoMatchingNodes, "no node is selected")
     if counts[Verdict.INCOMPATIBLE]:
-        message = f"{counts[Verdict.INCOMPATIBLE]} of {total} incompatible: {_worst(survey)}"
+        message = f"{counts[Verdict.INCOMPATIBLE]} of {total} incompatible: {_worst(totals)}"
         return Condition(COMPATIBLE, "False", reasons.SomeIncompatible, message)
     if counts[Verdict.UNKNOWN]:
         message = f"{counts[Verdict.UNKNOWN]} of {total} unknown"
-        worst = _worst(survey)
-        reason = reasons.SomeUnknown if survey.answered >= survey.selected else reasons.ValidationRunning
+        worst = _worst(totals)
+        reason = reasons.SomeUnknown if totals.answered >= totals.selected else reasons.ValidationRunning
         return Condition(COMPATIBLE, "Unknown", reason, message + (f": {worst}" if worst else ""))
     if counts[Verdict.DEGRADED]:
-        message = f"{counts[Verdict.DEGRADED]} of {total} degraded: {_worst(survey)}"
+        message = f"{counts[Verdict.DEGRADED]} of {total} degraded: {_worst(totals)}"
         return Condition(COMPATIBLE, "True", reasons.SomeDegraded, message)
     return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"all {total} compatible")
 
 
-def _worst(survey: Survey) -> str:
+def _worst(totals: Totals) -> str:
     """The first problems, with their counts."""
-    return ", ".join(f"{one.reason} ({one.count})" for one in survey.problems[:3])
+    return ", ".join(f"{one.reason} ({one.count})" for one in totals.problems[:3])
 
 
-def _consistent(survey: Survey) -> Condition:
+def _consistent(totals: Totals) -> Condition:
     """One content for each platform, and one set of versions everywhere."""
-    if not survey.contents:
+    if not totals.contents:
         return Condition(CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported what it ran")
     digests: dict[tuple[str, bool], set[str]] = {}
     versions: dict[str, set[str]] = {}
-    for (digest, platform, found), _ in survey.contents:
+    for (digest, platform, found), _ in totals.contents:
         if digest:
             # A configuration's digest is never that of a manifest: only like is compared with like.
             digests.setdefault((platform, digest.startswith("sha256:")), set()).add(digest)

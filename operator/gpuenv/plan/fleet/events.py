@@ -6,10 +6,10 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import ACCEPTED, READY
-from gpuenv.plan.fleet.totals import SEVERITY, Survey
+from gpuenv.plan.fleet.totals import SEVERITY, Totals
 from gpuenv.plan.model import EnvironmentRecord, PostEvent, WriteReport
 from gpuenv.plan.objects.tolerant import mapping, mappings, text
-from gpuenv.plan.validation.desired_state import Judgement
+from gpuenv.plan.validation.desired_state import DesiredState
 
 NODES_NAMED: Final = 5
 _CALM: Final = frozenset(
@@ -26,10 +26,10 @@ _CALM: Final = frozenset(
 """Unknown for a reason that passes by itself: no warning."""
 
 
-def verdict_events(environment: EnvironmentRecord, survey: Survey) -> Iterator[PostEvent]:
+def verdict_events(environment: EnvironmentRecord, totals: Totals) -> Iterator[PostEvent]:
     """One about the environment for each (verdict, reason) that nodes came to, and one about each report."""
-    groups: dict[tuple[Verdict, str], list[Judgement]] = {}
-    for one in survey.acting:
+    groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
+    for one in totals.acting:
         if _is_transition(one):
             groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
     for (verdict, reason), found in sorted(groups.items(), key=lambda group: SEVERITY.index(group[0][0])):
@@ -44,12 +44,12 @@ def verdict_events(environment: EnvironmentRecord, survey: Survey) -> Iterator[P
                 yield PostEvent(names.REPORT_KIND, one.report.name, one.report.uid, kind, title, words)
 
 
-def _is_transition(judgement: Judgement) -> bool:
-    written = any(isinstance(action, WriteReport) for action in judgement.actions)
-    return written and judgement.before is not judgement.shown.verdict
+def _is_transition(state: DesiredState) -> bool:
+    written = any(isinstance(action, WriteReport) for action in state.actions)
+    return written and state.before is not state.shown.verdict
 
 
-def _grouped(verdict: Verdict, found: Iterable[Judgement]) -> str:
+def _grouped(verdict: Verdict, found: Iterable[DesiredState]) -> str:
     ordered = sorted(found, key=lambda one: one.node)
     named = ", ".join(one.node for one in ordered[:NODES_NAMED])
     more = f" and {len(ordered) - NODES_NAMED} more" if len(ordered) > NODES_NAMED else ""

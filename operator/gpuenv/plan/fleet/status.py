@@ -1,4 +1,4 @@
-"""The whole status of an environment, computed in this one place from its survey."""
+"""The whole status of an environment, computed in this one place from its totals."""
 
 from typing import Any, Final
 
@@ -6,59 +6,59 @@ from gpuenv.api import names
 from gpuenv.api.environment import Expectations
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import conditions
-from gpuenv.plan.fleet.totals import Survey
+from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import EnvironmentRecord
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64
 
 
-def environment_status(environment: EnvironmentRecord, survey: Survey | None, now: float) -> Json:
-    """The status to be written. Without a survey (the spec makes no sense) the last counts stay as they are."""
+def environment_status(environment: EnvironmentRecord, totals: Totals | None, now: float) -> Json:
+    """The status to be written. Without a totals (the spec makes no sense) the last counts stay as they are."""
     judged = {
         "observedGeneration": environment.generation,
-        "conditions": conditions(environment, survey, now),
+        "conditions": conditions(environment, totals, now),
     }
-    if survey is None:
+    if totals is None:
         return environment.status | judged
     fields = judged | {
-        "effective": _effective(survey.context.spec.expect),
-        "summary": _summary(survey),
-        "image": _image(survey),
-        "problems": _problems(survey),
-        "scheduling": _scheduling(survey),
-        "observedRevalidate": _observed(environment, survey),
+        "effective": _effective(totals.context.spec.expect),
+        "summary": _summary(totals),
+        "image": _image(totals),
+        "problems": _problems(totals),
+        "scheduling": _scheduling(totals),
+        "observedRevalidate": _observed(environment, totals),
     }
     return {key: value for key, value in fields.items() if value not in ("", {}, [])}
 
 
-def _summary(survey: Survey) -> Json:
-    counts = {verdict.value.lower(): survey.verdicts.get(verdict, 0) for verdict in Verdict}
+def _summary(totals: Totals) -> Json:
+    counts = {verdict.value.lower(): totals.verdicts.get(verdict, 0) for verdict in Verdict}
     summary: Json = {
-        "selected": survey.selected,
+        "selected": totals.selected,
         **counts,
-        "running": survey.running,
-        "waiting": survey.waiting,
-        "text": f"{survey.verdicts.get(Verdict.COMPATIBLE, 0)}/{survey.selected}",
+        "running": totals.running,
+        "waiting": totals.waiting,
+        "text": f"{totals.verdicts.get(Verdict.COMPATIBLE, 0)}/{totals.selected}",
     }
-    if survey.problems:
-        worst = survey.problems[0]
+    if totals.problems:
+        worst = totals.problems[0]
         summary["problem"] = f"{worst.reason} on {worst.count} node{'s' if worst.count > 1 else ''}"
     return summary
 
 
-def _image(survey: Survey) -> Json:
+def _image(totals: Totals) -> Json:
     nodes: dict[tuple[str, str], int] = {}
-    for (digest, platform, _), count in survey.contents:
+    for (digest, platform, _), count in totals.contents:
         nodes[digest, platform] = nodes.get((digest, platform), 0) + count
     found = sorted(nodes.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_DIGESTS]
     digests = [
         {"digest": digest, "platform": platform, "nodes": count} for (digest, platform), count in found
     ]
-    return {"requested": survey.context.spec.image} | ({"digests": digests} if digests else {})
+    return {"requested": totals.context.spec.image} | ({"digests": digests} if digests else {})
 
 
-def _problems(survey: Survey) -> list[Json]:
+def _problems(totals: Totals) -> list[Json]:
     return [
         {
             "reason": problem.reason or problem.verdict.value,
@@ -68,15 +68,15 @@ def _problems(survey: Survey) -> list[Json]:
             "message": problem.message,
             "remediation": problem.remediation,
         }
-        for problem in survey.problems
+        for problem in totals.problems
     ]
 
 
-def _scheduling(survey: Survey) -> Json:
+def _scheduling(totals: Totals) -> Json:
     """Ready to paste into a pod's spec. There is nothing to select by where no label is published."""
-    if not survey.context.spec.node_label:
+    if not totals.context.spec.node_label:
         return {}
-    label = names.node_label(survey.context.name)
+    label = names.node_label(totals.context.name)
     avoid = {"key": label, "operator": "NotIn", "values": [Verdict.INCOMPATIBLE.value]}
     terms = {"nodeSelectorTerms": [{"matchExpressions": [avoid]}]}
     return {
@@ -85,10 +85,10 @@ def _scheduling(survey: Survey) -> Json:
     }
 
 
-def _observed(environment: EnvironmentRecord, survey: Survey) -> str:
+def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
     """The on-demand token once it is answered everywhere; until then the one before it."""
     before = environment.status.get("observedRevalidate")
-    if survey.asked and environment.revalidate:
+    if totals.asked and environment.revalidate:
         return before if isinstance(before, str) else ""
     return environment.revalidate[:4096]
 

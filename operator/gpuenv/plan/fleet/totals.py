@@ -1,4 +1,4 @@
-"""All judgements of one environment, added up once: what its status, its runs and its removals follow from."""
+"""All states of one environment, added up once: what its status, its runs and its removals follow from."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.validation.desired_state import Judgement
+from gpuenv.plan.validation.desired_state import DesiredState
 from gpuenv.plan.validation.report_after_runs import NEVER
 
 SEVERITY: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
@@ -32,8 +32,8 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The environment over all its nodes. Judgements appear in it where something is to be done about them."""
+class Totals:
+    """The environment over all its nodes. Desired states appear in it where something is to be done about them."""
 
     context: Context
     selected: int
@@ -46,17 +46,17 @@ class Survey:
     """Nodes whose answer to an on-demand token is still to come."""
     problems: tuple[Problem, ...]
     contents: tuple[tuple[Content, int], ...]
-    acting: tuple[Judgement, ...]
-    due: tuple[Judgement, ...]
-    kept: tuple[Judgement, ...]
-    leaving: tuple[Judgement, ...]
+    acting: tuple[DesiredState, ...]
+    due: tuple[DesiredState, ...]
+    kept: tuple[DesiredState, ...]
+    leaving: tuple[DesiredState, ...]
     recheck_at: float
 
 
-def survey(context: Context, judgements: Sequence[Judgement]) -> Survey:
+def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
     """Adds up."""
-    selected = [one for one in judgements if one.selected]
-    return Survey(
+    selected = [one for one in states if one.selected]
+    return Totals(
         context=context,
         selected=len(selected),
         verdicts=dict(Counter(one.shown.verdict for one in selected)),
@@ -66,17 +66,17 @@ def survey(context: Context, judgements: Sequence[Judgement]) -> Survey:
         asked=sum(one.asked for one in selected),
         problems=tuple(_problems(selected)),
         contents=_contents(selected),
-        acting=tuple(one for one in judgements if one.actions),
+        acting=tuple(one for one in states if one.actions),
         due=tuple(one for one in selected if one.due is not None),
-        kept=tuple(one for one in judgements if one.kept is not None),
-        leaving=tuple(one for one in judgements if one.leaving),
-        recheck_at=min((one.recheck_at for one in judgements), default=NEVER),
+        kept=tuple(one for one in states if one.kept is not None),
+        leaving=tuple(one for one in states if one.leaving),
+        recheck_at=min((one.recheck_at for one in states), default=NEVER),
     )
 
 
-def _problems(selected: Iterable[Judgement]) -> list[Problem]:
+def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
     """Grouped by verdict and reason, worst first, then by the number of nodes."""
-    groups: dict[tuple[Verdict, str], list[Judgement]] = {}
+    groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
     for one in selected:
         waits = one.report is None or one.shown.reason == reasons.NotYetValidated
         if not waits and one.shown.verdict is not Verdict.COMPATIBLE:
@@ -86,15 +86,15 @@ def _problems(selected: Iterable[Judgement]) -> list[Problem]:
     return problems[:MAX_PROBLEMS]
 
 
-def _problem(verdict: Verdict, reason: str, found: list[Judgement]) -> Problem:
+def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
     # The most frequent words stand for all; on a tie the first in the alphabet, so that nothing flaps.
     words = Counter((one.shown.message, one.shown.remediation) for one in found)
-    message, remediation = min(words, key=lambda pair: (-words[pair], pair))
+    message, remediation = min(words, key=lambda one: (-words[one], one))
     named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
     return Problem(verdict, reason, len(found), named, message, remediation)
 
 
-def _contents(selected: Iterable[Judgement]) -> tuple[tuple[Content, int], ...]:
+def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:
     """What nodes ran under the environment's image, most frequent first."""
     found: Counter[Content] = Counter()
     for one in selected:

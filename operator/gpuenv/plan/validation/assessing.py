@@ -10,7 +10,7 @@ from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.errors import classify
 from gpuenv.assess.sources.probe_report import facts_from_reports
-from gpuenv.plan.context import Context, Pair, same_node
+from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.model import PodRecord, Result
 from gpuenv.plan.objects import probe_document
 from gpuenv.plan.objects.node_report import clip, kept, kept_check
@@ -28,9 +28,11 @@ class _Judged:
     unconfirmed: str
 
 
-def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None) -> Result:
+def new_result(
+    validation: Validation, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None
+) -> Result:
     """The result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
-    context = pair.context
+    context = validation.context
     document = probe_document.join(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
     same = (
@@ -41,7 +43,7 @@ def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous
     confirmed = (
         _standing(context, previous) | {previous.unconfirmed} if previous is not None and same else set()
     )
-    judged = _judge(pair, document, pod_check, confirmed)
+    judged = _judge(validation, document, pod_check, confirmed)
     result = Result(
         verdict=judged.assessment.verdict,
         reason=judged.assessment.reason,
@@ -63,17 +65,17 @@ def new_result(pair: Pair, pod: PodRecord, ended: Ended, now: float, *, previous
     return replace(result, assessment_key=context.assessment_key(result))
 
 
-def assessed_again(pair: Pair, result: Result) -> Result:
+def assessed_again(validation: Validation, result: Result) -> Result:
     """The result under the context's expectations and tables; itself when nothing but the key would differ.
 
     Keeping the old key then costs an assessment after a restart and saves a write to every report.
     """
-    context = pair.context
+    context = validation.context
     key = context.assessment_key(result)
     if key == result.assessment_key:
         return result
     document = probe_document.unpack(result.probe)
-    judged = _judge(pair, document, result.pod_check, _standing(context, result))
+    judged = _judge(validation, document, result.pod_check, _standing(context, result))
     again = replace(
         result,
         verdict=judged.assessment.verdict,
@@ -90,7 +92,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
 
     ``nvidia-container-cli`` refuses an image whose NVIDIA_REQUIRE_CUDA the driver does not meet, for example.
     """
-    rule = classify(Failure(layer="runtime", message=words), context.knowledge.knowledge) if words else None
+    rule = classify(Failure(layer="runtime", message=words), context.tables.knowledge) if words else None
     if rule is None or rule.status != Status.FAIL.value:
         return None
     return Check(POD_CHECK, Status.FAIL, rule.reason, clip(words), cure(context, rule.reason), rule.source)
@@ -98,7 +100,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
 
 def cure(context: Context, reason: str) -> str:
     """What to do about a reason, as the tables say."""
-    text = context.knowledge.knowledge.reasons.get(reason)
+    text = context.tables.knowledge.reasons.get(reason)
     return clip(text.cure) if text else ""
 
 
@@ -124,13 +126,13 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
 
 
 def _judge(
-    pair: Pair, document: dict[str, Any], pod_check: Check | None, confirmed: Iterable[str]
+    validation: Validation, document: dict[str, Any], pod_check: Check | None, confirmed: Iterable[str]
 ) -> _Judged:
-    context = pair.context
+    context = validation.context
     checks: list[Check] = [pod_check] if pod_check is not None else []
     if document or not checks:
-        facts = facts_from_reports(*probe_document.split(document), pair.node.facts)
-        spec, tables = context.spec, context.knowledge.knowledge
+        facts = facts_from_reports(*probe_document.split(document), validation.node.facts)
+        spec, tables = context.spec, context.tables.knowledge
         checks += assess(facts, spec.expect, spec.floors, tables, peers=context.peers).checks
     known = set(confirmed)
     doubted = [

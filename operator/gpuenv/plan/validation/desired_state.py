@@ -5,7 +5,7 @@ from typing import Final
 
 from gpuenv.api.reasons import Stale
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import (
     Action,
     DeletePod,
@@ -20,9 +20,9 @@ from gpuenv.plan.model import (
 from gpuenv.plan.objects.node_report import status_of
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.validation.next_run import Due, demand, is_asked, next_run
-from gpuenv.plan.validation.report_after_runs import NEVER, Settled, blank, settle
+from gpuenv.plan.validation.report_after_runs import NEVER, AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
-from gpuenv.plan.validation.shown_verdict import WAITING, Shown, hold, missing_device, show
+from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, hold, missing_device, shown_verdict
 
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",
@@ -33,8 +33,8 @@ _CONDITION_STATUS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """The outcome of judging one pair. Valid until ``recheck_at`` or until one of the records is replaced.
+class DesiredState:
+    """The outcome of judging one validation. Valid until ``recheck_at`` or until one of the records is replaced.
 
     ``before`` is the verdict shown so far, None where no report existed. ``due`` is a run that may start now.
     ``leaving``: not selected, but something of ours is on the node. ``asked``: the answer to the environment's
@@ -43,7 +43,7 @@ class Judgement:
 
     node: str
     selected: bool
-    shown: Shown = WAITING
+    shown: ShownVerdict = WAITING
     report: ReportRecord | None = None
     before: Verdict | None = None
     actions: tuple[Action, ...] = ()
@@ -55,68 +55,75 @@ class Judgement:
     recheck_at: float = NEVER
 
 
-def judge(pair: Pair, now: float) -> Judgement:
-    """Judges one pair."""
-    node, report = pair.node, pair.report
-    if not is_selected(pair.context.spec, node, known=report is not None):
-        return _outside(pair)
+def desired_state(validation: Validation, now: float) -> DesiredState:
+    """Return what should become of one validation at ``now``."""
+    node, report = validation.node, validation.report
+    if not is_selected(validation.context.spec, node, known=report is not None):
+        return _outside(validation)
     if report is not None and report.node_uid and report.node_uid != node.uid:
-        return _replaced(pair, report)
-    settled = settle(pair, now)
-    shown = show(pair, settled.report)
-    after = _after(pair, settled.report, shown, now)
-    blocked = _is_blocked(pair)
-    due = None if blocked or settled.live else next_run(pair, after)
+        return _replaced(validation, report)
+    runs = report_after_runs(validation, now)
+    shown = shown_verdict(validation, runs.report)
+    after = _after(validation, runs.report, shown, now)
+    blocked = _is_blocked(validation)
+    due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
     observed = after.observed_revalidate if after is not None else ""
-    return Judgement(
+    return DesiredState(
         node=node.name,
         selected=True,
         shown=shown or WAITING,
         report=after,
         before=report.verdict if report is not None else None,
-        actions=tuple(_actions(pair, after, shown, settled, now)),
-        live=settled.live,
+        actions=tuple(_actions(validation, after, shown, runs, now)),
+        live=runs.live,
         due=None if waits else due,
-        kept=settled.kept,
-        asked=not blocked and is_asked(demand(pair.context.revalidate, ""), observed),
-        recheck_at=min(settled.until, due.at if due is not None and waits else NEVER),
+        kept=runs.kept,
+        asked=not blocked and is_asked(demand(validation.context.revalidate, ""), observed),
+        recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
     )
 
 
-def _outside(pair: Pair) -> Judgement:
+def _outside(validation: Validation) -> DesiredState:
     """A node that is not selected (any more); what is ours there goes after a grace period."""
-    name, node = pair.context.name, pair.node
+    name, node = validation.context.name, validation.node
     marked = name in node.compat or name in node.compat_conditions
     actions = tuple(
         DeletePod(pod.name, pod.uid, "the node is not selected any more")
-        for pod in pair.pods
+        for pod in validation.pods
         if not pod.vanished and pod.deleting_since is None
     )
-    return Judgement(
+    return DesiredState(
         node.name,
         selected=False,
-        report=pair.report,
+        report=validation.report,
         actions=actions,
-        live=any(not is_over(pod) for pod in pair.pods),
-        leaving=marked or pair.report is not None,
+        live=any(not is_over(pod) for pod in validation.pods),
+        leaving=marked or validation.report is not None,
     )
 
 
-def _replaced(pair: Pair, report: ReportRecord) -> Judgement:
+def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
     """The report is about an earlier node of this name: it goes, and the new node begins anew."""
-    shown = Shown(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
-    leave = LeaveNode(pair.context.name, pair.node.name, report.node_uid, gone=True)
-    return Judgement(
-        pair.node.name, selected=True, shown=shown, report=report, before=report.verdict, actions=(leave,)
+    shown = ShownVerdict(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
+    leave = LeaveNode(validation.context.name, validation.node.name, report.node_uid, gone=True)
+    return DesiredState(
+        validation.node.name,
+        selected=True,
+        shown=shown,
+        report=report,
+        before=report.verdict,
+        actions=(leave,),
     )
 
 
-def _after(pair: Pair, report: ReportRecord | None, shown: Shown | None, now: float) -> ReportRecord | None:
+def _after(
+    validation: Validation, report: ReportRecord | None, shown: ShownVerdict | None, now: float
+) -> ReportRecord | None:
     """The report with what it displays; the one there is when nothing would be written."""
     if shown is None:
         return None
-    base, before = report or blank(pair), pair.report
+    base, before = report or blank(validation), validation.report
     since = base.current_since if base.current_since and base.current == shown.current else float(int(now))
     after = replace(
         base,
@@ -126,7 +133,7 @@ def _after(pair: Pair, report: ReportRecord | None, shown: Shown | None, now: fl
         current=shown.current,
         current_since=since,
         # A try without an answer speaks of the generation it was made for.
-        answered_generation=base.answered_generation if base.attempt else pair.context.generation,
+        answered_generation=base.answered_generation if base.attempt else validation.context.generation,
     )
     return before if before is not None and _same(after, before) else after
 
@@ -141,36 +148,40 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
     )
 
 
-def _is_blocked(pair: Pair) -> bool:
+def _is_blocked(validation: Validation) -> bool:
     """Whether nothing may be started on the node for this environment."""
-    context, node = pair.context, pair.node
-    return bool(context.spec.suspend or pair.stuck or hold(node) or missing_device(context, node))
+    context, node = validation.context, validation.node
+    return bool(context.spec.suspend or validation.stuck or hold(node) or missing_device(context, node))
 
 
 def _actions(
-    pair: Pair, after: ReportRecord | None, shown: Shown | None, settled: Settled, now: float
+    validation: Validation,
+    after: ReportRecord | None,
+    shown: ShownVerdict | None,
+    runs: AfterRuns,
+    now: float,
 ) -> list[Action]:
     """Report, then label and condition, then the pods that have told all they had to."""
     actions: list[Action] = []
-    if after is not None and shown is not None and after is not pair.report:
+    if after is not None and shown is not None and after is not validation.report:
         actions.append(
             WriteReport(
-                environment=pair.context.name,
-                environment_uid=pair.context.uid,
-                node=pair.node.name,
-                node_uid=pair.node.uid,
+                environment=validation.context.name,
+                environment_uid=validation.context.uid,
+                node=validation.node.name,
+                node_uid=validation.node.uid,
                 name=after.name,
-                exists=pair.report is not None,
+                exists=validation.report is not None,
                 status=status_of(after, remediation=shown.remediation, now=now),
                 record=after,
             )
         )
-    actions += _marks(pair.context, pair.node, shown)
-    actions += [DeletePod(pod.name, pod.uid, why) for pod, why in settled.delete]
+    actions += _marks(validation.context, validation.node, shown)
+    actions += [DeletePod(pod.name, pod.uid, why) for pod, why in runs.delete]
     return actions
 
 
-def _marks(context: Context, node: NodeRecord, shown: Shown | None) -> list[Action]:
+def _marks(context: Context, node: NodeRecord, shown: ShownVerdict | None) -> list[Action]:
     """The node label and the node condition, where they are wanted, and gone where they are not any more."""
     marks: list[Action] = []
     spec, name = context.spec, context.name

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.plan.context import Context, Pair
+from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
 
 NO_USE: Final = frozenset(
@@ -36,21 +36,21 @@ class Due:
     at: float
 
 
-def next_run(pair: Pair, report: ReportRecord | None) -> Due:
+def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     """When and why the next run is due after ``report``, if nothing speaks against it."""
-    context, node = pair.context, pair.node
+    context, node = validation.context, validation.node
     if report is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
     if is_asked(demand(context.revalidate, report.revalidate), report.observed_revalidate):
         return Due(Priority.ON_DEMAND, 0.0)
     attempt, result = report.attempt, report.result
-    if attempt is not None and pair.is_current(attempt.inputs_hash, attempt.fingerprint):
+    if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
         if context.generation > report.answered_generation:
             return Due(Priority.RETRY, 0.0)  # somebody changed something, perhaps the pull secret
-        return Due(Priority.RETRY, attempt.at + _wait(pair, attempt))
+        return Due(Priority.RETRY, attempt.at + _wait(validation, attempt))
     if result is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
-    if not pair.is_current(result.inputs_hash, result.fingerprint):
+    if not validation.is_current(result.inputs_hash, result.fingerprint):
         return Due(Priority.STALE, 0.0)
     if result.unconfirmed:
         return Due(Priority.CONFIRMATION, 0.0)
@@ -58,8 +58,8 @@ def next_run(pair: Pair, report: ReportRecord | None) -> Due:
     return Due(Priority.AGE, result.validated_at + context.spec.interval_seconds * spread)
 
 
-def _wait(pair: Pair, attempt: Attempt) -> float:
-    context, node = pair.context, pair.node
+def _wait(validation: Validation, attempt: Attempt) -> float:
+    context, node = validation.context, validation.node
     if attempt.reason in NO_USE:
         return float(context.spec.interval_seconds)
     seconds = backoff(context.settings, attempt.count)

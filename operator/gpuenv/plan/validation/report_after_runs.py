@@ -5,7 +5,7 @@ from typing import Final
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.context import Pair, knows_more, same_node
+from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.model import Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
@@ -30,7 +30,7 @@ RETRIED: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class AfterRuns:
     """The report as it should be (what is displayed comes later), and what is to be done with the pods.
 
     ``kept`` is a failed pod that may stay for its logs. ``until``: when the run at hand has to be looked at again.
@@ -43,32 +43,34 @@ class Settled:
     until: float = NEVER
 
 
-def settle(pair: Pair, now: float) -> Settled:
+def report_after_runs(validation: Validation, now: float) -> AfterRuns:
     """Takes over what has ended since the report was written."""
-    report, rejection = pair.report, pair.rejection
-    if rejection is not None and rejection.run_id == next_run_id(pair.context, pair.node, report):
+    report, rejection = validation.report, validation.rejection
+    if rejection is not None and rejection.run_id == next_run_id(validation.context, validation.node, report):
         # The refused pod would have answered what is asked now; asking again must not hammer the API server.
-        token = demand(pair.context.revalidate, report.revalidate if report else "")
+        token = demand(validation.context.revalidate, report.revalidate if report else "")
         said = _Said(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
-        report = _tried(pair, report, said, now)
+        report = _tried(validation, report, said, now)
     delete: list[tuple[PodRecord, str]] = []
     kept: PodRecord | None = None
     until = NEVER
     running = later = False
-    for pod in sorted(pair.pods, key=_newest_ended_first):
-        why = _superfluous(pair, report, pod, running=running, later=later)
+    for pod in sorted(validation.pods, key=_newest_ended_first):
+        why = _superfluous(validation, report, pod, running=running, later=later)
         if not why:
             running = not is_over(pod)
-            report, until, why = _follow(pair, report, pod, now)
+            report, until, why = _follow(validation, report, pod, now)
         later = later or is_over(pod)
         if why and pod.phase == "Failed" and not pod.vanished and kept is None and why in _LOGS_MATTER:
             kept = pod
         elif why and not pod.vanished and pod.deleting_since is None:
             delete.append((pod, why))
     if report is not None and report.result is not None:
-        report = _reassessed(pair, report, report.result)
-    live = any(not is_over(pod) and not is_stuck(pod, pair.context.settings, now) for pod in pair.pods)
-    return Settled(report, live, tuple(delete), kept, until)
+        report = _reassessed(validation, report, report.result)
+    live = any(
+        not is_over(pod) and not is_stuck(pod, validation.context.settings, now) for pod in validation.pods
+    )
+    return AfterRuns(report, live, tuple(delete), kept, until)
 
 
 def _newest_ended_first(pod: PodRecord) -> tuple[bool, float, str]:
@@ -84,24 +86,26 @@ _LINGERING: Final = 16
 
 
 def _superfluous(
-    pair: Pair, report: ReportRecord | None, pod: PodRecord, *, running: bool, later: bool
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, *, running: bool, later: bool
 ) -> str:
     """Why nobody waits for this pod; empty for the run at hand. ``later``: one that began later has ended."""
-    if report is not None and _is_settled(pair, report, pod):
+    if report is not None and _is_settled(validation, report, pod):
         return _SETTLED
-    if not pair.is_current(pod.inputs_hash, pod.fingerprint):
+    if not validation.is_current(pod.inputs_hash, pod.fingerprint):
         return "the image, other inputs or the node changed since it was created"
-    if pair.context.spec.suspend and (pod.deleting_since is not None or not is_over(pod) or pod.vanished):
+    if validation.context.spec.suspend and (
+        pod.deleting_since is not None or not is_over(pod) or pod.vanished
+    ):
         return "the environment is suspended"
     if later and is_over(pod):
         return "a later run has ended"
     return "another probe pod runs for this node" if running else ""
 
 
-def _is_settled(pair: Pair, report: ReportRecord, pod: PodRecord) -> bool:
+def _is_settled(validation: Validation, report: ReportRecord, pod: PodRecord) -> bool:
     """Whether the report has taken over this run, however long its pod lingers. Run ids count up with ``runs``."""
     known = {
-        run_id(pair.context, pair.node, number)
+        run_id(validation.context, validation.node, number)
         for number in range(max(0, report.runs - _LINGERING), report.runs)
     }
     known |= {found.run_id for found in (report.result, report.attempt) if found is not None}
@@ -109,34 +113,36 @@ def _is_settled(pair: Pair, report: ReportRecord, pod: PodRecord) -> bool:
 
 
 def _follow(
-    pair: Pair, report: ReportRecord | None, pod: PodRecord, now: float
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
 ) -> tuple[ReportRecord | None, float, str]:
     """The run at hand: the report after it, when to look again, and why its pod may go (if it may)."""
-    outcome = observe(pod, pair.node, pair.context.spec, pair.context.settings, now)
+    outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
     if isinstance(outcome, Running):
         if outcome.overdue:
             return report, NEVER, _OVERDUE
         return report, outcome.until, ""
     if isinstance(outcome, Ended):
-        return _concluded(pair, report, pod, outcome, now), NEVER, _SETTLED
+        return _concluded(validation, report, pod, outcome, now), NEVER, _SETTLED
     return report, NEVER, ""
 
 
 def _concluded(
-    pair: Pair, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
 ) -> ReportRecord:
-    said = _Said(pod.run_id, ended.reason, ended.message, cure(pair.context, ended.reason), pod.revalidate)
-    if not ended.answered and runtime_verdict(pair.context, ended.runtime_error) is None:
-        return _tried(pair, report, said, now)
-    result = new_result(pair, pod, ended, now, previous=report.result if report is not None else None)
+    said = _Said(
+        pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.revalidate
+    )
+    if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
+        return _tried(validation, report, said, now)
+    result = new_result(validation, pod, ended, now, previous=report.result if report is not None else None)
     if result.verdict is Verdict.UNKNOWN and result.reason in RETRIED:
-        remedy = cure(pair.context, result.reason)
+        remedy = cure(validation.context, result.reason)
         said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
-        tried = _tried(pair, report, said, now)
+        tried = _tried(validation, report, said, now)
         if result.reason == reasons.GpuBusy:
             return tried
         return replace(tried, result=_with_doubt(result, report.result if report is not None else None))
-    return replace(_begun(pair, report, pod.revalidate), result=result, attempt=None)
+    return replace(_begun(validation, report, pod.revalidate), result=result, attempt=None)
 
 
 def _with_doubt(result: Result, previous: Result | None) -> Result:
@@ -158,49 +164,49 @@ class _Said:
     token: str
 
 
-def blank(pair: Pair) -> ReportRecord:
-    """The report of a pair that has none yet."""
+def blank(validation: Validation) -> ReportRecord:
+    """Return the first report of a validation, with nothing in it yet."""
     return ReportRecord(
-        name=names.report_name(pair.context.name, pair.node.name),
+        name=names.report_name(validation.context.name, validation.node.name),
         uid="",
-        environment=pair.context.name,
-        node=pair.node.name,
-        node_uid=pair.node.uid,
+        environment=validation.context.name,
+        node=validation.node.name,
+        node_uid=validation.node.uid,
         verdict=Verdict.UNKNOWN,
         reason="",
         message="",
-        answered_generation=pair.context.generation,
+        answered_generation=validation.context.generation,
     )
 
 
-def _begun(pair: Pair, report: ReportRecord | None, token: str) -> ReportRecord:
+def _begun(validation: Validation, report: ReportRecord | None, token: str) -> ReportRecord:
     """The report after one more run, whatever its outcome."""
-    base = report or blank(pair)
-    generation = pair.context.generation
+    base = report or blank(validation)
+    generation = validation.context.generation
     return replace(base, runs=base.runs + 1, answered_generation=generation, observed_revalidate=token)
 
 
-def _tried(pair: Pair, report: ReportRecord | None, said: _Said, now: float) -> ReportRecord:
+def _tried(validation: Validation, report: ReportRecord | None, said: _Said, now: float) -> ReportRecord:
     """The report after a try without an answer; tries in a row under the same circumstances are counted."""
     last = report.attempt if report is not None else None
-    again = last is not None and pair.is_current(last.inputs_hash, last.fingerprint)
+    again = last is not None and validation.is_current(last.inputs_hash, last.fingerprint)
     attempt = Attempt(
         run_id=said.run_id,
         reason=said.reason,
         message=clip(said.message),
         remediation=clip(said.remediation),
         at=float(int(now)),
-        inputs_hash=pair.context.inputs_hash,
-        fingerprint=pair.node.fingerprint,
+        inputs_hash=validation.context.inputs_hash,
+        fingerprint=validation.node.fingerprint,
         count=last.count + 1 if last is not None and again else 1,
     )
-    return replace(_begun(pair, report, said.token), attempt=attempt)
+    return replace(_begun(validation, report, said.token), attempt=attempt)
 
 
-def _reassessed(pair: Pair, report: ReportRecord, result: Result) -> ReportRecord:
-    if not pair.is_current(result.inputs_hash, result.fingerprint):
+def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
+    if not validation.is_current(result.inputs_hash, result.fingerprint):
         return report
-    again = assessed_again(pair, result)
-    if knows_more(pair.node.fingerprint, again.fingerprint):
-        again = replace(again, fingerprint=pair.node.fingerprint)
+    again = assessed_again(validation, result)
+    if knows_more(validation.node.fingerprint, again.fingerprint):
+        again = replace(again, fingerprint=validation.node.fingerprint)
     return report if again is result else replace(report, result=again)

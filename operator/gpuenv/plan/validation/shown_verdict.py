@@ -5,7 +5,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.context import Context, Pair, same_node
+from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.model import NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.objects import probe_document
 from gpuenv.plan.objects.node_report import clip
@@ -14,7 +14,7 @@ from gpuenv.plan.validation.assessing import cure
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownVerdict:
     """The displayed verdict. ``answered``: there is nothing more to wait for at the moment.
 
     ``current``: it is the result of a run of the current inputs on the node as it is.
@@ -28,14 +28,14 @@ class Shown:
     current: bool = False
 
 
-WAITING: Final = Shown(Verdict.UNKNOWN, reasons.NotYetValidated, "no probe has run yet")
+WAITING: Final = ShownVerdict(Verdict.UNKNOWN, reasons.NotYetValidated, "no probe has run yet")
 
 
-def show(pair: Pair, report: ReportRecord | None) -> Shown | None:
+def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownVerdict | None:
     """What to show of ``report``; None when there is nothing to say yet, and no report is to be made."""
-    context, node, stuck = pair.context, pair.node, pair.stuck
+    context, node, stuck = validation.context, validation.node, validation.stuck
     result = report.result if report is not None else None
-    valid = result is not None and pair.is_current(result.inputs_hash, result.fingerprint)
+    valid = result is not None and validation.is_current(result.inputs_hash, result.fingerprint)
     if stuck is not None and (stuck.environment == context.name or not valid):
         return _stuck(context, stuck)
     absent = missing_device(context, node)
@@ -50,14 +50,14 @@ def show(pair: Pair, report: ReportRecord | None) -> Shown | None:
     if (
         report is not None
         and attempt is not None
-        and pair.is_current(attempt.inputs_hash, attempt.fingerprint)
+        and validation.is_current(attempt.inputs_hash, attempt.fingerprint)
     ):
         message, remedy = attempt.message + _former(result), attempt.remediation
         # Somebody has changed the environment since: the next try is the answer they wait for.
         answered = report.answered_generation >= context.generation
-        return Shown(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=answered)
+        return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=answered)
     if result is not None:
-        return Shown(
+        return ShownVerdict(
             Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), cure(context, reasons.Stale)
         )
     return WAITING if report is not None else None
@@ -79,21 +79,23 @@ def missing_device(context: Context, node: NodeRecord) -> str:
     return f"the node advertises {capacity} {resource}, of which {allocatable} can be used"
 
 
-def _unknown(context: Context, reason: str, message: str) -> Shown:
-    return Shown(Verdict.UNKNOWN, reason, clip(message), cure(context, reason), answered=True)
+def _unknown(context: Context, reason: str, message: str) -> ShownVerdict:
+    return ShownVerdict(Verdict.UNKNOWN, reason, clip(message), cure(context, reason), answered=True)
 
 
-def _stuck(context: Context, pod: PodRecord) -> Shown:
+def _stuck(context: Context, pod: PodRecord) -> ShownVerdict:
     whose = "" if pod.environment == context.name else f" (of environment {pod.environment})"
     message = f"probe pod {pod.name}{whose} was deleted and does not end; the node is probed no more until it is gone"
     return _unknown(context, reasons.ProbeStuck, message)
 
 
-def _result(result: Result, report: ReportRecord | None) -> Shown:
+def _result(result: Result, report: ReportRecord | None) -> ShownVerdict:
     remedies = (check.remediation for check in result.checks if check.reason == result.reason)
     remedy = next(remedies, "") if result.reason else ""
     waits = bool(result.unconfirmed) and (report is None or report.attempt is None)
-    return Shown(result.verdict, result.reason, result.message, remedy, answered=not waits, current=True)
+    return ShownVerdict(
+        result.verdict, result.reason, result.message, remedy, answered=not waits, current=True
+    )
 
 
 def _former(result: Result | None) -> str:
