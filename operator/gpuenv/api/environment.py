@@ -5,13 +5,12 @@ The CRD's schema and CEL rules refuse most nonsense at admission; this parser ju
 another server.
 """
 
-import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from gpuenv.api.digest import digest
 from gpuenv.api.fields import FieldError, Fields
 
 DriverRule = Literal["MinorVersion", "Toolkit"]
@@ -116,7 +115,6 @@ class SpecError(ValueError):
     """The specification makes no sense; the message names the field and the cure, in one line."""
 
 
-HASH_LENGTH: Final = 16
 _YEAR: Final = 31536000
 _IMAGE = re.compile(
     r"(?P<name>[^@\s]*?[^@:/\s]+)(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>[a-z0-9]+:[a-f0-9]{32,128}))?"
@@ -141,21 +139,20 @@ def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
 
 
 def inputs_hash(spec: EnvironmentSpec) -> str:
-    """Digest of what changes the probe's outcome: image, ``probe``, profile, ``checks``, imports, compile."""
-    inputs = [spec.image, spec.probe, spec.profile, spec.checks, spec.expect.imports, spec.expect.compile]
-    return _digest(inputs)
+    """Return the digest of everything that changes the outcome of a run: a change makes verdicts stale.
+
+    That is the image, ``probe``, the profile, ``checks``, and the imports and the compilation that ``expect`` asks
+    for. :mod:`gpuenv.api.digest` says why an upgrade of gpuenv does not change it.
+    """
+    expect = Expectations(imports=spec.expect.imports, compile=spec.expect.compile)
+    return digest(
+        EnvironmentSpec(spec.image, expect=expect, checks=spec.checks, profile=spec.profile, probe=spec.probe)
+    )
 
 
 def expectations_hash(spec: EnvironmentSpec) -> str:
-    """Digest of what facts are held against: ``expect`` and the floors. A change needs no new run."""
-    return _digest([spec.expect, spec.floors])
-
-
-def _digest(value: list[Any]) -> str:
-    import hashlib  # noqa: PLC0415  loads OpenSSL, which gpuenv explain never needs
-
-    text = json.dumps(value, default=dataclasses.asdict, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+    """Return the digest of what facts are compared with: ``expect`` and the floors. A change needs no new run."""
+    return digest(EnvironmentSpec(image="", expect=spec.expect, floors=spec.floors))
 
 
 def _environment(spec: Fields) -> EnvironmentSpec:

@@ -1,0 +1,81 @@
+"""Digests of typed values that stay the same when gpuenv itself changes.
+
+A verdict names the digests of what it was made from, and a digest that differs makes the verdict stale. An upgrade
+of gpuenv must therefore not change the digest of a value that still means the same. These rules see to it:
+
+* A field of a dataclass that holds its default is left out. A new field with a default changes no digest.
+* The order of a mapping or a set does not count. The order of a list does, because it can change what a probe
+  does: a command is a list, and a variable of ``env`` may refer to the ones before it.
+* Texts are compared by code point, and numbers by the JSON that they are written as (``1`` is not ``1.0``).
+* When a default changes, the field names its first default as ``metadata={FIRST_DEFAULT: ...}``. The digest then
+  goes on leaving out the first default, which the API server has stored in existing objects, and contains the new
+  one. So objects that keep the old value keep their verdicts, and those that take the new value are validated again.
+* Names of fields are part of the digest. A field that is renamed, or moved to another dataclass, makes verdicts
+  stale for everybody who set it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FIRST_DEFAULT: Final = "first default"
+"""Key in the metadata of a dataclass field: the default that the field had when it was introduced."""
+LENGTH: Final = 16
+"""Hexadecimal digits of a digest."""
+
+
+def digest(value: object) -> str:
+    """Return a short hexadecimal digest of a value made of dataclasses, mappings, lists, sets and plain values."""
+    import hashlib  # noqa: PLC0415  loads OpenSSL, which gpuenv explain never needs
+
+    return hashlib.sha256(_text(value).encode()).hexdigest()[:LENGTH]
+
+
+def _text(value: object) -> str:
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: object) -> Any:
+    """Return the value in the types that JSON has. Raises TypeError where that is not possible."""
+    if _is_record(value):
+        return {field.name: held for field in dataclasses.fields(value) for held in _held(value, field)}
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else _text(key): _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, AbstractSet):
+        return [json.loads(text) for text in sorted(_text(item) for item in value)]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"{type(value).__name__} has no digest")
+
+
+def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
+    """Yield the plain value of a field, or nothing where the digest leaves the field out.
+
+    A dataclass in a field is left out when all its own fields are. Comparing it with the field's default would
+    bring in the present defaults of its fields, where their first ones count.
+    """
+    value, default = getattr(record, field.name), _default(field)
+    plain = _plain(value)
+    left_out = plain == {} if _is_record(value) and _is_record(default) else value == default
+    if not left_out:
+        yield plain
+
+
+def _default(field: "dataclasses.Field[Any]") -> object:
+    """Return the first default of a field; MISSING, which equals no value, for a required field."""
+    if FIRST_DEFAULT in field.metadata:
+        return field.metadata[FIRST_DEFAULT]
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _is_record(value: object) -> TypeGuard["DataclassInstance"]:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
