@@ -12,7 +12,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
 
 venv: $(STAMP)  ## the virtual environment with pinned dependencies
-$(STAMP): requirements-dev.txt pyproject.toml hack/venv.sh
+$(STAMP): requirements-dev.txt pyproject.toml setup.py hack/venv.sh
 	@hack/venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
@@ -44,8 +44,8 @@ kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)
 	@hack/kind.sh
 docs: $(STAMP)  ## regenerate docs/reasons.md
 	$(BIN)/python -m gpuenv.knowledge.reasons_doc > docs/reasons.md
-schemas:  ## copy crds/ and the admission policy to where the package and the chart need them
-	cp crds/*.yaml operator/gpuenv/manifests/crds/ && cp crds/*.yaml helm/gpuenv/schemas/
+schemas:  ## copy crds/ and the admission policy into the chart, which cannot read outside itself
+	cp crds/*.yaml helm/gpuenv/schemas/
 	cp operator/gpuenv/manifests/admission.yaml helm/gpuenv/admission.yaml
 requirements: $(STAMP)  ## pin the dependencies anew, with hashes
 	$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-header -o requirements.txt requirements.in

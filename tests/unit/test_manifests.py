@@ -1,17 +1,8 @@
-"""The manifests as data: complete, minimal, and shipped with the package."""
-
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
-
-import pytest
+"""The manifests as data: complete and minimal."""
 
 from gpuenv import manifests
 from gpuenv.manifests.permissions import permissions, roles
 from gpuenv.plan.model import Settings
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:
@@ -69,34 +60,6 @@ def test_purposes_may_share_a_namespace() -> None:
     assert len(found) == len(set(found)) == 8
 
 
-def test_the_schemas_are_those_of_the_repository() -> None:
+def test_there_is_a_schema_for_each_kind() -> None:
     names = {document["metadata"]["name"] for document in manifests.crds()}
     assert names == {"gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev"}
-    copies = {path.name: path.read_bytes() for path in (ROOT / "operator/gpuenv/manifests/crds").iterdir()}
-    assert copies == {path.name: path.read_bytes() for path in (ROOT / "crds").iterdir()}, "run make schemas"
-
-
-@pytest.mark.timeout(120)
-def test_a_wheel_carries_manifests_and_schemas(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
-    # A copy, because setuptools leaves its build directory in the source tree.
-    source = tmp_path / "source"
-    paths = ["operator", "probe_image", "pyproject.toml", "LICENSE", "README.md"]
-    source.mkdir()
-    subprocess.run(
-        ["cp", "-a", *(ROOT / path for path in paths if (ROOT / path).exists()), source], check=True
-    )
-    (source / "README.md").touch()
-    subprocess.run([*command, "-w", tmp_path, source], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        shipped = {Path(name).name for name in archive.namelist() if name.startswith("gpuenv/manifests/")}
-        schema = archive.read("gpuenv/manifests/crds/gpuenv.dev_gpunodereports.yaml")
-    assert {
-        "__init__.py",
-        "permissions.py",
-        "admission.yaml",
-        "namespaces.yaml",
-        "priorityclass.yaml",
-    } < shipped
-    assert schema == (ROOT / "crds/gpuenv.dev_gpunodereports.yaml").read_bytes()

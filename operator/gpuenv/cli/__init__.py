@@ -28,6 +28,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Subcommands: the module that holds each as ``command``, and the line that ``gpuenv --help`` shows."""
 
+NOT_INSTALLED: Final[dict[str, str]] = {
+    "cryptography": "`pip install cryptography`, or install gpuenv with its extra, gpuenv[sandbox]",
+    "gpuenv_sandbox": "the operator's image has none; on a Linux machine run `make sandbox` in a checkout of gpuenv",
+}
+"""Parts that an installation may lack, and what to do about each."""
+
 USAGE_ERROR: Final = 2
 
 
@@ -47,8 +53,10 @@ class LazyGroup(click.Group):
         try:
             command = import_module(COMMANDS[cmd_name][0]).command
         except ModuleNotFoundError as error:
+            cure = NOT_INSTALLED.get(error.name or "")
             raise click.ClickException(
-                f"gpuenv {cmd_name} needs the module {error.name}, which is not installed"
+                f"{cmd_name} needs the module {error.name}, which is not installed"
+                + (f": {cure}" if cure else "")
             ) from error
         assert isinstance(command, click.Command)
         return command

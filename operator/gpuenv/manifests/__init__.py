@@ -1,8 +1,7 @@
 """What the cluster needs besides the operator itself, as dicts: for the sandbox and the tests.
 
-The Helm chart installs the same; a test compares them. ``crds/`` here is a copy of the repository's ``crds/``,
-the source of truth: ``make schemas`` makes it anew, and a test compares them. (A link would not survive every
-checkout, archive and file system.)
+The Helm chart installs the same; a test compares them. The CustomResourceDefinitions are written in ``crds/`` at
+the repository's root; a wheel carries a copy of them beside this module (``setup.py``).
 """
 
 from pathlib import Path
@@ -13,11 +12,13 @@ import yaml
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, roles
 
 _HERE: Final = Path(__file__).parent
+_IN_WHEEL: Final = _HERE / "crds"
+_IN_CHECKOUT: Final = _HERE.parents[2] / "crds"
 
 
 def crds() -> list[dict[str, Any]]:
-    """The CustomResourceDefinitions of both kinds."""
-    return _documents(_HERE / "crds")
+    """Return the CustomResourceDefinitions of both kinds."""
+    return _documents(_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT)
 
 
 def load() -> list[dict[str, Any]]:

@@ -9,8 +9,16 @@ from gpuenv.api.environment import CommandCheck
 from gpuenv.api.names import ENVIRONMENT_KIND
 from gpuenv_sandbox.scenario.fields import ScenarioError, documents
 
-EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "pytorch-2.9.yaml"
-"""Applied when neither the scenario nor the command line names an environment."""
+_HERE: Final = Path(__file__).parent
+_NAME: Final = "pytorch-2.9.yaml"
+_IN_WHEEL: Final = _HERE / _NAME
+_IN_CHECKOUT: Final = _HERE.parents[2] / "examples" / _NAME
+
+EXAMPLE: Final = _IN_WHEEL if _IN_WHEEL.is_file() else _IN_CHECKOUT
+"""Applied when neither the scenario nor the command line names an environment.
+
+A wheel carries a copy of it beside this module (``setup.py``).
+"""
 
 CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
 """What one of ``spec.checks`` may take unless it says so itself."""
