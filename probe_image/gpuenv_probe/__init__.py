@@ -1,7 +1,8 @@
-"""The probe: runs inside a stranger's PyTorch image and tells what it found there; it never judges.
+"""The probe runs inside a user's PyTorch image and reports what it finds there; it judges nothing.
 
-Python >= 3.8 and the standard library only; NVIDIA's own ``pynvml`` travels beside it in the zip application.
-It imports nothing of the operator: the versioned report schema (``report.schema.json``) is all they share.
+It needs Python 3.8 or newer and only the standard library. NVIDIA's NVML bindings (``pynvml``) are packed into the
+same zip application. The probe imports nothing of the operator: the only contract between the two is the versioned
+report schema, ``report.schema.json``.
 """
 
 __version__ = "0.1.0"

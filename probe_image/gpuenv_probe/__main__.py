@@ -1,13 +1,13 @@
-"""Start of the zip application.
+"""Entry point of the zip application.
 
-Python 2.7 and 3.x before 3.8 must be able to read this file: they end here, with exit code 65.
+Python 2.7 and Python 3 before 3.8 must be able to parse this file, because it prints for them that they are too old.
 """
 
 import sys
 
 
 def too_old():  # type: ignore[no-untyped-def] # Python 2.7 has no annotations
-    """Says in one line, also to the termination log, that this Python is too old; returns exit code 65."""
+    """Report on stderr and in the termination log that this Python is too old, and return exit code 65."""
     import os
 
     version = ".".join(str(number) for number in sys.version_info[:3])
@@ -22,7 +22,7 @@ def too_old():  # type: ignore[no-untyped-def] # Python 2.7 has no annotations
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 8):  # noqa: UP036 - nothing checks the version before this does
+    if sys.version_info < (3, 8):  # noqa: UP036 - this is the only check of the version
         sys.exit(too_old())
     from gpuenv_probe.cli import main
 

@@ -1,10 +1,9 @@
-"""Command line of the probe, and the environment variables the operator starts it with.
+"""The probe's command line and the environment variables with which the operator configures it.
 
-``gpuenv-probe.pyz facts|kernels|all [--device cuda|cpu] [--profile Off|Quick|Standard] [--out FILE]
-[--json]``
+Usage: ``gpuenv-probe.pyz facts|kernels|all [--device cuda|cpu] [--profile Off|Quick|Standard] [--out FILE] [--json]``
 
-Exit codes: 0 whenever a report was written, whatever it says; 64 bad usage; 65 Python too old; 70 internal
-error.
+Exit codes: 0 when a report was written, even if it reports failures; 64 for wrong usage; 65 when Python is too old;
+70 for an internal error.
 """
 
 from __future__ import annotations
@@ -29,19 +28,21 @@ _PROFILES = ("Off", "Quick", "Standard")
 
 
 class UsageError(Exception):
-    """The command line or a GPUENV_ variable makes no sense; one line says which and what would."""
+    """Wrong usage. The message is one line that names the argument or variable and gives the allowed values."""
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError, where argparse would print and exit with code 2."""
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see --help)")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the probe, or one of its workers; returns the exit code."""
+    """Run the probe, or one of its worker processes, and return the exit code."""
     try:
         if arguments[:1] == ["worker"]:
-            return _work(arguments[1:])
+            return _run_worker(arguments[1:])
         from gpuenv_probe.processes import parent
 
         return parent.run(parse(arguments, os.environ))
@@ -54,11 +55,11 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
-    """The options of one run; the command line wins over the environment. Raises UsageError."""
+    """Return the options of one run. The command line wins over the environment. Raises UsageError."""
     from gpuenv_probe import options
 
     parser = _Parser(
-        prog="gpuenv-probe", description="Tells what a PyTorch image and its GPUs can do together."
+        prog="gpuenv-probe", description="Reports what a PyTorch image and its GPUs can do together."
     )
     parser.add_argument("stage", choices=("facts", "kernels", "all"))
     parser.add_argument(
@@ -89,7 +90,8 @@ def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     )
 
 
-def _work(arguments: list[str]) -> int:
+def _run_worker(arguments: list[str]) -> int:
+    """Run as the worker process that the parent started with the arguments KIND JOB FILE-DESCRIPTOR."""
     try:
         kind, job_text, descriptor_text = arguments
         job: dict[str, Any] = json.loads(job_text)
@@ -135,7 +137,6 @@ def _imports(env: Mapping[str, str]) -> list[str]:
 
 
 def _checks(env: Mapping[str, str]) -> list[CommandCheck]:
-
     from gpuenv_probe.processes import command_checks
 
     checks = []

@@ -1,12 +1,12 @@
-"""Probe reports as short printable text, small enough for a container's termination message.
+"""Encodes probe reports as printable text that is short enough for a container's termination message.
 
-``gpuenv-report/1:<payload>.`` - the payload is base85 of zlib of JSON, the JSON without its field names:
-records are lists in the order of ``REPORT``, and tables are columns, because eight GPUs repeat each other.
-The closing dot (a character base85 does not use) tells a message that was cut off from one that is damaged;
-what follows it is the rest of a longer report that was being overwritten, and is ignored.
+The format is ``gpuenv-report/1:<payload>.`` The payload is JSON without field names, compressed with zlib and encoded
+in base85. Records become lists in the order of ``REPORT``. Tables become one list per column, which compresses well,
+because the rows of several GPUs are alike. The closing dot does not occur in base85, so that its absence shows that a
+message was cut off. Text after the dot is ignored: it is the rest of a longer, older report in the same file.
 
-Pure: no clock, no files. The operator decodes what an untrusted image wrote, so everything is bounded.
-Kubernetes keeps 4096 bytes of a container's message and 12 KiB over all containers of a pod
+The module uses no clock and no files. The operator decodes text that an untrusted image wrote, so all sizes are
+limited. Kubernetes keeps 4096 bytes of a container's message, and 12 KiB over all containers of a pod
 (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
 """
 
@@ -19,23 +19,23 @@ import json
 import math
 import re
 import zlib
-from typing import Any, Callable, Dict, NoReturn
+from typing import Any, NoReturn
+
+from gpuenv_probe.omissions import OMISSIONS, Report
 
 SCHEMA = 1
 LIMIT = 3000
-"""Bytes one encoded report may take by default."""
+"""Bytes that an encoded report may have by default."""
 
 _PREFIX = "gpuenv-report/"
 _END = "."
 _HEAD = re.compile(r"gpuenv-report/([0-9]{1,6}):")
 
-Report = Dict[str, Any]
-
 
 class CodecError(ValueError):
-    """A text that is no readable report.
+    """The text is not a report that this version can read.
 
-    ``kind``: ``empty``, ``truncated``, ``notAReport``, ``schemaVersion`` or ``tooLarge``.
+    ``kind`` is ``empty``, ``truncated``, ``notAReport``, ``schemaVersion`` or ``tooLarge``.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -44,23 +44,26 @@ class CodecError(ValueError):
 
 
 class _Record:
-    """An object with known fields; on the wire the list of their values, in this order."""
+    """An object with fixed fields, encoded as the list of their values in this order."""
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
 
 
 class _Table:
-    """A list of records; on the wire one column a field. The first is required, so the length is always known."""
+    """A list of objects, encoded as one list per field.
+
+    Every row must have the first field, so that its list gives the number of rows.
+    """
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
 
 
 PLAIN = "plain"
-"""Any JSON value, as it is."""
+"""Any JSON value, encoded unchanged."""
 COLUMNS = "columns"
-"""Inside a table: an object whose keys differ little between rows; on the wire one column a key."""
+"""An object within a table whose keys differ little between rows, encoded as one list per key."""
 
 _FAILURE = _Record(layer=PLAIN, code=PLAIN, name=PLAIN, message=PLAIN)
 
@@ -138,11 +141,17 @@ REPORT = _Record(
         detail=PLAIN,
     ),
 )
-"""The wire order of every field: append only, or count ``SCHEMA`` up."""
+"""All fields in the order of the encoding.
+
+New fields go at the end of their object. Any other change needs a new number in ``SCHEMA``.
+"""
 
 
 def normalise(report: Report) -> Report:
-    """``report`` without nulls (absent and null both mean *not known*), NaN, and text that UTF-8 cannot hold."""
+    """Return ``report`` without nulls, NaN and infinity, and with characters replaced that UTF-8 cannot encode.
+
+    A null is left out, because null and absent both mean *not known*.
+    """
     cleaned = _clean(report)
     assert isinstance(cleaned, dict)
     for gpu in cleaned.get("gpus", ()):
@@ -152,10 +161,10 @@ def normalise(report: Report) -> Report:
 
 
 def encode(report: Report, limit: int = LIMIT) -> str:
-    """``report`` as text of at most ``limit`` bytes (at least 200).
+    """Return ``report`` as text of at most ``limit`` bytes; ``limit`` must be at least 200.
 
-    What does not fit is left out in the order of ``OMISSIONS`` and named in ``omitted``.
-    Raises ValueError for a field the schema does not know: that is a mistake of the caller.
+    If the report is too long, parts are left out in the order of ``OMISSIONS`` and named in its field ``omitted``.
+    Raises ValueError for a field that the schema does not have, which is a bug of the caller.
     """
     current = normalise({"schema": SCHEMA, **report})
     text = _encode_text(current)
@@ -173,9 +182,10 @@ def encode(report: Report, limit: int = LIMIT) -> str:
 
 
 def decode(text: str, max_bytes: int = 65536) -> Report:
-    """The report in ``text``, decompressed to at most ``max_bytes``.
+    """Return the report in ``text``. Raises CodecError if there is none.
 
-    Raises CodecError with the kind of trouble. Types of single fields are not checked: the reader does that.
+    A report with more than ``max_bytes`` bytes of JSON is refused. The types of single fields are not checked here: the
+    reader has to do that.
     """
     text = text.strip()
     if not text:
@@ -215,6 +225,7 @@ def _encode_text(report: Report) -> str:
 
 
 def _inflate(payload: str, max_bytes: int) -> bytes:
+    """Return the decoded and decompressed payload. A payload with more than ``max_bytes`` is refused."""
     try:
         packed = base64.b85decode(payload)
         inflater = zlib.decompressobj()
@@ -241,6 +252,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _clean(value: Any) -> Any:
+    """Return ``value`` cleaned as ``normalise`` describes."""
     if isinstance(value, dict):
         cleaned = {str(key): _clean(item) for key, item in value.items()}
         return {key: item for key, item in cleaned.items() if item is not None}
@@ -254,6 +266,7 @@ def _clean(value: Any) -> Any:
 
 
 def _pack(shape: Any, value: Any, where: str) -> Any:
+    """Return the positional form of a value of that shape. ``where`` is its path, for error messages."""
     if value is None or shape is PLAIN:
         return value
     if isinstance(shape, _Record):
@@ -263,12 +276,13 @@ def _pack(shape: Any, value: Any, where: str) -> Any:
             items.pop()
         return items
     return [
-        _pack_column(inner, [row.get(name) for row in _rows(shape, value, where)], f"{where}.{name}")
+        _pack_column(inner, [row.get(name) for row in _checked_rows(shape, value, where)], f"{where}.{name}")
         for name, inner in shape.fields.items()
     ]
 
 
 def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
+    """Return one column of a table, or None if all its cells are empty."""
     if any(cell is not None for cell in cells) or not cells:
         if shape is COLUMNS:
             keys = sorted({key for cell in cells if cell for key in cell})
@@ -277,7 +291,8 @@ def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
     return None
 
 
-def _rows(shape: _Table, rows: list[Report], where: str) -> list[Report]:
+def _checked_rows(shape: _Table, rows: list[Report], where: str) -> list[Report]:
+    """Return ``rows``, or raise ValueError if a row has an unknown field or lacks the first one."""
     first = next(iter(shape.fields))
     for row in rows:
         _refuse_unknown(shape.fields, row, where)
@@ -293,6 +308,7 @@ def _refuse_unknown(fields: dict[str, Any], value: Report, where: str) -> None:
 
 
 def _unpack(shape: Any, value: Any) -> Any:
+    """Return the value of that shape from its positional form. Raises ValueError if the layout is wrong."""
     if value is None or shape is PLAIN:
         return value
     if not isinstance(value, list) or len(value) > len(shape.fields):
@@ -312,88 +328,16 @@ def _unpack_table(shape: _Table, columns: list[Any]) -> list[Report]:
             continue
         if inner is COLUMNS:
             for key, cells in column.items():
-                for row, cell in _match(rows, cells):
+                for row, cell in _pair(rows, cells):
                     row.setdefault(name, {})[key] = cell
         else:
-            for row, cell in _match(rows, column):
+            for row, cell in _pair(rows, column):
                 row[name] = _unpack(inner, cell)
     return rows
 
 
-def _match(rows: list[Report], cells: Any) -> list[tuple[Report, Any]]:
+def _pair(rows: list[Report], cells: Any) -> list[tuple[Report, Any]]:
+    """Return each row with its cell of one column, without the empty cells."""
     if not isinstance(cells, list) or len(cells) != len(rows):
         raise ValueError("the columns of a table differ in length")
     return [(row, cell) for row, cell in zip(rows, cells) if cell is not None]
-
-
-def _cut_texts(value: Any, length: int) -> Any:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = _cut_texts(item, length)
-    elif isinstance(value, list):
-        value[:] = [_cut_texts(item, length) for item in value]
-    elif isinstance(value, str) and len(value) > length:
-        return value[: length - 1] + "…"
-    return value
-
-
-def _cut(length: int) -> Callable[[Report], None]:
-    def cut(report: Report) -> None:
-        _cut_texts(report, length)
-
-    return cut
-
-
-def _drop(*path: str) -> Callable[[Report], None]:
-    """An omission: removes the field at ``path``; a table on the way means in each of its rows."""
-
-    def drop(report: Report) -> None:
-        places: list[Any] = [report]
-        for name in path[:-1]:
-            found = [place[name] for place in places if isinstance(place.get(name), (dict, list))]
-            places = [row for item in found for row in (item if isinstance(item, list) else [item])]
-        for place in places:
-            place.pop(path[-1], None)
-
-    return drop
-
-
-def _drop_spread(report: Report) -> None:
-    for row in report.get("benchmarks", ()):
-        for name in ("p20", "p80", "samples"):
-            row.pop(name, None)
-
-
-def _drop_passed(report: Report) -> None:
-    if "steps" in report:
-        report["steps"] = [step for step in report["steps"] if step.get("status") != "Pass"]
-
-
-def _drop_all_but_name(report: Report) -> None:
-    kept: Report = {name: report[name] for name in ("schema", "stage", "run") if name in report}
-    report.clear()
-    report.update(kept, complete=False, ended="the report does not fit")
-
-
-OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
-    ("texts over 300 characters", _cut(300)),
-    ("benchmarks.detail", _drop("benchmarks", "detail")),
-    ("gpus.health.unavailable", _drop("gpus", "health", "unavailable")),
-    ("texts over 120 characters", _cut(120)),
-    ("commands.tail", _drop("commands", "tail")),
-    ("container.env", _drop("container", "env")),
-    ("steps.detail", _drop("steps", "detail")),
-    ("torch.warnings", _drop("torch", "warnings")),
-    ("benchmarks spread", _drop_spread),
-    ("container.notes", _drop("container", "notes")),
-    ("gpus.health", _drop("gpus", "health")),
-    ("benchmarks", _drop("benchmarks")),
-    ("steps that passed", _drop_passed),
-    ("texts over 60 characters", _cut(60)),
-    ("container", _drop("container")),
-    ("commands", _drop("commands")),
-    ("gpus", _drop("gpus")),
-    ("steps.error.message", _drop("steps", "error", "message")),
-    ("everything", _drop_all_but_name),
-)
-"""What is left out of a report that is too long, in this order: from what is nice to know to what decides."""

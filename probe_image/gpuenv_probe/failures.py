@@ -1,4 +1,4 @@
-"""Failures as the report carries them: which layer spoke, its number, its name, its words."""
+"""Failures in the form of the report: the layer that failed, its error number, the error's name and message."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Dict
 Failure = Dict[str, Any]
 
 MESSAGE_LENGTH = 400
-"""Characters of an error's text that are kept. torch appends advice to the text proper, which comes first."""
+"""Characters of an error message that are kept. The beginning is kept, because torch appends advice at the end."""
 
-# "Error 802: system not yet initialized" (c10/cuda/CUDAFunctions.cpp) after a sentence about CUDA, "CUDA error 2"
-# and the like. "HTTP Error 404" and make's "*** Error 2" have numbers of their own.
+# torch writes CUDA's error number as "CUDA error 2", or as "Error 802: system not yet initialized" after a sentence
+# about CUDA (c10/cuda/CUDAFunctions.cpp). The bare form must not match other numbers, such as "HTTP Error 404" or
+# make's "*** Error 2".
 _NUMBER = re.compile(r"\b(?:CUDA error|cudaError)[ :]+(\d{1,3})\b")
 _BARE_NUMBER = re.compile(r"(?:^|[.?!:] |\n)Error (\d{1,3}): ")
 _CUDA_TEXT = re.compile(r"CUDA error: ([^\n]+)")
-_SPOKEN = (
+_MESSAGES_WITHOUT_NUMBER = (
     ("Found no NVIDIA driver", 35),
     ("The NVIDIA driver on your system is too old", 35),
     ("CUDA driver initialization failed", 3),
@@ -24,8 +25,9 @@ _SPOKEN = (
     ("CUDA unknown error", 999),
     ("CUDA out of memory", 2),
 )
-"""Errors torch tells in words of its own, without their number: c10/cuda/CUDAFunctions.cpp,
-CUDACachingAllocator.cpp.
+"""CUDA errors for which torch writes its own message without the number, and their numbers.
+
+Source: c10/cuda/CUDAFunctions.cpp and c10/cuda/CUDACachingAllocator.cpp of PyTorch.
 """
 _ADVICE = re.compile(
     r"\n(?:CUDA kernel errors might|For debugging consider|Compile with|Search for ).*", re.DOTALL
@@ -33,7 +35,7 @@ _ADVICE = re.compile(
 
 
 def failure(layer: str, code: int | None = None, name: str = "", message: str = "") -> Failure:
-    """One failure. ``layer``: cuda, cudart, nvml, torch, python, os or signal."""
+    """Return one failure. ``layer`` is cuda, cudart, nvml, torch, python, os or signal."""
     found: Failure = {"layer": layer}
     if code is not None:
         found["code"] = code
@@ -45,13 +47,13 @@ def failure(layer: str, code: int | None = None, name: str = "", message: str = 
 
 
 def shorten(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """``text`` in at most ``length`` characters, its head kept."""
+    """Return ``text`` cut to at most ``length`` characters; its beginning is kept."""
     text = text.strip()
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def of_exception(error: BaseException) -> Failure:
-    """What a Python exception says; CUDA errors keep their runtime number where torch lets it be known."""
+    """Return a Python exception as a failure, with the CUDA runtime's error number if it can be found."""
     text = _ADVICE.sub("", str(error)) or type(error).__name__
     if isinstance(error, OSError) and error.errno is not None:
         return failure("os", error.errno, type(error).__name__, text)
@@ -66,7 +68,11 @@ def of_exception(error: BaseException) -> Failure:
 
 
 def of_exit(status: int, last_words: str) -> Failure:
-    """How a process ended that should not have: by signal (negative ``status``) or by exit code."""
+    """Return the failure of a process that ended unexpectedly.
+
+    ``status`` is its exit code, or the negative number of the signal that killed it, as in subprocess. ``last_words``
+    is the end of its output.
+    """
     if status < 0:
         try:
             name = signal.Signals(-status).name
@@ -77,6 +83,7 @@ def of_exit(status: int, last_words: str) -> Failure:
 
 
 def _cuda_code(error: BaseException, text: str) -> int | None:
+    """Return the CUDA runtime's error number of an exception, or None if it is no CUDA error."""
     code = getattr(error, "error_code", None)  # torch.AcceleratorError, since 2.8
     if isinstance(code, int) and not isinstance(code, bool):
         return code
@@ -86,11 +93,11 @@ def _cuda_code(error: BaseException, text: str) -> int | None:
     words = _CUDA_TEXT.search(text)
     if words:
         return _runtime_texts().get(words.group(1).strip())
-    return next((code for spoken, code in _SPOKEN if spoken in text), None)
+    return next((code for message, code in _MESSAGES_WITHOUT_NUMBER if message in text), None)
 
 
 def _runtime_texts() -> dict[str, int]:
-    """CUDA's own error texts and numbers, asked of the runtime inside torch: no table is newer."""
+    """Return the number of each error text of the CUDA runtime inside torch, so that no table can be out of date."""
     try:
         import torch
 

@@ -1,4 +1,4 @@
-"""What one run of the probe was asked to do."""
+"""The options of one run of the probe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from gpuenv_probe.processes.command_checks import CommandCheck
 
 
 class Options(NamedTuple):
-    """What one run of the probe was asked for; ``deadline`` in seconds a stage."""
+    """The options of one run of the probe.
+
+    ``run`` is the id that the operator gave the run. ``deadline`` is the seconds that each stage may take. ``sharing``
+    is how the GPUs are shared between pods (such as ``time-slicing``), or "" if they are not. ``out`` is a file for the
+    complete reports as JSON.
+    """
 
     stages: tuple[str, ...]
     run: str = ""

@@ -1,4 +1,4 @@
-"""One step of a worker: code that runs in the worker, and the report if the worker dies in it."""
+"""The steps that worker processes run, and the context that the steps of one worker share."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from typing import Any, Callable, Dict
 from gpuenv_probe.failures import Failure
 
 Partial = Dict[str, Any]
-"""A piece of a report; ``control`` beside the report's own fields is for the parent and for later steps."""
+"""A part of a report, as one step returns it.
+
+It may have the extra key ``control``: values for the parent and for later steps, which are not part of the report.
+"""
 
 
 class Context:
-    """What the steps of one worker share: the job they were given, and what earlier steps found."""
+    """What the steps of one worker share: their job, and the objects and values of earlier steps."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
         self.gpu = int(job.get("gpu", 0))
         self.device_kind = str(job.get("device", "cuda"))
         self.found: dict[str, Any] = {}
+        """Objects that earlier steps of this process left for later ones, such as the imported torch."""
         self.known: dict[str, Any] = dict(job.get("known", {}))
-        """What steps put under ``control``, those of earlier workers that died included."""
+        """The ``control`` values of all earlier steps, including those of workers that died."""
         self.stop = False
-        """Set by a step after which nothing else makes sense in this worker."""
+        """A step sets this when the remaining steps of this worker are pointless."""
         self.restart = False
-        """Set by a step that leaves the process unusable (a sticky CUDA error): the rest needs a fresh one.
-        """
+        """A step sets this when the remaining steps need a new process, as after a sticky CUDA error."""
 
 
 class Step:
-    """One step: ``run`` does it inside the worker, ``blame`` says in the parent what its death means.
+    """One step of a worker.
 
-    ``limit``: seconds it may take. ``blame`` gets the failure and ``Crashed`` or ``TimedOut``. ``setup``
-    marks what every new worker has to do first, such as importing torch.
+    ``run`` is called in the worker process and returns the step's part of the report. ``blame`` returns that part when
+    ``run`` could not: it gets the failure and an outcome, which is ``Fail`` after an exception (in the worker), and
+    ``Crashed`` or ``TimedOut`` after the death of the worker (in the parent). ``limit`` is the seconds that the step
+    may take. ``setup`` marks a step that every new worker has to run first, such as importing torch.
     """
 
     def __init__(

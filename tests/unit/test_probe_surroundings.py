@@ -47,8 +47,8 @@ def test_so_many_variables_are_cut() -> None:
 
 
 def test_places_that_can_be_written_to(tmp_path: Path) -> None:
-    assert str(tmp_path) in container.writable_places({"HOME": str(tmp_path)})
-    assert "/proc/1" not in container.writable_places({"HOME": "/proc/1"})
+    assert str(tmp_path) in container.writable_directories({"HOME": str(tmp_path)})
+    assert "/proc/1" not in container.writable_directories({"HOME": "/proc/1"})
 
 
 def test_compiler_is_the_one_triton_would_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

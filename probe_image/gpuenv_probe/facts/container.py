@@ -1,4 +1,4 @@
-"""The surroundings of the probe inside the image: interpreter, user, limits, places to write, variables."""
+"""Facts about the container: Python, user, resource limits, writable directories, environment variables."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import shutil
 import sys
 from typing import Any, Mapping
 
-_PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/workspace")
+_DIRECTORIES = ("/tmp", "/var/tmp", "/dev/shm", "/workspace")
 _PREFIXES = ("NVIDIA_", "CUDA_", "PYTORCH_", "TORCH_", "NCCL_", "CUBLAS_", "CUDNN_")
 _NAMES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "CC", "TRITON_PTXAS_PATH", "TRITON_CACHE_DIR")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CRED|AUTH|_API|API_|ACCESS|PRIVATE|SIGN|COOKIE|SESSION")
 _SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]*@|\b(?:nvapi-|hf_|ghp_|sk-)\w{8,}")
 _VALUE_LENGTH = 300
 _VARIABLES = 48
-# A cgroup v1 without a limit says nearly 2**63; more than 2**50 bytes is no limit of anybody's.
+# cgroup v1 reports nearly 2**63 bytes where there is no limit, so more than 2**50 bytes (1 PiB) means no limit.
 _NO_LIMIT = 1 << 50
 _CGROUP = "/sys/fs/cgroup"
 
 
 def facts() -> dict[str, Any]:
-    """``container`` of the facts report, as far as no torch is needed for it."""
+    """Return the ``container`` object of the facts report, except the fields that need torch."""
     return {
         "python": platform.python_version(),
         "executable": sys.executable or None,
@@ -33,14 +33,17 @@ def facts() -> dict[str, Any]:
         "cpuLimit": cpu_limit(),
         "pidsLimit": pids_limit(),
         "shmMiB": _shm_mib(),
-        "writable": writable_places(os.environ),
+        "writable": writable_directories(os.environ),
         "env": visible_environment(os.environ),
         "compiler": compiler(os.environ),
     }
 
 
 def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What steers CUDA and PyTorch. The value behind a name that smells of a secret is not even read."""
+    """Return the environment variables that influence CUDA and PyTorch.
+
+    The value of a variable whose name suggests a secret is not read.
+    """
     shown: dict[str, str] = {}
     for name in sorted(env):
         if not (name.startswith(_PREFIXES) or name in _NAMES) or len(shown) >= _VARIABLES:
@@ -53,14 +56,14 @@ def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
     return shown
 
 
-def writable_places(env: Mapping[str, str]) -> list[str]:
-    """The usual places that this user can write to; the home directory under its own path."""
-    places = list(dict.fromkeys([*_PLACES, env.get("HOME") or "/", os.getcwd()]))
-    return [place for place in places if os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)]
+def writable_directories(env: Mapping[str, str]) -> list[str]:
+    """Return the directories that this user can write to: temporary ones, the home and the working directory."""
+    candidates = list(dict.fromkeys([*_DIRECTORIES, env.get("HOME") or "/", os.getcwd()]))
+    return [path for path in candidates if os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)]
 
 
 def compiler(env: Mapping[str, str]) -> str | None:
-    """The C compiler Triton and torch.compile would find: $CC, else clang or gcc, else cc.
+    """Return the C compiler that Triton and torch.compile would find: $CC, else the first of gcc, clang and cc.
 
     https://github.com/triton-lang/triton/blob/main/python/triton/runtime/build.py
     """
@@ -69,16 +72,16 @@ def compiler(env: Mapping[str, str]) -> str | None:
 
 
 def memory_limit(root: str = _CGROUP) -> int | None:
-    """The cgroup's memory limit in bytes; None without one. Version 2's file, else version 1's."""
+    """Return the memory limit of the cgroup (version 2 or 1) in bytes, or None if it has no limit."""
     limit = _number(_read(f"{root}/memory.max") or _read(f"{root}/memory/memory.limit_in_bytes"))
     return limit if limit is not None and limit < _NO_LIMIT else None
 
 
 def spare_memory(root: str = _CGROUP) -> int | None:
-    """Bytes left under the cgroup's limit; None without a limit.
+    """Return the bytes that the cgroup may still allocate, or None if it has no memory limit.
 
-    Usage counts the page cache, most of which the kernel gives back when it is asked to: what has not been used
-    lately (``inactive_file``) counts as free, as the kubelet counts it.
+    The usage includes the page cache, most of which the kernel can reclaim. Like the kubelet, this function counts
+    cache that was not used recently (``inactive_file``) as free.
     https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
     """
     limit = memory_limit(root)
@@ -92,7 +95,7 @@ def spare_memory(root: str = _CGROUP) -> int | None:
 
 
 def cpu_limit(root: str = _CGROUP) -> float | None:
-    """Processors' worth of time the cgroup may use; None without a limit."""
+    """Return the CPU limit of the cgroup in CPUs, or None if it has no limit."""
     quota, _, period = (_read(f"{root}/cpu.max") or "").partition(" ")
     if not quota:
         quota = _read(f"{root}/cpu/cpu.cfs_quota_us") or ""
@@ -102,25 +105,24 @@ def cpu_limit(root: str = _CGROUP) -> float | None:
 
 
 def pids_limit(root: str = _CGROUP) -> int | None:
-    """How many processes and threads the cgroup may have; None without a limit."""
+    """Return the number of processes and threads that the cgroup may have, or None if it has no limit."""
     return _number(_read(f"{root}/pids.max") or _read(f"{root}/pids/pids.max"))
 
 
 def in_container() -> bool:
-    """Whether this process lives in a container: its root is no file system of the host's own."""
+    """Return whether this process runs in a container."""
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
         return True
     return "KUBERNETES_SERVICE_HOST" in os.environ or _mount_type("/") == "overlay"
 
 
 def is_mount(path: str) -> bool:
-    """Whether exactly this file or directory was mounted into the container (by a container toolkit, a
-    volume).
-    """
+    """Return whether this very path is a mount point, as files are that a container toolkit or volume mounts."""
     return _mount_type(path) is not None
 
 
 def _mount_type(path: str) -> str | None:
+    """Return the type of the file system that is mounted at ``path``, or None if it is no mount point."""
     found = None
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
@@ -134,6 +136,7 @@ def _mount_type(path: str) -> str | None:
 
 
 def _read(path: str) -> str | None:
+    """Return the stripped text of a file, or None if it cannot be read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read().strip()
@@ -142,7 +145,7 @@ def _read(path: str) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    """None for what is no number, such as ``max``."""
+    """Return the number in ``text``, or None if it is no number, such as ``max``."""
     try:
         return int(text or "")
     except ValueError:

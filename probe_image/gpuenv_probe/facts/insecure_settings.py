@@ -1,6 +1,7 @@
-"""Things in an image that are open to others: Jupyter without a password, a loose sshd.
+"""Finds insecure settings of Jupyter and sshd in the image, such as a server without a password.
 
-Read from configuration files, never by starting those programs: ``sshd -T`` needs host keys, Jupyter seconds.
+The settings are read from configuration files. The programs are not started, because ``sshd -T`` needs host keys and
+Jupyter needs seconds to start.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _JUPYTER_APPS = ("ServerApp", "NotebookApp", "LabApp", "IdentityProvider", "Pass
 
 
 def find() -> list[str]:
-    """One line a finding."""
+    """Return one sentence per finding, for ``container.notes`` of the report."""
     return jupyter_notes() + sshd_notes()
 
 
@@ -28,7 +29,7 @@ def jupyter_notes(
     installed: bool | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> list[str]:
-    """Whether Jupyter, where the image has it, is configured to ask for neither token nor password."""
+    """Return findings about Jupyter, if it is installed: it lets users in without a token or password."""
     if installed is None:
         installed = any(map(shutil.which, ("jupyter", "jupyter-lab", "jupyter-notebook")))
     if not installed:
@@ -40,7 +41,7 @@ def jupyter_notes(
             settings.update(_jupyter_json(os.path.join(directory, name + ".json")))
     notes = []
     if env.get("JUPYTER_TOKEN") == "":
-        # Jupyter itself then makes a token up, but many images' start scripts pass the variable on.
+        # Jupyter itself then generates a token, but start scripts of many images pass the variable on as an option.
         notes.append(
             "JUPYTER_TOKEN is set and empty: --ServerApp.token=$JUPYTER_TOKEN would ask for no token"
         )
@@ -50,7 +51,7 @@ def jupyter_notes(
 
 
 def sshd_notes(config: str = _SSHD_CONFIG, installed: bool | None = None) -> list[str]:
-    """Whether sshd, where the image has it, lets in empty passwords, or root by password."""
+    """Return findings about sshd, if it is installed: it accepts empty passwords, or root with a password."""
     if installed is None:
         installed = bool(
             shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:" + os.environ.get("PATH", ""))
@@ -75,6 +76,7 @@ def _jupyter_directories() -> list[str]:
 
 
 def _jupyter_python(path: str) -> dict[str, str]:
+    """Return the token and password settings of a Jupyter configuration file in Python; the code is not run."""
     setting = re.compile(
         rf"^c\.(?:{'|'.join(_JUPYTER_APPS)})\.(token|password|hashed_password)\s*=\s*[ubr]*(['\"])(.*?)\2"
     )
@@ -87,6 +89,7 @@ def _jupyter_python(path: str) -> dict[str, str]:
 
 
 def _jupyter_json(path: str) -> dict[str, Any]:
+    """Return the token and password settings of a Jupyter configuration file in JSON."""
     try:
         document = json.loads("\n".join(_lines(path)) or "{}")
     except ValueError:
@@ -102,7 +105,10 @@ def _jupyter_json(path: str) -> dict[str, Any]:
 
 
 def _sshd_read(path: str, settings: dict[str, str], depth: int) -> None:
-    """sshd_config(5): the first value of a keyword wins; Match blocks are conditional and do not count."""
+    """Add the settings of a configuration file and the files it includes to ``settings``.
+
+    As sshd_config(5) says, the first value of a keyword wins. Match blocks are ignored, because they are conditional.
+    """
     for line in _lines(path):
         words = line.split("#", 1)[0].replace("=", " ").split()
         if not words:
@@ -119,6 +125,7 @@ def _sshd_read(path: str, settings: dict[str, str], depth: int) -> None:
 
 
 def _lines(path: str) -> list[str]:
+    """Return the lines of a file, or no lines if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(256 * 1024).splitlines()

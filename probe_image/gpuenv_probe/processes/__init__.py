@@ -1,1 +1,1 @@
-"""The processes of the probe: a parent that survives everything, and workers that may crash."""
+"""The probe's processes: a parent that loads neither torch nor a driver library, and workers that may crash."""

@@ -1,4 +1,4 @@
-"""The user's own checks: each in a process group of its own, with its own limit; its last lines are kept."""
+"""Run the commands of ``spec.checks``, each in its own process group and with its own time limit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from gpuenv_probe.processes.supervisor import Clock
 
 TAIL = 400
-"""Characters of output that are kept."""
+"""How many of the last characters of a command's output are kept."""
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class CommandCheck(NamedTuple):
-    """One of ``spec.checks``: exit code 0 within ``timeout`` seconds passes."""
+    """One command of ``spec.checks``. It passes if it exits with code 0 within ``timeout`` seconds."""
 
     name: str
     command: list[str]
@@ -26,9 +26,10 @@ class CommandCheck(NamedTuple):
 
 
 def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
-    """Runs one check to its end or its limit; what could not be started ends as a shell would say it.
+    """Run one command until it ends or its time is up, and return its row of the report.
 
-    Raises Ended when the stage ends before: then nothing can be said of the check.
+    A command that cannot be started gets the exit code that a shell would give it: 127 not found, 126 not executable.
+    Raises Ended if the stage ends first, because the check then has no result.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
     try:
@@ -63,6 +64,7 @@ def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
 
 
 def _follow(process: subprocess.Popen[bytes], until: float, clock: Clock) -> bytes:
+    """Read the output until the process ends, ``until`` or the end of the stage; return the last part of it."""
     assert process.stdout is not None
     tail = b""
     with selectors.DefaultSelector() as selector:
@@ -90,6 +92,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the whole process group, including children that the command left running."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     _wait(process, 2.0)

@@ -1,6 +1,6 @@
-"""The parent: runs a stage, keeps the report, writes the termination message after every step.
+"""The parent process: it runs the stages with the help of workers, and publishes the report after every step.
 
-It loads neither torch nor libcuda nor NVML, so nothing of the image or the driver can hang or kill it.
+It loads neither torch nor libcuda nor NVML, so that no crash or hang in them can end it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor, worker_c
 from gpuenv_probe.step import Partial
 
 DEFAULT_DEADLINES = {"facts": 120.0, "kernels": 300.0}
-"""Seconds a stage may take when nobody says otherwise."""
+"""Seconds that each stage may take if no deadline was given."""
 _RESERVE = 2.0
-"""Seconds kept before the deadline for ending in good order."""
-_BENCH_START = 20.0
-"""Seconds for importing torch once more, and for making the inputs."""
+"""Seconds before the deadline at which a stage ends, so that there is time to write the report."""
+_BENCHMARK_START = 20.0
+"""Seconds that a benchmark worker may need before it measures: it imports torch and makes the inputs."""
 
 
 def run(options: Options) -> int:
-    """Runs the stages asked for; 0, because a report was written, whatever it says."""
+    """Run the requested stages and return exit code 0, because reports were written even if they report failures."""
     reports: dict[str, Any] = {}
     for name in options.stages:
         seconds = options.deadline or DEFAULT_DEADLINES[name]
@@ -48,6 +48,7 @@ def run(options: Options) -> int:
 
 
 def _supervisor(stage: StageReport, clock: Clock, where: str = "") -> Supervisor:
+    """Return a supervisor that reports to ``stage``. ``where`` is added to the names of steps, as " on GPU 0"."""
     archive = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return Supervisor(
         clock,
@@ -58,12 +59,14 @@ def _supervisor(stage: StageReport, clock: Clock, where: str = "") -> Supervisor
 
 
 def _facts(stage: StageReport, clock: Clock) -> None:
+    """Read facts about the container here, and about driver and torch in workers."""
     stage.add({"container": {**container.facts(), "notes": insecure_settings.find()}})
     for kind in ("driver", "torch"):
         _supervisor(stage, clock).run(kind, worker_kinds.steps_of(kind, {}), {})
 
 
 def _kernels(stage: StageReport, clock: Clock) -> None:
+    """Run the kernels on every GPU, then the imports, the user's commands and the benchmarks."""
     options = stage.options
     job = {
         "device": options.device,
@@ -75,7 +78,7 @@ def _kernels(stage: StageReport, clock: Clock) -> None:
     gpu, count = 0, 0
     while gpu == 0 or gpu < count:
         _run_gpu(stage, clock, {**job, "gpu": gpu})
-        # A worker whose CUDA no longer starts counts none, and its GPUs are there all the same.
+        # A later worker counts 0 GPUs if its CUDA does not start. The highest count is the right one.
         count = max(count, int(stage.control.get("gpuCount", 0)))
         gpu += 1
     if options.imports:
@@ -90,10 +93,10 @@ def _kernels(stage: StageReport, clock: Clock) -> None:
 
 
 def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
-    """Figures come last and only when there is time: a verdict never waits for them."""
+    """Run the benchmarks of one GPU, or report why they were skipped if too little of the stage's time is left."""
     from gpuenv_probe.benchmarks import steps as benchmarks
 
-    if clock.left() < benchmarks.PROFILES[job["profile"]][2] + _BENCH_START:
+    if clock.left() < benchmarks.PROFILES[job["profile"]][2] + _BENCHMARK_START:
         stage.add(benchmarks.skipped(job["gpu"], f"only {clock.left():.0f} s are left of the stage's time"))
         return
     _supervisor(stage, clock, f" on GPU {job['gpu']}").run(
@@ -102,23 +105,24 @@ def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
-    """All kernels on one GPU. A wrong result counts only when a fresh worker finds it again; until then it is
-    told as unconfirmed, for the stage may end before.
+    """Run all kernels on one GPU, and each step with a wrong result once more in a new worker.
+
+    The result is reported as Unconfirmed until the new worker repeats it, because the stage may end before that.
     """
     steps = worker_kinds.steps_of("kernels", job)
     supervisor = _supervisor(stage, clock, f" on GPU {job['gpu']}")
-    doubtful: list[dict[str, Any]] = []
+    to_confirm: list[dict[str, Any]] = []
 
-    def note(partial: Partial) -> None:
+    def add_unconfirmed(partial: Partial) -> None:
         rows = partial.get("steps", [])
         wrong = [row for row in rows if row["status"] == "Wrong"]
-        doubtful.extend(wrong)
-        told = [wrong_results.unconfirmed(row, "not confirmed yet") if row in wrong else row for row in rows]
-        stage.add({**partial, "steps": told} if wrong else partial)
+        to_confirm.extend(wrong)
+        shown = [wrong_results.unconfirmed(row, "not confirmed yet") if row in wrong else row for row in rows]
+        stage.add({**partial, "steps": shown} if wrong else partial)
 
-    supervisor.on_partial = note
+    supervisor.on_partial = add_unconfirmed
     supervisor.run("kernels", steps, job)
-    for first in doubtful:
+    for first in to_confirm:
         second: list[dict[str, Any]] = []
         supervisor.on_partial = _collector(second)
         supervisor.run("kernels", steps, {**job, "only": [wrong_results.step_key(first)]})
@@ -126,6 +130,8 @@ def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _collector(rows: list[dict[str, Any]]) -> Callable[[Partial], None]:
+    """Return a function that adds the rows of ``steps`` of each partial report to ``rows``."""
+
     def collect(partial: Partial) -> None:
         rows.extend(partial.get("steps", ()))
 

@@ -1,4 +1,4 @@
-"""One stage's report while it grows."""
+"""The report of one stage: it grows step by step and is published after each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from gpuenv_probe import codec
 from gpuenv_probe.options import Options
 from gpuenv_probe.step import Partial
 
-_KEYS = {"steps": ("name", "gpu", "dtype"), "commands": ("name",), "benchmarks": ("kernel", "gpu", "dtype")}
-"""What tells the rows of a table apart: a row that comes again takes the place of the first."""
+_ROW_KEYS = {
+    "steps": ("name", "gpu", "dtype"),
+    "commands": ("name",),
+    "benchmarks": ("kernel", "gpu", "dtype"),
+}
+"""The fields that identify a row of a table. A second row with the same values replaces the first."""
 
 
 class StageReport:
-    """One stage's report as it grows, and everybody who wants to see it."""
+    """The report of one stage, published as termination message, file and log after every change.
+
+    ``earlier`` holds the reports of the stages before this one, for the output file. ``control`` collects the values
+    that steps return for the parent alone.
+    """
 
     def __init__(self, name: str, options: Options, earlier: dict[str, Any]) -> None:
         self.name = name
@@ -33,7 +41,7 @@ class StageReport:
         self.activity = ""
 
     def start(self, activity: str) -> None:
-        """A step begins: should everything be killed now, the report says during what."""
+        """Record that a step begins, so that the report names it if the whole container is killed now."""
         self.activity = activity
         self.report["ended"] = f"during {activity}"
         self.publish()
@@ -41,7 +49,7 @@ class StageReport:
             _print_json(event="start", stage=self.name, activity=activity)
 
     def add(self, partial: Partial) -> None:
-        """A step has ended: its piece goes into the report."""
+        """Add what a step returned to the report."""
         partial = dict(partial)
         self.control.update(partial.pop("control", {}))
         merge(self.report, partial)
@@ -53,7 +61,7 @@ class StageReport:
                 print(line, flush=True)
 
     def end(self, why: str | None) -> None:
-        """The stage is over: complete when ``why`` is None."""
+        """Record that the stage has ended: completely if ``why`` is None, else early and for that reason."""
         self.report["complete"] = why is None
         self.report.pop("ended", None)
         if why is not None:
@@ -65,7 +73,7 @@ class StageReport:
             print(f"{self.name}: ended early: {why}", flush=True)
 
     def publish(self) -> None:
-        """Writes the termination message and the output file, whatever is known so far."""
+        """Write the termination message and the output file with all that is known so far."""
         if self.options.termination_log:
             overwrite(self.options.termination_log, codec.encode(self.report))
         if self.options.out:
@@ -74,15 +82,16 @@ class StageReport:
 
 
 def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
-    """Adds a piece to ``report``: tables and lists grow, GPUs are matched by index, objects merge.
+    """Add a partial report to ``report``.
 
-    The rest replaces, failures too: half of one and half of another would be no failure of anybody's.
+    Rows are added to tables and items to lists, GPUs are merged by index, and objects field by field. Other values are
+    replaced. So are whole failures, because a mixture of two failures would describe neither.
     """
     for name, value in partial.items():
         known = report.get(name)
-        if name in _KEYS:
+        if name in _ROW_KEYS:
             for row in value:
-                _put(report.setdefault(name, []), row, _KEYS[name])
+                _put_row(report.setdefault(name, []), row, _ROW_KEYS[name])
         elif name == "gpus":
             _merge_gpus(report.setdefault(name, []), value)
         elif isinstance(value, list) and isinstance(known, list):
@@ -93,16 +102,18 @@ def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
             report[name] = value
 
 
-def _put(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
-    place = [row.get(name) for name in key]
+def _put_row(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
+    """Add ``row`` to ``table``, in place of the row with the same values of the fields ``key`` if there is one."""
+    identity = [row.get(name) for name in key]
     for number, known in enumerate(table):
-        if [known.get(name) for name in key] == place:
+        if [known.get(name) for name in key] == identity:
             table[number] = row
             return
     table.append(row)
 
 
 def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
+    """Merge each row of ``more`` into the row of ``gpus`` with the same index, or append it."""
     by_index = {gpu["index"]: gpu for gpu in gpus}
     for gpu in more:
         if gpu["index"] in by_index:
@@ -112,7 +123,7 @@ def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
 
 
 def describe(partial: Partial) -> list[str]:
-    """One line a finding, for people who read the pod's log."""
+    """Return one line of text per result, for people who read the pod's log."""
     lines = []
     for step in partial.get("steps", ()):
         what = " ".join(str(step[name]) for name in ("name", "dtype") if step.get(name))
@@ -126,10 +137,11 @@ def describe(partial: Partial) -> list[str]:
 
 
 def overwrite(path: str, text: str) -> None:
-    """Puts ``text`` in place of the file's content without ever leaving it empty.
+    """Replace the content of a file so that it contains a complete report at every moment.
 
-    The termination log is a mount of its own: it cannot be replaced by a rename. Written first and cut to
-    length after, it holds a whole report at every moment (the codec ignores what follows a report's end).
+    The usual rename is impossible, because the termination log is a bind mount. The text is therefore written over the
+    old one, and the file is cut to length afterwards. In between, the codec ignores the rest of the old report behind
+    the end of the new one.
     """
     data = text.encode("utf-8")
     try:

@@ -1,9 +1,8 @@
-"""Drives worker processes from outside: deadlines, crashes, rubbish, restarts. Loads neither torch nor CUDA
-nor NVML.
+"""Starts worker processes, follows their steps, and replaces a worker that crashes or hangs.
 
-Every worker runs in a session of its own, so that it can be killed with everything it started. A worker that
-does not go away after SIGKILL sits inside the kernel (a driver call): it is named, left behind, and nothing
-else is tried.
+This runs in the parent and loads neither torch nor CUDA nor NVML. Every worker runs in its own session, so that it can
+be killed together with all processes it started. A worker that survives SIGKILL is blocked in a driver call inside the
+Linux kernel. The report then names it, and the stage ends, because any other worker would probably block as well.
 """
 
 from __future__ import annotations
@@ -22,18 +21,24 @@ from gpuenv_probe import failures
 from gpuenv_probe.step import Partial, Step
 
 START_LIMIT = 60.0
-"""Seconds from starting the interpreter to its first line; a cold image on a network disk is slow."""
+"""Seconds from the start of a worker to its first line. Reading Python from a cold network disk is slow."""
 _LAST_WORDS = 8192
+"""Bytes of a worker's latest output that are kept."""
 _STACK = re.compile(r"^(?:Fatal Python error|Current thread|Thread 0x|Stack \(most recent)", re.MULTILINE)
-"""Where faulthandler's report begins: https://docs.python.org/3/library/faulthandler.html"""
+"""The first line of a stack that Python's faulthandler prints.
+
+https://docs.python.org/3/library/faulthandler.html
+"""
 _LINE_LIMIT = 256 * 1024
+"""Bytes after which an unfinished line of the protocol is dropped."""
 _KILL_GRACE = 3.0
+"""Seconds that a worker may take to die of SIGKILL."""
 
 
 class Ended(Exception):
-    """The stage has to end now; the text says why in the report's words.
+    """The stage has to end now. The message is the reason as the report states it.
 
-    ``from_outside``: a signal or the deadline ended it, whatever was being done.
+    ``from_outside`` is true if a signal or the deadline ended the stage, rather than a worker that is stuck.
     """
 
     def __init__(self, why: str, from_outside: bool = False) -> None:
@@ -42,7 +47,7 @@ class Ended(Exception):
 
 
 class Clock:
-    """The stage's deadline and the pipe through which signals wake the waiting parent."""
+    """The stage's deadline, and a pipe through which a signal wakes the parent while it waits for a worker."""
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -52,20 +57,20 @@ class Clock:
         os.set_blocking(self.wake_reader, False)
 
     def listen(self) -> None:
-        """From now on SIGTERM and SIGINT end the stage in good order."""
+        """Make SIGTERM and SIGINT end the stage with a written report."""
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+            signal.signal(number, self._note_signal)
 
-    def _note(self, number: int, _frame: object) -> None:
+    def _note_signal(self, number: int, _frame: object) -> None:
         self.signal = signal.Signals(number).name.lower()
 
     def left(self) -> float:
-        """Seconds until the deadline."""
+        """Return the seconds until the deadline."""
         return self.deadline - time.monotonic()
 
     def check(self) -> None:
-        """Raises Ended once a signal arrived or the deadline passed."""
+        """Raise Ended if a signal has arrived or the deadline has passed."""
         if self.signal:
             raise Ended(self.signal, from_outside=True)
         if self.left() <= 0:
@@ -73,7 +78,7 @@ class Clock:
 
 
 class Worker:
-    """One worker process and its two pipes: the protocol's lines, and whatever it prints."""
+    """One worker process and its two pipes: one for the lines of the protocol, one for its stdout and stderr."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         reader, writer = os.pipe()
@@ -99,7 +104,10 @@ class Worker:
         self._output = b""
 
     def take_lines(self) -> list[dict[str, Any]] | None:
-        """The whole lines that have arrived, as far as the worker itself wrote them; None at the end."""
+        """Return the complete lines that have arrived from the worker itself, or None at the end of the pipe.
+
+        Lines with another process id come from a fork of the worker and are dropped.
+        """
         data = _read(self.lines_fd)
         if not data:
             return None
@@ -111,13 +119,13 @@ class Worker:
         ]
 
     def take_output(self) -> bool:
-        """Reads what was printed, keeps its end; False at the end of the pipe."""
+        """Read printed output and keep the last part of it. Return False at the end of the pipe."""
         data = _read(self.output_fd)
         self._output = (self._output + data)[-_LAST_WORDS:]
         return bool(data)
 
     def last_words(self) -> str:
-        """The last lines the worker printed, and the innermost frames of its Python stack if it left one."""
+        """Return the last lines the worker printed, and the innermost frames of its Python stack if it printed one."""
         text = self._output.decode("utf-8", "replace")
         found = _STACK.search(text)
         words = text[: found.start()] if found else text
@@ -128,7 +136,7 @@ class Worker:
         return f"{words[-half:]}\n{text[found.start() :][:half]}".strip()
 
     def kill(self) -> bool:
-        """Ends the worker and all it started; False when it does not die: it sits inside the kernel."""
+        """Kill the worker and its child processes. Return False if it survives, blocked inside the Linux kernel."""
         _signal_group(self.process.pid, signal.SIGKILL)
         try:
             self.process.wait(_KILL_GRACE)
@@ -137,7 +145,7 @@ class Worker:
         return True
 
     def close(self) -> None:
-        """Closes the pipes and ends the worker with what it may have left running."""
+        """Kill the worker and the processes it left running, and close the pipes."""
         self.kill()
         os.close(self.lines_fd)
         if self.process.stdout is not None:
@@ -145,7 +153,11 @@ class Worker:
 
 
 class Supervisor:
-    """Runs the steps of one kind of worker to their end, with a new worker whenever one dies."""
+    """Runs all steps of one kind of worker, with a new worker each time one dies.
+
+    ``command`` returns the command line of a worker from its kind and job. ``on_start`` gets the name of each step that
+    begins, and ``on_partial`` each step's part of the report.
+    """
 
     def __init__(
         self,
@@ -159,8 +171,9 @@ class Supervisor:
         self.on_start = on_start
         self.on_partial = on_partial
         self.known: dict[str, Any] = {}
-        """What the steps so far put under ``control``, and ``lostSeconds`` in steps that workers died in: each
-        worker gets it, so that one that dies takes nothing along.
+        """The ``control`` values of all steps so far, which every new worker gets.
+
+        ``lostSeconds`` among them is the time spent in steps in which a worker died.
         """
 
     def _take(self, partial: Partial) -> None:
@@ -168,34 +181,38 @@ class Supervisor:
         self.on_partial(partial)
 
     def run(self, kind: str, steps: list[Step], job: dict[str, Any]) -> None:
-        """All ``steps``, each once.
+        """Run each of ``steps`` once.
 
-        Raises Ended at the stage's end, or when a worker cannot be started again.
+        Raises Ended when the stage has to end, or when a new worker fails in a setup step that worked before.
         """
         by_key = {step.key: step for step in steps}
         wanted = {step.key for step in steps if not step.setup and step.key in job.get("only", by_key)}
-        done: list[str] = []
+        finished: list[str] = []
         while True:
             self.clock.check()
             try:
-                worker = Worker(self.command(kind, {**job, "skip": done, "known": self.known}))
+                worker = Worker(self.command(kind, {**job, "skip": finished, "known": self.known}))
             except OSError as error:
                 self._take(steps[0].blame(failures.of_exception(error), "Crashed"))
                 return
             try:
-                again = self._drive(worker, by_key, steps[0], done)
+                again = self._follow(worker, by_key, steps[0], finished)
             finally:
                 worker.close()
-            if not again or wanted <= set(done):
+            if not again or wanted <= set(finished):
                 return
 
-    def _drive(self, worker: Worker, by_key: dict[str, Step], first: Step, done: list[str]) -> bool:
-        """Follows one worker to its end; True when the rest of the steps needs another one."""
+    def _follow(self, worker: Worker, by_key: dict[str, Step], first: Step, finished: list[str]) -> bool:
+        """Follow one worker until it ends. Return True if the remaining steps need another worker.
+
+        Keys of steps that are over, well or badly, are added to ``finished``. A worker that dies before its first line
+        is counted as a death in the step ``first``.
+        """
         current: str | None = None
         progress = False
         started, limit = time.monotonic(), START_LIMIT
         while True:
-            lines, all_said = self._await_lines(worker, started + limit)
+            lines, no_more_lines = self._await_lines(worker, started + limit)
             for line in lines:
                 if "start" in line:
                     current = str(line["start"])
@@ -204,29 +221,32 @@ class Supervisor:
                 elif "done" in line:
                     current = None
                     started, limit = time.monotonic(), START_LIMIT
-                    if line["done"] not in done:
+                    if line["done"] not in finished:
                         progress = True
-                        done.append(str(line["done"]))
+                        finished.append(str(line["done"]))
                         self._take(line.get("partial") or {})
                 elif "end" in line:
                     return bool(line["end"] == "restart")
             over = time.monotonic() >= min(started + limit, self.clock.deadline)
             status = worker.process.poll()
-            if not all_said and (status is not None or not over):
-                continue  # a worker that is gone may have left lines behind
+            if not no_more_lines and (status is not None or not over):
+                continue  # a worker that has ended may have left unread lines in the pipe
             if current is None and progress:
                 self.clock.check()
                 if status is not None:
                     return True
             step = by_key.get(current or "", first)
-            if step.key in done:
+            if step.key in finished:
                 raise Ended(f"the worker did not come back after a crash, in {step.key}")
-            done.append(step.key)
+            finished.append(step.key)
             self._blame(worker, step, status, time.monotonic() - started)
             return current is not None and not step.setup
 
     def _blame(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
-        """Reports the step a worker died in (``status`` says how), or one that is not done in time."""
+        """Report the step in which a worker died, or in which it ran out of time and is killed now.
+
+        ``status`` is the worker's exit status as in subprocess, or None if it still runs.
+        """
         self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
             self._take(step.blame(failures.of_exit(status, worker.last_words()), "Crashed"))
@@ -241,7 +261,7 @@ class Supervisor:
         self.clock.check()
 
     def _await_lines(self, worker: Worker, until: float) -> tuple[list[dict[str, Any]], bool]:
-        """Lines of the worker as soon as there are some, none at ``until``; True when no more will come."""
+        """Wait for lines of the worker until the moment ``until``. Return them, and True if no more will come."""
         with selectors.DefaultSelector() as selector:
             selector.register(worker.lines_fd, selectors.EVENT_READ)
             selector.register(worker.output_fd, selectors.EVENT_READ)
@@ -258,14 +278,14 @@ class Supervisor:
                 lines = worker.take_lines() if worker.lines_fd in ready else []
                 if lines is None:
                     selector.unregister(worker.lines_fd)
-                all_said = ended and (lines is None or worker.lines_fd not in ready)
-                if all_said:
+                no_more_lines = ended and (lines is None or worker.lines_fd not in ready)
+                if no_more_lines:
                     self._drain(worker, selector)
-                if lines or all_said or time.monotonic() >= until:
-                    return lines or [], all_said
+                if lines or no_more_lines or time.monotonic() >= until:
+                    return lines or [], no_more_lines
 
     def _where_it_hangs(self, worker: Worker) -> str:
-        """What the worker printed last, its Python stack (by SIGUSR1) included, if it still answers."""
+        """Return what the worker printed last, with its Python stack, which SIGUSR1 makes it print if it can."""
         _signal_group(worker.process.pid, signal.SIGUSR1)
         with selectors.DefaultSelector() as selector:
             selector.register(worker.output_fd, selectors.EVENT_READ)
@@ -273,7 +293,7 @@ class Supervisor:
         return worker.last_words()
 
     def _drain(self, worker: Worker, selector: selectors.BaseSelector, patience: float = 0.0) -> None:
-        """Reads what is still to be had of the last words; children that print for ever are not waited for."""
+        """Read the rest of the output, for at most half a second: surviving child processes may print endlessly."""
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
             ready = {key.fd for key, _ in selector.select(patience)}
@@ -282,7 +302,7 @@ class Supervisor:
 
 
 def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
-    """How this very probe starts its workers: the same interpreter, the same archive."""
+    """Return a function that gives a worker's command line, with this process's Python and zip application."""
 
     def command(kind: str, job: dict[str, Any]) -> list[str]:
         return [sys.executable or "python3", archive, "worker", kind, json.dumps(job)]
@@ -291,6 +311,7 @@ def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
 
 
 def _read(descriptor: int) -> bytes:
+    """Return what can be read now; empty at the end of the pipe."""
     try:
         return os.read(descriptor, 65536)
     except (BlockingIOError, OSError):
@@ -298,6 +319,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None if it contains none."""
     try:
         value = json.loads(line.decode("utf-8"))
     except ValueError:

@@ -1,7 +1,7 @@
-"""The inside of a worker process: does its steps one after the other and streams a line for each.
+"""The worker process: it runs its steps in order and sends the parent a line at each start and end of a step.
 
-Lines are JSON on a file descriptor of their own, because whatever the image starts may print. Each carries
-the process id: a torch (or a sitecustomize) that forks must not speak for us twice.
+The lines are JSON on a separate file descriptor, because any code of the image may print to stdout. Each line carries
+the process id, so that the parent can ignore a forked copy of the worker: importing torch or a sitecustomize may fork.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ _STDERR = 2
 
 
 def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
-    """Does ``steps`` except those named in ``job["skip"]``; all lines go to ``descriptor``."""
+    """Run ``steps`` and send the results to the file descriptor ``descriptor``.
+
+    ``job["skip"]`` names steps to leave out, and ``job["only"]``, if present, the only ones to run. Steps marked as
+    ``setup`` always run.
+    """
     os.set_inheritable(descriptor, False)
     _die_with_parent()
-    # By number: an image may have put something else in the place of sys.stderr.
+    # The number 2 is used because code of the image may have replaced sys.stderr.
     faulthandler.enable(file=_STDERR, all_threads=False)
     faulthandler.register(signal.SIGUSR1, file=_STDERR, all_threads=True)
 
@@ -48,11 +52,12 @@ def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
             break
     emit(end="restart" if context.restart else "finished")
     _flush()
-    # The image's exit handlers could still hang or crash; the kernel gives the GPU back without them.
+    # Exit handlers of the image could hang or crash. The kernel releases the GPU without them.
     os._exit(0)
 
 
 def _attempt(step: Step, context: Context) -> Partial:
+    """Return the result of a step, or what its failure means if it raises. A failed setup step ends the worker."""
     try:
         return step.run(context)
     except BaseException as error:
@@ -62,7 +67,7 @@ def _attempt(step: Step, context: Context) -> Partial:
 
 
 def _die_with_parent() -> None:
-    """Should the parent be killed, no worker stays behind and holds the GPU (PR_SET_PDEATHSIG)."""
+    """Ask Linux to kill this worker when the parent dies (PR_SET_PDEATHSIG), so that it does not keep the GPU."""
     try:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     except (OSError, AttributeError):
@@ -70,6 +75,7 @@ def _die_with_parent() -> None:
 
 
 def _flush() -> None:
+    """Flush stdout and stderr, because os._exit does not."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -78,7 +84,7 @@ def _flush() -> None:
 
 
 def descriptor_from(text: str | None) -> int:
-    """The protocol's file descriptor as the parent passed it; raises ValueError for anything else."""
+    """Return the file descriptor that the parent passed as the last argument, or raise ValueError."""
     if text is None or not text.isdigit():
         raise ValueError("a worker is started by the probe itself, with a file descriptor")
     return int(text)

@@ -1,6 +1,7 @@
-"""Which kinds of workers there are, and their steps.
+"""The kinds of worker processes and the steps of each kind.
 
-Both sides read this: the worker does, the parent blames.
+Parent and worker build the same list: the worker runs the steps, and the parent needs them to report what a crash or
+hang in one of them means.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
-"""Seconds one module of ``expect.imports`` may take: vLLM needs 20 on a good day."""
+"""Seconds that the import of one module of ``expect.imports`` may take. vLLM needs 20 with warm caches."""
 
 _MODULES = {
     "driver": "facts.driver_facts",
@@ -21,11 +22,14 @@ _MODULES = {
     "kernels": "kernels.steps",
     "benchmarks": "benchmarks.steps",
 }
-"""Imported when asked for: nothing in a zip application is compiled beforehand, so every module costs time."""
+"""The module that lists the steps of each kind.
+
+They are imported on demand: Python compiles the modules of a zip application at every start, which takes time.
+"""
 
 
 def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
-    """The steps of a worker; raises KeyError for a kind there is not."""
+    """Return the steps of a worker of that kind; raises KeyError for an unknown kind."""
     if kind == "imports":
         return [_import_step(name) for name in job.get("imports", ())]
     module = importlib.import_module(f"gpuenv_probe.{_MODULES[kind]}")
@@ -34,6 +38,7 @@ def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
 
 
 def _import_step(module: str) -> Step:
+    """Return a step that imports one module of ``expect.imports``."""
     name = f"import:{module}"
 
     def run(context: Context) -> Partial:

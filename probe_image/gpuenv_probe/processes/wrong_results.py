@@ -1,4 +1,4 @@
-"""A wrong kernel result counts only when a second process repeats it."""
+"""Wrong kernel results are reported as wrong only when a second process repeats them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from gpuenv_probe import failures
 
 
 def step_key(row: dict[str, Any]) -> str:
-    """The key of the step that a row of ``steps`` came from."""
+    """Return the key of the step that produced this row of the report's ``steps``."""
     return f"{row['name']} {row.get('dtype', '')}".strip()
 
 
 def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
-    """The row of a wrong result that no second run has confirmed: what could not run is never a fail."""
+    """Return the row of a wrong result that no second process has confirmed. It must not count as a failure."""
     words = f"{first.get('detail', '')}; seen once, {why}"
     return {**first, "status": "Unconfirmed", "detail": failures.shorten(words)}
 
 
 def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row to report once a fresh worker was to repeat a wrong result: it did, it did not, or it could not."""
+    """Return the row to report after a second worker ran the step of the wrong result ``first`` again.
+
+    ``second`` holds the second worker's rows. It is empty if that worker did not get to the step.
+    """
     again = second[0] if second else {}
     if again.get("status") == "Wrong":
         return {**first, "detail": failures.shorten(f"{first.get('detail', '')}; again in a fresh process")}

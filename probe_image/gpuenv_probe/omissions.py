@@ -1,0 +1,86 @@
+"""The parts of a report that are left out, in this order, when it is too long for a termination message."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict
+
+Report = Dict[str, Any]
+
+
+def _cut_texts(value: Any, length: int) -> Any:
+    """Cut every text inside ``value`` to at most ``length`` characters, and return the value."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _cut_texts(item, length)
+    elif isinstance(value, list):
+        value[:] = [_cut_texts(item, length) for item in value]
+    elif isinstance(value, str) and len(value) > length:
+        return value[: length - 1] + "…"
+    return value
+
+
+def _cut(length: int) -> Callable[[Report], None]:
+    """Return an omission that cuts every text of a report to at most ``length`` characters."""
+
+    def cut(report: Report) -> None:
+        _cut_texts(report, length)
+
+    return cut
+
+
+def _drop(*path: str) -> Callable[[Report], None]:
+    """Return an omission that removes the field at ``path``. A table on the path stands for each of its rows."""
+
+    def drop(report: Report) -> None:
+        places: list[Any] = [report]
+        for name in path[:-1]:
+            found = [place[name] for place in places if isinstance(place.get(name), (dict, list))]
+            places = [row for item in found for row in (item if isinstance(item, list) else [item])]
+        for place in places:
+            place.pop(path[-1], None)
+
+    return drop
+
+
+def _drop_spread(report: Report) -> None:
+    for row in report.get("benchmarks", ()):
+        for name in ("p20", "p80", "samples"):
+            row.pop(name, None)
+
+
+def _drop_passed(report: Report) -> None:
+    if "steps" in report:
+        report["steps"] = [step for step in report["steps"] if step.get("status") != "Pass"]
+
+
+def _drop_all_but_name(report: Report) -> None:
+    kept: Report = {name: report[name] for name in ("schema", "stage", "run") if name in report}
+    report.clear()
+    report.update(kept, complete=False, ended="the report does not fit")
+
+
+OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
+    ("texts over 300 characters", _cut(300)),
+    ("benchmarks.detail", _drop("benchmarks", "detail")),
+    ("gpus.health.unavailable", _drop("gpus", "health", "unavailable")),
+    ("texts over 120 characters", _cut(120)),
+    ("commands.tail", _drop("commands", "tail")),
+    ("container.env", _drop("container", "env")),
+    ("steps.detail", _drop("steps", "detail")),
+    ("torch.warnings", _drop("torch", "warnings")),
+    ("benchmarks spread", _drop_spread),
+    ("container.notes", _drop("container", "notes")),
+    ("gpus.health", _drop("gpus", "health")),
+    ("benchmarks", _drop("benchmarks")),
+    ("steps that passed", _drop_passed),
+    ("texts over 60 characters", _cut(60)),
+    ("container", _drop("container")),
+    ("commands", _drop("commands")),
+    ("gpus", _drop("gpus")),
+    ("steps.error.message", _drop("steps", "error", "message")),
+    ("everything", _drop_all_but_name),
+)
+"""The parts to leave out of a report that is too long, each with its name in ``omitted``.
+
+The order begins with the least important parts and ends with those that decide the verdict.
+"""
