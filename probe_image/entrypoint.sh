@@ -1,8 +1,10 @@
 #!/bin/sh
-# Modes: jupyter [ARGUMENTS], ssh, python ..., probe [ARGUMENTS]; anything else is run as it is.
-#   JUPYTER_TOKEN         token of JupyterLab; made up and printed when unset. Or a file that holds it: JUPYTER_TOKEN_FILE
-#   SSH_AUTHORIZED_KEYS   public keys for ssh, one a line; or mount a file at /etc/gpuenv/authorized_keys
-#   JUPYTER_PORT, SSH_PORT  8888 and 2222 when unset
+# Modes: jupyter [ARGUMENTS], ssh and probe [ARGUMENTS]. Any other command, such as python train.py, is run unchanged.
+#   JUPYTER_TOKEN         the token of JupyterLab; if unset, JupyterLab generates one and prints it
+#   JUPYTER_TOKEN_FILE    a file that contains the token
+#   SSH_AUTHORIZED_KEYS   public keys for ssh, one per line; or mount a file at /etc/gpuenv/authorized_keys
+#   JUPYTER_PORT          8888 if unset
+#   SSH_PORT              2222 if unset
 set -eu
 
 fail() {
@@ -11,7 +13,7 @@ fail() {
 }
 
 run_jupyter() {
-    # An empty token would let everybody in.
+    # With an empty token, JupyterLab would accept every visitor.
     [ "${JUPYTER_TOKEN-unset}" != "" ] || fail "JUPYTER_TOKEN is empty: give it a value, or leave it unset"
     if [ -z "${JUPYTER_TOKEN-}" ] && [ -n "${JUPYTER_TOKEN_FILE-}" ]; then
         [ -r "$JUPYTER_TOKEN_FILE" ] || fail "JUPYTER_TOKEN_FILE: $JUPYTER_TOKEN_FILE cannot be read"
@@ -21,7 +23,7 @@ run_jupyter() {
         case $argument in
             -*.token=|-*.password=|-*.token=\'\'|-*.password=\'\'|-*.token=\"\"|-*.password=\"\")
                 fail "$argument would let everybody in: remove it" ;;
-            # The value would be the next argument, and may be empty.
+            # The value would be the next argument, which may be empty.
             -*.token|-*.password) fail "$argument could let everybody in: write $argument=VALUE, or set JUPYTER_TOKEN" ;;
         esac
     done
@@ -29,7 +31,7 @@ run_jupyter() {
         --ServerApp.port_retries=0 --ServerApp.root_dir=/workspace "$@"
 }
 
-# What a login would not have: where Python and the driver's libraries are.
+# Print the variables that an SSH session needs to find Python and the driver's libraries, for sshd's SetEnv.
 session_environment() {
     env | grep -E '^(PATH|LD_LIBRARY_PATH|CUDA_[A-Z_]*|NVIDIA_[A-Z_]*|HF_[A-Z_]*)=' | grep -v '"' | sed 's/.*/"&"/' | tr '\n' ' '
 }

@@ -138,7 +138,7 @@ def worker(gpu: Gpu, profile: str, monkeypatch: pytest.MonkeyPatch, call: float,
     context = Context({"profile": profile, "known": known})
     context.found["torch"] = gpu
     monkeypatch.setattr(steps, "Device", lambda torch, kind, index: gpu)
-    monkeypatch.setattr(steps, "why_not", lambda device, job: None)
+    monkeypatch.setattr(steps, "reason_to_skip", lambda device, job: None)
     monkeypatch.setattr(steps, "Monitor", Silent)
 
     def warm_up(device: Any, seconds: float) -> float:
@@ -168,7 +168,7 @@ def test_a_gpus_time_is_never_exceeded(
     total = steps.PROFILES[profile][2]
     begun = gpu.now
     rows = measured(worker(gpu, profile, monkeypatch, call))
-    assert len(rows) == len(steps.TABLE)
+    assert len(rows) == len(steps.FIGURES)
     assert gpu.now - begun <= total + call + 0.2, "the last input and one call of unknown length may overrun"
     if call <= 0.02:
         assert all(row["samples"] >= 20 for row in rows)

@@ -10,7 +10,7 @@ import pytest
 
 from gpuenv.api import reasons
 from gpuenv_probe import codec
-from gpuenv_probe.benchmarks.steps import TABLE
+from gpuenv_probe.benchmarks.steps import FIGURES
 from gpuenv_sandbox.fleet import figures, physics, probe_reports
 from gpuenv_sandbox.fleet.physics import Code
 from gpuenv_sandbox.fleet.probe_reports import Request
@@ -198,6 +198,6 @@ def test_figures_are_the_probes_rows() -> None:
     well = rows(machine("Tesla T4"))
     assert well["matmul", "fp32"]["median"] == pytest.approx(5.5, rel=0.03)
     assert "no bf16 in hardware" in well["matmul", "bf16"]["detail"]
-    assert set(well) == {(kernel, dtype) for kernel, dtype, _ in TABLE}
+    assert set(well) == {(kernel, dtype) for kernel, dtype, _ in FIGURES}
     shared = rows(machine("Tesla T4"), "mps")
     assert all(row["detail"] == "not measured: the GPU is shared (mps)" for row in shared.values())

@@ -1,1 +1,1 @@
-"""Benchmarks: a few honest figures per GPU."""
+"""Benchmarks: a few throughput figures per GPU, measured within seconds."""

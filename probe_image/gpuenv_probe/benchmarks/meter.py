@@ -1,4 +1,4 @@
-"""How one figure is measured: CUDA events around each call, for so long, and never beyond its budget."""
+"""Measures one figure: times calls with CUDA events for the wanted time, and stays within a budget."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from typing import Any, Callable, ContextManager
 from gpuenv_probe.kernels.device import Device, Skip
 
 _FLUSH_BYTES = 256 * 1024**2
-"""Twice the largest L2 cache there is (126 MiB on Blackwell)."""
+"""Bytes to overwrite in order to flush the L2 cache: twice the largest one, which is 126 MiB on Blackwell."""
 _WARM_CALLS = 3
 _MIN_SAMPLES = 20
-"""Percentiles of fewer say little; taken where the budget allows, however long a call is."""
+"""Samples to take if the budget allows, even for long calls, because percentiles of fewer mean little."""
 _FEWEST_SAMPLES = 3
-"""Fewer have no median worth the name: then there is no figure."""
+"""With fewer samples no figure is reported."""
 _CHUNK, _CHUNK_SECONDS = 256, 0.1
-"""Calls between two looks at the clock, at most, and about how long they take."""
+"""The largest number of calls between two looks at the host's clock, and about how many seconds they take."""
 _PATIENCE = 3.0
-"""Times the wanted seconds that may pass: launches and flushes take time that no event counts."""
+"""Factor on the wanted seconds after which a figure ends.
+
+Launches and flushes take time that the events around the calls do not count.
+"""
 
 
 class Sample:
-    """Times of single calls in seconds, and what one call does in the figure's unit times seconds."""
+    """The seconds of each timed call, and the work of one call, such as TFLOP for a figure in TFLOPS."""
 
     def __init__(self, work: float, times: list[float]) -> None:
         self.work = work
         self.times = times
 
     def summary(self) -> dict[str, Any]:
-        """Median, 20th and 80th percentile of the rate with four significant digits, and the sample count."""
+        """Return median, 20th and 80th percentile of the rate with four significant digits, and the sample count."""
         rates = sorted(self.work / max(seconds, 1e-9) for seconds in self.times)
         return {
             "median": _digits(percentile(rates, 0.5)),
@@ -40,7 +43,10 @@ class Sample:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Linear interpolation between the two nearest of the sorted values."""
+    """Return the percentile of sorted values, interpolated linearly between the two nearest ones.
+
+    ``share`` is from 0 to 1, such as 0.2 for the 20th percentile.
+    """
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
@@ -52,9 +58,10 @@ def _digits(value: float) -> float:
 
 
 class Meter:
-    """One figure's time. ``seconds``: what the timed calls are to add up to. ``until``: the moment of
-    ``time.monotonic`` that no call may be expected to outlast. ``watch`` makes what is entered around the
-    timed calls, and around nothing else.
+    """Times the calls of one figure.
+
+    ``seconds`` is the wanted sum of the timed calls. ``until`` is the moment of ``time.monotonic`` by which every call
+    is expected to end. ``watch`` makes a context manager that is open during the timed calls only, such as a monitor.
     """
 
     def __init__(
@@ -70,9 +77,9 @@ class Meter:
         self._watch = watch
 
     def measure(self, call: Callable[[], Any], work: float, flush: bool = False) -> Sample:
-        """Runs ``call`` again and again, each between two events; ``flush`` empties the L2 cache before each.
+        """Time many calls of ``call``, whose work is ``work`` each.
 
-        Raises Skip when there is no time for a median.
+        ``flush`` overwrites the L2 cache before each call. Raises Skip if the time does not suffice for a median.
         """
         torch = self._device.torch
         buffer = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=self._device.name) if flush else None
@@ -87,7 +94,7 @@ class Meter:
         return self._until - time.monotonic()
 
     def _warm_up(self, call: Callable[[], Any], buffer: Any) -> float:
-        """Seconds of the last of a few calls: the first ones load kernels and choose algorithms."""
+        """Make a few calls, which load kernels and choose algorithms, and return the seconds of the last one."""
         pace = 0.0
         for _ in range(_WARM_CALLS):
             if self._left() <= pace:
@@ -96,6 +103,7 @@ class Meter:
         return pace
 
     def _timed(self, call: Callable[[], Any], buffer: Any, pace: float) -> list[float]:
+        """Return the seconds of timed calls. ``pace`` is the expected time of one call with all its overhead."""
         times: list[float] = []
         begun, measured = time.monotonic(), 0.0
         while True:
@@ -110,9 +118,7 @@ class Meter:
             measured += sum(more)
 
     def _run(self, call: Callable[[], Any], buffer: Any, count: int) -> tuple[list[float], float]:
-        """Seconds of each of ``count`` calls as the events tell them, and the average with all there is around
-        a call.
-        """
+        """Return the seconds of ``count`` calls between their events, and the average time including overhead."""
         torch = self._device.torch
         begun = time.monotonic()
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]

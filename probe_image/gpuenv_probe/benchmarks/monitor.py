@@ -1,5 +1,6 @@
-"""What NVML says of a GPU while benchmarks run, ten times a second: a slow figure has a reason more often
-than not.
+"""Samples clocks, power and temperature of a GPU through NVML while benchmarks run, ten times a second.
+
+They usually explain a figure that is lower than expected.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from gpuenv_probe.benchmarks import meter
 from gpuenv_probe.facts import driver_facts, nvml
 
 _INTERVAL = 0.1
-_IDLE = 1  # nvmlClocksEventReasonGpuIdle: between two calls, and no reason for anything
+_IDLE = 1  # nvmlClocksEventReasonGpuIdle occurs between two calls and explains no slow figure
 
 
 class Monitor:
-    """Samples while it watches; without NVML it stays silent."""
+    """Collects samples of one GPU, or none if NVML does not work. ``index`` is the CUDA index."""
 
     def __init__(self, index: int) -> None:
         self._samples: list[dict[str, Any]] = []
@@ -25,7 +26,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def watching(self, compute: bool) -> Iterator[None]:
-        """Within it, samples are taken; the SM clock counts only while the GPU has to ``compute``."""
+        """Take samples inside the with block. The SM clock is recorded only if ``compute`` is true."""
         if self._handle is None:
             yield
             return
@@ -38,7 +39,7 @@ class Monitor:
             stop.set()
             thread.join(2.0)
             if thread.is_alive():
-                self._handle = None  # NVML hangs: one thread that waits for it is enough
+                self._handle = None  # NVML hangs; do not start another thread that would hang too
 
     def _follow(self, stop: threading.Event, compute: bool) -> None:
         while not stop.wait(_INTERVAL):
@@ -48,7 +49,7 @@ class Monitor:
             self._samples.append(sample)
 
     def summary(self) -> dict[str, Any]:
-        """Median SM clock, most power and heat, every reason for slowing down, the link at its best."""
+        """Return the median SM clock, highest power and temperature, best PCIe link and all throttle reasons."""
         found: dict[str, Any] = {}
         clocks = sorted(self._values("smClockMHz"))
         if clocks:
@@ -69,7 +70,10 @@ class Monitor:
 
 
 def _open(index: int) -> tuple[Any, Any]:
-    """NVML's handle of the device CUDA calls ``index``, by its UUID; torch has started CUDA already."""
+    """Return the NVML bindings and NVML's handle of the device with that CUDA index, or None for either.
+
+    CUDA and NVML number devices differently, so the device is found by its UUID. torch has called cuInit before.
+    """
     try:
         uuid = driver_facts.uuid_of(ctypes.CDLL("libcuda.so.1"), index)
         ctypes.CDLL("libnvidia-ml.so.1")

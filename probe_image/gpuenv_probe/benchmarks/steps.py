@@ -1,8 +1,8 @@
-"""Benchmarks: a few honest figures per GPU within seconds, and what NVML said while they ran.
+"""The steps of a benchmark worker: a warm-up, one step for each figure, and NVML's observations during them.
 
-Method (the practice of mamf-finder, triton's do_bench and nvbandwidth): random-normal inputs, for constants
-draw less power and run faster; a warm-up that lets clocks settle; CUDA events around each call; the L2 cache
-flushed where the working set could stay in it; the median with its 20th and 80th percentile, never the best.
+The method follows mamf-finder, triton's do_bench and nvbandwidth. Inputs are random normal, because constant ones draw
+less power and run faster. A warm-up lets the clocks settle. CUDA events around each call measure its time. The L2 cache
+is flushed if the working set could stay in it. The result is the median with its 20th and 80th percentile.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gpuenv_probe.kernels.device import Device, Skip
 from gpuenv_probe.step import Context, Partial, Step
 
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
-"""Seconds of warm-up, of each figure's timed calls, and in all, which is never exceeded by a new call.
+"""The seconds of each profile: of the warm-up, of each figure's timed calls, and of the whole.
 
-Counted is everything but the import of torch, over all workers of a GPU.
+The whole counts all workers of one GPU, except their import of torch. No call begins that would exceed it.
 """
-TABLE = (
+FIGURES = (
     ("matmul", "fp32", "TFLOPS"),
     ("matmul", "tf32", "TFLOPS"),
     ("matmul", "fp16", "TFLOPS"),
@@ -38,14 +38,18 @@ TABLE = (
     ("d2h", "", "GB/s"),
 )
 _COMPUTE = ("matmul", "conv", "train")
-"""Figures whose clock is the SM clock; copies leave it as low as they please."""
+"""The figures during which the SM clock is recorded. Copies do not need a high SM clock."""
 MIN_FREE_BYTES = 4 * 1024**3
+"""Free GPU memory that the benchmarks need."""
 _SLACK = 10.0
-"""Seconds over the profile's own after which a step counts as hung: kernels are loaded, algorithms chosen."""
+"""Seconds beyond the profile's time after which a step counts as hung.
+
+The first calls load kernels and choose algorithms, which takes time that no profile counts.
+"""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Steps of one GPU's benchmark worker."""
+    """Return the steps of the benchmark worker for one GPU."""
     gpu = int(job.get("gpu", 0))
     limit = PROFILES[job["profile"]][2] + _SLACK
 
@@ -57,21 +61,24 @@ def steps(job: dict[str, Any]) -> list[Step]:
         Step("warm-up", 90.0, _warm_up, blame_all, setup=True),
         *(
             Step(
-                f"benchmark {row[0]} {row[1]}".strip(), limit, _runner(row, TABLE[number:]), _blame(gpu, row)
+                f"benchmark {row[0]} {row[1]}".strip(),
+                limit,
+                _runner(row, FIGURES[number:]),
+                _blame(gpu, row),
             )
-            for number, row in enumerate(TABLE)
+            for number, row in enumerate(FIGURES)
         ),
         Step("benchmark conditions", 20.0, _conditions, lambda failure, outcome: {}),
     ]
 
 
 def skipped(gpu: int, why: str) -> Partial:
-    """Rows without figures: not measured is an answer too."""
-    return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in TABLE]}
+    """Return a row for each figure that says why it was not measured."""
+    return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in FIGURES]}
 
 
-def why_not(device: Device, job: dict[str, Any]) -> str | None:
-    """Why no figure of this device would mean anything, or None."""
+def reason_to_skip(device: Device, job: dict[str, Any]) -> str | None:
+    """Return why figures of this device would be meaningless, or None if they can be measured."""
     if device.kind == "cpu":
         return "there is no GPU"
     shared = job.get("sharing") or ("mps" if os.environ.get("CUDA_MPS_PIPE_DIRECTORY") else "")
@@ -104,29 +111,29 @@ def _import_torch(context: Context) -> Partial:
 
 
 def _warm_up(context: Context) -> Partial:
-    """Decides whether to measure at all, then lets the clocks settle.
+    """Decide whether to measure, and if so compute until the clocks have settled.
 
-    It never ends the worker: one that follows a dead one has only some of the figures left, and each says for
-    itself why it is not measured.
+    If not, the worker goes on all the same: a worker that replaces a dead one has only some of the figures left, and
+    each of their steps reports the reason in its own row.
     """
     device = Device(context.found["torch"], context.device_kind, context.gpu)
-    context.found["why not"] = why_not(device, context.job)
-    if context.found["why not"]:
+    context.found["skip"] = reason_to_skip(device, context.job)
+    if context.found["skip"]:
         return {}
     context.found["device"] = device
     context.found["monitor"] = Monitor(context.gpu)
     seconds = min(PROFILES[context.job["profile"]][0], _left(context) / 4)
-    return _spent(context, workloads.warm_up(device, seconds))
+    return _add_spent(context, workloads.warm_up(device, seconds))
 
 
 def _left(context: Context) -> float:
-    """Seconds left of the profile's, those that steps of dead workers took included."""
+    """Return the seconds that are left of the profile, also after steps in which workers died."""
     lost = context.known.get("lostSeconds", 0.0) + context.known.get("spent", 0.0)
     return max(0.0, PROFILES[context.job["profile"]][2] - float(lost))
 
 
-def _spent(context: Context, seconds: float) -> Partial:
-    """The piece of a report that hands on what has been spent, also to a worker that follows this one."""
+def _add_spent(context: Context, seconds: float) -> Partial:
+    """Add to the seconds spent, and return them as a partial report, which hands them to later workers."""
     context.known["spent"] = context.known.get("spent", 0.0) + seconds
     return {"control": {"spent": context.known["spent"]}}
 
@@ -134,20 +141,23 @@ def _spent(context: Context, seconds: float) -> Partial:
 def _runner(
     row: tuple[str, str, str], rest: tuple[tuple[str, str, str], ...]
 ) -> Callable[[Context], Partial]:
-    """Measures ``row``, the first of the ``rest`` of the table, which share the time that is left."""
+    """Return a function that measures the figure ``row``.
+
+    ``rest`` holds this figure and the ones after it, which share the time that is left.
+    """
 
     def run(context: Context) -> Partial:
-        if context.found["why not"]:
-            return _not_measured(context.gpu, row, context.found["why not"])
+        if context.found["skip"]:
+            return _not_measured(context.gpu, row, context.found["skip"])
         _, seconds, total = PROFILES[context.job["profile"]]
         left = _left(context)
         if left < seconds:
             return _not_measured(context.gpu, row, f"the profile's {total:.0f} s are used up")
         begun = time.monotonic()
-        # Twice the fair share, less as the end comes near: most figures need less than theirs.
+        # Twice the fair share, because most figures need less than their share.
         until = begun + 2 * left / (len(rest) + 1)
-        found = _measured(context, row, Meter(context.found["device"], seconds, until, _watch(context, row)))
-        return {**found, **_spent(context, time.monotonic() - begun)}
+        found = _measure(context, row, Meter(context.found["device"], seconds, until, _watch(context, row)))
+        return {**found, **_add_spent(context, time.monotonic() - begun)}
 
     return run
 
@@ -161,7 +171,11 @@ def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
     return {"benchmarks": [_row(gpu, row, detail=failures.shorten(f"not measured: {why}", 160))]}
 
 
-def _measured(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
+def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
+    """Return the row with its figure, or with the reason why there is none.
+
+    If the GPU does not work after an error, a new worker is requested for the remaining figures.
+    """
     device = context.found["device"]
     try:
         return {
@@ -181,6 +195,7 @@ def _measured(context: Context, row: tuple[str, str, str], meter: Meter) -> Part
 
 
 def _conditions(context: Context) -> Partial:
+    """Return what NVML observed during the timed calls, as part of the GPU's health."""
     monitor = context.found.get("monitor")
     health = monitor.summary() if monitor else {}
     return {"gpus": [{"index": context.gpu, "health": health}]} if health else {}

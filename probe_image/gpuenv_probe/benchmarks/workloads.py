@@ -1,4 +1,4 @@
-"""What each figure calls, and what one call computes or moves."""
+"""The workload of each benchmark figure: the call that is timed, and how much one call computes or copies."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ _MIN_PINNED_BYTES = 8 * _MIB
 
 
 def matrix_size(device: Device) -> int:
-    """8192, which saturates every GPU; 4096 below 16 GB, and on GPUs without tensor cores."""
+    """Return the matrix size: 8192, which saturates every GPU, or 4096 below 16 GB and without tensor cores."""
     total = int(device.torch.cuda.get_device_properties(device.index).total_memory)
     small = total < _LARGE_GPU_BYTES or (device.capability or (0, 0)) < (7, 0)
     return 4096 if small else 8192
 
 
 def warm_up(device: Device, seconds: float) -> float:
-    """Multiplies matrices until the clocks had time to settle; returns the seconds it took."""
+    """Multiply matrices for at least ``seconds``, so that the clocks settle, and return the seconds it took."""
     capability = device.capability or (0, 0)
     dtype = "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
     call, _ = _matmul_call(device, dtype, 4096)
     begun = time.monotonic()
     while time.monotonic() < begun + seconds:
         call()
-        device.synchronize()  # one by one: a GPU in trouble may need seconds for a single call
+        device.synchronize()  # after each call, because a faulty GPU may need seconds for a single one
     return time.monotonic() - begun
 
 
 def _matmul_call(device: Device, dtype: str, size: int) -> tuple[Callable[[], Any], float]:
+    """Return a function that multiplies two square matrices, and the 10^12 operations of one call."""
     torch = device.torch
     kind = device.dtype(dtype)
     made = torch.float16 if dtype == "fp8" else kind
@@ -48,14 +49,14 @@ def _matmul_call(device: Device, dtype: str, size: int) -> tuple[Callable[[], An
 
 
 def _matmul(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Square matrices; the products of 8192 do not fit any cache, so nothing is flushed."""
+    """Measure the product of square matrices. At size 8192 they exceed every cache, so no flush is needed."""
     call, work = _matmul_call(device, dtype, matrix_size(device))
     with device.tf32(dtype == "tf32"):
         return meter.measure(call, work)
 
 
 def _conv(device: Device, dtype: str, meter: Meter) -> Sample:
-    """A 3x3 convolution from the middle of a ResNet: 64 images of 28 x 28, 256 channels, channels last."""
+    """Measure a 3x3 convolution as in the middle of a ResNet: 64 images of 28 x 28, 256 channels, channels last."""
     torch = device.torch
     kind = device.dtype(dtype)
     batch, channels, side, kernel = 64, 256, 28, 3
@@ -73,7 +74,10 @@ def _conv(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _train(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Steps a second of a network 1024-4096-4096-1024: plain fp32, batch 512, SGD; kernels and launches."""
+    """Measure training steps per second of a network 1024-4096-4096-1024 in fp32 without TF32, batch 512, SGD.
+
+    The time of a step includes the launches of its kernels.
+    """
     torch = device.torch
     nn = torch.nn
     widths = (1024, 4096, 4096, 1024)
@@ -92,7 +96,10 @@ def _train(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
-    """A copy within the GPU of 1 GiB, or a quarter of what is free; read and written bytes both count."""
+    """Measure a copy within the GPU of 1 GiB, or of a quarter of the free memory if that is less.
+
+    Bytes read and bytes written are both counted.
+    """
     torch = device.torch
     free, _ = torch.cuda.mem_get_info(device.index)
     count = min(1024**3, free // 4) // 4
@@ -102,26 +109,31 @@ def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _pinned(device: Device) -> tuple[Any, Any, float]:
-    """Pinned host memory and its twin on the GPU, small enough for the container's limit."""
+    """Return a tensor in pinned host memory, one of the same size on the GPU, and their size in GB.
+
+    The size respects the memory limit of the container. Raises Skip if too little memory is left.
+    """
     spare = container.spare_memory()
     size = _PINNED_BYTES if spare is None else min(_PINNED_BYTES, spare // 4)
     if size < _MIN_PINNED_BYTES:
         raise Skip(f"the container has only {(spare or 0) // _MIB} MiB of memory left for pinned buffers")
     torch = device.torch
-    there = torch.randn(size // 4, device=device.name)  # drawn on the GPU: on the host it takes half a second
+    there = torch.randn(
+        size // 4, device=device.name
+    )  # drawn on the GPU, because drawing it on the host takes half a second
     host = torch.empty(size // 4, pin_memory=True)
     host.copy_(there)
     return host, there, 4.0 * (size // 4) / 1e9
 
 
 def _h2d(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Copies from pinned host memory to the GPU."""
+    """Measure copies from pinned host memory to the GPU."""
     host, there, work = _pinned(device)
     return meter.measure(lambda: there.copy_(host, non_blocking=True), work)
 
 
 def _d2h(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Copies from the GPU to pinned host memory."""
+    """Measure copies from the GPU to pinned host memory."""
     host, there, work = _pinned(device)
     return meter.measure(lambda: host.copy_(there, non_blocking=True), work)
 

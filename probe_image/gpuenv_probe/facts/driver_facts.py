@@ -1,7 +1,8 @@
-"""Raw facts before anybody's opinion: device nodes, NVML, and the driver API by ctypes.
+"""Facts about the NVIDIA driver: device nodes, NVML, and the CUDA driver API through ctypes.
 
-torch hides most of this: its ``device_count()`` turns every initialisation error into 0 and a warning. The
-driver's own numbers do not lie. Nothing here creates a CUDA context. Signatures: cuda.h of CUDA 12.8.
+torch hides most of these facts: its ``device_count()`` turns every initialisation error into 0 and a warning. The
+driver's own error numbers name the cause. No function here creates a CUDA context. The signatures are those of cuda.h
+of CUDA 12.8.
 """
 
 from __future__ import annotations
@@ -17,25 +18,28 @@ from gpuenv_probe.facts import container, gpus, nvml
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
-_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+_CONTROL_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _MIB = 1024 * 1024
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """The raw worker's steps: what can hang or crash comes late."""
+    """Return the steps of the driver worker. Steps that can hang or crash come late."""
     return [
         Step("start", 20.0, lambda context: {}, _blame_start, setup=True),
-        Step("device nodes", 20.0, _nodes, _blame_nodes),
+        Step("device nodes", 20.0, _read_device_nodes, _blame_nodes),
         Step("nvml", 40.0, nvml.system, nvml.blame),
-        Step("libcuda", 20.0, _library, _blame_library),
-        Step("cuInit", 60.0, _cuda, _blame_cuda),
+        Step("libcuda", 20.0, _load_library, _blame_library),
+        Step("cuInit", 60.0, _start_cuda, _blame_cuda),
         *gpus.steps(),
     ]
 
 
 def device_nodes(directory: str = "/dev") -> list[dict[str, Any]]:
-    """Each ``/dev/nvidia*``, and WSL's ``/dev/dxg``, with the errno of opening it, absent or not."""
+    """Return each ``/dev/nvidia*``, or WSL's ``/dev/dxg``, with the errno of opening it (0 if it opens).
+
+    ``nvidiactl`` and ``nvidia-uvm`` are always listed, because their absence explains many errors.
+    """
     try:
         named = [name for name in os.listdir(directory) if re.fullmatch(r"nvidia.*|dxg", name)]
         present = {name for name in named if not os.path.isdir(os.path.join(directory, name))}
@@ -45,9 +49,9 @@ def device_nodes(directory: str = "/dev") -> list[dict[str, Any]]:
         names = ["dxg"]
     else:
         names = [
-            *_NODES[:2],
-            *sorted(present - set(_NODES), key=_natural),
-            *sorted(present & set(_NODES[2:])),
+            *_CONTROL_NODES[:2],
+            *sorted(present - set(_CONTROL_NODES), key=_natural_order),
+            *sorted(present & set(_CONTROL_NODES[2:])),
         ]
     return [
         {"path": path, "errno": _open_errno(path)}
@@ -63,11 +67,12 @@ def _open_errno(path: str) -> int:
     return 0
 
 
-def _natural(name: str) -> list[Any]:
+def _natural_order(name: str) -> list[Any]:
+    """Return a sort key that puts nvidia2 before nvidia10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _nodes(context: Context) -> Partial:
+def _read_device_nodes(context: Context) -> Partial:
     return {"driver": {"deviceNodes": device_nodes()}}
 
 
@@ -89,12 +94,13 @@ def _blame_cuda(failure: Failure, outcome: str) -> Partial:
 
 
 def _library_error(what: str, failure: Failure) -> Partial:
+    """Return a partial report in which libcuda failed. ``what`` is the action that failed."""
     words = f"{what}: {failure.get('name', '')} {failure.get('message', '')}"
     return {"driver": {"libcuda": {"error": words.strip()}}}
 
 
-def _library(context: Context) -> Partial:
-    """Loads libcuda as every CUDA program does, and tells where the loader found it."""
+def _load_library(context: Context) -> Partial:
+    """Load libcuda as every CUDA program does, and report where the loader found it."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -108,8 +114,8 @@ def _library(context: Context) -> Partial:
     return {"driver": found}
 
 
-def _cuda(context: Context) -> Partial:
-    """Starts CUDA and takes down its devices at once: a later crash must not cost a row."""
+def _start_cuda(context: Context) -> Partial:
+    """Call cuInit and read a row for each device at once, so that a later crash cannot lose the rows."""
     driver = context.found.get("driver")
     if driver is None:
         return {}
@@ -128,7 +134,7 @@ def _cuda(context: Context) -> Partial:
 
 
 def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
-    """What the driver API says of one device; a call that fails leaves its fact out."""
+    """Return the facts of the CUDA driver API about one device. A fact is left out if its call fails."""
     gpu: dict[str, Any] = {"index": index}
     device = ctypes.c_int()
     if driver.cuDeviceGet(ctypes.byref(device), index) != 0:
@@ -156,13 +162,16 @@ def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
 
 
 def uuid_of(driver: ctypes.CDLL, index: int) -> str | None:
-    """UUID of a device by its CUDA number, in a process where CUDA has been started."""
+    """Return the UUID of the device with that CUDA index. The process must have called cuInit."""
     device = ctypes.c_int()
     return _uuid(driver, device) if driver.cuDeviceGet(ctypes.byref(device), index) == 0 else None
 
 
 def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
-    """As nvidia-smi writes it. Only the second version of the call knows MIG instances (CUDA 11.4)."""
+    """Return a device's UUID as nvidia-smi writes it.
+
+    Version 2 of the call, since CUDA 11.4, is preferred, because version 1 does not know MIG instances.
+    """
     raw = (ctypes.c_ubyte * 16)()
     for call in ("cuDeviceGetUuid_v2", "cuDeviceGetUuid"):
         function = getattr(driver, call, None)
@@ -173,7 +182,7 @@ def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
 
 
 def loaded_path(name: str) -> str | None:
-    """Real path of the shared object the loader mapped into this process."""
+    """Return the real path of a shared object that the loader mapped into this process, or None."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
             for line in lines:
@@ -186,10 +195,10 @@ def loaded_path(name: str) -> str | None:
 
 
 def origin(path: str | None) -> str | None:
-    """Where a libcuda comes from: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
+    """Return the origin of a libcuda: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
 
-    The container toolkit mounts the host's library file into the container; GKE mounts a directory of its
-    own. https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
+    The NVIDIA container toolkit mounts the library file of the host into the container. GKE mounts a whole directory,
+    ``/usr/local/nvidia``. https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
     """
     if path is None:
         return None

@@ -1,6 +1,7 @@
-"""A row for each GPU: CUDA's where CUDA starts, NVML's where it does not, with NVML's facts in two steps a GPU.
+"""NVML's facts about each GPU, read in two steps per GPU: identity, then health.
 
-A crash or a hang inside NVML costs one GPU one step. Rows come first, so that none is lost with them.
+A crash or hang inside NVML therefore loses one step of one GPU. The rows of the report are those that CUDA found, or
+those that NVML found if CUDA does not start. They are reported first, so that no crash can lose a row.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 _MOST = 64
-"""GPUs of one container that are looked at, as many as the operator reads."""
+"""The largest number of GPUs that are examined; the operator reads as many."""
 _LIMIT = 15.0
-_HANGS = 2
-"""NVML holds one lock over all GPUs: once it has hung so often, the rest is not tried."""
+"""Seconds that each step may take."""
+_MAX_HANGS = 2
+"""Hung steps after which the remaining GPUs are skipped, because NVML has one lock for all GPUs."""
 
 
 def steps() -> list[Step]:
-    """The rows, then identity and health of each; a worker stops behind its last GPU."""
+    """Return the steps: first the rows, then identity and health of each GPU. The last GPU's step ends the worker."""
     return [
         Step("GPU rows", _LIMIT, _rows, nvml.blame),
         *(
-            Step(f"NVML {what} of GPU {index}", _LIMIT, _about(index, read), _blame(index, what))
+            Step(f"NVML {what} of GPU {index}", _LIMIT, _reader(index, read), _blame(index, what))
             for index in range(_MOST)
             for what, read in (("identity", _identity), ("health", _health))
         ),
@@ -31,27 +33,31 @@ def steps() -> list[Step]:
 
 
 def _count(context: Context) -> int:
+    """Return the number of GPUs that NVML can be asked about; 0 if NVML does not work."""
     seen = context.known.get("cudaGpus") or ()
     works = bool(context.known.get("nvmlWorks"))
     return (len(seen) or int(context.known.get("nvmlCount", 0))) if works else 0
 
 
 def _hangs(context: Context) -> int:
+    """Return the number of NVML steps that have hung so far."""
     return sum(name.startswith("hung ") for name in context.known)
 
 
 def _rows(context: Context) -> Partial:
-    """Bare rows of what only NVML sees; CUDA's came with cuInit."""
+    """Return an empty row for each GPU if only NVML sees them. CUDA's rows were reported after cuInit."""
     context.stop = _count(context) == 0
     if context.stop or context.known.get("cudaGpus"):
         return {}
     return {"gpus": [{"index": index} for index in range(_count(context))]}
 
 
-def _about(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Context], Partial]:
+def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Context], Partial]:
+    """Return a step that adds the facts of ``read`` to the row of one GPU, without those that CUDA already gave."""
+
     def run(context: Context) -> Partial:
         library = nvml.opened(context)
-        if library is None or index >= _count(context) or _hangs(context) >= _HANGS:
+        if library is None or index >= _count(context) or _hangs(context) >= _MAX_HANGS:
             context.stop = True
             return {}
         context.stop = read is _health and index + 1 == _count(context)
@@ -70,7 +76,7 @@ def _about(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[
 
 
 def _not_opened(library: Any, error: Any) -> dict[str, Any]:
-    """A GPU that fell off the bus (15) is counted but cannot be opened; its neighbours can."""
+    """Return the ``health`` of a GPU for which NVML gives no handle, such as one that fell off the bus (error 15)."""
     number = nvml.code_of(error)
     if number in nvml.UNKNOWN_DEVICE:
         return {"unavailable": {str(number): ["handle"]}}

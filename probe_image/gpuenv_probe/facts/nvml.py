@@ -1,7 +1,7 @@
-"""NVML through NVIDIA's own bindings (``pynvml``, inside the zip application): driver, GPUs, their health.
+"""Facts from NVML about the driver and the GPUs, read with NVIDIA's Python bindings, ``pynvml``.
 
-A fact NVML does not offer is left out, and ``unavailable`` names it under NVML's error number. Functions are
-bound at first use, so old drivers answer 13 (function not found) for what they lack.
+A fact that NVML refuses is left out, and ``unavailable`` lists its name under NVML's error number. The bindings look
+functions up at their first call, so an old driver gives error 13 (function not found) for a function it lacks.
 https://docs.nvidia.com/deploy/nvml-api/
 """
 
@@ -20,20 +20,22 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial
 
 _PRIVATE = "gpuenv_probe_pynvml"
+"""The name under which the bindings are in sys.modules."""
 _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
 UNKNOWN_DEVICE = (2, 6)
-"""NVML_ERROR_INVALID_ARGUMENT and NVML_ERROR_NOT_FOUND: no device has that UUID."""
+"""NVML_ERROR_INVALID_ARGUMENT and NVML_ERROR_NOT_FOUND, with which NVML says that no device has a UUID."""
 _MIB = 1024 * 1024
 _FI_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 Reading = Tuple[str, Callable[[Any, Any], Any]]
+"""The name of a fact, and a function that reads it from the bindings and a device handle."""
 
 
 def load() -> Any:
-    """The bindings that came with the probe, under a name of their own.
+    """Return the bindings that are packed with the probe, imported under a private name.
 
-    torch imports ``pynvml`` too, and an image's own may be old: neither gets in the other's way. Where the
-    probe is no zip application (in its own tests), the installed bindings are taken.
+    torch imports ``pynvml`` too, and the image's version may be old. The private name keeps the two apart. If the probe
+    is not run from its zip application, as in its tests, the installed bindings are used.
     """
     if _PRIVATE in sys.modules:
         return sys.modules[_PRIVATE]
@@ -41,7 +43,7 @@ def load() -> Any:
         os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "vendor"
     )
     spec = PathFinder.find_spec("pynvml", [vendor]) or PathFinder.find_spec("pynvml")
-    # A zip application's loader can execute a module since 3.10 only; its code could always be had.
+    # zipimport has exec_module since Python 3.10 only, but get_code in every version.
     code = cast(InspectLoader, spec.loader).get_code("pynvml") if spec else None
     if code is None:
         raise ImportError("the NVML bindings are missing")
@@ -52,12 +54,12 @@ def load() -> Any:
 
 
 def refusals(library: Any) -> tuple[Any, ...]:
-    """The exceptions that mean *not offered*: NVML's errors, and bindings that lack the function."""
+    """Return the exceptions that mean that a fact is not available: NVML's errors, and a missing function."""
     return (library.NVMLError, AttributeError)
 
 
 def system(context: Context) -> Partial:
-    """Driver version, CUDA version and number of GPUs as NVML says them; the first error where there is one."""
+    """Start NVML, and return the driver version, CUDA version and number of GPUs, or the first error."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError as error:
@@ -84,7 +86,10 @@ def system(context: Context) -> Partial:
 
 
 def opened(context: Context) -> Any | None:
-    """The bindings, started: once more where an earlier worker died, never where NVML did not start at all."""
+    """Return the initialised bindings, or None if NVML did not start.
+
+    A worker that replaces one that died initialises them again.
+    """
     if context.known.get("nvmlWorks") and "nvml" not in context.found:
         library = load()
         library.nvmlInit()
@@ -93,13 +98,13 @@ def opened(context: Context) -> Any | None:
 
 
 def blame(failure: Failure, outcome: str) -> Partial:
-    """NVML took its worker down, or did not come back."""
+    """Return the partial report for a worker that crashed or hung inside NVML."""
     words = f"NVML: {outcome}: {failure.get('message', '')}"
     return {"driver": {"nvml": {**failure, "message": failures.shorten(words)}}}
 
 
 def of_error(library: Any, error: Any) -> Failure:
-    """An NVMLError with its number, its constant's name and NVML's own words."""
+    """Return an NVMLError as a failure with NVML's error number, the constant's name and NVML's message."""
     number = code_of(error)
     names = (
         name for name in dir(library) if name.startswith("NVML_ERROR_") and getattr(library, name) == number
@@ -108,15 +113,15 @@ def of_error(library: Any, error: Any) -> Failure:
 
 
 def code_of(error: Any) -> int:
-    """NVML's number of an error; what the bindings lack is 13, like what the driver lacks."""
+    """Return NVML's number of an error; 13 (function not found) if the bindings lack the function."""
     return int(getattr(error, "value", _FUNCTION_NOT_FOUND))
 
 
 def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
-    """NVML's handle of a device that CUDA calls by ``uuid``; a MIG instance has the same digits behind
-    ``MIG-``.
+    """Return NVML's handle of the device with the ``uuid`` that CUDA reported.
 
-    Raises NVMLError when NVML knows no such device, or cannot open it.
+    NVML writes the UUID of a MIG instance with the prefix ``MIG-`` in place of ``GPU-``. Raises NVMLError when NVML
+    does not know the device or cannot open it.
     """
     digits = str(gpu.get("uuid", ""))[4:]
     try:
@@ -128,15 +133,18 @@ def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
 
 
 def identity(library: Any, handle: Any) -> dict[str, Any]:
-    """Name, memory and MIG of one device. What NVML refuses is named in ``health.unavailable``."""
+    """Return name, UUID, MIG mode, compute capability and memory of one device.
+
+    Facts that NVML refuses are listed in ``health.unavailable``.
+    """
     row, unavailable = _read_all(library, handle, _IDENTITY)
     return {**row, "health": {"unavailable": unavailable}} if unavailable else row
 
 
 def health(library: Any, handle: Any) -> dict[str, Any]:
-    """Every health fact NVML offers, and which it does not, by NVML's error number.
+    """Return every health fact that NVML offers, and the refused ones by error number in ``unavailable``.
 
-    Counters and clocks belong to the whole GPU: a MIG instance has none of its own.
+    The facts of a MIG instance are those of its whole GPU, because NVML keeps counters and clocks per GPU.
     """
     whole = handle
     try:
@@ -149,14 +157,14 @@ def health(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def under_load(library: Any, handle: Any) -> dict[str, Any]:
-    """What matters while benchmarks run: clocks, power, heat, what slows the GPU down, its link at work."""
+    """Return the facts that explain a benchmark figure: clocks, power, temperature, throttling and PCIe link."""
     return _read_all(library, handle, _UNDER_LOAD)[0]
 
 
 def _read_all(
     library: Any, handle: Any, readings: tuple[Reading, ...]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The facts by name, and the names of those that NVML refused by its error number."""
+    """Return the facts by name, and the names of the refused facts by NVML's error number."""
     found: dict[str, Any] = {}
     refused: dict[str, list[str]] = {}
     for name, reading in readings:
@@ -174,12 +182,12 @@ def _text(value: Any) -> Any:
 
 
 def mig_profile(product: str) -> str:
-    """The profile of a MIG instance: what follows ``MIG`` in its name; empty for a whole GPU."""
+    """Return the profile of a MIG instance, the part of its name after ``MIG``, or "" for a whole GPU."""
     return product.partition("MIG ")[2]
 
 
 def _mig(library: Any, handle: Any) -> str | None:
-    """The profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, else None."""
+    """Return the profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, or None."""
     if library.nvmlDeviceIsMigDeviceHandle(handle):
         return mig_profile(str(_text(library.nvmlDeviceGetName(handle)))) or "instance"
     return "enabled" if library.nvmlDeviceGetMigMode(handle)[0] == 1 else None
@@ -217,6 +225,7 @@ def _ecc_total(kind: str, counter: str) -> Callable[[Any, Any], Any]:
 
 
 def _throttle(library: Any, handle: Any) -> Any:
+    """Return the bit mask of reasons for reduced clocks. Old drivers know the call by its former name only."""
     try:
         return library.nvmlDeviceGetCurrentClocksEventReasons(handle)
     except library.NVMLError_FunctionNotFound:
@@ -224,7 +233,10 @@ def _throttle(library: Any, handle: Any) -> Any:
 
 
 def _fabric(library: Any, handle: Any) -> dict[str, Any]:
-    """Fabric state: 1 not started, 2 in progress, 3 completed. Hopper and later."""
+    """Return the NVLink fabric state (1 not started, 2 in progress, 3 completed), status and health mask.
+
+    Only Hopper and later GPUs have a fabric. State 0 means that it is not supported.
+    """
     info = library.c_nvmlGpuFabricInfo_v2_t()
     library.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
     if info.state == 0:
@@ -233,6 +245,7 @@ def _fabric(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def _recovery(library: Any, handle: Any) -> Any:
+    """Return the recovery action that NVML recommends, as a number; 0 means none."""
     value = library.nvmlDeviceGetFieldValues(handle, [_FI_RECOVERY_ACTION])[0]
     if value.nvmlReturn != 0:
         raise library.NVMLError(value.nvmlReturn)
@@ -240,11 +253,13 @@ def _recovery(library: Any, handle: Any) -> Any:
 
 
 def _process_count(library: Any, handle: Any) -> int:
-    """How many processes compute there. Their ids are the host's: inside a container they mean nothing."""
+    """Return the number of compute processes. Their ids are left out, because they are ids of the host."""
     return len(library.nvmlDeviceGetComputeRunningProcesses(handle))
 
 
 def _watts(call: str) -> Callable[[Any, Any], float]:
+    """Return a function that reads a power in milliwatts and converts it to watts."""
+
     def read(library: Any, handle: Any) -> float:
         return round(float(getattr(library, call)(handle)) / 1000.0, 1)
 
@@ -304,5 +319,13 @@ _READINGS: tuple[Reading, ...] = (
     ("persistence", lambda library, handle: bool(library.nvmlDeviceGetPersistenceMode(handle))),
     ("processes", _process_count),
 )
-_BUSY = ("throttleReasons", "smClockMHz", "powerW", "temperatureC", "pcieGen", "pcieWidth", "memoryClockMHz")
-_UNDER_LOAD = tuple(reading for reading in _READINGS if reading[0] in _BUSY)
+_NAMES_UNDER_LOAD = (
+    "throttleReasons",
+    "smClockMHz",
+    "powerW",
+    "temperatureC",
+    "pcieGen",
+    "pcieWidth",
+    "memoryClockMHz",
+)
+_UNDER_LOAD = tuple(reading for reading in _READINGS if reading[0] in _NAMES_UNDER_LOAD)

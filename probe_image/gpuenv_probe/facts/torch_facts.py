@@ -1,4 +1,4 @@
-"""What torch says of itself: versions and targets without touching a GPU, and how its CUDA starts."""
+"""Facts about torch: its versions and build targets, read without a GPU, and whether its CUDA starts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
-"""Seconds ``import torch`` may take: 1.4 s warm, 10 s cold on a local disk, much more on a network disk."""
-_WARNINGS = 8
+"""Seconds that ``import torch`` may take.
+
+It takes 1.4 s with warm caches, 10 s from a cold local disk, and much longer from a network disk.
+"""
+_MAX_WARNINGS = 8
 _TRITON_PACKAGES = ("triton", "pytorch-triton", "triton-nightly")
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Steps of the facts stage's torch worker. None of them initialises CUDA."""
+    """Return the steps of the torch worker of the facts stage. They do not initialise CUDA."""
     return [
         Step("import torch", IMPORT_LIMIT, import_torch, blame_import, setup=True),
         Step("torch versions", 60.0, versions, blame_versions),
@@ -29,7 +32,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def import_torch(context: Context) -> Partial:
-    """Imports torch, with the warnings it gives; a missing or broken torch ends the worker."""
+    """Import torch and report the warnings it gives. A missing or broken torch ends the worker."""
     with Warnings() as caught:
         try:
             import torch
@@ -55,36 +58,36 @@ def import_torch(context: Context) -> Partial:
 
 
 def blame_import(failure: Failure, outcome: str) -> Partial:
-    """The worker died or hung while importing torch."""
+    """Return the partial report for a worker that crashed or hung while it imported torch."""
     words = f"import torch: {outcome}: {failure.get('message', '')}"
     return {"torch": {"importError": {**failure, "message": failures.shorten(words)}}}
 
 
 def blame_versions(failure: Failure, outcome: str) -> Partial:
-    """The worker died or hung while asking torch for versions: loading cuDNN or NCCL does that."""
+    """Return the partial report for a worker that crashed or hung while torch loaded cuDNN or NCCL for its version."""
     return {
         "torch": {"warnings": [f"asking torch for its versions: {outcome}: {failure.get('message', '')}"]}
     }
 
 
 def versions(context: Context) -> Partial:
-    """Versions and targets of the build; what a question raises is kept among the warnings."""
+    """Return versions and build targets. An exception while one is read becomes a warning in the report."""
     torch = context.found["torch"]
     found: dict[str, Any] = {
         "gitVersion": getattr(torch.version, "git_version", None),
         "cuda": torch.version.cuda,
         "cpuBuild": torch.version.cuda is None,
     }
-    questions: dict[str, Callable[[], Any]] = {
+    reads: dict[str, Callable[[], Any]] = {
         "cudnn": torch.backends.cudnn.version,
         "cudnnEnabled": lambda: bool(torch.backends.cudnn.enabled),
         "nccl": lambda: nccl_version(torch),
         "archFlags": lambda: arch_flags(torch),
     }
     with Warnings() as caught:
-        for name, ask in questions.items():
+        for name, read in reads.items():
             try:
-                found[name] = ask()
+                found[name] = read()
             except Exception as error:
                 caught.texts.append(f"{name}: {failures.shorten(str(error))}")
     if caught.texts:
@@ -93,7 +96,10 @@ def versions(context: Context) -> Partial:
 
 
 def arch_flags(torch: Any) -> list[str]:
-    """Targets of the build. ``get_arch_list()`` is empty without a device; the C function below it is not."""
+    """Return the GPU architectures that this build of torch has code for.
+
+    ``torch.cuda.get_arch_list()`` returns nothing without a GPU, but the C function behind it works.
+    """
     flags = getattr(torch._C, "_cuda_getArchFlags", None)
     if flags is None:
         return list(torch.cuda.get_arch_list()) if torch.version.cuda else []
@@ -101,7 +107,10 @@ def arch_flags(torch: Any) -> list[str]:
 
 
 def nccl_version(torch: Any) -> str | None:
-    """NCCL's version with dots; an integer in old releases (2708 and 21003 both occur)."""
+    """Return NCCL's version with dots.
+
+    Old torch releases give an integer, such as 2708 for 2.7.8 and 21003 for 2.10.3.
+    """
     if not hasattr(torch._C, "_nccl_version"):
         return None
     version = torch.cuda.nccl.version()
@@ -112,7 +121,7 @@ def nccl_version(torch: Any) -> str | None:
 
 
 def triton(context: Context) -> Partial:
-    """Triton's version and that of the ptxas it would use, without importing it."""
+    """Return the versions of Triton and of the ptxas it would use, without importing Triton."""
     from importlib import metadata
 
     found: dict[str, Any] = {}
@@ -129,6 +138,7 @@ def triton(context: Context) -> Partial:
 
 
 def _ptxas() -> str | None:
+    """Return the path of the ptxas that Triton would use, or None."""
     configured = os.environ.get("TRITON_PTXAS_PATH")
     if configured:
         return configured
@@ -154,7 +164,7 @@ def _ptxas_version(path: str) -> str:
 
 
 def start_cuda(context: Context) -> Partial:
-    """``torch.cuda.init()`` with its exception's text, every warning, and the number of devices."""
+    """Call ``torch.cuda.init()``, and report its exception, the warnings and the number of GPUs."""
     torch = context.found["torch"]
     if context.device_kind == "cpu":
         return {"control": {"gpuCount": 1}}
@@ -174,13 +184,13 @@ def start_cuda(context: Context) -> Partial:
 
 
 def blame_start(failure: Failure, outcome: str) -> Partial:
-    """torch's CUDA took its worker down, or did not come back."""
+    """Return the partial report for a worker that crashed or hung in ``torch.cuda.init()``."""
     words = f"torch.cuda.init(): {outcome}: {failure.get('message', '')}"
     return {"torch": {"initError": {**failure, "message": failures.shorten(words)}}}
 
 
 class Warnings:
-    """Collects the texts of Python warnings while it is open, each once."""
+    """A context manager that collects the texts of Python warnings, each once and without deprecations."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -198,5 +208,5 @@ class Warnings:
     def _note(self, message: Any, category: Any, *_: object, **__: object) -> None:
         text = failures.shorten(str(message), 2 * failures.MESSAGE_LENGTH)
         unimportant = issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning))
-        if not unimportant and text not in self.texts and len(self.texts) < _WARNINGS:
+        if not unimportant and text not in self.texts and len(self.texts) < _MAX_WARNINGS:
             self.texts.append(text)

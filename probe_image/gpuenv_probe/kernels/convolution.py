@@ -1,4 +1,4 @@
-"""cuDNN convolutions in every format the GPU has."""
+"""cuDNN convolutions in every number format that the GPU supports."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from gpuenv_probe.kernels.tolerances import FORMATS, compare, inner_product_tole
 
 _BATCH, _CHANNELS, _SIDE, _KERNEL = 8, 32, 16, 3
 _WINOGRAD = 8.0
-"""cuDNN may take a Winograd algorithm, whose error is several times that of the direct sum
-(Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution", ACM TOMS 2020)."""
+"""Factor on the tolerance, because cuDNN may choose a Winograd algorithm.
+
+Its error is several times that of the direct sum (Barabasz et al., "Error analysis and improving the accuracy of
+Winograd convolution", ACM TOMS 2020).
+"""
 
 
 def run(device: Device, dtype: str) -> str | None:
-    """A 3x3 convolution of 32 channels, the last image compared with float64."""
+    """Compute a 3x3 convolution of 32 channels, and compare the last image with float64."""
     torch = device.torch
     torch_dtype = device.dtype(dtype)
     images = device.random(_BATCH, _CHANNELS, _SIDE, _SIDE, dtype=torch_dtype)

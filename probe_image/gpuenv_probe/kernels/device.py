@@ -1,4 +1,4 @@
-"""One device as the kernels see it: what it can do natively, random inputs, and whether it still answers."""
+"""The device that kernels run on: its native number formats, random inputs, and whether it still works."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import os
 from typing import Any, Iterator
 
 _SINCE = {"fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
-"""First compute capability with the format in hardware.
+"""The first compute capability that has a format in hardware.
 
-torch emulates bf16 below, nine times slower, and says it is supported.
+On older GPUs torch emulates bf16, nine times slower, and says that it is supported.
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/#features-and-technical-specifications
 """
 _NAMES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
 _SEED = 20231
 _TF32_SWITCHES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+"""Environment variables that force TF32 for fp32 computations when they are 1."""
 
 
 class Skip(Exception):
-    """The step has no meaning here; the text says why."""
+    """The step cannot run on this device or with this torch. The message is the reason, for the report."""
 
 
 class Device:
-    """A GPU (or, to exercise the kernels, the CPU) with the torch that drives it."""
+    """A GPU and the torch module that computes on it, or the CPU if the kernels are only exercised.
+
+    ``kind`` is ``cuda`` or ``cpu``, and ``index`` the CUDA index of the GPU.
+    """
 
     def __init__(self, torch: Any, kind: str, index: int) -> None:
         self.torch = torch
@@ -36,11 +40,11 @@ class Device:
         self.was_alive = self.is_alive()
 
     def seed(self) -> None:
-        """The random numbers from here on are always the same, whatever ran before."""
+        """Seed torch, so that a step draws the same random numbers in every run, in any order of steps."""
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
-        """Whether the simplest kernel works. After a sticky error nothing does, until a new process comes."""
+        """Return whether a trivial kernel works. After a sticky CUDA error, all of them fail in this process."""
         try:
             value = self.torch.ones(4, device=self.name) + 1
             self.synchronize()
@@ -49,17 +53,17 @@ class Device:
             return False
 
     def synchronize(self) -> None:
-        """Waits for the device, so that an error shows in the step that made it."""
+        """Wait for the device, so that an asynchronous error appears in the step that caused it."""
         if self.kind == "cuda":
             self.torch.cuda.synchronize()
 
     def free_cache(self) -> None:
-        """Gives back to the GPU what torch keeps for later."""
+        """Release the GPU memory that torch caches."""
         if self.kind == "cuda":
             self.torch.cuda.empty_cache()
 
     def dtype(self, name: str) -> Any:
-        """torch's dtype for a format; raises Skip where device or torch do not have it natively."""
+        """Return torch's dtype of a number format. Raises Skip if the device or torch does not have it natively."""
         torch_name = _NAMES[name]
         if not hasattr(self.torch, torch_name):
             raise Skip(f"this torch has no {torch_name}")
@@ -72,17 +76,17 @@ class Device:
         return getattr(self.torch, torch_name)
 
     def random(self, *shape: int, dtype: Any = None) -> Any:
-        """Random-normal values, the same on every run: made on the CPU, for no two GPUs draw alike."""
+        """Return random normal values, drawn on the CPU, because models of GPUs draw different ones."""
         values = self.torch.randn(*shape)
         return values.to(dtype).to(self.name) if dtype is not None else values.to(self.name)
 
     def rows(self, count: int, of: int) -> list[int]:
-        """``count`` row numbers spread over ``of`` rows, first and last among them."""
+        """Return ``count`` row numbers spread over ``of`` rows, including the first and the last."""
         return sorted({round(step * (of - 1) / (count - 1)) for step in range(count)})
 
     @contextlib.contextmanager
     def tf32(self, allowed: bool) -> Iterator[None]:
-        """Within it, matmul and cuDNN may (or may not) round fp32 inputs to TF32."""
+        """Allow or forbid that matmul and cuDNN round fp32 inputs to TF32, inside the with block."""
         matmul, cudnn = self.torch.backends.cuda.matmul, self.torch.backends.cudnn
         before = (matmul.allow_tf32, cudnn.allow_tf32)
         matmul.allow_tf32 = cudnn.allow_tf32 = allowed
@@ -92,7 +96,7 @@ class Device:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
     def precision_of(self, dtype: str) -> str:
-        """The format to judge by: fp32 counts as tf32 where the environment forces TF32 on everybody."""
+        """Return the format whose tolerance applies: tf32 instead of fp32 if a variable forces TF32."""
         forced = any(os.environ.get(name) == "1" for name in _TF32_SWITCHES)
         capable = self.capability is not None and self.capability >= _SINCE["tf32"]
         return "tf32" if dtype == "fp32" and forced and capable else dtype

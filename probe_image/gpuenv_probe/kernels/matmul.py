@@ -1,4 +1,4 @@
-"""cuBLAS matrix products in every format the GPU has."""
+"""cuBLAS matrix products in every number format that the GPU supports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROWS = 4
 
 
 def run(device: Device, dtype: str) -> str | None:
-    """C = A B with random-normal A and B, compared with float64 on some of its rows."""
+    """Multiply two random normal matrices, and compare some rows of the product with float64."""
     torch_dtype = device.dtype(dtype)
     size = _FP8_SIZE if dtype == "fp8" else _SIZE
     if dtype == "fp8":
@@ -33,19 +33,19 @@ def run(device: Device, dtype: str) -> str | None:
 
 
 def _fp8_product(device: Device, size: int) -> tuple[Any, Any, Any]:
-    """Both factors and their product. Old releases have the format, but not its conversions and copies."""
+    """Return two fp8 matrices and their product. Raises Skip if torch has the format but not its operations."""
     kind, one = device.dtype("fp8"), device.torch.ones((), device=device.name)
     try:
         left, right = (device.random(size, size, dtype=kind) for _ in range(2))
         right = right.t().contiguous().t()
-        left.float()  # as the comparison will
+        left.float()  # the comparison needs this conversion
     except (TypeError, NotImplementedError, RuntimeError) as error:
-        raise _refused(device, error) from None
+        raise _skip_or_error(device, error) from None
     return left, right, scaled_mm(device, left, right, one)
 
 
-def _refused(device: Device, error: Exception) -> Exception:
-    """The error itself where the device no longer answers, else why fp8 is skipped."""
+def _skip_or_error(device: Device, error: Exception) -> Exception:
+    """Return the error itself if the device no longer works, else a Skip, because torch refuses fp8."""
     if not device.is_alive():
         return error
     words = (str(error).splitlines() or [type(error).__name__])[0]
@@ -53,9 +53,10 @@ def _refused(device: Device, error: Exception) -> Exception:
 
 
 def scaled_mm(device: Device, left: Any, right: Any, one: Any) -> Any:
-    """FP8 product with bf16 result; ``right`` is column-major, ``one`` the scale of both, on the device.
+    """Return the product of two fp8 matrices in bf16.
 
-    torch's function for it is private and has changed more than once: what it refuses is skipped.
+    ``right`` is column-major. ``one`` is the scale of both, a scalar on the device. torch's function is private and has
+    changed several times, so a call that it refuses raises Skip.
     """
     torch = device.torch
     function = getattr(torch, "_scaled_mm", None)
@@ -64,5 +65,5 @@ def scaled_mm(device: Device, left: Any, right: Any, one: Any) -> Any:
     try:
         product = function(left, right, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
     except (TypeError, NotImplementedError, ValueError, RuntimeError) as error:
-        raise _refused(device, error) from None
+        raise _skip_or_error(device, error) from None
     return product[0] if isinstance(product, tuple) else product

@@ -1,4 +1,4 @@
-"""Allocation, copies, streams and events: without them nothing else says anything."""
+"""Allocation, copies, streams and events, which all other kernels depend on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ELEMENTS = 1024 * 1024
 
 
 def alloc(device: Device, dtype: str) -> str | None:
-    """Allocates 4 MiB, fills it, copies it to the device, on the device, and back, bit for bit."""
+    """Copy 4 MiB to the device, on the device and back, and check that every bit is the same."""
     torch = device.torch
     source = torch.arange(_ELEMENTS, dtype=torch.int32)
     there = source.to(device.name)
@@ -23,7 +23,7 @@ def alloc(device: Device, dtype: str) -> str | None:
 
 
 def stream(device: Device, dtype: str) -> str | None:
-    """Work on a second stream, with an event before and after it; the first stream waits for it."""
+    """Compute on a second stream between two events, let the first stream wait for it, and check the sum."""
     if device.kind == "cpu":
         raise Skip("a CPU has no streams")
     torch = device.torch
@@ -39,6 +39,6 @@ def stream(device: Device, dtype: str) -> str | None:
     total = float(result.sum(dtype=torch.float64).cpu())
     end.synchronize()
     elapsed = begin.elapsed_time(end)
-    if total != 2.0 * _ELEMENTS or not elapsed >= 0.0:  # 0.0: shorter than the clock can tell
+    if total != 2.0 * _ELEMENTS or not elapsed >= 0.0:  # 0.0 is shorter than the clock can resolve
         raise WrongResult(f"sum {total} instead of {2.0 * _ELEMENTS}, {elapsed} ms between the events")
     return None

@@ -1,4 +1,4 @@
-"""What models are made of: attention, and a network that learns a step."""
+"""Attention, and one training step of a small neural network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _HEADS, _LENGTH, _WIDTH = 2, 128, 64
 _ATTENTION_ROUNDOFF = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
-"""fp32 is judged as TF32: the memory-efficient kernel may use it. Weights are rounded once to the inputs'
-format before they meet the values; FlashAttention's own tests allow twice the error of a plain
+"""Unit roundoff of the attention weights in each format.
+
+fp32 has that of TF32, because the memory-efficient kernel may use TF32. The weights are rounded once to the format of
+the inputs before they are multiplied by the values. FlashAttention's own tests allow twice the error of a plain
 implementation.
 """
 _FEATURES, _HIDDEN, _CLASSES, _BATCH = 784, 128, 10, 32
@@ -19,7 +21,7 @@ _RATE = 0.1
 
 
 def attention(device: Device, dtype: str) -> str | None:
-    """Scaled-dot-product attention, all heads compared with float64."""
+    """Compute scaled-dot-product attention, and compare all heads with float64."""
     torch = device.torch
     function = getattr(torch.nn.functional, "scaled_dot_product_attention", None)
     if function is None:
@@ -37,21 +39,20 @@ def attention(device: Device, dtype: str) -> str | None:
 
 
 def model(torch: Any) -> Any:
-    """The network 784-128-10.
+    """Return a network of the sizes 784-128-10.
 
-    Smooth on purpose: a ReLU whose input is near 0 turns rounding into a whole row of other gradients.
+    It uses tanh instead of ReLU: rounding of a ReLU input near 0 would change a whole row of gradients.
     """
     nn = torch.nn
     return nn.Sequential(nn.Linear(_FEATURES, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, _CLASSES))
 
 
 def train(device: Device, dtype: str) -> str | None:
-    """One step of SGD on the network 784-128-10, moved by ``.to``; loss and new weights compared with
-    float64.
+    """Train the network for one step of SGD, and compare the loss and the new weights with float64.
 
-    Gradients may be off by 1/128 of the largest one of their tensor: TF32's 2**-11, a few layers deep.
-    TF32 is switched off here, but images (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) and launchers
-    (NVIDIA_TF32_OVERRIDE) force it on everybody.
+    Each gradient may differ by 1/128 of the largest one of its tensor, which allows for the roundoff of TF32 (2**-11)
+    over a few layers. TF32 is switched off here, but an image (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) or a launcher
+    (NVIDIA_TF32_OVERRIDE) can force it on.
     """
     torch = device.torch
     network = model(torch)
@@ -71,7 +72,7 @@ def train(device: Device, dtype: str) -> str | None:
 
 
 def step(torch: Any, network: Any, images: Any, labels: Any) -> Any:
-    """Forward, backward, one step of the optimizer; returns the loss before it."""
+    """Run forward, backward and one step of the optimizer, and return the loss before that step."""
     optimizer = torch.optim.SGD(network.parameters(), lr=_RATE)
     optimizer.zero_grad()
     loss = torch.nn.functional.cross_entropy(network(images), labels)

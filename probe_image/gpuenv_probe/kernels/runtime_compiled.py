@@ -1,4 +1,4 @@
-"""Kernels that are compiled at run time: TorchScript, NVRTC through jiterator, torch.compile."""
+"""Kernels that are compiled at run time, by TorchScript, by NVRTC through torch's jiterator, and by torch.compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _ELEMENTS = 16384
 _PASSES = 3
-"""TorchScript's profiling executor compiles on its second pass, and runs what it compiled on its third."""
+"""Calls of the function: TorchScript compiles at the second call and runs the compiled code at the third."""
 
 
 _SCRIPT = """
@@ -26,9 +26,9 @@ def _formula(x: Any, y: Any) -> Any:
 
 
 def torchscript(device: Device, dtype: str) -> str | None:
-    """A scripted function, often enough to be fused.
+    """Run a scripted function until TorchScript has fused it, and check its result.
 
-    Scripted from text: a zip application has no source files.
+    It is compiled from text, because torch.jit.script needs a source file and a zip application has none.
     """
     unit = getattr(getattr(device.torch, "jit", None), "CompilationUnit", None)
     if unit is None:
@@ -41,9 +41,10 @@ def torchscript(device: Device, dtype: str) -> str | None:
 
 
 def bessel(device: Device, dtype: str) -> str | None:
-    """A Bessel function: torch compiles it for this very GPU when it is first called (jiterator, NVRTC).
+    """Run a Bessel function, which torch compiles with NVRTC at its first call, and check its result.
 
-    Since 1.12; it asks NVRTC for machine code, not PTX, and so works on drivers older than the toolkit.
+    torch has this since 1.12 (jiterator). It asks NVRTC for machine code instead of PTX, so that it works with drivers
+    that are older than the CUDA toolkit.
     """
     torch = device.torch
     function = getattr(getattr(torch, "special", None), "bessel_j0", None)
@@ -56,17 +57,17 @@ def bessel(device: Device, dtype: str) -> str | None:
 
 
 def torch_compile(device: Device, dtype: str) -> str | None:
-    """A compiled function: needs Triton, its ptxas, a C compiler and a place to write."""
+    """Run a function through torch.compile, which needs Triton, ptxas, a C compiler and a writable directory."""
     torch = device.torch
     if not hasattr(torch, "compile"):
         raise Skip("this torch has no torch.compile (2.0 brought it)")
-    _name_the_user()
+    _ensure_user_name()
     _check_formula(device, torch.compile(_formula))
     return None
 
 
-def _name_the_user() -> None:
-    """The compiler's cache directory carries the user's name; a pod's numeric user may have none."""
+def _ensure_user_name() -> None:
+    """Set USER if this uid has no user name, because torch.compile needs one for its cache directory."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -74,6 +75,7 @@ def _name_the_user() -> None:
 
 
 def _check_formula(device: Device, function: Any) -> None:
+    """Call ``function`` as often as compilation needs, and compare its last result with ``_formula`` in float64."""
     left, right = device.random(_ELEMENTS), device.random(_ELEMENTS)
     exact_left, exact_right = left.cpu().double(), right.cpu().double()
     reference = _formula(exact_left, exact_right)

@@ -1,4 +1,4 @@
-"""The kernels stage's steps: what any training or inference needs, each with its numbers checked."""
+"""The steps of a kernels worker: one for each kernel and dtype, after the import of torch and its start of CUDA."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ TABLE: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
     ("torchscript", ("fp32",), 90.0, runtime_compiled.torchscript),
     ("jit", ("fp32",), 90.0, runtime_compiled.bessel),
 )
-"""Name, dtypes, seconds it may take, and what does it. A kernel returns a detail to keep, or None."""
+"""The kernels that always run: name, dtypes, seconds that one step may take, and function.
+
+A kernel's function returns a detail for the report, or None.
+"""
 COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
+"""The kernel that runs only with ``expect.compile``."""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """The steps of one GPU's worker."""
+    """Return the steps of the worker for one GPU."""
     gpu = int(job.get("gpu", 0))
     table = [*TABLE, COMPILE] if job.get("compile") else list(TABLE)
     setup = [
@@ -50,11 +54,12 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def key(name: str, dtype: str) -> str:
-    """How the parent calls one step."""
+    """Return the key by which the parent knows a step."""
     return f"{name} {dtype}".strip()
 
 
 def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
+    """Return a partial report with one row of ``steps``, without its empty fields."""
     row = {"name": name, "gpu": gpu, "dtype": dtype, "status": status, **more}
     return {
         "steps": [{field: value for field, value in row.items() if value not in (None, "") or field == "gpu"}]
@@ -62,6 +67,11 @@ def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
 
 
 def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partial]:
+    """Return a function that runs one kernel and returns its row.
+
+    If the GPU answered before but not after an error, the function asks for a new worker for the remaining steps.
+    """
+
     def run(context: Context) -> Partial:
         device = context.found.get("device")
         if device is None:

@@ -1,20 +1,25 @@
-"""When is a number wrong? float64 references for sampled rows, tolerances that follow from the formats.
+"""Tolerances for results in each number format, and the comparison with a float64 reference.
 
-For inner products of length K the error grows like sqrt(K) times the unit roundoff, relative to |A||B|
-(Higham & Mary, "A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019). Per
-element::
+The error of inner products of length K grows like sqrt(K) times the unit roundoff, relative to |A||B| (Higham & Mary,
+"A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019). The bound of each element
+is::
 
     |C - C64| <= LAMBDA * (sqrt(K) * u_accumulate + (u_input + 4 * u_output) / sqrt(K)) * (|A||B|)
                  + (2 * u_output + 4 * u_input) * |C64|
 
-``u_input``: rounding the kernel does to its inputs (TF32 keeps 10 bits of mantissa; cut off instead of
-rounded they shift the whole sum, hence the second line); inputs already in the kernel's format are exact,
-because the reference starts from the rounded values. ``u_output``: rounding of the result, and of the partial
-sums that split-K kernels keep in the output's format (the 4 allows for 32 parts). ``u_accumulate``: tensor
-cores add with fewer guard bits than IEEE asks (Fasi et al., "Numerical behavior of NVIDIA tensor cores",
-PeerJ CS 2021), and FP8 on Hopper keeps about 14 bits (DeepSeek-V3 technical report, section 3.3.2). LAMBDA is
-8: random errors stay below 4 to 5, a wrong element is off by far more. A test plays every format's rounding
-on a CPU, and mistakes such as a lost tile, against these bounds.
+``u_input`` is the kernel's rounding of its inputs. It is 0 for inputs that are already in the kernel's format, because
+the reference is computed from the rounded values. TF32 keeps 10 bits of mantissa; hardware that cuts the rest off
+instead of rounding shifts the whole sum, hence the second line of the bound.
+
+``u_output`` is the rounding of the result and of the partial sums that split-K kernels keep in the output's format.
+The factor 4 allows for 32 partial sums.
+
+``u_accumulate`` is the rounding of the sum. Tensor cores add with fewer guard bits than IEEE 754 asks for (Fasi et
+al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021), and FP8 on Hopper keeps about 14 bits (DeepSeek-V3
+technical report, section 3.3.2).
+
+LAMBDA is 8, because random errors stay below 4 to 5, and a wrong element differs by far more. A test simulates the
+rounding of every format on a CPU, and mistakes such as a lost tile, and compares them with these bounds.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ LAMBDA = 8.0
 
 
 class Format(NamedTuple):
-    """Unit roundoffs of one way to compute: of inputs inside the kernel, of its sums, of its result."""
+    """The unit roundoffs of one number format: of the kernel's inputs, of its sums and of its result."""
 
     inputs: float
     sums: float
@@ -43,20 +48,23 @@ FORMATS = {
 
 
 class WrongResult(Exception):
-    """A result outside its tolerance; the text says where and by how much."""
+    """A result is outside its tolerance. The message names the result and its worst value."""
 
 
 def inner_product_tolerance(
     form: Format, length: int, magnitude: Any, reference: Any, slack: float = 1.0
 ) -> Any:
-    """The bound above, element by element; ``magnitude`` is |A||B|. ``slack`` widens it."""
+    """Return the bound from the module's documentation for each element.
+
+    ``magnitude`` is |A||B|, and ``slack`` a factor on LAMBDA.
+    """
     root = math.sqrt(length)
     relative = LAMBDA * slack * (root * form.sums + (form.inputs + 4.0 * form.output) / root)
     return relative * magnitude + (2.0 * form.output + 4.0 * form.inputs) * reference.abs()
 
 
 def compare(name: str, got: Any, reference: Any, tolerance: Any) -> float:
-    """Largest share of the tolerance that was used; raises WrongResult when it is over 1 or not a number.
+    """Return the largest error as a share of its tolerance. Raises WrongResult if it exceeds 1 or is NaN.
 
     ``got`` may live on a GPU; ``reference`` and ``tolerance`` are float64 on the CPU.
     """
