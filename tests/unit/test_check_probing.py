@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from gpuenv.api.environment import EnvironmentSpec, parse
-from gpuenv.cli.explain import BadInput, read_environment
-from gpuenv.cli.inputs import probe_runs
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs import local_probe
+from gpuenv.cli.inputs.environment_file import read_environment
 
 IMAGE = "example.com/team/train:1"
 
@@ -22,16 +23,16 @@ IMAGE = "example.com/team/train:1"
     ],
 )
 def test_time_grows_with_gpus_and_profile(profile: str, gpus: int, needed: int) -> None:
-    assert probe_runs.deadline_seconds(EnvironmentSpec(image=IMAGE), profile, gpus) >= needed
+    assert local_probe.deadline_seconds(EnvironmentSpec(image=IMAGE), profile, gpus) >= needed
 
 
 def test_time_grows_with_checks_and_imports_up_to_what_the_probe_takes() -> None:
-    plain = probe_runs.deadline_seconds(EnvironmentSpec(image=IMAGE), "Off", 1)
+    plain = local_probe.deadline_seconds(EnvironmentSpec(image=IMAGE), "Off", 1)
     checks = [{"name": f"c{number}", "command": ["true"], "timeoutSeconds": 600} for number in range(3)]
     spec = parse({"image": IMAGE, "checks": checks, "expect": {"imports": ["json"]}})
-    assert probe_runs.deadline_seconds(spec, "Off", 1) >= plain + 1800 + 180
+    assert local_probe.deadline_seconds(spec, "Off", 1) >= plain + 1800 + 180
     many = parse({"image": IMAGE, "checks": [{**checks[0], "timeoutSeconds": 3600}] * 30})
-    assert probe_runs.deadline_seconds(many, "Off", 1) == 86400
+    assert local_probe.deadline_seconds(many, "Off", 1) == 86400
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_time_grows_with_checks_and_imports_up_to_what_the_probe_takes() -> None
 def test_gpus_are_counted_by_their_device_nodes(tmp_path: Path, nodes: list[str], count: int) -> None:
     for name in nodes:
         (tmp_path / name).touch()
-    assert probe_runs.gpu_count(tmp_path) == count
-    assert probe_runs.gpu_count(tmp_path / "absent") == 1
+    assert local_probe.gpu_count(tmp_path) == count
+    assert local_probe.gpu_count(tmp_path / "absent") == 1
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,10 @@ def test_a_program_that_does_not_answer_is_no_python(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\nexec sleep 100\n", encoding="ascii")
     program.chmod(0o755)
     with pytest.raises(BadInput, match=r"is no Python interpreter \(no answer in 0.2 s\)"):
-        probe_runs.require_python(str(program), {}, limit=0.2)
+        local_probe.require_python(str(program), {}, limit=0.2)
     program.write_text("no program at all", encoding="ascii")
     with pytest.raises(BadInput, match="cannot be started: Exec format error"):
-        probe_runs.require_python(str(program), {})
+        local_probe.require_python(str(program), {})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_program_that_does_not_answer_is_no_python(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_process_ended_is_told_in_words(code: int, words: str) -> None:
-    assert probe_runs.how_it_ended(code) == words
+    assert local_probe.how_it_ended(code) == words
 
 
 @pytest.mark.parametrize(
@@ -111,4 +112,4 @@ def test_the_report_is_read_whenever_the_probe_was_killed(
     path = tmp_path / "reports.json"
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    assert probe_runs.read_reports(path) == reports
+    assert local_probe.read_reports(path) == reports

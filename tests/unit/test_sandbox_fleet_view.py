@@ -10,8 +10,7 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
-from gpuenv.cli import main
-from gpuenv_sandbox import display
+from gpuenv.cli import main, sandbox_view
 from gpuenv_sandbox.observe import Row, row, unsettled
 from gpuenv_sandbox.scenario import environments, scenario
 from gpuenv_sandbox.scenario.fields import ScenarioError
@@ -99,7 +98,7 @@ def test_a_report_without_status_has_no_verdict() -> None:
 def printed(rows: list[Row], nodes: tuple[scenario.SimulatedNode, ...]) -> str:
     console = Console(file=io.StringIO(), width=160)
     found = [with_status("False", incompatible=1, running=2)]
-    console.print(display.table(found, rows, nodes, elapsed=12.3, probing={("torch", "a100")}))
+    console.print(sandbox_view.table(found, rows, nodes, elapsed=12.3, probing={("torch", "a100")}))
     return console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO from above
 
 
@@ -125,8 +124,9 @@ def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
 
 
 def test_json_names_environments_and_nodes() -> None:
-    found = display.as_json([with_status("True")], [Row("torch", "a", "Unknown", "GpusBusy", "all in use")])
-    assert json.loads(json.dumps(found))["nodes"] == [
+    rows = [Row("torch", "a", "Unknown", "GpusBusy", "all in use")]
+    found = json.loads(sandbox_view.to_json([with_status("True")], rows))
+    assert found["nodes"] == [
         {
             "environment": "torch",
             "node": "a",

@@ -1,7 +1,7 @@
 """The ``gpuenv`` command.
 
-Each subcommand's module is imported when it is called, not before: ``gpuenv explain`` answers in a tenth of a second
-because it never pays for kopf, kubernetes or rich.
+The module of a subcommand is imported only when that subcommand runs: ``gpuenv explain`` answers in a tenth of a
+second because it never imports kopf, kubernetes or rich.
 """
 
 import sys
@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import Any, Final
 
 import click
+
+from gpuenv.cli import exit_codes
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "explain": (
@@ -24,9 +26,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "revalidate": ("gpuenv.cli.revalidate", "Ask for a new run of an environment."),
     "sandbox": ("gpuenv.cli.sandbox", "Run a real control plane with simulated GPU nodes on this machine."),
     "operator": ("gpuenv.cli.operator", "Run the operator."),
-    "uninstall": ("gpuenv.cli.uninstall", "Take back what the operator put on nodes and environments."),
+    "uninstall": ("gpuenv.cli.uninstall", "Remove what the operator put on nodes and environments."),
 }
-"""Subcommands: the module that holds each as ``command``, and the line that ``gpuenv --help`` shows."""
+"""For each subcommand: the module that holds it as ``command``, and its line in ``gpuenv --help``."""
 
 NOT_INSTALLED: Final[dict[str, str]] = {
     "cryptography": "`pip install cryptography`, or install gpuenv with its extra, gpuenv[sandbox]",
@@ -34,19 +36,20 @@ NOT_INSTALLED: Final[dict[str, str]] = {
 }
 """Parts that an installation may lack, and what to do about each."""
 
-USAGE_ERROR: Final = 2
-
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
+    """A group that imports a command when it runs.
+
+    A command returns its exit code, or raises one of gpuenv.cli.errors.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table."""
+        """Return the names in the order of the table."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command. Raises a usage error where a part that it needs is not installed."""
+        """Import a command. Raises ClickException when a package that the command needs is not installed."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -68,7 +71,7 @@ class LazyGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs a command. Wrong usage is one line on standard error and exit code 2, never a page."""
+        """Run a command and exit with its code. An error is one line on standard error, never a page of usage."""
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
         try:
@@ -79,17 +82,17 @@ class LazyGroup(click.Group):
             click.echo(f"{path}: {' '.join(error.format_message().split())}", err=True)
             sys.exit(error.exit_code)
         except click.Abort:
-            sys.exit(130)
-        sys.exit(code if isinstance(code, int) else 0)
+            sys.exit(exit_codes.INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else exit_codes.OK)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in ``--help``, without importing anything."""
+        """List the commands in ``--help`` without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("gpuenv", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gpuenv")
 def main() -> None:
     """Can this node run this PyTorch-CUDA image, and if not, exactly why and what fixes it?"""

@@ -1,11 +1,11 @@
-"""``gpuenv check``: the very probe that runs in pods, on this machine, and the same judgement of what it finds."""
+"""``gpuenv check``: the probe that runs in pods, run on this machine, and the same assessment of its report."""
 
 import importlib.util
 import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -15,21 +15,22 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.probe_report import facts_from_reports
-from gpuenv.cli import output
-from gpuenv.cli.explain import EXIT_CODES, Answer, BadInput, read_environment
-from gpuenv.cli.inputs import probe_runs
-from gpuenv.cli.inputs.probe_runs import Outcome
+from gpuenv.cli import exit_codes
+from gpuenv.cli.errors import BadInput, Interrupted
+from gpuenv.cli.inputs import local_probe
+from gpuenv.cli.inputs.environment_file import read_environment
+from gpuenv.cli.inputs.local_probe import ProbeRun
+from gpuenv.cli.output import formats
+from gpuenv.cli.output.answer import Answer
 from gpuenv.knowledge import load
 
-USAGE_ERROR: Final = 2
-INTERRUPTED: Final = 130
-"""128 and SIGINT, as of a shell."""
-_PYTHON_TOO_OLD: Final = 65
-_CPU_WARNING: Final = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
-_STEP_STATUS: Final = {"Pass": Status.PASS, "Skipped": Status.SKIPPED}
+_PYTHON_TOO_OLD = 65
+"""The probe's own exit code under a Python that it does not support."""
+_CPU_WARNING = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
+_STEP_STATUS = {"Pass": Status.PASS, "Skipped": Status.SKIPPED}
 
 
-@click.command(epilog="Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown.")
+@click.command(epilog=f"{exit_codes.HELP}.")
 @click.option(
     "-f",
     "--file",
@@ -57,15 +58,16 @@ _STEP_STATUS: Final = {"Pass": Status.PASS, "Skipped": Status.SKIPPED}
     metavar="FILE",
     help="Keep the probe's report; gpuenv explain --report FILE judges it elsewhere.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-)
-def command(**given: Any) -> None:
+@formats.option
+def command(
+    *,
+    environment: str | None,
+    python: str | None,
+    profile: str | None,
+    device: str,
+    save: str | None,
+    form: str,
+) -> int:
     """Run the probe on this very machine, no cluster, and judge what it finds.
 
     \b
@@ -74,28 +76,32 @@ def command(**given: Any) -> None:
     """
     try:
         spec, run_seconds = EnvironmentSpec(image=""), None
-        if given["environment"]:
-            spec, run_seconds = read_environment(given["environment"])
-        interpreter = _interpreter(given["python"] or spec.probe.python)
-        outcome = _probe(given, spec, run_seconds, interpreter)
-    except BadInput as error:
-        click.echo(f"gpuenv check: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        if environment:
+            spec, run_seconds = read_environment(environment)
+        interpreter = _interpreter(python or spec.probe.python)
+        benchmarks = profile or (spec.profile if environment else "Off")
+        seconds = run_seconds or local_probe.deadline_seconds(spec, benchmarks, local_probe.gpu_count())
+        variables = local_probe.environment(spec, seconds)
+        local_probe.require_python(interpreter, variables)
+        if save:
+            _save(save, {})  # a place that cannot be written to is an error now, not after minutes
+        run = local_probe.run(interpreter, variables, benchmarks, device)
+        if save:
+            _save(save, run.reports)  # a partial report, too
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    if outcome.interrupted:
-        kept = f"; what was known by then is in {given['save']}" if given["save"] else ""
-        click.echo(f"gpuenv check: interrupted{kept}", err=True)
-        sys.exit(INTERRUPTED)
-    answer = _judge(outcome, spec, given["device"], interpreter)
-    click.echo(output.FORMS[given["form"]]([answer], True), nl=False)
-    if given["device"] == "cpu":
+        return exit_codes.INTERRUPTED
+    if run.interrupted:
+        kept = f"; what was known by then is in {save}" if save else ""
+        raise Interrupted(f"interrupted{kept}")
+    answer = _answer(run, spec, device, interpreter)
+    click.echo(formats.FORMATS[form]([answer], True), nl=False)
+    if device == "cpu":
         click.secho(_CPU_WARNING, fg="red", bold=True, err=True)
-    sys.exit(EXIT_CODES[answer.assessment.verdict])
+    return exit_codes.of_worst([answer.assessment.verdict])
 
 
 def _interpreter(given: str | None) -> str:
-    """The program to probe. Raises BadInput when there is none of that name."""
+    """Return the path of the program to probe. Raises BadInput when there is no such program."""
     if given is None:
         if importlib.util.find_spec("torch") is not None:
             return sys.executable
@@ -107,20 +113,6 @@ def _interpreter(given: str | None) -> str:
     return found
 
 
-def _probe(given: dict[str, Any], spec: EnvironmentSpec, run_seconds: int | None, python: str) -> Outcome:
-    """Runs the probe and saves what it left. Raises BadInput; a report that is partial is saved too."""
-    profile = given["profile"] or (spec.profile if given["environment"] else "Off")
-    deadline = run_seconds or probe_runs.deadline_seconds(spec, profile, probe_runs.gpu_count())
-    env = probe_runs.environment(spec, deadline)
-    probe_runs.require_python(python, env)
-    if given["save"]:
-        _save(given["save"], {})  # a place that cannot be written to is told now, not after minutes
-    outcome = probe_runs.run(python, env, profile, given["device"])
-    if given["save"]:
-        _save(given["save"], outcome.reports)
-    return outcome
-
-
 def _save(path: str, reports: dict[str, Any]) -> None:
     try:
         Path(path).write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
@@ -130,21 +122,21 @@ def _save(path: str, reports: dict[str, Any]) -> None:
         ) from None
 
 
-def _judge(outcome: Outcome, spec: EnvironmentSpec, device: str, interpreter: str) -> Answer:
-    facts = facts_from_reports(outcome.reports.get("facts"), outcome.reports.get("kernels"), NodeFacts())
-    if not outcome.reports:
-        return Answer("", facts, _no_report(outcome, interpreter))
+def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str) -> Answer:
+    facts = facts_from_reports(run.reports.get("facts"), run.reports.get("kernels"), NodeFacts())
+    if not run.reports:
+        return Answer("", facts, _without_report(run, interpreter))
     found = _of_the_cpu(facts) if device == "cpu" else assess(facts, spec.expect, spec.floors, load())
-    if outcome.code != 0:
-        found = decide([_crashed(outcome), *found.checks])
+    if run.code != 0:
+        found = decide([_crash(run), *found.checks])
     return Answer("", facts, found)
 
 
-def _no_report(outcome: Outcome, interpreter: str) -> Assessment:
-    """The interpreter ran, but no report came: too old, or something else in its way."""
-    how = probe_runs.how_it_ended(outcome.code)
-    last = _last_words(outcome)
-    if outcome.code == _PYTHON_TOO_OLD:
+def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
+    """Assess a run that wrote no report: Python was too old, or the interpreter failed for another reason."""
+    how = local_probe.how_it_ended(run.code)
+    last = _last_words(run)
+    if run.code == _PYTHON_TOO_OLD:
         cure = "Probe an interpreter of Python 3.8 or newer with --python."
         return decide([Check("probe", Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
     message = f"{interpreter} ended with {how}" + (f": {last}" if last else "")
@@ -152,22 +144,22 @@ def _no_report(outcome: Outcome, interpreter: str) -> Assessment:
     return decide([Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message, cure)])
 
 
-def _crashed(outcome: Outcome) -> Check:
-    """The probe's parent was ended from outside, or failed; its reports tell how far it came."""
-    last = _last_words(outcome)
-    stages = [outcome.reports.get(name) or {} for name in ("kernels", "facts")]
+def _crash(run: ProbeRun) -> Check:
+    """Return the check of a probe that failed or was killed. Its partial report says at which step."""
+    last = _last_words(run)
+    stages = [run.reports.get(name) or {} for name in ("kernels", "facts")]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
-    message = f"the probe ended with {probe_runs.how_it_ended(outcome.code)}" + (f" {where}" if where else "")
+    message = f"the probe ended with {local_probe.how_it_ended(run.code)}" + (f" {where}" if where else "")
     cure = "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; then run it again."
     return Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure)
 
 
-def _last_words(outcome: Outcome) -> str:
-    return outcome.words.splitlines()[-1].strip()[:400] if outcome.words else ""
+def _last_words(run: ProbeRun) -> str:
+    return run.stderr.splitlines()[-1].strip()[:400] if run.stderr else ""
 
 
 def _of_the_cpu(facts: Facts) -> Assessment:
-    """Every kernel by itself, under one check that keeps this from being a verdict."""
+    """Return a check for each kernel that ran on the CPU. The verdict is Unknown: nothing ran on a GPU."""
     checks = [
         Check(
             f"kernel-{step.name}{'-' + step.dtype if step.dtype else ''}",

@@ -1,14 +1,14 @@
-"""``gpuenv knowledge``: the tables that verdicts follow from, with the source of every row."""
+"""``gpuenv knowledge``: prints the tables that verdicts follow from, with the source of every row."""
 
-import json
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import click
 
-from gpuenv.knowledge import Knowledge, KnowledgeError, load
+from gpuenv.cli import exit_codes, options
+from gpuenv.cli.inputs.tables import read_tables
+from gpuenv.cli.output import text
+from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.versions import show
 
 Row = tuple[str, ...]
@@ -99,40 +99,27 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "errors": _errors,
     "reasons": _reasons,
 }
+"""Each table by its name. Its first row is the heading."""
 
 
 @click.command()
 @click.argument("table", type=click.Choice(list(TABLES)), required=False)
-@click.option("--knowledge", "directory", metavar="DIR", help="Tables that replace those of the same name.")
-@click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-def command(table: str | None, directory: str | None, form: str) -> None:
+@options.tables_directory
+@options.table_or_json
+def command(*, table: str | None, directory: str | None, form: str) -> int:
     """Print the tables that verdicts follow from; every row names its source.
 
     Without TABLE: all of them. The files behind them lie in gpuenv/knowledge/*.yaml; --knowledge DIR takes edited ones.
     """
-    try:
-        tables = load(Path(directory) if directory else None)
-    except KnowledgeError as error:
-        print(f"gpuenv knowledge: {error}", file=sys.stderr)
-        sys.exit(2)
-    names = [table] if table else list(TABLES)
+    tables = read_tables(directory)
+    chosen = {name: list(TABLES[name](tables)) for name in ([table] if table else TABLES)}
     if form == "json":
-        data = {name: _records(list(TABLES[name](tables))) for name in names}
-        print(json.dumps(data, indent=2, ensure_ascii=False))
-        return
-    for name in names:
-        print("\n".join([f"# {name}", *_lines(list(TABLES[name](tables))), ""]))
+        click.echo(text.as_json({name: _records(rows) for name, rows in chosen.items()}))
+    else:
+        for name, rows in chosen.items():
+            click.echo(f"# {name}\n{text.table(rows[0], rows[1:])}\n")
+    return exit_codes.OK
 
 
 def _records(rows: list[Row]) -> list[dict[str, str]]:
     return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-
-
-def _lines(rows: list[Row]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    ]

@@ -1,15 +1,16 @@
 """``gpuenv operator``: the process that runs in the cluster."""
 
-import sys
 from pathlib import Path
 
 import click
+
+from gpuenv.cli import options
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command("operator")
-@click.option("--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG.")
+@options.kubeconfig
 @click.option("--probe-namespace", default="gpuenv-probes", show_default=True, help="Where probe pods run.")
 @click.option("--lease-namespace", default="gpuenv-system", show_default=True, help="Where the Lease lives.")
 @click.option("--lease-name", default="gpuenv-operator", show_default=True, help="Name of the Lease.")
@@ -70,7 +71,7 @@ LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]))
 @click.option("--log-level", default="info", show_default=True, type=click.Choice(LEVELS))
-def command(**flags: object) -> None:
+def command(**flags: object) -> int:
     """Run the operator until SIGTERM.
 
     Exit codes: 0 stopped as told, 1 to be restarted (another operator holds the Lease, or a part failed),
@@ -81,4 +82,4 @@ def command(**flags: object) -> None:
     from gpuenv.controller.run import main  # noqa: PLC0415 - see above
     from gpuenv.controller.settings import Options  # noqa: PLC0415 - see above
 
-    sys.exit(main(Options(**flags)))  # type: ignore[arg-type]  # click has checked each against its option
+    return main(Options(**flags))  # type: ignore[arg-type]  # click has checked each against its option

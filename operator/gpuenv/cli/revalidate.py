@@ -1,12 +1,12 @@
-"""``gpuenv revalidate``: ask for a new run now."""
+"""``gpuenv revalidate``: asks the operator for a new run now."""
 
 from datetime import UTC, datetime
 
 import click
 
 from gpuenv.api import names
-from gpuenv.cli import cluster
-from gpuenv.cli.cluster import ClusterError
+from gpuenv.cli import cluster, exit_codes, options
+from gpuenv.cli.errors import ClusterError
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 
@@ -14,8 +14,8 @@ from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 @click.command("revalidate")
 @click.argument("environment")
 @click.option("--node", metavar="NAME", help="On this node only.")
-@cluster.kubeconfig_option
-def command(*, environment: str, node: str | None, kubeconfig: str | None) -> None:
+@options.kubeconfig
+def command(*, environment: str, node: str | None, kubeconfig: str | None) -> int:
     """Ask for a new run of ENVIRONMENT on all its nodes, or on one. Verdicts stay until the new ones are there.
 
     Exit codes: 0 asked, 2 the cluster cannot be asked or has no such environment or node.
@@ -39,3 +39,4 @@ def command(*, environment: str, node: str | None, kubeconfig: str | None) -> No
     cluster.ask(kubeconfig, question)
     where = f"on {node}" if node else "on all its nodes"
     click.echo(f"{environment}: a new run {where} was asked for; `gpuenv wait {environment}` waits for it")
+    return exit_codes.OK

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -10,33 +9,25 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 import click
-from rich.console import Console, RenderableType
-from rich.live import Live
 
+from gpuenv.cli import exit_codes, options
+from gpuenv.cli.errors import BadInput, CommandError
+from gpuenv.cli.sandbox_view import View
 from gpuenv.controller.kube.client import ApiError
-from gpuenv_sandbox import display
 from gpuenv_sandbox.control_plane.components import LOOPBACK
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
 from gpuenv_sandbox.control_plane.processes import ProcessError
-from gpuenv_sandbox.observe import Observer
 from gpuenv_sandbox.programs.catalogue import BinaryError
 from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.scenario import environments, scenario
 from gpuenv_sandbox.scenario.fields import ScenarioError
-from gpuenv_sandbox.scenario.scenario import Scenario
-from gpuenv_sandbox.session import OPERATOR_PROCESS, SandboxError, Session
+from gpuenv_sandbox.session import SandboxError, Session
 
-Output = Literal["table", "json"]
-
-FILE_WIDTH: Final = 200
-"""A table in a file is never cut."""
-LOG_SECONDS: Final = 10.0
-"""How often progress is told where nobody looks at a terminal."""
-STAY_SECONDS: Final = 1.0
-INTERRUPTED: Final = 128 + signal.SIGINT
+CHECK_SECONDS: Final = 1.0
+"""How often a settled sandbox looks whether its processes still run."""
 
 
 @click.command("sandbox")
@@ -57,7 +48,7 @@ INTERRUPTED: Final = 128 + signal.SIGINT
     "--kubeconfig-out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Write the administrator's kubeconfig there; removed at the end.",
 )  # fmt: skip
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@options.table_or_json
 def command(
     *,
     scenario_file: Path,
@@ -65,8 +56,8 @@ def command(
     once: bool,
     timeout: float,
     kubeconfig_out: Path | None,
-    output: Output,
-) -> None:
+    form: str,
+) -> int:
     """Start a real Kubernetes control plane with simulated GPU nodes and watch gpuenv judge them.
 
     Needs no root and no Docker, and leaves nothing behind.
@@ -78,9 +69,9 @@ def command(
         if kubeconfig_out is not None and kubeconfig_out.exists():
             raise ScenarioError(f"{kubeconfig_out}: exists already; give --kubeconfig-out another path")
     except ScenarioError as error:
-        _fail(str(error), 2)
+        raise BadInput(str(error)) from error
     _reach_loopback()
-    # Until the event loop takes over: unwind as for Ctrl-C, also when the terminal is closed.
+    # Until the event loop has its own handlers, let these signals unwind the stack as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_signalled)
     try:
@@ -90,82 +81,22 @@ def command(
             say(f"control plane ready in {time.monotonic() - began:.1f} s")
             session = Session(cluster, loaded, say)
             session.install()
-            view = _View(session, cluster, loaded, kubeconfig, output)
-            code = asyncio.run(_main(session, chosen, view, timeout, once))
+            view = View(session, cluster, loaded.nodes, kubeconfig, form)
+            return asyncio.run(_run(session, chosen, view, timeout, once))
     except (BinaryError, ControlPlaneError, ProcessError, SandboxError, ApiError) as error:
-        _fail(str(error), 1)
+        raise CommandError(str(error)) from error
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    sys.exit(code)
+        return exit_codes.INTERRUPTED
 
 
-class _View:
-    """Where the sandbox's words go: a live table on a terminal, lines on stderr elsewhere."""
-
-    def __init__(
-        self, session: Session, cluster: ControlPlane, loaded: Scenario, kubeconfig: Path, output: Output
-    ) -> None:
-        self._session, self._cluster, self._scenario = session, cluster, loaded
-        self._kubeconfig, self._output = kubeconfig, output
-        self._console = Console(highlight=False)
-        if not self._console.is_terminal:
-            self._console = Console(highlight=False, width=FILE_WIDTH)
-        self._live: Live | None = None
-        self._told = 0.0
-
-    @contextlib.contextmanager
-    def live(self) -> Iterator[None]:
-        """Within it, the table is redrawn on a terminal."""
-        if self._output == "table" and self._console.is_terminal:
-            with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
-                yield
-            self._live = None
-        else:
-            yield
-
-    def show(self, observer: Observer) -> None:
-        """How it stands."""
-        if self._live is not None:
-            self._live.update(self._table(observer))
-        elif self._session.elapsed - self._told >= LOG_SECONDS:
-            self._told = self._session.elapsed
-            answered = sum(1 for row in observer.rows() if row.verdict)
-            waits = "; ".join(observer.unsettled())
-            say(f"{self._told:4.0f} s  {answered} of {len(self._scenario.nodes)} nodes answered; {waits}")
-
-    def result(self, observer: Observer) -> None:
-        """The final word, on stdout."""
-        found = list(observer.environments.values())
-        if self._output == "json":
-            click.echo(json.dumps(display.as_json(found, observer.rows()), indent=1))
-        else:
-            self._console.print(self._table(observer))
-
-    def commands(self, observer: Observer) -> None:
-        """What to do next."""
-        log = self._cluster.log(OPERATOR_PROCESS)
-        words = display.commands(self._cluster.kubectl, self._kubeconfig, observer.rows(), log)
-        say(f"\nThe cluster stays until Ctrl-C. In another terminal:\n{words}")
-
-    def _table(self, observer: Observer) -> RenderableType:
-        found = [observer.environments[name] for name in sorted(observer.environments)]
-        return display.table(
-            found,
-            observer.rows(),
-            self._scenario.nodes,
-            elapsed=self._session.elapsed,
-            probing=observer.probing(),
-        )
-
-
-async def _main(
+async def _run(
     session: Session,
     chosen: list[environments.Object],
-    view: _View,
+    view: View,
     limit: float,
     once: bool,
 ) -> int:
-    """Runs the session; its exit code."""
+    """Run the session until everything is settled, and without ``once`` until Ctrl-C. Return the exit code."""
     ended = _end_on_signals()
     settled = False
     try:
@@ -182,17 +113,17 @@ async def _main(
                 view.commands(observer)
             while not once:
                 session.check()
-                await asyncio.sleep(STAY_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
     except asyncio.CancelledError:
         if not ended:
             raise
         if not settled:
             return ended[0]
-    return 0 if settled else 1
+    return exit_codes.OK if settled else exit_codes.FAILED
 
 
 def _end_on_signals() -> list[int]:
-    """From now on Ctrl-C and its like cancel the calling task; returns where the exit code will stand."""
+    """Let Ctrl-C, SIGTERM and SIGHUP cancel the calling task. Return the list that will hold the exit code."""
     task, loop, codes = asyncio.current_task(), asyncio.get_running_loop(), list[int]()
     assert task is not None
 
@@ -208,7 +139,7 @@ def _end_on_signals() -> list[int]:
 
 @contextlib.contextmanager
 def _written(kubeconfig: Path, copy: Path | None) -> Iterator[Path]:
-    """The kubeconfig's path for people: the copy, where one was asked for; it goes with the cluster."""
+    """Yield the path of the kubeconfig for people: the copy, if they asked for one. It is removed with the cluster."""
     if copy is None:
         yield kubeconfig
         return
@@ -223,7 +154,7 @@ def _written(kubeconfig: Path, copy: Path | None) -> Iterator[Path]:
 
 
 def _reach_loopback() -> None:
-    """For this process and its children: a proxy for the outside world cannot reach our API server."""
+    """Make this process and its children reach the API server on loopback without a proxy."""
     for name in ("no_proxy", "NO_PROXY"):
         known = os.environ.get(name, "")
         if known != "*":
@@ -232,8 +163,3 @@ def _reach_loopback() -> None:
 
 def _exit_signalled(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
-
-
-def _fail(words: str, code: int) -> NoReturn:
-    click.echo(f"gpuenv sandbox: {words}", err=True)
-    sys.exit(code)

@@ -1,13 +1,15 @@
-"""``gpuenv uninstall``: takes back what the operator put on nodes and environments."""
+"""``gpuenv uninstall``: removes what the operator put on nodes and environments."""
 
 import asyncio
-import sys
 
 import click
 
+from gpuenv.cli import exit_codes, options
+from gpuenv.cli.errors import CommandError
+
 
 @click.command("uninstall")
-@click.option("--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG.")
+@options.kubeconfig
 @click.option("--probe-namespace", default="gpuenv-probes", show_default=True, help="Where probe pods run.")
 @click.option("--lease-namespace", default="gpuenv-system", show_default=True, help="The operator's own.")
 @click.option("--lease-name", default="gpuenv-operator", show_default=True, help="Name of the Lease.")
@@ -30,7 +32,7 @@ def command(
     lease_name: str,
     deployment: str | None,
     timeout: float,
-) -> None:
+) -> int:
     """Remove gpuenv's labels, conditions, probe pods and finalizers; environments and reports stay.
 
     The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
@@ -48,6 +50,7 @@ def command(
     try:
         click.echo(asyncio.run(run()))
     except TimeoutError:
-        sys.exit(f"gpuenv uninstall: not done after {timeout:g} s; is an operator still holding the Lease?")
+        raise CommandError(f"not done after {timeout:g} s; is an operator still holding the Lease?") from None
     except (ApiError, KubeconfigError) as error:
-        sys.exit(f"gpuenv uninstall: {error}")
+        raise CommandError(str(error)) from error
+    return exit_codes.OK

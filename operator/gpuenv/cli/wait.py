@@ -1,7 +1,6 @@
-"""``gpuenv wait``: until every selected node has its answer; the exit code is the worst one."""
+"""``gpuenv wait``: waits until every selected node has its answer; the worst verdict is the exit code."""
 
 import asyncio
-import sys
 import time
 from typing import Final
 
@@ -9,26 +8,27 @@ import click
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.cli import cluster
-from gpuenv.cli.cluster import EXIT_CODES, Object
+from gpuenv.cli import cluster, exit_codes, options
+from gpuenv.cli.cluster import Object
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import REPORTS
 from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
-"""So much of a token the status keeps."""
+"""How much of a token the operator repeats in the status."""
 NODES_NAMED: Final = 5
+"""How many nodes a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 BLOCKED: Final = frozenset({reasons.HeldOff, reasons.GpuNotAdvertised, reasons.ProbeStuck})
-"""Of nodes on which nothing may run: a run that was asked for there is not waited for, as with Ready."""
+"""Reasons of nodes on which no probe may run. A run asked for there is not waited for; neither does Ready wait."""
 
 
 @click.command("wait")
 @click.argument("environment")
 @click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=0), metavar="SECONDS")
-@cluster.kubeconfig_option
-def command(*, environment: str, timeout: float, kubeconfig: str | None) -> None:
+@options.kubeconfig
+def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
     """Wait until every node that ENVIRONMENT selects has its answer for the present specification, also where
     `gpuenv revalidate` asked for a new one.
 
@@ -38,31 +38,24 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None) -> None
     found, missing = cluster.ask(kubeconfig, lambda kube: _wait(kube, environment, timeout))
     if _is_refused(found):
         click.echo(f"{environment}: {cluster.condition(found, 'Accepted').get('message')}", err=True)
-        sys.exit(EXIT_CODES[Verdict.INCOMPATIBLE])
+        return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
     if missing:
         click.echo(f"{environment}: not ready after {timeout:g} s: {missing}", err=True)
-        sys.exit(EXIT_CODES[Verdict.UNKNOWN])
+        return exit_codes.OF_VERDICT[Verdict.UNKNOWN]
     summary = (found.get("status") or {}).get("summary") or {}
-    click.echo(f"{environment}: {summary.get('text')} compatible" + _worst(summary))
-    sys.exit(
-        EXIT_CODES[
-            next((one for one in cluster.WORST_FIRST if summary.get(one.value.lower())), Verdict.UNKNOWN)
-        ]
-    )
+    problem = f"; {summary['problem']}" if summary.get("problem") else ""
+    click.echo(f"{environment}: {summary.get('text')} compatible{problem}")
+    return exit_codes.of_worst(one for one in Verdict if summary.get(one.value.lower()))
 
 
 def _is_refused(environment: Object) -> bool:
     return bool(cluster.condition(environment, "Accepted").get("status") == "False")
 
 
-def _worst(summary: Object) -> str:
-    return f"; {summary['problem']}" if summary.get("problem") else ""
-
-
 async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
-    """The environment once it is answered or refused; out of time, with what is missing."""
+    """Return the environment when it is answered or refused; after ``seconds``, also what is still missing."""
     deadline = time.monotonic() + seconds
-    told = ""
+    said = ""
     asked = _Asked(kube, name)
     while True:
         found: Object = {"metadata": {}}
@@ -75,14 +68,14 @@ async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
             missing = str(error)
         if not missing or _is_refused(found) or time.monotonic() > deadline:
             return found, missing
-        if missing not in {told, NOT_SEEN}:
-            told = missing
-            click.echo(f"{name}: {told}", err=True)
+        if missing not in {said, NOT_SEEN}:
+            said = missing
+            click.echo(f"{name}: {said}", err=True)
         await asyncio.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic()) + 0.01))
 
 
 def _unanswered(environment: Object) -> str:
-    """What is missing by the environment itself, in one line; empty when nothing is."""
+    """Return what the environment's own status says is missing, in one line; "" when nothing is."""
     ready = cluster.condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
@@ -93,8 +86,9 @@ def _unanswered(environment: Object) -> str:
 
 
 class _Asked:
-    """Reports of one environment of which a new run was asked for. There may be thousands of reports, so they are
-    listed once, and then only those are read again.
+    """The node reports of one environment for which somebody asked for a new run.
+
+    An environment may have thousands of reports. They are listed once, and then only these are read again.
     """
 
     def __init__(self, kube: Kube, name: str) -> None:
@@ -103,7 +97,7 @@ class _Asked:
         self._waiting: list[str] | None = None
 
     async def unanswered(self, environment: Object) -> str:
-        """What is missing, in one line; empty when nothing is. Nothing will come where nothing may run."""
+        """Return which answers are missing, in one line; "" when none is. A suspended environment gets no answers."""
         if (environment.get("spec") or {}).get("suspend"):
             return ""
         found = await self._read()

@@ -1,1 +1,1 @@
-"""Reading what users give to the commands: values, files, lists of nodes, runs of the probe."""
+"""What people give to the commands: option values, files, lists of nodes, and the probe on this machine."""

@@ -1,79 +1,78 @@
-"""Nodes from a file: CSV, a YAML list, or what ``kubectl get nodes -o yaml`` (or ``json``) prints."""
+"""Lists of nodes: CSV, a YAML list, or what ``kubectl get nodes -o yaml`` (or ``json``) prints."""
 
 import csv
 import io
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import yaml
 
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.assess.sources.platforms import node_facts
-from gpuenv.cli.inputs.values import EXAMPLE_DRIVER, is_cuda, is_driver
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs.nodes import Node
+from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver
 
-Node = tuple[str, DriverFacts, tuple[Gpu, ...], NodeFacts]
-FIELDS = ("name", "gpu", "driver", "compute_capability", "platform")
-_SPELLINGS = {
+FIELDS: Final = ("name", "gpu", "driver", "compute_capability", "platform")
+_SPELLINGS: Final = {
     "node": "name", "node_name": "name", "hostname": "name", "host": "name",
     "gpus": "gpu", "product": "gpu", "gpu_name": "gpu", "gpu_product": "gpu", "model": "gpu",
     "driver_version": "driver", "nvidia_driver": "driver", "nvidia_driver_version": "driver",
     "computecapability": "compute_capability", "compute_cap": "compute_capability", "cc": "compute_capability",
 }  # fmt: skip
-"""How people and tools (``nvidia-smi --query-gpu``) name the same columns."""
-_COUNT = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
-MOST_GPUS = 64
+"""Other names that people and tools (``nvidia-smi --query-gpu``) give to the columns."""
+_COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
+"""The count in front of a product, as in ``8x NVIDIA H100``."""
+MOST_GPUS: Final = 64
 
 
-def read_nodes(text: str, path: str, error: type[ValueError]) -> Iterator[Node]:
-    """The nodes of a file. Raises ``error`` with one line where there are none, or where a row makes no sense."""
-    rows = list(_rows(text, path, error))
+def parse_nodes(text: str, path: str) -> Iterator[Node]:
+    """Yield the nodes of a file's text. Raises BadInput when it names no node, or when a row makes no sense."""
+    rows = list(_rows(text, path))
     if not rows:
-        raise error(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
+        raise BadInput(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
     for number, row in enumerate(rows, 1):
-        if "metadata" in row:
-            yield _kubernetes(row)
-        else:
-            yield _plain(row, number, path, error)
+        yield _from_kubernetes(row) if "metadata" in row else _from_row(row, f"--nodes: {path}: row {number}")
 
 
-def _rows(text: str, path: str, error: type[ValueError]) -> Iterator[dict[str, Any]]:
+def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
     text = text.lstrip("\ufeff")
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    delimiter = _delimiter(first)
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    delimiter = _delimiter(lines[0]) if lines else ""
     if delimiter:
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        reader = csv.DictReader(io.StringIO("\n".join(lines)), skipinitialspace=True, delimiter=delimiter)
-        yield from reader
-        return
+        return csv.DictReader(io.StringIO("\n".join(lines)), skipinitialspace=True, delimiter=delimiter)
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe loader
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
     except yaml.YAMLError as problem:
-        raise error(f"--nodes: {path}: {' '.join(str(problem).split())}") from None
+        raise BadInput(f"--nodes: {path}: {' '.join(str(problem).split())}") from None
     if isinstance(document, dict):
         document = document.get("items") or document.get("nodes") or [document]
     if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
-        raise error(
+        raise BadInput(
             f"--nodes: {path}: is neither CSV nor a YAML list of nodes; fields are {', '.join(FIELDS)}"
         )
-    yield from document
+    return document
 
 
-def _delimiter(first: str) -> str:
-    """What separates the columns below a heading; "" for what is no CSV. A heading of one known column is one, too."""
-    if first.lstrip().startswith(("-", "{", "[")) or first.rstrip().endswith(":"):
+def _delimiter(heading: str) -> str:
+    """Return the character between the columns of a heading, or "" when the text is no CSV.
+
+    A heading of a single known column is CSV, too.
+    """
+    if heading.lstrip().startswith(("-", "{", "[")) or heading.rstrip().endswith(":"):
         return ""
-    found = next((char for char in (",", ";", "\t") if char in first), "")
-    return found or ("," if _field(first) in FIELDS else "")
+    found = next((char for char in (",", ";", "\t") if char in heading), "")
+    return found or ("," if _field(heading) in FIELDS else "")
 
 
 def _field(heading: str) -> str:
-    """The name of a column, however it is spelled: ``Driver version`` is driver."""
+    """Return the field that a column heading means: ``driver`` for ``Driver version``."""
     name = "_".join(heading.strip().strip("\"'").lower().replace("-", " ").replace("_", " ").split())
     return _SPELLINGS.get(name, name)
 
 
-def _plain(row: dict[str, Any], number: int, path: str, error: type[ValueError]) -> Node:
+def _from_row(row: dict[str, Any], where: str) -> Node:
     cells = {
         _field(key): value
         for key, value in row.items()
@@ -81,28 +80,33 @@ def _plain(row: dict[str, Any], number: int, path: str, error: type[ValueError])
     }
     words = {key: str(value).strip() for key, value in cells.items() if str(value).strip()}
     products, driver = _products(cells.get("gpu")), words.get("driver")
-    capability = _capability(words.get("compute_capability"))
-    where = f"--nodes: {path}: row {number}"
+    capability = compute_capability(words.get("compute_capability", ""))
     if not products and not driver and not capability:
-        raise error(f"{where} names neither gpu nor driver; fields are {', '.join(FIELDS)}")
+        raise BadInput(f"{where} names neither gpu nor driver; fields are {', '.join(FIELDS)}")
     if words.get("compute_capability") and capability is None:
-        raise error(f"{where}: {words['compute_capability'][:60]!r} is no compute capability such as 8.0")
-    # A CUDA version in this column is no driver, and no mistake worth refusing a fleet for: the driver is not known.
+        raise BadInput(f"{where}: {words['compute_capability'][:60]!r} is no compute capability such as 8.0")
+    # Inventories often have the CUDA version of nvidia-smi in this column. It names no driver, but one such row
+    # must not refuse a whole fleet: the assessment says that the driver is not known.
     if driver and not is_driver(driver) and not is_cuda(driver):
-        raise error(f"{where}: {driver[:60]!r} is no driver version such as {EXAMPLE_DRIVER}")
+        raise BadInput(f"{where}: {driver[:60]!r} is no driver version such as {EXAMPLE_DRIVER}")
     gpus = tuple(
         Gpu(index=index, product=product, compute_capability=capability)
         for index, product in enumerate(products or ([None] if capability else []))
     )
     name = words.get("name") or ", ".join(text for text in (*dict.fromkeys(products), driver) if text)
-    return name, DriverFacts(version=driver), gpus, NodeFacts(name=name, platform=words.get("platform"))
+    facts = NodeFacts(name=name, platform=words.get("platform"))
+    return Node(name, DriverFacts(version=driver), gpus, facts)
 
 
-def _products(value: object) -> list[str]:
-    """The GPUs of a cell: one, a list, several with separators (``NVIDIA L4; Tesla P4``), counted (``8x NVIDIA H100``)."""
-    parts = (
-        value if isinstance(value, list) else re.split(r"[;,|\n]", str(value)) if value is not None else []
-    )
+def _products(cell: object) -> list[str]:
+    """Return the products in a cell.
+
+    A cell may hold one product, a YAML list, several with separators (``NVIDIA L4; Tesla P4``), or a count
+    (``8x NVIDIA H100``).
+    """
+    if cell is None:
+        return []
+    parts = cell if isinstance(cell, list) else re.split(r"[;,|\n]", str(cell))
     found: list[str] = []
     for part in parts[:MOST_GPUS]:
         text = str(part).strip()
@@ -111,13 +115,8 @@ def _products(value: object) -> list[str]:
     return [text for text in found if text][:MOST_GPUS]
 
 
-def _capability(text: str | None) -> tuple[int, int] | None:
-    major, _, minor = (text or "").partition(".")
-    good = major.isascii() and major.isdigit() and len(major) < 3 and minor.isascii() and len(minor) < 2
-    return (int(major), int(minor or 0)) if good and (minor.isdigit() or not minor) else None
-
-
-def _kubernetes(node: dict[str, Any]) -> Node:
+def _from_kubernetes(node: dict[str, Any]) -> Node:
+    """Return a node from a Node object of Kubernetes, as far as its labels describe the GPUs."""
     metadata, status = node.get("metadata") or {}, node.get("status") or {}
     facts = node_facts(
         str(metadata.get("name", "")),
@@ -127,4 +126,4 @@ def _kubernetes(node: dict[str, Any]) -> Node:
         status.get("allocatable") or {},
     )
     gpus = (Gpu(product=facts.product, compute_capability=facts.compute_capability),) if facts.product else ()
-    return facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts
+    return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts)

@@ -1,4 +1,4 @@
-"""Running the probe on this very machine: its time, its progress, and whatever it leaves, however it ends."""
+"""Runs the probe on this machine: how long it may take, its progress on the terminal, and the report it leaves."""
 
 import json
 import os
@@ -18,52 +18,53 @@ from typing import IO, Any, Final
 import click
 
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.cli.explain import BadInput
+from gpuenv.cli.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 
 FIRST_GPU_SECONDS: Final = 300
-"""What the probe gives its kernels stage by itself: one GPU, no figures."""
+"""Kernels on one GPU, without benchmarks: the probe's own default for a stage."""
 _NEXT_GPU_SECONDS: Final = 120
-"""Kernels on one more GPU: torch is imported in a process of its own, from a cold disk perhaps."""
-_FIGURES_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
-"""Figures of one GPU: the profile's time, the import of torch once more, and the making of the inputs."""
+"""Kernels on one more GPU: another process imports torch, perhaps from a cold disk."""
+_BENCHMARK_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
+"""Benchmarks on one GPU, by profile: the benchmarks, importing torch once more, and making the inputs."""
 _IMPORT_SECONDS: Final = 180
 """The probe's own limit for one module of ``expect.imports``."""
 _MOST_SECONDS: Final = 86400
-"""The longest deadline that the probe takes."""
+"""The longest deadline that the probe accepts."""
 START_SECONDS: Final = 60.0
-"""From starting an interpreter to its first word: a cold image on a network disk is slow."""
+"""How long an interpreter may take to start. A cold image on a network disk is slow."""
 _GRACE_SECONDS: Final = 10.0
-"""For a probe that was interrupted to end its workers; it takes 3 to give up on one stuck in the kernel."""
+"""How long an interrupted probe may take to end its workers. It gives up on a worker stuck in the kernel after 3 s."""
 _LATE_SECONDS: Final = 1.0
+"""How long output is still read after the probe has ended."""
 _ASK: Final = "print('gpuenv' + str(6 * 7))"
 _ANSWER: Final = "gpuenv42"
-"""Computed, so that a program that merely repeats its arguments does not pass for Python."""
+"""What Python answers to that. It is computed, so that a program that echoes its arguments is not taken for Python."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the probe left: reports by stage, how it ended, and its last words on standard error.
-
-    ``code`` is negative for a signal. ``interrupted``: by Ctrl-C, so that the reports are partial.
-    """
+class ProbeRun:
+    """A run of the probe that has ended."""
 
     reports: dict[str, Any]
+    """The report of each stage; partial or empty when the probe was killed."""
     code: int
-    words: str
+    """The exit code; negative for a signal."""
+    stderr: str
     interrupted: bool = False
+    """Ctrl-C ended the run."""
 
 
 def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
-    """Seconds a stage gets where the environment does not say: enough for everything that has a limit itself."""
-    seconds = FIRST_GPU_SECONDS + (gpus - 1) * _NEXT_GPU_SECONDS + gpus * _FIGURES_SECONDS[profile]
+    """Return the seconds for a stage of an environment that sets none: the sum of all limits within the stage."""
+    seconds = FIRST_GPU_SECONDS + (gpus - 1) * _NEXT_GPU_SECONDS + gpus * _BENCHMARK_SECONDS[profile]
     seconds += len(spec.expect.imports) * _IMPORT_SECONDS
     seconds += sum(check.timeout_seconds for check in spec.checks)
     return min(seconds, _MOST_SECONDS)
 
 
 def gpu_count(devices: Path = Path("/dev")) -> int:
-    """How many GPUs there may be, by their device nodes; 1 where the platform (WSL) has none a GPU."""
+    """Return how many GPUs have a device node. On WSL, where no GPU has its own, it is 1."""
     try:
         return max(1, sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.iterdir()))
     except OSError:
@@ -71,7 +72,7 @@ def gpu_count(devices: Path = Path("/dev")) -> int:
 
 
 def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
-    """The variables of the probe: this process's, the specification's, and what the operator would set."""
+    """Return the probe's environment variables: this process's, the specification's, and those of a probe pod."""
     checks = [
         {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
         for check in spec.checks
@@ -91,10 +92,10 @@ def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
 
 
 def require_python(interpreter: str, env: Mapping[str, str], limit: float = START_SECONDS) -> None:
-    """Raises BadInput for a program that is no Python, of whatever version.
+    """Raise BadInput if a program is no Python interpreter. Any version of Python will do.
 
-    Without ``site`` (-S), so that what an image hangs in there is left to the probe; without -I, which
-    Python 2.7 does not know: it is for the probe to say that it is too old.
+    ``-S`` skips ``site``: code that an image runs there is for the probe to report. ``-I`` is left out because
+    Python 2.7 does not know it, and the probe itself says that such a Python is too old.
     """
     try:
         done = subprocess.run(
@@ -122,7 +123,7 @@ def _no_python(interpreter: str, why: str) -> BadInput:
 
 
 def how_it_ended(code: int) -> str:
-    """An exit code in words; 128 and a signal's number is how a shell tells of a signal."""
+    """Describe an exit code. Shells report a signal as 128 plus its number."""
     number = -code if code < 0 else code - 128 if 128 < code < 128 + signal.NSIG else 0
     try:
         return f"signal {number} ({signal.Signals(number).name})" if number else f"exit code {code}"
@@ -130,8 +131,8 @@ def how_it_ended(code: int) -> str:
         return f"signal {number}"
 
 
-def run(interpreter: str, env: Mapping[str, str], profile: str, device: str) -> Outcome:
-    """Runs both stages with progress on standard error. Raises BadInput when ``interpreter`` cannot be started."""
+def run(interpreter: str, env: Mapping[str, str], profile: str, device: str) -> ProbeRun:
+    """Run both stages, with progress on standard error. Raises BadInput when the interpreter cannot be started."""
     with tempfile.TemporaryDirectory(prefix="gpuenv-") as name:
         archive, out = Path(name) / "gpuenv-probe.pyz", Path(name) / "reports.json"
         archive.write_bytes(build_zipapp())
@@ -141,8 +142,8 @@ def run(interpreter: str, env: Mapping[str, str], profile: str, device: str) -> 
             process = _start(arguments, env, errors)
             interrupted = _wait(process)
             errors.seek(0)
-            words = errors.read().decode("utf-8", "replace").strip()
-        return Outcome(read_reports(out), process.returncode, words, interrupted)
+            stderr = errors.read().decode("utf-8", "replace").strip()
+        return ProbeRun(read_reports(out), process.returncode, stderr, interrupted)
 
 
 def _start(arguments: list[str], env: Mapping[str, str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -155,7 +156,7 @@ def _start(arguments: list[str], env: Mapping[str, str], errors: IO[bytes]) -> s
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Shows what the probe is at until it has ended; True when Ctrl-C ended it."""
+    """Show the probe's present step until the probe has ended. Return whether Ctrl-C ended it."""
     try:
         for line in _lines(process):
             show_activity(_activity(line))
@@ -173,7 +174,10 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Whole lines as they come. A daemon that an image starts may hold the pipe open for ever: nobody waits for it."""
+    """Yield whole lines as they come, until the probe has ended.
+
+    A daemon that the image starts may hold the pipe open for ever, so the end of the pipe is not waited for.
+    """
     assert process.stdout is not None
     rest, until = b"", float("inf")
     with selectors.DefaultSelector() as selector:
@@ -193,7 +197,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _activity(line: bytes) -> str | None:
-    """What a line of the probe says has begun; None for all else, such as what a sitecustomize prints."""
+    """Return the step that a line of the probe announces; None for any other line, such as an image's own output."""
     try:
         event = json.loads(line)
         return f"{event['activity']} ..." if event["event"] == "start" else None
@@ -202,9 +206,9 @@ def _activity(line: bytes) -> str | None:
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    """Lets the probe end in good order; a second Ctrl-C ends it at once.
+    """Ask the probe to end in good order. A second Ctrl-C kills it.
 
-    A terminal sends the signal to the probe too; the same signal twice does no harm.
+    A terminal sends Ctrl-C to the probe, too; it does no harm that the probe gets the signal twice.
     """
     try:
         process.send_signal(signal.SIGINT)
@@ -215,16 +219,20 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def show_activity(text: str | None) -> None:
-    """One line that is overwritten, on a terminal only."""
+    """Show a step on a line that the next step overwrites. Without a terminal, show nothing."""
     if text is None or not sys.stderr.isatty():
         return
-    # Standard error's own terminal: standard output may go elsewhere, and then its width is a guess.
+    # The width of standard error's own terminal: standard output may be a file, whose width would be a guess.
     columns = os.get_terminal_size(sys.stderr.fileno()).columns or shutil.get_terminal_size().columns
     click.echo(f"\r{text[: columns - 1].ljust(columns - 1)}\r", nl=False, err=True)
 
 
 def read_reports(out: Path) -> dict[str, Any]:
-    """The reports as of the last step. The probe writes before it cuts to length, so something may follow them."""
+    """Return the reports as of the last step.
+
+    The probe overwrites the file and then truncates it. A probe killed in between leaves the end of a longer,
+    older report behind the new one.
+    """
     try:
         value, _ = json.JSONDecoder().raw_decode(out.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError):

@@ -1,0 +1,53 @@
+"""The answers of ``gpuenv explain``: joins everything that was given into facts, and assesses them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gpuenv.assess.engine import assess
+from gpuenv.assess.facts import Facts, NodeFacts
+from gpuenv.assess.sources.merge import merge
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs.environment_file import read_environment
+from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.inputs.images import Image, read_images
+from gpuenv.cli.inputs.nodes import Node, read_nodes
+from gpuenv.cli.inputs.pasted import read_pasted
+from gpuenv.cli.output.answer import Answer
+from gpuenv.knowledge import Knowledge
+
+
+def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
+    """Yield an answer for each image on each node. Raises BadInput."""
+    spec = read_environment(given.environment)[0] if given.environment else None
+    expect, floors = (spec.expect, spec.floors) if spec else (None, ())
+    pasted = list(read_pasted(given, knowledge))
+    images = read_images(given)
+    nodes = read_nodes(given)
+    if not pasted and not nodes and images == [Image()]:
+        raise BadInput(
+            "nothing was given to judge; give --torch, --driver and --gpu, "
+            "or --collect-env, --error, --report or --nodes (see gpuenv explain --help)"
+        )
+    for node in nodes or [Node(facts=NodeFacts(platform=given.platform))]:
+        for image in images:
+            facts = _joined(image, node, pasted)
+            several = image.torch.version if len(images) > 1 else None
+            name = " ".join(part for part in (node.name, several) if part)
+            yield Answer(name, facts, assess(facts, expect, floors, knowledge), knowledge)
+
+
+def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
+    """Return the facts of one image on one node. What options say goes before what pasted texts say."""
+    options = Facts(
+        source="flags",
+        torch=image.torch,
+        container=image.container,
+        driver=node.driver,
+        gpus=node.gpus,
+        node=node.facts,
+    )
+    nothing = Facts(source="flags", node=NodeFacts(platform=node.facts.platform))
+    facts = merge(pasted if pasted and options == nothing else [options, *pasted])
+    if node.facts.platform:  # a person who names the platform knows it better than a text
+        facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))
+    return facts

@@ -1,0 +1,59 @@
+"""Images as the options of ``gpuenv explain`` describe them (``--torch``, ``--cuda``, ``--arch-list`` ...)."""
+
+from dataclasses import dataclass, field
+
+from gpuenv.assess.facts import ContainerFacts, TorchFacts
+from gpuenv.assess.targets import local_cuda
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.inputs.versions import require_version
+from gpuenv.knowledge.versions import parse_version
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is known of one image. Without any fact, nothing was given about it."""
+
+    torch: TorchFacts = field(default_factory=TorchFacts)
+    container: ContainerFacts = field(default_factory=ContainerFacts)
+
+
+def read_images(given: Given) -> list[Image]:
+    """Return an image for each ``--torch``; all other options hold for all of them. Raises BadInput."""
+    return [_image(given, torch) for torch in given.torches or (None,)]
+
+
+def _image(given: Given, text: str | None) -> Image:
+    torch = require_version(
+        text.removeprefix("torch==") if text else None, "--torch", parts=2, example="2.9.1+cu128"
+    )
+    cuda = require_version(given.cuda, "--cuda", parts=2)
+    facts = TorchFacts(
+        version=torch,
+        cuda=cuda or _dotted(local_cuda(torch)),
+        cudnn=_cudnn_number(parse_version(require_version(given.cudnn, "--cudnn"))),
+        arch_flags=_arch_flags(given.arch_list) if given.arch_list else None,
+    )
+    return Image(facts, ContainerFacts(python=require_version(given.python, "--python")))
+
+
+def _dotted(version: tuple[int, ...] | None) -> str | None:
+    return ".".join(str(part) for part in version) if version else None
+
+
+def _cudnn_number(version: tuple[int, ...] | None) -> int | None:
+    """Return the version as ``cudnnGetVersion()`` codes it: 90100 for 9.1.0, but 8902 for 8.9.2."""
+    if version is None:
+        return None
+    major, minor, patch = (*version, 0, 0)[:3]
+    return major * 10000 + minor * 100 + patch if major >= 9 else major * 1000 + minor * 100 + patch
+
+
+def _arch_flags(text: str) -> tuple[str, ...]:
+    from gpuenv.assess.sources.binary import parse_flag  # noqa: PLC0415 - few people give --arch-list
+
+    flags = tuple(text.replace(",", " ").replace("'", " ").strip("[] ").split())
+    wrong = next((flag for flag in flags if parse_flag(flag) is None), None)
+    if wrong is not None or not flags:
+        raise BadInput(f"--arch-list: {wrong or text!r} is no target such as sm_80 or compute_90")
+    return flags

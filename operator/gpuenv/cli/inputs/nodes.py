@@ -1,0 +1,71 @@
+"""Nodes as the options of ``gpuenv explain`` describe them: GPUs and drivers, or a file with many nodes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs.files import read_text
+from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.inputs.versions import require_compute_capability, require_driver
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is known of one node. ``name`` is empty for the only one."""
+
+    name: str = ""
+    driver: DriverFacts = field(default_factory=DriverFacts)
+    gpus: tuple[Gpu, ...] = ()
+    facts: NodeFacts = field(default_factory=NodeFacts)
+
+
+def read_nodes(given: Given) -> list[Node]:
+    """Return the nodes that were given; none when no option speaks of a node. Raises BadInput."""
+    capability = require_compute_capability(given.compute_capability)
+    drivers = [require_driver(text) for text in given.drivers]
+    if not given.nodes:
+        return list(_from_options(given, drivers, capability))
+    if given.gpus or capability or len(drivers) > 1:
+        raise BadInput(
+            "--nodes names the GPUs itself; only one --driver goes with it, to ask what if they all had it"
+        )
+    return list(_from_file(given.nodes, drivers, given.platform))
+
+
+def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[Node]:
+    """Yield the nodes of the file. A driver from ``--driver`` replaces the driver of every node."""
+    from gpuenv.cli.inputs.node_lists import parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
+
+    for node in parse_nodes(read_text(path, "--nodes"), path):
+        facts = replace(node.facts, platform=platform or node.facts.platform)
+        if drivers:
+            facts = replace(facts, driver_version=None)
+            yield Node(node.name, DriverFacts(version=drivers[0]), node.gpus, facts)
+        else:
+            yield replace(node, facts=facts)
+
+
+def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] | None) -> Iterator[Node]:
+    """Yield a node for each GPU with its driver. A single GPU or driver goes with all of the others."""
+    if any(not name.strip() for name in given.gpus):
+        raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")
+    gpus = [Gpu(product=name, compute_capability=capability) for name in given.gpus]
+    if capability and not gpus:
+        gpus = [Gpu(compute_capability=capability)]
+    if len(gpus) > 1 and len(drivers) > 1 and len(gpus) != len(drivers):
+        raise BadInput(
+            f"{len(gpus)} times --gpu and {len(drivers)} times --driver make no pairs; "
+            "give equally many, or one"
+        )
+    count = max(len(gpus), len(drivers))
+    for number in range(count):
+        gpu = gpus[number if len(gpus) > 1 else 0] if gpus else None
+        driver = drivers[number if len(drivers) > 1 else 0] if drivers else None
+        names = [text for text in (gpu.product if gpu else None, driver) if text]
+        yield Node(
+            ", ".join(names) if count > 1 else "",
+            DriverFacts(version=driver),
+            (gpu,) if gpu else (),
+            NodeFacts(platform=given.platform),
+        )

@@ -1,0 +1,35 @@
+"""Texts that a person pastes or saves: a probe report, the output of collect_env, an error."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gpuenv.assess.facts import Facts
+from gpuenv.cli.errors import BadInput
+from gpuenv.cli.inputs.files import STANDARD_INPUT, read_text, text_or_file
+from gpuenv.cli.inputs.given import Given
+from gpuenv.knowledge import Knowledge
+
+
+def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
+    """Yield the facts in each text that was given, the most reliable source first. Raises BadInput."""
+    if [given.collect_env, given.error, given.report].count(STANDARD_INPUT) > 1:
+        raise BadInput("only one file can be standard input (-)")
+    if given.report:
+        from gpuenv.cli.inputs.saved_reports import parse_report  # noqa: PLC0415 - only for --report
+
+        yield parse_report(read_text(given.report, "--report"), given.report)
+    if not given.collect_env and not given.error:
+        return
+    # Their patterns take 10 ms to compile, which most calls need not pay.
+    from gpuenv.assess.sources.collect_env import read_collect_env  # noqa: PLC0415 - see above
+    from gpuenv.assess.sources.error_text import read_error_text  # noqa: PLC0415 - see above
+
+    # People paste the output of collect_env and a traceback together, so both texts are read for both.
+    if given.collect_env:
+        text = read_text(given.collect_env, "--collect-env")
+        yield read_collect_env(text)
+        yield replace(read_error_text(text, knowledge, given=False), source="collect-env")
+    if given.error:
+        text = text_or_file(given.error, "--error")
+        yield read_error_text(text, knowledge)
+        yield replace(read_collect_env(text), source="error-text")

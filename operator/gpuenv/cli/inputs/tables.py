@@ -1,0 +1,14 @@
+"""The knowledge tables, with those that a person replaces (``--knowledge DIR``)."""
+
+from pathlib import Path
+
+from gpuenv.cli.errors import BadInput
+from gpuenv.knowledge import Knowledge, KnowledgeError, load
+
+
+def read_tables(directory: str | None) -> Knowledge:
+    """Return the tables. Those in ``directory`` replace the packaged tables of the same name. Raises BadInput."""
+    try:
+        return load(Path(directory) if directory else None)
+    except KnowledgeError as error:
+        raise BadInput(str(error)) from error

@@ -1,0 +1,15 @@
+"""Options that several commands have, so that they read the same everywhere."""
+
+import click
+
+kubeconfig = click.option(
+    "--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG."
+)
+tables_directory = click.option(
+    "--knowledge", "directory", metavar="DIR", help="Tables that replace those of the same name."
+)
+table_or_json = click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+"""For commands that list things. The formats of ``explain`` and ``check`` are in gpuenv.cli.output.formats."""
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show checks that passed, and sources.")

@@ -1,0 +1,131 @@
+"""An answer of ``gpuenv explain`` or ``gpuenv check``, and the parts of it that every format shows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gpuenv.assess.case import Case, is_cpu_build, make_case
+from gpuenv.assess.facts import Facts
+from gpuenv.assess.model import Assessment, Check, Status
+from gpuenv.cli.output import text
+from gpuenv.knowledge import Knowledge, load
+from gpuenv.knowledge.versions import show
+
+NOTHING_FOUND: Final = (
+    "looked for a PyTorch version, a CUDA version, a driver version, GPU names and known error texts"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One image on one node, assessed. ``name`` is what the person calls the node; empty for the only one."""
+
+    name: str
+    facts: Facts
+    assessment: Assessment
+    knowledge: Knowledge = field(default_factory=load)
+    """The tables that the assessment used."""
+
+    @property
+    def findings(self) -> list[Check]:
+        """All checks but those that passed or did not apply; repeated ones once."""
+        found: dict[tuple[str, str], Check] = {}
+        for check in self.assessment.checks:
+            if check.status not in (Status.PASS, Status.SKIPPED):
+                found.setdefault((check.reason, check.message), check)
+        return list(found.values())
+
+    @property
+    def subject(self) -> str:
+        """What the answer is about: PyTorch, driver, GPUs and errors, as far as they are known."""
+        facts = self.facts
+        gpus = [
+            gpu.product or (show(gpu.compute_capability) if gpu.compute_capability else "GPU")
+            for gpu in facts.gpus
+        ]
+        driver = facts.driver.version or facts.node.driver_version
+        parts = text.subject(facts.torch.version, facts.torch.cuda, driver, gpus)
+        if facts.errors:
+            parts.append(f"{len(facts.errors)} error{'s' if len(facts.errors) > 1 else ''}")
+        if facts.unrecognised:
+            parts.append("an error that is not known")
+        return ", ".join(parts)
+
+
+def cures(answers: Iterable[Answer]) -> dict[str, str]:
+    """Return what helps against the worst check of each answer, each cure once, with its reason as the value."""
+    found: dict[str, str] = {}
+    for answer in answers:
+        worst = answer.assessment.checks[0] if answer.assessment.checks else None
+        if worst and answer.assessment.reason and worst.remediation:
+            found.setdefault(worst.remediation, worst.reason)
+    return found
+
+
+def as_data(answer: Answer) -> dict[str, Any]:
+    """Return the answer as JSON data, the same for ``explain`` and ``check``."""
+    case = make_case(answer.facts, None, (), answer.knowledge, None)
+    data = {
+        "verdict": str(answer.assessment.verdict),
+        "reasons": [_check_data(check) for check in answer.findings],
+        "facts": _facts_data(case),
+        "unknowns": _unknowns(case),
+    }
+    return data | ({"name": answer.name} if answer.name else {})
+
+
+def _check_data(check: Check) -> dict[str, str]:
+    return {
+        "code": check.reason,
+        "status": str(check.status),
+        "check": check.name,
+        "message": check.message,
+        "remediation": check.remediation,
+        "source": check.source,
+    }
+
+
+def _facts_data(case: Case) -> dict[str, Any]:
+    """Return the facts that the verdict follows from. A fact that is not known has no key."""
+    facts = case.facts
+    data = {
+        "source": facts.source,
+        "pytorch": facts.torch.version,
+        "cuda": show(case.runtime) if case.runtime else None,
+        "cudaAvailable": facts.torch.available,
+        "cudnn": facts.torch.cudnn,
+        "archList": list(case.arch_flags) if case.arch_flags else None,
+        "python": facts.container.python,
+        "driver": case.driver_text or None,
+        "driverCuda": show(case.api_cuda) if case.api_cuda else None,
+        "platform": facts.node.platform,
+        "gpus": [
+            _known(
+                index=device.index,
+                product=device.product,
+                computeCapability=show(device.compute_capability) if device.compute_capability else None,
+            )
+            for device in case.devices
+        ],
+        "errors": [failure.message for failure in facts.errors],
+    }
+    return {key: value for key, value in data.items() if value not in (None, [])}
+
+
+def _known(**fields: Any) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _unknowns(case: Case) -> list[str]:
+    """Return the names of facts that are not known and could change the verdict."""
+    if is_cpu_build(case.facts):
+        return []
+    missing = {
+        "pytorch": not case.facts.torch.version,
+        "cuda": case.runtime is None,
+        "driver": case.driver is None and case.api is None,
+        "gpu": not case.devices,
+        "computeCapability": any(device.compute_capability is None for device in case.devices),
+        "archList": not case.arch_flags,
+    }
+    return [name for name, absent in missing.items() if absent]

@@ -1,0 +1,117 @@
+"""The output formats of ``gpuenv explain`` and ``gpuenv check``.
+
+A new format is a function here and a row of :data:`FORMATS`; the option of both commands follows from the rows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import click
+
+from gpuenv.assess.model import Check, Status
+from gpuenv.cli.output import text
+from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
+
+
+def table(answers: Sequence[Answer], verbose: bool) -> str:
+    """Return one answer line by line, or several as a table with each cure once, for people."""
+    return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
+
+
+def _one(answer: Answer, verbose: bool) -> list[str]:
+    about = answer.subject or f"nothing usable was found; {NOTHING_FOUND}"
+    lines = [text.headline(str(answer.assessment.verdict), answer.assessment.reason)]
+    lines.append(f"{answer.name}: {about}" if answer.name else about)
+    for check in _shown(answer, verbose):
+        source = verbose or check.status in (Status.FAIL, Status.WARN)
+        lines += text.check_lines(check, source=source)
+    return lines
+
+
+def _several(answers: Sequence[Answer]) -> list[str]:
+    rows = []
+    for answer in answers:
+        found = answer.assessment
+        rows.append((answer.name, str(found.verdict), found.reason, found.message))
+    lines = [text.table(("node", "verdict", "reason", "message"), rows)]
+    helps = [f"{reason}: {cure}" for cure, reason in cures(answers).items()]
+    return [*lines, "", *helps] if helps else lines
+
+
+def json(answers: Sequence[Answer], verbose: bool) -> str:
+    """Return one object for one answer, or ``{"results": [...]}`` for several, for programs."""
+    del verbose  # programs always get everything
+    data = [as_data(answer) for answer in answers]
+    return text.as_json(data[0] if len(data) == 1 else {"results": data}) + "\n"
+
+
+def markdown(answers: Sequence[Answer], verbose: bool) -> str:
+    """Return text to paste into an issue on GitHub."""
+    one = len(answers) == 1
+    lines = _markdown_one(answers[0], verbose) if one else _markdown_several(answers)
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
+    reason = f": {answer.assessment.reason}" if answer.assessment.reason else ""
+    about = ": ".join(part for part in (answer.name, answer.subject or NOTHING_FOUND) if part)
+    lines = [f"**{answer.assessment.verdict}{reason}**", "", _escaped(about), ""]
+    checks = _shown(answer, verbose)
+    if checks:
+        lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]
+    for check in checks:
+        source = f" ([source]({check.source.split()[0]}))" if check.source.startswith("http") else ""
+        code = f"**{check.reason}** " if check.reason else ""
+        what = f"{code}{_escaped(check.message)}{source}"
+        lines.append(f"| {check.status} | {check.name} | {what} | {_escaped(check.remediation)} |")
+    return lines
+
+
+def _markdown_several(answers: Sequence[Answer]) -> list[str]:
+    lines = ["| node | verdict | reason | message |", "| --- | --- | --- | --- |"]
+    for answer in answers:
+        found = answer.assessment
+        name, message = _escaped(answer.name), _escaped(found.message)
+        lines.append(f"| {name} | **{found.verdict}** | {found.reason} | {message} |")
+    helps = [f"- **{reason}**: {_escaped(cure)}" for cure, reason in cures(answers).items()]
+    return [*lines, "", *helps] if helps else lines
+
+
+_ESCAPES: Final = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "|": "\\|",
+    "`": "\\`",
+    "*": "\\*",
+    "[": "\\[",
+    "\n": " ",
+    "\r": " ",
+}
+
+
+def _escaped(words: str) -> str:
+    """Return text that Markdown shows as it is. Names and error texts are pasted by strangers."""
+    return "".join(_ESCAPES.get(char, char) for char in words)
+
+
+def _shown(answer: Answer, verbose: bool) -> Sequence[Check]:
+    return answer.assessment.checks if verbose else answer.findings
+
+
+FORMATS: Final[dict[str, Callable[[Sequence[Answer], bool], str]]] = {
+    "table": table,
+    "json": json,
+    "markdown": markdown,
+}
+"""The formats by the name that ``--output`` takes. Each is called with the answers and with ``--verbose``."""
+
+option = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default=next(iter(FORMATS)),
+    show_default=True,
+)
+"""The ``--output`` of both commands; it gives them the name of a format as ``form``."""

@@ -1,0 +1,75 @@
+"""Pieces of output that all commands share: verdicts in colour, lines of a check, aligned tables, JSON."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from click import style
+
+from gpuenv.assess.model import Check, Status
+
+VERDICT_COLOURS: Final = {
+    "Compatible": "green",
+    "Degraded": "yellow",
+    "Incompatible": "red",
+    "Unknown": "magenta",
+}
+_STATUS_GLYPHS: Final = {
+    Status.FAIL: ("✗", "red"),
+    Status.UNKNOWN: ("?", "magenta"),
+    Status.WARN: ("!", "yellow"),
+    Status.NOTE: ("·", "blue"),
+    Status.SKIPPED: ("-", None),
+    Status.PASS: ("✓", "green"),
+}
+"""The character in front of a check, and its colour."""
+
+
+def headline(verdict: str, reason: str) -> str:
+    """Return the verdict and its leading reason, in the verdict's colour."""
+    return style(f"{verdict}: {reason}" if reason else verdict, fg=VERDICT_COLOURS[verdict], bold=True)
+
+
+def check_lines(check: Check, *, source: bool) -> Iterator[str]:
+    """Yield the lines of one check: what was found, what helps, and (with ``source``) where the rule comes from."""
+    glyph, colour = _STATUS_GLYPHS[check.status]
+    code = f"{check.reason}: " if check.reason else ""
+    yield f"{style(glyph, fg=colour)} {check.name:<16} {code}{check.message}".rstrip()
+    if check.remediation and check.status not in (Status.PASS, Status.NOTE):
+        yield f"    → {check.remediation}"
+    if check.source and source:
+        yield f"    {style(check.source, dim=True)}"
+
+
+def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Sequence[str]) -> list[str]:
+    """Return the parts of the line that says what an answer is about, such as ``driver 580.65.06``."""
+    parts = []
+    if torch or cuda:
+        parts.append("PyTorch" + (f" {torch}" if torch else "") + (f" (CUDA {cuda})" if cuda else ""))
+    if driver:
+        parts.append(f"driver {driver}")
+    for name in dict.fromkeys(gpus):
+        count = gpus.count(name)
+        parts.append(f"{count} × {name}" if count > 1 else name)
+    return parts
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return aligned columns, with verdicts in colour. The last column may be of any length."""
+    cells = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
+    lines = []
+    for row in cells:
+        padded = [_coloured(text, width) for text, width in zip(row, widths, strict=False)]
+        lines.append("  ".join((*padded, row[-1])).rstrip())
+    return "\n".join(lines)
+
+
+def _coloured(text: str, width: int) -> str:
+    padded = text.ljust(width)
+    return style(padded, fg=VERDICT_COLOURS[text]) if text in VERDICT_COLOURS else padded
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON for programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False)

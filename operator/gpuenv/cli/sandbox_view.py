@@ -1,0 +1,192 @@
+"""What ``gpuenv sandbox`` shows: a table of environments and nodes while they change, and what to do next."""
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gpuenv.api.names import node_label
+from gpuenv.cli.exit_codes import WORST_FIRST
+from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
+from gpuenv.cli.output.text import VERDICT_COLOURS
+from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.observe import Observer, Row
+from gpuenv_sandbox.programs.progress import say
+from gpuenv_sandbox.scenario.scenario import SimulatedNode
+from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
+
+Object = dict[str, Any]
+
+MAX_ROWS: Final = 40
+"""How many nodes of a large fleet the table shows."""
+FILE_WIDTH: Final = 200
+"""Columns of a table that is written to a file, where nothing may be cut off."""
+LOG_SECONDS: Final = 10.0
+"""How often progress is logged when standard output is no terminal."""
+
+
+class View:
+    """Shows the progress of a sandbox: a live table on a terminal, lines on standard error elsewhere."""
+
+    def __init__(
+        self,
+        session: Session,
+        cluster: ControlPlane,
+        nodes: Sequence[SimulatedNode],
+        kubeconfig: Path,
+        form: str,
+    ) -> None:
+        """``form`` is ``table`` or ``json``."""
+        self._session, self._cluster, self._nodes = session, cluster, nodes
+        self._kubeconfig, self._form = kubeconfig, form
+        self._console = Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console = Console(highlight=False, width=FILE_WIDTH)
+        self._live: Live | None = None
+        self._logged_at = 0.0
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Redraw the table on a terminal as long as this context lasts."""
+        if self._form == "table" and self._console.is_terminal:
+            with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
+                yield
+            self._live = None
+        else:
+            yield
+
+    def show(self, observer: Observer) -> None:
+        """Show the present state."""
+        if self._live is not None:
+            self._live.update(self._table(observer))
+        elif self._session.elapsed - self._logged_at >= LOG_SECONDS:
+            self._logged_at = self._session.elapsed
+            answered = sum(1 for row in observer.rows() if row.verdict)
+            waits = "; ".join(observer.unsettled())
+            say(f"{self._logged_at:4.0f} s  {answered} of {len(self._nodes)} nodes answered; {waits}")
+
+    def result(self, observer: Observer) -> None:
+        """Print the final state on standard output."""
+        if self._form == "json":
+            click.echo(to_json(observer.environments.values(), observer.rows()))
+        else:
+            self._console.print(self._table(observer))
+
+    def commands(self, observer: Observer) -> None:
+        """Print what a person can type next."""
+        log = self._cluster.log(OPERATOR_PROCESS)
+        words = commands(self._cluster.kubectl, self._kubeconfig, observer.rows(), log)
+        say(f"\nThe cluster stays until Ctrl-C. In another terminal:\n{words}")
+
+    def _table(self, observer: Observer) -> RenderableType:
+        found = [observer.environments[name] for name in sorted(observer.environments)]
+        return table(
+            found, observer.rows(), self._nodes, elapsed=self._session.elapsed, probing=observer.probing()
+        )
+
+
+def table(
+    environments: Iterable[Object],
+    rows: Sequence[Row],
+    nodes: Sequence[SimulatedNode],
+    *,
+    elapsed: float,
+    probing: Collection[tuple[str, str]] = (),
+) -> RenderableType:
+    """Return a summary of each environment, then a line for each node.
+
+    ``probing`` holds environment and node of each probe that runs now.
+    """
+    found = list(environments)
+    heads = [_summary(environment, elapsed) for environment in found]
+    return Group(*heads, _node_table(found, rows, nodes, probing))
+
+
+def _summary(environment: Object, elapsed: float) -> Text:
+    """Return name, image, verdicts so far, and how many probes run or wait."""
+    status = environment.get("status") or {}
+    counts = status.get("summary") or {}
+    line = Text()
+    line.append(environment["metadata"]["name"], style="bold")
+    line.append(f"  {(environment.get('spec') or {}).get('image', '')}\n")
+    for verdict, colour in VERDICT_COLOURS.items():
+        count = counts.get(verdict.lower()) or 0
+        if count:
+            line.append(f"{count} {verdict}  ", style=colour)
+    activity = [f"{counts[name]} {name}" for name in ("running", "waiting") if counts.get(name)]
+    line.append(", ".join([*activity, f"{elapsed:.0f} s"]), style="dim")
+    return line
+
+
+def _node_table(
+    environments: Sequence[Object],
+    rows: Sequence[Row],
+    nodes: Sequence[SimulatedNode],
+    probing: Collection[tuple[str, str]],
+) -> Table:
+    answered = {(found.environment, found.node): found for found in rows}
+    every = [
+        answered.get((name, node.name), Row(name, node.name, "", "", ""))
+        for name in sorted(environment["metadata"]["name"] for environment in environments)
+        for node in nodes
+    ]
+    by_name = {node.name: node for node in nodes}
+    shown = every if len(every) <= MAX_ROWS else sorted(every, key=_severity)[:MAX_ROWS]
+    several = len(environments) > 1
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for title in [*(["ENVIRONMENT"] if several else []), "NODE", "GPU", "DRIVER", "VERDICT", "REASON"]:
+        # On a narrow terminal the product is shortened, and never the verdict.
+        grid.add_column(title, no_wrap=title != "GPU")
+    for found in shown:
+        node = by_name[found.node]
+        product = node.product.removeprefix("NVIDIA ")
+        gpus = f"{node.gpus} x {product}" if node.gpus > 1 else product
+        activity = "probing" if (found.environment, found.node) in probing else "..."
+        verdict = Text(found.verdict or activity, style=VERDICT_COLOURS.get(found.verdict, "dim"))
+        gpu = Text(gpus, no_wrap=True, overflow="ellipsis")
+        cells: list[str | Text] = [found.node, gpu, node.driver, verdict, found.reason]
+        grid.add_row(*([found.environment] if several else []), *cells)
+    if len(shown) < len(every):
+        rest = Counter(found.verdict or "no answer yet" for found in every)
+        rest.subtract(found.verdict or "no answer yet" for found in shown)
+        words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(rest.items()) if count)
+        grid.add_row(f"and {len(every) - len(shown)} more", words)
+    return grid
+
+
+def _severity(row: Row) -> int:
+    """Return where a row comes in the order worst first. One without an answer comes before the compatible ones."""
+    order = [*WORST_FIRST[:-1], "", WORST_FIRST[-1]]
+    return order.index(row.verdict)
+
+
+def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
+    """Return what ``-o json`` prints, in the form that ``gpuenv status -o json`` has, too."""
+    return fleet_json(environments, [NodeVerdict(*dataclasses.astuple(row)) for row in rows])
+
+
+def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
+    """Return commands for another terminal, with an environment and a node of this cluster filled in."""
+    row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
+    environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
+    lines = [
+        f"export KUBECONFIG={kubeconfig}",
+        f"alias kubectl={kubectl}",
+        "kubectl get genv",
+        "kubectl get gnr -o wide",
+        f"kubectl describe gnr {environment}.{node}",
+        f"kubectl get nodes -L {node_label(environment)}",
+        f"kubectl get genv {environment} -o jsonpath='{{.status.scheduling}}'",
+        f"kubectl annotate gnr {environment}.{node} gpuenv.dev/revalidate=again --overwrite",
+        f"kubectl wait --for=condition=Ready genv/{environment}",
+        f"tail -f {log}",
+    ]
+    return "\n".join(f"  {line}" for line in lines)

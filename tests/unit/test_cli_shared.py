@@ -1,0 +1,79 @@
+"""What all commands have in common: one list of formats, exit codes, and errors in one line."""
+
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gpuenv.assess.model import Verdict
+from gpuenv.cli import COMMANDS, exit_codes, main
+from gpuenv.cli.errors import BadInput, ClusterError, CommandError, Interrupted
+from gpuenv.cli.output.formats import FORMATS
+
+
+def option(command: str, name: str) -> click.Option:
+    found = import_module(COMMANDS[command][0]).command
+    return next(one for one in found.params if isinstance(one, click.Option) and name in one.opts)
+
+
+@pytest.mark.parametrize("command", ["explain", "check"])
+def test_the_formats_stand_in_one_list(command: str) -> None:
+    kind = option(command, "--output").type
+    assert isinstance(kind, click.Choice)
+    assert list(kind.choices) == list(FORMATS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_shows_one_answer_and_several(form: str) -> None:
+    arguments = ["explain", "--torch", "2.9.1+cu128", "--gpu", "Tesla P100-PCIE-16GB", "-o", form]
+    for more in ([], ["--gpu", "NVIDIA L4"]):
+        shown = CliRunner().invoke(main, [*arguments, *more]).stdout
+        assert "Incompatible" in shown
+        assert "ArchNotInBuild" in shown
+        assert ("NVIDIA L4" in shown) is bool(more)
+
+
+@pytest.mark.parametrize("command", ["status", "report", "knowledge", "sandbox"])
+def test_commands_that_list_things_print_tables_and_json(command: str) -> None:
+    kind = option(command, "--output").type
+    assert isinstance(kind, click.Choice)
+    assert list(kind.choices) == ["table", "json"]
+
+
+@pytest.mark.parametrize("command", ["status", "report", "wait", "revalidate", "operator", "uninstall"])
+def test_commands_that_reach_a_cluster_take_a_kubeconfig(command: str) -> None:
+    assert option(command, "--kubeconfig").help == option("status", "--kubeconfig").help
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ([], 4),
+        ([Verdict.COMPATIBLE], 0),
+        ([Verdict.COMPATIBLE, Verdict.DEGRADED], 3),
+        ([Verdict.DEGRADED, Verdict.UNKNOWN], 4),
+        ([Verdict.UNKNOWN, Verdict.INCOMPATIBLE, Verdict.COMPATIBLE], 1),
+    ],
+)
+def test_the_worst_verdict_is_the_exit_code(verdicts: list[Verdict], code: int) -> None:
+    assert exit_codes.of_worst(verdicts) == code
+
+
+def test_a_command_that_returns_an_error_says_which_one_and_ends_with_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = {CommandError: 1, BadInput: 2, ClusterError: 2, Interrupted: 130}
+    for error, code in errors.items():
+
+        def fail(directory: str | None, error: type[CommandError] = error) -> None:
+            raise error("tables\nare missing")
+
+        monkeypatch.setattr("gpuenv.cli.knowledge.read_tables", fail)
+        found = CliRunner().invoke(main, ["knowledge"])
+        assert (found.exit_code, found.stderr) == (code, "gpuenv knowledge: tables are missing\n")
+
+
+def test_the_code_that_a_command_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("gpuenv.cli.knowledge").command, "callback", lambda **_: 3)
+    assert CliRunner().invoke(main, ["knowledge"]).exit_code == 3
