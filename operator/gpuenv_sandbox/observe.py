@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpuenv.api import names
+from gpuenv.api import names, reasons
 from gpuenv.controller.kube.client import Kube
 from gpuenv_sandbox.fleet.follow import follow
 
@@ -14,8 +14,6 @@ Object = dict[str, Any]
 ENVIRONMENTS: Final = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
 REPORTS: Final = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"
 PROBES: Final = {"labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_PROBE}"}
-DECIDED: Final = frozenset({"NoMatchingNodes", "Suspended", "SpecInvalid"})
-"""Reasons of Ready=False that nothing but a person will change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +107,14 @@ def unsettled(environment: Object) -> str:
     running = int((status.get("summary") or {}).get("running") or 0)
     if running > 0:
         return f"{running} probe{'s' if running > 1 else ''} running"
-    if ready.get("status") == "True" or ready.get("reason") in DECIDED:
+    if ready.get("status") == "True" or _is_decided(ready.get("reason", "")):
         return ""
     return str(ready.get("message") or ready.get("reason") or "not ready")
+
+
+def _is_decided(reason: str) -> bool:
+    """Return whether an environment that is not ready stays so until somebody changes it or its nodes."""
+    return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
 
 
 def condition(environment: Object, kind: str) -> Object | None:

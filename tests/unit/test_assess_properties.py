@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
-from gpuenv.assess.model import SEVERITY, Status, Verdict
+from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.sources.probe_report import facts_from_reports
 from gpuenv.knowledge import load
 
@@ -107,7 +107,7 @@ def test_the_order_of_facts_does_not_matter(case: Facts, random: Random) -> None
 @given(facts)
 def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None:
     found = assess(case, None, (), KNOWLEDGE)
-    ranks = [SEVERITY.index(check.status) for check in found.checks]
+    ranks = [-check.status.severity for check in found.checks]
     assert ranks == sorted(ranks)
     for check in found.checks:
         assert check.message

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpuenv.api.reasons import MEANINGS
+from gpuenv.api.reasons import PAGE, ROWS
 from gpuenv.assess.model import Status
 from gpuenv.knowledge import KnowledgeError, load
 from gpuenv.knowledge.compile import fast_form
 from gpuenv.knowledge.load import FAST_FORM, HERE, TABLES
-from gpuenv.knowledge.reasons_doc import PAGE, page
+from gpuenv.knowledge.reasons_doc import page
 from gpuenv.knowledge.versions import api_number, api_version, at_least, parse_version
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def test_the_page_of_reasons_is_up_to_date() -> None:
 
 
 def test_every_reason_has_cause_cure_and_source() -> None:
-    assert set(K.reasons) == set(MEANINGS)
+    assert set(K.reasons) == set(ROWS)
     for text in K.reasons.values():
         assert text.cause
         assert text.cure
@@ -55,7 +55,7 @@ def test_every_row_has_a_source_that_can_be_looked_up() -> None:
 
 def test_errors_lead_to_known_reasons_and_never_pass() -> None:
     for rule in K.errors:
-        assert rule.reason in MEANINGS
+        assert rule.reason in ROWS
         assert Status(rule.status) is not Status.PASS
         assert rule.remediation or K.reasons[rule.reason].cure
         for parts in rule.text:

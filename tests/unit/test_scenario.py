@@ -29,7 +29,7 @@ def test_default_scenario_has_what_it_promises() -> None:
     assert len(default.nodes) >= 12
     assert all(node.expect is not None for node in default.nodes)
     assert {node.expect.reason for node in default.nodes if node.expect and node.expect.reason} <= set(
-        reasons.MEANINGS
+        reasons.ROWS
     )
     assert {node.platform for node in default.nodes} >= {
         Platform.GFD,

@@ -1,12 +1,13 @@
 """The assessment: facts, expectations and tables in; checks and verdict out. A pure function.
 
 Adding a check: write one small policy (a function from a :class:`~gpuenv.assess.case.Case` to checks), and name it in
-the list here. Within one status, the deeper cause comes first (:mod:`gpuenv.assess.rank`), then the order of the list.
+the list here. Within one status, the deeper cause comes first (the depth of its reason), then the order of the list.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from gpuenv.api import reasons
 from gpuenv.api.environment import Expectations, Floor
 from gpuenv.assess.case import Policy, make_case
 from gpuenv.assess.facts import Facts
@@ -24,7 +25,6 @@ from gpuenv.assess.policies import (
 from gpuenv.assess.policies import (
     floors as floor_policies,
 )
-from gpuenv.assess.rank import rank
 from gpuenv.knowledge.model import Knowledge
 
 IMAGE: Final[tuple[Policy, ...]] = (
@@ -82,4 +82,4 @@ def assess(
     """Judges one image on one node. ``peers`` maps :func:`~gpuenv.assess.policies.floors.peer_key` to a median figure."""
     case = make_case(facts, expect, floors, knowledge, peers)
     checks = [found for policy in POLICIES for found in policy(case)]
-    return decide(sorted(checks, key=lambda found: rank(found.reason)))
+    return decide(sorted(checks, key=lambda found: reasons.behaviour(found.reason).depth))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Verdict(StrEnum):
@@ -12,6 +13,16 @@ class Verdict(StrEnum):
     DEGRADED = "Degraded"
     INCOMPATIBLE = "Incompatible"
     UNKNOWN = "Unknown"
+
+    @property
+    def severity(self) -> int:
+        """How bad the verdict is; a greater number is worse. Of several nodes, the worst verdict speaks for all."""
+        return _VERDICT_SEVERITY[self]
+
+
+_VERDICT_SEVERITY: Final = {
+    Verdict.COMPATIBLE: 0, Verdict.DEGRADED: 1, Verdict.UNKNOWN: 2, Verdict.INCOMPATIBLE: 3,
+}  # fmt: skip
 
 
 class Status(StrEnum):
@@ -29,11 +40,15 @@ class Status(StrEnum):
     """Not applicable here, or not asked for; the verdict does not change."""
     PASS = "Pass"  # noqa: S105  an outcome, no password
 
+    @property
+    def severity(self) -> int:
+        """How bad the outcome is; a greater number is worse. The worst check decides the verdict."""
+        return _STATUS_SEVERITY[self]
 
-SEVERITY: tuple[Status, ...] = (
-    Status.FAIL, Status.UNKNOWN, Status.WARN, Status.NOTE, Status.SKIPPED, Status.PASS,
-)  # fmt: skip
-"""Worst first."""
+
+_STATUS_SEVERITY: Final = {
+    Status.PASS: 0, Status.SKIPPED: 1, Status.NOTE: 2, Status.WARN: 3, Status.UNKNOWN: 4, Status.FAIL: 5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ def decide(checks: Iterable[Check]) -> Assessment:
 
     No check at all, or nothing but Skipped ones, is Unknown: what did not run is never a pass.
     """
-    ordered = tuple(sorted(checks, key=lambda check: SEVERITY.index(check.status)))
+    ordered = tuple(sorted(checks, key=lambda check: -check.status.severity))
     if not ordered or all(check.status is Status.SKIPPED for check in ordered):
         return Assessment(Verdict.UNKNOWN, "", "", ordered)
     worst = ordered[0]

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.errors import ClusterError
-from gpuenv.cli.exit_codes import WORST_FIRST
 from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 
@@ -73,7 +72,7 @@ async def node_reports(kube: Kube, *, name: str | None = None, node: str | None 
     params = {"labelSelector": selector} if selector else {}
     found = [item async for page in kube.pages(REPORTS, params) for item in page["items"]]
     wanted = [item for item in found if node is None or item["spec"]["nodeName"] == node]
-    return sorted(wanted, key=lambda item: (WORST_FIRST.index(verdict(item)), item["metadata"]["name"]))
+    return sorted(wanted, key=lambda item: (-verdict(item).severity, item["metadata"]["name"]))
 
 
 def verdict(report: Object) -> Verdict:

@@ -20,12 +20,10 @@ OF_VERDICT: Final = {
     Verdict.UNKNOWN: 4,
 }
 """The exit code of a command whose answer is a verdict."""
-WORST_FIRST: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
 HELP: Final = "Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown"
 """The line below the help text of such a command."""
 
 
 def of_worst(verdicts: Iterable[Verdict]) -> int:
     """Return the exit code of the worst verdict; without any verdict, that of Unknown."""
-    found = set(verdicts)
-    return OF_VERDICT[next((one for one in WORST_FIRST if one in found), Verdict.UNKNOWN)]
+    return OF_VERDICT[max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.UNKNOWN)]

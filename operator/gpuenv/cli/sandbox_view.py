@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuenv.api.names import node_label
-from gpuenv.cli.exit_codes import WORST_FIRST
+from gpuenv.assess.model import Verdict
 from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
 from gpuenv.cli.output.text import VERDICT_COLOURS
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
@@ -139,7 +139,7 @@ def _node_table(
         for node in nodes
     ]
     by_name = {node.name: node for node in nodes}
-    shown = every if len(every) <= MAX_ROWS else sorted(every, key=_severity)[:MAX_ROWS]
+    shown = every if len(every) <= MAX_ROWS else sorted(every, key=_worst_first)[:MAX_ROWS]
     several = len(environments) > 1
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for title in [*(["ENVIRONMENT"] if several else []), "NODE", "GPU", "DRIVER", "VERDICT", "REASON"]:
@@ -162,10 +162,9 @@ def _node_table(
     return grid
 
 
-def _severity(row: Row) -> int:
-    """Return where a row comes in the order worst first. One without an answer comes before the compatible ones."""
-    order = [*WORST_FIRST[:-1], "", WORST_FIRST[-1]]
-    return order.index(row.verdict)
+def _worst_first(row: Row) -> float:
+    """Return the sort key of a row. One without an answer comes before the compatible ones."""
+    return -Verdict(row.verdict).severity if row.verdict else -Verdict.COMPATIBLE.severity - 0.5
 
 
 def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:

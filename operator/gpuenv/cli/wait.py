@@ -20,8 +20,6 @@ STATUS_TOKEN_CHARACTERS: Final = 4096
 NODES_NAMED: Final = 5
 """How many nodes a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
-BLOCKED: Final = frozenset({reasons.HeldOff, reasons.GpuNotAdvertised, reasons.ProbeStuck})
-"""Reasons of nodes on which no probe may run. A run asked for there is not waited for; neither does Ready wait."""
 
 
 @click.command("wait")
@@ -126,10 +124,12 @@ class _Asked:
 def _is_asked(report: Object) -> bool:
     status = report.get("status") or {}
     wanted = next_run.demand("", _token(report))
-    return (
-        next_run.is_asked(wanted, status.get("observedRevalidate", ""))
-        and status.get("reason") not in BLOCKED
-    )
+    return next_run.is_asked(wanted, status.get("observedRevalidate", "")) and not _is_blocked(status)
+
+
+def _is_blocked(status: Object) -> bool:
+    """Return whether no probe can run on the node. A run asked for there is not waited for; neither does Ready wait."""
+    return reasons.behaviour(status.get("reason", "")).next_run is reasons.NextRun.BLOCKED
 
 
 def _token(raw: Object) -> str:

@@ -6,10 +6,12 @@ carries ``tables.json``, made from the YAML files by ``python -m gpuenv.knowledg
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpuenv.api.reasons import ROWS, known
 from gpuenv.knowledge.model import (
     Architecture,
     Branch,
@@ -28,8 +30,10 @@ from gpuenv.knowledge.model import (
 )
 from gpuenv.knowledge.versions import Version, parse_version
 
-TABLES = ("cuda", "architectures", "torch", "gpus", "errors", "platforms", "reasons")
+TABLES = ("cuda", "architectures", "torch", "gpus", "errors", "platforms")
 """Names of the table files, each ``<name>.yaml``."""
+REASONS = "reasons"
+"""Name of a file of somebody's own with other words for reasons. The package's words are in :mod:`gpuenv.api.reasons`."""
 
 HERE = Path(__file__).parent
 FAST_FORM = HERE / "tables.json"
@@ -52,9 +56,10 @@ def load(directory: Path | None = None) -> Knowledge:
     if not directory.is_dir():
         raise KnowledgeError(f"{directory}: not a directory; it should hold tables such as torch.yaml")
     tables: dict[str, Any] = json.loads(FAST_FORM.read_text(encoding="utf-8"))
-    found = {name: path for name in TABLES if (path := directory / f"{name}.yaml").is_file()}
+    names = (*TABLES, REASONS)
+    found = {name: path for name in names if (path := directory / f"{name}.yaml").is_file()}
     if not found:
-        raise KnowledgeError(f"{directory}: holds none of {', '.join(name + '.yaml' for name in TABLES)}")
+        raise KnowledgeError(f"{directory}: holds none of {', '.join(name + '.yaml' for name in names)}")
     for name, path in found.items():
         tables[name] = read_yaml(path)
     return build(tables)
@@ -107,7 +112,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         harmless=tuple(harmless),
         cures=platforms["cures"],
         sources=platforms["sources"],
-        reasons={code: ReasonText(**row) for code, row in tables["reasons"]["reasons"].items()},
+        reasons=_reasons(tables.get(REASONS)),
         errors_by_code=by_code,
         errors_by_name={rule.name: rule for rule in errors},
     )
@@ -135,6 +140,26 @@ def _more_rows(
     """As :func:`_rows`, of a list that older tables of somebody's own do not have."""
     known = isinstance(tables.get(table), Mapping) and key in tables[table]
     return _rows(tables, table, key, make) if known else []
+
+
+def _reasons(table: Any) -> dict[str, ReasonText]:
+    """Return the words for every reason: the package's own, or those of ``table``. It replaces words, never behaviour."""
+    words = {code: ReasonText(row.cause, row.cure, row.source) for code, row in ROWS.items()}
+    if table is None:
+        return words
+    rows = table.get("reasons") if isinstance(table, Mapping) else None
+    if not isinstance(rows, Mapping) or not rows:
+        raise KnowledgeError("reasons.yaml: needs a mapping named reasons")
+    columns = tuple(field.name for field in fields(ReasonText))
+    for code, row in rows.items():
+        if code not in words:
+            raise KnowledgeError(f"reasons.yaml: {code!r} is not a reason of gpuenv")
+        if not isinstance(row, Mapping) or not set(row) <= set(columns):
+            raise KnowledgeError(f"reasons.yaml: {code}: only {', '.join(columns)} can be replaced")
+        if not all(isinstance(text, str) and text for text in row.values()):
+            raise KnowledgeError(f"reasons.yaml: {code}: {', '.join(columns)} must be texts")
+        words[code] = replace(words[code], **row)
+    return words
 
 
 def _version(value: Any) -> Version:
@@ -252,20 +277,19 @@ def _peak(row: Mapping[str, Any]) -> Peak:
 
 
 def _error(row: Mapping[str, Any]) -> ErrorRule:
-    from gpuenv.api.reasons import MEANINGS  # noqa: PLC0415  keeps the tables importable by whoever needs only them
-
     if row["status"] not in STATUSES:
         raise KnowledgeError(f"status {row['status']!r} is none of {', '.join(sorted(STATUSES))}")
     if row.get("fallback", "") not in FALLBACKS:
         raise KnowledgeError(f"fallback {row['fallback']!r} is neither line nor text")
-    if row["reason"] not in MEANINGS:
+    reason = known(row["reason"])
+    if reason is None:
         raise KnowledgeError(f"reason {row['reason']!r} is not a reason of gpuenv.api.reasons")
     return ErrorRule(
         name=row["name"],
         layer=row["layer"],
         codes=tuple(int(code) for code in row.get("codes", ())),
         text=tuple(tuple(part.strip().lower() for part in text.split("…")) for text in row.get("text", ())),
-        reason=row["reason"],
+        reason=reason,
         status=row["status"],
         meaning=row["meaning"],
         remediation=row["remediation"],

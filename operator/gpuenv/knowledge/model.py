@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gpuenv.api.reasons import Reason
 from gpuenv.knowledge.versions import Version, parse_version
 
 ComputeCapability = tuple[int, int]
@@ -152,7 +153,7 @@ class ErrorRule:
     layer: str
     codes: tuple[int, ...]
     text: tuple[tuple[str, ...], ...]
-    reason: str
+    reason: Reason
     status: str
     meaning: str
     remediation: str

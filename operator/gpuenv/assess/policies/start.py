@@ -6,41 +6,15 @@ from gpuenv.api import reasons
 from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.model import SEVERITY, Check, Status
+from gpuenv.assess.model import Check, Status
 from gpuenv.assess.sources.errors import STARTS, classify
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 
 UVM = "/dev/nvidia-uvm"
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
-_PLATFORM_CURES = {
-    reasons.DriverNotVisible: "expose-gpu",
-    reasons.DriverMismatch: "reload-driver",
-    reasons.UvmMissing: "load-uvm",
-    reasons.FabricNotReady: "fabric",
-}
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
 """Errors whose cure differs from what their reason usually asks for."""
-_DOUBTFUL = frozenset(
-    {
-        reasons.DriverNotVisible,
-        reasons.UvmMissing,
-        reasons.OsCallFailed,
-        reasons.NoDevice,
-        reasons.CudaInitUnknown,
-        reasons.CudaInitFailed,
-    }
-)
-"""What programs also say when something else is the matter (a fork, another library's search): no failure of the node where CUDA
-has been seen to start."""
-_STARTING = _DOUBTFUL | {
-    reasons.DriverMismatch,
-    reasons.DriverTooOld,
-    reasons.StubLibcuda,
-    reasons.ForwardCompatUnsupported,
-    reasons.FabricNotReady,
-}
-"""Reasons for which CUDA cannot start at all: where it has been seen to start, two environments or libraries are mixed up."""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers that fail before any program runs: what was seen to start, started somewhere else."""
 
@@ -106,7 +80,7 @@ def from_rule(case: Case, rule: ErrorRule, name: str, message: str, status: Stat
         message, remediation = _too_old(case, message)
     if reason == reasons.ArchNotInBuild:
         message, remediation = _no_code(case, message, remediation)
-    cure = _RULE_CURES.get(rule.name) or (_PLATFORM_CURES.get(reason, "") if not remediation else "")
+    cure = _RULE_CURES.get(rule.name) or ("" if remediation else reasons.ROWS[reason].platform_cure)
     if cure:
         remediation = case.knowledge.cure(cure, case.facts.node.platform) or remediation
     return check(case, name, status or Status(rule.status), reason, message, remediation, rule.source)
@@ -189,7 +163,7 @@ def nvml(case: Case) -> Iterator[Check]:
     words = failure.message or failure.name or f"error {failure.code}"
     if rule is None:
         yield check(case, "nvml", Status.NOTE, reasons.NvmlUnavailable, f"NVML: {words}")
-    elif case.cuda_works and Status(rule.status) is not Status.NOTE and rule.reason not in _HARDWARE:
+    elif case.cuda_works and Status(rule.status) is not Status.NOTE and not _is_gpu_gone(rule.reason):
         yield check(
             case, "nvml", Status.WARN, reasons.NvmlUnavailable, f"CUDA starts, NVML does not: {words}"
         )
@@ -197,7 +171,8 @@ def nvml(case: Case) -> Iterator[Check]:
         yield from_rule(case, rule, "nvml", f"NVML: {rule.meaning}")
 
 
-_HARDWARE = frozenset({reasons.GpuLost, reasons.GpuResetRequired})
+def _is_gpu_gone(reason: str) -> bool:
+    return reasons.behaviour(reason).start is reasons.Start.GPU_GONE
 
 
 def warnings(case: Case) -> Iterator[Check]:
@@ -220,13 +195,18 @@ def reported_errors(case: Case) -> Iterator[Check]:
     for failure in case.facts.errors:
         found = _reported(case, failure)
         known = worst.get(found.reason)
-        if known is None or SEVERITY.index(found.status) < SEVERITY.index(known.status):
+        if known is None or found.status.severity > known.status.severity:
             worst[found.reason] = found
     yield from worst.values()
-    doubted = [found for found in worst.values() if found.reason in _STARTING and case.cuda_works]
+    doubted = [found for found in worst.values() if case.cuda_works and _prevents_start(found.reason)]
     if doubted:
         message = f"CUDA was seen to start here, yet an error says: {doubted[0].message}"
         yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+
+
+def _prevents_start(reason: str) -> bool:
+    """Return whether CUDA cannot start where the reason holds."""
+    return reasons.behaviour(reason).start in (reasons.Start.PREVENTED, reasons.Start.DOUBTFUL)
 
 
 def _reported(case: Case, failure: Failure) -> Check:
@@ -241,7 +221,7 @@ def _reported(case: Case, failure: Failure) -> Check:
     if (
         status is Status.FAIL
         and case.cuda_works
-        and rule.reason in _DOUBTFUL
+        and reasons.behaviour(rule.reason).start is reasons.Start.DOUBTFUL
         and rule.layer not in _ELSEWHERE
     ):
         status = Status.UNKNOWN

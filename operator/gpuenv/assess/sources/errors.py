@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from gpuenv.api import reasons
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.rank import rank
 from gpuenv.assess.sources.pasted import lower, unwrapped
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
@@ -83,7 +83,9 @@ def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
                 found.append(Found(rule, len(text) + place[0], _words(joined, *place)))
     found += _fallbacks(text, lowered, found, knowledge)
     order = {rule.name: number for number, rule in enumerate(knowledge.errors)}
-    return sorted(found, key=lambda entry: (rank(entry.rule.reason), order[entry.rule.name]))
+    return sorted(
+        found, key=lambda entry: (reasons.behaviour(entry.rule.reason).depth, order[entry.rule.name])
+    )
 
 
 def only_harmless(text: str, knowledge: Knowledge) -> bool:

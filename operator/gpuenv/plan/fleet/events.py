@@ -6,24 +6,12 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import ACCEPTED, READY
-from gpuenv.plan.fleet.totals import SEVERITY, Totals
+from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import EnvironmentRecord, PostEvent, WriteReport
 from gpuenv.plan.objects.tolerant import mapping, mappings, text
 from gpuenv.plan.validation.desired_state import DesiredState
 
 NODES_NAMED: Final = 5
-_CALM: Final = frozenset(
-    {
-        reasons.Stale,
-        reasons.NotYetValidated,
-        reasons.HeldOff,
-        reasons.GpusBusy,
-        reasons.GpuBusy,
-        reasons.GpuNotAdvertised,
-        reasons.Preempted,
-    }
-)
-"""Unknown for a reason that passes by itself: no warning."""
 
 
 def verdict_events(environment: EnvironmentRecord, totals: Totals) -> Iterator[PostEvent]:
@@ -32,7 +20,7 @@ def verdict_events(environment: EnvironmentRecord, totals: Totals) -> Iterator[P
     for one in totals.acting:
         if _is_transition(one):
             groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
-    for (verdict, reason), found in sorted(groups.items(), key=lambda group: SEVERITY.index(group[0][0])):
+    for (verdict, reason), found in sorted(groups.items(), key=lambda group: -group[0][0].severity):
         kind, title = _type(verdict, reason), reason or verdict.value
         yield PostEvent(
             names.ENVIRONMENT_KIND, environment.name, environment.uid, kind, title, _grouped(verdict, found)
@@ -59,7 +47,8 @@ def _grouped(verdict: Verdict, found: Iterable[DesiredState]) -> str:
 
 
 def _type(verdict: Verdict, reason: str) -> str:
-    return "Normal" if verdict is Verdict.COMPATIBLE or reason in _CALM else "Warning"
+    warns = verdict is not Verdict.COMPATIBLE and reasons.behaviour(reason).warns
+    return "Warning" if warns else "Normal"
 
 
 def condition_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
@@ -71,7 +60,7 @@ def condition_events(environment: EnvironmentRecord, status: dict[str, object]) 
         if old.get(kind) == now:
             continue
         if (kind, now) in ((ACCEPTED, "False"), (READY, "True")):
-            type_ = "Warning" if kind == ACCEPTED else "Normal"
+            type_ = "Warning" if reasons.behaviour(text(condition["reason"])).warns else "Normal"
             yield PostEvent(
                 names.ENVIRONMENT_KIND,
                 environment.name,

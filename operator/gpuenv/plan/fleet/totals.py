@@ -11,8 +11,6 @@ from gpuenv.plan.context import Context
 from gpuenv.plan.validation.desired_state import DesiredState
 from gpuenv.plan.validation.report_after_runs import NEVER
 
-SEVERITY: Final = (Verdict.INCOMPATIBLE, Verdict.UNKNOWN, Verdict.DEGRADED, Verdict.COMPATIBLE)
-"""Worst first."""
 NODES_NAMED: Final = 20
 MAX_PROBLEMS: Final = 50
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -82,7 +80,7 @@ def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
         if not waits and one.shown.verdict is not Verdict.COMPATIBLE:
             groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
     problems = [_problem(verdict, reason, found) for (verdict, reason), found in groups.items()]
-    problems.sort(key=lambda one: (SEVERITY.index(one.verdict), -one.count, one.reason))
+    problems.sort(key=lambda one: (-one.verdict.severity, -one.count, one.reason))
     return problems[:MAX_PROBLEMS]
 
 

@@ -150,9 +150,10 @@ def _is_doubtful(context: Context, check: Check) -> bool:
     """Whether one run is not enough to say it: a wrong result, or a figure below what peers reach."""
     if check.status not in (Status.FAIL, Status.WARN):
         return False
-    return check.reason == reasons.WrongResult or (
-        check.reason == reasons.BelowFloor and check.name in context.peer_floors
-    )
+    if reasons.behaviour(check.reason).next_run is not reasons.NextRun.CONFIRM:
+        return False
+    # An absolute floor needs no second run: only the median of the peers may be a fluke of its own.
+    return check.reason != reasons.BelowFloor or check.name in context.peer_floors
 
 
 def _doubted(check: Check) -> Check:

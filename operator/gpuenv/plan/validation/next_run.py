@@ -9,10 +9,6 @@ from gpuenv.api import reasons
 from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
 
-NO_USE: Final = frozenset(
-    {reasons.PythonMissing, reasons.PythonUnreadable, reasons.PythonTooOld, reasons.ImageArchMismatch}
-)
-"""Ends that the same image on the same node will meet again: no retry before the verdict's age asks for one."""
 JITTER: Final = 0.1
 """Share of an interval by which nodes are spread, so that a fleet made in one go is not renewed in one go."""
 
@@ -60,7 +56,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
 
 def _wait(validation: Validation, attempt: Attempt) -> float:
     context, node = validation.context, validation.node
-    if attempt.reason in NO_USE:
+    if reasons.behaviour(attempt.reason).next_run is reasons.NextRun.INTERVAL:
         return float(context.spec.interval_seconds)
     seconds = backoff(context.settings, attempt.count)
     return seconds * (1 + JITTER * fraction(context.uid, node.uid, attempt.run_id))

@@ -14,19 +14,6 @@ from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, r
 from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
 
 NEVER: Final = float("inf")
-RETRIED: Final = frozenset(
-    {
-        reasons.ProbeTimeout,
-        reasons.ProbeCrashed,
-        reasons.OomKilled,
-        reasons.ReportInvalid,
-        reasons.KernelsNotRun,
-        reasons.ContainerLostGpu,
-        reasons.GpuBusy,
-        reasons.OutOfMemory,
-    }
-)
-"""Unknown, and the next run may well say more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +122,7 @@ def _concluded(
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
         return _tried(validation, report, said, now)
     result = new_result(validation, pod, ended, now, previous=report.result if report is not None else None)
-    if result.verdict is Verdict.UNKNOWN and result.reason in RETRIED:
+    if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
         remedy = cure(validation.context, result.reason)
         said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
         tried = _tried(validation, report, said, now)
@@ -143,6 +130,11 @@ def _concluded(
             return tried
         return replace(tried, result=_with_doubt(result, report.result if report is not None else None))
     return replace(_begun(validation, report, pod.revalidate), result=result, attempt=None)
+
+
+def _is_retried(reason: str) -> bool:
+    """Return whether the run gave no answer that is worth keeping until the interval is over."""
+    return reasons.behaviour(reason).next_run is reasons.NextRun.BACKOFF
 
 
 def _with_doubt(result: Result, previous: Result | None) -> Result:

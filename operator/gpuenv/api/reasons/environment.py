@@ -1,0 +1,136 @@
+"""Reasons of the conditions of an environment."""
+
+from gpuenv.api.reasons.row import OWN_RULE, NextRun, condition
+
+NoMatchingNodes = condition(
+    "NoMatchingNodes",
+    next_run=NextRun.ON_CHANGE,
+    warns=False,
+    meaning="No node matches the environment's selection.",
+    cause="nodes.selector matches no GPU node.",
+    cure="Correct the selector; kubectl get nodes --show-labels.",
+    source=OWN_RULE,
+)
+
+Suspended = condition(
+    "Suspended",
+    next_run=NextRun.ON_CHANGE,
+    warns=False,
+    meaning="The environment is suspended.",
+    cause="spec.suspend is true.",
+    cure="Set spec.suspend to false.",
+    source=OWN_RULE,
+)
+
+SpecInvalid = condition(
+    "SpecInvalid",
+    next_run=NextRun.ON_CHANGE,
+    warns=True,
+    meaning="The specification cannot be understood.",
+    cause="A field makes no sense.",
+    cure="Correct the field that the message names.",
+    source=OWN_RULE,
+)
+
+SpecAccepted = condition(
+    "SpecAccepted",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="The specification makes sense.",
+    cause="The specification was understood.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+AllAnswered = condition(
+    "AllAnswered",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Every selected node has its answer.",
+    cause="Every selected node has a verdict for this generation.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+ValidationRunning = condition(
+    "ValidationRunning",
+    next_run=NextRun.AT_ONCE,
+    warns=False,
+    meaning="Some selected nodes have no answer for this generation yet, or it is not written to them yet.",
+    cause="Probes are running or waiting, or reports and labels are still being written.",
+    cure=(
+        "Nothing to do, unless the message quotes a refusal of the API server: then a policy of the "
+        "cluster keeps gpuenv from writing."
+    ),
+    source=OWN_RULE,
+)
+
+AllCompatible = condition(
+    "AllCompatible",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Every selected node is compatible.",
+    cause="Every selected node can run the image.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+SomeIncompatible = condition(
+    "SomeIncompatible",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Some selected nodes are incompatible.",
+    cause="The problems in the status name nodes and reasons.",
+    cure="Follow the remediation of each problem.",
+    source=OWN_RULE,
+)
+
+SomeDegraded = condition(
+    "SomeDegraded",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Some selected nodes are degraded, none is incompatible.",
+    cause="The problems in the status name nodes and reasons.",
+    cure="Follow the remediation of each problem.",
+    source=OWN_RULE,
+)
+
+SomeUnknown = condition(
+    "SomeUnknown",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Some selected nodes are unknown, none is incompatible.",
+    cause="The problems in the status name nodes and reasons.",
+    cure="Follow the remediation of each problem.",
+    source=OWN_RULE,
+)
+
+OneContent = condition(
+    "OneContent",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="One content and one set of versions everywhere.",
+    cause="All nodes ran the same image digest and versions.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+DifferentContent = condition(
+    "DifferentContent",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Nodes run different contents or versions under the same image name.",
+    cause="A tag was moved, or nodes cache an older content of it.",
+    cure="Pin the image by digest.",
+    source="https://kubernetes.io/docs/concepts/containers/images/",
+)
+
+ContentUnknown = condition(
+    "ContentUnknown",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Too little has been reported to compare contents.",
+    cause="Fewer than two nodes reported their content.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)

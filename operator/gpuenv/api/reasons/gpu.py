@@ -1,0 +1,90 @@
+"""Reasons about the GPU itself."""
+
+from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
+
+GpuBusy = finding(
+    "GpuBusy",
+    behaviour=Behaviour(depth=355, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
+    meaning="The GPU is in use by somebody else; nothing can be said now.",
+    cause=(
+        "Another process holds the GPU or its memory (exclusive compute mode, time-slicing, a program "
+        "beside Kubernetes)."
+    ),
+    cure="Wait for the other client; gpuenv tries again by itself.",
+    source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
+)
+
+GpuLost = finding(
+    "GpuLost",
+    behaviour=Behaviour(depth=105, next_run=NextRun.INTERVAL, warns=True, start=Start.GPU_GONE),
+    meaning="The GPU has fallen off the bus.",
+    cause="The GPU stopped answering on the PCIe bus (Xid 79): hardware, power, riser or link.",
+    cure="Drain and reboot the node; have the hardware checked when it returns.",
+    source="https://docs.nvidia.com/deploy/xid-errors/",
+)
+
+GpuResetRequired = finding(
+    "GpuResetRequired",
+    behaviour=Behaviour(depth=110, next_run=NextRun.INTERVAL, warns=True, start=Start.GPU_GONE),
+    meaning="The GPU waits for a reset.",
+    cause="An earlier error left the GPU in a state that only a reset clears.",
+    cure="Drain the node, then nvidia-smi --gpu-reset or reboot.",
+    source="https://docs.nvidia.com/deploy/xid-errors/",
+)
+
+GpuUnhealthy = finding(
+    "GpuUnhealthy",
+    behaviour=Behaviour(depth=125, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The GPU reports a hardware condition that needs attention.",
+    cause="NVML reports a failed row remap, a pending remap, uncorrected memory errors or a recovery action.",
+    cure="Look at nvidia-smi -q on the node; reset the GPU, and replace it when a remap failed.",
+    source="https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/",
+)
+
+GpuSlowed = finding(
+    "GpuSlowed",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The GPU is slowed down by heat, power or its link.",
+    cause="Heat, a power brake or a power limit below the default holds the clocks down.",
+    cure="Check cooling, power supply and nvidia-smi -q -d PERFORMANCE,POWER.",
+    source="https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html",
+)
+
+EccUncorrectable = finding(
+    "EccUncorrectable",
+    behaviour=Behaviour(depth=115, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The GPU met an uncorrectable memory error.",
+    cause="DRAM or SRAM of the GPU is damaged (Xid 48, 63, 64, 94, 95).",
+    cure="Drain the node, reset the GPU; replace it when the row remap fails or the error returns.",
+    source="https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/",
+)
+
+NvlinkFault = finding(
+    "NvlinkFault",
+    behaviour=Behaviour(depth=120, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The GPU met an uncorrectable NVLink error.",
+    cause="An NVLink of the GPU or its fabric is faulty.",
+    cure="Drain the node, look at nvidia-smi nvlink -e, reset GPU and fabric.",
+    source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
+)
+
+ContainedHwError = finding(
+    "ContainedHwError",
+    behaviour=Behaviour(depth=130, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The GPU contained a hardware error; the process ended.",
+    cause="Blackwell contains some hardware errors: the process ends, the GPU goes on.",
+    cure="Restart the process; look for Xid messages and the recovery action in nvidia-smi -q.",
+    source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
+)
+
+GpuNotInTables = finding(
+    "GpuNotInTables",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="This GPU is not in the tables; the answer follows from rules alone.",
+    cause="The product is newer, rarer or spelled otherwise than the tables know.",
+    cure=(
+        "Give the compute capability (nvidia-smi --query-gpu=compute_cap --format=csv), or a newer table "
+        "with --knowledge."
+    ),
+    source="https://developer.nvidia.com/cuda-gpus",
+)

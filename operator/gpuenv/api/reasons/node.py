@@ -1,0 +1,179 @@
+"""Reasons about the node, and about how the probe fared on it."""
+
+from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
+
+Stale = finding(
+    "Stale",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.AT_ONCE, warns=False, start=Start.UNRELATED),
+    meaning="Driver, boot, node or image changed since the last verdict; a new run is due.",
+    cause="Driver, kubelet boot, node or image changed since the last run.",
+    cure="Nothing to do; a new run is scheduled.",
+    source=OWN_RULE,
+)
+
+NotYetValidated = finding(
+    "NotYetValidated",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.AT_ONCE, warns=False, start=Start.UNRELATED),
+    meaning="No probe has run for this generation yet.",
+    cause="The environment is new, or its probe inputs changed.",
+    cure="Wait for the run; gpuenv status shows the queue.",
+    source=OWN_RULE,
+)
+
+GpuNotAdvertised = finding(
+    "GpuNotAdvertised",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
+    meaning="The node is selected but advertises no such device at the moment.",
+    cause="The device plug-in restarts, is missing, or found no healthy GPU.",
+    cure="Look at the device plug-in's pod on the node.",
+    source="https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/",
+)
+
+HeldOff = finding(
+    "HeldOff",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
+    meaning="The node is cordoned, under maintenance, or marked to be skipped.",
+    cause="The node is cordoned, in a driver upgrade or MIG change, quarantined, or carries gpuenv.dev/skip.",
+    cure="Finish the maintenance; the run follows by itself.",
+    source=OWN_RULE,
+)
+
+GpusBusy = finding(
+    "GpusBusy",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
+    meaning="All GPUs of the node are in use; the probe waits for its turn.",
+    cause="Running pods hold all GPUs; probes never push anybody out.",
+    cure="Nothing to do; the verdict keeps its age until a GPU is free.",
+    source=OWN_RULE,
+)
+
+Unschedulable = finding(
+    "Unschedulable",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The scheduler cannot place the probe pod on the node.",
+    cause="Taints, resources, quota or admission keep the probe pod off the node.",
+    cure="Read the scheduler's message; add the toleration to nodes.tolerations.",
+    source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
+)
+
+ProbeRejected = finding(
+    "ProbeRejected",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The API server refused the probe pod.",
+    cause="Pod Security, a quota, a webhook or a missing class refused the pod.",
+    cure="Read the message; allow what the environment asks, or ask for less.",
+    source="https://kubernetes.io/docs/concepts/security/pod-security-admission/",
+)
+
+SandboxFailed = finding(
+    "SandboxFailed",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The node could not set up the probe pod (runtime, network, volumes).",
+    cause=(
+        "The container runtime or the network of the node could not start the pod (a missing RuntimeClass "
+        "handler, a full disk)."
+    ),
+    cure="Look at the pod's events and at the node.",
+    source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
+)
+
+ImagePullFailed = finding(
+    "ImagePullFailed",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The node could not pull the image.",
+    cause="The registry refused, the tag does not exist, or the network is down.",
+    cure="Check the name, imagePullSecrets and the registry from that node.",
+    source="https://kubernetes.io/docs/concepts/containers/images/",
+)
+
+ImageArchMismatch = finding(
+    "ImageArchMismatch",
+    behaviour=Behaviour(depth=205, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The image is not for this node's CPU architecture.",
+    cause="The image has no variant for the node's CPU architecture.",
+    cure="Use a multi-platform image, or select nodes of one architecture.",
+    source="https://kubernetes.io/docs/concepts/containers/images/",
+)
+
+ProbeTimeout = finding(
+    "ProbeTimeout",
+    behaviour=Behaviour(depth=610, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe did not finish in time.",
+    cause="A kernel hangs, the node is very slow, or the limit is too tight.",
+    cure="Look at the node's kernel log; raise probe.timeouts.runSeconds when the node is merely slow.",
+    source=OWN_RULE,
+)
+
+ProbeStuck = finding(
+    "ProbeStuck",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=True, start=Start.UNRELATED),
+    meaning="The deleted probe pod does not end; the node is probed no more until it is gone.",
+    cause="A process hangs in the driver and cannot be killed; the kubelet cannot end the pod.",
+    cure="Reboot the node; never force-delete the pod.",
+    source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
+)
+
+ProbeCrashed = finding(
+    "ProbeCrashed",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe ended without a report.",
+    cause="The container ended before it wrote a report.",
+    cure="kubectl logs of the failed pod, and the node's kernel log.",
+    source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
+)
+
+OomKilled = finding(
+    "OomKilled",
+    behaviour=Behaviour(depth=605, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe exceeded its memory limit and was killed.",
+    cause="Importing torch and running the kernels took more host memory than the limit.",
+    cure="Raise spec.probe.resources.limits.memory.",
+    source="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
+)
+
+Evicted = finding(
+    "Evicted",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe pod was evicted.",
+    cause="The node ran out of memory, disk or processes.",
+    cure="Relieve the node; the run is repeated.",
+    source="https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
+)
+
+Preempted = finding(
+    "Preempted",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
+    meaning="The probe pod had to make room for another pod.",
+    cause="A pod of higher priority needed the place.",
+    cure="Nothing to do; the run is repeated.",
+    source="https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/",
+)
+
+ProbePodDeleted = finding(
+    "ProbePodDeleted",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="Somebody deleted the probe pod before it reported.",
+    cause="A person or a controller deleted the pod.",
+    cure="Nothing to do; the run is repeated.",
+    source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
+)
+
+ReportInvalid = finding(
+    "ReportInvalid",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="What the probe left behind is not a readable report.",
+    cause="The termination message is empty, cut, or not the probe's.",
+    cure=(
+        "Check that the image's entry point does not write to /dev/termination-log; kubectl logs of the pod."
+    ),
+    source=OWN_RULE,
+)
+
+KernelsNotRun = finding(
+    "KernelsNotRun",
+    behaviour=Behaviour(depth=620, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="No kernel result arrived; versions alone are no verdict.",
+    cause="The second stage did not report; CUDA may have failed before it, or the pod ended early.",
+    cure="Look at the other checks first; gpuenv revalidate runs again.",
+    source=OWN_RULE,
+)
