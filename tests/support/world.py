@@ -55,6 +55,7 @@ class World:
             "reports": {},
         }
         self.events: list[PostEvent] = []
+        self.knowledge = KNOWLEDGE
         self.memo = Memo() if memo else None
         self.refuse: Callable[[CreatePod], Attempt | None] = lambda _: None
         self._version = 0
@@ -95,6 +96,14 @@ class World:
             }
             raw["metadata"]["labels"] |= ours
         return self.put("nodes", raw)
+
+    def restart(self) -> None:
+        """Starts the operator anew: it knows nothing but what is stored."""
+        self.cache, self.memo = Cache(), self.memo and Memo()
+        self.cache.synced = True
+        for kind, stored in self.raw.items():
+            for raw in stored.values():
+                self.cache.put(kind, raw)
 
     def gone(self, kind: str, name: str) -> None:
         """Removes an object, and the watch tells of it."""
@@ -188,7 +197,7 @@ class World:
 
     def plan(self) -> Plan:
         """Plans over the world as it is; nothing is done."""
-        planned = plan(self.cache.snapshot(self.settings), self.now, KNOWLEDGE, self.memo)
+        planned = plan(self.cache.snapshot(self.settings), self.now, self.knowledge, self.memo)
         assert not planned.faults, planned.faults
         return planned
 
@@ -196,7 +205,7 @@ class World:
         """Lets time pass, plans, and does what the plan says."""
         self.now += seconds
         seen = self.cache.snapshot(self.settings)
-        planned = plan(seen, self.now, KNOWLEDGE, self.memo)
+        planned = plan(seen, self.now, self.knowledge, self.memo)
         assert not planned.faults, planned.faults
         for action in planned.actions:
             self.apply(action)

@@ -103,7 +103,8 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         toolkits={row.cuda: row for row in toolkits},
         branches=tuple(sorted(branches, key=lambda row: row.branch, reverse=True)),
         architectures={row.cc: row for row in architectures},
-        torch={row.torch: row for row in releases},
+        # Of two releases that are equally near to a version, the first one counts: not the order of the file's rows.
+        torch={row.torch: row for row in sorted(releases, key=lambda row: row.torch)},
         vendors=tuple(sorted(vendors, key=lambda row: row.since, reverse=True)),
         channels={(row.channel, row.cuda): row for row in channels},
         models={" ".join(model_words(model.name)): model for model in models},

@@ -1,6 +1,5 @@
 """What all validations of one environment have in common: spec, tables, settings, and what peers reach."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from statistics import median
 from typing import Final
 
 from gpuenv import __version__
+from gpuenv.api.digest import digest
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import peer_key
 from gpuenv.knowledge import Knowledge
@@ -51,18 +51,22 @@ class Context:
         )
 
     def assessment_key(self, result: Result) -> str:
-        """Digest of everything besides the stored facts that the verdict follows from."""
+        """Return the digest of everything besides the stored facts that the verdict follows from.
+
+        A result whose key differs is assessed again. The key alone is no reason to write a report.
+        """
         keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
-        text = "\0".join([self.expectations_hash, self.tables.key, *peers])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest([self.expectations_hash, self.tables.key, *peers])
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
     """One environment on one node, with all that is known of the two together.
 
-    ``stuck`` is a probe pod on the node that does not end, of whichever environment.
+    ``stuck`` is a probe pod on the node that does not end, of whichever environment. ``assessed`` is a result that
+    was assessed under this context, with the same facts about the node, and came out as it is: assessing it again
+    would only cost time.
     """
 
     context: Context
@@ -71,6 +75,7 @@ class Validation:
     pods: tuple[PodRecord, ...] = ()
     rejection: Attempt | None = None
     stuck: PodRecord | None = None
+    assessed: Result | None = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
         """Whether what was found under these hashes still speaks of this image on this node."""
@@ -94,16 +99,18 @@ def knows_more(new: str, old: str) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """The knowledge with a digest of its content, and of the code that reads it."""
+    """The knowledge, with a key that differs where an assessment may come out differently.
+
+    The key covers what the tables say, and the version of gpuenv that reads them.
+    """
 
     knowledge: Knowledge
     key: str
 
 
 def make_tables(knowledge: Knowledge) -> Tables:
-    """Takes some ten milliseconds: keep it."""
-    digest = hashlib.sha256(f"{__version__}{knowledge!r}".encode("utf-8", "replace"))
-    return Tables(knowledge, digest.hexdigest()[:16])
+    """Return the knowledge with its key. This takes about 20 ms, so keep the result."""
+    return Tables(knowledge, digest([__version__, knowledge]))
 
 
 def make_context(

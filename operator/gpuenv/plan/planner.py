@@ -181,7 +181,8 @@ class _Planning:
                     found.append(state)
                     continue
             changed = True
-            validation = Validation(context, node, report, mine, rejection, hanging)
+            assessed = known[1].assessed if known is not None and known[0].node.facts == node.facts else None
+            validation = Validation(context, node, report, mine, rejection, hanging, assessed)
             state = self._desired_state(validation)
             validations[name] = (validation, state)
             found.append(state)

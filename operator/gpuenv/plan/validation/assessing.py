@@ -66,10 +66,13 @@ def new_result(
 
 
 def assessed_again(validation: Validation, result: Result) -> Result:
-    """The result under the context's expectations and tables; itself when nothing but the key would differ.
+    """Return the result under the context's expectations and tables; itself where nothing but its key would differ.
 
-    Keeping the old key then costs an assessment after a restart and saves a write to every report.
+    The result then keeps its old key. That costs one assessment after each start of the operator, until the next
+    run, and saves a write to every report of the cluster when gpuenv is upgraded.
     """
+    if result is validation.assessed:
+        return result
     context = validation.context
     key = context.assessment_key(result)
     if key == result.assessment_key:

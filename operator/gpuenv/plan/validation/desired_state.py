@@ -13,6 +13,7 @@ from gpuenv.plan.model import (
     NodeRecord,
     PodRecord,
     ReportRecord,
+    Result,
     SetLabel,
     SetNodeCondition,
     WriteReport,
@@ -38,7 +39,8 @@ class DesiredState:
 
     ``before`` is the verdict shown so far, None where no report existed. ``due`` is a run that may start now.
     ``leaving``: not selected, but something of ours is on the node. ``asked``: the answer to the environment's
-    on-demand token is still to come.
+    on-demand token is still to come. ``assessed`` is the result of ``report`` where it holds under the tables and
+    expectations of now.
     """
 
     node: str
@@ -52,6 +54,7 @@ class DesiredState:
     kept: PodRecord | None = None
     leaving: bool = False
     asked: bool = False
+    assessed: Result | None = None
     recheck_at: float = NEVER
 
 
@@ -80,8 +83,17 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         due=None if waits else due,
         kept=runs.kept,
         asked=not blocked and is_asked(demand(validation.context.revalidate, ""), observed),
+        assessed=_assessed(validation, after),
         recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
     )
+
+
+def _assessed(validation: Validation, report: ReportRecord | None) -> Result | None:
+    """Return the report's result, unless it is about other inputs or another state of the node: then nobody assessed it."""
+    result = report.result if report is not None else None
+    if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
+        return None
+    return result
 
 
 def _outside(validation: Validation) -> DesiredState:
