@@ -14,7 +14,8 @@ from collections.abc import Callable
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.sources.collect_env import read_collect_env
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.knowledge import load
 from gpuenv.knowledge.load import FAST_FORM, build
 
@@ -62,7 +63,8 @@ def rate(work: Callable[[], object], seconds: float = 2.0) -> float:
 
 def main() -> int:
     knowledge = load()
-    eight = facts_from_reports(FACTS_DOC, KERNELS_DOC, NodeFacts(name="n", driver_version="570.124.06"))
+    document = join_reports(FACTS_DOC, KERNELS_DOC)
+    eight = facts_from_document(document, NodeFacts(name="n", driver_version="570.124.06"))
     walls = []
     for _ in range(RUNS):
         start = time.perf_counter()
@@ -77,9 +79,8 @@ def main() -> int:
         "building the tables, ms": 1000 / rate(lambda: build(tables), 1.0),
         "assessments of flags, one GPU, failing, per s": rate(lambda: assess(FLAGS, None, (), knowledge)),
         "assessments of a probe, eight GPUs, per s": rate(lambda: assess(eight, None, (), knowledge)),
-        "reading reports of eight GPUs, per s": rate(
-            lambda: facts_from_reports(FACTS_DOC, KERNELS_DOC, NodeFacts())
-        ),
+        "joining the reports of eight GPUs, per s": rate(lambda: join_reports(FACTS_DOC, KERNELS_DOC)),
+        "reading the facts of eight GPUs, per s": rate(lambda: facts_from_document(document, NodeFacts())),
         "reading a collect_env dump, per s": rate(lambda: read_collect_env(DUMP)),
     }
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")

@@ -16,7 +16,8 @@ from tests.support.wait import wait_until
 
 import gpuenv_probe
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv_probe import codec
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -141,7 +142,7 @@ def test_a_wrong_result_whose_second_run_cannot_start_stays_unconfirmed(tmp_path
     run = probes.run("kernels", tmp_path, **probes.stub_torch(tmp_path, faults=faults))
     assert run.report["complete"] is True
     assert run.step("matmul", "fp32")["status"] == "Unconfirmed"
-    assert facts_from_reports(None, run.report, NodeFacts()).steps[1].status == "Unconfirmed"
+    assert facts_from_document(join_reports(None, run.report), NodeFacts()).steps[1].status == "Unconfirmed"
 
 
 def test_gpus_are_counted_by_the_worker_that_counted_most(tmp_path: Path) -> None:

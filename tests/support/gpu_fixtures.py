@@ -10,7 +10,8 @@ import gpuenv_probe
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.knowledge import load
 from gpuenv_probe import codec
 
@@ -33,5 +34,5 @@ def _assess(reports: dict[str, Any]) -> Assessment:
     for stage in ("facts", "kernels"):
         jsonschema.validate(reports[stage], json.loads(schema))
         assert len(codec.encode(reports[stage])) <= codec.LIMIT
-    facts = facts_from_reports(reports["facts"], reports["kernels"], NodeFacts())
+    facts = facts_from_document(join_reports(reports["facts"], reports["kernels"]), NodeFacts())
     return assess(facts, None, (), load())

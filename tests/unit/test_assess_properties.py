@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import Status, Verdict
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()
@@ -224,5 +225,5 @@ junk = st.recursive(
     )
 )
 def test_whatever_an_image_writes_as_a_report_is_judged(document: dict[str, object]) -> None:
-    case = facts_from_reports(document, document, NodeFacts())
-    assert verdict(case) is not Verdict.COMPATIBLE
+    for found in (document, join_reports(document, document)):
+        assert verdict(facts_from_document(found, NodeFacts())) is not Verdict.COMPATIBLE

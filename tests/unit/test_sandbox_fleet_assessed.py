@@ -7,7 +7,8 @@ import pytest
 from gpuenv import knowledge
 from gpuenv.assess.engine import assess
 from gpuenv.assess.sources.platforms import node_facts
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import node_objects, probe_reports
 from gpuenv_sandbox.fleet.probe_reports import Request
@@ -41,7 +42,7 @@ def test_what_the_machine_shows_is_judged_as_the_scenario_expects(
     body = node_objects.node(node, "2026-01-01T00:00:00Z")
     status = body["status"]
     seen = node_facts(node.name, body["metadata"]["labels"], {}, status["capacity"], status["allocatable"])
-    found = assess(facts_from_reports(facts, kernels, seen), None, (), knowledge.load())
+    found = assess(facts_from_document(join_reports(facts, kernels), seen), None, (), knowledge.load())
     assert node.expect is not None
     assert (found.verdict, found.reason) == (node.expect.verdict, node.expect.reason), found.message
 

@@ -14,7 +14,8 @@ from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli import exit_codes
 from gpuenv.cli.errors import BadInput, Interrupted
 from gpuenv.cli.inputs import local_probe
@@ -123,7 +124,8 @@ def _save(path: str, reports: dict[str, Any]) -> None:
 
 
 def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str) -> Answer:
-    facts = facts_from_reports(run.reports.get("facts"), run.reports.get("kernels"), NodeFacts())
+    document = join_reports(run.reports.get("facts"), run.reports.get("kernels"))
+    facts = facts_from_document(document, NodeFacts())
     if not run.reports:
         return Answer("", facts, _without_report(run, interpreter))
     found = _of_the_cpu(facts) if device == "cpu" else assess(facts, spec.expect, spec.floors, load())

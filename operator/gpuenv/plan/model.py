@@ -121,7 +121,7 @@ class PodRecord:
 class Result:
     """Outcome of the last run that said something about the image on the node, as assessed last.
 
-    ``probe`` is what the report's status stores of both probe reports (:mod:`gpuenv.plan.objects.probe_document`), packed: a
+    ``probe`` is what the report's status stores of both probe reports (:mod:`gpuenv.assess.sources.probe_document`), packed: a
     re-assessment needs it, and 50,000 of them must fit in memory. ``assessment_key`` covers expectations,
     knowledge and peers. ``unconfirmed`` is a reason (WrongResult, BelowFloor against peers) that a second run
     has yet to confirm.

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gpuenv.assess.facts import Facts, NodeFacts
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.errors import BadInput
 
 MOST_LINES: Final = 16
@@ -17,7 +18,7 @@ def parse_report(text: str, path: str) -> Facts:
     stages = {document.get("stage"): document for document in _documents(text, path)}
     if not stages.keys() & {"facts", "kernels"}:
         raise BadInput(f"--report: {path}: is no report of the probe (gpuenv check --save FILE writes one)")
-    return facts_from_reports(stages.get("facts"), stages.get("kernels"), NodeFacts())
+    return facts_from_document(join_reports(stages.get("facts"), stages.get("kernels")), NodeFacts())
 
 
 def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import reasons
+from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import EnvironmentRecord
 from gpuenv.plan.objects.times import show_time
-from gpuenv.plan.objects.tolerant import mappings, text
 
 Json = dict[str, Any]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import ACCEPTED, READY
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import EnvironmentRecord, PostEvent, WriteReport
-from gpuenv.plan.objects.tolerant import mapping, mappings, text
 from gpuenv.plan.validation.desired_state import DesiredState
 
 NODES_NAMED: Final = 5

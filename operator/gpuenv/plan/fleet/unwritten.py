@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from gpuenv.api import reasons
+from gpuenv.api.tolerant import mappings, text
 from gpuenv.plan.fleet.conditions import COMPATIBLE, MAX_MESSAGE, READY
 from gpuenv.plan.objects.times import show_time
-from gpuenv.plan.objects.tolerant import mappings, text
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.plan.objects.tolerant import mapping, mappings, text, texts
+from gpuenv.api.tolerant import mapping, mappings, text, texts
 
 _UPGRADE_STATE: Final = "nvidia.com/gpu-driver-upgrade-state"
 _UPGRADE_IDLE: Final = frozenset({"", "unknown", "upgrade-required", "upgrade-done"})

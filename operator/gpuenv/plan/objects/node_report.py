@@ -5,11 +5,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.model import Check, Status, Verdict
 from gpuenv.plan.model import Attempt, ReportRecord, Result
-from gpuenv.plan.objects import probe_document
+from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.times import read_time, show_time
-from gpuenv.plan.objects.tolerant import integer, mapping, mappings, text
 
 Json = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _condition(record: ReportRecord, now: float) -> Json:
 
 
 def _result(result: Result) -> Json:
-    status: Json = probe_document.unpack(result.probe)
+    status: Json = stored_document.unpack(result.probe)
     inner: Json = {"verdict": result.verdict.value, "reason": result.reason, "message": result.message}
     if result.unconfirmed:
         inner["unconfirmed"] = result.unconfirmed
@@ -141,10 +141,10 @@ def read(raw: Mapping[str, Any]) -> ReportRecord:
         verdict=_verdict(status.get("verdict")),
         reason=text(status.get("reason")),
         message=text(status.get("message")),
-        answered_generation=integer(status.get("answeredGeneration")),
+        answered_generation=integer(status.get("answeredGeneration")) or 0,
         result=_read_result(status),
         attempt=_read_attempt(mapping(status, "lastAttempt")),
-        runs=max(0, integer(status.get("runs"))),
+        runs=max(0, integer(status.get("runs")) or 0),
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
         observed_revalidate=text(status.get("observedRevalidate")),
         current=condition.get("status") == "True",
@@ -163,7 +163,7 @@ def _read_result(status: Mapping[str, Any]) -> Result | None:
     inner, run_id = mapping(status, "result"), text(status.get("runID"))
     if not inner or not run_id:
         return None
-    document = probe_document.pick(status)
+    document = stored_document.pick(status)
     image = mapping(status, "image")
     return Result(
         verdict=_verdict(inner.get("verdict")),
@@ -174,14 +174,14 @@ def _read_result(status: Mapping[str, Any]) -> Result | None:
         fingerprint=text(status.get("nodeFingerprint")),
         validated_at=read_time(status.get("validatedAt")) or 0.0,
         assessment_key=text(status.get("assessmentKey")),
-        probe=probe_document.pack(document),
+        probe=stored_document.pack(document),
         checks=tuple(_read_checks(status.get("checks"))),
         image_digest=text(image.get("digest")),
         platform=text(image.get("platform")),
         unconfirmed=text(inner.get("unconfirmed")),
         pod_check=next(iter(_read_checks([mapping(inner, "podCheck")])), None),
-        figures=probe_document.figures(document),
-        versions=probe_document.versions(document),
+        figures=stored_document.figures(document),
+        versions=stored_document.versions(document),
     )
 
 
@@ -205,5 +205,5 @@ def _read_attempt(attempt: Mapping[str, Any]) -> Attempt | None:
         at=at,
         inputs_hash=text(attempt.get("inputsHash")),
         fingerprint=text(attempt.get("nodeFingerprint")),
-        count=max(1, integer(attempt.get("count"), 1)),
+        count=max(1, integer(attempt.get("count")) or 1),
     )

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
+from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 from gpuenv.assess.sources import platforms
 from gpuenv.plan.model import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
 from gpuenv.plan.objects.holds import hold
 from gpuenv.plan.objects.node_report import read
 from gpuenv.plan.objects.times import read_time
-from gpuenv.plan.objects.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 
 Raw = Mapping[str, Any]
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
     return EnvironmentRecord(
         name=text(metadata.get("name")),
         uid=text(metadata.get("uid")),
-        generation=integer(metadata.get("generation")),
+        generation=integer(metadata.get("generation")) or 0,
         spec=spec,
         spec_error=error,
         inputs_hash=environment.inputs_hash(spec) if spec else "",
@@ -161,7 +161,7 @@ def _container(status: Raw) -> ContainerRecord:
         waiting_reason=text(waiting.get("reason")),
         waiting_message=text(waiting.get("message")),
         started_at=read_time(running.get("startedAt")) or read_time(ended.get("startedAt")),
-        exit_code=integer(ended.get("exitCode")) if ended else None,
+        exit_code=integer(ended.get("exitCode")),
         signal=signal or None,
         reason=text(ended.get("reason")),
         message=text(ended.get("message")),

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.errors import classify
-from gpuenv.assess.sources.probe_report import facts_from_reports
+from gpuenv.assess.sources.probe_document import Document, join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.model import PodRecord, Result
-from gpuenv.plan.objects import probe_document
+from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip, kept, kept_check
 from gpuenv.plan.run.outcome import Ended
 
@@ -33,7 +34,7 @@ def new_result(
 ) -> Result:
     """The result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
     context = validation.context
-    document = probe_document.join(ended.facts, ended.kernels)
+    document = join_reports(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
     same = (
         previous is not None
@@ -53,14 +54,14 @@ def new_result(
         fingerprint=pod.fingerprint,
         validated_at=float(int(now)),
         assessment_key="",
-        probe=probe_document.pack(document),
+        probe=stored_document.pack(document),
         checks=kept(judged.assessment.checks),
         image_digest=image_digest(pod.image_id),
-        platform=probe_document.platform(document),
+        platform=stored_document.platform(document),
         unconfirmed=judged.unconfirmed,
         pod_check=pod_check,
-        figures=probe_document.figures(document),
-        versions=probe_document.versions(document),
+        figures=stored_document.figures(document),
+        versions=stored_document.versions(document),
     )
     return replace(result, assessment_key=context.assessment_key(result))
 
@@ -77,7 +78,7 @@ def assessed_again(validation: Validation, result: Result) -> Result:
     key = context.assessment_key(result)
     if key == result.assessment_key:
         return result
-    document = probe_document.unpack(result.probe)
+    document = stored_document.unpack(result.probe)
     judged = _judge(validation, document, result.pod_check, _standing(context, result))
     again = replace(
         result,
@@ -129,12 +130,12 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
 
 
 def _judge(
-    validation: Validation, document: dict[str, Any], pod_check: Check | None, confirmed: Iterable[str]
+    validation: Validation, document: Document, pod_check: Check | None, confirmed: Iterable[str]
 ) -> _Judged:
     context = validation.context
     checks: list[Check] = [pod_check] if pod_check is not None else []
     if document or not checks:
-        facts = facts_from_reports(*probe_document.split(document), validation.node.facts)
+        facts = facts_from_document(document, validation.node.facts)
         spec, tables = context.spec, context.tables.knowledge
         checks += assess(facts, spec.expect, spec.floors, tables, peers=context.peers).checks
     known = set(confirmed)

@@ -1,0 +1,123 @@
+"""The probe document: what the two stages of one run reported, joined once.
+
+A node report's status stores the document, and every assessment reads its facts from it
+(:mod:`gpuenv.assess.sources.probe_facts`). An image wrote the reports, so they are cut down to what JSON and the API server
+keep unchanged: no nulls, no NaN, no lone surrogates, no endless lists. Reading back what was stored gives an equal document.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
+
+Document = dict[str, Any]
+
+FACTS: Final = "facts"
+"""The document's key for what is no table: the sections, the stages that were complete, and how the probe ended."""
+SECTIONS: Final = ("container", "driver", "torch")
+GPUS: Final = "gpus"
+STEPS: Final = "steps"
+COMMANDS: Final = "commands"
+BENCHMARKS: Final = "benchmarks"
+KEYS: Final = (FACTS, GPUS, STEPS, COMMANDS, BENCHMARKS)
+
+MAX_TEXT: Final = 500
+"""Characters of one text."""
+MAX_LIST: Final = 64
+"""GPUs, commands, notes and texts of one list."""
+MAX_ROWS: Final = 1024
+"""Steps and benchmarks: 16 GPUs with all kernels and number formats. No list or object is longer."""
+_MAX_DEPTH: Final = 6
+_MAX_OMITTED: Final = 256
+_STAGES: Final = ("facts", "kernels")
+
+
+def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | None) -> Document:
+    """Return one document of the reports of both stages. Where both know a value, that of the kernels stage counts."""
+    reports = [report for report in (facts, kernels) if report is not None]
+    known: Document = {name: _section(reports, name) for name in SECTIONS}
+    known["stages"] = [
+        stage
+        for stage, report in zip(_STAGES, (facts, kernels), strict=True)
+        if report is not None and report.get("stage") == stage and report.get("complete") is True
+    ]
+    ended = [cleaned for report in reports if (cleaned := clean_text(text(report.get("ended"))))]
+    known["ended"] = "; ".join(ended)
+    omitted = [word[:_MAX_OMITTED] for report in reports for word in _words(report.get("omitted"))]
+    known["omitted"] = omitted[:MAX_LIST]
+    document: Document = {FACTS: {key: value for key, value in known.items() if value}, GPUS: _gpus(reports)}
+    for name in (STEPS, COMMANDS, BENCHMARKS):
+        rows = [_clean_mapping(row) for report in reports for row in mappings(report.get(name))]
+        document[name] = rows[:MAX_ROWS]
+    return {key: value for key, value in document.items() if value}
+
+
+def clean_text(value: str) -> str:
+    """Return the text cut to its limit, with blanks for what cannot be printed; line breaks stay."""
+    cut = value[:MAX_TEXT]
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in cut)
+
+
+def gpu_index(row: Mapping[str, Any], place: int) -> int:
+    """Return CUDA's number of the GPU in a row of ``gpus``: its place in the list where the row names none."""
+    index = integer(row.get("index"))
+    return place if index is None else index
+
+
+def _section(reports: list[Mapping[str, Any]], name: str) -> Document:
+    merged: Document = {}
+    for report in reports:
+        merged |= _clean_mapping(mapping(report, name))
+    return merged
+
+
+def _gpus(reports: list[Mapping[str, Any]]) -> list[Document]:
+    """Return one row for each GPU: both stages look at it, and each has values of its own."""
+    found: dict[int, Document] = {}
+    for report in reports:
+        for place, row in enumerate(mappings(report.get(GPUS))[:MAX_LIST]):
+            gpu = _clean_mapping(row)
+            known = found.setdefault(gpu_index(gpu, place), {})
+            health = {**mapping(known, "health"), **mapping(gpu, "health")}
+            known |= gpu
+            if health:
+                known["health"] = health
+    return list(found.values())[:MAX_ROWS]
+
+
+def _words(value: object) -> list[str]:
+    return [clean_text(word) for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+
+def _clean_mapping(value: Mapping[str, Any]) -> Document:
+    cleaned = _clean(value, 0)
+    return cleaned if isinstance(cleaned, dict) else {}
+
+
+def _clean(value: object, depth: int) -> Any:
+    """Return the value as JSON that the API server keeps unchanged, or None if it does not."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return _clean_number(value)
+    if depth >= _MAX_DEPTH:
+        return None
+    if isinstance(value, Mapping):
+        entries = list(value.items())[:MAX_ROWS]
+        cleaned = {clean_text(str(key)): _clean(entry, depth + 1) for key, entry in entries}
+        return {key: entry for key, entry in cleaned.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        items = [_clean(item, depth + 1) for item in value[:MAX_ROWS]]
+        return [item for item in items if item is not None]
+    return None
+
+
+def _clean_number(value: float) -> float | int | None:
+    """Return whole numbers as integers, because the API server writes 12.0 as 12."""
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:  # also false for NaN
+        return None
+    return int(value) if value == int(value) else value

@@ -1,0 +1,65 @@
+"""The probe document inside a node report's status: how it is kept in memory, and what the planner reads from it."""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gpuenv.api.tolerant import integer, mapping, mappings, number, text
+from gpuenv.assess.sources.probe_document import BENCHMARKS, GPUS, KEYS, Document, gpu_index
+
+_PLATFORMS: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def pick(status: Mapping[str, Any]) -> Document:
+    """Return the document inside a node report's status."""
+    return {key: status[key] for key in KEYS if status.get(key)}
+
+
+def pack(document: Document) -> bytes:
+    """Return the document compressed, so that 50,000 of them fit in memory. Equal documents give equal bytes."""
+    if not document:
+        return b""
+    return zlib.compress(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+
+
+def unpack(packed: bytes) -> Document:
+    """Return the document that :func:`pack` compressed."""
+    document: Document = json.loads(zlib.decompress(packed)) if packed else {}
+    return document
+
+
+def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], ...]:
+    """Return (kernel, number format, product, median) of each benchmark; of GPUs of one product, the lowest median."""
+    products = {
+        gpu_index(gpu, place): text(gpu.get("product"))
+        for place, gpu in enumerate(mappings(document.get(GPUS)))
+    }
+    lowest: dict[tuple[str, str, str], float] = {}
+    for row in mappings(document.get(BENCHMARKS)):
+        median, index = number(row.get("median")), integer(row.get("gpu"))
+        if median is not None and median > 0 and index is not None:
+            key = (text(row.get("kernel")), text(row.get("dtype")), products.get(index, ""))
+            lowest[key] = min(median, lowest.get(key, math.inf))
+    return tuple((*key, median) for key, median in sorted(lowest.items()))
+
+
+def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the known versions of what the image contains, each with its name."""
+    torch, container = mapping(document, "facts", "torch"), mapping(document, "facts", "container")
+    found = {
+        "PyTorch": torch.get("version"),
+        "CUDA": torch.get("cuda"),
+        "cuDNN": torch.get("cudnn"),
+        "Python": container.get("python"),
+    }
+    return tuple(
+        (name, str(value)) for name, value in found.items() if isinstance(value, str | int) and value
+    )
+
+
+def platform(document: Mapping[str, Any]) -> str:
+    """Return the image's platform as registries name it (``linux/amd64``), or "" if it is not known."""
+    machine = text(mapping(document, "facts", "container").get("machine"))
+    return f"linux/{_PLATFORMS.get(machine, machine)}" if machine else ""
