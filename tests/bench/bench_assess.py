@@ -1,6 +1,6 @@
-"""How fast the assessment is: ``gpuenv explain`` from start to answer, loading the tables, and the engine itself.
+"""Measure the speed of the assessment: ``gpuenv explain`` as a whole, building the tables, and the engine alone.
 
-``python tests/bench/bench_assess.py``; exits with 1 when a figure misses its budget.
+Run it with ``python tests/bench/bench_assess.py``. The exit code is 1 if a figure misses its budget.
 """
 
 import os
@@ -53,7 +53,7 @@ DUMP = (
 
 
 def rate(work: Callable[[], object], seconds: float = 2.0) -> float:
-    """Runs of ``work`` in a second."""
+    """Return how many times per second ``work`` runs."""
     count, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:
         work()
@@ -62,6 +62,7 @@ def rate(work: Callable[[], object], seconds: float = 2.0) -> float:
 
 
 def main() -> int:
+    """Print the figures, and return 1 if one of them misses its budget."""
     knowledge = load()
     document = join_reports(FACTS_DOC, KERNELS_DOC)
     eight = facts_from_document(document, NodeFacts(name="n", driver_version="570.124.06"))
@@ -70,7 +71,7 @@ def main() -> int:
         start = time.perf_counter()
         subprocess.run(COMMAND, check=True, stdout=subprocess.DEVNULL)
         walls.append(1000 * (time.perf_counter() - start))
-    import json  # noqa: PLC0415  what is timed below is the building, not the import
+    import json  # noqa: PLC0415  imported before the timing below, which excludes it
 
     tables = json.loads(FAST_FORM.read_text(encoding="utf-8"))
     figures = {

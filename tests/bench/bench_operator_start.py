@@ -1,9 +1,9 @@
-"""How fast the operator knows a large cluster, and what that costs: on a real API server.
+"""Measure how long the operator takes to start in a large cluster on a real API server, and its memory and CPU.
 
-``python tests/bench/bench_operator_start.py [NODES]``; exits with 1 when a figure misses its budget. The time
-is from the start of the process until ``/readyz`` is ok; the nodes are about as large as with kubelets and GPU
-Feature Discovery, and there are two reports of each, as after a validation. The environments select none of the nodes,
-so that nothing is written meanwhile.
+Run it with ``python tests/bench/bench_operator_start.py [NODES]``. The exit code is 1 if a figure misses its budget.
+The time is from the start of the process until ``/readyz`` succeeds. The nodes are about as large as with real
+kubelets and GPU Feature Discovery, and each has two reports, as after two validations. The environments select no
+node, so that the operator writes nothing during the measurement.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ SETTLE_SECONDS = 20.0
 
 
 def node(number: int) -> dict[str, Any]:
+    """Return a node with about as many labels, annotations and images as a real one."""
     labels = {f"nvidia.com/gpu.feature-{index}": "v" * 20 for index in range(40)}
     annotations = {f"annotation-{index}": "x" * 200 for index in range(15)}
     images = [{"names": ["registry.example.com/" + "x" * 60], "sizeBytes": 1} for _ in range(20)]
@@ -53,6 +54,7 @@ def node(number: int) -> dict[str, Any]:
 
 
 def report(name: str, number: int) -> dict[str, Any]:
+    """Return the node report of one environment and node, without its status."""
     node = f"node-{number}"
     labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: node}
     return {
@@ -64,12 +66,14 @@ def report(name: str, number: int) -> dict[str, Any]:
 
 
 async def write_report(kube: Kube, body: dict[str, Any], status: dict[str, Any]) -> None:
+    """Create a node report and write its status."""
     await kube.create(REPORTS, body)
     whole = {"op": "add", "path": "/status", "value": status}
     await kube.json_patch(f"{REPORTS}/{body['metadata']['name']}/status", [whole])
 
 
 async def fill(cluster: ControlPlane, count: int) -> None:
+    """Create ``count`` nodes, the environments and their node reports."""
     status = copy.deepcopy(validated().raw["reports"]["pt.n1"]["status"])
     async with await fleet.client(str(cluster.admin_kubeconfig)) as kube:
         await asyncio.gather(*(kube.create(NODES, node(number)) for number in range(count)))
@@ -81,16 +85,19 @@ async def fill(cluster: ControlPlane, count: int) -> None:
 
 
 def memory_mib(pid: int, field: str) -> float:
+    """Return a memory figure of a process in MiB; ``field`` is its name in /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(count: int) -> int:
+    """Print the figures for ``count`` nodes, and return 1 if one of them misses its budget."""
     with ControlPlane(controllers=False) as cluster:
         Session(cluster, scenario.load(), lambda _: None).install()
         asyncio.run(fill(cluster, count))
@@ -100,7 +107,7 @@ def main(count: int) -> int:
         with operator(cluster) as running:
             wait_until(running.is_ready, 120, running.tail)
             start = time.monotonic() - began
-            # Kopf's own list and the sweep that it causes.
+            # Wait for Kopf's own list and the sweep that follows it.
             settled = time.monotonic() + SETTLE_SECONDS
             wait_until(lambda: time.monotonic() > settled, SETTLE_SECONDS + 5)
             peak, now, cpu = (

@@ -1,8 +1,9 @@
-"""How long a plan takes in a large fleet, and what it costs in memory: ``python tests/bench/bench_plan.py``.
+"""Measure how long a plan takes in a large fleet, and the memory it needs.
 
-5,000 nodes and ten environments, every pair validated (each node's results read back from a report's JSON, as
-after a restart). Measured: the first plan after a restart, a plan in which nothing changed, one in which a single
-report changed, and one after new tables, which assesses every result again.
+Run it with ``python tests/bench/bench_plan.py``. The fleet has 5,000 nodes and ten environments, and each environment
+is validated on each node. The results are read from the JSON of node reports, as after a restart. The plans measured
+are the first one after a restart, one in which nothing changed, one in which a single node report changed, and one with
+new knowledge tables, which assesses every result again.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from gpuenv.plan.planner import Memo, plan
 
 
 def main() -> None:
-    """Prints one line a measurement."""
+    """Print one line per measurement."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--nodes", type=int, default=5000)
     options.add_argument("--environments", type=int, default=10)
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def build(nodes: int, environments: int) -> Snapshot:
-    """A validated fleet, each record read from JSON of its own."""
+    """Return the snapshot of a fleet with finished validations, each record read from its own JSON."""
     world = World()
     for index in range(environments):
         world.environment(f"pt-{index}", image=f"pytorch/pytorch:2.9.{index}")
@@ -84,7 +85,7 @@ def build(nodes: int, environments: int) -> Snapshot:
 
 
 def measure(title: str, snapshot: Snapshot, memo: Memo, *, again: bool = False) -> Plan:
-    """One plan, timed."""
+    """Make one plan, print its time, and return it. ``again`` changes the knowledge tables first."""
     knowledge = replace(KNOWLEDGE, sources={"changed": "yes"}) if again else KNOWLEDGE
     begun, used = time.perf_counter(), time.process_time()
     planned = plan(snapshot, builders.NOW, knowledge, memo)
@@ -94,13 +95,14 @@ def measure(title: str, snapshot: Snapshot, memo: Memo, *, again: bool = False) 
 
 
 def _check(planned: Plan, environments: int) -> None:
+    """Check that the plan writes one status per environment and starts no probe."""
     names = {type(action).__name__ for action in planned.actions}
     assert names <= {"WriteStatus", "PostEvent"}, names
     assert sum(type(action).__name__ == "WriteStatus" for action in planned.actions) == environments
 
 
 def _memory() -> float:
-    """Resident memory in MiB (the peak on systems without /proc)."""
+    """Return the resident memory of this process in MiB, or its peak on systems without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except FileNotFoundError:

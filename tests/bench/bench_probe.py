@@ -1,7 +1,8 @@
-"""The probe's own overhead, without torch and without a GPU: both stages, with the fake driver libraries loaded.
+"""Measure the probe's own overhead: the time of both stages without torch and without a GPU, and the parent's memory.
 
-``python tests/bench/bench_probe.py``; exits with 1 when a figure misses its budget. The driver libraries are those of
-``tests/fake_cuda``, so that the NVML bindings are loaded out of the zip application as they are on a real node.
+Run it with ``python tests/bench/bench_probe.py``. The exit code is 1 if a figure misses its budget. The driver
+libraries are those of ``tests/fake_cuda``, so that the NVML bindings are loaded from the zip application, as on a
+real node.
 """
 
 import os
@@ -22,7 +23,7 @@ RUNS = 15
 
 
 def one_run(archive: Path, libraries: Path, directory: Path) -> tuple[float, float]:
-    """Seconds of both stages, and the parent's peak memory in MB (its VmHWM, read until it ends)."""
+    """Return the seconds of both stages, and the parent's peak memory in MB (VmHWM, polled until it ends)."""
     env = {
         "PATH": os.environ["PATH"],
         "LD_LIBRARY_PATH": str(libraries),
@@ -50,7 +51,7 @@ def one_run(archive: Path, libraries: Path, directory: Path) -> tuple[float, flo
 
 
 def compile_libraries(directory: Path) -> Path:
-    """The fake driver libraries, by their own build script."""
+    """Compile the fake driver libraries with their build script."""
     subprocess.run(
         [sys.executable, "-m", "tests.fake_cuda.build", str(directory)], cwd=SOURCES.parents[1], check=True
     )
@@ -58,7 +59,7 @@ def compile_libraries(directory: Path) -> Path:
 
 
 def main() -> int:
-    """Prints the figures and judges them against the budgets."""
+    """Print the figures, and return 1 if one of them misses its budget."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         archive = directory / "gpuenv-probe.pyz"

@@ -1,10 +1,10 @@
-"""One session on a machine with a GPU: reports to keep as fixtures, and how far the probe's figures can be trusted.
+"""Record probe reports on a machine with a GPU as fixtures, and measure how reproducible the probe's figures are.
 
-``python tests/bench/gpu_session.py [--parts profiles,spread,compare] [--runs 10] [--probe FILE] [--out FILE]``
+Usage: ``python tests/bench/gpu_session.py [--parts profiles,spread,compare] [--runs 10] [--probe FILE] [--out FILE]``
 
-Needs the Python that has torch and this checkout, nothing else: the probe is packed with the standard library,
-started as a pod would start it, and read by its reports. NVIDIA's NVML bindings go into it where they are at hand;
-``--probe`` takes a complete zip application made elsewhere. Exit code 2 without a GPU: no figure is invented.
+It needs only this checkout and a Python that has torch. The script packs the probe, starts it as a pod would, and reads
+its reports. NVIDIA's NVML bindings are packed in if they are installed; ``--probe`` takes a complete zip application
+instead. The exit code is 2 if the machine has no GPU.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ("Off", "Quick", "Standard")
 PARTS = ("profiles", "spread", "compare")
 STAGE_SECONDS = 3600
-"""A stage's deadline: no session is cut short by it."""
+"""The deadline of a stage, long enough for every session."""
 ROUNDS = 3
-"""How often probe and torch.utils.benchmark take turns, so that a GPU that grows warm is warm for both."""
+"""How often the probe and torch.utils.benchmark take turns, so that both measure a GPU of the same temperature."""
 _UUID = re.compile(r"(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KERNEL_MODULE = re.compile(r"Kernel Module.*?\s(\d{3}\.\d+(?:\.\d+)?)\s")
-"""https://download.nvidia.com/XFree86/Linux-x86_64/570.172.08/README/procinterface.html"""
+"""The driver's version in /proc/driver/nvidia/version.
+
+https://download.nvidia.com/XFree86/Linux-x86_64/570.172.08/README/procinterface.html
+"""
 
 Row = dict[str, Any]
 
 
 class SessionError(Exception):
-    """Nothing can be measured; one line says why. ``code`` is the exit code."""
+    """The session cannot go on. The message is one line that says why, and ``code`` is the exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -54,19 +57,19 @@ class Run:
     seconds: float
 
     def benchmarks(self) -> list[Row]:
-        """The rows of the figures, measured or not."""
+        """Return the rows of the benchmark figures, including those that were not measured."""
         return list(self.reports.get("kernels", {}).get("benchmarks", []))
 
 
 class Probe:
-    """The zip application, and a directory for what it leaves."""
+    """Runs the probe's zip application. ``directory`` is for its output file."""
 
     def __init__(self, archive: Path, directory: Path) -> None:
         self.archive = archive
         self.directory = directory
 
     def run(self, stage: str, profile: str = "Off") -> Run:
-        """Runs ``stage`` (facts, kernels or all). Raises SessionError when it leaves no report."""
+        """Run ``stage`` (facts, kernels or all) and return its reports. Raises SessionError if it writes none."""
         out = self.directory / "reports.json"
         out.unlink(missing_ok=True)
         env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
@@ -90,7 +93,7 @@ class Probe:
 
 
 def pack(path: Path) -> bool:
-    """Packs this checkout's probe into ``path``; False when no NVML bindings were at hand."""
+    """Pack the probe of this checkout into ``path``. Return False if no NVML bindings were found to pack in."""
     sources = ROOT / "probe_image" / "gpuenv_probe"
     spec = importlib.util.find_spec("pynvml")
     origins = [Path(spec.origin)] if spec is not None and spec.origin is not None else []
@@ -105,7 +108,7 @@ def pack(path: Path) -> bool:
 
 
 def machine(facts: Row) -> Row:
-    """What was measured on: date (UTC), GPU, driver, torch. Raises SessionError where CUDA finds no GPU."""
+    """Return date (UTC), GPU, driver and torch from a facts report. Raises SessionError without GPU or torch."""
     driver, gpus = facts.get("driver", {}), facts.get("gpus", [])
     if not driver.get("deviceCount") or not gpus:
         why = driver.get("libcuda", {}).get("error") or f"cuInit: {driver.get('cuInit', 'not called')}"
@@ -124,7 +127,7 @@ def machine(facts: Row) -> Row:
 
 
 def kernel_module(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """The driver's version as its kernel module says it, for a probe without NVML bindings."""
+    """Return the driver's version from its kernel module, for a probe without NVML bindings."""
     try:
         found = _KERNEL_MODULE.search(path.read_text(encoding="ascii", errors="replace"))
     except OSError:
@@ -133,7 +136,10 @@ def kernel_module(path: Path = Path("/proc/driver/nvidia/version")) -> str | Non
 
 
 def write_fixture(directory: Path, about: Row, runs: dict[str, Run]) -> Path:
-    """Keeps each profile's reports; UUIDs, which name one device in the world, are replaced by numbers."""
+    """Write the reports of each profile to a fixture file and return its path.
+
+    The UUIDs of the GPUs are replaced by numbers, because they identify a device.
+    """
     profiles = {
         name: {"seconds": round(run.seconds, 1), "reports": run.reports} for name, run in runs.items()
     }
@@ -148,7 +154,7 @@ def write_fixture(directory: Path, about: Row, runs: dict[str, Run]) -> Path:
 
 
 def spread(runs: list[list[Row]]) -> list[Row]:
-    """How far the median of each figure moves from run to run, in percent; or why it was not measured."""
+    """Return for each figure how far its median varies between runs, in percent, or why it was not measured."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for rows in runs:
         for row in rows:
@@ -182,37 +188,41 @@ def _spread_of(key: tuple[Any, ...], rows: list[Row]) -> Row:
 
 
 def compare(probe: Probe) -> list[Row]:
-    """The probe and torch.utils.benchmark in turn, on GPU 0 and the same shapes; the medians of all rounds."""
-    ours: dict[str, list[float]] = {}
-    theirs: dict[str, list[Row]] = {}
+    """Measure GPU 0 with the probe and torch.utils.benchmark in turn, and return the medians of both."""
+    by_probe: dict[str, list[float]] = {}
+    by_torch: dict[str, list[Row]] = {}
     for _ in range(ROUNDS):
         rows = [row for row in probe.run("kernels", "Quick").benchmarks() if row.get("gpu", 0) == 0]
         measured = {name_of(row): row["median"] for row in rows if row.get("median") is not None}
         names = [name for name in measured if name.split()[0] in ("matmul", "memory")]
         for name in names:
-            ours.setdefault(name, []).append(measured[name])
+            by_probe.setdefault(name, []).append(measured[name])
         for row in measured_by_torch(names):
-            theirs.setdefault(row["name"], []).append(row)
-    return [beside(ours[name], rows) for name, rows in theirs.items()]
+            by_torch.setdefault(row["name"], []).append(row)
+    return [comparison_row(by_probe[name], rows) for name, rows in by_torch.items()]
 
 
-def beside(ours: list[float], theirs: list[Row]) -> Row:
-    """One figure by both; ``detail`` where torch.utils.benchmark has none."""
-    about = {"figure": theirs[0]["name"], "shape": theirs[0]["shape"], "probe": statistics.median(ours)}
-    values = [row["value"] for row in theirs if "value" in row]
+def comparison_row(by_probe: list[float], by_torch: list[Row]) -> Row:
+    """Return one figure by both, or a ``detail`` if torch.utils.benchmark could not measure it."""
+    about = {
+        "figure": by_torch[0]["name"],
+        "shape": by_torch[0]["shape"],
+        "probe": statistics.median(by_probe),
+    }
+    values = [row["value"] for row in by_torch if "value" in row]
     if not values:
-        return {**about, "detail": theirs[0].get("detail", "not measured")}
+        return {**about, "detail": by_torch[0].get("detail", "not measured")}
     torch = float(f"{statistics.median(values):.4g}")
     return {**about, "torchUtilsBenchmark": torch, "ratio": round(about["probe"] / torch, 4)}
 
 
 def name_of(row: Row) -> str:
-    """Kernel and dtype of a figure."""
+    """Return the name of a figure: its kernel and dtype."""
     return f"{row['kernel']} {row.get('dtype') or ''}".strip()
 
 
 def measured_by_torch(names: list[str]) -> list[Row]:
-    """The figures by torch.utils.benchmark, in a process of its own. Raises SessionError."""
+    """Measure the figures with torch.utils.benchmark in a separate process. Raises SessionError if it fails."""
     if not names:
         return []
     script = Path(__file__).with_name("torch_figures.py")
@@ -230,7 +240,7 @@ def measured_by_torch(names: list[str]) -> list[Row]:
 
 
 def table(result: Row) -> str:
-    """The session for people."""
+    """Return the results of the session as a table of text."""
     about = result["machine"]
     words = f"driver {about['driver']}, PyTorch {about['torch']}, {about['date']}"
     lines = [f"{about['gpu']} x {about['gpuCount']}, {words}"]
@@ -255,10 +265,13 @@ def _ratio_words(row: Row) -> str:
 
 
 def session(probe: Probe, given: argparse.Namespace) -> Row:
-    """All parts asked for; the file is written anew after each, so that an end from outside costs only the rest."""
+    """Run the requested parts and return the results.
+
+    The output file is written again after each part, so that a session that is killed keeps the parts before.
+    """
     about = machine(probe.run("facts").reports["facts"])
     result: Row = {"machine": about, "seconds": {}, "spread": [], "comparison": []}
-    save(given.out, result)  # a place that cannot be written to is told now, not after an hour
+    save(given.out, result)  # fails now, not after an hour, if the file cannot be written
     if "profiles" in given.parts:
         runs = {}
         for profile in PROFILES:
@@ -279,17 +292,19 @@ def session(probe: Probe, given: argparse.Namespace) -> Row:
 
 
 def save(path: Path, result: Row) -> None:
-    """The session's JSON, as far as it has come."""
+    """Write the results so far as JSON."""
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that raises SessionError, where argparse would print and exit."""
+
     def error(self, message: str) -> NoReturn:
         raise SessionError(f"{message} (see --help)", 2)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line. Raises SessionError."""
+    """Return the options on the command line. Raises SessionError for wrong usage."""
     parser = _Parser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--parts", default=",".join(PARTS), help="which of profiles, spread, compare")
     parser.add_argument("--runs", type=int, default=10, help="runs that the spread is taken over")
@@ -307,7 +322,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the session and shows it; the exit code is 2 without a GPU."""
+    """Run the session, print its table, and return the exit code, which is 2 without a GPU."""
     try:
         result = measure(parse(arguments))
     except (SessionError, OSError) as error:
@@ -320,7 +335,7 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(given: argparse.Namespace) -> Row:
-    """Packs the probe unless one was given, and runs the session with it."""
+    """Pack the probe unless one was given, run the session with it, and return the results."""
     if given.device == "cpu":
         raise SessionError("a CPU is no GPU, so there is nothing to measure", 2)
     with tempfile.TemporaryDirectory(prefix="gpuenv-") as name:

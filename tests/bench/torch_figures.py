@@ -1,7 +1,8 @@
-"""The probe's matmul and memory figures, measured by torch.utils.benchmark: ``python torch_figures.py "matmul fp16" memory``.
+"""Measure the probe's matmul and memory figures with torch.utils.benchmark, to compare the two.
 
-Prints one JSON list. Started by gpu_session.py in a process of its own, so that only one of both holds the GPU.
-Shapes as docs/probe.md gives them; TFLOPS count 2 n^3, GB/s count bytes read and written.
+Run it with ``python torch_figures.py "matmul fp16" memory``. It prints one JSON list. gpu_session.py starts it in a
+separate process, so that it and the probe do not hold the GPU at the same time. The shapes are those of docs/probe.md.
+TFLOPS count 2 n^3 operations, and GB/s count the bytes read and the bytes written.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 from typing import Any
 
 SETTLE_SECONDS = 1.0
-"""Of the very calls that are timed next, for the clocks to settle."""
+"""Seconds of calls before the timed ones, so that the clocks settle."""
 MEASURE_SECONDS = 1.0
+"""Seconds of timed calls."""
 _LARGE_GPU_BYTES = 16 * 1000**3
 _NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
 
@@ -20,7 +22,10 @@ Given = dict[str, Any]
 
 
 def measure(torch: Any, names: list[str], device: str, size: int, copied: int) -> list[Given]:
-    """Each named figure as ``value``, or ``detail`` where torch refuses. ``copied`` in bytes."""
+    """Return each named figure as ``value``, or a ``detail`` if torch refuses.
+
+    ``size`` is that of the square matrices, and ``copied`` the bytes of the copy.
+    """
     rows = []
     for name in names:
         kernel, _, dtype = name.partition(" ")
@@ -38,11 +43,13 @@ def measure(torch: Any, names: list[str], device: str, size: int, copied: int) -
 
 
 def _copy(torch: Any, device: str, copied: int) -> Given:
+    """Return the variables of the statement that copies."""
     source = torch.randn(copied // 4, device=device)
     return {"source": source, "target": torch.empty_like(source)}
 
 
 def _product(torch: Any, device: str, dtype: str, size: int) -> tuple[str, Given]:
+    """Return the statement that multiplies two matrices, and its variables."""
     kind = getattr(torch, _NAMES.get(dtype, "float32"))
     left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
     if dtype == "fp8":
@@ -54,8 +61,8 @@ def _product(torch: Any, device: str, dtype: str, size: int) -> tuple[str, Given
 
 
 def seconds(statement: str, given: Given) -> float:
-    """Median seconds of one call."""
-    from torch.utils import benchmark  # noqa: PLC0415 - the session's own process does without torch
+    """Return the median seconds of one call of ``statement``; ``given`` holds its variables."""
+    from torch.utils import benchmark  # noqa: PLC0415 - gpu_session's tests import this module without torch
 
     timer = benchmark.Timer(statement, globals=given)
     timer.blocked_autorange(min_run_time=SETTLE_SECONDS)
@@ -63,8 +70,8 @@ def seconds(statement: str, given: Given) -> float:
 
 
 def main(names: list[str]) -> int:
-    """Measures on the first GPU."""
-    import torch  # noqa: PLC0415 - the session's own process does without torch
+    """Measure the named figures on the first GPU and print them."""
+    import torch  # noqa: PLC0415 - gpu_session's tests import this module without torch
 
     properties = torch.cuda.get_device_properties(0)
     small = properties.total_memory < _LARGE_GPU_BYTES or (properties.major, properties.minor) < (7, 0)

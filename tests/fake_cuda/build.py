@@ -1,4 +1,4 @@
-"""Compiles the fake driver libraries: ``python -m tests.fake_cuda.build DIRECTORY``."""
+"""Compile the fake driver libraries with ``python -m tests.fake_cuda.build DIRECTORY``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LIBRARIES = {"libcuda.so.1": "cuda.c", "libnvidia-ml.so.1": "nvml.c"}
 
 
 def compiler() -> str | None:
-    """A C compiler, or None where there is none: then tests are skipped."""
+    """Return the path of a C compiler, or None, in which case tests are skipped."""
     return shutil.which("cc") or shutil.which("gcc")
 
 
 def build(directory: Path) -> Path:
-    """Puts both libraries into ``directory`` and returns it; a directory for ``LD_LIBRARY_PATH``."""
+    """Compile both libraries into ``directory`` and return it, for use in ``LD_LIBRARY_PATH``."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, source in LIBRARIES.items():
         command = [compiler() or "cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", f"-Wl,-soname,{name}"]
@@ -26,7 +26,7 @@ def build(directory: Path) -> Path:
 
 
 def write_settings(path: Path, **values: object) -> Path:
-    """Writes what the libraries read through ``FAKE_GPU``."""
+    """Write a settings file, for use in the variable ``FAKE_GPU``, and return its path."""
     path.write_text("".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8")
     return path
 

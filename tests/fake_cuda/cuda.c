@@ -1,4 +1,5 @@
-/* A libcuda.so.1 that answers what a probe asks before it makes a context. Signatures: cuda.h of CUDA 12.8. */
+/* A libcuda.so.1 with the functions that the probe and torch call before they create a context.
+ * Signatures and numbers are those of cuda.h of CUDA 12.8. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include "settings.h"
@@ -72,7 +73,7 @@ int cuGetErrorString(int error, const char **text) {
     return 0;
 }
 
-/* CUDA's runtime asks for every function of the driver here. What this file lacks answers "not found". */
+/* The CUDA runtime looks up every driver function here. Functions that this file lacks are reported as not found. */
 int cuGetProcAddress_v2(const char *symbol, void **function, int version, unsigned long long flags, int *status) {
     char name[128];
     (void)version;

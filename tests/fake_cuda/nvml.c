@@ -1,4 +1,5 @@
-/* A libnvidia-ml.so.1 with the functions a probe asks. Signatures: nvml.h of CUDA 12.8; numbers as there. */
+/* A libnvidia-ml.so.1 with the functions that the probe calls.
+ * Signatures and numbers are those of nvml.h of CUDA 12.8. */
 #include "settings.h"
 
 #define NVML_ERROR_INVALID_ARGUMENT 2
@@ -15,7 +16,7 @@ static device devices[16];
         if (refused) return refused;                 \
     } while (0)
 
-/* A function with one number to give; the default is what a healthy A100 says. */
+/* Defines a function that gives one number. The default is the value of a healthy A100. */
 #define VALUE(function, type, otherwise)                                  \
     int function(device *handle, type *value) {                           \
         (void)handle;                                                     \

@@ -1,4 +1,4 @@
-/* Reads key=value lines; no value is cached, so that a test can change the file while a process runs. */
+/* Reads the settings file of key=value lines. Nothing is cached, so that a test can change it while a process runs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static long number(const char *key, long otherwise) {
     return *buffer ? strtol(buffer, NULL, 0) : otherwise;
 }
 
-/* Hangs or dies where the file says so. */
+/* Hangs or crashes if the settings file asks for it in this function. */
 static void enter(const char *function) {
     char buffer[512];
     if (strcmp(setting("hang", "", buffer, sizeof buffer), function) == 0) {
@@ -38,13 +38,13 @@ static void enter(const char *function) {
     }
 }
 
-/* Whether a crash or hang is meant for the GPU of that index: crashOf names one, without it all are meant. */
+/* Returns whether a crash or hang applies to the GPU with that index: crashOf names one GPU, else it applies to all. */
 __attribute__((unused)) static int concerned(long index) {
     long only = number("crashOf", -1);
     return only < 0 || only == index;
 }
 
-/* Last two hexadecimal digits tell the GPUs apart. */
+/* Fills in a UUID whose last two hexadecimal digits are the index of the GPU. */
 static void uuid_bytes(int index, unsigned char *bytes) {
     for (int i = 0; i < 16; i++) bytes[i] = (unsigned char)(0x10 + i);
     bytes[15] = (unsigned char)index;

@@ -112,11 +112,11 @@ def test_spread_is_of_the_runs_medians() -> None:
 
 
 def test_both_figures_stand_side_by_side_in_the_table() -> None:
-    both = gpu_session.beside(
+    both = gpu_session.comparison_row(
         [100.0, 90.0, 95.0], [{"name": "matmul fp16", "shape": "8 x 8", "value": 100.04}]
     )
     assert both["ratio"] == 0.95
-    alone = gpu_session.beside([7.0], [{"name": "matmul fp8", "shape": "8 x 8", "detail": "refused"}])
+    alone = gpu_session.comparison_row([7.0], [{"name": "matmul fp8", "shape": "8 x 8", "detail": "refused"}])
     about = {"gpu": "G", "gpuCount": 1, "driver": "570.172.08", "torch": "2.9.1", "date": "2026-01-31"}
     result = {"machine": about, "seconds": {"Off": 12.34}, "spread": gpu_session.spread([[row(5.0)]])}
     assert gpu_session.table({**result, "comparison": [both, alone]}).splitlines() == [

@@ -1,7 +1,7 @@
-"""Run by an interpreter that has a real torch: the code of the benchmarks on a CPU. ``python cpu_workloads.py ARCHIVE``.
+"""Run the probe's benchmark code on a CPU with a real torch: ``python cpu_figures.py ARCHIVE``.
 
-CUDA's events and memory are replaced by a clock and by small numbers, so that calls, shapes and sums are exercised.
-The figures it prints are a test's, never anybody's benchmark.
+ARCHIVE is the probe's zip application. CUDA events are replaced by the host's clock, and memory sizes by small numbers,
+so that calls, shapes and sums are exercised. The printed figures only show that the code works; they measure no GPU.
 """
 
 import json
@@ -10,7 +10,7 @@ import time
 
 
 class Event:
-    """A moment on the host's clock."""
+    """A stand-in for a CUDA event that reads the host's clock."""
 
     def __init__(self, enable_timing):
         self.moment = 0.0

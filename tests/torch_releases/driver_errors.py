@@ -1,7 +1,8 @@
-"""Run by an interpreter that has a real torch: what the probe makes of each driver error. Prints one JSON object.
+"""Print as JSON how the probe reports each error number of the driver under a real torch.
 
-``python driver_errors.py ARCHIVE SETTINGS-FILE NUMBER ...`` with the fake libraries on ``LD_LIBRARY_PATH``. torch is
-imported once; every number gets a process of its own by fork, before CUDA is touched.
+Run it with ``python driver_errors.py ARCHIVE SETTINGS-FILE NUMBER ...`` and the fake libraries on ``LD_LIBRARY_PATH``.
+ARCHIVE is the probe's zip application. torch is imported once, and each number is tried in a fork of this process,
+because CUDA can be initialised only once per process.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 
 
 def attempt(settings, number):
-    """The piece of a report that ``torch.cuda.init()`` ends in when the driver's cuInit returns ``number``."""
+    """Return the partial report of ``torch.cuda.init()`` in a new process in which cuInit returns ``number``."""
     with open(settings, "w", encoding="utf-8") as file:
         file.write(f"cuInit={number}\n")
     reader, writer = os.pipe()
@@ -36,7 +37,7 @@ def main():
     import torch
 
     found = {number: attempt(settings, number) for number in map(int, numbers)}
-    # Only now: asking the runtime for a text starts it, and a forked child would inherit that.
+    # This comes last, because asking for a text initialises the runtime, which a forked child would inherit.
     runtime = torch._C._cudart
     for number, piece in found.items():
         piece["words"] = runtime.cudaGetErrorString(runtime.cudaError(number))

@@ -1,5 +1,6 @@
-"""The whole probe under many PyTorch releases, one after the other; each is removed again. ``make
-test-torch-matrix``.
+"""Run the whole probe under many PyTorch releases in turn (``make test-torch-matrix``).
+
+Each release is removed afterwards, unless it was installed before.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _NEEDED = {
     ("alloc", ""),
     ("jit", "fp32"),
 }
-"""What every release can do on a CPU; the rest may be Skipped, never anything else."""
+"""The steps that must pass on a CPU with every release. The other steps may pass or be skipped."""
 
 
 def problems(run: probes.Run, entry: releases.Release) -> list[str]:
-    """What is wrong with a run on a machine without a GPU, one line each."""
+    """Return the problems of a run on a machine without a GPU, one line each."""
     facts, kernels = run.reports["facts"], run.reports["kernels"]
     found = []
     torch = facts["torch"]
@@ -51,7 +52,10 @@ def problems(run: probes.Run, entry: releases.Release) -> list[str]:
 
 
 def check(entry: releases.Release) -> list[str]:
-    """Installs one release, runs the probe with it, removes it unless it was there before."""
+    """Install one release, run the probe with it, and return the problems, one line each.
+
+    The release is removed afterwards, unless it was installed before.
+    """
     was_there = releases.home(entry).exists()
     python = releases.ensure(entry)
     try:
@@ -68,7 +72,10 @@ def check(entry: releases.Release) -> list[str]:
 
 
 def without_driver(python: Path) -> list[str]:
-    """The kernels stage as it is meant, on this machine without a driver: torch's own words have to arrive."""
+    """Run the kernels stage for a GPU on this machine without a driver, and return the problems.
+
+    The report has to contain torch's message about the missing driver.
+    """
     with tempfile.TemporaryDirectory() as name:
         run = probes.run("kernels", Path(name), python=python, timeout=600)
         error = run.report["torch"].get("initError", {})
@@ -78,7 +85,7 @@ def without_driver(python: Path) -> list[str]:
 
 
 def main(versions: list[str]) -> int:
-    """Checks the releases named, or all; exit code 1 when one fails or cannot be had."""
+    """Check the named releases, or all. Return exit code 1 if one fails or cannot be installed."""
     failed = False
     for entry in [releases.release(version) for version in versions] or releases.RELEASES:
         print(f"torch {entry.torch} on Python {entry.python}", flush=True)

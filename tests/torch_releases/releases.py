@@ -1,4 +1,4 @@
-"""Real PyTorch releases from PyPI, each in a virtual environment in the cache, installed when first asked for."""
+"""Real PyTorch releases from PyPI, each installed on first use in a virtual environment in the cache."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support import probes
 
 DEFAULT: Final = "2.9.1"
 _NEEDED_BYTES: Final = 15 * 10**9
-"""Wheels while they are unpacked, and what they unpack to (6.8 GB for 2.9.1)."""
+"""Free disk that an installation needs, for the wheels and the unpacked files (6.8 GB for 2.9.1)."""
 _INSTALL_SECONDS: Final = 1800
 
 
 @dataclass(frozen=True)
 class Release:
-    """A PyTorch release as PyPI serves it, and the Python minor version to run it with."""
+    """A PyTorch release on PyPI, the CUDA version it was built for, and the Python version to run it with."""
 
     torch: str
     python: str
@@ -39,16 +39,16 @@ RELEASES: Final = (
 
 
 class UnavailableError(RuntimeError):
-    """The release cannot be had on this machine; the text says why, in one line."""
+    """The release cannot be installed on this machine. The message is one line that says why."""
 
 
 def release(version: str) -> Release:
-    """The release of that version number."""
+    """Return the release with that version number."""
     return next(entry for entry in RELEASES if entry.torch == version)
 
 
 def ensure(entry: Release) -> Path:
-    """The interpreter of a virtual environment that has the release. Raises UnavailableError.
+    """Return the interpreter of a virtual environment with the release. Raises UnavailableError.
 
     ``GPUENV_TORCH_PYTHON`` names an interpreter to use for the default release instead.
     """
@@ -65,12 +65,12 @@ def ensure(entry: Release) -> Path:
 
 
 def remove(entry: Release) -> None:
-    """Gives the disk space back."""
+    """Delete the release's virtual environment."""
     shutil.rmtree(home(entry), ignore_errors=True)
 
 
 def home(entry: Release) -> Path:
-    """Where the release lives: in the cache, outside the checkout."""
+    """Return the directory of the release's virtual environment, which is in the cache, outside the checkout."""
     cache = Path(os.environ.get("GPUENV_CACHE") or "~/.cache/gpuenv").expanduser()
     return cache / f"torch-{entry.torch}"
 

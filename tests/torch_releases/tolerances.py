@@ -1,9 +1,9 @@
-"""Run by an interpreter that has a real torch: how much of its tolerance each format's own rounding uses.
+"""Measure with a real torch how much of the probe's tolerances correct rounding uses, and which mistakes they find.
 
-``python tolerances.py ARCHIVE`` prints, for each format and several sizes and seeds, the largest share of the
-tolerance that honest rounding uses, and whether small mistakes are found. The formats are played on the CPU:
-TF32 by rounding inputs to ten bits of mantissa, FP8 by torch's own conversion, split sums by adding parts
-kept in the output's format.
+``python tolerances.py ARCHIVE`` prints JSON; ARCHIVE is the probe's zip application. For each number format, seed and
+number of partial sums, it holds the largest share of the tolerance that correct rounding uses, and whether small
+mistakes exceed the tolerance. The formats are simulated on the CPU: TF32 by rounding inputs to ten bits of mantissa,
+FP8 by torch's conversion, and split sums by adding partial sums in the output's format.
 """
 
 import itertools
@@ -17,7 +17,10 @@ def rounded_to_tf32(torch, values, truncated):
 
 
 def product(torch, form, left, right, parts):
-    """A B as a GPU may compute it in ``form``: products exact, sums in fp32, ``parts`` of them kept apart."""
+    """Return the product of two matrices as a GPU may compute it in the number format ``form``.
+
+    Single products are exact and sums are in fp32. The sums are split into ``parts`` partial sums.
+    """
     kinds = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
     left, right = left.float(), right.float()
     if form == "tf32":
@@ -66,8 +69,9 @@ def main():
 
 
 def trained(torch, network, device, seed):
-    """One training step as a GPU computes it whose matrix products are TF32: the largest share of the tolerance
-    that is used, and whether a step that forgets one image of its batch is found.
+    """Return the largest share of the tolerance that one training step with TF32 products uses.
+
+    The result also says whether the tolerance finds a faulty step, which ignores one image of its batch.
     """
     honest, layer = torch.nn.functional.linear, tf32_linear(torch)
     torch.nn.functional.linear = lambda *given: (layer if given[0].dtype == torch.float32 else honest)(*given)
@@ -86,7 +90,7 @@ def trained(torch, network, device, seed):
 
 
 def shares_of(network, device):
-    """What each comparison of ``network.train`` uses of its tolerance, also where it is too much."""
+    """Return the share of its tolerance that each comparison of ``network.train`` uses; more than 1 is a failure."""
     shares, compare = [], network.compare
 
     def keep(name, got, reference, tolerance):
@@ -101,9 +105,11 @@ def shares_of(network, device):
 
 
 def forgetful(step):
+    """Return a training step that ignores the first image of its batch on the simulated GPU."""
+
     def forget(torch, model, images, labels):
         if images.dtype == torch.float32:
-            assert not torch.backends.cuda.matmul.allow_tf32, "switched off, where nobody forces it on"
+            assert not torch.backends.cuda.matmul.allow_tf32, "the kernel switches TF32 off"
             images = images.clone()
             images[0] = 0.0
         return step(torch, model, images, labels)
@@ -134,9 +140,7 @@ def tf32_linear(torch):
 
 
 def mistakes(torch, got, left, right):
-    """Results as broken hardware gives them: one lost tile, one flipped exponent bit, a NaN, a swapped pair
-    of rows.
-    """
+    """Return results of faulty hardware: a lost tile, a flipped exponent bit, a NaN, and two swapped rows."""
     lost = got.clone()
     lost[7] = (got[7].float() - left[7, :16].float() @ right[:16].float()).to(got.dtype)
     flipped = got.clone()

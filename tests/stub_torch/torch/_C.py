@@ -1,3 +1,5 @@
+"""The functions of torch's C extension that the probe calls."""
+
 from torch._emulated import SETTINGS
 
 
@@ -10,7 +12,7 @@ def _nccl_version():
 
 
 class _cudart:
-    """The texts of CUDA's runtime, as far as tests need them."""
+    """The CUDA runtime's error texts that tests need."""
 
     _TEXTS = {
         2: "out of memory",

@@ -1,4 +1,4 @@
-"""A stand-in for PyTorch; see the README beside this package."""
+"""A stand-in for PyTorch. The README beside this package describes it."""
 
 import math
 
@@ -6,8 +6,8 @@ from torch import _emulated
 
 _emulated.enter("import")
 
-from torch import _C, backends, cuda, nn, optim, version  # noqa: E402 - a fault of "import" comes first
-from torch._tensor import (  # noqa: E402 - what it emulates is read first
+from torch import _C, backends, cuda, nn, optim, version  # noqa: E402 - the fault "import" comes before
+from torch._tensor import (  # noqa: E402 - the settings must be read before this import
     Product,
     Tensor,
     bfloat16,
@@ -79,7 +79,10 @@ def _scaled_mm(left, right, scale_a, scale_b, out_dtype):
 class special:
     @staticmethod
     def bessel_j0(tensor):
-        """(1/pi) times the integral of cos(x sin t) over 0..pi, where the trapezoidal rule is exact."""
+        """Return J0(x): 1/pi times the integral of cos(x sin t) over 0..pi, by the midpoint rule.
+
+        The integrand is periodic, so that 48 points are exact to rounding.
+        """
         wrong = tensor.device != "cpu" and _emulated.enter("bessel_j0")
         points = [math.sin(math.pi * (step + 0.5) / 48) for step in range(48)]
         data = [sum(math.cos(value * point) for point in points) / 48 for value in tensor.data]

@@ -1,4 +1,4 @@
-"""What this stand-in emulates, and the faults it was asked to have."""
+"""The settings of the stand-in, and the faults that they ask for."""
 
 import ctypes
 import json
@@ -17,18 +17,19 @@ DEFAULTS = {
     "nccl": [2, 27, 5],
     "arch_flags": "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120",
     "gpus": [{"name": "NVIDIA A100-SXM4-80GB", "capability": [8, 0], "memory_mib": 81920, "free_mib": 2048}],
-    # What torch.cuda.init() raises instead of starting, word for word.
+    # The message with which torch.cuda.init() fails, or None.
     "init_error": None,
-    # Warnings that is_available() gives.
+    # Warnings that torch.cuda.is_available() gives.
     "warnings": [],
-    # What two CUDA events are apart.
+    # The time between two CUDA events, in milliseconds.
     "elapsed_ms": 0.125,
-    # Place -> action, played when that place is reached on the GPU's side.
+    # A mapping from a place to the fault that happens when the emulated GPU reaches this place.
     # Places: import, init, alloc, matmul, conv2d, attention, backward, script, bessel_j0, compile,
-    # fp8 (conversion to it).
-    # Actions: exit:N (SystemExit), quit:N (at once), segv, abort, kill, null (a real bad access), hang, fork,
-    # print, raise:TEXT, sticky:TEXT (everything after it fails alike), wrong, wrong-once:FILE (until FILE is),
-    # segv-after:N:FILE, raise-after:N:FILE (from the N+1st time on, counted in FILE).
+    # fp8 (conversion to fp8).
+    # Faults: exit:N (SystemExit), quit:N (os._exit), segv, abort, kill (signals to itself), null (reads address 0),
+    # hang, fork, print, raise:TEXT, sticky:TEXT (this and every later CUDA call fails with TEXT), wrong (a wrong
+    # result), wrong-once:FILE (wrong unless FILE exists, which it then creates),
+    # segv-after:N:FILE, raise-after:N:FILE (from the N+1st time on; FILE counts the times across processes).
     "faults": {},
 }
 
@@ -46,14 +47,14 @@ SETTINGS = _load()
 _broken = []
 
 
-def alive():
-    """Raises once a sticky fault has happened, as every CUDA call does then."""
+def check_alive():
+    """Raise if a sticky fault has happened, as every CUDA call does after one."""
     if _broken:
         raise RuntimeError(_broken[0])
 
 
-def _later(argument):
-    """Whether ``N:FILE`` has been asked more than N times, in this process and those before it."""
+def _is_later(argument):
+    """Return whether this is more than the Nth call for ``N:FILE``, in this process and earlier ones."""
     often, _, path = argument.partition(":")
     with open(path, "a+", encoding="utf-8") as file:
         file.write(".")
@@ -61,12 +62,12 @@ def _later(argument):
 
 
 def enter(place):
-    """Plays the fault of ``place``; True when its numbers are to be wrong."""
-    alive()
+    """Let the fault of ``place`` happen, if it has one. Return True if its results should be wrong."""
+    check_alive()
     action = SETTINGS["faults"].get(place, "")
     kind, _, argument = action.partition(":")
     if kind.endswith("-after"):
-        kind, argument = (kind[: -len("-after")] if _later(argument) else ""), "no more"
+        kind, argument = (kind[: -len("-after")] if _is_later(argument) else ""), "no more"
     if kind == "exit":
         sys.exit(int(argument or 1))
     if kind == "quit":

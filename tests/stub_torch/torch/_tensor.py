@@ -1,4 +1,4 @@
-"""A tensor on Python lists: just enough operations, right numbers, no speed."""
+"""A tensor on Python lists: slow, but correct for the operations that the probe uses."""
 
 import math
 import operator
@@ -21,11 +21,11 @@ float64, float32, float16, bfloat16 = dtype("float64"), dtype("float32"), dtype(
 float8_e4m3fn, int32, int64, boolean = dtype("float8_e4m3fn"), dtype("int32"), dtype("int64"), dtype("bool")
 _NARROW = (float16, bfloat16, float8_e4m3fn)
 _generator = random.Random(0)
-_POOL = 8191  # a prime: rows of any even length all differ
+_POOL = 8191  # a prime, so that rows of any even length differ although the pool repeats
 
 
 def rounded(data, kind):
-    """``data`` as ``kind`` holds it."""
+    """Return the values rounded to the dtype ``kind``."""
     if kind is float32:
         return array("f", data).tolist()
     if kind is float16:
@@ -42,7 +42,7 @@ def rounded(data, kind):
 
 
 def _fp8(value):
-    """E4M3: three bits of mantissa, largest 448, smallest normal 2**-6."""
+    """Return the value rounded to E4M3: 3 bits of mantissa, largest value 448, smallest normal value 2**-6."""
     if value == 0.0:
         return 0.0
     exponent = max(math.frexp(value)[1] - 1, -6)
@@ -199,7 +199,7 @@ class Tensor:
 
 
 class Product(Tensor):
-    """A matrix product that computes only the rows somebody looks at."""
+    """A matrix product that computes only the rows that are read, because Python is slow."""
 
     def __init__(self, left, right, kind=None, wrong=False):
         super().__init__(None, (*left.shape[:-1], right.shape[-1]), kind or left.dtype, left.device)

@@ -1,4 +1,4 @@
-"""The GPU that is not there."""
+"""The emulated GPUs: torch.cuda as far as the probe uses it."""
 
 import contextlib
 import warnings
@@ -46,7 +46,7 @@ def set_device(index):
 
 
 def synchronize():
-    _emulated.alive()
+    _emulated.check_alive()
 
 
 class nccl:

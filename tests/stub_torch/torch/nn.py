@@ -1,4 +1,4 @@
-"""Layers that know their own gradients."""
+"""Layers of networks, each with its forward and backward pass."""
 
 import math
 import operator
@@ -134,7 +134,7 @@ class functional:
 
 
 class _Convolution(Tensor):
-    """Computes only the images somebody looks at."""
+    """A convolution that computes only the images that are read, because Python is slow."""
 
     def __init__(self, images, weights, padding, wrong):
         shape = (images.shape[0], weights.shape[0], *images.shape[2:])
