@@ -2,11 +2,18 @@
 
 import signal
 
+import hypothesis
 import pytest
 from tests.support import buildah, rootfs
 from tests.support.node import why_not
 
 from gpuenv_sandbox.programs import binaries, catalogue
+
+# On a busy machine an example may take any time, and drawing it too. A failure prints how to repeat it.
+hypothesis.settings.register_profile(
+    "gpuenv", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("gpuenv")
 
 
 def pytest_configure() -> None:

@@ -28,7 +28,7 @@ OPERATOR_PROCESS: Final = "operator"
 POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
 """How long all must stay settled: a confirming run follows its first answer at once."""
-KUBECTL_SECONDS: Final = 60
+KUBECTL_SECONDS: Final = 240
 NOISE: Final = ("KUBERNETES_", "KUBECONFIG")
 """Environment variables that would lead the operator to another cluster."""
 
@@ -70,7 +70,7 @@ class Session:
         schemas = manifests.crds()
         self._kubectl("create", "-f", "-", objects=schemas)
         crds = [f"crd/{one['metadata']['name']}" for one in schemas]
-        self._kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+        self._kubectl("wait", "--for=condition=Established", "--timeout=180s", *crds)
         self._kubectl("create", "-f", "-", objects=manifests.load())
 
     @contextlib.asynccontextmanager
@@ -135,8 +135,10 @@ class Session:
 
     def _kubectl(self, *arguments: str, objects: Sequence[Object] = ()) -> None:
         """Runs kubectl as the administrator. Raises SandboxError with its words."""
-        credentials = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
-        command = [str(self._cluster.kubectl), *credentials, *arguments]
+        flags = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
+        # kubectl's own cache is in the user's home directory, by address and port; it would outlive the sandbox.
+        flags += ["--cache-dir", str(self._cluster.directory / "kubectl-cache")]
+        command = [str(self._cluster.kubectl), *flags, *arguments]
         text = yaml.safe_dump_all(objects) if objects else None
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False

@@ -105,11 +105,11 @@ def main(count: int) -> int:
         reported = len(json.dumps(cluster.admin.get(f"{REPORTS}/first.node-0"))) / 1000
         began = time.monotonic()
         with operator(cluster) as running:
-            wait_until(running.is_ready, 120, running.tail)
+            wait_until(running.is_ready, running.tail)
             start = time.monotonic() - began
             # Wait for Kopf's own list and the sweep that follows it.
             settled = time.monotonic() + SETTLE_SECONDS
-            wait_until(lambda: time.monotonic() > settled, SETTLE_SECONDS + 5)
+            wait_until(lambda: time.monotonic() > settled, timeout=SETTLE_SECONDS + 5)
             peak, now, cpu = (
                 memory_mib(running.pid, "VmHWM"),
                 memory_mib(running.pid, "VmRSS"),

@@ -1,6 +1,5 @@
 """The chart in a real control plane: installed, upgraded, uninstalled, taken over. No kubelet, so no pod runs here."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import yaml
 from tests.support.cluster import Kubectl
 from tests.support.environments import environment
 from tests.support.helm import CHART, NAMESPACE, Helm
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENTLY, finished, wait_until
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
@@ -55,12 +54,12 @@ def release(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
     for namespace in (NAMESPACE, ELSEWHERE):
         for name in helm("list", "-n", namespace, "--short").split():
             helm("uninstall", name, "-n", namespace, "--no-hooks")
-    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", "--timeout=60s")
-    kubectl("delete", "crd", "--ignore-not-found", *CRDS)
+    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", PATIENTLY)
+    kubectl("delete", "crd", "--ignore-not-found", PATIENTLY, *CRDS)
 
 
 def test_the_operator_is_admitted_under_restricted_pod_security(release: str, kubectl: Kubectl) -> None:
-    pods = wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"], 30)
+    pods = wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
     assert [one["spec"]["serviceAccountName"] for one in pods] == [OPERATOR]
 
 
@@ -81,7 +80,6 @@ def test_the_account_passes_the_operators_own_check(release: str, cluster: Contr
     try:
         wait_until(
             lambda: "holding lease" in cluster.log("operator").read_text(),
-            30,
             lambda: cluster.log("operator").read_text(),
         )
     finally:
@@ -94,10 +92,10 @@ def test_kubectl_may_install_it(helm: Helm, cluster: ControlPlane, kubectl: Kube
     manifests = helm.template("--no-hooks")
     kubectl("apply", "-f", "-", stdin=manifests)
     try:
-        assert wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"], 30)
+        assert wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
         assert kubectl.get("jobs", "-n", NAMESPACE)["items"] == []
     finally:
-        kubectl("delete", "-f", "-", "--timeout=50s", stdin=manifests)
+        kubectl("delete", "-f", "-", PATIENTLY, stdin=manifests)
 
 
 def test_an_upgrade_upgrades_the_schemas(release: str, helm: Helm, cluster: ControlPlane) -> None:
@@ -138,7 +136,7 @@ def test_an_uninstall_without_the_schemas(
     """Whoever deletes them first, and then uninstalls, has the rest removed all the same."""
     labels = {names.node_label("gone"): "Compatible"}
     cluster.admin.create("/api/v1/nodes", {"metadata": {"name": "labelled", "labels": labels}})
-    kubectl("delete", "crd", *CRDS)
+    kubectl("delete", "crd", PATIENTLY, *CRDS)
     assert run_hook(helm, cluster, release).startswith(
         "0 probe pods deleted, 1 nodes and 0 environments cleaned"
     )
@@ -255,7 +253,7 @@ def run_hook(helm: Helm, cluster: ControlPlane, release: str) -> str:
         str(rights),
         f"--deployment={OPERATOR}",
     ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = finished(command)
     kubectl("delete", "role,rolebinding", "gpuenv-uninstall", "-n", NAMESPACE)
     assert result.returncode == 0, result.stderr
     return result.stdout

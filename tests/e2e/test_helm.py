@@ -1,6 +1,5 @@
 """The way people meet gpuenv: its image, its chart, a cluster with a kubelet. Built, installed, used, removed."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +9,11 @@ from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.node import RealNode
 from tests.support.node_images import NodeImages
 from tests.support.release import IMAGE, SETTINGS, Release, going, installed
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENTLY, wait_until
 
 from gpuenv.api import names
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_an_upgrade_in_the_middle_loses_nothing_and_runs_nothing_twice(
     timeouts = {"setupSeconds": 60, "pullSeconds": 60, "runSeconds": 20}
     hangs = {"benchmarks__profile": "Off", "probe__timeouts": timeouts}
     kubectl.apply(environment("upgraded", image=probe_images["hangs_in_a_kernel"], **hangs))
-    wait_until(lambda: phases(release, "upgraded") == ["Running"], 90, release.told)
+    wait_until(lambda: phases(release, "upgraded") == ["Running"], release.told)
     helm("upgrade", "gpuenv", str(CHART), "-n", NAMESPACE, *SETTINGS, "--set", "operator.maxProbes=7")
     release.roll_out()
     status = release.answer("upgraded")
@@ -74,9 +73,7 @@ def test_an_upgrade_in_the_middle_loses_nothing_and_runs_nothing_twice(
 
 def test_an_uninstall_takes_back_what_was_put_on_nodes(release: Release) -> None:
     helm, kubectl = release.helm, release.kubectl
-    started = time.monotonic()
-    helm("uninstall", "gpuenv", "-n", NAMESPACE, "--timeout", "4m")
-    assert time.monotonic() - started < 200
+    helm("uninstall", "gpuenv", "-n", NAMESPACE, PATIENTLY)
     labels = kubectl.get("node", release.node.name)["metadata"]["labels"]
     assert not [key for key in labels if key.startswith(names.COMPAT_PREFIX)]
     kept = kubectl.get("genv")["items"]
@@ -84,8 +81,8 @@ def test_an_uninstall_takes_back_what_was_put_on_nodes(release: Release) -> None
     assert not [one for one in kept if one["metadata"].get("finalizers")]
     assert kubectl.get("deployments,jobs", "-n", NAMESPACE)["items"] == []
     assert kubectl.run("get", "pods", "-n", "gpuenv-probes", "-o", "name").stdout == ""
-    kubectl("delete", "genv", "--all", "--timeout=30s")
-    wait_until(lambda: not going(kubectl, "gpuenv-probes"), 60)
+    kubectl("delete", "genv", "--all", PATIENTLY)
+    wait_until(lambda: not going(kubectl, "gpuenv-probes"))
 
 
 def phases(release: Release, name: str) -> list[str]:

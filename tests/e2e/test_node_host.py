@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.node import why_not
 from tests.support.node_host import FIXED_DIRECTORIES, SETTINGS, NodeHost, hierarchies
+from tests.support.wait import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
@@ -49,7 +50,7 @@ def test_cleaning_undoes_what_a_killed_node_has_left(host: NodeHost, tmp_path: P
     host.clean()
 
     assert precious.read_text() == "of the machine's owner"
-    assert (detached.wait(5), contained.wait(5)) == (-9, -9)
+    assert (detached.wait(PATIENCE), contained.wait(PATIENCE)) == (-9, -9)
     assert {name: Path("/proc/sys", name).read_text() for name in SETTINGS} == before
     assert [path for path in FIXED_DIRECTORIES if not Path(path).exists()] == absent
     left = [host.state, host.run, Path("/sys/class/net", host.bridge)]

@@ -1,7 +1,6 @@
 """The image for people, built from probe_image/Dockerfile on a local base: Jupyter, SSH, Python, the probe."""
 
 import json
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -14,11 +13,12 @@ from tests.support import buildah
 from tests.support.buildah import Buildah, BuildError, requirements, wheels
 from tests.support.images import Layer
 from tests.support.rootfs import LayerError
-from tests.support.wait import wait_until
+from tests.support.wait import finished, wait_until
 
+from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.programs.catalogue import BinaryError
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 IMAGE = "localhost/people:test"
 ENTRYPOINT = ("tini", "--", "gpuenv-entrypoint")
@@ -45,11 +45,6 @@ def images(torch_wheel: Layer) -> Iterator[Buildah]:
                 raise
             pytest.skip("no disk space for an image with PyTorch")
         yield store
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
 
 
 def test_the_image_is_what_it_says(images: Buildah) -> None:
@@ -101,11 +96,11 @@ def test_torch_compile_works(images: Buildah) -> None:
 
 
 def test_jupyter_asks_for_its_token(images: Buildah) -> None:
-    port = free_port()
+    port = str(*free_ports(1))
     env = {"JUPYTER_PORT": port, "JUPYTER_TOKEN": TOKEN}
     with images.running(IMAGE, *ENTRYPOINT, "jupyter", env=env) as log:
         api = f"http://127.0.0.1:{port}/api/contents"
-        wait_until(lambda: status(api) is not None, 60, log.read_text)
+        wait_until(lambda: status(api) is not None, log.read_text)
         assert status(api) == 403
         assert status(f"{api}?token=wrong") == 403
         assert status(f"{api}?token={TOKEN}") == 200
@@ -114,7 +109,7 @@ def test_jupyter_asks_for_its_token(images: Buildah) -> None:
 def status(url: str) -> int | None:
     """The HTTP status; None while nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -146,14 +141,14 @@ def ssh(images: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     directory = tmp_path_factory.mktemp("keys")
     for name in ("known", "unknown"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    port = free_port()
+    port = str(*free_ports(1))
     env = {
         "SSH_PORT": port,
         "SSH_AUTHORIZED_KEYS": (directory / "known.pub").read_text().strip(),
         "CUDA_TEST": "a b",
     }
     with images.running(IMAGE, *ENTRYPOINT, "ssh", env=env) as log:
-        wait_until(lambda: "Server listening" in log.read_text(), 30, log.read_text)
+        wait_until(lambda: "Server listening" in log.read_text(), log.read_text)
         yield port, directory
 
 
@@ -167,10 +162,8 @@ def login(
         "IdentitiesOnly=yes",
     ]
     given = [flag for option in options for flag in ("-o", option)]
-    return subprocess.run(
-        ["ssh", "-F", "/dev/null", *given, *flags, "-p", port, f"{user}@127.0.0.1", command],
-        capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    program = ["ssh", "-F", "/dev/null", *given, *flags, "-p", port, f"{user}@127.0.0.1", command]
+    return finished(program, stdin=subprocess.DEVNULL)
 
 
 def test_ssh_lets_the_key_in(ssh: tuple[str, Path]) -> None:

@@ -28,7 +28,7 @@ account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 url = "https://" + os.environ["KUBERNETES_SERVICE_HOST"] + "/version"
 context = ssl.create_default_context(cafile=account + "ca.crt")
 headers = {"Authorization": "Bearer " + open(account + "token").read()}
-answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context, timeout=10)
+answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), context=context, timeout=60)
 print(answer.status, file=open("/dev/termination-log", "w"), end="")
 """
 
@@ -63,7 +63,7 @@ class Pods:
     def run(self, image: str, *command: str) -> dict[str, Any]:
         """How the container of a new pod has ended."""
         self.create("pod", image, *command)
-        ended: dict[str, Any] = wait_until(lambda: self._ended("pod"), 60, lambda: self.status("pod"))
+        ended: dict[str, Any] = wait_until(lambda: self._ended("pod"), lambda: self.status("pod"))
         return ended
 
     def status(self, name: str) -> Any:
@@ -127,10 +127,10 @@ def test_a_pod_waits_while_no_gpu_is_advertised(
     real_node.advertise({"nvidia.com/gpu": "0"})
     try:
         pods.create("waits", probe_images["no_torch"], "python3", "-c", "")
-        wait_until(lambda: scheduled() == ["Unschedulable"], 20, scheduled)
+        wait_until(lambda: scheduled() == ["Unschedulable"], scheduled)
     finally:
         real_node.advertise({"nvidia.com/gpu": "1"})
-    wait_until(lambda: pods.status("waits")["phase"] == "Succeeded", 60, lambda: pods.status("waits"))
+    wait_until(lambda: pods.status("waits")["phase"] == "Succeeded", lambda: pods.status("waits"))
 
 
 def test_a_pod_reaches_the_api_server_at_the_address_of_its_service(

@@ -1,11 +1,11 @@
 """The operator's account may change nothing of a node but its own labels and conditions."""
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from tests.support.cluster import Kubectl
+from tests.support.unique import unique
 from tests.support.wait import wait_until
 
 from gpuenv.controller.kube.client import ApiError, Kube
@@ -22,14 +22,14 @@ def kubeconfig(installed: ControlPlane) -> str:
     """The operator's, once roles and policy are in force."""
     config = installed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
     account = Kubectl(installed, config)
-    name = f"policy-{uuid.uuid4().hex[:8]}"
+    name = unique("policy")
     installed.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
 
     def in_force() -> bool:
-        result = account.run("annotate", "node", name, f"{uuid.uuid4()}=1")
+        result = account.run("annotate", "node", name, f"{unique('a')}=1")
         return "ValidatingAdmissionPolicy" in result.stderr
 
-    wait_until(in_force, 30)
+    wait_until(in_force)
     installed.admin.delete(f"/api/v1/nodes/{name}")
     return str(config)
 
@@ -44,7 +44,7 @@ async def operator(kubeconfig: str) -> AsyncIterator[Kube]:
 @pytest.fixture
 def node(admin: RestClient) -> Iterator[str]:
     """A node as kubelets, operators and people leave it."""
-    name = f"policy-{uuid.uuid4().hex[:8]}"
+    name = unique("policy")
     admin.create(
         "/api/v1/nodes",
         {

@@ -159,7 +159,7 @@ def test_an_unknown_verdict_is_refused(stored: str, admin: RestClient) -> None:
 )
 def test_reports_are_selected_by_field(stored: str, kubectl: Kubectl, selector: str, count: int) -> None:
     # A watch cache serves lists, and may be a moment behind.
-    wait_until(lambda: len(kubectl.get("gnr", "--field-selector", selector)["items"]) == count, 10)
+    wait_until(lambda: len(kubectl.get("gnr", "--field-selector", selector)["items"]) == count)
 
 
 def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kubectl) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.cluster import Kubectl
 from tests.support.environments import IMAGE, environment
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENTLY, wait_until
 
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 from gpuenv_sandbox.control_plane.rest import RestClient
@@ -96,8 +96,8 @@ def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kube
 
 
 def test_kubectl_wait_follows_the_conditions(stored: str, kubectl: Kubectl) -> None:
-    kubectl("wait", "--for=condition=Ready", "--timeout=10s", f"genv/{NAME}")
-    kubectl("wait", "--for=condition=Compatible=False", "--timeout=10s", f"genv/{NAME}")
+    kubectl("wait", "--for=condition=Ready", PATIENTLY, f"genv/{NAME}")
+    kubectl("wait", "--for=condition=Compatible=False", PATIENTLY, f"genv/{NAME}")
 
 
 def test_kubectl_explain_knows_the_fields(installed: ControlPlane, kubectl: Kubectl) -> None:
@@ -106,5 +106,5 @@ def test_kubectl_explain_knows_the_fields(installed: ControlPlane, kubectl: Kube
     def explained(field: str, words: str) -> bool:
         return words in " ".join(kubectl.run("explain", field).stdout.split())
 
-    wait_until(lambda: explained("genv.spec.expect", "PEP 440 specifiers"), 30)
-    wait_until(lambda: explained("gnr.status.checks", "Worst first"), 30)
+    wait_until(lambda: explained("genv.spec.expect", "PEP 440 specifiers"))
+    wait_until(lambda: explained("gnr.status.checks", "Worst first"))

@@ -12,6 +12,7 @@ import pytest
 from tests.bench import gpu_session
 from tests.support import probes
 from tests.support.gpu_fixtures import assess_fixture
+from tests.support.wait import finished
 from tests.torch_releases import releases
 
 from gpuenv.assess.model import Verdict
@@ -35,9 +36,7 @@ def run(directory: Path, *arguments: str, **variables: str) -> subprocess.Comple
     """Runs the session from a copied checkout, without any installed package."""
     command = [sys.executable, "-S", str(copied_checkout(directory / "copy")), *arguments]
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | variables
-    return subprocess.run(
-        command, env=env, cwd=directory, capture_output=True, text=True, check=False, timeout=200
-    )
+    return finished(command, env=env, cwd=directory)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--device", "cpu")])

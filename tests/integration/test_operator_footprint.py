@@ -38,7 +38,7 @@ def plane() -> Iterator[ControlPlane]:
 @pytest.fixture(scope="module")
 def running(plane: ControlPlane) -> Iterator[OperatorProcess]:
     with operator(plane) as one:
-        wait_until(one.is_ready, 30, one.tail)
+        wait_until(one.is_ready, one.tail)
         yield one
 
 
@@ -75,16 +75,16 @@ async def test_a_deleted_environment_leaves_no_trace(plane: ControlPlane, runnin
         assert f'gpuenv_nodes{{environment="{environment}",verdict="Compatible"}} 2.0' in figures
         raw = plane.admin.get(f"/api/v1/nodes/{found[0]}")
         condition = names.node_label(environment)
-        await wait_until_async(lambda: condition in conditions(plane, found[0]), 20, running.tail)
+        await wait_until_async(lambda: condition in conditions(plane, found[0]), running.tail)
         assert names.FINALIZER in find(plane, f"{ENVIRONMENTS}/{environment}")["metadata"]["finalizers"]
         assert [comparable(plane.admin.get(f"/api/v1/nodes/{node}")) for node in found] == before
         assert written_by_gpuenv(raw) <= {names.node_label(environment), names.node_label(other)}
 
         plane.admin.delete(f"{ENVIRONMENTS}/{environment}")
-        await wait_until_async(lambda: find(plane, f"{ENVIRONMENTS}/{environment}") is None, 30, running.tail)
+        await wait_until_async(lambda: find(plane, f"{ENVIRONMENTS}/{environment}") is None, running.tail)
         assert [label(plane, node, environment) for node in found] == [None, None]
         assert [report(plane, environment, node) for node in found] == [None, None]
-        await wait_until_async(lambda: not probe_pods(plane, environment), 20)
+        await wait_until_async(lambda: not probe_pods(plane, environment))
         assert condition not in conditions(plane, found[0])
         assert [comparable(plane.admin.get(f"/api/v1/nodes/{node}")) for node in found] == before
         # Its neighbour stays as it was, and so does what is none of ours.
@@ -131,14 +131,12 @@ async def test_a_settled_environment_is_left_alone(plane: ControlPlane, running:
         environment = apply(plane, found)
         await until_labelled(plane, environment, found, "Compatible", running)
         ready = lambda: conditions_of(find(plane, f"{ENVIRONMENTS}/{environment}")).get("Ready")  # noqa: E731 - short
-        await wait_until_async(
-            lambda: ready() == "True" and not probe_pods(plane, environment), 20, running.tail
-        )
+        await wait_until_async(lambda: ready() == "True" and not probe_pods(plane, environment), running.tail)
         before, started_at = versions(), plans()
         for number in range(4):
             seen = plans()
             plane.admin.merge(f"/api/v1/nodes/{found[0]}", {"metadata": {"labels": {"poke": str(number)}}})
-            await wait_until_async(lambda: plans() > seen, 20, running.tail)  # noqa: B023 - awaited here
+            await wait_until_async(lambda: plans() > seen, running.tail)  # noqa: B023 - awaited here
         assert plans() >= started_at + 4
         assert versions() == before
         remove(plane, f"{ENVIRONMENTS}/{environment}")
@@ -156,7 +154,6 @@ async def test_transitions_are_seen_by_describe(plane: ControlPlane, running: Op
         name = names.report_name(environment, found[0])
         await wait_until_async(
             lambda: "gpuenv-operator" in kubectl("describe", "gnr", name),
-            20,
             lambda: kubectl("describe", "gnr", name),
         )
         remove(plane, f"{ENVIRONMENTS}/{environment}")
@@ -178,14 +175,14 @@ async def test_a_refused_pod_is_unknown_in_the_servers_words_until_the_cause_is_
     async with nodes(plane, T4) as (_, found):
         environment = apply(plane, found)
         await wait_until_async(
-            lambda: (report(plane, environment, found[0]) or {}).get("status"), 30, running.tail
+            lambda: (report(plane, environment, found[0]) or {}).get("status"), running.tail
         )
         status = report(plane, environment, found[0])["status"]
         assert (status["verdict"], status["reason"]) == ("Unknown", "ProbeRejected")
         assert words in status["message"]
         assert status["remediation"]
         attempts = lambda: report(plane, environment, found[0])["status"]["lastAttempt"]["count"]  # noqa: E731 - short
-        await wait_until_async(lambda: attempts() >= 2, 30, running.tail)
+        await wait_until_async(lambda: attempts() >= 2, running.tail)
         if cause == "quota":
             plane.admin.delete(f"{QUOTAS}/none")
         else:

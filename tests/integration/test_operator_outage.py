@@ -42,7 +42,7 @@ async def test_an_outage_removes_no_label_and_ends_no_operator(plane: ControlPla
             uids = [report(plane, environment, node)["metadata"]["uid"] for node in found]
 
             def down() -> None:
-                wait_until(lambda: "nothing is written until it is renewed" in running.log, 40, running.tail)
+                wait_until(lambda: "nothing is written until it is renewed" in running.log, running.tail)
 
             await asyncio.to_thread(restart_api_server, plane, down=down)
             assert [label(plane, node, environment) for node in found] == ["Compatible"] * 2
@@ -65,7 +65,7 @@ async def test_deletions_that_the_watch_missed_are_found(plane: ControlPlane) ->
                 environment = apply(plane, found, schedule={"maxConcurrent": 3})
                 kept, lost, probing = found
                 await until_labelled(plane, environment, [kept, lost], "Compatible", running)
-                await wait_until_async(lambda: probe_pods(plane, environment), 20, running.tail)
+                await wait_until_async(lambda: probe_pods(plane, environment), running.tail)
                 (pod,) = [
                     one["metadata"]["name"]
                     for one in probe_pods(plane, environment)
@@ -81,12 +81,12 @@ async def test_deletions_that_the_watch_missed_are_found(plane: ControlPlane) ->
                     status = (report(plane, environment, probing) or {}).get("status") or {}
                     return (status.get("lastAttempt") or {}).get("reason")
 
-                await wait_until_async(lambda: tried() == "ProbePodDeleted", 60, running.tail)
+                await wait_until_async(lambda: tried() == "ProbePodDeleted", running.tail)
 
                 def selected() -> int:
                     status = find(plane, f"{ENVIRONMENTS}/{environment}")["status"]
                     return int(status["summary"]["selected"])
 
-                await wait_until_async(lambda: selected() == 2, 30, running.tail)
+                await wait_until_async(lambda: selected() == 2, running.tail)
                 assert "the watch of nodes had missed 0 changes and 1 deletions" in running.log
                 assert label(plane, kept, environment) == "Compatible"

@@ -2,9 +2,8 @@
 
 import json
 import signal
-import subprocess
+import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from tests.support.operator_process import (
     T4,
     OperatorProcess,
     apply,
-    free_port,
     label,
     nodes,
     operator,
@@ -24,12 +22,12 @@ from tests.support.operator_process import (
     started,
     until_labelled,
 )
-from tests.support.wait import wait_until, wait_until_async
+from tests.support.wait import finished, wait_until, wait_until_async
 
 from gpuenv import manifests
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 
-STOP_SECONDS = 6
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpuenv-system/leases/gpuenv-operator"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
     account = [one for one in manifests.load() if one["kind"] in {"Namespace", "ServiceAccount"}]
     kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(account))
     with operator(bare) as running:
-        wait_until(lambda: "waiting until" in running.log, 20, running.tail)
+        wait_until(lambda: "waiting until" in running.log, running.tail)
         assert running.page("healthz") == (200, "ok\n")
         assert running.page("readyz")[0] == 503
         assert "gpuenvironments.gpuenv.dev is missing: apply crds/" in running.log
@@ -61,14 +59,12 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
             "-",
             stdin=yaml.safe_dump_all([one for one in manifests.load() if one not in account]),
         )
-        wait_until(running.is_ready, 30, running.tail)
+        wait_until(running.is_ready, running.tail)
         assert running.log.count("gpunodereports.gpuenv.dev is missing") == 1
         assert "gpuenv_last_sweep_age_seconds" in running.page("metrics")[1]
         names = kubectl.get("configmaps", "-n", "gpuenv-probes")["items"]
         assert [one["immutable"] for one in names if one["metadata"]["name"].startswith("gpuenv-probe-")]
-        began = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - began < STOP_SECONDS
     for line in running.log.splitlines():
         assert line.startswith("20"), f"more than one line an entry: {line!r}"
 
@@ -78,12 +74,12 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
         await until_labelled(bare, environment, found, "Compatible", last)
         deletion = ("delete", "crd", "--wait=false")
         kubectl(*deletion, "gpunodereports.gpuenv.dev")
-        await wait_until_async(lambda: last.exit_code is not None, 60, last.tail)
+        await wait_until_async(lambda: last.exit_code is not None, last.tail)
         assert last.exit_code == 1  # its watch has nothing to watch any more
         kubectl(*deletion, "gpuenvironments.gpuenv.dev")
         with operator(bare) as restarted:
             await wait_until_async(
-                lambda: not kubectl.get("crd")["items"], 30, lambda: [kubectl("get", "crd"), restarted.tail()]
+                lambda: not kubectl.get("crd")["items"], lambda: [kubectl("get", "crd"), restarted.tail()]
             )
             assert label(bare, found[0], environment) is None
             assert restarted.page("healthz") == (200, "ok\n")
@@ -91,9 +87,9 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
 
 async def test_of_two_operators_one_acts_and_the_other_takes_over(plane: ControlPlane) -> None:
     first = OperatorProcess(plane)
-    await wait_until_async(first.is_ready, 30, first.tail)
+    await wait_until_async(first.is_ready, first.tail)
     with operator(plane) as second:
-        await wait_until_async(lambda: "is held by" in second.log, 20, second.tail)
+        await wait_until_async(lambda: "is held by" in second.log, second.tail)
         async with nodes(plane, T4, T4) as (_, found):
             environment = apply(plane, found)
             await until_labelled(plane, environment, found, "Compatible", first)
@@ -102,28 +98,27 @@ async def test_of_two_operators_one_acts_and_the_other_takes_over(plane: Control
             assert "knows" not in second.log
         # Killed without a word: the lease has to run out.
         first.signal(signal.SIGKILL)
-        await wait_until_async(second.is_ready, 40, second.tail)
+        await wait_until_async(second.is_ready, second.tail)
         async with nodes(plane, T4) as (_, found):
             environment = apply(plane, found)
             await until_labelled(plane, environment, found, "Compatible", second)
         # Told to stop: the next one need not wait.
         with operator(plane) as third:
-            await wait_until_async(lambda: "is held by" in third.log, 20, third.tail)
-            began = time.monotonic()
+            await wait_until_async(lambda: "is held by" in third.log, third.tail)
+            holder = plane.admin.get(LEASE)["spec"]["holderIdentity"]
             assert second.stop() == 0
-            await wait_until_async(third.is_ready, 10, third.tail)
-            assert time.monotonic() - began < 10
+            assert plane.admin.get(LEASE)["spec"].get("holderIdentity") != holder
+            await wait_until_async(third.is_ready, third.tail)
 
 
 async def test_an_operator_that_lost_its_lease_ends(plane: ControlPlane) -> None:
     running = OperatorProcess(plane, *QUICK, "--log-format", "json")
-    await wait_until_async(running.is_ready, 30, running.tail)
-    lease = "/apis/coordination.k8s.io/v1/namespaces/gpuenv-system/leases/gpuenv-operator"
-    plane.admin.merge(lease, {"spec": {"holderIdentity": "somebody-else"}})
-    await wait_until_async(lambda: running.exit_code is not None, 20, running.tail)
+    await wait_until_async(running.is_ready, running.tail)
+    plane.admin.merge(LEASE, {"spec": {"holderIdentity": "somebody-else"}})
+    await wait_until_async(lambda: running.exit_code is not None, running.tail)
     assert running.exit_code == 1
     assert "is held by somebody-else; this operator ends" in running.log
-    plane.admin.merge(lease, {"spec": {"holderIdentity": None}})
+    plane.admin.merge(LEASE, {"spec": {"holderIdentity": None}})
     entries = [json.loads(line) for line in running.log.splitlines()]
     assert {"time", "level", "logger", "message"} <= set(entries[-1])
 
@@ -133,10 +128,10 @@ async def test_a_restart_repeats_nothing(plane: ControlPlane) -> None:
         with operator(plane) as running:
             environment = apply(plane, found)
             await until_labelled(plane, environment, found, "Compatible", running)
-            await wait_until_async(lambda: not probe_pods(plane, environment), 20)
+            await wait_until_async(lambda: not probe_pods(plane, environment))
         version = plane.admin.get(f"/api/v1/nodes/{found[0]}")["metadata"]["resourceVersion"]
         with operator(plane) as running:
-            await wait_until_async(running.is_ready, 30, running.tail)
+            await wait_until_async(running.is_ready, running.tail)
             await wait_until_async(lambda: "gpuenv_plan_duration_seconds_count" in running.page("metrics")[1])
             assert 'outcome="' not in running.page("metrics")[1]
             assert probe_pods(plane, environment) == []
@@ -153,23 +148,15 @@ async def test_a_restart_repeats_nothing(plane: ControlPlane) -> None:
     ],
 )
 def test_unusable_flags_are_one_line_and_exit_code_2(flags: list[str], words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "gpuenv", "operator", *flags],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished([sys.executable, "-m", "gpuenv", "operator", *flags])
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_port_in_use_is_one_line(plane: ControlPlane, tmp_path: Path) -> None:
-    import socket  # noqa: PLC0415 - only here
-
-    port = free_port()
-    with socket.create_server(("0.0.0.0", port)):
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
         flags = [
             "--health-port",
             str(port),
@@ -178,13 +165,7 @@ def test_a_port_in_use_is_one_line(plane: ControlPlane, tmp_path: Path) -> None:
             "--kubeconfig",
             str(plane.admin_kubeconfig),
         ]
-        done = subprocess.run(
-            [sys.executable, "-m", "gpuenv", "operator", *flags],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = finished([sys.executable, "-m", "gpuenv", "operator", *flags])
     assert done.returncode == 2
     assert "cannot start" in done.stderr
     assert str(port) in done.stderr

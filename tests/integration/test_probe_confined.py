@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from tests.support import probes
+from tests.support.wait import finished
 
 from gpuenv_probe import codec
 
@@ -29,13 +29,7 @@ def test_a_read_only_root_and_a_nameless_user_suffice(tmp_path: Path, version: s
         root = tmp_path / stage
         root.mkdir()
         arguments = [root, home, probes.archive(), probes.STUB_TORCH, *command, stage]
-        done = subprocess.run(
-            ["unshare", "--mount", "--propagation", "private", SCRIPT, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
+        done = finished(["unshare", "--mount", "--propagation", "private", SCRIPT, *map(str, arguments)])
         if "Operation not permitted" in done.stderr and not done.stdout:
             pytest.skip("this machine's root may not mount")
         assert done.returncode == 0, done.stderr

@@ -144,10 +144,9 @@ def test_a_library_that_is_no_library_is_told_in_the_loaders_words(tmp_path: Pat
 
 @pytest.mark.parametrize("function", ["cuInit", "nvmlInit"])
 def test_a_driver_that_hangs_leaves_a_report_that_names_it(tmp_path: Path, function: str) -> None:
-    image = probes.fake_gpu(tmp_path, hang=function) | {"GPUENV_DEADLINE_SECONDS": "6"}
-    run = probes.run("facts", tmp_path, **image)
-    assert run.code == 0
     step = "nvml" if function == "nvmlInit" else function
+    run = probes.run_into_deadline("facts", tmp_path, step, **probes.fake_gpu(tmp_path, hang=function))
+    assert run.code == 0
     assert (run.report["complete"], run.report["ended"]) == (False, f"deadline during {step}")
     where = run.report["driver"]["nvml" if function == "nvmlInit" else "libcuda"]
     assert "TimedOut" in json.dumps(where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from tests.support import probes
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, finished, wait_until
 
 import gpuenv_probe
 from gpuenv.assess.facts import NodeFacts
@@ -132,7 +131,7 @@ def test_a_wrong_result_is_told_at_once_and_as_unconfirmed(tmp_path: Path, how: 
     process = probes.start("kernels", tmp_path, **probes.stub_torch(tmp_path, faults=faults))
     wait_for_activity(tmp_path, "attention")
     (probes.kill_tree if how == "kill" else lambda _: process.terminate())(process.pid)
-    row = probes.finish(process, tmp_path, timeout=20).step("matmul", "fp32")
+    row = probes.finish(process, tmp_path).step("matmul", "fp32")
     assert row["status"] == "Unconfirmed"
     assert "not confirmed yet" in row["detail"]
 
@@ -198,8 +197,8 @@ def test_a_driver_library_that_crashes_is_named(tmp_path: Path, function: str, f
 
 
 def test_the_deadline_leaves_a_report_that_names_the_step(tmp_path: Path) -> None:
-    image = probes.stub_torch(tmp_path, faults={"bessel_j0": "hang"}) | {"GPUENV_DEADLINE_SECONDS": "20"}
-    run = probes.run("kernels", tmp_path, **image)
+    image = probes.stub_torch(tmp_path, faults={"bessel_j0": "hang"})
+    run = probes.run_into_deadline("kernels", tmp_path, "jit fp32 on GPU 0", **image)
     assert run.code == 0
     assert (run.report["complete"], run.report["ended"]) == (False, "deadline during jit fp32 on GPU 0")
     assert run.step("jit", "fp32")["status"] == "TimedOut"
@@ -224,7 +223,7 @@ def wait_for_activity(directory: Path, activity: str) -> None:
         text = probes.message(directory)
         return bool(text) and activity in codec.decode(text).get("ended", "")
 
-    wait_until(reached, 60, f"the probe is {activity!r}", interval=0.02)
+    wait_until(reached, f"the probe is {activity!r}", interval=0.02)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -248,7 +247,7 @@ def test_sigterm_ends_in_good_order(tmp_path: Path) -> None:
     process = probes.start("kernels", tmp_path, **image)
     wait_for_activity(tmp_path, "attention")
     process.terminate()
-    run = probes.finish(process, tmp_path, timeout=10)
+    run = probes.finish(process, tmp_path)
     assert run.code == 0
     assert (run.report["complete"], run.report["ended"]) == (
         False,
@@ -264,11 +263,11 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     assert len(worker) == 1
     process.kill()
     probes.finish(process, tmp_path)
-    wait_until(lambda: not Path(f"/proc/{worker[0]}").exists(), 10, "the worker is gone")
+    wait_until(lambda: not Path(f"/proc/{worker[0]}").exists(), "the worker is gone")
 
 
 def test_the_users_checks_keep_exit_code_signal_and_last_lines(tmp_path: Path) -> None:
-    def check(name: str, *command: str, seconds: float = 30) -> dict[str, Any]:
+    def check(name: str, *command: str, seconds: float = PATIENCE) -> dict[str, Any]:
         return {"name": name, "command": command, "timeoutSeconds": seconds}
 
     python = sys.executable
@@ -276,7 +275,7 @@ def test_the_users_checks_keep_exit_code_signal_and_last_lines(tmp_path: Path) -
         check("good", python, "-c", "print('all is well')"),
         check("bad", python, "-c", "import sys; print('x' * 5000, flush=True); sys.exit('out of cheese')"),
         check("killed", python, "-c", "import os; os.kill(os.getpid(), 9)"),
-        check("slow", python, "-c", "import signal; print('zzz', flush=True); signal.pause()", seconds=1),
+        check("slow", "sh", "-c", "echo zzz; exec sleep 600", seconds=2),
         check("absent", "/no/such/program"),
         check("daemon", python, "-c", "import os, signal; os.fork() or signal.pause()"),
         check("clean", python, "-c", "import os; print([n for n in os.environ if n.startswith('GPUENV_')])"),
@@ -302,9 +301,7 @@ def test_the_users_checks_keep_exit_code_signal_and_last_lines(tmp_path: Path) -
 def test_a_check_that_the_stage_has_no_time_for_is_not_blamed(tmp_path: Path) -> None:
     slow = [{"name": "slow", "command": ["sleep", "600"], "timeoutSeconds": 900}]
     image = probes.stub_torch(tmp_path, init_error="No CUDA GPUs are available")
-    run = probes.run(
-        "kernels", tmp_path, **image, GPUENV_CHECKS=json.dumps(slow), GPUENV_DEADLINE_SECONDS="8"
-    )
+    run = probes.run_into_deadline("kernels", tmp_path, "check slow", **image, GPUENV_CHECKS=json.dumps(slow))
     assert (run.report["complete"], run.report["ended"]) == (False, "deadline during check slow")
     assert "commands" not in run.report
 
@@ -391,13 +388,7 @@ def test_a_python_that_is_too_old_says_so_in_one_line(tmp_path: Path, version: s
 def test_bad_usage_is_one_line_and_exit_code_64(
     tmp_path: Path, arguments: list[str], variables: dict[str, str], words: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, probes.archive(), *arguments],
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = finished([sys.executable, probes.archive(), *arguments], env=variables)
     assert done.returncode == 64
     assert done.stderr.count("\n") == 1
     assert words in done.stderr

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from tests.support import probes
+from tests.support.unique import unique
+from tests.support.wait import PATIENCE
 from tests.torch_releases import cpu_figures, driver_errors, releases, tolerances
 
 import gpuenv_probe
@@ -58,7 +59,7 @@ def torch_python() -> Path:
 def cpu_run(torch_python: Path, tmp_path_factory: pytest.TempPathFactory) -> probes.Run:
     directory = tmp_path_factory.mktemp("cpu")
     run = probes.run(
-        "all", directory, "--device", "cpu", python=torch_python, GPUENV_COMPILE="1", timeout=280
+        "all", directory, "--device", "cpu", python=torch_python, GPUENV_COMPILE="1", timeout=3 * PATIENCE
     )
     assert run.code == 0, run.output
     return run
@@ -125,7 +126,7 @@ def error_rows(torch_python: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=250,
+        timeout=3 * PATIENCE,
     )
     return {int(number): found for number, found in json.loads(done.stdout).items()}
 
@@ -163,7 +164,7 @@ def test_a_driver_error_shows_in_both_stages(torch_python: Path, tmp_path: Path,
 
 def test_64_mib_over_torch_suffice(torch_python: Path, tmp_path: Path) -> None:
     """In a memory cgroup: what torch alone needs for one small training step, and 64 MiB for the probe."""
-    group = Path("/sys/fs/cgroup/memory") / f"gpuenv-test-{time.monotonic_ns()}"
+    group = Path("/sys/fs/cgroup/memory") / unique("gpuenv-test")
     try:
         group.mkdir()
         (group / "memory.limit_in_bytes").write_text("-1", encoding="ascii")
@@ -193,14 +194,16 @@ def test_64_mib_over_torch_suffice(torch_python: Path, tmp_path: Path) -> None:
 
 def _in_group(group: Path, command: list[Any], directory: Path) -> None:
     shell = ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *map(str, command)]
-    done = subprocess.run(shell, cwd=directory, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(
+        shell, cwd=directory, capture_output=True, text=True, check=False, timeout=3 * PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_tolerances_let_rounding_through_and_no_mistake(torch_python: Path) -> None:
     done = subprocess.run(
         [torch_python, tolerances.__file__, probes.archive()],
-        capture_output=True, text=True, check=False, timeout=250,
+        capture_output=True, text=True, check=False, timeout=3 * PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     played = json.loads(done.stdout)
@@ -226,7 +229,7 @@ def test_the_benchmarks_calls_are_right_on_the_cpu(torch_python: Path, tmp_path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=3 * PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)

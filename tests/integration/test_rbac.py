@@ -70,7 +70,7 @@ def operator(installed: ControlPlane) -> Kubectl:
     """kubectl with exactly the operator's rights."""
     config = installed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
     account = Kubectl(installed, config)
-    wait_until(lambda: account.run("auth", "can-i", "list", "nodes").returncode == 0, 10, "the roles to work")
+    wait_until(lambda: account.run("auth", "can-i", "list", "nodes").returncode == 0, "the roles to work")
     return account
 
 
@@ -132,7 +132,7 @@ async def test_a_missing_permission_is_named_with_its_reason(
         rights = installed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         async with await Kube.from_environment(str(rights)) as kube:
             # What the test before gave back may take a moment as well.
-            (problem,) = await wait_until_async(lambda: the_one_problem(kube), 10)
+            (problem,) = await wait_until_async(lambda: the_one_problem(kube))
     finally:
         installed.admin.merge(path, {"rules": rules})
     assert problem.startswith("missing permission:")

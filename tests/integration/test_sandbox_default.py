@@ -8,22 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, PATIENTLY, finished, wait_until
 
 from gpuenv_sandbox.programs.binaries import ensure
 from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
 from gpuenv_sandbox.scenario import scenario
 from gpuenv_sandbox.scenario.scenario import SimulatedNode
 
-SETTLED_SECONDS = 120
-"""What a whole run may take on 2 cores, binaries built."""
-END_SECONDS = 30
 NODES = scenario.load().nodes
 ENVIRONMENT = "pytorch-2-9"
 
@@ -44,11 +40,9 @@ class Sandbox:
             "--kubeconfig-out",
             str(self.kubeconfig),
         ]
-        started = time.monotonic()
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
-        wait_until(self._told, SETTLED_SECONDS + 30, self.words)
-        self.seconds = time.monotonic() - started
+        wait_until(self._told, self.words, timeout=2 * PATIENCE)
         self.answer = json.loads(self.stdout.read_text())
         self.authority = Path(
             json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]["certificate-authority"]
@@ -61,14 +55,14 @@ class Sandbox:
     def kubectl(self, *arguments: str) -> Any:
         kubectl = ensure(["kubectl"])["kubectl"]
         command = [str(kubectl), "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = finished(command)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def end(self, number: int) -> int:
         """Signals it once; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(END_SECONDS)
+        return self.process.wait(PATIENCE)
 
     def _told(self) -> bool:
         assert self.process.poll() is None, f"the sandbox ended with {self.process.poll()}: {self.words()}"
@@ -114,10 +108,6 @@ def test_every_node_gets_its_verdict_and_reason(sandbox: Sandbox, node: Simulate
     assert found["message"] or found["verdict"] == "Compatible"
 
 
-def test_it_settles_in_time(sandbox: Sandbox) -> None:
-    assert sandbox.seconds < SETTLED_SECONDS
-
-
 def test_the_environment_sums_up(sandbox: Sandbox) -> None:
     (status,) = sandbox.answer["environments"]
     counts = [node.expect.verdict.lower() for node in NODES if node.expect]
@@ -147,9 +137,9 @@ def test_labels_say_the_same(sandbox: Sandbox) -> None:
 def test_people_can_look_with_kubectl(sandbox: Sandbox) -> None:
     assert "DriverTooOld" in sandbox.kubectl("get", "gnr")
     assert "UvmMissing" in sandbox.kubectl("describe", "gnr", f"{ENVIRONMENT}.a10-no-uvm")
-    assert sandbox.kubectl("wait", "--for=condition=Ready", f"genv/{ENVIRONMENT}", "--timeout=5s")
+    assert sandbox.kubectl("wait", "--for=condition=Ready", f"genv/{ENVIRONMENT}", PATIENTLY)
     assert "condition met" in sandbox.kubectl(
-        "wait", "--for=condition=Compatible=False", f"genv/{ENVIRONMENT}", "--timeout=5s"
+        "wait", "--for=condition=Compatible=False", f"genv/{ENVIRONMENT}", PATIENTLY
     )
 
 
@@ -165,7 +155,7 @@ def verdict(sandbox: Sandbox, node: str) -> str:
 
 
 def becomes(sandbox: Sandbox, node: str, wanted: str) -> None:
-    wait_until(lambda: verdict(sandbox, node) == wanted, 60, lambda: verdict(sandbox, node))
+    wait_until(lambda: verdict(sandbox, node) == wanted, lambda: verdict(sandbox, node))
 
 
 def test_a_new_driver_is_noticed_and_repairs_the_node(sandbox: Sandbox) -> None:
@@ -185,8 +175,8 @@ def test_nothing_is_left_behind(sandbox: Sandbox) -> None:
     assert mentioned_by(str(directory))
     assert sandbox.end(signal.SIGTERM) == 0
     assert not sandbox.kubeconfig.exists()
-    wait_until(lambda: not directory.exists(), 10)
-    wait_until(lambda: not mentioned_by(str(directory)), 10, lambda: mentioned_by(str(directory)))
+    wait_until(lambda: not directory.exists())
+    wait_until(lambda: not mentioned_by(str(directory)), lambda: mentioned_by(str(directory)))
 
 
 @pytest.mark.parametrize(
@@ -197,10 +187,10 @@ def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path, number: int,
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     with (tmp_path / "stderr").open("wb") as err:
         process = subprocess.Popen(command, stdout=err, stderr=err, env=variables)
-    wait_until(lambda: mentioned_by(f"--data-dir={tmp_path}"), 30)
+    wait_until(lambda: mentioned_by(f"--data-dir={tmp_path}"))
     process.send_signal(number)
-    assert process.wait(END_SECONDS) == code
-    wait_until(lambda: not mentioned_by(str(tmp_path)), 10, lambda: mentioned_by(str(tmp_path)))
+    assert process.wait(PATIENCE) == code
+    wait_until(lambda: not mentioned_by(str(tmp_path)), lambda: mentioned_by(str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["stderr"]
 
 
@@ -210,6 +200,6 @@ def test_a_refused_environment_is_told_in_the_servers_words(tmp_path: Path) -> N
         "{apiVersion: gpuenv.dev/v1alpha1, kind: GPUEnvironment, metadata: {name: x}, spec: {image: torch}}"
     )
     command = [sys.executable, "-m", "gpuenv", "sandbox", "--once", "--environment", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = finished(command)
     assert done.returncode == 1
     assert "spec.image needs a tag or a digest" in done.stderr.splitlines()[-1]

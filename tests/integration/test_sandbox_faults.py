@@ -1,12 +1,12 @@
 """Every fault that a simulated machine can have, through the real operator to its verdict (all_faults.yaml)."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.wait import PATIENCE, finished
 
 from gpuenv_sandbox.programs.binaries import ensure
 from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
@@ -15,7 +15,6 @@ from gpuenv_sandbox.scenario.scenario import SimulatedNode
 
 SCENARIO = Path(__file__).parent / "all_faults.yaml"
 NODES = scenario.load(SCENARIO).nodes
-LIMIT_SECONDS = 150
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +24,9 @@ def rows() -> dict[str, Any]:
         ensure([*API_SERVER, *CONTROLLERS])
     except BinaryError as error:
         pytest.skip(str(error))
-    options = ["--scenario", str(SCENARIO), "--once", "--timeout", str(LIMIT_SECONDS), "-o", "json"]
+    options = ["--scenario", str(SCENARIO), "--once", "--timeout", str(PATIENCE), "-o", "json"]
     command = [sys.executable, "-m", "gpuenv", "sandbox", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS + 60, check=False)
+    done = finished(command, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr
     return {row["node"]: row for row in json.loads(done.stdout)["nodes"]}
 

@@ -1,12 +1,12 @@
 """Simulated nodes joined to a real control plane: scheduled to, run on, told to stop."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.unique import unique
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube.client import ApiError, Kube
@@ -32,7 +32,7 @@ async def kube(control_plane: ControlPlane) -> AsyncIterator[Kube]:
 @asynccontextmanager
 async def one_node(kube: Kube, **fields: Any) -> AsyncIterator[tuple[Fleet, str]]:
     """A fleet of one, and the name of its node, which no other test has."""
-    name = f"sim-{uuid.uuid4().hex[:8]}"
+    name = unique("sim")
     scenario = scenarios.parse({"pace": PACE, "nodes": [{"name": name, **fields}]}, Path("test.yaml"))
     async with Fleet(kube, scenario) as fleet:
         yield fleet, name
@@ -81,7 +81,7 @@ class Pods:
             pod = await self.get(node)
             return pod if pod["status"]["phase"] == phase else None
 
-        return await wait_until_async(reached, 30, lambda: self.get(node))
+        return await wait_until_async(reached, lambda: self.get(node))
 
     async def gone(self, node: str) -> bool:
         try:
@@ -105,7 +105,7 @@ async def test_a_node_becomes_ready_and_untainted(kube: Kube) -> None:
         async def untainted() -> bool:
             return not (await kube.get(f"/api/v1/nodes/{name}"))["spec"].get("taints")
 
-        await wait_until_async(untainted, 20, lambda: kube.get(f"/api/v1/nodes/{name}"))
+        await wait_until_async(untainted, lambda: kube.get(f"/api/v1/nodes/{name}"))
 
 
 async def test_a_probe_pod_is_scheduled_runs_and_goes(kube: Kube, pods: Pods) -> None:
@@ -121,7 +121,7 @@ async def test_a_probe_pod_is_scheduled_runs_and_goes(kube: Kube, pods: Pods) ->
         conditions = {row["type"]: row["status"] for row in status["conditions"]}
         assert (conditions["PodScheduled"], conditions["PodReadyToStartContainers"]) == ("True", "True")
         await pods.delete(name)
-        await wait_until_async(lambda: pods.gone(name), 10)
+        await wait_until_async(lambda: pods.gone(name))
 
 
 async def test_a_full_node_is_left_alone(kube: Kube, pods: Pods) -> None:
@@ -133,7 +133,7 @@ async def test_a_full_node_is_left_alone(kube: Kube, pods: Pods) -> None:
             rows = (await pods.get(name))["status"].get("conditions", [])
             return any("Insufficient nvidia.com/gpu" in row.get("message", "") for row in rows)
 
-        await wait_until_async(refused, 20, lambda: pods.get(name))
+        await wait_until_async(refused, lambda: pods.get(name))
 
         async def others() -> Any:
             return (await kube.get(f"/api/v1/namespaces/team-a/pods/train-{name}"))["status"]["phase"]
@@ -141,7 +141,7 @@ async def test_a_full_node_is_left_alone(kube: Kube, pods: Pods) -> None:
         async def undisturbed() -> bool:
             return bool(await others() == "Running")
 
-        await wait_until_async(undisturbed, 10, others)
+        await wait_until_async(undisturbed, others)
 
 
 async def test_a_stuck_pod_outlives_its_deletion_until_the_node_is_cured(kube: Kube, pods: Pods) -> None:
@@ -154,10 +154,10 @@ async def test_a_stuck_pod_outlives_its_deletion_until_the_node_is_cured(kube: K
             # The deletion timestamp lies in the future by the grace period.
             return bool((await pods.get(name))["metadata"]["deletionTimestamp"] < now())
 
-        await wait_until_async(overdue, 20)
+        await wait_until_async(overdue)
         assert not await pods.gone(name)
         await fleet.change(name, fault=None)
-        await wait_until_async(lambda: pods.gone(name), 10)
+        await wait_until_async(lambda: pods.gone(name))
 
 
 async def test_a_hanging_pod_meets_its_deadline(kube: Kube, pods: Pods) -> None:
@@ -181,9 +181,9 @@ async def test_people_change_nodes_with_kubectl(kube: Kube) -> None:
             return fleet.node(name).driver, fleet.node(name).fault
 
         await edit("uvmMissing", "535.104.05")
-        await wait_until_async(lambda: seen() == ("535.104.05", Fault.UVM_MISSING), 10, seen)
+        await wait_until_async(lambda: seen() == ("535.104.05", Fault.UVM_MISSING), seen)
         await edit("", "no-driver")
-        await wait_until_async(lambda: seen() == ("535.104.05", None), 10, seen)
+        await wait_until_async(lambda: seen() == ("535.104.05", None), seen)
 
 
 async def test_a_node_changes(kube: Kube) -> None:

@@ -2,18 +2,17 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.wait import PATIENCE, finished
 
 from gpuenv_sandbox.programs.binaries import ensure
 from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
 
 SCENARIO = Path(__file__).parent / "images.yaml"
-LIMIT_SECONDS = 120
 
 EXPECTED = {
     "usual": ("Compatible", ""),
@@ -35,12 +34,10 @@ def answer() -> Any:
         ensure([*API_SERVER, *CONTROLLERS])
     except BinaryError as error:
         pytest.skip(str(error))
-    options = ["--scenario", str(SCENARIO), "--once", "--timeout", str(LIMIT_SECONDS), "-o", "json"]
+    options = ["--scenario", str(SCENARIO), "--once", "--timeout", str(PATIENCE), "-o", "json"]
     command = [sys.executable, "-m", "gpuenv", "sandbox", *options]
     variables = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=LIMIT_SECONDS + 60, check=False, env=variables
-    )
+    done = finished(command, timeout=2 * PATIENCE, env=variables)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

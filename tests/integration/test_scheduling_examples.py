@@ -1,12 +1,12 @@
 """The real scheduler places the example Deployments by the label that verdicts are published as."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.support.unique import unique
 from tests.support.wait import wait_until
 
 from gpuenv.api import names
@@ -21,12 +21,12 @@ VERDICTS = ("Compatible", "Degraded", "Incompatible", "Unknown", None)
 @pytest.fixture
 def fleet(admin: RestClient) -> Iterator[dict[str | None, str]]:
     """One node with one GPU for each verdict."""
-    suffix = uuid.uuid4().hex[:8]
-    nodes = {verdict: f"{(verdict or 'unlabelled').lower()}-{suffix}" for verdict in VERDICTS}
+    group = unique("fleet")
+    nodes = {verdict: f"{(verdict or 'unlabelled').lower()}-{group}" for verdict in VERDICTS}
     quantities = {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "1"}
     ready = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}
     for verdict, name in nodes.items():
-        labels = {"test": suffix} | ({LABEL: verdict} if verdict else {})
+        labels = {"test": group} | ({LABEL: verdict} if verdict else {})
         admin.create("/api/v1/nodes", {"metadata": {"name": name, "labels": labels}})
         status = {"capacity": quantities, "allocatable": quantities, "conditions": [ready]}
         admin.merge(f"/api/v1/nodes/{name}/status", {"status": status})
@@ -54,10 +54,10 @@ def test_a_workload_lands_only_where_it_may(
     pod = deployment["spec"]["template"]["spec"]
     # A node without a kubelet stays tainted for a while, and other tests may have nodes of their own.
     pod["tolerations"] += [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}]
-    pod["nodeSelector"] = pod.get("nodeSelector", {}) | {"test": fleet["Compatible"].rpartition("-")[2]}
+    pod["nodeSelector"] = pod.get("nodeSelector", {}) | {"test": fleet["Compatible"].partition("-")[2]}
     admin.create(f"/apis/apps/v1/namespaces/{namespace}/deployments", deployment)
 
-    placed = wait_until(lambda: decided(admin, namespace, len(fleet)), 60)
+    placed = wait_until(lambda: decided(admin, namespace, len(fleet)))
     assert sorted(filter(None, placed)) == sorted(fleet[verdict] for verdict in allowed)
     assert placed.count(None) == len(fleet) - len(allowed)
 

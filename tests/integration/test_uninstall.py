@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.support.environments import environment
+from tests.support.unique import unique
+from tests.support.wait import PATIENCE, finished
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
@@ -24,7 +25,7 @@ LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
 def name(installed: ControlPlane) -> Iterator[str]:
     """A node, an environment and a probe pod as the operator leaves them, and somebody else's things on them."""
     admin = installed.admin
-    name = f"left-{uuid.uuid4().hex[:8]}"
+    name = unique("left")
     labels = {names.node_label(name): "Compatible", "theirs": "1"}
     conditions = [
         {"type": kind, "status": "True", "reason": "Test", "message": ""}
@@ -58,7 +59,7 @@ def pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
 def uninstall(cluster: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:
     rights = cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
     command = [sys.executable, "-m", "gpuenv", "uninstall", "--kubeconfig", str(rights), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return finished(command)
 
 
 def test_only_its_own_things_are_removed(installed: ControlPlane, admin: RestClient, name: str) -> None:
@@ -116,15 +117,15 @@ def test_it_cleans_up_after_a_deleted_namespace(
 ) -> None:
     """Somebody who deletes the operator's namespace leaves finalizers that nobody takes off any more."""
     command = [sys.executable, "-m", "gpuenv", "uninstall", "--kubeconfig", str(installed.admin_kubeconfig)]
-    command += ["--lease-namespace", "gone", "--deployment", OPERATOR, "--timeout", "20"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command += ["--lease-namespace", "gone", "--deployment", OPERATOR, "--timeout", str(PATIENCE)]
+    result = finished(command)
     assert result.returncode == 0, result.stderr
     assert admin.get(f"{ENVIRONMENTS}/{name}")["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
 def test_a_missing_kubeconfig_is_one_line(installed: ControlPlane) -> None:
     command = [sys.executable, "-m", "gpuenv", "uninstall", "--kubeconfig", "/nowhere"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = finished(command)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "/nowhere" in result.stderr

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from tests.support.images import Image, write_layout
 from tests.support.rootfs import packages_layer, python_layer
+from tests.support.unique import unique_directory
+from tests.support.wait import finished
 
 from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.progress import Progress
@@ -21,7 +22,8 @@ from gpuenv_sandbox.programs.progress import Progress
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11.2"
 """Of the local base."""
-SECONDS = 600
+SECONDS = 1200
+"""For one step of a build, and for a download."""
 WHEELS = "/wheels"
 
 
@@ -49,16 +51,9 @@ class Buildah:
         self._flags = ["--root", str(directory / "store"), "--runroot", str(directory / "run")]
 
     def __call__(self, *arguments: str) -> str:
-        """Standard output. Raises BuildError."""
-        result = subprocess.run(
-            ["buildah", *self._flags, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-            cwd=ROOT,
-            env=self._env(),
-        )
+        """Return standard output. Raises BuildError."""
+        command = ["buildah", *self._flags, *arguments]
+        result = finished(command, timeout=SECONDS, cwd=ROOT, env=self._env())
         if result.returncode != 0:
             lines = (result.stdout + result.stderr).strip().splitlines()
             raise BuildError(f"buildah {arguments[0]}: " + "\n".join(lines[-15:]))
@@ -131,9 +126,12 @@ class Buildah:
 
 @contextmanager
 def store() -> Iterator[Buildah]:
-    """An empty store of images, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="gpuenv-buildah-", ignore_cleanup_errors=True) as directory:
-        yield Buildah(Path(directory))
+    """Yield an empty store of images, and delete it at the end.
+
+    buildah names a local image after its path, so the directory has a name that an image may have.
+    """
+    with unique_directory("gpuenv-buildah") as directory:
+        yield Buildah(directory)
         # Overlays that buildah has left mounted would keep the directory from going.
         subprocess.run(
             ["umount", "--quiet", f"{directory}/store/overlay"], check=False, stderr=subprocess.DEVNULL
@@ -145,10 +143,10 @@ def wheels(*requirements: str) -> Path:
     pinned = "\n".join(requirements)
     key = hashlib.sha256(pinned.encode()).hexdigest()[:12]
     target = cache_root() / "wheels" / f"{PYTHON}-{key}"
-    with exclusive("wheels"), tempfile.TemporaryDirectory() as scratch:
+    with exclusive("wheels"), unique_directory("gpuenv-wheels") as scratch:
         if not target.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            file = Path(scratch) / "requirements.txt"
+            file = scratch / "requirements.txt"
             file.write_text(pinned, encoding="utf-8")
             unfinished = target.with_name(f"{target.name}.new")
             shutil.rmtree(unfinished, ignore_errors=True)

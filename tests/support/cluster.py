@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.support.wait import wait_until
+from tests.support.wait import finished, wait_until
 
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-
-KUBECTL_SECONDS = 60
 
 
 class Kubectl:
@@ -21,20 +19,15 @@ class Kubectl:
 
     def __init__(self, cluster: ControlPlane, kubeconfig: Path | None = None) -> None:
         self._command = [str(cluster.kubectl), "--kubeconfig", str(kubeconfig or cluster.admin_kubeconfig)]
+        # The default is in the user's home directory, by address and port: another cluster may have had this port.
+        self._command += ["--cache-dir", str(cluster.directory / "kubectl-cache")]
 
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """The finished process, whatever its exit code: for tests of refusals."""
-        return subprocess.run(
-            [*self._command, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=KUBECTL_SECONDS,
-            check=False,
-        )
+        """Return the finished process, whatever its exit code: for tests of refusals."""
+        return finished([*self._command, *arguments], input=stdin)
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        """Standard output; fails the test with kubectl's words when it does not succeed."""
+        """Return standard output; fail the test with kubectl's words when it does not succeed."""
         result = self.run(*arguments, stdin=stdin)
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr.strip()}"
         return result.stdout
@@ -58,7 +51,7 @@ class Kubectl:
             reader = threading.Thread(target=read)
             reader.start()
             try:
-                wait_until(lambda: seen, 20, "the first line of the watch")
+                wait_until(lambda: seen, "the first line of the watch")
                 yield seen
             finally:
                 child.kill()

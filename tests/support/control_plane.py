@@ -1,10 +1,10 @@
 """The fixtures that tests against a real API server share; conftest files import them."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 from tests.support.cluster import Kubectl
+from tests.support.unique import unique
 from tests.support.wait import wait_until
 
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
@@ -39,9 +39,9 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
 @pytest.fixture
 def namespace(admin: RestClient) -> Iterator[str]:
     """A fresh namespace, in which pods can be created at once; deleted afterwards."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
+    name = unique("test")
     admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    wait_until(lambda: _exists(admin, f"/api/v1/namespaces/{name}/serviceaccounts/default"), 30)
+    wait_until(lambda: _exists(admin, f"/api/v1/namespaces/{name}/serviceaccounts/default"))
     yield name
     admin.delete(f"/api/v1/namespaces/{name}")
 

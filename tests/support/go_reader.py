@@ -1,17 +1,17 @@
 """Files as another project reads them: a small Go program around that project's own types."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.support.wait import finished
 
 from gpuenv_sandbox.programs.cache import cache_root
 from gpuenv_sandbox.programs.catalogue import BinaryError
 from gpuenv_sandbox.programs.gobuild import find_go
 
-BUILD_SECONDS = 280
+BUILD_SECONDS = 900
 
 
 def build(directory: Path, program: str, modules: Mapping[str, str], whose: str) -> Path:
@@ -30,14 +30,11 @@ def build(directory: Path, program: str, modules: Mapping[str, str], whose: str)
     (directory / "go.mod").write_text(
         f"module reader\n\ngo 1.24\n\nrequire (\n{required})\n", encoding="utf-8"
     )
-    done = subprocess.run(
+    done = finished(
         [go, "build", "-o", "reader", "."],
         cwd=directory,
         env=os.environ | {"GOFLAGS": "-mod=mod", "GOMODCACHE": str(cache_root() / "go/mod")},
-        capture_output=True,
-        text=True,
         timeout=BUILD_SECONDS,
-        check=False,
     )
     if done.returncode != 0:
         pytest.skip(f"{whose} types cannot be had: {done.stderr.strip().splitlines()[-1]}")

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 from tests.support.cluster import Kubectl
+from tests.support.wait import PATIENTLY
 
 from gpuenv import manifests
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
@@ -17,7 +18,7 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
     kubectl(
         "wait",
         "--for=condition=Established",
-        "--timeout=30s",
+        PATIENTLY,
         *(f"crd/{one['metadata']['name']}" for one in schemas),
     )
     kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(manifests.load()))

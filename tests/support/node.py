@@ -9,7 +9,6 @@ One at a time on a machine. All traces are removed at the end; what a killed run
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from tests.support.wait import wait_until
 
 from gpuenv_sandbox.control_plane.components import SERVICE_ADDRESS
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.control_plane.processes import ProcessError
 from gpuenv_sandbox.control_plane.rest import ApiUnreachableError
 from gpuenv_sandbox.programs import binaries, catalogue
@@ -34,8 +34,6 @@ NODE_ADDRESS = "10.244.77.1"
 SUBNET = "10.244.77.0/24"
 PAUSE_IMAGE = "gpuenv.test/pause:1"
 CNI_BINARIES = "/usr/lib/cni"
-RUNTIME_SECONDS = 60
-READY_SECONDS = 90
 
 
 def why_not() -> str | None:
@@ -90,16 +88,14 @@ class RealNode:
         path = f"/api/v1/nodes/{self.name}"
         status = {"status": {"capacity": resources, "allocatable": resources}}
         self.cluster.admin.merge(f"{path}/status", status)
-        wait_until(
-            lambda: resources.items() <= self.cluster.admin.get(path)["status"]["allocatable"].items(), 30
-        )
+        wait_until(lambda: resources.items() <= self.cluster.admin.get(path)["status"]["allocatable"].items())
 
     def leave_and_join_again(self) -> None:
         """The Node object goes, and a kubelet that starts anew makes another one of the same name."""
         self.cluster.admin.delete(f"/api/v1/nodes/{self.name}")
         self.cluster.processes.end("kubelet")
         self._start_kubelet()
-        wait_until(self._ready, READY_SECONDS, self._what_is_wrong)
+        wait_until(self._ready, self._what_is_wrong)
 
     def import_image(self, name: str, image: Image) -> str:
         """Makes an image known to the container runtime under a full name, and returns that name.
@@ -142,7 +138,7 @@ class RealNode:
         self._start_containerd()
         self.import_image(PAUSE_IMAGE, Image((self._base,), command=("/bin/sleep", "infinity")))
         self._start_kubelet()
-        wait_until(self._ready, READY_SECONDS, self._what_is_wrong)
+        wait_until(self._ready, self._what_is_wrong)
 
     def _start_service_address(self) -> None:
         """Lets pods reach the API server at the address of the Service ``kubernetes``, like kube-proxy."""
@@ -168,15 +164,15 @@ class RealNode:
             lambda: (
                 subprocess.run([*self._ctr(), "version"], capture_output=True, check=False).returncode == 0
             ),
-            RUNTIME_SECONDS,
             lambda: self.cluster.processes.tail("containerd"),
         )
 
     def _start_kubelet(self) -> None:
         pair = self.cluster.authority.issue("kubelet-serving", self.name, hosts=[NODE_ADDRESS, self.name])
         authority = self.cluster.authority.files.certificate
+        (port,) = free_ports(1, NODE_ADDRESS)
         body = _kubelet(self._host) | {
-            "port": _free_port(),
+            "port": port,
             "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(authority)}},
             "tlsCertFile": str(pair.certificate),
             "tlsPrivateKeyFile": str(pair.key),
@@ -205,12 +201,6 @@ class RealNode:
 
     def _what_is_wrong(self) -> str:
         return f"kubelet: {self.cluster.processes.tail('kubelet')}"
-
-
-def _free_port() -> int:
-    with socket.create_server((NODE_ADDRESS, 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 def _network(host: NodeHost) -> dict[str, Any]:

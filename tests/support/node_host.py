@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, wait_until
 
-LOCK_SECONDS = 240
-KILL_SECONDS = 20
+LOCK_SECONDS = 4 * PATIENCE
+"""The other run may have just begun its end-to-end tests."""
 CNI_RESULTS = Path("/var/lib/cni/results")
 LOG_LINKS = Path("/var/log/containers")
 FIXED_DIRECTORIES = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
@@ -50,7 +50,10 @@ class NodeHost:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as file:
             wait_until(
-                lambda: _lock(file.fileno()), LOCK_SECONDS, "another run's real node to end", interval=1
+                lambda: _lock(file.fileno()),
+                "another run's real node to end",
+                timeout=LOCK_SECONDS,
+                interval=1,
             )
             self.clean()
             try:
@@ -158,7 +161,7 @@ def _remove_cgroup(cgroup: Path) -> None:
     if cgroup.is_dir():
         children = [path for path in cgroup.rglob("*") if path.is_dir()]
         for path in [*sorted(children, reverse=True), cgroup]:
-            wait_until(partial(_rmdir, path), KILL_SECONDS, f"{path} to become empty")
+            wait_until(partial(_rmdir, path), f"{path} to become empty")
 
 
 def _rmdir(path: Path) -> bool:
@@ -186,7 +189,7 @@ def _kill(processes: Callable[[], list[int]]) -> None:
                 os.kill(process, signal.SIGKILL)
         return not processes()
 
-    wait_until(gone, KILL_SECONDS, lambda: f"still alive: {processes()}")
+    wait_until(gone, lambda: f"still alive: {processes()}")
 
 
 def _ip(*arguments: str) -> None:

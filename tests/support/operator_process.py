@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import socket
 import sys
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,11 +14,13 @@ from typing import Any
 import pytest
 from tests.support import environments
 from tests.support.cluster import Kubectl
+from tests.support.unique import unique
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.control_plane.rest import ApiError
 from gpuenv_sandbox.fleet import fleet as fleets
 from gpuenv_sandbox.fleet.fleet import Fleet
@@ -53,8 +53,8 @@ class OperatorProcess:
 
     def __init__(self, cluster: ControlPlane, *flags: str, server: str = "") -> None:
         self.cluster = cluster
-        self.name = f"operator-{uuid.uuid4().hex[:6]}"
-        self.health_port, self.metrics_port = free_port(), free_port()
+        self.name = unique("operator")
+        self.health_port, self.metrics_port = free_ports(2)
         path = cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         if server:
             text = path.read_text().replace(cluster.server, server)
@@ -79,7 +79,7 @@ class OperatorProcess:
         """Ends it as a kubelet would; its exit code."""
         if self.exit_code is None:
             self.signal()
-        return wait_until(lambda: self.exit_code is not None and [self.exit_code], 20, self.tail)[0]
+        return wait_until(lambda: self.exit_code is not None and [self.exit_code], self.tail)[0]
 
     def tail(self) -> str:
         return self.log[-3000:]
@@ -87,7 +87,7 @@ class OperatorProcess:
     def page(self, path: str) -> tuple[int, str]:
         port = self.metrics_port if path == "metrics" else self.health_port
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -115,8 +115,8 @@ def operator(cluster: ControlPlane, *flags: str, server: str = "") -> Iterator[O
 @asynccontextmanager
 async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator[tuple[Fleet, list[str]]]:
     """Simulated nodes with names of their own, and those names; gone at the end."""
-    group = uuid.uuid4().hex[:6]
-    found = [f"sim-{group}-{number}" for number in range(len(fields))]
+    group = unique("sim")
+    found = [f"{group}-{number}" for number in range(len(fields))]
     described = [{"name": name, **one} for name, one in zip(found, fields, strict=True)]
     fleet = scenario.parse({"pace": PACE, "nodes": described}, Path("test.yaml"))
     async with await fleets.client(str(cluster.admin_kubeconfig)) as kube, Fleet(kube, fleet) as running:
@@ -128,7 +128,7 @@ async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator
 
 def apply(cluster: ControlPlane, nodes: list[str], **fields: Any) -> str:
     """An environment for these nodes only; its name."""
-    name = f"e-{uuid.uuid4().hex[:6]}"
+    name = unique("e")
     expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}
     fields = {"nodes__selector": {"matchExpressions": [expression]}} | fields
     cluster.admin.create(ENVIRONMENTS, environments.environment(name, **fields))
@@ -178,10 +178,7 @@ async def until_labelled(
         pods = [(one["metadata"]["name"], one["status"]) for one in probe_pods(cluster, environment)]
         return {"status": status, "pods": pods, "log": running.log.splitlines()[-30:]}
 
-    # After an outage the scheduler, too, comes back with a back-off of its own: a minute on a busy machine.
-    await wait_until_async(
-        lambda: all(label(cluster, node, environment) == value for node in nodes), 150, show
-    )
+    await wait_until_async(lambda: all(label(cluster, node, environment) == value for node in nodes), show)
 
 
 def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> None:
@@ -191,7 +188,7 @@ def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> No
     cluster.processes.end("kube-apiserver")
     down()
     cluster.processes.start("kube-apiserver", argv)
-    wait_until(lambda: _ready(cluster), 60, "the API server to come back")
+    wait_until(lambda: _ready(cluster), "the API server to come back")
 
 
 def _ready(cluster: ControlPlane) -> bool:
@@ -203,11 +200,6 @@ def _ready(cluster: ControlPlane) -> bool:
 
 def kubectl_yaml(cluster: ControlPlane, *objects: dict[str, Any]) -> None:
     Kubectl(cluster).apply(*objects)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 def comparable(node: dict[str, Any]) -> str:

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.fake_cuda import build as fake_cuda
+from tests.support.wait import PATIENCE
 
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv_probe import codec
 
 STUB_TORCH = Path(__file__).parents[1] / "stub_torch"
 _PYENV = Path("~/.pyenv/versions").expanduser()
+DEADLINES = (6, 18, 54, 162)
+"""Seconds."""
 
 
 @cache
@@ -110,8 +113,8 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], directory: Path, timeout: float = 120) -> Run:
-    """Waits for the probe's end and collects what it left."""
+def finish(process: subprocess.Popen[str], directory: Path, timeout: float = PATIENCE) -> Run:
+    """Wait for the probe's end and collect its reports."""
     output, _ = process.communicate(timeout=timeout)
     reports = directory / "reports.json"
     return Run(
@@ -122,9 +125,21 @@ def finish(process: subprocess.Popen[str], directory: Path, timeout: float = 120
     )
 
 
-def run(stage: str, directory: Path, *arguments: str, timeout: float = 120, **options: Any) -> Run:
-    """Starts the probe and waits for its end."""
+def run(stage: str, directory: Path, *arguments: str, timeout: float = PATIENCE, **options: Any) -> Run:
+    """Start the probe and wait for its end."""
     return finish(start(stage, directory, *arguments, **options), directory, timeout)
+
+
+def run_into_deadline(stage: str, directory: Path, activity: str, **options: Any) -> Run:
+    """Run the probe with ever longer deadlines until one of them falls into ``activity``; return the last run.
+
+    An activity that hangs is reached sooner or later, depending on how busy the machine is.
+    """
+    for seconds in DEADLINES:
+        done = run(stage, directory, **options, GPUENV_DEADLINE_SECONDS=str(seconds))
+        if done.report.get("ended") == f"deadline during {activity}":
+            break
+    return done
 
 
 def message(directory: Path) -> str:

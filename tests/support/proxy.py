@@ -5,6 +5,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from tests.support.wait import PATIENCE
+
 
 class Proxy:
     """Listens on a loopback port and forwards to ``host:port``. Runs in a thread of its own."""
@@ -21,7 +23,7 @@ class Proxy:
         thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         thread.start()
         listening = asyncio.start_server(self._serve, "127.0.0.1", 0)
-        server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(5)
+        server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(PATIENCE)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -29,7 +31,7 @@ class Proxy:
             self.cut()
             self._loop.call_soon_threadsafe(server.close)
             self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join(5)
+            thread.join(PATIENCE)
 
     def cut(self) -> None:
         """Ends all connections and refuses new ones."""

@@ -14,7 +14,7 @@ from tests.support.cluster import Kubectl
 from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.node import RealNode
 from tests.support.rootfs import LayerError
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, PATIENTLY, wait_until
 
 from gpuenv.api import names
 from gpuenv_sandbox.control_plane.rest import ApiError
@@ -40,12 +40,12 @@ class Release:
     def roll_out(self) -> None:
         """Waits until the operator's pod is ready, and no older one is left."""
         command = ("rollout", "status", "deployment/gpuenv-operator", "-n", NAMESPACE, "--timeout=2s")
-        wait_until(lambda: self.kubectl.run(*command).returncode == 0, 180, self.told)
+        wait_until(lambda: self.kubectl.run(*command).returncode == 0, self.told)
 
-    def answer(self, name: str, seconds: float = 240) -> dict[str, object]:
-        """The status of the environment's report on the node, once the environment is Ready."""
+    def answer(self, name: str, timeout: float = PATIENCE) -> dict[str, object]:
+        """Return the status of the environment's report on the node, once the environment is Ready."""
         command = ("wait", "--for=condition=Ready", f"genv/{name}", "--timeout=2s")
-        wait_until(lambda: self.kubectl.run(*command).returncode == 0, seconds, self.told)
+        wait_until(lambda: self.kubectl.run(*command).returncode == 0, self.told, timeout=timeout)
         return dict(self.kubectl.get("gnr", f"{name}.{self.node.name}")["status"])
 
     def label(self, name: str) -> str | None:
@@ -93,8 +93,8 @@ def release(operator_on_node: RealNode, helm: Helm) -> Iterator[Release]:
     """The chart, installed and ready; at the end environments and release go as people let them go."""
     with installed(operator_on_node, helm) as one:
         yield one
-        one.kubectl("delete", "genv", "--all", "--timeout=60s")
-        one.helm("uninstall", "gpuenv", "-n", NAMESPACE, "--timeout", "4m")
+        one.kubectl("delete", "genv", "--all", PATIENTLY)
+        one.helm("uninstall", "gpuenv", "-n", NAMESPACE, PATIENTLY)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def installed(node: RealNode, helm: Helm) -> Iterator[Release]:
     except ApiError as error:
         if error.status != 409:
             raise
-    wait_until(lambda: not going(one.kubectl, PROBES), 60)
+    wait_until(lambda: not going(one.kubectl, PROBES))
     one.helm("install", "gpuenv", str(CHART), "-n", NAMESPACE, *SETTINGS)
     try:
         one.roll_out()

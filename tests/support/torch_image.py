@@ -2,13 +2,12 @@
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.support.images import Layer
 from tests.support.rootfs import LayerError
+from tests.support.unique import unique_directory
 from tests.torch_releases import releases
 
 from gpuenv_sandbox.programs.cache import cache_root
@@ -40,19 +39,19 @@ def torch_wheel_layer() -> Iterator[Layer]:
     fits, source = answer.strip().split(" ", 1)
     if fits != "True":
         raise LayerError("the PyTorch at hand is not for Python 3.11, which the local base has")
-    with tempfile.TemporaryDirectory(dir=cache_root(), prefix="torch-layer-") as directory:
+    with unique_directory("torch-layer", cache_root()) as directory:
         free = shutil.disk_usage(directory).free
         if free < NEEDED_BYTES:
             raise LayerError(
                 f"images with PyTorch need {NEEDED_BYTES // 10**9} GB of disk, {free // 10**9} are free"
             )
-        target = Path(directory) / "layer.tar"
+        target = directory / "layer.tar"
         with Progress("making an image layer of the PyTorch wheel", "1 min"):
             excluded = [f"--exclude=./{pattern}" for pattern in (*NOT_OF_THE_WHEEL, "__pycache__")]
             owner = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name"]
             rename = f"--transform=flags=rh;s,^\\.,{SITE_PACKAGES},"
             subprocess.run(
-                ["tar", "-cf", target, *excluded, *owner, rename, "-C", source, "."], check=True, timeout=600
+                ["tar", "-cf", target, *excluded, *owner, rename, "-C", source, "."], check=True, timeout=1200
             )
             layer = Layer.of(target)
         yield layer

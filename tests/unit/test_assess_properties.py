@@ -63,7 +63,7 @@ def reasons(case: Facts, status: Status = Status.FAIL) -> set[str]:
     return {check.reason for check in assess(case, None, (), KNOWLEDGE).checks if check.status is status}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(facts, drivers)
 def test_a_newer_driver_is_never_too_old_where_an_older_one_was_not(
     case: Facts, other: tuple[int, int, int]
@@ -79,7 +79,7 @@ def test_a_newer_driver_is_never_too_old_where_an_older_one_was_not(
         assert "DriverTooOld" in reasons(older)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(facts, st.sampled_from(FLAGS))
 def test_more_architectures_never_make_it_worse(case: Facts, flag: str) -> None:
     flags = case.torch.arch_flags or ("sm_80",)
@@ -88,7 +88,7 @@ def test_more_architectures_never_make_it_worse(case: Facts, flag: str) -> None:
     assert ORDER.index(verdict(more)) <= ORDER.index(verdict(fewer))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(facts, st.randoms(use_true_random=False))
 def test_the_order_of_facts_does_not_matter(case: Facts, random: Random) -> None:
     shuffled = list(case.gpus)
@@ -104,7 +104,7 @@ def test_the_order_of_facts_does_not_matter(case: Facts, random: Random) -> None
     assert (first.verdict, first.reason) == (second.verdict, second.reason)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(facts)
 def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None:
     found = assess(case, None, (), KNOWLEDGE)
@@ -120,7 +120,7 @@ def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None
         assert case.gpus or case.source == "probe"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(facts)
 def test_nobody_is_told_to_leave_the_last_driver_of_the_gpu(case: Facts) -> None:
     old = [gpu for gpu in case.gpus if gpu.compute_capability and (3, 5) <= gpu.compute_capability < (7, 5)]
@@ -159,7 +159,7 @@ PROBED = Facts(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(steps, st.sets(st.sampled_from(["facts", "kernels"])))
 def test_a_probe_is_compatible_only_when_kernels_ran_on_every_gpu(
     taken: tuple[Step, ...], stages: set[str]
@@ -174,7 +174,7 @@ def test_a_probe_is_compatible_only_when_kernels_ran_on_every_gpu(
         assert verdict(case) in (Verdict.INCOMPATIBLE, Verdict.UNKNOWN)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps, st.randoms(use_true_random=False))
 def test_the_order_of_steps_does_not_matter(taken: tuple[Step, ...], random: Random) -> None:
     shuffled = list(taken)
@@ -215,7 +215,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.support.fake_kube import FakeKube
-from tests.support.wait import wait_until_async
+from tests.support.wait import PATIENCE, wait_until_async
 
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.lease import Lease, LeaseLostError
@@ -18,7 +18,7 @@ def lease(kube: FakeKube, identity: str, duration: float = 1.0) -> Lease:
 
 async def test_the_first_takes_it_and_the_second_waits_until_it_is_released() -> None:
     kube = FakeKube()
-    first, second = lease(kube, "a"), lease(kube, "b")
+    first, second = lease(kube, "a", duration=100 * PATIENCE), lease(kube, "b", duration=100 * PATIENCE)
     await first.acquire()
     keeping = asyncio.create_task(first.keep())
     waiting = asyncio.create_task(second.acquire())
@@ -26,7 +26,7 @@ async def test_the_first_takes_it_and_the_second_waits_until_it_is_released() ->
     assert not waiting.done()
     keeping.cancel()
     await first.release()
-    async with asyncio.timeout(0.5):  # well before the lease would have run out
+    async with asyncio.timeout(PATIENCE):  # long before the lease would have run out
         await waiting
     assert second.held
     assert not first.held
@@ -54,11 +54,11 @@ async def test_it_is_lost_only_to_somebody_else() -> None:
     assert not keeping.done()
     assert not acting.done()
     kube.down = None
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         await acting
     kube.touch(f"{LEASES}/one", lambda raw: raw["spec"].update(holderIdentity="b"))
     with pytest.raises(LeaseLostError, match="held by b"):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await keeping
 
 

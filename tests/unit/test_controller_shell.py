@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import kopf
 from tests.support.fake_kube import FakeKube
+from tests.support.wait import PATIENCE
 
 from gpuenv.api import names
 from gpuenv.controller import handlers, probe_files, selfcheck
@@ -152,7 +153,7 @@ async def test_the_operator_waits_for_what_is_missing_and_says_so_once(caplog: A
     async def meanwhile() -> None:
         raise ApiError(404, "NotFound", "no environments there")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await selfcheck.wait(
             kube, Options(), waiting=give, meanwhile=meanwhile, beat=lambda: None, retry=0.01
         )

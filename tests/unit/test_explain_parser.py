@@ -19,7 +19,8 @@ from gpuenv.knowledge import load
 KNOWLEDGE = load()
 SEED = 20261123
 HOSTILE_SIZE = 1_000_000
-HOSTILE_SECONDS = 1.0
+HOSTILE_SECONDS = 30.0
+"""Of CPU time: a second is usual, and a pattern that backtracks over a megabyte takes hours."""
 MUTATIONS = 10_000
 
 
@@ -187,7 +188,7 @@ def test_nothing_usable_is_unknown() -> None:
         assert judge(text) is Verdict.UNKNOWN
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=2_000))
 def test_no_text_raises(text: str) -> None:
     judge(text)
@@ -218,12 +219,10 @@ def test_ten_thousand_mutated_dumps_get_an_answer() -> None:
     source = random.Random(SEED)
     styles = list(STYLES.values())
     given_facts = [case["given"] for case in cases()]
-    started = time.perf_counter()
     for number in range(MUTATIONS):
         given_case = given_facts[number % len(given_facts)]
         text = styles[number % len(styles)](given_case) + str(given_case.get("error", ""))
         assert judge(mutated(text, source)) in Verdict, f"seed {SEED}, mutation {number}"
-    assert time.perf_counter() - started < 120, "a mutated dump takes a millisecond or two"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.wait import finished
 
 ENTRYPOINT = Path(__file__).parents[2] / "probe_image/entrypoint.sh"
 JUPYTER = "/opt/jupyter/bin/jupyter"
@@ -24,14 +25,8 @@ def entrypoint(tmp_path: Path) -> Path:
 
 
 def run(script: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", script, *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": str(script.parent), **env},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    variables = {"PATH": os.environ["PATH"], "HOME": str(script.parent), **env}
+    return finished(["sh", script, *arguments], env=variables)
 
 
 @pytest.mark.parametrize(

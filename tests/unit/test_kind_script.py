@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.wait import finished
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "hack/kind.sh"
@@ -37,15 +38,8 @@ def programs(tmp_path: Path) -> Path:
 def run(programs: Path, **env: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The finished script, and the calls it made."""
     calls = programs / "calls"
-    result = subprocess.run(
-        [programs / "sh", SCRIPT],
-        cwd="/",
-        env={"PATH": str(programs), "CALLS": str(calls), "CLUSTERS": "", "FAILS": "", **env},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    variables = {"PATH": str(programs), "CALLS": str(calls), "CLUSTERS": "", "FAILS": "", **env}
+    result = finished([programs / "sh", SCRIPT], cwd="/", env=variables)
     return result, calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
 
 

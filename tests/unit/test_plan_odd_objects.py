@@ -92,7 +92,7 @@ def snapshot(raw: dict[str, dict[str, Any]]) -> Snapshot:
     )
 
 
-@settings(deadline=None, max_examples=400, print_blob=True)
+@settings(max_examples=400)
 @given(odd_worlds(), st.sampled_from([0, 130, 4000, 10**7]))
 def test_a_plan_never_raises(raw: dict[str, dict[str, Any]], after: int) -> None:
     seen = snapshot(raw)
@@ -125,7 +125,7 @@ def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
     assert [one.node for one in planned.actions if isinstance(one, CreatePod)] == ["n2"]
 
 
-@settings(deadline=None, max_examples=150, print_blob=True)
+@settings(max_examples=150)
 @given(json_values, json_values, json_values)
 def test_any_object_becomes_a_record(metadata: Any, spec: Any, status: Any) -> None:
     raw = {"metadata": metadata, "spec": spec, "status": status}
@@ -140,7 +140,7 @@ PLACES = [("facts", path) for path in paths(builders.facts_report("x"))] + [
 ]
 
 
-@settings(deadline=None, max_examples=200, print_blob=True)
+@settings(max_examples=200)
 @given(st.sampled_from(PLACES), json_values)
 def test_whatever_a_probe_reports_is_stored_so_that_it_reads_back_equal(
     place: tuple[str, tuple[Any, ...]], value: Any

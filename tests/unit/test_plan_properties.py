@@ -257,7 +257,5 @@ TestCluster = Cluster.TestCase
 TestCluster.settings = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
-    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

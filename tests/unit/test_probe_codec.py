@@ -48,7 +48,7 @@ def values_of(shape: Any) -> st.SearchStrategy[Any]:
 REPORTS = values_of(codec.REPORT).map(lambda report: {**report, "schema": codec.SCHEMA})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REPORTS)
 def test_round_trip_keeps_everything_that_is_known(report: dict[str, Any]) -> None:
     text = codec.encode(report, limit=10**9)
@@ -57,7 +57,7 @@ def test_round_trip_keeps_everything_that_is_known(report: dict[str, Any]) -> No
     assert codec.decode(text, max_bytes=10**8) == codec.normalise(report)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REPORTS, st.integers(200, 3000))
 def test_what_does_not_fit_is_left_out_and_named(report: dict[str, Any], limit: int) -> None:
     report = {**report, "stage": "kernels", "run": "r1", "omitted": []}
@@ -81,7 +81,7 @@ def test_a_report_of_which_nothing_fits_names_no_more_than_that() -> None:
     assert codec.decode(text)["omitted"] == ["everything"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=300))
 def test_any_text_is_refused_with_a_kind(text: str) -> None:
     with pytest.raises(codec.CodecError) as caught:
@@ -89,7 +89,7 @@ def test_any_text_is_refused_with_a_kind(text: str) -> None:
     assert caught.value.kind in {"empty", "truncated", "notAReport", "schemaVersion", "tooLarge"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PLAIN_VALUES)
 def test_any_json_in_the_envelope_is_a_report_or_refused(document: Any) -> None:
     try:

@@ -8,10 +8,12 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.wait import PATIENCE
 
 from gpuenv_probe.processes import supervisor
 from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor
@@ -59,7 +61,7 @@ worker.main([{steps}], json.loads(sys.argv[1]), int(sys.argv[2]))
 
 
 def limit(name: str) -> float:
-    return 1.0 if name in ("hang", "stubborn") else 20.0
+    return 1.0 if name in ("hang", "stubborn") else PATIENCE
 
 
 class Parent:
@@ -69,7 +71,7 @@ class Parent:
         self,
         directory: Path,
         *names: str,
-        seconds: float = 30.0,
+        seconds: float = PATIENCE,
         prelude: str = "",
         reading_takes: float = 0.0,
     ) -> None:
@@ -80,6 +82,8 @@ class Parent:
         self.commands = 0
         self.clock = Clock(seconds)
         self.reading_takes = reading_takes
+        self.deadline_in = ""
+        """The step shortly after whose start the stage's deadline comes."""
 
     def run(self) -> Parent:
         def command(kind: str, job: dict[str, Any]) -> list[str]:
@@ -93,8 +97,13 @@ class Parent:
             raise AssertionError("steps run in the worker only")
 
         steps = [Step(name, limit(name), unused, blame(name)) for name in self.names]
-        Supervisor(self.clock, command, self.starts.append, self._keep).run("any", steps, {})
+        Supervisor(self.clock, command, self._started, self._keep).run("any", steps, {})
         return self
+
+    def _started(self, name: str) -> None:
+        self.starts.append(name)
+        if name == self.deadline_in:
+            self.clock.deadline = time.monotonic() + 0.5
 
     def _keep(self, partial: dict[str, Any]) -> None:
         self.partials.append(partial)
@@ -216,7 +225,8 @@ def test_a_worker_that_dies_between_steps_is_started_once_more_and_then_given_up
 
 def test_the_deadline_ends_the_stage_and_names_the_step(tmp_path: Path) -> None:
     BODIES["slow"] = "signal.pause()"
-    parent = Parent(tmp_path, "good", "slow", "last", seconds=2.0)
+    parent = Parent(tmp_path, "good", "slow", "last")
+    parent.deadline_in = "slow"
     with pytest.raises(Ended, match="deadline"):
         parent.run()
     assert parent.outcome("good") is True

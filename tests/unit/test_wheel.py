@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[2]
 DEPENDENCIES = Path(click.__file__).parents[1]
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "build", "dist")
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,7 +9,6 @@ Nothing is left behind, however this process ends (:mod:`gpuenv_sandbox.control_
 
 import json
 import os
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +21,13 @@ from gpuenv_sandbox.control_plane import components
 from gpuenv_sandbox.control_plane.components import LOOPBACK, Credentials, Ports
 from gpuenv_sandbox.control_plane.kubeconfig import write_kubeconfig
 from gpuenv_sandbox.control_plane.pki import Authority, KeyPair
+from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.control_plane.processes import ProcessError, Supervised
 from gpuenv_sandbox.control_plane.rest import ApiError, ApiUnreachableError, RestClient
 from gpuenv_sandbox.programs import binaries, catalogue
 
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 240.0
+"""A component that dies ends the wait at once; one that is slow, because the machine is busy, gets this long."""
 POLL_SECONDS: Final = 0.1
 PORT_ATTEMPTS: Final = 3
 TOKEN_SECONDS: Final = 7 * 24 * 3600
@@ -166,7 +167,7 @@ class ControlPlane:
 
     def _start(self, found: Mapping[str, Path]) -> None:
         self._running = Supervised()
-        etcd_port, peer_port, server_port = _free_ports(3)
+        etcd_port, peer_port, server_port = free_ports(3)
         ports = Ports(server=server_port, etcd=etcd_port, etcd_peer=peer_port)
         self.server = f"https://{LOOPBACK}:{server_port}"
         credentials = self._issue()
@@ -247,15 +248,6 @@ class ControlPlane:
                     + self._supervised.tail("kube-apiserver")
                 )
             time.sleep(POLL_SECONDS)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports free at this moment. Another process may take one before we do: start() then tries others."""
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _address_in_use(running: Supervised) -> bool:

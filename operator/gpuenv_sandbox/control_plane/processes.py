@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from gpuenv_sandbox.control_plane import supervisor
 
-START_SECONDS: Final = 10.0
+START_SECONDS: Final = 60.0
 TAIL_LINES: Final = 3
 TAIL_BYTES: Final = 8192
 
@@ -84,7 +84,7 @@ class Supervised:
                 raise ProcessError(f"cannot start {name}: {self._failures.get(name, 'no answer')}")
             return self._pids[name]
 
-    def end(self, name: str, timeout: float = 30.0) -> None:
+    def end(self, name: str, timeout: float = 120.0) -> None:
         """Ends one process and waits for it."""
         with self._changed:
             self._send({"stop": name})

@@ -9,7 +9,7 @@ from http.client import HTTPException, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-TIMEOUT_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 60.0
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 

@@ -20,7 +20,7 @@ RENEWALS_PER_SECOND: Final = 80.0
 """A large fleet renews less often, so that Leases leave the machine to others ..."""
 RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
 """... but well within the time after which a node is given up."""
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 120.0
 """How long a namespace that the control plane makes by itself may take to appear."""
 IN_FLIGHT: Final = 64
 OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}

@@ -20,7 +20,7 @@ from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component, architecture
 from gpuenv_sandbox.programs.progress import say
 
-VERSION_SECONDS: Final = 15.0
+VERSION_SECONDS: Final = 60.0
 
 
 _BY_PROGRAM: Final = {program: component for component in COMPONENTS for program in component.packages}

