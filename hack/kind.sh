@@ -1,6 +1,6 @@
 #!/bin/sh
-# gpuenv in a kind cluster, from this checkout: cluster, image, advertised GPUs, chart, an example. Run it again after a
-# change; `kind delete cluster --name gpuenv` ends it. Needs docker, kind, kubectl and helm.
+# Install gpuenv from this checkout in a kind cluster whose nodes advertise a GPU that does not exist, with an example.
+# Run it again after a change; `kind delete cluster --name gpuenv` removes it. It needs docker, kind, kubectl and helm.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ for node in $(kubectl --context "$context" get nodes -l nvidia.com/gpu.present=t
 done
 helm --kube-context "$context" upgrade --install gpuenv helm/gpuenv -n gpuenv-system --create-namespace \
     --set image.repository=gpuenv.local/gpuenv,image.tag=dev,image.pullPolicy=Never --wait --timeout 3m
-# The image may have changed under the same tag.
+# The image may have changed although its tag is the same.
 kubectl --context "$context" -n gpuenv-system rollout restart deployment/gpuenv-operator
 kubectl --context "$context" -n gpuenv-system rollout status deployment/gpuenv-operator --timeout=2m
 kubectl --context "$context" apply -f examples/pytorch-2.9.yaml

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What `make test` runs, in order, and stops at the first stage that fails. Each stage says its name and time.
+# Run the stages of `make test` in order, print the time of each, and stop at the first one that fails.
 set -eu
 bin=$1
 
@@ -12,7 +12,7 @@ stage() {
     echo "== $name: done in $(($(date +%s) - started)) s"
 }
 
-# On Linux as root the end-to-end tests bring what they need; elsewhere they are skipped with the reason.
+# As root on Linux, install the packages of the end-to-end tests. Otherwise these tests are skipped with a reason.
 if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null; then
     stage packages sh tests/e2e/install-packages.sh
 fi
@@ -20,5 +20,5 @@ stage lint "$bin/ruff" check .
 stage format "$bin/ruff" format --check .
 stage types "$bin/mypy"
 stage contracts "$bin/lint-imports"
-# One pytest run, so that control plane and images are made once and one closing line counts everything.
+# One run of pytest, so that the control plane and the images are made once and the last line counts all tests.
 stage tests "$bin/pytest" -q tests/unit tests/integration tests/e2e tests/chart

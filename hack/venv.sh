@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the virtual environment: pinned dependencies with hashes, then gpuenv itself, editable.
+# Create the virtual environment with pinned dependencies, checked by hash, and an editable install of gpuenv.
 set -eu
 python=$1 venv=$2
 
@@ -8,7 +8,7 @@ python=$1 venv=$2
     exit 2
 }
 if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    # Debian splits ensurepip off its python3 package.
+    # On Debian, ensurepip is in the package python3-venv.
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
     else

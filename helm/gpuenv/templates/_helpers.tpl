@@ -1,4 +1,4 @@
-{{/* Names are fixed: the operator's account is named in the admission policy, and a cluster has one gpuenv. */}}
+{{/* The name is fixed, because the admission policy contains it and a cluster has one gpuenv. */}}
 {{- define "gpuenv.name" -}}
 gpuenv-operator
 {{- end }}
@@ -24,12 +24,12 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end }}
 
-{{/* The operator's --health-port, by default. */}}
+{{/* The default of the operator's --health-port. */}}
 {{- define "gpuenv.healthPort" -}}
 8081
 {{- end }}
 
-{{/* Where the chart's pods go, and how important they are: the operator's, the test's, the uninstall Job's. */}}
+{{/* Placement and priority of the pods of the operator, of the test and of the uninstall Job. */}}
 {{- define "gpuenv.placement" -}}
 {{- with .Values.pod.priorityClassName }}
 priorityClassName: {{ . | quote }}
@@ -48,7 +48,8 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* No runAsUser: OpenShift gives each namespace a range of its own; elsewhere the image's USER is not root. */}}
+{{/* There is no runAsUser, because OpenShift assigns each namespace a range of user ids. Elsewhere the image's USER
+     applies, which is not root. */}}
 {{- define "gpuenv.podSecurityContext" -}}
 runAsNonRoot: true
 seccompProfile:
