@@ -42,8 +42,8 @@ test-torch-matrix: $(STAMP)  ## the probe under many PyTorch releases, one after
 	$(BIN)/python -m tests.torch_releases.matrix
 kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)
 	@hack/kind.sh
-docs: $(STAMP)  ## regenerate docs/reasons.md
-	$(BIN)/python -m gpuenv.knowledge.reasons_doc > docs/reasons.md
+docs: $(STAMP)  ## regenerate docs/reasons.md and docs/checks.md
+	$(BIN)/python -m gpuenv.knowledge.reference_pages docs
 schemas:  ## copy crds/ and the admission policy into the chart, which cannot read outside itself
 	cp crds/*.yaml helm/gpuenv/schemas/
 	cp operator/gpuenv/manifests/admission.yaml helm/gpuenv/admission.yaml

@@ -6,6 +6,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuenv.api import check_names
+from gpuenv.api.reasons import ROWS
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import Status, Verdict
@@ -104,6 +106,12 @@ def test_the_order_of_facts_does_not_matter(case: Facts, random: Random) -> None
     assert (first.verdict, first.reason) == (second.verdict, second.reason)
 
 
+def is_described(name: str) -> bool:
+    """Return whether the table of check names has the name, or the family that it belongs to."""
+    families = tuple(known.partition("<")[0] for known in check_names.DESCRIPTIONS if "<" in known)
+    return name in check_names.DESCRIPTIONS or name.startswith(families)
+
+
 @settings(max_examples=300)
 @given(facts)
 def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None:
@@ -112,6 +120,8 @@ def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None
     assert ranks == sorted(ranks)
     for check in found.checks:
         assert check.message
+        assert is_described(check.name), check
+        assert not check.reason or check.reason in ROWS, check
         if check.status in (Status.FAIL, Status.UNKNOWN, Status.WARN):
             assert check.reason, check
             assert check.remediation, check

@@ -347,6 +347,17 @@ def test_verbose_shows_what_passed_and_sources() -> None:
     assert "https://" in found.stdout
 
 
+def test_a_reason_points_to_its_section_beside_its_source() -> None:
+    old = ("--torch", "2.9.1+cu128", "--driver", "470.57.02", "--gpu", "NVIDIA A100-PCIE-40GB")
+    source = next(line for line in explain(*old).stdout.splitlines() if line.startswith("    https://"))
+    assert source.endswith("  see docs/reasons.md#drivertooold")
+    assert "([source](https://" in (text := explain(*old, "-o", "markdown").stdout)
+    assert "), `docs/reasons.md#drivertooold`) |" in text
+    # A rule of gpuenv itself has no other source.
+    own = explain("--torch", "2.9.1+cu128", "-v").stdout.splitlines()
+    assert "    see docs/reasons.md#notenoughfacts" in own
+
+
 def test_nothing_heavy_is_imported() -> None:
     arguments = [
         "gpuenv",

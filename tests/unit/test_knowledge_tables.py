@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpuenv.api.reasons import PAGE, ROWS
+from gpuenv.api.reasons import ROWS
 from gpuenv.assess.model import Status
 from gpuenv.knowledge import KnowledgeError, load
 from gpuenv.knowledge.compile import fast_form
 from gpuenv.knowledge.load import FAST_FORM, HERE, TABLES
-from gpuenv.knowledge.reasons_doc import page
+from gpuenv.knowledge.reference_pages import pages
 from gpuenv.knowledge.versions import api_number, api_version, at_least, parse_version
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +23,9 @@ def test_the_fast_form_is_up_to_date() -> None:
     assert FAST_FORM.read_text(encoding="utf-8") == fast_form(), "run python -m gpuenv.knowledge.compile"
 
 
-def test_the_page_of_reasons_is_up_to_date() -> None:
-    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(K), "run python -m gpuenv.knowledge.reasons_doc"
+@pytest.mark.parametrize(("name", "content"), pages().items())
+def test_the_generated_pages_are_up_to_date(name: str, content: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == content, "run make docs"
 
 
 def test_every_reason_has_cause_cure_and_source() -> None:

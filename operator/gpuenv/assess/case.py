@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gpuenv.api.check_names import CheckName
 from gpuenv.api.environment import Expectations, Floor
+from gpuenv.api.reasons import Reason
 from gpuenv.assess.facts import Facts, Gpu, Step
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.targets import build_targets, is_arm, local_cuda
@@ -106,9 +108,9 @@ Policy = Callable[[Case], Iterator[Check]]
 
 def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
     case: Case,
-    name: str,
+    name: CheckName,
     status: Status,
-    reason: str,
+    reason: Reason,
     message: str,
     remediation: str | None = None,
     source: str | None = None,
@@ -122,7 +124,7 @@ def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
     return Check(name, status, reason, message, remediation, source)
 
 
-def passed(name: str, message: str, source: str = "") -> Check:
+def passed(name: CheckName, message: str, source: str = "") -> Check:
     """A check that passed."""
     return Check(name, Status.PASS, "", message, "", source)
 

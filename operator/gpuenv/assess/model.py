@@ -55,8 +55,8 @@ _STATUS_SEVERITY: Final = {
 class Check:
     """One line of an assessment.
 
-    ``name`` is the stable name of what was looked at (``driver-version``, ``kernel-matmul-fp32``), ``reason`` a
-    constant of :mod:`gpuenv.api.reasons` (empty on Pass), ``message`` what was seen (with the figures),
+    ``name`` is a constant of :mod:`gpuenv.api.check_names` (``driver-version``, ``kernel-matmul-fp32``), ``reason`` one
+    of :mod:`gpuenv.api.reasons` (empty on Pass), ``message`` what was seen (with the figures),
     ``remediation`` what the reader can do, ``source`` where the rule comes from.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts
@@ -140,10 +140,10 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
     last = _last_words(run)
     if run.code == _PYTHON_TOO_OLD:
         cure = "Probe an interpreter of Python 3.8 or newer with --python."
-        return decide([Check("probe", Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
+        return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
     message = f"{interpreter} ended with {how}" + (f": {last}" if last else "")
     cure = f"Try {interpreter} -c 'import sys', and give a working interpreter with --python."
-    return decide([Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message, cure)])
+    return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, message, cure)])
 
 
 def _crash(run: ProbeRun) -> Check:
@@ -153,7 +153,9 @@ def _crash(run: ProbeRun) -> Check:
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
     message = f"the probe ended with {local_probe.how_it_ended(run.code)}" + (f" {where}" if where else "")
     cure = "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; then run it again."
-    return Check("probe", Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure)
+    return Check(
+        check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure
+    )
 
 
 def _last_words(run: ProbeRun) -> str:
@@ -164,7 +166,7 @@ def _of_the_cpu(facts: Facts) -> Assessment:
     """Return a check for each kernel that ran on the CPU. The verdict is Unknown: nothing ran on a GPU."""
     checks = [
         Check(
-            f"kernel-{step.name}{'-' + step.dtype if step.dtype else ''}",
+            check_names.KERNEL.of(step.name, step.dtype),
             _STEP_STATUS.get(step.status, Status.WARN),
             "" if step.status in _STEP_STATUS else reasons.KernelFailed,
             step.detail or (f"{step.error.name}: {step.error.message}" if step.error else step.status),
@@ -172,6 +174,8 @@ def _of_the_cpu(facts: Facts) -> Assessment:
         for step in facts.steps
     ]
     cure = "Run gpuenv check without --device cpu on a machine with a GPU."
-    leading = Check("kernels", Status.UNKNOWN, reasons.KernelsNotRun, "no kernel ran on any GPU", cure)
+    leading = Check(
+        check_names.KERNELS, Status.UNKNOWN, reasons.KernelsNotRun, "no kernel ran on any GPU", cure
+    )
     ordered = decide([leading, *checks]).checks
     return Assessment(Verdict.UNKNOWN, leading.reason, leading.message, ordered)

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Final
 
 from gpuenv import __version__
+from gpuenv.api import check_names
 from gpuenv.api.digest import digest
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import peer_key
@@ -46,9 +47,7 @@ class Context:
     def peer_floors(self) -> frozenset[str]:
         """Names of the checks that compare with peers."""
         floors = [floor for floor in self.spec.floors if floor.min_percent_of_peers is not None]
-        return frozenset(
-            f"floor-{floor.kernel}" + (f"-{floor.dtype}" if floor.dtype else "") for floor in floors
-        )
+        return frozenset(check_names.FLOOR.of(floor.kernel, floor.dtype) for floor in floors)
 
     def assessment_key(self, result: Result) -> str:
         """Return the digest of everything besides the stored facts that the verdict follows from.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
 from gpuenv.assess.facts import Step
@@ -21,7 +21,7 @@ def code_for_gpu(case: Case) -> Iterator[Check]:
         if device.compute_capability is not None and case.arch_flags:
             yield _judge(case, device, case.arch_flags)
         elif device.proven:
-            yield passed("architecture", f"kernels ran on {device.title}")
+            yield passed(check_names.ARCHITECTURE, f"kernels ran on {device.title}")
 
 
 def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
@@ -31,25 +31,29 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     whence = " (assumed from the nearest release)" if case.arch_source == "assumed" else ""
     if code is Code.NATIVE or device.proven:
         how = "has code" if code is Code.NATIVE else "lists no code, yet kernels ran,"
-        return passed("architecture", f"the build {how} for {device.title}: {listed}{whence}", HOPPER_GUIDE)
+        return passed(
+            check_names.ARCHITECTURE, f"the build {how} for {device.title}: {listed}{whence}", HOPPER_GUIDE
+        )
     if code is Code.PTX and _libraries_know(case, device, flags):
         return _ptx(case, device, listed)
     if device.architecture is not None and device.architecture.embedded and not _is_project_wheel(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
-        return check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+        return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
     if case.arch_source == "assumed" and not _is_project_wheel(case):
         message = (
             f"the nearest released build has no code that {device.title} can run ({listed}), but this is not that one: "
             "its own targets are not known"
         )
-        return check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+        return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
     build = fitting_build(case, device)
     cure = f"Use a build that has this generation, such as {build}." if build else None
     anyway = "" if build else fitting_build(case, device, respect_driver=False)
     if anyway:
         cure = f"Use a build that has this generation: {anyway}, which needs a newer driver too."
     message = f"the build has no code that {device.title} can run: it has {listed}{whence}"
-    return check(case, "architecture", Status.FAIL, reasons.ArchNotInBuild, message, cure, HOPPER_GUIDE)
+    return check(
+        case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, cure, HOPPER_GUIDE
+    )
 
 
 def _is_project_wheel(case: Case) -> bool:
@@ -73,15 +77,15 @@ def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
 def _ptx(case: Case, device: Device, listed: str) -> Check:
     if case.api is None or case.runtime is None:
         message = f"the build has only PTX for {device.title} ({listed}), and the driver is not known"
-        return check(case, "architecture", Status.UNKNOWN, reasons.PtxJitOnly, message)
+        return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.PtxJitOnly, message)
     if case.api < api_number(case.runtime):
         message = (
             f"the build has only PTX of CUDA {show(case.runtime)} for {device.title}, "
             f"and the driver (CUDA {show(case.api_cuda)}) compiles no newer PTX than its own"
         )
-        return check(case, "architecture", Status.FAIL, reasons.PtxNewerThanDriver, message)
+        return check(case, check_names.ARCHITECTURE, Status.FAIL, reasons.PtxNewerThanDriver, message)
     message = f"the build has only PTX for {device.title}: {listed}"
-    return check(case, "architecture", Status.NOTE, reasons.PtxJitOnly, message)
+    return check(case, check_names.ARCHITECTURE, Status.NOTE, reasons.PtxJitOnly, message)
 
 
 def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
@@ -106,7 +110,7 @@ def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
         )
         yield check(
             case,
-            "cudnn-gpu",
+            check_names.CUDNN_GPU,
             Status.FAIL,
             reasons.CudnnDroppedGpu,
             message,
@@ -152,7 +156,12 @@ def features(case: Case) -> Iterator[Check]:
                 f"CUDA {show(case.runtime)} does not reach FP8 and wgmma of {device.title}: they want CUDA 12"
             )
             yield check(
-                case, "features", Status.NOTE, reasons.FeatureOutOfReach, message, source=architecture.source
+                case,
+                check_names.FEATURES,
+                Status.NOTE,
+                reasons.FeatureOutOfReach,
+                message,
+                source=architecture.source,
             )
         elif case.runtime < architecture.first_cuda:
             message = (
@@ -160,5 +169,10 @@ def features(case: Case) -> Iterator[Check]:
                 "its own features and code compiled at run time are out of reach"
             )
             yield check(
-                case, "features", Status.NOTE, reasons.FeatureOutOfReach, message, source=architecture.source
+                case,
+                check_names.FEATURES,
+                Status.NOTE,
+                reasons.FeatureOutOfReach,
+                message,
+                source=architecture.source,
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import (
     STALE_CURE,
     fitting_build,
@@ -27,14 +27,18 @@ def visible(case: Case) -> Iterator[Check]:
     """A driver is visible where the program runs."""
     driver = case.facts.driver
     if case.cuda_works:
-        yield passed("driver-visible", f"driver {case.driver_text or show(case.api_cuda)} is visible")
+        yield passed(
+            check_names.DRIVER_VISIBLE, f"driver {case.driver_text or show(case.api_cuda)} is visible"
+        )
         return
     evidence = _invisible(case)
     if evidence:
         cure = case.knowledge.cure("expose-gpu", case.facts.node.platform)
-        yield check(case, "driver-visible", Status.FAIL, reasons.DriverNotVisible, evidence, cure)
+        yield check(case, check_names.DRIVER_VISIBLE, Status.FAIL, reasons.DriverNotVisible, evidence, cure)
     elif driver.version or driver.cuda_version:
-        yield passed("driver-visible", f"driver {case.driver_text or show(case.api_cuda)} is visible")
+        yield passed(
+            check_names.DRIVER_VISIBLE, f"driver {case.driver_text or show(case.api_cuda)} is visible"
+        )
 
 
 def _invisible(case: Case) -> str:
@@ -77,7 +81,7 @@ def new_enough(case: Case) -> Iterator[Check]:
     if not _reaches_floor(case, toolkit, runtime):
         if case.proven:
             message = f"{seen}{api} is below the floor of CUDA {show(runtime)}, yet kernels ran"
-            yield check(case, "driver-version", Status.NOTE, reasons.ConflictingFacts, message)
+            yield check(case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ConflictingFacts, message)
             return
         if _vendor_compat(case):
             yield _carried(case, toolkit, runtime, seen + api)
@@ -87,17 +91,21 @@ def new_enough(case: Case) -> Iterator[Check]:
             stale or f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
         )
         cure = STALE_CURE if stale else _cure_old(case, toolkit)
-        yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
+        yield check(
+            case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source
+        )
     elif case.api is not None and case.api // 1000 < runtime[0] and not _embedded(case):
         message = (
             f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
             "a cuda-compat library carries it"
         )
-        yield check(case, "driver-version", Status.NOTE, reasons.ForwardCompatInUse, message)
+        yield check(case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message)
     elif _reaches_toolkit(case, toolkit, runtime) is False and not _embedded(case):
         yield _below_toolkit(case, toolkit, runtime, seen + api)
     else:
-        yield passed("driver-version", f"{seen}{api} is new enough for CUDA {show(runtime)}", toolkit.source)
+        yield passed(
+            check_names.DRIVER_VERSION, f"{seen}{api} is new enough for CUDA {show(runtime)}", toolkit.source
+        )
 
 
 def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
@@ -108,13 +116,13 @@ def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
     )
     if case.api is None or beyond:
         message = f"neither CUDA {show(runtime)} nor driver {case.driver_text} is in the tables"
-        yield check(case, "driver-version", Status.UNKNOWN, reasons.NotEnoughFacts, message)
+        yield check(case, check_names.DRIVER_VERSION, Status.UNKNOWN, reasons.NotEnoughFacts, message)
     elif case.api // 1000 < runtime[0]:
         seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
         message = f"{seen} (CUDA {show(case.api_cuda)}) is too old for CUDA {show(runtime)}: one of CUDA {runtime[0]} is needed"
-        yield check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message)
+        yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message)
     else:
-        yield passed("driver-version", f"the driver has CUDA {show(case.api_cuda)}")
+        yield passed(check_names.DRIVER_VERSION, f"the driver has CUDA {show(case.api_cuda)}")
 
 
 def _floor(toolkit: Toolkit) -> str:
@@ -159,7 +167,9 @@ def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check
         (case.facts.torch.version or "").partition("+")[2].lower(), case.runtime
     )
     source = row.source if row else ""
-    return check(case, "driver-version", Status.NOTE, reasons.ForwardCompatInUse, message, cure, source)
+    return check(
+        case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message, cure, source
+    )
 
 
 def _may_use_compat(case: Case) -> bool:
@@ -189,12 +199,19 @@ def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) ->
     if case.expect.driver_rule == "Toolkit":
         message = f"{seen} is older than the toolkit's own for CUDA {show(runtime)} ({wanted}), which expect.driverRule asks for"
         cure = upgrade(case, wanted).capitalize() + ", or set expect.driverRule: MinorVersion."
-        return check(case, "driver-version", Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source)
+        return check(
+            case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source
+        )
     message = (
         f"{seen} is older than CUDA {show(runtime)}'s own ({wanted}); minor-version compatibility carries it"
     )
     return check(
-        case, "driver-version", Status.NOTE, reasons.DriverOlderThanToolkit, message, source=toolkit.source
+        case,
+        check_names.DRIVER_VERSION,
+        Status.NOTE,
+        reasons.DriverOlderThanToolkit,
+        message,
+        source=toolkit.source,
     )
 
 
@@ -225,7 +242,7 @@ def toolkit_rule_known(case: Case) -> Iterator[Check]:
     toolkit = case.knowledge.toolkit(case.runtime)
     if toolkit is None or _reaches_toolkit(case, toolkit, case.runtime) is None:
         message = f"the toolkit's own driver for CUDA {show(case.runtime)}, or the driver here, is not known"
-        yield check(case, "driver-version", Status.UNKNOWN, reasons.ExpectationUnknown, message)
+        yield check(case, check_names.DRIVER_VERSION, Status.UNKNOWN, reasons.ExpectationUnknown, message)
 
 
 def supports_gpu(case: Case) -> Iterator[Check]:
@@ -251,7 +268,13 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
         message = f"driver {case.driver_text} no longer supports {device.title}: {architecture.name} ended with R{limit}"
         cure = f"Install a driver of branch R{limit} on nodes with this GPU, and keep it there."
         return check(
-            case, "driver-gpu", Status.FAIL, reasons.DriverDroppedGpu, message, cure, architecture.source
+            case,
+            check_names.DRIVER_GPU,
+            Status.FAIL,
+            reasons.DriverDroppedGpu,
+            message,
+            cure,
+            architecture.source,
         )
     first = architecture.first_driver
     seen_working = case.facts.torch.available is True or case.facts.driver.cu_init == 0
@@ -260,7 +283,7 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
         cure = upgrade(case, f"R{first}")
         return check(
             case,
-            "driver-gpu",
+            check_names.DRIVER_GPU,
             Status.FAIL,
             reasons.DriverTooOld,
             message,
@@ -282,7 +305,12 @@ def _unknown_generation(case: Case, device: Device) -> Check | None:
         "is older, and which branch knows the GPU first is not in the tables"
     )
     return check(
-        case, "driver-gpu", Status.UNKNOWN, reasons.GpuNotInTables, message, source=architecture.source
+        case,
+        check_names.DRIVER_GPU,
+        Status.UNKNOWN,
+        reasons.GpuNotInTables,
+        message,
+        source=architecture.source,
     )
 
 
@@ -313,7 +341,7 @@ def forward_compat(case: Case) -> Iterator[Check]:
     own = f"CUDA {show(branch.cuda)}" if branch else "an older CUDA"
     node = f"driver {case.driver_text or '(unknown)'} is of {own}"
     message = f"cuda-compat is in use: {node}, the loaded libcuda of CUDA {show(case.api_cuda)}"
-    yield check(case, "forward-compat", Status.NOTE, reasons.ForwardCompatInUse, message)
+    yield check(case, check_names.FORWARD_COMPAT, Status.NOTE, reasons.ForwardCompatInUse, message)
 
 
 def last_generation(case: Case) -> Iterator[Check]:
@@ -327,4 +355,6 @@ def last_generation(case: Case) -> Iterator[Check]:
     row = next(d.architecture for d in case.devices if d.architecture and d.architecture.dropped_from_driver)
     last = f" and CUDA {show(row.last_cuda)} the last toolkit" if row.last_cuda else ""
     message = f"R{limit} is the last driver branch for {' and '.join(names)}{last}"
-    yield check(case, "generation", Status.NOTE, reasons.LastSupportedGeneration, message, source=row.source)
+    yield check(
+        case, check_names.GENERATION, Status.NOTE, reasons.LastSupportedGeneration, message, source=row.source
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import STALE_CURE, stale_libcuda
 from gpuenv.assess.case import Case, check, is_cpu_build
 from gpuenv.assess.model import Check, Status
@@ -40,11 +40,11 @@ def known_enough(case: Case) -> Iterator[Check]:
         status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
         message = f"not known: {'; '.join(missing)}"
         cure = f"Give {', and '.join(missing)}."
-        yield check(case, "known", status, reasons.NotEnoughFacts, message, cure)
+        yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, cure)
     elif no_driver:
         message = "the driver's version is not known; CUDA starts, so that it is new enough"
         cure = "Give the driver (--driver, or nvidia-smi) for advice on newer images."
-        yield check(case, "known", Status.NOTE, reasons.NotEnoughFacts, message, cure)
+        yield check(case, check_names.KNOWN, Status.NOTE, reasons.NotEnoughFacts, message, cure)
 
 
 def _explained(case: Case) -> bool:
@@ -60,7 +60,7 @@ def known_architecture(case: Case) -> Iterator[Check]:
         if device.compute_capability is None and not device.proven:
             name = device.product or f"GPU {device.index}"
             message = f"{name} is not in the tables, and its compute capability was not told"
-            yield check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+            yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
         elif device.compute_capability is not None and device.architecture is None:
             message = (
                 f"compute capability {show(device.compute_capability)} is not in the tables; answered by rule"
@@ -68,10 +68,10 @@ def known_architecture(case: Case) -> Iterator[Check]:
             # No rule tells which driver knows such a GPU: only that CUDA was seen to start does.
             sure = case.cuda_works or device.proven or case.probed
             status = Status.NOTE if sure else Status.UNKNOWN
-            yield check(case, "gpu", status, reasons.GpuNotInTables, message)
+            yield check(case, check_names.GPU, status, reasons.GpuNotInTables, message)
         elif device.model is None and device.product and not case.probed:
             message = f"{device.product} is not in the tables; judged by its compute capability"
-            yield check(case, "gpu", Status.NOTE, reasons.GpuNotInTables, message)
+            yield check(case, check_names.GPU, Status.NOTE, reasons.GpuNotInTables, message)
     if (
         case.devices
         and not case.arch_flags
@@ -81,16 +81,16 @@ def known_architecture(case: Case) -> Iterator[Check]:
     ):
         version = case.facts.torch.version or "this build"
         message = f"the targets of {version} are not in the tables"
-        yield check(case, "architecture", Status.UNKNOWN, reasons.ArchUnknown, message)
+        yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
 
 
 def contradictions(case: Case) -> Iterator[Check]:
     """Given facts that contradict each other are named. Where a verdict would follow from one of both, there is none."""
     for conflict in case.facts.conflicts:
-        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, conflict)
+        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, conflict)
     stale = stale_libcuda(case)
     if stale:
-        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, stale, STALE_CURE)
+        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, stale, STALE_CURE)
     if not case.probed:
         yield from _build_contradicts(case)
     for device, gpu in zip(case.devices, visible_gpus(case.facts, case.knowledge), strict=False):
@@ -104,11 +104,11 @@ def contradictions(case: Case) -> Iterator[Check]:
             message = (
                 f"{device.product} has compute capability {show(device.model.cc)}, but {given} was given"
             )
-            yield check(case, "facts", Status.UNKNOWN, reasons.ConflictingFacts, message)
+            yield check(case, check_names.FACTS, Status.UNKNOWN, reasons.ConflictingFacts, message)
     node, seen = case.facts.node.driver_version, case.facts.driver.version
     if node and seen and node != seen:
         message = f"the node's labels say driver {node}, the container sees {seen}"
-        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, message)
 
 
 def _build_contradicts(case: Case) -> Iterator[Check]:
@@ -119,4 +119,4 @@ def _build_contradicts(case: Case) -> Iterator[Check]:
             f"PyTorch {case.facts.torch.version} is built for CUDA {show(named)}, but {show(told)} was given"
         )
         cure = "Give what python -c 'import torch; print(torch.__version__, torch.version.cuda)' prints."
-        yield check(case, "facts", Status.UNKNOWN, reasons.ConflictingFacts, message, cure)
+        yield check(case, check_names.FACTS, Status.UNKNOWN, reasons.ConflictingFacts, message, cure)

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TypeVar
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
@@ -69,7 +69,7 @@ def versions(case: Case) -> Iterator[Check]:
 
 
 def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
-    title = f"expect-{name}"
+    title = check_names.EXPECT.of(name)
     release = parse_version(seen)
     if release is None:
         message = f"{name}: expected {wanted}, observed value not known"
@@ -129,7 +129,7 @@ def _each(  # noqa: PLR0917  what differs between three expectations
     text: Callable[[T], str],
 ) -> Check:
     """One expectation over all GPUs: each must meet it, and each must be known."""
-    title = f"expect-{name}"
+    title = check_names.EXPECT.of(name)
     known = [value for value in values if value is not None]
     bad = list(dict.fromkeys(text(value) for value in known if not good(value)))
     if bad:
@@ -174,7 +174,7 @@ def imports(case: Case) -> Iterator[Check]:
     }
     for module in case.expect.imports:
         step = tried.get(module)
-        title = f"import-{module}"
+        title = check_names.IMPORT.of(module)
         if step is None or step.status == "Skipped":
             message = f"{module} is expected to import; that was not tried"
             yield check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
@@ -193,16 +193,16 @@ def compiles(case: Case) -> Iterator[Check]:
     if not case.expect.compile:
         if step is not None and failed:
             message = f"torch.compile does not work: {_words(step)}"
-            yield check(case, "compile", Status.NOTE, reasons.CompileUnavailable, message)
+            yield check(case, check_names.COMPILE, Status.NOTE, reasons.CompileUnavailable, message)
         return
     if step is None or step.status == "Skipped":
         message = "torch.compile is expected to work; that was not tried"
-        yield check(case, "compile", Status.UNKNOWN, reasons.ExpectationUnknown, message)
+        yield check(case, check_names.COMPILE, Status.UNKNOWN, reasons.ExpectationUnknown, message)
     elif failed:
         message = f"torch.compile does not work: {_words(step)}"
-        yield check(case, "compile", _outcome(step), reasons.CompileUnavailable, message)
+        yield check(case, check_names.COMPILE, _outcome(step), reasons.CompileUnavailable, message)
     else:
-        yield passed("compile", "torch.compile works")
+        yield passed(check_names.COMPILE, "torch.compile works")
 
 
 def _outcome(step: Step) -> Status:
@@ -217,7 +217,7 @@ def _words(step: Step) -> str:
 def commands(case: Case) -> Iterator[Check]:
     """The environment's own checks: exit code 0 passes."""
     for command in case.facts.commands:
-        title = f"check-{command.name}"
+        title = check_names.COMMAND.of(command.name)
         tail = f"; it said: {command.tail}" if command.tail else ""
         if command.timed_out:
             yield check(

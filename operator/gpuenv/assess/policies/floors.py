@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
+from gpuenv.api.check_names import CheckName
 from gpuenv.api.environment import Floor
 from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Benchmark
@@ -28,7 +29,7 @@ def _is_meant(floor: Floor, device: Device) -> bool:
 
 
 def _judge(case: Case, floor: Floor, device: Device) -> Check:
-    name = f"floor-{floor.kernel}" + (f"-{floor.dtype}" if floor.dtype else "")
+    name = check_names.FLOOR.of(floor.kernel, floor.dtype)
     what = f"{floor.kernel} {floor.dtype}".strip() + f" on GPU {device.index}"
     figure = _figure(case, floor, device)
     if figure is None or figure.median is None:
@@ -62,7 +63,7 @@ def _figure(case: Case, floor: Floor, device: Device) -> Benchmark | None:
     return min(found, key=lambda benchmark: (benchmark.median is None, benchmark.median or 0.0), default=None)
 
 
-def _not_measured(case: Case, name: str, what: str, figure: Benchmark | None, device: Device) -> Check:
+def _not_measured(case: Case, name: CheckName, what: str, figure: Benchmark | None, device: Device) -> Check:
     why = figure.detail if figure is not None and figure.detail else "the benchmark did not run"
     # Shared and sliced devices are not benchmarked on purpose: their neighbours would pay, and the figure would say nothing.
     shared = case.facts.node.sharing or device.mig
@@ -71,7 +72,7 @@ def _not_measured(case: Case, name: str, what: str, figure: Benchmark | None, de
 
 
 def _against_peers(  # noqa: PLR0917  all that a floor's line is made of
-    case: Case, floor: Floor, device: Device, figure: Benchmark, name: str, what: str
+    case: Case, floor: Floor, device: Device, figure: Benchmark, name: CheckName, what: str
 ) -> Check:
     assert figure.median is not None
     assert floor.min_percent_of_peers is not None

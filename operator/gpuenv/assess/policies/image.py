@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
 from gpuenv.assess.model import Check, Status
@@ -15,16 +15,20 @@ def torch_present(case: Case) -> Iterator[Check]:
     """torch is there and imports."""
     torch = case.facts.torch
     if torch.missing:
-        yield check(case, "torch", Status.FAIL, reasons.TorchMissing, "this Python has no torch module")
+        yield check(
+            case, check_names.TORCH, Status.FAIL, reasons.TorchMissing, "this Python has no torch module"
+        )
     elif torch.import_error is not None:
         rule = classify(torch.import_error, case.knowledge)
         words = torch.import_error.message or torch.import_error.name
         if rule is None:
-            yield check(case, "torch", Status.FAIL, reasons.TorchBroken, f"torch does not import: {words}")
+            yield check(
+                case, check_names.TORCH, Status.FAIL, reasons.TorchBroken, f"torch does not import: {words}"
+            )
         else:
             yield check(
                 case,
-                "torch",
+                check_names.TORCH,
                 Status.FAIL,
                 rule.reason,
                 f"torch does not import: {words}",
@@ -32,7 +36,7 @@ def torch_present(case: Case) -> Iterator[Check]:
                 rule.source,
             )
     elif torch.version:
-        yield passed("torch", f"PyTorch {torch.version}")
+        yield passed(check_names.TORCH, f"PyTorch {torch.version}")
 
 
 def cuda_build(case: Case) -> Iterator[Check]:
@@ -42,11 +46,16 @@ def cuda_build(case: Case) -> Iterator[Check]:
         build = fitting_build(case, case.devices[0] if case.devices else None)
         cure = f"Install a CUDA build, for example {build}." if build else None
         yield check(
-            case, "cuda-build", Status.FAIL, reasons.TorchCpuBuild, f"{version} was built without CUDA", cure
+            case,
+            check_names.CUDA_BUILD,
+            Status.FAIL,
+            reasons.TorchCpuBuild,
+            f"{version} was built without CUDA",
+            cure,
         )
     elif case.runtime is not None:
         origin = " (PyPI's default build; not told)" if case.runtime_assumed else ""
-        yield passed("cuda-build", f"built for CUDA {show(case.runtime)}{origin}")
+        yield passed(check_names.CUDA_BUILD, f"built for CUDA {show(case.runtime)}{origin}")
 
 
 def released_build(case: Case) -> Iterator[Check]:
@@ -58,7 +67,7 @@ def released_build(case: Case) -> Iterator[Check]:
         if torch > case.knowledge.newest_release().torch:
             newest = show(case.knowledge.newest_release().torch)
             message = f"PyTorch {version} is newer than the tables, which end at {newest}; answered by rule"
-            yield check(case, "torch-release", Status.NOTE, reasons.TorchNotInTables, message)
+            yield check(case, check_names.TORCH_RELEASE, Status.NOTE, reasons.TorchNotInTables, message)
         return
     named = case.facts.source != "flags" and local_cuda(version) == case.runtime
     # A wheel that names its CUDA itself (2.9.0+cu129) does exist, whatever the matrix of releases says.
@@ -68,7 +77,12 @@ def released_build(case: Case) -> Iterator[Check]:
         builds = f"{', '.join(first)} and {last}" if first else last
         message = f"PyTorch {name} was not released for CUDA {show(case.runtime)}; it was for {builds}"
         yield check(
-            case, "torch-release", Status.NOTE, reasons.NoSuchBuild, message, source=case.release.source
+            case,
+            check_names.TORCH_RELEASE,
+            Status.NOTE,
+            reasons.NoSuchBuild,
+            message,
+            source=case.release.source,
         )
 
 
@@ -84,5 +98,10 @@ def python_version(case: Case) -> Iterator[Check]:
             f"not for {show(python[:2])}"
         )
         yield check(
-            case, "python-version", Status.NOTE, reasons.NoSuchBuild, message, source=case.release.source
+            case,
+            check_names.PYTHON_VERSION,
+            Status.NOTE,
+            reasons.NoSuchBuild,
+            message,
+            source=case.release.source,
         )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
+from gpuenv.api.check_names import CheckName
 from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
@@ -38,7 +39,7 @@ def steps(case: Case) -> Iterator[Check]:
     good = [step for step in case.kernels if step.status == "Pass"]
     if good and not groups:
         gpus = len({step.gpu for step in good})
-        yield passed("kernels", f"{_names(good)} on {gpus} GPU{'s' if gpus > 1 else ''}")
+        yield passed(check_names.KERNELS, f"{_names(good)} on {gpus} GPU{'s' if gpus > 1 else ''}")
 
 
 def _names(members: list[Step]) -> str:
@@ -49,7 +50,7 @@ def _names(members: list[Step]) -> str:
 
 
 def _judge(case: Case, step: Step) -> Check:
-    name = f"kernel-{step.name}" + (f"-{step.dtype}" if step.dtype else "")
+    name = check_names.KERNEL.of(step.name, step.dtype)
     words = step.error.message or step.error.name if step.error else ""
     if step.status == "Wrong":
         return check(
@@ -73,7 +74,7 @@ def _judge(case: Case, step: Step) -> Check:
     return from_rule(case, rule, name, rule.meaning, status)
 
 
-def _unknown_error(case: Case, step: Step, name: str, words: str) -> Check:
+def _unknown_error(case: Case, step: Step, name: CheckName, words: str) -> Check:
     killed = step.error is not None and step.error.layer == "signal" and step.error.code == _SIGKILL
     if killed:
         message = "the worker was killed (SIGKILL), as when host memory runs out"
@@ -83,7 +84,7 @@ def _unknown_error(case: Case, step: Step, name: str, words: str) -> Check:
     return check(case, name, status, reasons.KernelFailed, f"{how}: {words or step.detail or 'no message'}")
 
 
-def _out_of_memory(case: Case, step: Step, name: str) -> Check:
+def _out_of_memory(case: Case, step: Step, name: CheckName) -> Check:
     gpu = next((gpu for gpu in case.facts.gpus if gpu.index == step.gpu), None)
     free = gpu.memory_free_mib if gpu else None
     total = gpu.memory_mib if gpu else None
@@ -103,13 +104,13 @@ def all_ran(case: Case) -> Iterator[Check]:
     ended = f" (the probe says: {case.facts.ended})" if case.facts.ended else ""
     if "kernels" not in case.facts.stages:
         message = f"no complete kernels stage was read{ended}"
-        yield check(case, "kernels-stage", Status.UNKNOWN, reasons.KernelsNotRun, message)
+        yield check(case, check_names.KERNELS_STAGE, Status.UNKNOWN, reasons.KernelsNotRun, message)
         return
     if "facts" not in case.facts.stages:
         message = f"no complete facts stage was read{ended}"
         yield check(
             case,
-            "facts-stage",
+            check_names.FACTS_STAGE,
             Status.UNKNOWN,
             reasons.NotEnoughFacts,
             message,
@@ -123,4 +124,6 @@ def all_ran(case: Case) -> Iterator[Check]:
             (step.detail for step in case.facts.steps if step.status == "Skipped" and step.detail), ""
         )
         why = f": {skipped}" if skipped else ended
-        yield check(case, "kernels", Status.UNKNOWN, reasons.KernelsNotRun, f"no kernel ran on {which}{why}")
+        yield check(
+            case, check_names.KERNELS, Status.UNKNOWN, reasons.KernelsNotRun, f"no kernel ran on {which}{why}"
+        )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
+from gpuenv.api.check_names import CheckName
 from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
 from gpuenv.assess.case import Case, check, is_cpu_build, passed
 from gpuenv.assess.facts import Failure
@@ -29,13 +30,13 @@ def cuda_starts(case: Case) -> Iterator[Check]:
     elif driver.cuda is not None and not torch.available:
         yield _from_failure(case, driver.cuda, f"{driver.cuda.name or 'the driver API'} failed")
     elif driver.cu_init == 0 and driver.device_count == 0:
-        yield _no_device(case, "cuda-init", "CUDA starts, but counts 0 devices")
+        yield _no_device(case, check_names.CUDA_INIT, "CUDA starts, but counts 0 devices")
     elif (
         torch.available is False and not is_cpu_build(case.facts) and not torch.missing and not driver.absent
     ):
         yield from _unavailable(case)
     elif case.cuda_works:
-        yield passed("cuda-init", "CUDA starts")
+        yield passed(check_names.CUDA_INIT, "CUDA starts")
 
 
 def _unavailable(case: Case) -> Iterator[Check]:
@@ -46,10 +47,10 @@ def _unavailable(case: Case) -> Iterator[Check]:
             yield _from_failure(case, failure, "CUDA is not available")
             return
     if hidden_by(case):
-        yield _no_device(case, "cuda-init", "torch.cuda.is_available() is False")
+        yield _no_device(case, check_names.CUDA_INIT, "torch.cuda.is_available() is False")
     elif not any(rule_status(case, failure) is Status.FAIL for failure in case.facts.errors):
         message = "torch.cuda.is_available() is False although a driver is there"
-        yield check(case, "cuda-init", Status.FAIL, reasons.CudaInitFailed, message)
+        yield check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)
 
 
 def rule_status(case: Case, failure: Failure) -> Status | None:
@@ -63,11 +64,13 @@ def _from_failure(case: Case, failure: Failure, what: str) -> Check:
     words = failure.message or failure.name
     if rule is None:
         message = f"{what}: {words}" if words else what
-        return check(case, "cuda-init", Status.FAIL, reasons.CudaInitFailed, message)
-    return from_rule(case, rule, "cuda-init", f"{what}: {rule.meaning}")
+        return check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)
+    return from_rule(case, rule, check_names.CUDA_INIT, f"{what}: {rule.meaning}")
 
 
-def from_rule(case: Case, rule: ErrorRule, name: str, message: str, status: Status | None = None) -> Check:
+def from_rule(
+    case: Case, rule: ErrorRule, name: CheckName, message: str, status: Status | None = None
+) -> Check:
     """A check from an error rule, refined: 999 with evidence is UvmMissing, and cures fit the platform."""
     reason, remediation = rule.reason, rule.remediation or None
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
@@ -130,7 +133,7 @@ def _uvm_errno(case: Case) -> int:
     return next((node.errno for node in nodes if node.path == UVM), 0)
 
 
-def _no_device(case: Case, name: str, message: str) -> Check:
+def _no_device(case: Case, name: CheckName, message: str) -> Check:
     hiding = hidden_by(case)
     if hiding:
         cure = f"Remove {hiding.split('=')[0]} from the image or the pod, or set it to GPU numbers or UUIDs."
@@ -162,13 +165,17 @@ def nvml(case: Case) -> Iterator[Check]:
     rule = classify(failure, case.knowledge)
     words = failure.message or failure.name or f"error {failure.code}"
     if rule is None:
-        yield check(case, "nvml", Status.NOTE, reasons.NvmlUnavailable, f"NVML: {words}")
+        yield check(case, check_names.NVML, Status.NOTE, reasons.NvmlUnavailable, f"NVML: {words}")
     elif case.cuda_works and Status(rule.status) is not Status.NOTE and not _is_gpu_gone(rule.reason):
         yield check(
-            case, "nvml", Status.WARN, reasons.NvmlUnavailable, f"CUDA starts, NVML does not: {words}"
+            case,
+            check_names.NVML,
+            Status.WARN,
+            reasons.NvmlUnavailable,
+            f"CUDA starts, NVML does not: {words}",
         )
     else:
-        yield from_rule(case, rule, "nvml", f"NVML: {rule.meaning}")
+        yield from_rule(case, rule, check_names.NVML, f"NVML: {rule.meaning}")
 
 
 def _is_gpu_gone(reason: str) -> bool:
@@ -186,7 +193,7 @@ def warnings(case: Case) -> Iterator[Check]:
         if rule is None or rule.reason in seen or rule.reason == reasons.ArchNotInBuild:
             continue
         seen.add(rule.reason)
-        yield from_rule(case, rule, "torch-warning", f"PyTorch warns: {rule.meaning}")
+        yield from_rule(case, rule, check_names.TORCH_WARNING, f"PyTorch warns: {rule.meaning}")
 
 
 def reported_errors(case: Case) -> Iterator[Check]:
@@ -201,7 +208,7 @@ def reported_errors(case: Case) -> Iterator[Check]:
     doubted = [found for found in worst.values() if case.cuda_works and _prevents_start(found.reason)]
     if doubted:
         message = f"CUDA was seen to start here, yet an error says: {doubted[0].message}"
-        yield check(case, "facts", Status.NOTE, reasons.ConflictingFacts, message)
+        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, message)
 
 
 def _prevents_start(reason: str) -> bool:
@@ -212,9 +219,9 @@ def _prevents_start(reason: str) -> bool:
 def _reported(case: Case, failure: Failure) -> Check:
     rule = classify(failure, case.knowledge)
     if rule is None and failure.layer == "xid":
-        return check(case, "error", Status.UNKNOWN, reasons.GpuUnhealthy, failure.message)
+        return check(case, check_names.ERROR, Status.UNKNOWN, reasons.GpuUnhealthy, failure.message)
     if rule is None:
-        return check(case, "error", Status.FAIL, reasons.CudaInitFailed, failure.message)
+        return check(case, check_names.ERROR, Status.FAIL, reasons.CudaInitFailed, failure.message)
     status = Status(rule.status)
     if status is Status.WARN and failure.message.startswith(STARTS):
         status = Status.FAIL  # what else would be a nuisance keeps CUDA from starting here
@@ -226,7 +233,7 @@ def _reported(case: Case, failure: Failure) -> Check:
     ):
         status = Status.UNKNOWN
     message = f"{rule.meaning}: {failure.message}" if rule.fallback else rule.meaning
-    return from_rule(case, rule, "error", message, status)
+    return from_rule(case, rule, check_names.ERROR, message, status)
 
 
 def unrecognised(case: Case) -> Iterator[Check]:
@@ -237,4 +244,4 @@ def unrecognised(case: Case) -> Iterator[Check]:
             "Give the whole traceback or log (--error), with the lines before it; gpuenv check runs small kernels in the image "
             "and tells whether image and node are to blame."
         )
-        yield check(case, "error", Status.UNKNOWN, reasons.NotEnoughFacts, message, cure)
+        yield check(case, check_names.ERROR, Status.UNKNOWN, reasons.NotEnoughFacts, message, cure)

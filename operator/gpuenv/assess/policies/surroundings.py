@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
@@ -35,7 +35,7 @@ def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
     words = gpu.health.get("error")
     rule = classify(Failure("nvml", message=words), case.knowledge) if isinstance(words, str) else None
     if rule is not None:
-        yield from_rule(case, rule, "gpu-health", f"GPU {gpu.index}: {rule.meaning}")
+        yield from_rule(case, rule, check_names.GPU_HEALTH, f"GPU {gpu.index}: {rule.meaning}")
 
 
 def _number(gpu: Gpu, name: str) -> float:
@@ -48,25 +48,35 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
     action = _number(gpu, "recoveryAction")
     if action == _RESET:
         yield check(
-            case, "gpu-health", Status.FAIL, reasons.GpuResetRequired, f"{title}: NVML asks for a reset"
+            case,
+            check_names.GPU_HEALTH,
+            Status.FAIL,
+            reasons.GpuResetRequired,
+            f"{title}: NVML asks for a reset",
         )
     elif action:
         message = f"{title}: NVML names recovery action {action:g}"
-        yield check(case, "gpu-health", Status.FAIL, reasons.GpuUnhealthy, message)
+        yield check(case, check_names.GPU_HEALTH, Status.FAIL, reasons.GpuUnhealthy, message)
     if _number(gpu, "remapFailed"):
-        yield check(case, "gpu-health", Status.FAIL, reasons.GpuUnhealthy, f"{title}: a row remap has failed")
+        yield check(
+            case,
+            check_names.GPU_HEALTH,
+            Status.FAIL,
+            reasons.GpuUnhealthy,
+            f"{title}: a row remap has failed",
+        )
     elif _number(gpu, "remapPending"):
         message = f"{title}: a row remap is pending; a reset of the GPU does it"
-        yield check(case, "gpu-health", Status.WARN, reasons.GpuUnhealthy, message)
+        yield check(case, check_names.GPU_HEALTH, Status.WARN, reasons.GpuUnhealthy, message)
     errors = _number(gpu, "eccUncorrected")
     if errors:
         message = f"{title}: {errors:g} uncorrected memory errors since the driver was loaded"
-        yield check(case, "gpu-health", Status.WARN, reasons.GpuUnhealthy, message)
+        yield check(case, check_names.GPU_HEALTH, Status.WARN, reasons.GpuUnhealthy, message)
     state = gpu.health.get("fabricState")
     if isinstance(state, int) and state not in (_FABRIC_UNSUPPORTED, _FABRIC_DONE) and not case.proven:
         message = f"{title}: the NVSwitch fabric is in state {state}, not {_FABRIC_DONE} (completed)"
         cure = case.knowledge.cure("fabric", case.facts.node.platform)
-        yield check(case, "gpu-fabric", Status.WARN, reasons.FabricNotReady, message, cure)
+        yield check(case, check_names.GPU_FABRIC, Status.WARN, reasons.FabricNotReady, message, cure)
 
 
 def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
@@ -74,19 +84,25 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
     bits = int(_number(gpu, "busyThrottleReasons")) | int(_number(gpu, "throttleReasons"))
     slow = [text for bit, text in _HW_SLOWDOWN.items() if bits & bit]
     if slow:
-        yield check(case, "gpu-clocks", Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}")
+        yield check(
+            case, check_names.GPU_CLOCKS, Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}"
+        )
     elif bits & _SW_THERMAL:
         yield check(
-            case, "gpu-clocks", Status.NOTE, reasons.GpuSlowed, f"{title}: the driver slows it down for heat"
+            case,
+            check_names.GPU_CLOCKS,
+            Status.NOTE,
+            reasons.GpuSlowed,
+            f"{title}: the driver slows it down for heat",
         )
     limit, default = _number(gpu, "powerLimitW"), _number(gpu, "powerDefaultW")
     if 0 < limit < 0.99 * default:
         message = f"{title}: power limit {limit:g} W, the default is {default:g} W"
-        yield check(case, "gpu-power", Status.NOTE, reasons.GpuSlowed, message)
+        yield check(case, check_names.GPU_POWER, Status.NOTE, reasons.GpuSlowed, message)
     width, most = _number(gpu, "pcieWidth"), _number(gpu, "pcieWidthMax")
     if 0 < width < most:
         message = f"{title}: PCIe link of width {width:g}, {most:g} would be possible"
-        yield check(case, "gpu-link", Status.NOTE, reasons.GpuSlowed, message)
+        yield check(case, check_names.GPU_LINK, Status.NOTE, reasons.GpuSlowed, message)
 
 
 def container(case: Case) -> Iterator[Check]:
@@ -95,12 +111,20 @@ def container(case: Case) -> Iterator[Check]:
     hiding = hidden_by(case)
     if hiding:
         yield check(
-            case, "environment", Status.NOTE, reasons.EnvironmentVariable, f"{hiding} hides every GPU"
+            case,
+            check_names.ENVIRONMENT,
+            Status.NOTE,
+            reasons.EnvironmentVariable,
+            f"{hiding} hides every GPU",
         )
     for name, value in _CHANGING.items():
         if facts.env.get(name) == value:
             yield check(
-                case, "environment", Status.NOTE, reasons.EnvironmentVariable, f"{name}={value} is set"
+                case,
+                check_names.ENVIRONMENT,
+                Status.NOTE,
+                reasons.EnvironmentVariable,
+                f"{name}={value} is set",
             )
     # A probe pod's /dev/shm is the pod's, not the image's: it tells nothing of the workload's pod.
     in_probe_pod = case.probed and case.facts.node.name is not None
@@ -108,16 +132,18 @@ def container(case: Case) -> Iterator[Check]:
         message = (
             f"shared memory (/dev/shm) is {facts.shm_mib} MiB, too little for data loader workers and NCCL"
         )
-        yield check(case, "workspace", Status.NOTE, reasons.SmallWorkspace, message)
+        yield check(case, check_names.WORKSPACE, Status.NOTE, reasons.SmallWorkspace, message)
     if facts.writable is not None and "/tmp" not in facts.writable:  # noqa: S108  a name, not a file of ours
         yield check(
             case,
-            "workspace",
+            check_names.WORKSPACE,
             Status.NOTE,
             reasons.SmallWorkspace,
             "torch.compile needs /tmp, which is not writable",
         )
     if facts.uid == 0:
-        yield check(case, "security", Status.NOTE, reasons.LooseSecurity, "the container runs as root")
+        yield check(
+            case, check_names.SECURITY, Status.NOTE, reasons.LooseSecurity, "the container runs as root"
+        )
     for note in facts.notes:
-        yield check(case, "security", Status.NOTE, reasons.LooseSecurity, note)
+        yield check(case, check_names.SECURITY, Status.NOTE, reasons.LooseSecurity, note)

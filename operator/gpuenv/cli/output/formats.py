@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from gpuenv.api import reasons
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
@@ -60,9 +61,11 @@ def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
     if checks:
         lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]
     for check in checks:
-        source = f" ([source]({check.source.split()[0]}))" if check.source.startswith("http") else ""
+        origins = [f"[source]({check.source.split()[0]})"] if check.source.startswith("http") else []
+        # A path, not a link: the text is pasted into an issue of another project.
+        origins += [f"`{reasons.section(check.reason)}`"] if reasons.known(check.reason) else []
         code = f"**{check.reason}** " if check.reason else ""
-        what = f"{code}{_escaped(check.message)}{source}"
+        what = f"{code}{_escaped(check.message)}" + (f" ({', '.join(origins)})" if origins else "")
         lines.append(f"| {check.status} | {check.name} | {what} | {_escaped(check.remediation)} |")
     return lines
 

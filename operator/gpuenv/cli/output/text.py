@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from click import style
 
+from gpuenv.api import reasons
 from gpuenv.assess.model import Check, Status
 
 VERDICT_COLOURS: Final = {
@@ -38,7 +39,14 @@ def check_lines(check: Check, *, source: bool) -> Iterator[str]:
     if check.remediation and check.status not in (Status.PASS, Status.NOTE):
         yield f"    → {check.remediation}"
     if check.source and source:
-        yield f"    {style(check.source, dim=True)}"
+        yield f"    {style(_origin(check), dim=True)}"
+
+
+def _origin(check: Check) -> str:
+    """Return where the rule comes from, and where gpuenv's own documentation explains the reason."""
+    outside = check.source if check.source != reasons.OWN_RULE else ""
+    section = f"see {reasons.section(check.reason)}" if reasons.known(check.reason) else ""
+    return "  ".join(part for part in (outside, section) if part) or check.source
 
 
 def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gpuenv.api import reasons
+from gpuenv.api import check_names, reasons
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
@@ -17,7 +17,6 @@ from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip, kept, kept_check
 from gpuenv.plan.run.outcome import Ended
 
-POD_CHECK: Final = "probe-pod"
 _CONFIG_DIGEST: Final = "config@"
 
 
@@ -99,7 +98,9 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
     rule = classify(Failure(layer="runtime", message=words), context.tables.knowledge) if words else None
     if rule is None or rule.status != Status.FAIL.value:
         return None
-    return Check(POD_CHECK, Status.FAIL, rule.reason, clip(words), cure(context, rule.reason), rule.source)
+    return Check(
+        check_names.PROBE_POD, Status.FAIL, rule.reason, clip(words), cure(context, rule.reason), rule.source
+    )
 
 
 def cure(context: Context, reason: str) -> str:
@@ -125,7 +126,9 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
         return None
     found = runtime_verdict(context, ended.runtime_error)
     if found is None:
-        found = Check(POD_CHECK, Status.UNKNOWN, ended.reason, ended.message, cure(context, ended.reason))
+        found = Check(
+            check_names.PROBE_POD, Status.UNKNOWN, ended.reason, ended.message, cure(context, ended.reason)
+        )
     return kept_check(found)
 
 

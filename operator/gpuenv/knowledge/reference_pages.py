@@ -1,14 +1,16 @@
-"""``python -m gpuenv.knowledge.reasons_doc > docs/reasons.md``: the page of reasons, from their table and the errors'."""
+"""``python -m gpuenv.knowledge.reference_pages docs``: writes the pages of reasons and of checks, from their tables."""
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
+from gpuenv.api import check_names
 from gpuenv.api.reasons import OWN_RULE, ROWS, NextRun, Row, Subject
 from gpuenv.knowledge.load import load
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
-HEAD: Final = """# Reasons
+REASONS_HEAD: Final = """# Reasons
 
 Every check, condition and Event of gpuenv names its reason by one of these constants. They are API: new ones may come, those
 that are here keep their meaning. How bad a reason is says the status beside it, not the reason.
@@ -33,10 +35,10 @@ CONDITIONS: Final = """
 | --- | --- | --- |"""
 
 
-def page(knowledge: Knowledge) -> str:
-    """Return the whole page. The words are those of the package, whatever words ``knowledge`` has for them."""
+def reasons_page(knowledge: Knowledge) -> str:
+    """Return the page of reasons. The words are those of the package, whatever words ``knowledge`` has for them."""
     rows = dict(sorted(ROWS.items()))
-    parts = [HEAD.rstrip("\n"), VERDICTS]
+    parts = [REASONS_HEAD.rstrip("\n"), VERDICTS]
     parts += [
         f"| {_link_to(code)} | {row.meaning} | {row.behaviour.next_run} | {_event(row)} |"
         for code, row in rows.items()
@@ -90,5 +92,30 @@ def _link(source: str) -> str:
     return f"<{source}>" if source != OWN_RULE else "a rule of gpuenv's own"
 
 
+CHECKS_HEAD: Final = """# Checks
+
+A check is one line of an assessment, as `gpuenv explain`, `gpuenv check` and `gpuenv report` print it, and as the node report
+stores it. Its name is API. Its status is one of Fail, Unknown, Warn, Note, Skipped and Pass: the worst one decides the verdict. A
+check that does not pass names its [reason](reasons.md). A check that does not apply is left out.
+
+This page is made from `operator/gpuenv/api/check_names.py` by `make docs`.
+
+| check | passes where |
+| --- | --- |
+"""
+
+
+def checks_page() -> str:
+    """Return the page of checks."""
+    rows = (f"| `{name}` | {text} |" for name, text in sorted(check_names.DESCRIPTIONS.items()))
+    return CHECKS_HEAD + "\n".join(rows) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every page, by the name of its file."""
+    return {"checks.md": checks_page(), "reasons.md": reasons_page(load())}
+
+
 if __name__ == "__main__":
-    sys.stdout.write(page(load()))
+    for file_name, content in pages().items():
+        (Path(sys.argv[1]) / file_name).write_text(content, encoding="utf-8")
