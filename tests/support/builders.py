@@ -32,10 +32,10 @@ def environment(name: str = "pt", **spec: Any) -> Raw:
 def node(name: str = "n1", **changes: Any) -> Raw:
     """A ready node with eight A100 and GPU Feature Discovery's labels.
 
-    ``gpus``: (capacity, allocatable) or None; ``driver``, ``boot``, ``labels``, ``annotations``, ``taints``,
+    ``gpus``: (capacity, allocatable) or None, of ``resource``; ``driver``, ``boot``, ``labels``, ``annotations``, ``taints``,
     ``ready``, ``unschedulable``, ``conditions``, ``uid``.
     """
-    gpus = changes.get("gpus", (8, 8))
+    gpus, resource = changes.get("gpus", (8, 8)), changes.get("resource", "nvidia.com/gpu")
     labels = {
         "nvidia.com/gpu.present": "true",
         "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB",
@@ -55,8 +55,8 @@ def node(name: str = "n1", **changes: Any) -> Raw:
             "unschedulable": changes.get("unschedulable", False),
         },
         "status": {
-            "capacity": {"cpu": "64"} | ({"nvidia.com/gpu": str(gpus[0])} if gpus else {}),
-            "allocatable": {"cpu": "64"} | ({"nvidia.com/gpu": str(gpus[1])} if gpus else {}),
+            "capacity": {"cpu": "64"} | ({resource: str(gpus[0])} if gpus else {}),
+            "allocatable": {"cpu": "64"} | ({resource: str(gpus[1])} if gpus else {}),
             "nodeInfo": {"bootID": changes.get("boot", "boot-1")},
             "conditions": [{"type": kind, "status": status} for kind, status in conditions.items()],
         },

@@ -5,7 +5,7 @@ the nodes are probed again. Whoever has to change one on purpose says so in CHAN
 """
 
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -83,14 +83,14 @@ PINNED: list[tuple[str, dict[str, Any], str, str]] = [
     ("floors", TYPICAL | {"benchmarks": {"floors": FLOORS}}, "31fdb65cb4189e74", "8ebfe8495c16e688"),
     ("profile", TYPICAL | {"benchmarks": {"profile": "Off"}}, "d6146560d1c11702", "17970eb44c72e1c9"),
     ("checks", TYPICAL | {"checks": CHECKS}, "328e31a544788ddb", "17970eb44c72e1c9"),
-    ("the probe", TYPICAL | {"probe": PROBE}, "f02cf36fe7bf4cd0", "17970eb44c72e1c9"),
+    ("the probe", TYPICAL | {"probe": PROBE}, "6eabfdaf987ceb92", "17970eb44c72e1c9"),
     (
         "one timeout",
         TYPICAL | {"probe": {"timeouts": {"runSeconds": 600}}},
         "a985dc73470dc41f",
         "17970eb44c72e1c9",
     ),
-    ("everything", ALL, "07031eed67069ee1", "1531907610fffdaf"),
+    ("everything", ALL, "8899e760e1870911", "1531907610fffdaf"),
 ]
 
 
@@ -168,10 +168,7 @@ def test_a_changed_default_keeps_the_digest_of_the_value_not_that_of_the_default
     now = parse(TYPICAL)
 
     def later(**timeouts: int) -> EnvironmentSpec:
-        probe = NextProbeSpec(
-            **asdict(ProbeSpec()) | {"run_as": "NonRoot", "timeouts": NextTimeouts(**timeouts)}
-        )
-        return replace(now, probe=probe)
+        return replace(now, probe=NextProbeSpec(run_as="NonRoot", timeouts=NextTimeouts(**timeouts)))
 
     # An object that has the old default stored keeps its verdicts.
     assert inputs_hash(later(run=300)) == inputs_hash(now)

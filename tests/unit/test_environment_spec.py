@@ -60,7 +60,7 @@ def test_every_field_arrives() -> None:
     assert (parsed.expect.driver_rule, parsed.expect.imports) == ("Toolkit", ("flash_attn",))
     assert parsed.checks == (CommandCheck("smoke", ("python", "-c", "1"), 5),)
     assert parsed.floors == (Floor("matmul", "bf16", min_tflops=180.0),)
-    assert (parsed.probe.resource_name, parsed.probe.device_count) == ("nvidia.com/mig-1g.10gb", 2)
+    assert (parsed.probe.device.resource_name, parsed.probe.device_count) == ("nvidia.com/mig-1g.10gb", 2)
     assert parsed.probe.env == (("A", "b"), ("EMPTY", ""))
     assert parsed.probe.timeouts == Timeouts(1, 2, 3, 40)
     assert (parsed.interval_seconds, parsed.max_concurrent) == (3600, 7)

@@ -30,7 +30,7 @@ def facts(labels: dict[str, str], **capacity: str) -> NodeFacts:
         name.replace("__", "/").replace("_", "-").replace("nvidia/", "nvidia.com/"): count
         for name, count in capacity.items()
     }
-    return node_facts("node-1", labels, {}, resources, resources)
+    return node_facts("node-1", labels, resources)
 
 
 def test_gpu_feature_discovery_tells_everything() -> None:
@@ -41,7 +41,6 @@ def test_gpu_feature_discovery_tells_everything() -> None:
         driver_version="550.107.02",
         compute_capability=(8, 0),
         memory_mib=81920,
-        gpu_count=8,
         platform="gfd",
         sharing=None,
     )
@@ -128,7 +127,7 @@ def test_sharing(labels: dict[str, str], sharing: str | None) -> None:
 
 def test_mixed_mig_shows_in_capacity() -> None:
     resources = {"nvidia.com/mig-1g.10gb": "7", "nvidia.com/gpu": "0"}
-    assert node_facts("n", {}, {}, resources, resources).sharing == "mig"
+    assert node_facts("n", {}, resources).sharing == "mig"
 
 
 def test_the_shared_suffix_is_no_part_of_the_product() -> None:
@@ -136,10 +135,8 @@ def test_the_shared_suffix_is_no_part_of_the_product() -> None:
 
 
 def test_odd_values_are_not_known() -> None:
-    found = facts(
-        {"nvidia.com/gpu.memory": "lots", "nvidia.com/gpu.compute.major": "x", "nvidia.com/gpu.count": "-1"}
-    )
-    assert (found.memory_mib, found.compute_capability, found.gpu_count) == (None, None, None)
+    found = facts({"nvidia.com/gpu.memory": "lots", "nvidia.com/gpu.compute.major": "x"})
+    assert (found.memory_mib, found.compute_capability) == (None, None)
 
 
 @pytest.mark.parametrize(

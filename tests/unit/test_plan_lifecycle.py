@@ -288,6 +288,20 @@ OUTSIDE: list[tuple[str, dict[str, Any], str]] = [
     ("kubelet", {"reason": "Preempting", "message": "to admit a critical pod"}, reasons.Preempted),
     ("admission gpu", {"reason": "OutOfnvidia.com/gpu", "message": "requested 1"}, reasons.GpusBusy),
     ("admission cpu", {"reason": "OutOfcpu", "message": "requested 1"}, reasons.Unschedulable),
+    (
+        "devices taken meanwhile",
+        {
+            "reason": "UnexpectedAdmissionError",
+            "message": "Allocate failed due to requested number of devices "
+            "unavailable for nvidia.com/gpu. Requested: 1, Available: 0, which is unexpected",
+        },
+        reasons.GpusBusy,
+    ),
+    (
+        "admission of another resource",
+        {"reason": "OutOfnvidia.com/gpu.shared", "message": "?"},
+        reasons.Unschedulable,
+    ),
     ("allocate", {"reason": "UnexpectedAdmissionError", "message": "unhealthy"}, reasons.SandboxFailed),
     ("never began", {"reason": "Strange"}, reasons.SandboxFailed),
     ("deadline", {"reason": "DeadlineExceeded"}, reasons.SandboxFailed),

@@ -40,8 +40,7 @@ def test_what_the_machine_shows_is_judged_as_the_scenario_expects(
         for make in (probe_reports.facts, probe_reports.kernels)
     )
     body = node_objects.node(node, "2026-01-01T00:00:00Z")
-    status = body["status"]
-    seen = node_facts(node.name, body["metadata"]["labels"], {}, status["capacity"], status["allocatable"])
+    seen = node_facts(node.name, body["metadata"]["labels"], body["status"]["capacity"])
     found = assess(facts_from_document(join_reports(facts, kernels), seen), None, (), knowledge.load())
     assert node.expect is not None
     assert (found.verdict, found.reason) == (node.expect.verdict, node.expect.reason), found.message

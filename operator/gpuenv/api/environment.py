@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from gpuenv.api.device import GPUDevice
 from gpuenv.api.digest import digest
 from gpuenv.api.fields import FieldError, Fields
 
@@ -74,7 +75,7 @@ class Timeouts:
 class ProbeSpec:
     """``spec.probe``: how the probe pod is made."""
 
-    resource_name: str = "nvidia.com/gpu"
+    device: GPUDevice = field(default_factory=GPUDevice)
     device_count: int = 1
     runtime_class_name: str | None = None
     scheduler_name: str | None = None
@@ -314,12 +315,14 @@ def _floor(floor: Fields) -> Floor:
 
 def _probe(probe: Fields) -> ProbeSpec:
     device, timeouts, resources = probe.child("device"), probe.child("timeouts"), probe.child("resources")
-    resource_name = device.text("resourceName") or "nvidia.com/gpu"
+    asked = GPUDevice(device.text("resourceName") or GPUDevice().resource_name)
     for section in ("limits", "requests"):
-        if resource_name in resources.child(section).all():
-            resources.fail(section, f"{resource_name} is asked for by spec.probe.device; remove it here")
+        if asked.resource_name in resources.child(section).all():
+            resources.fail(
+                section, f"{asked.resource_name} is asked for by spec.probe.device; remove it here"
+            )
     return ProbeSpec(
-        resource_name=resource_name,
+        device=asked,
         device_count=device.integer("count", 1, 1, 64),
         runtime_class_name=probe.text("runtimeClassName"),
         scheduler_name=probe.text("schedulerName"),

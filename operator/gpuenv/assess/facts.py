@@ -189,7 +189,6 @@ class NodeFacts:
     driver_version: str | None = None
     compute_capability: ComputeCapability | None = None
     memory_mib: int | None = None
-    gpu_count: int | None = None
     platform: str | None = None
     sharing: str | None = None
 

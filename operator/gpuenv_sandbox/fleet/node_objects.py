@@ -10,13 +10,14 @@ import uuid
 from dataclasses import replace
 from typing import Any, Final
 
+from gpuenv.api.device import GPUDevice
 from gpuenv_sandbox.fleet import physics
 from gpuenv_sandbox.scenario.hardware import CLOUD_NAMES, CloudNames
 from gpuenv_sandbox.scenario.scenario import Fault, Platform, SimulatedNode, is_driver
 
 Object = dict[str, Any]
 
-DEVICE: Final = "nvidia.com/gpu"
+DEVICE: Final = GPUDevice().resource_name
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
 """As the kubelet's own: https://kubernetes.io/docs/concepts/architecture/leases/."""

@@ -16,7 +16,6 @@ _EKS_MODEL = ("karpenter.k8s.aws/instance-gpu-name", "k8s.amazonaws.com/accelera
 _EKS_MAKER = "karpenter.k8s.aws/instance-gpu-manufacturer"
 _AKS = "kubernetes.azure.com/accelerator"
 _PCI = ("feature.node.kubernetes.io/pci-10de.present", "feature.node.kubernetes.io/pci-0302_10de.present")
-_GPU_RESOURCE = "nvidia.com/gpu"
 _MIG_RESOURCE = "nvidia.com/mig-"
 _SUFFIXES = ("-SHARED",)
 
@@ -33,17 +32,8 @@ def has_gpu_labels(labels: Mapping[str, str]) -> bool:
     )
 
 
-def node_facts(
-    name: str,
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    capacity: Mapping[str, str],
-    allocatable: Mapping[str, str],
-) -> NodeFacts:
-    """What labels, annotations and device counts of a node tell; what they do not tell is None."""
-    del (
-        annotations
-    )  # no platform writes GPU facts there yet; the adapters take the whole node so that one may
+def node_facts(name: str, labels: Mapping[str, str], capacity: Mapping[str, str]) -> NodeFacts:
+    """Return what the labels and the resources of a node say about its GPUs; what they do not say is None."""
     product = labels.get("nvidia.com/gpu.product")
     for suffix in _SUFFIXES:
         product = product.removesuffix(suffix) if product else None
@@ -56,7 +46,6 @@ def node_facts(
         compute_capability=_compute_capability(labels),
         memory_mib=_number(labels.get("nvidia.com/gpu.memory"))
         or _number(labels.get("karpenter.k8s.aws/instance-gpu-memory")),
-        gpu_count=_count(labels, capacity, allocatable),
         platform=_platform(labels),
         sharing=_sharing(labels, capacity),
     )
@@ -81,17 +70,6 @@ def _compute_capability(labels: Mapping[str, str]) -> tuple[int, int] | None:
     major = _number(labels.get("nvidia.com/gpu.compute.major"))
     minor = _number(labels.get("nvidia.com/gpu.compute.minor"))
     return (major, minor or 0) if major is not None else None
-
-
-def _count(
-    labels: Mapping[str, str], capacity: Mapping[str, str], allocatable: Mapping[str, str]
-) -> int | None:
-    labelled = labels.get("nvidia.com/gpu.count") or labels.get("karpenter.k8s.aws/instance-gpu-count")
-    return (
-        _number(labelled)
-        or _number(str(capacity.get(_GPU_RESOURCE, "")))
-        or _number(str(allocatable.get(_GPU_RESOURCE, "")))
-    )
 
 
 def _platform(labels: Mapping[str, str]) -> str | None:

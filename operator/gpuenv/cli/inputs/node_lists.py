@@ -121,9 +121,7 @@ def _from_kubernetes(node: dict[str, Any]) -> Node:
     facts = node_facts(
         str(metadata.get("name", "")),
         metadata.get("labels") or {},
-        metadata.get("annotations") or {},
         status.get("capacity") or {},
-        status.get("allocatable") or {},
     )
     gpus = (Gpu(product=facts.product, compute_capability=facts.compute_capability),) if facts.product else ()
     return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts)

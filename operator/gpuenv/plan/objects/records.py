@@ -50,9 +50,7 @@ def node_record(raw: Raw) -> NodeRecord:
     labels = texts(metadata.get("labels"))
     foreign = {key: value for key, value in labels.items() if not _is_own(key)}
     capacity, allocatable = mapping(status, "capacity"), mapping(status, "allocatable")
-    facts = platforms.node_facts(
-        name, foreign, texts(metadata.get("annotations")), texts(capacity), texts(allocatable)
-    )
+    facts = platforms.node_facts(name, foreign, texts(capacity))
     listed = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
     conditions = {name: text(item.get("status")) for name, item in listed.items()}
     with_reasons = {

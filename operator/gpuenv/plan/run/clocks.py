@@ -25,7 +25,7 @@ def observe(
 ) -> Outcome:
     """What a pod of the current inputs amounts to at ``now``."""
     if is_over(pod):
-        return ended(pod, overdue=_was_overdue(pod, spec))
+        return ended(pod, spec.probe.device, overdue=_was_overdue(pod, spec))
     if pod.deleting_since is not None:
         return _terminating(pod, settings, now)
     return waiting(pod.facts) or waiting(pod.kernels) or _clock(pod, node, spec, now)

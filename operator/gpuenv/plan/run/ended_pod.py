@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.device import GPUDevice
 from gpuenv.plan.model import ContainerRecord, PodRecord
 from gpuenv.plan.run import start_failure
 from gpuenv.plan.run.manifest import GRACE_SECONDS
@@ -40,13 +41,13 @@ class _Stage:
         return self.report is not None and self.report.get("complete") is True
 
 
-def ended(pod: PodRecord, *, overdue: bool) -> Ended:
-    """The outcome of a pod that has ended. ``overdue``: its time was up when it was told to."""
+def ended(pod: PodRecord, device: GPUDevice, *, overdue: bool) -> Ended:
+    """Return the outcome of a pod that has ended. ``overdue``: its time was up when it was told to end."""
     facts = _read(pod.facts, names.FACTS_CONTAINER, pod.run_id)
     kernels = _read(pod.kernels, names.KERNELS_CONTAINER, pod.run_id)
     if facts.complete and kernels.complete:
         return Ended(facts=facts.report, kernels=kernels.report)
-    found = _told_from_outside(pod, kernels, overdue=overdue) or _trouble(facts) or _trouble(kernels)
+    found = _told_from_outside(pod, device, kernels, overdue=overdue) or _trouble(facts) or _trouble(kernels)
     if found is None:
         found = _nothing_wrong(pod, facts, kernels)
     return replace(found, facts=facts.report, kernels=kernels.report) if found.answered else found
@@ -75,14 +76,15 @@ def _read(container: ContainerRecord, stage: str, run_id: str) -> _Stage:
     return _Stage(container, report)
 
 
-def _told_from_outside(pod: PodRecord, kernels: _Stage, *, overdue: bool) -> Ended | None:
-    """Somebody ended the pod, or did not let it begin."""
+def _told_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, overdue: bool) -> Ended | None:
+    """Return the outcome of a pod that something outside it ended, or kept from starting; None for any other."""
     words = printable(pod.message, 400)
     if overdue or pod.reason == "DeadlineExceeded":
         return _timed_out(pod, kernels, words)
+    if device.is_refused(pod.reason, pod.message):
+        return attempt(reasons.GpusBusy, words or pod.reason)
     if pod.reason.startswith("OutOf"):
-        device = "nvidia.com" in pod.reason or "gpu" in pod.reason.lower()
-        return attempt(reasons.GpusBusy if device else reasons.Unschedulable, words or pod.reason)
+        return attempt(reasons.Unschedulable, words or pod.reason)
     if pod.reason in _PREEMPTIONS or pod.disruption == "PreemptionByScheduler":
         return attempt(reasons.Preempted, words or "a pod of higher priority took the place")
     if pod.reason in _EVICTIONS or pod.disruption:

@@ -80,7 +80,7 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
     return {
         "restartPolicy": "Never",
         "affinity": _only_on(node.name),
-        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}, *spec.tolerations],
+        "tolerations": tolerations(spec),
         "priorityClassName": probe.priority_class_name or settings.probe_priority_class,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "activeDeadlineSeconds": deadline(spec),
@@ -94,6 +94,11 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
             {"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}},
         ],
     } | {key: value for key, value in optional.items() if value}
+
+
+def tolerations(spec: EnvironmentSpec) -> list[Manifest]:
+    """Return the tolerations of a probe pod: those for its device, then the environment's own."""
+    return [*({"key": key, "operator": "Exists"} for key in spec.probe.device.taint_keys), *spec.tolerations]
 
 
 def deadline(spec: EnvironmentSpec) -> int:
@@ -178,7 +183,7 @@ def _literal(value: str) -> str:
 
 def _resources(spec: EnvironmentSpec) -> Manifest:
     probe = spec.probe
-    device = {probe.resource_name: str(probe.device_count)}
+    device = {probe.device.resource_name: str(probe.device_count)}
     asked = probe.resources.get("limits", {})
     limits = {"memory": _MEMORY_COMPILE if spec.expect.compile else _MEMORY} | asked
     # A request above its limit would make the pod invalid.

@@ -9,9 +9,9 @@ from typing import Any
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.plan.model import NodeRecord, PodRecord
+from gpuenv.plan.run.manifest import tolerations
 from gpuenv.plan.run.outcome import Ended, attempt, printable
 
-DEFAULT_TOLERATIONS: tuple[Mapping[str, Any], ...] = ({"key": "nvidia.com/gpu", "operator": "Exists"},)
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
@@ -29,11 +29,11 @@ def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -
         return attempt(
             reasons.Unschedulable, f"no scheduler has looked at the probe pod; does {named!r} run?"
         )
-    device = spec.probe.resource_name
-    if f"Insufficient {device}" in pod.scheduling_message:
-        return attempt(reasons.GpusBusy, f"all {device} of the node are in use{said}")
+    device = spec.probe.device
+    if device.is_insufficient(pod.scheduling_message):
+        return attempt(reasons.GpusBusy, f"all {device.resource_name} of the node are in use{said}")
     what = (
-        f"is short of something other than {device}"
+        f"is short of something other than {device.resource_name}"
         if "Insufficient" in words
         else "has no place for the probe pod"
     )
@@ -46,14 +46,16 @@ def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
         return "the node is gone"
     if not node.ready:
         return "the node is not ready"
-    tolerations = (*DEFAULT_TOLERATIONS, *spec.tolerations)
     for taint in node.taints:
-        if taint.get("effect") in _REPELLING and not any(_tolerates(item, taint) for item in tolerations):
+        if taint.get("effect") in _REPELLING and not any(
+            _tolerates(item, taint) for item in tolerations(spec)
+        ):
             shown = f"{taint.get('key')}={taint.get('value', '')}:{taint.get('effect')}"
             return f"the node has the taint {shown}, which spec.nodes.tolerations does not name"
-    allocatable = node.devices.get(spec.probe.resource_name, (0, 0))[1]
-    if allocatable < spec.probe.device_count:
-        return f"the node offers {allocatable} {spec.probe.resource_name}, the probe asks for {spec.probe.device_count}"
+    resource, count = spec.probe.device.resource_name, spec.probe.device_count
+    allocatable = node.devices.get(resource, (0, 0))[1]
+    if allocatable < count:
+        return f"the node offers {allocatable} {resource}, the probe asks for {count}"
     return ""
 
 

@@ -8,14 +8,16 @@ from gpuenv.plan.model import NodeRecord
 
 
 def is_selected(spec: EnvironmentSpec, node: NodeRecord, *, known: bool) -> bool:
-    """Whether the environment speaks of the node. ``known``: there is a report of it already.
+    """Return whether the environment is about the node. ``known``: there is a report of it already.
 
     A device plug-in that restarts takes the device out of *allocatable*, a new one has not put it in yet: neither
     deselects a node (https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802 tells what that does).
+    NVIDIA's labels announce the devices of NVIDIA's plug-in. They say nothing about the resources of another one.
     """
     if not matches(spec.selector, node.labels):
         return False
-    return spec.probe.resource_name in node.devices or node.gpu_labels or known
+    device = spec.probe.device
+    return device.resource_name in node.devices or (device.is_nvidia and node.gpu_labels) or known
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

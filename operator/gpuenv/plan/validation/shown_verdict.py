@@ -70,7 +70,7 @@ def hold(node: NodeRecord) -> str:
 
 def missing_device(context: Context, node: NodeRecord) -> str:
     """What the node says about a device it should offer and does not; empty when it offers one."""
-    resource = context.spec.probe.resource_name
+    resource = context.spec.probe.device.resource_name
     capacity, allocatable = node.devices.get(resource, (0, 0))
     if allocatable > 0:
         return ""
