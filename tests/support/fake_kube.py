@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.client import ApiError, Kube
 
 Raw = dict[str, Any]
 
@@ -82,6 +82,8 @@ class FakeKube:
 
     async def create(self, path: str, body: Raw) -> Any:
         self._begin("POST", path)
+        if path.endswith("?dryRun=All"):
+            return copy.deepcopy(body)
         key = f"{path}/{body['metadata']['name']}"
         if key in self.objects:
             gone = self.objects[key]["metadata"].get("deletionTimestamp")
@@ -125,6 +127,8 @@ class FakeKube:
             self._stamp(raw)
             return copy.deepcopy(raw)
         return self.objects.pop(path)
+
+    delete_if_there: Any = Kube.delete_if_there
 
     async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
         self._begin("DELETE", path)

@@ -127,16 +127,40 @@ async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) 
 
 
 async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, caplog: Any) -> None:
-    node = world.add("nodes", raw.node("a", labels={LABEL: "Compatible"}))
+    for name in "ab":
+        world.kube.add(NODES, raw.node(name, labels={LABEL: "Compatible"}))
     uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
     world.kube.fail("PATCH", "nodes/a", *FROZEN)
-    assert not await uninstall._clean(f"{NODES}/a", node)
-    assert "keeps what gpuenv has written there" in caplog.text
-    assert await uninstall._clean(f"{NODES}/a", node)
-    world.kube.objects.clear()
-    caplog.clear()
-    assert not await uninstall._clean(f"{NODES}/a", node)
+    assert (await uninstall.run()).nodes == 1
+    assert "node a keeps what gpuenv has written there" in caplog.text
+    assert LABEL in world.get("nodes", "a")["metadata"]["labels"]
+    assert LABEL not in world.get("nodes", "b")["metadata"]["labels"]
+    assert (await uninstall.run()).nodes == 1
+    assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
+
+
+async def test_uninstall_goes_on_past_a_node_that_was_replaced(world: World, caplog: Any) -> None:
+    world.kube.add(NODES, raw.node("a", labels={LABEL: "Compatible"}))
+    merge = world.kube.merge_patch
+
+    async def replaced(path: str, body: Any) -> Any:
+        if path == f"{NODES}/a":
+            world.kube.objects[path]["metadata"]["uid"] = "another"
+        return await merge(path, body)
+
+    world.kube.merge_patch = replaced
+    assert (await Uninstall(world.kube, SCOPE, "gpuenv", "lease").run()).nodes == 0
     assert caplog.text == ""
+
+
+async def test_uninstall_takes_the_finalizer_off_an_environment_that_changes_meanwhile(world: World) -> None:
+    finalizers = ["others/one", names.FINALIZER]
+    world.kube.add(ENVIRONMENTS, raw.environment("e", finalizers=finalizers))
+    world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
+    uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
+    assert (await uninstall.run()).finalizers == 1
+    assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one"]
+    assert (await uninstall.run()).finalizers == 0
 
 
 # ---- pods that the API server fails to create ---------------------------------------------------------------

@@ -95,7 +95,7 @@ async def test_environments_can_go_while_the_operator_cannot_work(world: World) 
     for path in [path for path in world.kube.objects if path.startswith(REPORTS)]:
         del world.kube.objects[path]
     world.kube.fail("DELETE", "gpunodereports$", 404)
-    await Removal(Writes(world.kube, Cache(), SCOPE)).farewell()
+    await Removal(Writes(world.kube, Cache(), SCOPE)).finish_deletions()
     assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one"]
     assert world.get("environments", "f")["metadata"]["finalizers"] == [names.FINALIZER]
     assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]

@@ -1,10 +1,9 @@
-"""The probe reaches its pods by an immutable ConfigMap named after its content; older ones go when no pod
-uses them.
-"""
+"""The ConfigMap that carries the probe into its pods: immutable, and named after its content."""
 
 import base64
 import hashlib
 import logging
+from collections.abc import Collection
 from typing import Any, Final
 
 from gpuenv.api import names
@@ -18,7 +17,7 @@ COMPONENT: Final = "probe-bundle"
 
 
 def config_map(content: bytes, namespace: str) -> dict[str, Any]:
-    """The ConfigMap with this zip application."""
+    """Return the ConfigMap that holds the zip application ``content``."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -33,7 +32,7 @@ def config_map(content: bytes, namespace: str) -> dict[str, Any]:
 
 
 async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
-    """Creates it, or verifies the one that is there. Raises ApiError."""
+    """Create the ConfigMap unless it exists. One with other content is replaced. Raises ApiError."""
     collection, name = _collection(scope), wanted["metadata"]["name"]
     try:
         present = await kube.get(f"{collection}/{name}")
@@ -54,18 +53,26 @@ async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
 
 
 async def prune(kube: Kube, scope: Scope, current: str) -> None:
-    """Removes probes of other versions that no probe pod mounts any more. Raises ApiError."""
+    """Delete the ConfigMaps of other versions of the probe that no probe pod mounts. Raises ApiError."""
     used = {current}
     async for page in kube.pages(scope.pods, {"labelSelector": scope.selector("pods")}):
         for pod in page["items"]:
             volumes = (pod.get("spec") or {}).get("volumes") or []
             used |= {str((one.get("configMap") or {}).get("name")) for one in volumes}
+    await remove(kube, scope, keep=used)
+
+
+async def remove(kube: Kube, scope: Scope, *, keep: Collection[str] = ()) -> None:
+    """Delete the ConfigMaps of all versions of the probe, but those in ``keep``. Raises ApiError.
+
+    Pods that already run have mounted the content and do not lose it.
+    """
     selector = {"labelSelector": f"{names.LABEL_COMPONENT}={COMPONENT}"}
     async for page in kube.pages(_collection(scope), selector):
         for one in page["items"]:
             metadata = one["metadata"]
-            if metadata["name"] not in used:
-                await kube.delete(f"{_collection(scope)}/{metadata['name']}", uid=metadata["uid"])
+            if metadata["name"] not in keep:
+                await kube.delete_if_there(f"{_collection(scope)}/{metadata['name']}", metadata["uid"])
 
 
 def _collection(scope: Scope) -> str:

@@ -139,7 +139,7 @@ class Operator:
             self._kube,
             self._options,
             waiting=functools.partial(self._alive.wait, "permissions"),
-            meanwhile=Removal(Writes(self._kube, Cache(), self._scope)).farewell,
+            meanwhile=Removal(Writes(self._kube, Cache(), self._scope)).finish_deletions,
             beat=self._beats("start"),
         )
         self._alive.done("permissions")

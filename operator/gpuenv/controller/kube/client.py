@@ -240,6 +240,17 @@ class Kube:
             options["gracePeriodSeconds"] = grace
         return await self._call("DELETE", path, options, write=True)
 
+    async def delete_if_there(self, path: str, uid: str | None = None) -> bool:
+        """Delete an object if it still exists and, with ``uid``, is still the same one. Return whether it was."""
+        try:
+            await self.delete(path, uid=uid)
+        except ApiError as error:
+            replaced = uid is not None and error.status == 409
+            if error.status != 404 and not replaced:
+                raise
+            return False
+        return True
+
     async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
         """Up to ``limit`` of those that match the label selector, which must not be empty."""
         if not selector:

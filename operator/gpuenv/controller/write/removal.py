@@ -1,7 +1,7 @@
-"""Taking back what was made: for a node that left, for an environment that goes or went.
+"""Removes what gpuenv made: for a node that left, for an environment that was deleted, for an uninstallation.
 
-Nothing is removed because a cache lacks it: each removal starts with a live GET of the object it is about.
-(NFD once removed the labels of large clusters while its cache was incomplete:
+Nothing is removed only because it is missing in a cache: each removal first reads the object it is about from the API
+server. (NFD once removed the labels of large clusters while its cache was incomplete:
 https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802.)
 """
 
@@ -13,22 +13,31 @@ from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
 from gpuenv.controller.write.writes import StaleError, Writes
-from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment, SetLabel
+from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment
 
 logger = logging.getLogger(__name__)
 
 REPORTS_AT_A_TIME: Final = 500
+"""How many reports one request deletes. Deleting thousands takes longer than a request may last."""
 REFUSALS_TOLERATED: Final = 10
-"""In one removal; a policy that freezes all nodes must not be asked about each of them again and again."""
+"""After so many refused nodes a removal stops: a policy that freezes all nodes would refuse the others, too."""
+ATTEMPTS: Final = 5
+"""How often an environment that changes between reading and writing is read again."""
 
 
 class OutOfTimeError(Exception):
-    """Time for this plan is up; the next plan asks for the rest."""
+    """The time for this plan is up. The next plan asks for the rest of the removal."""
+
+
+def _always() -> bool:
+    return True
 
 
 class Removal:
-    """``in_time`` says whether another write may start; big removals stop there and are continued by the next
-    plan.
+    """Deletes and unmarks objects through ``writes``.
+
+    A removal that may be large takes ``in_time``, which says whether another write may begin. When it says no,
+    the removal raises OutOfTimeError, and the next plan continues it.
     """
 
     def __init__(self, writes: Writes) -> None:
@@ -37,27 +46,29 @@ class Removal:
         self._cache = writes.cache
         self._scope = writes.scope
 
-    async def leave(self, action: LeaveNode) -> None:
-        """Removes label, condition, pods and report of one validation, if the node has really left.
+    # ---- what a plan asks for --------------------------------------------------------------------------
 
-        A node that the operator's own node selector leaves out has left, too: nobody would ever look at it again.
+    async def leave(self, action: LeaveNode) -> None:
+        """Remove the label, condition, pods and report of one validation, if its node has really left.
+
+        A node outside the operator's own node selector has left, too: the operator will never look at it again.
         """
         record = self._cache.nodes.get(action.node)
-        live, ours = await self._live_node(action.node)
+        live, selected = await self._live_node(action.node)
         if live is not None and action.node_uid in {"", live["metadata"]["uid"]}:
-            if ours and (action.gone or self._cache.nodes.get(action.node) is not record):
+            if selected and (action.gone or self._cache.nodes.get(action.node) is not record):
                 raise StaleError(f"node {action.node} is there, or changed just now")
-            await self._unmark(action.environment, live)
+            mark = names.node_label(action.environment)
+            await self.unmark(live, lambda key: key == mark)
         for pod in list(self._cache.pods.values()):
             if (pod.environment, pod.node) == (action.environment, action.node) and not pod.vanished:
-                await self._delete(self._scope.item("pods", pod.name), pod.uid)
+                await self._kube.delete_if_there(self._scope.item("pods", pod.name), pod.uid)
         report = self._cache.reports.get((action.environment, action.node))
         if report is not None:
-            await self._delete(self._scope.item("reports", report.name), report.uid)
-            self._cache.gone("reports", report.name)
+            await self._delete_report(report.name, report.uid)
 
     async def cleanup(self, action: Cleanup, in_time: Callable[[], bool]) -> None:
-        """Removes everything made for an environment that is being deleted, then our finalizer."""
+        """Remove everything made for an environment that is being deleted, and our finalizer last."""
         live = await self._writes.live("environments", action.environment)
         if live is not None:
             metadata = live["metadata"]
@@ -69,88 +80,126 @@ class Removal:
         logger.info("environment %s is gone, with everything that was made for it", action.environment)
 
     async def orphaned(self, action: OrphanedEnvironment, in_time: Callable[[], bool]) -> None:
-        """Removes what an environment left behind that nobody told us of (deleted while no operator was
-        there).
-        """
+        """Remove everything made for an environment that was deleted while no operator was running."""
         if await self._writes.live("environments", action.environment) is not None:
             raise StaleError(f"environment {action.environment} is there")
         await self._remove_all(action.environment, in_time)
         logger.info("removed what the deleted environment %s had left behind", action.environment)
 
-    async def farewell(self) -> None:
-        """Lets go of environments that are being deleted while the operator cannot work.
+    # ---- what happens outside a plan -------------------------------------------------------------------
 
-        Whoever deletes both CustomResourceDefinitions at once takes the reports away first, and would wait for
-        the environments' finalizers for ever. Raises ApiError.
+    async def finish_deletions(self) -> None:
+        """Clean up environments that are being deleted, while the operator cannot work. Raises ApiError.
+
+        A person who deletes both CustomResourceDefinitions deletes the reports first, and then waits for the
+        finalizers of the environments. Without reports the operator makes no plans, so this is done apart.
         """
         async for page in self._kube.pages(ENVIRONMENTS):
             for raw in page["items"]:
                 metadata = raw["metadata"]
-                if metadata.get("deletionTimestamp") and names.FINALIZER in (
-                    metadata.get("finalizers") or []
-                ):
+                if metadata.get("deletionTimestamp") and _has_finalizer(raw):
                     going = Cleanup(metadata["name"], metadata["uid"])
-                    await self._ignore_gone(self.cleanup(going, lambda: True))
+                    await self._ignore_stale(self.cleanup(going, _always))
 
-    async def _remove_all(self, environment: str, in_time: Callable[[], bool]) -> None:
-        """Raises ApiError also when only some nodes could not be cleaned: what is left there must not be forgotten."""
-        refusals = await self._unmark_all(environment, in_time)
-        selector = f"{names.LABEL_ENVIRONMENT}={environment}"
-        pods = {"labelSelector": f"{PROBE_SELECTOR},{selector}"}
-        async for page in self._kube.pages(self._scope.pods, pods):
+    async def release(self, environment: str) -> bool:
+        """Take our finalizer off an environment that stays. Return whether it had one. Raises ApiError."""
+        for _ in range(ATTEMPTS):
+            live = await self._writes.live("environments", environment)
+            if live is None or not _has_finalizer(live):
+                return False
+            try:
+                await self._writes.remove_finalizer(environment, live["metadata"]["uid"])
+            except StaleError as stale:
+                logger.debug("%s", stale)
+            else:
+                return True
+        raise ApiError(
+            409, "Conflict", f"environment {environment} changes faster than it can be written; try again"
+        )
+
+    # ---- the pieces ------------------------------------------------------------------------------------
+
+    async def unmark(self, node: dict[str, Any], ours: Callable[[str], bool]) -> bool:
+        """Remove labels and conditions from a node that was just read. Return whether it had any.
+
+        ``ours`` says which label keys and which condition types are meant. Raises ApiError and StaleError.
+        """
+        name, uid = node["metadata"]["name"], node["metadata"]["uid"]
+        labels = [key for key in node["metadata"].get("labels") or {} if ours(key)]
+        if labels:
+            await self._writes.remove_labels(name, uid, labels)
+        conditions = (node.get("status") or {}).get("conditions") or []
+        kinds = [one["type"] for one in conditions if ours(one["type"])]
+        if kinds:
+            await self._writes.remove_conditions(name, uid, kinds)
+        return bool(labels or kinds)
+
+    async def delete_pods(self, selector: str, in_time: Callable[[], bool] = _always) -> int:
+        """Delete the probe pods that match a label selector. Return how many were deleted."""
+        deleted = 0
+        async for page in self._kube.pages(self._scope.pods, {"labelSelector": selector}):
             for pod in page["items"]:
                 _check(in_time)
                 metadata = pod["metadata"]
-                await self._delete(self._scope.item("pods", metadata["name"]), metadata["uid"])
+                path = self._scope.item("pods", metadata["name"])
+                deleted += await self._kube.delete_if_there(path, metadata["uid"])
+        return deleted
+
+    async def _remove_all(self, environment: str, in_time: Callable[[], bool]) -> None:
+        """Remove everything made for an environment.
+
+        Raises ApiError also when only some nodes refused: the environment must stay until their marks are removed.
+        """
+        refusals = await self._unmark_all(environment, in_time)
+        selector = f"{names.LABEL_ENVIRONMENT}={environment}"
+        await self.delete_pods(f"{PROBE_SELECTOR},{selector}", in_time)
         await self._remove_reports(environment, selector, in_time)
         if refusals:
             raise refusals[0]
 
     async def _unmark_all(self, environment: str, in_time: Callable[[], bool]) -> list[ApiError]:
-        """Label and condition off every node; returns what was refused. Many refusals speak for all nodes."""
+        """Remove label and condition from every node. Return the refusals, at most about REFUSALS_TOLERATED."""
         refusals: list[ApiError] = []
-        async for page in self._kube.pages(NODES, {"labelSelector": names.node_label(environment)}):
+        mark = names.node_label(environment)
+        async for page in self._kube.pages(NODES, {"labelSelector": mark}):
             for node in page["items"]:
                 _check(in_time)
-                refusals += await self._tolerate(self._unmark(environment, node))
+                refusals += await self._refusal(self.unmark(node, lambda key: key == mark))
                 if len(refusals) == REFUSALS_TOLERATED:
                     return refusals
         for name, record in list(self._cache.nodes.items()):
             if environment in record.compat_conditions:
                 _check(in_time)
-                removed = self._writes.remove_condition(environment, name, record.uid)
-                refusals += await self._tolerate(removed)
+                removed = self._writes.remove_conditions(name, record.uid, [mark])
+                refusals += await self._refusal(removed)
                 if len(refusals) >= REFUSALS_TOLERATED:
                     return refusals
         return refusals
 
     async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
-        """In batches: thousands at a time take the API server longer than a request may last."""
+        """Delete the reports of an environment in batches, then those that have lost their label."""
         mine = [report for key, report in self._cache.reports.items() if key[0] == environment]
         for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
             _check(in_time)
             try:
                 await self._kube.delete_collection(REPORTS, selector, limit=REPORTS_AT_A_TIME)
             except ApiError as error:
-                if error.status != 404:  # their CustomResourceDefinition went first, and took them along
+                if error.status != 404:  # 404: their CustomResourceDefinition was deleted, and they with it
                     raise
         for report in mine:
-            if self._cache.version("reports", report.name) is not None:  # the watch has not told of it yet
+            if self._cache.version("reports", report.name) is not None:  # no DELETED event has come yet
                 _check(in_time)
-                await self._delete(self._scope.item("reports", report.name), report.uid)
-                self._cache.gone("reports", report.name)
+                await self._delete_report(report.name, report.uid)
 
-    async def _unmark(self, environment: str, live: dict[str, Any]) -> None:
-        """``live``: the node as it was just read."""
-        name, uid = live["metadata"]["name"], live["metadata"]["uid"]
-        await self._writes.set_label(SetLabel(environment, name, uid, None))
-        kind = names.node_label(environment)
-        conditions = (live.get("status") or {}).get("conditions") or []
-        if any(one.get("type") == kind for one in conditions):
-            await self._writes.remove_condition(environment, name, uid)
+    async def _delete_report(self, name: str, uid: str) -> None:
+        await self._kube.delete_if_there(self._scope.item("reports", name), uid)
+        self._cache.gone("reports", name)
 
     async def _live_node(self, name: str) -> tuple[dict[str, Any] | None, bool]:
-        """The node, and whether the operator's node selector (if any) lets it in; then it is also in the cache."""
+        """Read a node. Return it (None: it is gone), and whether the operator's node selector selects it.
+
+        A selected node is also put into the cache.
+        """
         if not self._scope.node_selector:
             return await self._writes.live("nodes", name), True
         query = {"fieldSelector": f"metadata.name={name}", "labelSelector": self._scope.node_selector}
@@ -166,28 +215,28 @@ class Removal:
             self._cache.gone("nodes", name)
             return None, False
 
-    async def _delete(self, path: str, uid: str) -> None:
-        try:
-            await self._kube.delete(path, uid=uid)
-        except ApiError as error:
-            if error.status not in {404, 409}:
-                raise
-
-    async def _ignore_gone(self, write: Awaitable[None]) -> None:
+    async def _ignore_stale(self, write: Awaitable[object]) -> None:
         try:
             await write
         except StaleError as stale:
             logger.debug("%s", stale)
 
-    async def _tolerate(self, write: Awaitable[None]) -> list[ApiError]:
-        """A write that may be refused without stopping the others; an API server that is unwell stops them."""
+    async def _refusal(self, write: Awaitable[object]) -> list[ApiError]:
+        """Return the error if the API server refuses this write, so that the others go on.
+
+        Raises ApiError when the API server is unwell, which stops the others.
+        """
         try:
-            await self._ignore_gone(write)
+            await self._ignore_stale(write)
         except ApiError as error:
             if error.transient:
                 raise
             return [error]
         return []
+
+
+def _has_finalizer(environment: dict[str, Any]) -> bool:
+    return names.FINALIZER in (environment["metadata"].get("finalizers") or [])
 
 
 def _check(in_time: Callable[[], bool]) -> None:

@@ -1,9 +1,7 @@
-"""Taking gpuenv back from a cluster: its labels, conditions, probe pods with their program, and finalizers.
+"""Removes gpuenv from a cluster: its labels, conditions, probe pods, ConfigMaps and finalizers. Objects of people stay.
 
-Environments and reports stay.
-
-The chart's pre-delete hook runs this. The operator would write everything again, so it goes first: its Deployment
-is scaled to nothing, and its Lease is taken, which nobody else can then hold; it goes last.
+The chart's pre-delete hook runs this. A running operator would write everything again, so it is stopped first: its
+Deployment is scaled to zero, and its Lease is taken and held until the end.
 """
 
 import logging
@@ -14,22 +12,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.controller import probe_files
+from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
 from gpuenv.controller.lease import Lease
-from gpuenv.controller.probe_files import COMPONENT
+from gpuenv.controller.write.removal import Removal
+from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS: Final = 5
-"""An object that changes between read and write is read again, so often at most."""
 PREFIX: Final = f"{names.COMPAT_PREFIX}/"
-FILES_SELECTOR: Final = f"{names.LABEL_COMPONENT}={COMPONENT}"
+"""All labels and conditions on nodes that begin with this are gpuenv's."""
 
 
 @dataclass(slots=True)
 class Removed:
-    """How many objects were cleaned."""
+    """How many objects were deleted or cleaned."""
 
     pods: int = 0
     nodes: int = 0
@@ -42,11 +41,12 @@ class Removed:
 
 
 class Uninstall:
-    """Use :meth:`run`."""
+    """One uninstallation; :meth:`run` does it."""
 
     def __init__(self, kube: Kube, scope: Scope, lease_namespace: str, lease_name: str) -> None:
         self._kube = kube
         self._scope = scope
+        self._removal = Removal(Writes(kube, Cache(), scope))
         self._namespace = lease_namespace
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{lease_namespace}/leases"
         self._lease_name = lease_name
@@ -55,9 +55,9 @@ class Uninstall:
         )
 
     async def run(self, deployment: str | None = None) -> Removed:
-        """Stops the operator (``deployment`` is its name; None: it is stopped already), then cleans.
+        """Stop the operator, then remove everything. Raises ApiError.
 
-        Raises ApiError.
+        ``deployment`` is the name of the operator's Deployment; None: the operator is already stopped.
         """
         if deployment is not None:
             await self._stop(deployment)
@@ -65,18 +65,13 @@ class Uninstall:
         if held:
             await self._lease.acquire()
         removed = Removed()
-        async for pod in self._all(self._scope.pods, labelSelector=PROBE_SELECTOR):
-            removed.pods += await self._delete(f"{self._scope.pods}/{pod['metadata']['name']}")
-        # Running pods keep what they have mounted.
-        files = f"/api/v1/namespaces/{self._scope.probe_namespace}/configmaps"
-        async for one in self._all(files, labelSelector=FILES_SELECTOR):
-            await self._delete(f"{files}/{one['metadata']['name']}")
-        async for node in self._all(NODES):
-            removed.nodes += await self._clean(f"{NODES}/{node['metadata']['name']}", node)
-        async for environment in self._all(ENVIRONMENTS):
-            removed.finalizers += await self._release(
-                f"{ENVIRONMENTS}/{environment['metadata']['name']}", environment
-            )
+        removed.pods = await self._removal.delete_pods(PROBE_SELECTOR)
+        await probe_files.remove(self._kube, self._scope)
+        async for page in self._kube.pages(NODES):
+            for node in page["items"]:
+                removed.nodes += await self._unmark(node)
+        async for name in self._environments():
+            removed.finalizers += await self._removal.release(name)
         if held:
             await self._drop_lease()
         return removed
@@ -90,7 +85,10 @@ class Uninstall:
                 raise
 
     async def _namespace_exists(self) -> bool:
-        """Where the operator's namespace is gone, so is the operator, and nobody could make a Lease there."""
+        """Return whether the operator's namespace exists.
+
+        Without it the operator is gone, too, and a Lease could not be created.
+        """
         try:
             await self._kube.create(
                 f"{self._leases}?dryRun=All", {"metadata": {"generateName": "uninstall-"}}
@@ -102,80 +100,40 @@ class Uninstall:
         return True
 
     async def _drop_lease(self) -> None:
-        """Deletes it, as the chart's hook may, or gives it back: a new installation need not wait for its end."""
+        """Delete the Lease, so that a new installation need not wait until it expires.
+
+        Only the chart's hook may delete it. Others give it back.
+        """
         try:
-            await self._delete(f"{self._leases}/{self._lease_name}")
+            await self._kube.delete_if_there(f"{self._leases}/{self._lease_name}")
         except ApiError as error:
             if error.status != 403:
                 raise
             await self._lease.release()
 
-    async def _all(self, path: str, **params: str) -> AsyncIterator[dict[str, Any]]:
+    async def _unmark(self, node: dict[str, Any]) -> bool:
+        """Remove all our labels and conditions from a node. Return whether it had any.
+
+        A node whose change a policy refuses keeps them, which is logged: the other nodes are cleaned all the same.
+        """
         try:
-            async for page in self._kube.pages(path, params):
+            return await self._removal.unmark(node, lambda key: key.startswith(PREFIX))
+        except StaleError as stale:
+            logger.debug("%s", stale)
+        except ApiError as error:
+            if error.status not in CONFLICTS:
+                raise
+            name = node["metadata"]["name"]
+            logger.warning("node %s keeps what gpuenv has written there: %s", name, error)
+        return False
+
+    async def _environments(self) -> AsyncIterator[str]:
+        try:
+            async for page in self._kube.pages(ENVIRONMENTS):
                 for item in page["items"]:
-                    yield item
+                    yield item["metadata"]["name"]
         except ApiError as error:
-            # Somebody has deleted the CustomResourceDefinitions already: then there are none.
-            if error.status != 404:
+            if (
+                error.status != 404
+            ):  # 404: the CustomResourceDefinitions are gone, and all environments with them
                 raise
-
-    async def _delete(self, path: str) -> bool:
-        try:
-            await self._kube.delete(path)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
-    async def _clean(self, path: str, node: dict[str, Any]) -> bool:
-        uid = node["metadata"]["uid"]
-        labels = {key: None for key in node["metadata"].get("labels") or {} if key.startswith(PREFIX)}
-        conditions = [
-            {"type": one["type"], "$patch": "delete"}
-            for one in (node.get("status") or {}).get("conditions") or []
-            if one["type"].startswith(PREFIX)
-        ]
-        try:
-            if labels:
-                await self._kube.merge_patch(path, {"metadata": {"uid": uid, "labels": labels}})
-            if conditions:
-                body = {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
-                await self._kube.strategic_patch(f"{path}/status", body)
-        except ApiError as error:
-            if error.status not in {404, 409, 422}:
-                raise
-            # Gone, or another node has that name now: then it carries nothing of ours. Or a policy says no.
-            if await self._is_there(path, uid):
-                logger.warning("%s keeps what gpuenv has written there: %s", path, error)
-            return False
-        return bool(labels or conditions)
-
-    async def _is_there(self, path: str, uid: str) -> bool:
-        try:
-            return str((await self._kube.get(path))["metadata"]["uid"]) == uid
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-
-    async def _release(self, path: str, environment: dict[str, Any]) -> bool:
-        for _ in range(ATTEMPTS):
-            metadata = environment["metadata"]
-            kept = [one for one in metadata.get("finalizers") or [] if one != names.FINALIZER]
-            if kept == (metadata.get("finalizers") or []):
-                return False
-            # The list is replaced whole, hence the version: nobody else's finalizer may get lost.
-            version = {"resourceVersion": metadata["resourceVersion"]}
-            try:
-                await self._kube.merge_patch(path, {"metadata": version | {"finalizers": kept}})
-            except ApiError as error:
-                if error.status == 404:
-                    return False
-                if error.status != 409:
-                    raise
-                environment = await self._kube.get(path)
-            else:
-                return True
-        raise ApiError(409, "Conflict", f"{path} changes faster than it can be written; try again")

@@ -4,7 +4,7 @@ Order, back-off and limits are the executor's.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from gpuenv.api import names
@@ -130,38 +130,48 @@ class Writes:
         self.cache.put("reports", raw)
 
     async def set_label(self, action: SetLabel) -> None:
-        """A merge patch of that one key; server-side apply would take the other environments' labels away."""
+        """Set or remove the label of one environment.
+
+        A merge patch changes this key alone. Server-side apply would remove our labels of all other environments
+        unless it repeated them.
+        """
         labels = {names.node_label(action.environment): action.value}
-        body = {"metadata": {"uid": action.node_uid, "labels": labels}}
-        patch = self.kube.merge_patch(self.scope.item("nodes", action.node), body)
-        await self._patch_node(action.node, action.node_uid, patch)
+        await self._patch_labels(action.node, action.node_uid, labels)
+
+    async def remove_labels(self, node: str, uid: str, keys: Iterable[str]) -> None:
+        """Remove labels from a node, also from one that the operator's node selector leaves out."""
+        await self._patch_labels(node, uid, dict.fromkeys(keys))
+
+    async def _patch_labels(self, node: str, uid: str, labels: dict[str, str | None]) -> None:
+        body = {"metadata": {"uid": uid, "labels": labels}}
+        await self._patch_node(node, uid, self.kube.merge_patch(self.scope.item("nodes", node), body))
 
     async def set_condition(self, action: SetNodeCondition) -> None:
         record = self.cache.nodes.get(action.node)
         if record is None:
             return
-        condition: dict[str, Any] = {"$patch": "delete"}
-        if action.status is not None:
-            now = show_time(self.clock())
-            condition = {
-                "status": action.status,
-                "reason": action.reason,
-                "message": action.message,
-                "lastHeartbeatTime": now,
-            }
-            status, _ = record.compat_conditions.get(action.environment, ("", ""))
-            if status != action.status:
-                condition["lastTransitionTime"] = now
-        await self._patch_condition(action.environment, action.node, record.uid, condition)
+        kind = names.node_label(action.environment)
+        if action.status is None:
+            await self.remove_conditions(action.node, record.uid, [kind])
+            return
+        now = show_time(self.clock())
+        condition = {
+            "type": kind,
+            "status": action.status,
+            "reason": action.reason,
+            "message": action.message,
+            "lastHeartbeatTime": now,
+        }
+        status, _ = record.compat_conditions.get(action.environment, ("", ""))
+        if status != action.status:
+            condition["lastTransitionTime"] = now
+        await self._patch_conditions(action.node, record.uid, [condition])
 
-    async def remove_condition(self, environment: str, node: str, uid: str) -> None:
-        """Also from a node that the operator's node selector leaves out."""
-        await self._patch_condition(environment, node, uid, {"$patch": "delete"})
+    async def remove_conditions(self, node: str, uid: str, kinds: Iterable[str]) -> None:
+        """Remove conditions from a node, also from one that the operator's node selector leaves out."""
+        await self._patch_conditions(node, uid, [{"type": kind, "$patch": "delete"} for kind in kinds])
 
-    async def _patch_condition(
-        self, environment: str, node: str, uid: str, condition: dict[str, Any]
-    ) -> None:
-        conditions = [{"type": names.node_label(environment)} | condition]
+    async def _patch_conditions(self, node: str, uid: str, conditions: list[dict[str, str]]) -> None:
         body = {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
         path = self.scope.item("nodes", node) + "/status"
         await self._patch_node(node, uid, self.kube.strategic_patch(path, body))
