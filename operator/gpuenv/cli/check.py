@@ -152,10 +152,12 @@ def _crash(run: ProbeRun) -> Check:
     stages = [run.reports.get(name) or {} for name in ("kernels", "facts")]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
     message = f"the probe ended with {local_probe.how_it_ended(run.code)}" + (f" {where}" if where else "")
-    cure = "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; then run it again."
-    return Check(
-        check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, message + (f": {last}" if last else ""), cure
+    cure = (
+        "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; "
+        "then run it again."
     )
+    words = message + (f": {last}" if last else "")
+    return Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, words, cure)
 
 
 def _last_words(run: ProbeRun) -> str:

@@ -1,1 +1,1 @@
-"""The impure shell of the operator: watches, one cache, one planner loop, one executor. It never decides."""
+"""The operator's process: it watches the cluster, asks the planner what to do, and writes that. It decides nothing."""

@@ -1,4 +1,4 @@
-"""The probe as one file: a zip application with the NVML bindings inside, small enough for a ConfigMap."""
+"""Builds the probe as one file: a zip application with the NVML bindings, small enough for a ConfigMap."""
 
 import importlib.util
 import io
@@ -10,20 +10,23 @@ from typing import Final
 import gpuenv_probe
 
 MAX_BYTES: Final = 900_000
-"""A ConfigMap holds 1 MiB, its base64 and metadata included
+"""The largest archive that a ConfigMap can carry.
+
+A ConfigMap holds 1 MiB, in which its metadata and the archive in base64 have to fit
 (https://kubernetes.io/docs/concepts/configuration/configmap/).
 """
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in the archive, so that its bytes do not depend on when it was built."""
 _MODE: Final = 0o644 << 16
 
 
 @cache
 def build_zipapp() -> bytes:
-    """The bytes of ``gpuenv-probe.pyz``: the same for the same sources, whatever the machine, the time or the
-    file modes.
+    """Return the bytes of ``gpuenv-probe.pyz``.
 
-    Raises RuntimeError when the NVML bindings are not installed, or when the archive outgrew a ConfigMap.
+    The same sources give the same bytes on every machine, because the ConfigMap is named after them. Raises
+    RuntimeError when the NVML bindings are not installed, or when the archive is too large for a ConfigMap.
     """
     package = Path(gpuenv_probe.__file__).parent
     members = {

@@ -1,12 +1,11 @@
-"""What the operator knows of the cluster: slim records of four kinds, kept by watch, sweep and our own
-writes.
+"""What the operator knows of the cluster: small records of four kinds of objects, made from what the API server says.
 
-A record object stays the same as long as its content does, whatever events arrive: the planner reuses its
-desired states by identity. Three sources may deliver out of order, so an object's resource version decides;
-comparing them as numbers is allowed
+The watch, the sweeps and the answers to the operator's own writes all put objects into the cache. They may come out of
+order, so the object with the highest resource version wins; versions may be compared as numbers
 (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version).
-Absence is never read out of this cache: an entry goes by a DELETED event, or after a live GET that answered
-404.
+A record remains the same Python object as long as its content does not change, because the planner recognises by its
+identity what it need not work out again. An entry is removed only by a DELETED event, or after a request for the object
+was answered with 404.
 """
 
 import logging
@@ -34,36 +33,34 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 GONE_REMEMBERED: Final = 10_000
-"""Uids of deleted objects, so that a list read before the deletion does not bring them back."""
+"""How many deleted objects are remembered, so that a list read before the deletion does not bring them back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which state of which object an entry holds.
-
-    ``number`` is the resource version, 0 where it is no number.
-    """
+    """Identifies a state of an object. ``number`` is the resource version; 0 if that is no number."""
 
     uid: str
     number: int
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> "Version":
+        """Return the version of an object."""
         metadata = raw.get("metadata") or {}
         text = str(metadata.get("resourceVersion") or "")
         return Version(str(metadata.get("uid") or ""), int(text) if text.isdigit() else 0)
 
 
 class Cache:
-    """Belongs to the event loop: no locks.
+    """The records by name. It has no locks, so it may be used in the event loop only.
 
-    ``changed`` is called after each change of content, and only wakes somebody.
+    ``changed`` is called after each change; it wakes the planner and does nothing else.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
         self.synced = False
-        """All four kinds have been listed completely at least once."""
+        """Whether all four kinds have been listed completely at least once."""
         self.environments: dict[str, EnvironmentRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
         self.pods: dict[str, PodRecord] = {}
@@ -74,12 +71,15 @@ class Cache:
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
-        """Up to which version an object (uid) counts as gone. Beyond it, it matches its selector again."""
+        """By uid, the resource version at which an object disappeared.
+
+        A newer version of the same object means that it matches the selector again.
+        """
 
     # ---- what comes in ---------------------------------------------------------------------------------
 
     def observe(self, kind: KindName, type_: str | None, raw: Mapping[str, Any]) -> None:
-        """One watch event. Never raises: an object too odd to be read is logged and left out."""
+        """Take over one event of a watch. An object that cannot be read is logged and left out."""
         try:
             if type_ == "DELETED":
                 self.remove(kind, raw)
@@ -91,7 +91,7 @@ class Cache:
             logger.exception("cannot read %s %r; it is ignored until it changes", kind, name)
 
     def put(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
-        """Takes over the state of one object, unless a newer one is known. True when content changed."""
+        """Take over an object, unless a newer state of it is known. Return whether the record has changed."""
         name, version = _name(raw), Version.of(raw)
         known = self._versions[kind].get(name)
         if self._is_gone(version) or (known is not None and not _newer(version, known)):
@@ -103,7 +103,7 @@ class Cache:
         return changed
 
     def remove(self, kind: KindName, raw: Mapping[str, Any]) -> None:
-        """The object is gone, and ``raw`` is its last state (a DELETED event)."""
+        """Remove an object after a DELETED event. ``raw`` is its last state."""
         version = Version.of(raw)
         self._forget_uid(version)
         if kind == "pods":
@@ -111,7 +111,7 @@ class Cache:
         self._drop(kind, _name(raw), version.uid)
 
     def gone(self, kind: KindName, name: str) -> None:
-        """The object is gone, as a live GET has just confirmed (404); its last state is the one we know."""
+        """Remove an object after a request was answered with 404. Its last state is the one in the cache."""
         known = self._versions[kind].get(name)
         if known is None:
             return
@@ -123,21 +123,21 @@ class Cache:
     # ---- what is asked -----------------------------------------------------------------------------------
 
     def version(self, kind: KindName, name: str) -> Version | None:
-        """The version held of one object; None for none."""
+        """Return which version of an object is in the cache, or None."""
         return self._versions[kind].get(name)
 
     def names(self, kind: KindName) -> list[str]:
-        """Names of all live objects of ``kind`` (no tombstones)."""
+        """Return the names of all objects of a kind that still exist."""
         return list(self._versions[kind])
 
     def outdated(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
-        """Whether ``raw`` is a newer state than the one held (a deleted object is never new)."""
+        """Return whether ``raw`` is newer than what the cache has. A deleted object is never newer."""
         version = Version.of(raw)
         known = self._versions[kind].get(_name(raw))
         return not self._is_gone(version) and (known is None or _newer(version, known))
 
     def snapshot(self, settings: Settings) -> Snapshot:
-        """An immutable picture for one plan."""
+        """Return a copy of everything that one plan needs. Later changes of the cache do not alter it."""
         return Snapshot(
             environments=dict(self.environments),
             nodes=dict(self.nodes),
@@ -194,10 +194,11 @@ class Cache:
             case "reports":
                 self.reports.pop(self._report_keys.pop(name), None)
             case "pods":
-                pass  # its tombstone stays
+                pass  # its record stays as a tombstone
         self.changed()
 
     def _bury(self, tombstone: PodRecord) -> None:
+        """Keep the last state of a deleted pod, until a plan has read the result from it."""
         known = self.pods.get(tombstone.name)
         if known is not None and known.uid == tombstone.uid:
             self.pods[tombstone.name] = tombstone
@@ -212,6 +213,7 @@ class Cache:
 
 
 GONE_FOR_GOOD: Final = 1 << 64
+"""Higher than any resource version."""
 
 
 def _name(raw: Mapping[str, Any]) -> str:
@@ -219,14 +221,17 @@ def _name(raw: Mapping[str, Any]) -> str:
 
 
 def _newer(version: Version, known: Version) -> bool:
-    """Versions that are no numbers cannot be compared: then the later arrival wins."""
+    """Return whether a version is newer. If one is no number, the one that arrived later counts as newer."""
     if version.number == 0 or known.number == 0:
         return True
     return version.number > known.number
 
 
 def _keep(table: dict[K, R], key: K, record: R) -> bool:
-    """Puts ``record`` in, unless an equal one is there already: that one stays, identity and all."""
+    """Put a record into a table, unless an equal one is there. Return whether the table has changed.
+
+    The old object is kept because the planner compares records by identity.
+    """
     if table.get(key) == record:
         return False
     table[key] = record

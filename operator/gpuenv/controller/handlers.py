@@ -1,9 +1,8 @@
-"""What Kopf calls. One line each: the cache takes the event, the planner wakes; nothing is decided or written
-here.
+"""The handlers that Kopf calls. Each puts an event into the cache, which wakes the planner; none decides or writes.
 
-Only ``on.event``: any other handler writes annotations or finalizers to nodes and pods. Asynchronous, because
-synchronous ones starve in a thread pool; returning None, because anything else would be patched into the
-object's status.
+All are ``on.event`` handlers, because Kopf writes annotations or finalizers to the objects of any other handler. They
+are asynchronous, because synchronous ones wait for a thread of a small pool. They return None, because Kopf writes any
+other result into the object's status.
 """
 
 from collections.abc import Callable
@@ -18,10 +17,14 @@ from gpuenv.controller.kube.kinds import KindName
 from gpuenv.controller.login import connection
 
 RELOGIN_SECONDS = 5.0
+"""How long Kopf waits after a login that failed."""
 
 
 def build(kube: Kube, cache: Cache, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
-    """A registry of its own for one operator. ``relisted`` is called when a watch begins anew."""
+    """Return the handlers of one operator. ``relisted`` is called when a watch has begun anew.
+
+    Kopf then lists all objects, and their events have no type.
+    """
     registry = kopf.OperatorRegistry()
 
     def take(kind: KindName, event: kopf.RawEvent) -> None:

@@ -1,7 +1,7 @@
-"""``/healthz``: the loops are alive. ``/readyz``: the operator does its work. ``/metrics``: figures.
+"""Serves ``/healthz`` (the loops are alive), ``/readyz`` (the operator does its work) and ``/metrics``.
 
-A server that answers proves nothing by itself: each loop has to beat, and the watch has to deliver what a
-sweep finds.
+That this server answers proves nothing about the other loops. So each loop reports regularly that it lives, and the
+watch counts as dead when it does not deliver changes that a sweep finds.
 """
 
 import time
@@ -11,13 +11,11 @@ from typing import Final
 from aiohttp import web
 
 LIMIT_SECONDS: Final = 180.0
-"""A loop that shows no sign of life for this long is stuck: more than the longest request with all its
-retries.
-"""
+"""A loop that reports nothing for this long is stuck. The longest request with all its retries takes less."""
 
 
 class Health:
-    """``checks`` name a condition and ask for it; one that is not met makes ``/healthz`` fail."""
+    """What is known of the process's health: signs of life, checks, and what the operator still waits for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -26,26 +24,27 @@ class Health:
         self._waiting: dict[str, str] = {}
 
     def beat(self, name: str, limit: float = LIMIT_SECONDS) -> None:
-        """Loop ``name`` lives, and will beat again within ``limit`` seconds."""
+        """Note that the loop ``name`` lives. It is stuck if it does not call this again within ``limit`` seconds."""
         self._beats[name] = (self._clock(), limit)
 
     def check(self, name: str, healthy: Callable[[], bool]) -> None:
+        """Make ``/healthz`` fail whenever ``healthy`` returns False."""
         self._checks[name] = healthy
 
     def stopped(self, name: str) -> None:
-        """Loop ``name`` has ended as intended."""
+        """Expect no more signs of life from the loop ``name``, which has ended as intended."""
         self._beats.pop(name, None)
 
     def wait(self, name: str, why: str) -> None:
-        """Not ready: ``why``, in one line."""
+        """Make ``/readyz`` fail with ``why``, one line, until :meth:`done` is called for ``name``."""
         self._waiting[name] = why
 
     def done(self, name: str) -> None:
-        """What ``name`` waited for is there."""
+        """Note that the operator no longer waits for ``name``."""
         self._waiting.pop(name, None)
 
     def problems(self) -> list[str]:
-        """Why the process should be restarted; empty when all is well."""
+        """Return why the process should be restarted; empty when all is well."""
         now = self._clock()
         stuck = [
             f"{name}: no sign of life for {now - at:.0f} s"
@@ -55,14 +54,14 @@ class Health:
         return stuck + [f"{name}: failed" for name, healthy in self._checks.items() if not healthy()]
 
     def waiting(self) -> list[str]:
-        """Why the operator does not work yet; empty when ready."""
+        """Return why the operator does not work yet; empty when it does."""
         return [f"{name}: {why}" for name, why in self._waiting.items()]
 
 
 async def serve(health: Health, metrics: Callable[[], bytes], ports: Mapping[str, int]) -> web.AppRunner:
-    """Serves ``ports["health"]`` and ``ports["metrics"]`` (0: not at all; the same: together).
+    """Serve on ``ports["health"]`` and ``ports["metrics"]`` until the returned runner is cleaned up.
 
-    Raises OSError.
+    A port of 0 is not served; one port may serve both. Raises OSError when a port is in use.
     """
     runner = web.AppRunner(_application(health, metrics, ports), access_log=None, shutdown_timeout=1.0)
     await runner.setup()

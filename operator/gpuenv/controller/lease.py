@@ -1,10 +1,10 @@
-"""One operator at a time: a Lease, held before Kopf starts and while anything is written.
+"""The Lease that lets one operator act at a time: acquired before Kopf starts, and held while anything is written.
 
-Own code because ``kubernetes.aio.leaderelection`` never releases on exit. A lease of somebody else counts as
-expired when its record has not changed for its duration *as seen here*, so clocks need not agree. When the
-API server is away, nobody can take the lease: acting pauses, and goes on if it is still ours; only a lease
-that another holds ends the process. Correctness does not hang on it: run ids in names make a double create
-harmless.
+``kubernetes.aio.leaderelection`` is not used because it never releases a lease on exit. Another holder's lease counts
+as expired when its record has not changed for its duration as measured here, so clocks need not agree. While the API
+server is away, nobody can take the lease: the operator pauses, and goes on if the lease is still its own. The process
+ends only when another one holds the lease. Two operators at the same time would do no harm: the names of probe pods
+contain run ids, so neither can create a pod of the other a second time.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class LeaseLostError(Exception):
 
 
 class Lease:
-    """``identity`` names this process. ``beat`` is called at each sign of life."""
+    """One Lease object. ``identity`` is the holder's name; ``beat`` is called regularly while this works."""
 
     def __init__(
         self,
@@ -52,24 +52,24 @@ class Lease:
         self._beat = beat
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
-        """Resource version of another's lease, and since when it has not changed."""
+        """The resource version of another holder's lease, and when it was first seen (by the monotonic clock)."""
         self._held = asyncio.Event()
         self.holder = ""
-        """Who holds it, as last seen."""
+        """The identity of the holder, as last seen."""
 
     @property
     def held(self) -> bool:
-        """Whether it is ours and has not run out."""
+        """Whether this process holds the lease, and it has not expired."""
         return time.monotonic() < self._valid_until
 
     async def wait_held(self) -> None:
-        """Returns while the lease is held; waits while it is in doubt."""
+        """Return as soon as the lease is held. It may have expired while the API server was away."""
         while not self.held:
             self._held.clear()
             await self._held.wait()
 
     async def acquire(self) -> None:
-        """Waits until the lease is ours."""
+        """Wait until this process holds the lease."""
         last = ""
         while True:
             self._beat()
@@ -86,7 +86,7 @@ class Lease:
             await asyncio.sleep(self._retry)
 
     async def keep(self) -> None:
-        """Renews for ever. Raises LeaseLostError once another holds it."""
+        """Renew the lease until cancelled. Raises LeaseLostError when another process holds it."""
         while True:
             self._beat()
             await asyncio.sleep(self._renew if self.held else self._retry)
@@ -98,7 +98,7 @@ class Lease:
                 logger.warning("lease %s not renewed: %s%s", self._name, error, doubt)
 
     async def release(self) -> None:
-        """Gives it back, so that the next operator need not wait for its end. Harmless when repeated."""
+        """Give the lease back, so that the next operator need not wait until it expires. May be repeated."""
         if self._valid_until == 0.0:
             return
         self._valid_until = 0.0
@@ -111,7 +111,7 @@ class Lease:
             logger.warning("lease %s not released: %s", self._name, error)
 
     async def _try(self) -> bool:
-        """One attempt to take or renew; whether it is ours now. Raises ApiError."""
+        """Try once to take or renew the lease. Return whether this process holds it now. Raises ApiError."""
         try:
             async with asyncio.timeout(self._duration):
                 return await self._take()
@@ -148,7 +148,7 @@ class Lease:
         except ApiError as error:
             if error.status != 409:
                 raise
-            return self.held  # somebody was faster; the next try sees who
+            return self.held  # another process was faster; the next attempt sees which one
         self.holder = self._identity
         self._valid_until = started + self._duration
         self._held.set()
@@ -176,5 +176,5 @@ class Lease:
 
 
 def _micro_time(seconds: float) -> str:
-    """``metav1.MicroTime``."""
+    """Return a time in the form of Kubernetes' ``metav1.MicroTime``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,6 +1,4 @@
-"""Kopf logs in with the credentials our own client uses: one source, exec plug-ins and token rotation
-included.
-"""
+"""Kopf's login: it gets the credentials of our own client, so that token rotation and exec plug-ins work once."""
 
 import kopf
 
@@ -8,10 +6,7 @@ from gpuenv.controller.kube.client import Kube
 
 
 async def connection(kube: Kube) -> kopf.ConnectionInfo:
-    """Fresh credentials;
-
-    Kopf asks again after a 401. Raises :class:`gpuenv.controller.kube.client.KubeconfigError`.
-    """
+    """Return fresh credentials; Kopf asks again after an answer 401. Raises KubeconfigError."""
     credentials = await kube.credentials()
     return kopf.ConnectionInfo(
         server=credentials.server,

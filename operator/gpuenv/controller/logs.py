@@ -1,4 +1,4 @@
-"""One line a log entry, whatever is logged: text for people, JSON for machines."""
+"""Formats the log: one line for each entry, as text for people or as JSON for machines."""
 
 import asyncio
 import json
@@ -12,11 +12,11 @@ from gpuenv.plan.objects.times import show_time
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FRAMES: Final = 6
-"""Frames of an exception that are kept: the innermost ones."""
+"""How many frames of an exception are logged, from the innermost outwards."""
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00Z INFO gpuenv.controller.lease: holding lease ...``."""
+    """Formats a line such as ``2026-01-31T12:00:00Z INFO gpuenv.controller.lease: holding lease ...``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{show_time(record.created)} {record.levelname} {record.name}: {_flat(record.getMessage())}"
@@ -24,10 +24,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line:
-
-    ``time``, ``level``, ``logger``, ``message``, and ``exception`` where there is one.
-    """
+    """Formats a JSON object with ``time``, ``level``, ``logger``, ``message``, and perhaps ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -42,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class Retries(logging.Filter):
-    """Kopf calls each failed attempt an error, though it tries again: that is a warning."""
+    """Makes warnings of the errors that Kopf logs for attempts that it will repeat."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("kopf.") and "will retry" in record.getMessage():
@@ -51,21 +48,21 @@ class Retries(logging.Filter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Replaces all handlers of the root logger by one on standard error."""
+    """Log to standard error and nowhere else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(Retries())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Kopf says at `info` that each handler succeeded, which here means: a cache took an event.
+    # Kopf logs each handled event at `info`, which is every change of every node and pod.
     if level != "debug":
         logging.getLogger("kopf").setLevel(logging.WARNING)
         logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
 def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The event loop's exception handler: what a forgotten task raised must not vanish."""
+    """Log an exception that no code has awaited. This is the event loop's exception handler."""
     error = context.get("exception")
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 

@@ -1,6 +1,6 @@
-"""What Prometheus may ask.
+"""The figures that Prometheus can scrape.
 
-Gauges are read from the cache when asked for, so a deleted environment leaves none behind.
+Gauges are read from the cache at the time of a scrape, so a deleted environment has none any more.
 """
 
 import time
@@ -22,11 +22,11 @@ COUNTS: Final = {
     "running": "Nodes on which a probe runs, as of the last plan.",
     "waiting": "Nodes that wait for their run, as of the last plan.",
 }
-"""The plan's own counts."""
+"""Counts of the last plan, with the help text of their gauges."""
 
 
 class Metrics:
-    """One set a process; with a registry of its own, so that tests can have several."""
+    """The figures of one operator. They have their own registry, so that one process can have several in tests."""
 
     def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
@@ -76,27 +76,32 @@ class Metrics:
         self.registry.register(_Gauges(self))
 
     def planned(self, plan: Plan, seconds: float) -> None:
+        """Record a plan that took ``seconds`` to compute."""
         self.plan_seconds.observe(seconds)
         self.last_plan = self._clock()
         self._counts = dict(plan.counts)
 
     def swept(self) -> None:
+        """Record a complete sweep."""
         self.last_sweep = self._clock()
 
     def request(self, method: str, status: int) -> None:
+        """Count an answer of the API server; status 0: no answer."""
         self._requests.labels(method, str(status)).inc()
 
     def error(self, where: str) -> None:
+        """Count a failure in the part ``where``."""
         self._errors.labels(where).inc()
 
     def missed(self, kind: str, count: int) -> None:
+        """Count changes of one kind that the watch did not deliver."""
         self._missed.labels(kind).inc(count)
 
     def answered(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
-        """A report was written: counts the run it tells of, if it is one that was not told before."""
-        told = _runs(before)
+        """Count the run in a report that was just written, unless ``before``, the report it replaces, has it, too."""
+        counted = _runs(before)
         for run_id, outcome in _runs(action.record).items():
-            if run_id in told:
+            if run_id in counted:
                 continue
             self._runs.labels(action.environment, outcome).inc()
             pod = cache.pods.get(names.pod_name(action.environment, action.node, run_id))
@@ -108,6 +113,7 @@ class Metrics:
                 )
 
     def gauges(self) -> Iterable[Metric]:
+        """Yield the gauges as of now."""
         nodes = GaugeMetricFamily(
             "gpuenv_nodes", "Nodes by environment and verdict.", labels=["environment", "verdict"]
         )
@@ -124,11 +130,13 @@ class Metrics:
                 )
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return all figures in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class _Gauges:
+    """The collector that asks for the gauges at each scrape."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
@@ -137,6 +145,7 @@ class _Gauges:
 
 
 def _runs(record: ReportRecord | None) -> dict[str, str]:
+    """Return the runs in a report by their ids, each with its verdict or with the reason why it has none."""
     if record is None:
         return {}
     runs = {}
@@ -149,6 +158,7 @@ def _runs(record: ReportRecord | None) -> dict[str, str]:
 
 
 def _held(pod: PodRecord, now: float) -> float:
+    """Return for how many seconds a pod has held its GPUs."""
     if pod.scheduled_at is None:
         return 0.0
     end = pod.kernels.finished_at or pod.facts.finished_at or now

@@ -1,4 +1,4 @@
-"""The operator as one coroutine: wires the parts, starts them in order, and stops them within seconds."""
+"""Runs the operator: connects its parts, starts them in order, and stops them within seconds."""
 
 import asyncio
 import contextlib
@@ -41,9 +41,12 @@ T = TypeVar("T")
 LOOPS_STOP_SECONDS: Final = 2.0
 KOPF_STOP_SECONDS: Final = 4.0
 RELEASE_SECONDS: Final = 2.0
+"""How long the loops, Kopf and the release of the Lease may take at the end. A pod has 30 seconds for all of it."""
 FILES_SECONDS: Final = 600.0
+"""How often the ConfigMap with the probe is verified."""
 RETRY_SECONDS: Final = 5.0
 LEASE_WRITES_PER_SECOND: Final = 5.0
+"""Apart from ``--writes-per-second``: renewals of the Lease must not wait behind the writes of a large plan."""
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILED: Final = 1
@@ -51,7 +54,10 @@ EXIT_USAGE: Final = 2
 
 
 def main(options: Options) -> int:
-    """Runs until SIGTERM or SIGINT (0), or until it has to be restarted (1); 2 where it cannot start."""
+    """Run the operator, and return the exit code.
+
+    0: stopped by SIGTERM or SIGINT; 1: the process has to be restarted; 2: the operator cannot start.
+    """
     logs.configure(options.log_format, options.log_level)
     try:
         return asyncio.run(operate(options))
@@ -61,7 +67,10 @@ def main(options: Options) -> int:
 
 
 async def operate(options: Options) -> int:
-    """See :func:`main`. Raises KubeconfigError, KnowledgeError, and OSError when a port is taken."""
+    """Run the operator, and return 0 or 1 as :func:`main` does.
+
+    Raises KubeconfigError, KnowledgeError, and OSError when a port is in use.
+    """
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     stop = asyncio.Event()
     _take_signals(stop)
@@ -75,7 +84,6 @@ async def operate(options: Options) -> int:
             Kube.from_environment, options.kubeconfig, agent=OPERATOR, observe=metrics.request
         )
         kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
-        # Renewals must not queue behind a large plan.
         own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))
         ports = {"health": options.health_port, "metrics": options.metrics_port}
         server = await health.serve(alive, metrics.text, ports)
@@ -93,7 +101,7 @@ async def operate(options: Options) -> int:
 
 
 class Operator:
-    """One life of the operator: self-check, lease, lists, then planner, sweep and Kopf side by side."""
+    """The operator's parts. They start in order: self-check, Lease, lists, and then planner, sweep and Kopf together."""
 
     def __init__(
         self,
@@ -126,7 +134,7 @@ class Operator:
             alive.wait(name, "not there yet")
 
     async def run(self, stop: asyncio.Event) -> int:
-        """The exit code, once ``stop`` is set or a part has failed."""
+        """Work until ``stop`` is set or a part fails, and return the exit code."""
         try:
             settings = await _unless(stop, self._prepare())
             return await self._operate(settings, stop) if settings is not None else EXIT_STOPPED
@@ -134,7 +142,7 @@ class Operator:
             await self._release()
 
     async def _prepare(self) -> Settings:
-        """Everything that must be there before the first plan; waits for what is missing."""
+        """Wait for everything that the first plan needs, and return the planner's settings."""
         await selfcheck.wait(
             self._kube,
             self._options,
@@ -193,13 +201,15 @@ class Operator:
         watch: asyncio.Task[None] | None = None
         try:
             watch = await self._watch(handlers.build(self._kube, self._cache, sweeper.request), watch_stop)
-            _take_signals(stop)  # Kopf has just taken them; but our loops have to stop before it does
+            # kopf.spawn_tasks has just replaced our signal handlers by its own, which no setting prevents (it does so
+            # in the main thread; kopf/_core/reactor/running.py). But our loops have to stop before Kopf does.
+            _take_signals(stop)
             done, _ = await asyncio.wait({*loops, stopping, watch}, return_when=asyncio.FIRST_COMPLETED)
             return EXIT_STOPPED if stopping in done else _failed(done)
         finally:
             logger.info("stopping")
             await _cancel([*loops, stopping])
-            await self._release()  # nothing is written any more: the next operator may begin
+            await self._release()  # nothing is written any more, so the next operator may begin
             watch_stop.set()
             if watch is not None:
                 await asyncio.wait({watch}, timeout=KOPF_STOP_SECONDS)
@@ -213,13 +223,14 @@ class Operator:
             # Pods of the probe namespace; the other three kinds have no namespace.
             namespaces=[self._options.probe_namespace],
             standalone=True,
-            # Left to itself, Kopf asks for the user's name, and the uid of a container need not have one.
+            # Kopf would ask the system for the user's name, and the user id of a container need not have one.
             identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that Kopf keeps to itself
             stop_flag=stop,
         )
-        return asyncio.create_task(kopf.run_tasks(tasks, ignored=_Others()), name="kopf")
+        return asyncio.create_task(kopf.run_tasks(tasks, ignored=_EveryTask()), name="kopf")
 
     async def _lists(self, sweeper: Sweeper) -> None:
+        """List all objects once, which lets the planner begin, and then sweep until cancelled."""
         await sweeper.sync()
         self._alive.done("lists")
         logger.info(
@@ -228,7 +239,7 @@ class Operator:
         await sweeper.run()
 
     async def _keep_files(self) -> None:
-        """Somebody may delete the ConfigMap: look again now and then."""
+        """Repair the ConfigMap with the probe, which somebody may delete, and remove old ones, until cancelled."""
         while True:
             try:
                 await probe_files.ensure(self._kube, self._scope, self._files)
@@ -239,12 +250,13 @@ class Operator:
             await asyncio.sleep(FILES_SECONDS)
 
     async def _release(self) -> None:
+        """Give the Lease back, if that is possible within RELEASE_SECONDS."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._lease.release()
 
     async def _insist(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer, however long it takes; says why it takes long."""
+        """Return what ``ask`` returns, and repeat it for as long as the API server refuses or does not answer."""
         last = ""
         while True:
             self._beats("start")()
@@ -258,13 +270,16 @@ class Operator:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _beats(self, name: str, limit: float = 0.0) -> Callable[[], None]:
+        """Return what the loop ``name`` calls as a sign of life. It is stuck after ``limit`` seconds without one."""
         return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
 
 
-class _Others(frozenset[asyncio.Task[Any]]):
-    """Every task:
+class _EveryTask(frozenset[asyncio.Task[Any]]):
+    """A set that claims to contain every task. It keeps Kopf from waiting for our tasks when it stops.
 
-    Kopf waits at its end for whatever was started after it, and it cannot know what is its own.
+    ``kopf.run_tasks`` takes the tasks that it shall leave alone. It waits for all others for five seconds and then
+    cancels them, because it cannot tell its own tasks from those of others in the same event loop
+    (kopf/_core/reactor/running.py). Ours come and go, for example with each connection to the health port.
     """
 
     def __contains__(self, task: object) -> bool:
@@ -272,6 +287,7 @@ class _Others(frozenset[asyncio.Task[Any]]):
 
 
 def _planner(tables: Knowledge) -> Planner:
+    """Return the planner with these tables. It remembers what it worked out for records that stay the same."""
     memo = Memo()
 
     def plan(seen: Snapshot, now: float) -> Plan:
@@ -281,12 +297,13 @@ def _planner(tables: Knowledge) -> Planner:
 
 
 def _take_signals(stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT set ``stop``."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of ``work``, or None when ``stop`` was set before it was there."""
+    """Return the result of ``work``, or None when ``stop`` is set before it is done."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -302,6 +319,7 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def _failed(done: set[asyncio.Task[Any]]) -> int:
+    """Log why tasks have ended that should run for ever, and return the exit code."""
     for task in done:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, LeaseLostError):

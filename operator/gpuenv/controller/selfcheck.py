@@ -1,7 +1,7 @@
-"""What must be there before anything can work: the CRDs, a recent Kubernetes, every permission.
+"""Checks at the start that everything exists that the operator needs: CRDs, a recent Kubernetes, permissions.
 
-Missing RBAC otherwise shows as minutes of silent retries. Found missing, it is one line each, and the process
-waits: a crash loop helps nobody who is just about to apply the CRDs.
+Without this check, a missing permission would show as minutes of silent retries. Each missing thing is one line of the
+log, and the process waits for it. It does not crash, because people often apply the CRDs a moment later.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from gpuenv.manifests.permissions import Permission
 logger = logging.getLogger(__name__)
 
 MINIMUM: Final = (1, 30)
-"""CEL's optional types and the pod condition PodReadyToStartContainers (beta, on by default since 1.29)."""
+"""The oldest version with CEL's optional types and the pod condition PodReadyToStartContainers."""
 RETRY_SECONDS: Final = 2.0
 REMIND_SECONDS: Final = 300.0
 REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -29,7 +29,7 @@ OPENSHIFT_GROUP: Final = "security.openshift.io"
 
 
 def permissions(options: Options) -> list[Permission]:
-    """What the manifests and the chart grant, for these options: one verb each."""
+    """Return the permissions that the manifests and the chart grant, for these options, each with a single verb."""
     return [
         replace(one, verbs=(verb,), name=options.lease_name if one.name else "")
         for one in manifest.permissions(options.lease_namespace, options.probe_namespace)
@@ -38,7 +38,7 @@ def permissions(options: Options) -> list[Permission]:
 
 
 async def problems(kube: Kube, options: Options) -> list[str]:
-    """One line per thing that is missing, with the cure; empty when all is there. Raises ApiError."""
+    """Return a line for each thing that is missing, with its cure. Raises ApiError."""
     return [*await _version(kube), *await _crds(kube), *await _permissions(kube, options)]
 
 
@@ -51,9 +51,10 @@ async def wait(
     beat: Callable[[], None],
     retry: float = RETRY_SECONDS,
 ) -> None:
-    """Returns once nothing is missing; says what is, when that changes, and again every five minutes.
+    """Wait until nothing is missing. Log what is missing when that changes, and again every five minutes.
 
-    ``meanwhile`` is done again and again while something is missing; what it cannot do is not an error.
+    ``waiting`` is called with a summary. ``meanwhile`` is called after each look; its ApiErrors are ignored, because
+    they have the same cause. ``beat`` is called regularly.
     """
     said: list[str] = []
     said_at = 0.0
@@ -78,7 +79,10 @@ async def wait(
 
 
 async def is_openshift(kube: Kube) -> bool:
-    """Whether security context constraints choose the pods' uid. Raises ApiError."""
+    """Return whether this is OpenShift, whose security context constraints choose the user id of pods.
+
+    Raises ApiError.
+    """
     groups = (await kube.get("/apis")).get("groups") or []
     return any(group.get("name") == OPENSHIFT_GROUP for group in groups)
 
@@ -140,7 +144,7 @@ async def _allowed(kube: Kube, permission: Permission) -> bool:
 
 
 def _title(missing: list[Permission]) -> str:
-    """All missing verbs of one rule."""
+    """Return one rule in words, with all of its verbs that are missing."""
     one = missing[0]
     resource = one.resource + (f".{one.group}" if one.group else "")
     name = f" {one.name}" if one.name else ""

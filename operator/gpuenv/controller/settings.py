@@ -1,4 +1,4 @@
-"""The operator's flags as one value, and Kopf's settings in one function."""
+"""The operator's options, and the settings that it gives to Kopf."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LogFormat = Literal["text", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What ``gpuenv operator`` can be told. Ports: 0 means off."""
+    """The options of ``gpuenv operator``, with their defaults. A port of 0 is not served."""
 
     kubeconfig: str | None = None
     probe_namespace: str = PROBE_NAMESPACE
@@ -36,11 +36,16 @@ class Options:
 
     @property
     def scope(self) -> Scope:
+        """Which objects the operator looks at."""
         return Scope(self.probe_namespace, self.node_selector)
 
 
-class _Backoffs:
-    """Pauses between Kopf's retries, for ever: an outage must not end its watches, however long it lasts."""
+class _EndlessPauses:
+    """The pauses between Kopf's retries of a request, in seconds. They never end.
+
+    Kopf gives up after the last pause (``request`` in kopf/_cogs/clients/api.py), and its watches would end with an
+    outage that lasts longer. It iterates anew over this object for each request, so a generator would not do.
+    """
 
     def __iter__(self) -> Iterator[float]:
         yield from (0.5, 1.0, 2.0, 4.0)
@@ -49,23 +54,26 @@ class _Backoffs:
 
 
 KOPF_FINALIZER: Final = f"{names.GROUP}/kopf"
-"""Nobody sets it.
+"""The finalizer that Kopf believes to be its own. No object ever has it.
 
-It must not be our own: Kopf removes *its* finalizer from objects without handlers that need one.
+Kopf removes its finalizer from every object for which no handler needs one (``process_resource_causes`` in
+kopf/_core/reactor/processing.py), and no ``on.event`` handler does. With our own finalizer here, Kopf would take it off
+environments that are still to be cleaned up. With Kopf's default, it would take off the finalizers of other operators
+that are made with Kopf.
 """
 
 
 def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
-    """Kopf as a source of events and nothing else."""
+    """Return settings that make Kopf a source of events and nothing else."""
     settings = kopf.OperatorSettings()
-    # Peering is no leader election, and a foreign ClusterKopfPeering named `default` would pause us.
+    # Kopf's peering is no leader election, and another operator's ClusterKopfPeering named `default` would pause us.
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.persistence.finalizer = KOPF_FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP, v1=False)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=names.GROUP, v1=False)
-    # Watches that died silently: https://github.com/nolar/kopf/issues/1276.
+    # A watch can die silently (https://github.com/nolar/kopf/issues/1276), so each lasts five minutes at most.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
@@ -73,9 +81,9 @@ def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     settings.watching.label_selectors["v1", "pods"] = PROBE_SELECTOR
     if scope.node_selector:
         settings.watching.label_selectors["v1", "nodes"] = scope.node_selector
-    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.error_backoffs = _EndlessPauses()
     settings.networking.connect_timeout = 10
-    # A limit would cap the throughput at limit / idle_timeout objects a second.
+    # With a limit, Kopf would handle at most `limit / idle_timeout` objects a second.
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.5

@@ -1,9 +1,9 @@
-"""A second look: paged lists that find what the watch did not deliver, and prove that it is alive.
+"""Sweeps: regular lists of all objects that find changes which the watch did not deliver.
 
-Kopf's re-list after ``410 Gone`` tells of what exists and never of what went, and streams have died silently
-(https://github.com/nolar/kopf/issues/1276). What a list shows differently from the cache gets a grace to
-arrive by the watch; what is then still different was missed. Missing objects are believed gone only after a
-live GET says 404.
+Kopf lists anew after an answer ``410 Gone``, which shows the objects that exist but not those that were deleted
+meanwhile; and watches have died silently (https://github.com/nolar/kopf/issues/1276). When a list differs from the
+cache, the watch gets a grace period to deliver the change; a difference that remains was missed. An object that is not
+in the list counts as deleted only after another request has confirmed that it is not found.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 Raw = dict[str, Any]
 
 GRACE_SECONDS: Final = 10.0
+"""How long the watch may take to deliver a change that a list shows."""
 JITTER: Final = 0.1
 SOON_SECONDS: Final = 2.0
-"""A re-list comes as many events at once: wait until it is through."""
+"""How long a requested sweep waits. The watch that begins anew first delivers all objects as events."""
 RETRY_SECONDS: Final = 5.0
 FEW: Final = 100
-"""Objects that are read one by one; more of them by another list."""
+"""Up to so many missed objects are read one by one; more are read by another list."""
 MISSES_TOLERATED: Final = 3
-"""Sweeps in a row that find changes missed by the watch: then the watch is dead and the process should end.
-"""
+"""After so many sweeps in a row that find missed changes, the watch counts as dead, and the process should end."""
 
 
 class Sweeper:
-    """One sweep at a time. ``beat`` is called at each sign of life."""
+    """Sweeps once at the start, then every ``seconds``, and on request. ``beat`` is called regularly."""
 
     def __init__(
         self,
@@ -60,18 +60,18 @@ class Sweeper:
 
     @property
     def watch_alive(self) -> bool:
-        """False once the watch has missed changes again and again."""
+        """Whether the watch still delivers changes."""
         return self.misses_in_a_row < MISSES_TOLERATED
 
     def request(self) -> None:
-        """Sweep soon: a watch has just begun anew and may have missed deletions.
+        """Ask for a sweep soon, because a watch has just begun anew and may have missed deletions.
 
-        All kinds, because the watch of a kind of which nothing is left begins anew without a sound.
+        The sweep covers all kinds: when no object of a kind is left, its watch begins anew without any event.
         """
         self._requested.set()
 
     async def sync(self) -> None:
-        """The first complete list of all kinds; retried until it succeeds. Nothing is planned before."""
+        """List all kinds completely, and repeat that until it succeeds. No plan is made before."""
         while True:
             self._beat()
             try:
@@ -87,7 +87,7 @@ class Sweeper:
             return
 
     async def run(self) -> None:
-        """Sweeps for ever; ends only by cancellation."""
+        """Sweep until cancelled."""
         self._plan_next()
         while True:
             self._beat()
@@ -108,7 +108,7 @@ class Sweeper:
                     self.misses_in_a_row = self.misses_in_a_row + 1 if missed else 0
 
     async def _due(self) -> bool:
-        """Returns when a sweep is due; whether it was asked for, and not just time."""
+        """Wait until a sweep is due. Return whether it was requested."""
         try:
             async with asyncio.timeout_at(self._next_at):
                 await self._requested.wait()
@@ -120,16 +120,17 @@ class Sweeper:
         return True
 
     def _again(self) -> None:
+        """Count a failed sweep, and ask for another."""
         self._metrics.error("sweep")
         self._requested.set()
 
     def _plan_next(self) -> None:
-        """Sweeps asked for in between do not put the next one off."""
+        """Choose the time of the next regular sweep. Requested sweeps do not delay it."""
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
         self._next_at = asyncio.get_running_loop().time() + self._seconds * jitter
 
     async def sweep(self, kind: KindName, *, grace: float) -> int:
-        """Lists one kind; returns how many changes the watch had missed (deletions apart).
+        """List one kind, and repair the cache. Return how many changes the watch had missed, without deletions.
 
         Raises ApiError.
         """
@@ -156,7 +157,7 @@ class Sweeper:
         return missed
 
     async def _fetch(self, kind: KindName, late: Iterable[Raw]) -> int:
-        """Takes over what still differs after the grace; returns how much. Many objects come page by page."""
+        """Put the objects that still differ after the grace period into the cache, and return how many they are."""
         missed = {raw["metadata"]["name"] for raw in late if self._cache.outdated(kind, raw)}
         if len(missed) > FEW:
             async for raw in self._all(kind):
@@ -168,7 +169,7 @@ class Sweeper:
         return len(missed)
 
     async def _all(self, kind: KindName) -> AsyncIterator[Raw]:
-        """One page at a time is in memory: the reports of a large fleet are a gigabyte."""
+        """Yield all objects. Only one page is in memory at a time: the reports of a large fleet take a gigabyte."""
         async for page in self._kube.pages(self._scope.path(kind), self._query(kind)):
             for raw in page["items"]:
                 yield raw
@@ -176,13 +177,14 @@ class Sweeper:
             await asyncio.sleep(0)
 
     async def _is_gone(self, kind: KindName, name: str) -> bool:
+        """Return whether an object of the cache was deleted and the watch has not said so; if so, remove it."""
         if self._cache.version(kind, name) is None or await self._look(kind, name):
             return False
         self._cache.gone(kind, name)
         return True
 
     async def _look(self, kind: KindName, name: str) -> bool:
-        """Whether it exists, by a live GET under the same selector as the watch; it is also in the cache then."""
+        """Read an object under the selector of the watch, and put it into the cache. Return whether it exists."""
         self._beat()
         query = self._query(kind) | {"fieldSelector": f"metadata.name={name}"}
         async for page in self._kube.pages(self._scope.path(kind), query):
@@ -197,6 +199,6 @@ class Sweeper:
 
 
 def _version_only(raw: Raw) -> Raw:
-    """What tells of a state, without the state."""
+    """Return only what identifies the state of an object: thousands of whole objects would take much memory."""
     metadata = raw["metadata"]
     return {"metadata": {key: metadata.get(key) for key in ("name", "uid", "resourceVersion")}}

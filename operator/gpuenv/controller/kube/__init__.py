@@ -1,1 +1,1 @@
-"""The Kubernetes client. Nothing else imports the ``kubernetes`` package."""
+"""The Kubernetes client: requests, limits, and the paths of the objects that the operator uses."""

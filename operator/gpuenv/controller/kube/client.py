@@ -1,9 +1,9 @@
-"""A small Kubernetes client: paths and dicts, one rate limit, bounded retries.
+"""A small Kubernetes client: it takes paths and dicts, limits the rate of writes, and retries what may succeed later.
 
-The only module that imports ``kubernetes``. Paths are those of the API (``/api/v1/nodes``). Typed models cost
-1.3 ms and 86 kB a node, so there are none. Retried with back-off: no connection, 408, 429 (``Retry-After`` is
-honoured) and 5xx; any other 4xx is an answer. A retried create may therefore meet its own object
-(409 AlreadyExists), and a retried delete its own success (404).
+This is the only module that imports ``kubernetes``. Paths are those of the API (``/api/v1/nodes``). Objects are dicts,
+because the typed models of ``kubernetes`` cost 1.3 ms and 86 kB a node. A request is repeated when there is no
+connection, and after the answers 408, 429 (with the pause in ``Retry-After``) and 5xx. Any other 4xx is final. A create
+that is repeated may find its own object (409 AlreadyExists), and a delete its own success (404).
 """
 
 import asyncio
@@ -32,21 +32,21 @@ JSON_PATCH: Final = "application/json-patch+json"
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 90.0
-"""Bookmarks come every 60 s: a watch that is silent for longer is dead."""
+"""A watch that is silent for this long is dead. The API server sends a bookmark every 60 s."""
 DEADLINE_SECONDS: Final = 40.0
-"""For one call with all its retries."""
+"""How long one call may take with all its retries."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
 
 UNREACHABLE: Final = "Unreachable"
-"""``reason`` of an ApiError with status 0: nobody answered."""
+"""The ``reason`` of an ApiError with status 0: the API server did not answer."""
 TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 
 
 class ApiError(Exception):
-    """The API server said no, or nothing (status 0).
+    """The API server refused a request, or did not answer (status 0).
 
-    ``reason`` is Kubernetes' own (``NotFound``, ``AlreadyExists`` ...). ``retry_after`` is in seconds,
-    where the server asked for a pause.
+    ``reason`` is a word of Kubernetes (``NotFound``, ``AlreadyExists`` ...). ``retry_after`` is the pause in seconds
+    that the server asked for, if any.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class ApiError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may succeed later without anybody changing anything."""
+        """Whether the same request may succeed later although nothing has been changed."""
         return self.status in TRANSIENT
 
 
 class KubeconfigError(Exception):
-    """No usable credentials; one line that says where they were looked for."""
+    """There are no usable credentials. The message is one line that says where they were looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What another client (Kopf) needs to reach the same API server with the same rights."""
+    """What Kopf's client needs to reach the same API server with the same rights."""
 
     server: str
     scheme: str | None
@@ -84,10 +84,10 @@ class Credentials:
 
 
 class Kube:
-    """Asynchronous requests to one API server; use it in one event loop, and close it.
+    """Asynchronous requests to one API server. It belongs to one event loop, and has to be closed.
 
-    ``agent`` is the user agent, and so the field manager. ``writes_per_second`` 0 means no limit.
-    ``observe(method, status)`` is told each answer (status 0: none), for metrics.
+    ``agent`` is the user agent, and therefore the field manager. A ``writes_per_second`` of 0 means no limit.
+    ``observe(method, status)`` is called for each answer (status 0: no answer), for metrics.
     """
 
     def __init__(
@@ -117,9 +117,9 @@ class Kube:
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> Self:
-        """From ``kubeconfig``; else the pod's service account; else ``$KUBECONFIG`` or ``~/.kube/config``.
+        """Connect with a kubeconfig, and without one with the pod's service account.
 
-        Raises :class:`KubeconfigError`.
+        Outside a pod, ``$KUBECONFIG`` or ``~/.kube/config`` is used. Raises KubeconfigError.
         """
 
         async def load() -> Any:
@@ -135,6 +135,7 @@ class Kube:
         )
 
     async def close(self) -> None:
+        """Close all connections."""
         await self._api.close()
 
     async def __aenter__(self) -> Self:
@@ -146,7 +147,7 @@ class Kube:
         await self.close()
 
     async def credentials(self) -> Credentials:
-        """Fresh credentials: files and exec plug-ins are read again. Raises :class:`KubeconfigError`."""
+        """Read the credentials again from files and exec plug-ins, and return them. Raises KubeconfigError."""
         await self._authenticate()
         configuration = self._api.configuration
         header = await configuration.get_api_key_with_prefix("BearerToken") or ""
@@ -165,17 +166,20 @@ class Kube:
     # ---- reading -------------------------------------------------------------------------------------------
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
-        """The decoded answer; text where it is not JSON."""
+        """Return the decoded answer, or its text if it is no JSON."""
         return await self._call("GET", _with(path, params))
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST of a review: a question, though it looks like a write."""
+        """POST a review, which asks a question and writes nothing."""
         return await self._call("POST", path, body)
 
     async def pages(
         self, path: str, params: Mapping[str, str] | None = None, limit: int = 500
     ) -> AsyncIterator[dict[str, Any]]:
-        """The raw pages of a list. Raises ApiError 410 when it grew too old midway: believe none of it."""
+        """Yield the pages of a list.
+
+        Raises ApiError with status 410 when the list has become too old midway; then none of its pages count.
+        """
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
             page = await self.get(path, query)
@@ -188,9 +192,10 @@ class Kube:
     async def watch(
         self, path: str, params: Mapping[str, str] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events ``{"type", "object"}`` of one watch request, bookmarks included, until the server ends it.
+        """Yield the events ``{"type", "object"}`` of one watch, with bookmarks, until the server ends it.
 
-        Give it ``resourceVersion``. Raises ApiError, with status 410 when that version is gone: list again.
+        ``params`` should have the ``resourceVersion`` of a list. Raises ApiError; status 410 means that this version
+        is too old, and that the caller has to list again.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true"} | dict(params or {})
         limits = aiohttp.ClientTimeout(
@@ -217,22 +222,23 @@ class Kube:
     # ---- writing -------------------------------------------------------------------------------------------
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Create an object; ``path`` is that of its collection."""
         return await self._call("POST", path, body, write=True)
 
     async def merge_patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """RFC 7386: null deletes a key, lists are replaced whole."""
+        """Apply a merge patch (RFC 7386): None deletes a key, and a list replaces the whole list."""
         return await self._call("PATCH", path, body, MERGE_PATCH, write=True)
 
     async def strategic_patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Kubernetes' own kind of patch; built-in kinds only."""
+        """Apply Kubernetes' own kind of patch, which merges lists by key. Only built-in kinds accept it."""
         return await self._call("PATCH", path, body, STRATEGIC_PATCH, write=True)
 
     async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> Any:
-        """RFC 6902; a failed ``test`` answers 422."""
+        """Apply a JSON patch (RFC 6902). A ``test`` operation that fails is answered with 422."""
         return await self._call("PATCH", path, operations, JSON_PATCH, write=True)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
-        """``uid`` is a precondition (409 when it is another object), ``grace`` in seconds."""
+        """Delete an object. With ``uid``, another object of that name answers 409. ``grace`` is in seconds."""
         options: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
@@ -252,7 +258,7 @@ class Kube:
         return True
 
     async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
-        """Up to ``limit`` of those that match the label selector, which must not be empty."""
+        """Delete up to ``limit`` of the objects that match a label selector, which must not be empty."""
         if not selector:
             raise ValueError("delete_collection without a selector would delete everything")
         query = {"labelSelector": selector, "limit": str(limit)}
@@ -273,7 +279,7 @@ class Kube:
             except ApiError as error:
                 if pause is None or not error.transient:
                     raise
-                # Jitter, so that calls that failed together do not come back together.
+                # A random pause, so that calls that failed at the same time are not repeated at the same time.
                 delay = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
                 if time.monotonic() + delay > deadline:
                     raise
@@ -314,7 +320,7 @@ class Kube:
         )
 
     async def _authenticate(self) -> None:
-        """Tokens expire, exec plug-ins hand out new ones, certificates are rotated: load everything again."""
+        """Load the credentials again: tokens expire, exec plug-ins give new ones, and certificates are rotated."""
         configuration = await self._reload()
         current = self._api.configuration
         certificates = ("ssl_ca_cert", "cert_file", "key_file")
@@ -342,7 +348,7 @@ async def _configuration(kubeconfig: str | None) -> Any:
     if not any(os.path.isfile(part) for part in source.split(os.pathsep)):  # noqa: ASYNC240, PTH113 - once, at start
         raise KubeconfigError(f"no kubeconfig at {source}; give one with --kubeconfig or $KUBECONFIG")
     try:
-        # persist_config would write the user's file.
+        # With persist_config, refreshed tokens would be written into the user's file.
         await load_kube_config(source, client_configuration=configuration, persist_config=False)
     except Exception as error:
         raise KubeconfigError(f"kubeconfig {source} cannot be used: {_words(error)}") from error
@@ -354,7 +360,7 @@ def _with(path: str, params: Mapping[str, str] | None) -> str:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length: aiohttp's own line iteration fails beyond its buffer, and a Node may be larger."""
+    """Yield lines of any length. aiohttp's own iteration fails at lines beyond its buffer, as a large Node is."""
     rest = b""
     async for data in content.iter_any():
         *lines, rest = (rest + data).split(b"\n")

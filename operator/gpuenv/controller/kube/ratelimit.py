@@ -1,4 +1,4 @@
-"""A token bucket: how fast we may write, whatever the plan wants."""
+"""A token bucket that limits how many requests a second may write, however much a plan wants to write."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """``rate`` tokens a second, at most ``burst`` saved up; 0 means no limit. First come, first served."""
+    """Gives out ``rate`` tokens a second, and at most ``burst`` saved ones at once. A rate of 0 means no limit."""
 
     def __init__(
         self, rate: float, burst: float | None = None, clock: Callable[[], float] = time.monotonic
@@ -18,13 +18,13 @@ class TokenBucket:
         self._at = clock()
 
     async def take(self) -> None:
-        """Returns once a token is there. A waiter reserves its token at once, so nobody overtakes it."""
+        """Wait for a token. Tokens are given out in the order of the calls."""
         delay = self.reserve()
         if delay > 0:
             await asyncio.sleep(delay)
 
     def reserve(self) -> float:
-        """Takes one token, in advance if need be; returns the seconds until it is due."""
+        """Take a token, if necessary a future one. Return the seconds until it is due."""
         if self._rate <= 0:
             return 0.0
         self._refill()
@@ -32,7 +32,7 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate)
 
     def offer(self) -> bool:
-        """Takes one token if there is one now."""
+        """Take a token if there is one now. Return whether there was."""
         if self._rate <= 0:
             return True
         self._refill()

@@ -1,1 +1,1 @@
-"""Everything that changes the cluster: the executor of plans, removals, Events."""
+"""Everything that changes the cluster: carrying out plans, removing what was made, posting Events."""

@@ -1,7 +1,7 @@
-"""Kubernetes Events about our objects, as ``kubectl describe`` shows them: de-duplicated and limited.
+"""Posts Kubernetes Events about our objects, as ``kubectl describe`` shows them: each once, and not too many.
 
-Our two kinds are cluster-scoped: their Events live in namespace ``default`` with ``involvedObject.namespace``
-empty. Elsewhere the API server refuses them, and with that field set ``kubectl describe`` does not find them.
+Our two kinds are cluster-scoped. The API server accepts their Events only in the namespace ``default``, and ``kubectl
+describe`` finds them only with an empty ``involvedObject.namespace``.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "gpuenv-operator"
 REPEAT_SECONDS: Final = 600.0
-"""Within this time, the same words about the same object raise the count of the Event that is there."""
+"""The same message about the same object within this time raises the count of the existing Event."""
 OBJECT_BURST: Final = 25
 OBJECT_PER_SECOND: Final = 1 / 60
-"""What one object may cause, as in client-go's spam filter: a burst, then one a minute."""
+"""How many Events one object may have, as in client-go's spam filter: a burst, then one a minute."""
 QUEUE: Final = 1000
 RETRY_SECONDS: Final = 5.0
 MESSAGE_CHARACTERS: Final = 1000
@@ -36,13 +36,15 @@ MESSAGE_CHARACTERS: Final = 1000
 
 @dataclass(slots=True)
 class _Posted:
+    """An Event that exists. ``at`` is the time at which it was created."""
+
     name: str
     count: int
     at: float
 
 
 class EventPoster:
-    """Takes Events at once and posts them in the background; what it cannot keep it drops, and counts."""
+    """Queues Events and posts them in the background. ``dropped`` is called for each that is too many or refused."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class EventPoster:
         self._filled.set()
 
     async def run(self) -> None:
-        """Posts for ever; an API server that is away is waited for."""
+        """Post the queued Events until cancelled. While the API server is away, they wait."""
         while True:
             await self._filled.wait()
             while self._queue:
@@ -84,6 +86,7 @@ class EventPoster:
             self._filled.clear()
 
     async def _try(self, event: PostEvent) -> bool:
+        """Post an Event. Return False if it should be tried again."""
         try:
             await self._write(event)
         except ApiError as error:
@@ -121,9 +124,9 @@ class EventPoster:
 
 
 def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
-    """The core/v1 Event.
+    """Return the Event object (core/v1).
 
-    Its name is derived from content and time, so a retried create meets its own object.
+    Its name follows from content and time, so that a create that is repeated finds its own object.
     """
     digest = hashlib.sha256(f"{event.uid}{event.reason}{event.message}{now}".encode()).hexdigest()[:16]
     return {

@@ -1,7 +1,7 @@
-"""A pod that the API server refuses is an answer about the cluster, never a crash: whose words, and what
-cures it.
+"""Explains why the API server refused a probe pod, and what cures that.
 
-Missing classes, Pod Security, quotas and a missing permission all answer 403; the text tells them apart.
+Missing classes, Pod Security, quotas and missing permissions are all answered with 403. Only the text of the answer
+tells them apart.
 """
 
 import re
@@ -31,24 +31,26 @@ _CURES: Final[dict[str, str]] = {
     r"admission webhook": "An admission webhook refuses the pod: exempt the probe namespace, or adapt "
     "spec.probe.",
 }
-"""Pattern in the API server's words -> cure."""
+"""The cure for each pattern in the API server's words. The first pattern that matches counts."""
 _ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the message is the API server's own."
 
 
 def is_rejection(error: ApiError) -> bool:
-    """Whether the answer judges the pod. A conflict, bad credentials or an overload do not."""
+    """Return whether an error refuses the pod itself. A conflict, bad credentials or an overload do not."""
     return 400 <= error.status < 500 and error.status not in {401, 409} and not error.transient
 
 
 def blames_pod(error: ApiError) -> bool:
-    """Whether an answer that may be chance (a webhook that is down, a fault of the server's) judges the pod when it
-    comes twice in a row. Otherwise the same node would be chosen for ever, and no report would say why.
+    """Return whether an error counts as a rejection of the pod when it comes twice in a row.
+
+    A 5xx may be a fluke, or a webhook that is down. If two in a row did not count, the planner would choose the same
+    node forever, and no report would say why.
     """
     return error.status >= 500
 
 
 def attempt_of(action: CreatePod, error: ApiError, now: float) -> Attempt:
-    """The refusal as an attempt; the planner counts it."""
+    """Return the refusal as an attempt, which the planner counts and writes into the report."""
     return Attempt(
         run_id=action.run_id,
         reason=ProbeRejected,

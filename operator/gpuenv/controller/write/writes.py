@@ -1,6 +1,6 @@
-"""One API call or two per action of a plan, and the answer into the cache.
+"""Writes single actions of a plan: one or two requests for each, whose answers go into the cache.
 
-Order, back-off and limits are the executor's.
+The executor decides about order, back-off and limits.
 """
 
 import time
@@ -24,17 +24,18 @@ from gpuenv.plan.model import (
 from gpuenv.plan.objects.times import show_time
 
 CONFLICTS: Final = frozenset({404, 409, 422})
-"""Answers to a write with a uid that may mean: that object is gone, or another one has its name. A policy that refuses
-the write answers 422, too, so a live GET has to tell.
+"""Answers to a write with a uid that may mean that the object is gone, or that another one has its name now.
+
+A policy that refuses the write may answer the same, so another request has to find out which it is.
 """
 
 
 class StaleError(Exception):
-    """The plan was made for a state that is over. Nothing was done; the cache knows better now."""
+    """The plan was made for an outdated state. Nothing was written, and the cache has the present state now."""
 
 
 class Writes:
-    """Raises ApiError when the API server says no, StaleError when the plan is out of date."""
+    """The writes. Each raises ApiError when the API server refuses it, and StaleError when the plan is outdated."""
 
     def __init__(
         self, kube: Kube, cache: Cache, scope: Scope, clock: Callable[[], float] = time.time
@@ -45,7 +46,7 @@ class Writes:
         self.clock = clock
 
     async def live(self, kind: KindName, name: str) -> dict[str, Any] | None:
-        """The object as it is now, also into the cache; None when it is gone."""
+        """Read an object, put it into the cache, and return it; None when it is gone."""
         try:
             raw: dict[str, Any] = await self.kube.get(self.scope.item(kind, name))
         except ApiError as error:
@@ -57,7 +58,10 @@ class Writes:
         return raw
 
     async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
-        """Whether that very object still exists, by a live GET. What the watch does not select stays out of the cache."""
+        """Ask the API server whether this very object still exists.
+
+        An object outside the selectors of the watch is not put into the cache.
+        """
         if self.cache.version(kind, name) is not None:
             raw = await self.live(kind, name)
             return raw is not None and raw["metadata"]["uid"] == uid
@@ -69,12 +73,12 @@ class Writes:
             return False
 
     async def create_pod(self, action: CreatePod) -> None:
-        """A refusal is no error: it becomes a rejection, which the next plan writes into the report."""
+        """Create a probe pod. A refusal becomes a rejection, which the next plan writes into the report."""
         try:
             raw = await self.kube.create(self.scope.pods, action.manifest)
         except ApiError as error:
             if error.status == 409:
-                # Ours: the run id is in the name. It may be on its way out; then the plan waits for its end.
+                # The pod is ours, because its name has the run id. If it is being deleted, the next plan waits.
                 await self.live("pods", action.manifest["metadata"]["name"])
                 return
             if not is_rejection(error):
@@ -84,12 +88,13 @@ class Writes:
         self.cache.put("pods", raw)
 
     def refused(self, action: CreatePod, error: ApiError) -> None:
-        """Makes the API server's answer an attempt, which the next plan writes into the report."""
+        """Keep the refusal of a pod as an attempt, which the next plan writes into the report."""
         key = (action.environment, action.node)
         self.cache.rejections[key] = attempt_of(action, error, self.clock())
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
+        """Delete a probe pod. It is no error if the pod is gone."""
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
@@ -121,7 +126,7 @@ class Writes:
                 raise
             raw = await self.live("reports", action.name)
             if raw is not None and (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
-                # It speaks of an earlier node of this name.
+                # The report is about an earlier node of that name.
                 await self.kube.delete(
                     self.scope.item("reports", action.name), uid=str(raw["metadata"]["uid"])
                 )
@@ -147,6 +152,7 @@ class Writes:
         await self._patch_node(node, uid, self.kube.merge_patch(self.scope.item("nodes", node), body))
 
     async def set_condition(self, action: SetNodeCondition) -> None:
+        """Set or remove the condition of one environment on a node that the cache knows."""
         record = self.cache.nodes.get(action.node)
         if record is None:
             return
@@ -180,18 +186,21 @@ class Writes:
         try:
             raw = await patch
         except ApiError as error:
-            # 404: gone. 422 "field is immutable": another node has that name now. Or a policy says no, with 422, too.
+            # 404: the node is gone. 422 "field is immutable": another node has that name now. But a policy that
+            # refuses the change answers 422, too.
             if error.status not in CONFLICTS or await self.is_there("nodes", name, uid):
                 raise
             raise StaleError(f"node {name} is gone or was replaced") from error
-        # A node outside the operator's node selector is none of the planner's business.
+        # A node outside the operator's node selector must not come into the cache: it would be planned for.
         if name in self.cache.nodes:
             self.cache.put("nodes", raw)
 
     async def add_finalizer(self, action: AddFinalizer) -> None:
+        """Put our finalizer on an environment, unless it is being deleted."""
         await self._set_finalizer(action.environment, action.uid, present=True)
 
     async def remove_finalizer(self, environment: str, uid: str) -> None:
+        """Take our finalizer off an environment."""
         await self._set_finalizer(environment, uid, present=False)
 
     async def _set_finalizer(self, environment: str, uid: str, *, present: bool) -> None:
@@ -201,7 +210,7 @@ class Writes:
             raise StaleError(f"environment {environment} is gone or going")
         others = [one for one in metadata.get("finalizers") or [] if one != names.FINALIZER]
         wanted = [*others, names.FINALIZER] if present else others
-        # The list is replaced whole, hence the resource version: nobody else's finalizer may get lost.
+        # A merge patch replaces the whole list. The resource version keeps it from losing another finalizer.
         version = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
         body = {"metadata": version | {"finalizers": wanted}}
         try:
@@ -209,13 +218,14 @@ class Writes:
         except ApiError as error:
             if error.status not in CONFLICTS:
                 raise
-            # 409: somebody else has written it since.
+            # 409: another client has changed the environment meanwhile.
             if error.status != 409 and await self.is_there("environments", environment, uid):
                 raise
             raise StaleError(f"environment {environment} changed meanwhile") from error
         self.cache.put("environments", raw)
 
     async def write_status(self, action: WriteStatus) -> None:
+        """Replace the whole status of an environment."""
         path = self.scope.item("environments", action.environment) + "/status"
         same = {"op": "test", "path": "/metadata/uid", "value": action.uid}
         try:
@@ -230,7 +240,7 @@ class Writes:
 
 
 def report_body(action: WriteReport) -> dict[str, Any]:
-    """The GPUNodeReport without its status. The environment owns it, for the garbage collector."""
+    """Return a new GPUNodeReport without its status. Its owner is the environment, for the garbage collector."""
     owner = {
         "apiVersion": names.API_VERSION,
         "kind": names.ENVIRONMENT_KIND,
@@ -262,7 +272,7 @@ def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compact(value: Any) -> Any:
-    """Without nulls: in a schema that is not nullable they are refused."""
+    """Return a value without its Nones. Our schemas refuse null."""
     if isinstance(value, dict):
         return {key: _compact(one) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):
