@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from gpuenv.api.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -39,7 +41,7 @@ class Ended:
 Outcome = Running | Stuck | Ended
 
 
-def attempt(reason: str, message: str, runtime_error: str = "") -> Ended:
+def attempt(reason: Reason, message: str, runtime_error: str = "") -> Ended:
     """An end without any word about the image."""
     return Ended(reason, message, answered=False, runtime_error=runtime_error)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuenv.api import reasons
+from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context, Validation, same_node
@@ -79,7 +80,7 @@ def missing_device(context: Context, node: NodeRecord) -> str:
     return f"the node advertises {capacity} {resource}, of which {allocatable} can be used"
 
 
-def _unknown(context: Context, reason: str, message: str) -> ShownVerdict:
+def _unknown(context: Context, reason: Reason, message: str) -> ShownVerdict:
     return ShownVerdict(Verdict.UNKNOWN, reason, clip(message), cure(context, reason), answered=True)
 
 
