@@ -46,6 +46,11 @@ def test_names_are_those_of_the_code() -> None:
     assert CRDS[names.REPORT_KIND]["spec"]["names"]["shortNames"] == ["gnr"]
 
 
+def test_no_comma_of_a_description_has_begun_a_field() -> None:
+    """An unquoted comma in braces ends the text: YAML reads the rest as a field, and the API server refuses that."""
+    assert [path for path, node in ALL if any(" " in key for key in node)] == []
+
+
 def test_everything_is_bounded() -> None:
     """Otherwise the cost of CEL rules cannot be estimated, and an object can grow to etcd's limit."""
     unbounded = []
