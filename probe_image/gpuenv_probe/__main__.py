@@ -1,6 +1,6 @@
 """Entry point of the zip application.
 
-Python 2.7 and Python 3 before 3.8 must be able to parse this file, because it prints for them that they are too old.
+Python 2.7 and Python 3 before 3.8 must be able to parse this file, so that it can print which version is needed.
 """
 
 import sys

@@ -266,7 +266,10 @@ def _clean(value: Any) -> Any:
 
 
 def _pack(shape: Any, value: Any, where: str) -> Any:
-    """Return the positional form of a value of that shape. ``where`` is its path, for error messages."""
+    """Return ``value`` with objects as lists of their values, and tables as lists of their columns.
+
+    ``shape`` describes the value, as ``REPORT`` does for a report. ``where`` is its path, for error messages.
+    """
     if value is None or shape is PLAIN:
         return value
     if isinstance(shape, _Record):
@@ -308,7 +311,7 @@ def _refuse_unknown(fields: dict[str, Any], value: Report, where: str) -> None:
 
 
 def _unpack(shape: Any, value: Any) -> Any:
-    """Return the value of that shape from its positional form. Raises ValueError if the layout is wrong."""
+    """Return the value from the lists that ``_pack`` made of it. Raises ValueError if they do not fit ``shape``."""
     if value is None or shape is PLAIN:
         return value
     if not isinstance(value, list) or len(value) > len(shape.fields):

@@ -97,7 +97,10 @@ def _cuda_code(error: BaseException, text: str) -> int | None:
 
 
 def _runtime_texts() -> dict[str, int]:
-    """Return the number of each error text of the CUDA runtime inside torch, so that no table can be out of date."""
+    """Return the error number of each error text, as the CUDA runtime inside torch gives them.
+
+    The runtime is asked, because a table of the texts would become out of date.
+    """
     try:
         import torch
 

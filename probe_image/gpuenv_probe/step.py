@@ -33,7 +33,7 @@ class Context:
 class Step:
     """One step of a worker.
 
-    ``run`` is called in the worker process and returns the step's part of the report. ``blame`` returns that part when
+    ``run`` is called in the worker process and returns the step's part of the report. ``failed`` returns that part when
     ``run`` could not: it gets the failure and an outcome, which is ``Fail`` after an exception (in the worker), and
     ``Crashed`` or ``TimedOut`` after the death of the worker (in the parent). ``limit`` is the seconds that the step
     may take. ``setup`` marks a step that every new worker has to run first, such as importing torch.
@@ -44,11 +44,11 @@ class Step:
         key: str,
         limit: float,
         run: Callable[[Context], Partial],
-        blame: Callable[[Failure, str], Partial],
+        failed: Callable[[Failure, str], Partial],
         setup: bool = False,
     ) -> None:
         self.key = key
         self.limit = limit
         self.run = run
-        self.blame = blame
+        self.failed = failed
         self.setup = setup

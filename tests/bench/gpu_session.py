@@ -30,7 +30,7 @@ PARTS = ("profiles", "spread", "compare")
 STAGE_SECONDS = 3600
 """The deadline of a stage, long enough for every session."""
 ROUNDS = 3
-"""How often the probe and torch.utils.benchmark take turns, so that both measure a GPU of the same temperature."""
+"""How often the probe and torch.utils.benchmark take turns, so that the GPU's temperature affects both alike."""
 _UUID = re.compile(r"(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KERNEL_MODULE = re.compile(r"Kernel Module.*?\s(\d{3}\.\d+(?:\.\d+)?)\s")
 """The driver's version in /proc/driver/nvidia/version.

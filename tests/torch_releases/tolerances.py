@@ -118,7 +118,7 @@ def forgetful(step):
 
 
 def tf32_linear(torch):
-    """A linear layer whose three products, forward and backward, round their inputs to TF32."""
+    """Return a linear layer whose three products, forward and backward, round their inputs to TF32."""
 
     def product(left, right):
         return rounded_to_tf32(torch, left.contiguous(), False) @ rounded_to_tf32(

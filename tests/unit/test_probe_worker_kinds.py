@@ -22,7 +22,7 @@ def test_every_kind_of_worker_has_steps(kind: str, job: dict[str, Any], first: s
     assert steps[0].key == first
     assert len({step.key for step in steps}) == len(steps), "the parent tells steps apart by their keys"
     for step in steps:
-        assert isinstance(step.blame({"layer": "signal", "code": 11}, "Crashed"), dict)
+        assert isinstance(step.failed({"layer": "signal", "code": 11}, "Crashed"), dict)
 
 
 def test_an_unknown_kind_is_refused() -> None:

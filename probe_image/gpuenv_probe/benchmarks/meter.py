@@ -14,11 +14,11 @@ _WARM_CALLS = 3
 _MIN_SAMPLES = 20
 """Samples to take if the budget allows, even for long calls, because percentiles of fewer mean little."""
 _FEWEST_SAMPLES = 3
-"""With fewer samples no figure is reported."""
+"""The smallest number of samples for which a figure is reported."""
 _CHUNK, _CHUNK_SECONDS = 256, 0.1
-"""The largest number of calls between two looks at the host's clock, and about how many seconds they take."""
+"""How many calls are made before the host's clock is read again, at most, and for about how many seconds."""
 _PATIENCE = 3.0
-"""Factor on the wanted seconds after which a figure ends.
+"""A figure ends after this many times the wanted seconds, even if the timed calls add up to less.
 
 Launches and flushes take time that the events around the calls do not count.
 """
@@ -77,7 +77,7 @@ class Meter:
         self._watch = watch
 
     def measure(self, call: Callable[[], Any], work: float, flush: bool = False) -> Sample:
-        """Time many calls of ``call``, whose work is ``work`` each.
+        """Time ``call`` many times and return the samples. ``work`` is the work of one call.
 
         ``flush`` overwrites the L2 cache before each call. Raises Skip if the time does not suffice for a median.
         """
@@ -103,7 +103,10 @@ class Meter:
         return pace
 
     def _timed(self, call: Callable[[], Any], buffer: Any, pace: float) -> list[float]:
-        """Return the seconds of timed calls. ``pace`` is the expected time of one call with all its overhead."""
+        """Time calls for the wanted seconds or until the budget is used up, and return the seconds of each.
+
+        ``pace`` is the expected time of one call with all its overhead.
+        """
         times: list[float] = []
         begun, measured = time.monotonic(), 0.0
         while True:

@@ -53,18 +53,18 @@ def steps(job: dict[str, Any]) -> list[Step]:
     gpu = int(job.get("gpu", 0))
     limit = PROFILES[job["profile"]][2] + _SLACK
 
-    def blame_all(failure: Failure, outcome: str) -> Partial:
+    def all_failed(failure: Failure, outcome: str) -> Partial:
         return skipped(gpu, f"{outcome}: {failure.get('message') or failure.get('name')}")
 
     return [
-        Step("import torch", torch_facts.IMPORT_LIMIT, _import_torch, blame_all, setup=True),
-        Step("warm-up", 90.0, _warm_up, blame_all, setup=True),
+        Step("import torch", torch_facts.IMPORT_LIMIT, _import_torch, all_failed, setup=True),
+        Step("warm-up", 90.0, _warm_up, all_failed, setup=True),
         *(
             Step(
                 f"benchmark {row[0]} {row[1]}".strip(),
                 limit,
                 _runner(row, FIGURES[number:]),
-                _blame(gpu, row),
+                _failure_reporter(gpu, row),
             )
             for number, row in enumerate(FIGURES)
         ),
@@ -73,7 +73,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def skipped(gpu: int, why: str) -> Partial:
-    """Return a row for each figure that says why it was not measured."""
+    """Return a partial report in which no figure was measured, for the reason ``why``."""
     return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in FIGURES]}
 
 
@@ -97,12 +97,14 @@ def _row(gpu: int, row: tuple[str, str, str], **more: Any) -> dict[str, Any]:
     return {"kernel": kernel, "gpu": gpu, **({"dtype": dtype} if dtype else {}), "unit": unit, **more}
 
 
-def _blame(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Partial]:
-    def blame(failure: Failure, outcome: str) -> Partial:
+def _failure_reporter(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Partial]:
+    """Return the function that reports a figure as failed."""
+
+    def failed(failure: Failure, outcome: str) -> Partial:
         words = f"{outcome}: {failure.get('name', '')} {failure.get('message', '')}"
         return {"benchmarks": [_row(gpu, row, detail=failures.shorten(words, 160))]}
 
-    return blame
+    return failed
 
 
 def _import_torch(context: Context) -> Partial:
@@ -127,7 +129,7 @@ def _warm_up(context: Context) -> Partial:
 
 
 def _left(context: Context) -> float:
-    """Return the seconds that are left of the profile, also after steps in which workers died."""
+    """Return the seconds left of the profile's time. Steps in which workers died count as spent."""
     lost = context.known.get("lostSeconds", 0.0) + context.known.get("spent", 0.0)
     return max(0.0, PROFILES[context.job["profile"]][2] - float(lost))
 

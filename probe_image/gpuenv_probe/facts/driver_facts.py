@@ -26,11 +26,11 @@ _MIB = 1024 * 1024
 def steps(job: dict[str, Any]) -> list[Step]:
     """Return the steps of the driver worker. Steps that can hang or crash come late."""
     return [
-        Step("start", 20.0, lambda context: {}, _blame_start, setup=True),
-        Step("device nodes", 20.0, _read_device_nodes, _blame_nodes),
-        Step("nvml", 40.0, nvml.system, nvml.blame),
-        Step("libcuda", 20.0, _load_library, _blame_library),
-        Step("cuInit", 60.0, _start_cuda, _blame_cuda),
+        Step("start", 20.0, lambda context: {}, _python_failed, setup=True),
+        Step("device nodes", 20.0, _read_device_nodes, _device_nodes_failed),
+        Step("nvml", 40.0, nvml.system, nvml.failed),
+        Step("libcuda", 20.0, _load_library, _library_failed),
+        Step("cuInit", 60.0, _start_cuda, _cuda_failed),
         *gpus.steps(),
     ]
 
@@ -76,20 +76,20 @@ def _read_device_nodes(context: Context) -> Partial:
     return {"driver": {"deviceNodes": device_nodes()}}
 
 
-def _blame_nodes(failure: Failure, outcome: str) -> Partial:
+def _device_nodes_failed(failure: Failure, outcome: str) -> Partial:
     hung = errno.ETIMEDOUT if outcome == "TimedOut" else errno.EIO
     return {"driver": {"deviceNodes": [{"path": "/dev/nvidia*", "errno": hung}]}}
 
 
-def _blame_start(failure: Failure, outcome: str) -> Partial:
+def _python_failed(failure: Failure, outcome: str) -> Partial:
     return _library_error("the image's Python started only once", failure)
 
 
-def _blame_library(failure: Failure, outcome: str) -> Partial:
+def _library_failed(failure: Failure, outcome: str) -> Partial:
     return _library_error(f"loading it {outcome}", failure)
 
 
-def _blame_cuda(failure: Failure, outcome: str) -> Partial:
+def _cuda_failed(failure: Failure, outcome: str) -> Partial:
     return _library_error(f"cuInit {outcome}", failure)
 
 

@@ -23,9 +23,9 @@ _MAX_HANGS = 2
 def steps() -> list[Step]:
     """Return the steps: first the rows, then identity and health of each GPU. The last GPU's step ends the worker."""
     return [
-        Step("GPU rows", _LIMIT, _rows, nvml.blame),
+        Step("GPU rows", _LIMIT, _rows, nvml.failed),
         *(
-            Step(f"NVML {what} of GPU {index}", _LIMIT, _reader(index, read), _blame(index, what))
+            Step(f"NVML {what} of GPU {index}", _LIMIT, _reader(index, read), _failure_reporter(index, what))
             for index in range(_MOST)
             for what, read in (("identity", _identity), ("health", _health))
         ),
@@ -53,7 +53,10 @@ def _rows(context: Context) -> Partial:
 
 
 def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Context], Partial]:
-    """Return a step that adds the facts of ``read`` to the row of one GPU, without those that CUDA already gave."""
+    """Return the function of a step that adds the facts of ``read`` to the row of one GPU.
+
+    Facts that CUDA already gave are left out, except the UUID, for which NVML's value wins.
+    """
 
     def run(context: Context) -> Partial:
         library = nvml.opened(context)
@@ -91,9 +94,11 @@ def _health(library: Any, handle: Any) -> dict[str, Any]:
     return {"health": nvml.health(library, handle)}
 
 
-def _blame(index: int, what: str) -> Callable[[Failure, str], Partial]:
-    def blame(failure: Failure, outcome: str) -> Partial:
-        found = nvml.blame(failure, f"{what} of GPU {index} {outcome}")
+def _failure_reporter(index: int, what: str) -> Callable[[Failure, str], Partial]:
+    """Return the function that reports a step of one GPU as failed, and counts it if it hung."""
+
+    def failed(failure: Failure, outcome: str) -> Partial:
+        found = nvml.failed(failure, f"{what} of GPU {index} {outcome}")
         return {**found, "control": {f"hung {what} {index}": True}} if outcome == "TimedOut" else found
 
-    return blame
+    return failed

@@ -97,7 +97,7 @@ def opened(context: Context) -> Any | None:
     return context.found.get("nvml")
 
 
-def blame(failure: Failure, outcome: str) -> Partial:
+def failed(failure: Failure, outcome: str) -> Partial:
     """Return the partial report for a worker that crashed or hung inside NVML."""
     words = f"NVML: {outcome}: {failure.get('message', '')}"
     return {"driver": {"nvml": {**failure, "message": failures.shorten(words)}}}

@@ -25,8 +25,8 @@ _TRITON_PACKAGES = ("triton", "pytorch-triton", "triton-nightly")
 def steps(job: dict[str, Any]) -> list[Step]:
     """Return the steps of the torch worker of the facts stage. They do not initialise CUDA."""
     return [
-        Step("import torch", IMPORT_LIMIT, import_torch, blame_import, setup=True),
-        Step("torch versions", 60.0, versions, blame_versions),
+        Step("import torch", IMPORT_LIMIT, import_torch, import_failed, setup=True),
+        Step("torch versions", 60.0, versions, versions_failed),
         Step("triton", 20.0, triton, lambda failure, outcome: {}),
     ]
 
@@ -57,13 +57,13 @@ def import_torch(context: Context) -> Partial:
     return {"torch": found}
 
 
-def blame_import(failure: Failure, outcome: str) -> Partial:
+def import_failed(failure: Failure, outcome: str) -> Partial:
     """Return the partial report for a worker that crashed or hung while it imported torch."""
     words = f"import torch: {outcome}: {failure.get('message', '')}"
     return {"torch": {"importError": {**failure, "message": failures.shorten(words)}}}
 
 
-def blame_versions(failure: Failure, outcome: str) -> Partial:
+def versions_failed(failure: Failure, outcome: str) -> Partial:
     """Return the partial report for a worker that crashed or hung while torch loaded cuDNN or NCCL for its version."""
     return {
         "torch": {"warnings": [f"asking torch for its versions: {outcome}: {failure.get('message', '')}"]}
@@ -183,7 +183,7 @@ def start_cuda(context: Context) -> Partial:
     return {"torch": found, "control": {"gpuCount": count}}
 
 
-def blame_start(failure: Failure, outcome: str) -> Partial:
+def start_failed(failure: Failure, outcome: str) -> Partial:
     """Return the partial report for a worker that crashed or hung in ``torch.cuda.init()``."""
     words = f"torch.cuda.init(): {outcome}: {failure.get('message', '')}"
     return {"torch": {"initError": {**failure, "message": failures.shorten(words)}}}

@@ -23,7 +23,7 @@ class Skip(Exception):
 
 
 class Device:
-    """A GPU and the torch module that computes on it, or the CPU if the kernels are only exercised.
+    """A GPU and the torch module that computes on it, or the CPU, on which tests exercise the kernels.
 
     ``kind`` is ``cuda`` or ``cpu``, and ``index`` the CUDA index of the GPU.
     """
@@ -44,7 +44,7 @@ class Device:
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
-        """Return whether a trivial kernel works. After a sticky CUDA error, all of them fail in this process."""
+        """Return whether a trivial kernel works. After a sticky CUDA error, all kernels fail in this process."""
         try:
             value = self.torch.ones(4, device=self.name) + 1
             self.synchronize()

@@ -12,7 +12,7 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _ELEMENTS = 16384
 _PASSES = 3
-"""Calls of the function: TorchScript compiles at the second call and runs the compiled code at the third."""
+"""How often a function is called: TorchScript compiles it at the second call and runs the result at the third."""
 
 
 _SCRIPT = """

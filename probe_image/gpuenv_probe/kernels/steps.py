@@ -1,4 +1,4 @@
-"""The steps of a kernels worker: one for each kernel and dtype, after the import of torch and its start of CUDA."""
+"""The steps of a kernels worker: import torch, initialise CUDA, then one step for each kernel and dtype."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuenv_probe.step import Context, Partial, Step
 
 Kernel = Callable[[Device, str], Optional[str]]
 
-TABLE: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
+KERNELS: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
     ("alloc", ("",), 60.0, memory_and_streams.alloc),
     ("matmul", ("fp32", "tf32", "fp16", "bf16", "fp8"), 60.0, matmul.run),
     ("conv", ("fp32", "tf32", "fp16", "bf16"), 60.0, convolution.run),
@@ -35,19 +35,19 @@ COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
 def steps(job: dict[str, Any]) -> list[Step]:
     """Return the steps of the worker for one GPU."""
     gpu = int(job.get("gpu", 0))
-    table = [*TABLE, COMPILE] if job.get("compile") else list(TABLE)
+    table = [*KERNELS, COMPILE] if job.get("compile") else list(KERNELS)
     setup = [
         Step(
             "import torch",
             torch_facts.IMPORT_LIMIT,
             torch_facts.import_torch,
-            torch_facts.blame_import,
+            torch_facts.import_failed,
             setup=True,
         ),
-        Step("torch.cuda.init", 90.0, torch_facts.start_cuda, torch_facts.blame_start, setup=True),
+        Step("torch.cuda.init", 90.0, torch_facts.start_cuda, torch_facts.start_failed, setup=True),
     ]
     return setup + [
-        Step(key(name, dtype), limit, _runner(kernel, name, dtype), _blame(gpu, name, dtype))
+        Step(key(name, dtype), limit, _runner(kernel, name, dtype), _failure_reporter(gpu, name, dtype))
         for name, dtypes, limit, kernel in table
         for dtype in dtypes
     ]
@@ -97,8 +97,10 @@ def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partia
     return run
 
 
-def _blame(gpu: int, name: str, dtype: str) -> Callable[[Failure, str], Partial]:
-    def blame(failure: Failure, outcome: str) -> Partial:
+def _failure_reporter(gpu: int, name: str, dtype: str) -> Callable[[Failure, str], Partial]:
+    """Return the function that reports a step as failed."""
+
+    def failed(failure: Failure, outcome: str) -> Partial:
         return _row(gpu, name, dtype, outcome, error=failure)
 
-    return blame
+    return failed

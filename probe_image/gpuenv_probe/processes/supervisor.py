@@ -193,7 +193,7 @@ class Supervisor:
             try:
                 worker = Worker(self.command(kind, {**job, "skip": finished, "known": self.known}))
             except OSError as error:
-                self._take(steps[0].blame(failures.of_exception(error), "Crashed"))
+                self._take(steps[0].failed(failures.of_exception(error), "Crashed"))
                 return
             try:
                 again = self._follow(worker, by_key, steps[0], finished)
@@ -239,23 +239,23 @@ class Supervisor:
             if step.key in finished:
                 raise Ended(f"the worker did not come back after a crash, in {step.key}")
             finished.append(step.key)
-            self._blame(worker, step, status, time.monotonic() - started)
+            self._report_failed(worker, step, status, time.monotonic() - started)
             return current is not None and not step.setup
 
-    def _blame(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
+    def _report_failed(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
         """Report the step in which a worker died, or in which it ran out of time and is killed now.
 
         ``status`` is the worker's exit status as in subprocess, or None if it still runs.
         """
         self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
-            self._take(step.blame(failures.of_exit(status, worker.last_words()), "Crashed"))
+            self._take(step.failed(failures.of_exit(status, worker.last_words()), "Crashed"))
             return
         where = self._where_it_hangs(worker)
         dead = worker.kill()
         words = f"not done after {seconds:.0f} s{'' if dead else ', and SIGKILL fails'}; {where}"
         error = failures.failure("os", None, "TimedOut" if dead else "StuckInKernel", words.rstrip("; "))
-        self._take(step.blame(error, "TimedOut"))
+        self._take(step.failed(error, "TimedOut"))
         if not dead:
             raise Ended(f"worker {worker.process.pid} is stuck in the kernel, in {step.key}")
         self.clock.check()

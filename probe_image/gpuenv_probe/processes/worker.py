@@ -63,7 +63,7 @@ def _attempt(step: Step, context: Context) -> Partial:
     except BaseException as error:
         if step.setup:
             context.stop = True
-        return step.blame(failures.of_exception(error), "Fail")
+        return step.failed(failures.of_exception(error), "Fail")
 
 
 def _die_with_parent() -> None:

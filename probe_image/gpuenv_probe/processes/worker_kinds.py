@@ -22,7 +22,7 @@ _MODULES = {
     "kernels": "kernels.steps",
     "benchmarks": "benchmarks.steps",
 }
-"""The module that lists the steps of each kind.
+"""The module that lists the steps of each kind of worker, apart from the kind ``imports``.
 
 They are imported on demand: Python compiles the modules of a zip application at every start, which takes time.
 """
@@ -50,7 +50,7 @@ def _import_step(module: str) -> Step:
             }
         return {"steps": [{"name": name, "gpu": 0, "status": "Pass"}]}
 
-    def blame(failure: Failure, outcome: str) -> Partial:
+    def failed(failure: Failure, outcome: str) -> Partial:
         return {"steps": [{"name": name, "gpu": 0, "status": outcome, "error": failure}]}
 
-    return Step(name, IMPORT_LIMIT, run, blame)
+    return Step(name, IMPORT_LIMIT, run, failed)
