@@ -37,7 +37,7 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
 
 
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
-    """Return the facts of one image on one node. What options say goes before what pasted texts say."""
+    """Return the facts of one image on one node. Options take precedence over pasted texts."""
     options = Facts(
         source="flags",
         torch=image.torch,

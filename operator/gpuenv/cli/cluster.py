@@ -64,8 +64,8 @@ async def environments(kube: Kube) -> list[Object]:
 async def node_reports(kube: Kube, *, name: str | None = None, node: str | None = None) -> list[Object]:
     """Return the node reports of an environment, of a node, or of both, the worst first. Raises ApiError.
 
-    Selectable fields would be simpler, but API servers before 1.31 have none: the label selects, and because it
-    holds a shortened node name, the name is compared here again.
+    API servers before 1.31 cannot select our objects by field, so the label selects. It holds a shortened node name,
+    so the whole name is compared, too.
     """
     labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: names.shorten(node) if node else None}
     selector = ",".join(f"{key}={value}" for key, value in labels.items() if value)
@@ -76,7 +76,7 @@ async def node_reports(kube: Kube, *, name: str | None = None, node: str | None 
 
 
 def verdict(report: Object) -> Verdict:
-    """Return the verdict of a node report; Unknown as long as it has none."""
+    """Return the verdict of a node report; Unknown if it has no verdict yet."""
     try:
         return Verdict(str((report.get("status") or {}).get("verdict")))
     except ValueError:

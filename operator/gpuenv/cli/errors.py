@@ -1,6 +1,6 @@
-"""Errors that a person sees: one line on standard error, and an exit code. Every command raises these and no others.
+"""Errors that a person sees: one line on standard error, and an exit code.
 
-A command returns its exit code when it has an answer, and raises a CommandError when it has none.
+A command returns its exit code when it has an answer. Otherwise it raises one of these errors.
 """
 
 import click
@@ -32,6 +32,6 @@ class ClusterError(CommandError):
 
 
 class Interrupted(CommandError):  # noqa: N818 - Ctrl-C is no fault of the program
-    """A person ended the command with Ctrl-C, and there is more to say than that."""
+    """A person ended the command with Ctrl-C. The message says what was saved."""
 
     exit_code = exit_codes.INTERRUPTED

@@ -74,7 +74,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def command(**flags: object) -> int:
     """Run the operator until SIGTERM.
 
-    Exit codes: 0 stopped as told, 1 to be restarted (another operator holds the Lease, or a part failed),
+    Exit codes: 0 stopped by a signal, 1 to be restarted (another operator holds the Lease, or a part failed),
     2 cannot start (flags, kubeconfig, a port in use). What is missing in the cluster (CRDs, permissions) is
     said in the log and waited for.
     """

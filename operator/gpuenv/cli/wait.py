@@ -27,8 +27,9 @@ NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 @click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=0), metavar="SECONDS")
 @options.kubeconfig
 def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
-    """Wait until every node that ENVIRONMENT selects has its answer for the present specification, also where
-    `gpuenv revalidate` asked for a new one.
+    """Wait until every node that ENVIRONMENT selects has its answer.
+
+    An answer has to be about the present specification, and newer than any `gpuenv revalidate`.
 
     Exit codes: 0 all compatible, 1 some incompatible (or the specification makes no sense), 3 some degraded,
     4 some unknown, or not all answered in time; 2 the cluster cannot be asked.
@@ -51,7 +52,7 @@ def _is_refused(environment: Object) -> bool:
 
 
 async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
-    """Return the environment when it is answered or refused; after ``seconds``, also what is still missing."""
+    """Return the environment once it is answered or refused. After ``seconds``, return also which answer is missing."""
     deadline = time.monotonic() + seconds
     said = ""
     asked = _Asked(kube, name)
@@ -84,7 +85,7 @@ def _unanswered(environment: Object) -> str:
 
 
 class _Asked:
-    """The node reports of one environment for which somebody asked for a new run.
+    """The node reports of one environment for which a person has asked for a new run.
 
     An environment may have thousands of reports. They are listed once, and then only these are read again.
     """
@@ -128,7 +129,10 @@ def _is_asked(report: Object) -> bool:
 
 
 def _is_blocked(status: Object) -> bool:
-    """Return whether no probe can run on the node. A run asked for there is not waited for; neither does Ready wait."""
+    """Return whether no probe can run on the node.
+
+    Neither this command nor the condition Ready waits for a run there.
+    """
     return reasons.behaviour(status.get("reason", "")).next_run is reasons.NextRun.BLOCKED
 
 

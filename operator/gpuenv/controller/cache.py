@@ -76,7 +76,7 @@ class Cache:
         A newer version of the same object means that it matches the selector again.
         """
 
-    # ---- what comes in ---------------------------------------------------------------------------------
+    # ---- changes ---------------------------------------------------------------------------------------
 
     def observe(self, kind: KindName, type_: str | None, raw: Mapping[str, Any]) -> None:
         """Take over one event of a watch. An object that cannot be read is logged and left out."""
@@ -120,7 +120,7 @@ class Cache:
             self._bury(replace(self.pods[name], vanished=True))
         self._drop(kind, name, known.uid)
 
-    # ---- what is asked -----------------------------------------------------------------------------------
+    # ---- questions ----------------------------------------------------------------------------------------
 
     def version(self, kind: KindName, name: str) -> Version | None:
         """Return which version of an object is in the cache, or None."""

@@ -1,6 +1,6 @@
 """The figures that Prometheus can scrape.
 
-Gauges are read from the cache at the time of a scrape, so a deleted environment has none any more.
+Gauges are read from the cache at the time of a scrape, so a deleted environment leaves no gauge behind.
 """
 
 import time

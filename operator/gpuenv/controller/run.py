@@ -101,7 +101,7 @@ async def operate(options: Options) -> int:
 
 
 class Operator:
-    """The operator's parts. They start in order: self-check, Lease, lists, and then planner, sweep and Kopf together."""
+    """The operator's parts. They start in order: self-check, Lease, lists; then planner, sweep and Kopf together."""
 
     def __init__(
         self,
@@ -277,9 +277,9 @@ class Operator:
 class _EveryTask(frozenset[asyncio.Task[Any]]):
     """A set that claims to contain every task. It keeps Kopf from waiting for our tasks when it stops.
 
-    ``kopf.run_tasks`` takes the tasks that it shall leave alone. It waits for all others for five seconds and then
-    cancels them, because it cannot tell its own tasks from those of others in the same event loop
-    (kopf/_core/reactor/running.py). Ours come and go, for example with each connection to the health port.
+    ``kopf.run_tasks`` leaves alone the tasks in ``ignored``. It waits five seconds for all others in the event loop and
+    then cancels them, because it does not know which ones are its own (kopf/_core/reactor/running.py). Ours cannot be
+    listed beforehand: each connection to the health port, for example, is a new one.
     """
 
     def __contains__(self, task: object) -> bool:

@@ -12,7 +12,7 @@ from gpuenv.knowledge.versions import parse_version
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of one image. Without any fact, nothing was given about it."""
+    """The facts of one image. Without any fact, no option describes the image."""
 
     torch: TorchFacts = field(default_factory=TorchFacts)
     container: ContainerFacts = field(default_factory=ContainerFacts)

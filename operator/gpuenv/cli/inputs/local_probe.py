@@ -39,7 +39,7 @@ _LATE_SECONDS: Final = 1.0
 """How long output is still read after the probe has ended."""
 _ASK: Final = "print('gpuenv' + str(6 * 7))"
 _ANSWER: Final = "gpuenv42"
-"""What Python answers to that. It is computed, so that a program that echoes its arguments is not taken for Python."""
+"""Python's answer to the code above. It is computed, so that a program that repeats its arguments does not pass."""
 
 
 @dataclass(frozen=True, slots=True)

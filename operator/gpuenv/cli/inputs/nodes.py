@@ -12,7 +12,7 @@ from gpuenv.cli.inputs.versions import require_compute_capability, require_drive
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What is known of one node. ``name`` is empty for the only one."""
+    """The facts of one node. ``name`` is empty for the only one."""
 
     name: str = ""
     driver: DriverFacts = field(default_factory=DriverFacts)
@@ -21,7 +21,7 @@ class Node:
 
 
 def read_nodes(given: Given) -> list[Node]:
-    """Return the nodes that were given; none when no option speaks of a node. Raises BadInput."""
+    """Return the nodes that were given; an empty list when no option describes a node. Raises BadInput."""
     capability = require_compute_capability(given.compute_capability)
     drivers = [require_driver(text) for text in given.drivers]
     if not given.nodes:

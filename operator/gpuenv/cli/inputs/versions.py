@@ -46,7 +46,7 @@ def require_driver(text: str) -> str:
 
 
 def compute_capability(text: str) -> tuple[int, int] | None:
-    """Return the compute capability that ``text`` says (``8.0``, or just ``8``), or None if it says none."""
+    """Return the compute capability in ``text`` (``8.0``, or just ``8``), or None if it is no compute capability."""
     major, _, minor = text.partition(".")
     if not (major.isascii() and major.isdigit() and 0 < int(major) < 100):
         return None

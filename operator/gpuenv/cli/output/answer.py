@@ -53,7 +53,7 @@ class Answer:
 
 
 def cures(answers: Iterable[Answer]) -> dict[str, str]:
-    """Return what helps against the worst check of each answer, each cure once, with its reason as the value."""
+    """Return the cure for the worst check of each answer as a key, with its reason as the value; each cure once."""
     found: dict[str, str] = {}
     for answer in answers:
         worst = answer.assessment.checks[0] if answer.assessment.checks else None

@@ -9,7 +9,7 @@ Object = dict[str, Any]
 
 
 class NodeVerdict(NamedTuple):
-    """What one node report says, in short. ``verdict`` may be empty while there is no answer."""
+    """A node report in short. ``verdict`` is empty while the node has no answer."""
 
     environment: str
     node: str

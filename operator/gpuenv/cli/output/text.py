@@ -50,7 +50,7 @@ def _origin(check: Check) -> str:
 
 
 def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Sequence[str]) -> list[str]:
-    """Return the parts of the line that says what an answer is about, such as ``driver 580.65.06``."""
+    """Return the parts of a line about an image and a node, such as ``driver 580.65.06``."""
     parts = []
     if torch or cuda:
         parts.append("PyTorch" + (f" {torch}" if torch else "") + (f" (CUDA {cuda})" if cuda else ""))

@@ -46,7 +46,7 @@ class Removal:
         self._cache = writes.cache
         self._scope = writes.scope
 
-    # ---- what a plan asks for --------------------------------------------------------------------------
+    # ---- actions of a plan -----------------------------------------------------------------------------
 
     async def leave(self, action: LeaveNode) -> None:
         """Remove the label, condition, pods and report of one validation, if its node has really left.
@@ -86,13 +86,13 @@ class Removal:
         await self._remove_all(action.environment, in_time)
         logger.info("removed what the deleted environment %s had left behind", action.environment)
 
-    # ---- what happens outside a plan -------------------------------------------------------------------
+    # ---- outside a plan --------------------------------------------------------------------------------
 
     async def finish_deletions(self) -> None:
         """Clean up environments that are being deleted, while the operator cannot work. Raises ApiError.
 
-        A person who deletes both CustomResourceDefinitions deletes the reports first, and then waits for the
-        finalizers of the environments. Without reports the operator makes no plans, so this is done apart.
+        The operator makes no plan while one of its CustomResourceDefinitions is missing. If both are deleted at once,
+        that of the reports is gone first, and that of the environments waits for our finalizers.
         """
         async for page in self._kube.pages(ENVIRONMENTS):
             for raw in page["items"]:
