@@ -1,9 +1,11 @@
-"""What the build adds to the packages: copies of files at the repository's root. All else is in pyproject.toml.
+"""What the build adds to the packages; all else is in pyproject.toml.
 
-A checkout reads the originals (``gpuenv.manifests``, ``gpuenv_sandbox.scenario.environments``), so that no copy
-can be out of date there.
+* The fast form of the knowledge tables, also for an editable installation.
+* Copies of files at the repository's root. A checkout reads the originals (``gpuenv.manifests``,
+  ``gpuenv_sandbox.scenario.environments``), so that no copy can be out of date there.
 """
 
+import sys
 import warnings
 from pathlib import Path
 from shutil import copyfile
@@ -25,15 +27,22 @@ warnings.filterwarnings("ignore", r"Editable installation\.", InformationOnly)
 
 
 class BuildPackages(build_py):
-    """Builds the packages; into a wheel it also puts the copies."""
+    """Builds the packages and what is added to them."""
 
     def run(self) -> None:
         """Build what the command line asked for."""
         super().run()
+        self._make_tables(ROOT / "operator" if self.editable_mode else Path(self.build_lib))
         for package, pattern, folder in COPIES:
             # The operator's image is built without the sandbox.
             if not self.editable_mode and package in self.packages:
                 self._copy(pattern, Path(self.build_lib, folder))
+
+    def _make_tables(self, packages: Path) -> None:
+        sys.path.insert(0, str(ROOT / "operator"))
+        from gpuenv.knowledge import compile as tables  # of this tree, which is not installed yet
+
+        tables.write(packages / "gpuenv/knowledge" / tables.FAST_FORM.name)
 
     def _copy(self, pattern: str, folder: Path) -> None:
         found = sorted(ROOT.glob(pattern))

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.unit.published_cases import plain
 
 from gpuenv.cli import main
-from gpuenv.knowledge.load import HERE
+from gpuenv.knowledge.files import HERE
 from gpuenv_probe.codec import encode
 
 DUMP = plain(

@@ -9,9 +9,8 @@ import yaml
 
 from gpuenv.api.reasons import ROWS
 from gpuenv.assess.model import Status
-from gpuenv.knowledge import KnowledgeError, load
-from gpuenv.knowledge.compile import fast_form
-from gpuenv.knowledge.load import FAST_FORM, HERE, TABLES
+from gpuenv.knowledge import KnowledgeError, compile, files, load
+from gpuenv.knowledge.files import HERE, TABLES
 from gpuenv.knowledge.reference_pages import pages
 from gpuenv.knowledge.versions import api_number, api_version, at_least, parse_version
 
@@ -19,8 +18,40 @@ ROOT = Path(__file__).parents[2]
 K = load()
 
 
-def test_the_fast_form_is_up_to_date() -> None:
-    assert FAST_FORM.read_text(encoding="utf-8") == fast_form(), "run python -m gpuenv.knowledge.compile"
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's tables in a directory of their own, with a new fast form."""
+    for name in TABLES:
+        shutil.copy(HERE / f"{name}.yaml", tmp_path)
+    monkeypatch.setattr(files, "HERE", tmp_path)
+    monkeypatch.setattr(files, "FAST_FORM", tmp_path / "tables.json")
+    compile.write(tmp_path / "tables.json")
+    return tmp_path
+
+
+def test_the_fast_form_holds_the_tables_and_spares_reading_them(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {name: yaml.safe_load((tree / f"{name}.yaml").read_text(encoding="utf-8")) for name in TABLES}
+    monkeypatch.delattr(files, "read_yaml")
+    assert files.packaged_tables() == expected
+
+
+def test_a_fast_form_out_of_date_is_not_used(tree: Path) -> None:
+    path = tree / "torch.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("2024-", "1999-"), encoding="utf-8")
+    assert files.packaged_tables()["torch"] == yaml.safe_load(path.read_text(encoding="utf-8"))
+    compile.write(tree / "tables.json")
+    (tree / "torch.yaml").touch()
+    assert "1999-" in str(files.packaged_tables()["torch"])
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"checksum": 1, "tables": {}}'])
+def test_all_works_from_the_tables_themselves_without_a_fast_form(tree: Path, content: str | None) -> None:
+    (tree / "tables.json").unlink()
+    if content is not None:
+        (tree / "tables.json").write_text(content)
+    assert files.packaged_tables() == files.yaml_tables()
 
 
 @pytest.mark.parametrize(("name", "content"), pages().items())

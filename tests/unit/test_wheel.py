@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEPENDENCIES = Path(click.__file__).parents[1]
-IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "build", "dist")
+TABLES = "operator/gpuenv/knowledge/tables.json"
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "build", "dist", "tables.json")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,7 @@ def test_an_editable_installation_prints_nothing(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
     found = run([python, "-c", "import gpuenv_probe; print(gpuenv_probe.__file__)"], tmp_path).stdout
     assert Path(found).is_relative_to(tree)
+    assert (tree / TABLES).is_file()
 
 
 @pytest.mark.parametrize("package", ["gpuenv", "gpuenv_sandbox", "gpuenv_probe"])
@@ -130,6 +132,11 @@ def test_files_from_elsewhere_in_the_repository_are_in_the_wheel(installed: Path
     assert words[:3] == ["gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev", "pytorch-2-9"]
     assert "ValidatingAdmissionPolicy" in words
     assert int(words[-1]) > 0
+
+
+def test_the_wheel_has_the_tables_in_the_form_that_loads_quickly(installed: Path, tmp_path: Path) -> None:
+    code = "import sys; from gpuenv.knowledge import load; load(); print('yaml' in sys.modules)"
+    assert run([installed / "python", "-c", code], tmp_path).stdout == "False\n"
 
 
 def test_copies_in_the_wheel_are_the_originals(wheel: Path) -> None:

@@ -27,7 +27,7 @@ from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executor
 from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import Writes
-from gpuenv.knowledge.load import KnowledgeError
+from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.manifests.permissions import OPERATOR
 from gpuenv.plan import planner

@@ -4,7 +4,8 @@ The YAML files beside this module are the tables; :func:`load` returns them type
 directory: its files replace those of the same name.
 """
 
-from gpuenv.knowledge.load import KnowledgeError, load
+from gpuenv.knowledge.files import KnowledgeError
+from gpuenv.knowledge.load import load
 from gpuenv.knowledge.model import Knowledge
 
 __all__ = ["Knowledge", "KnowledgeError", "load"]

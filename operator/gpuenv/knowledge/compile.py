@@ -1,17 +1,29 @@
-"""``python -m gpuenv.knowledge.compile``: makes ``tables.json`` from the YAML files that people edit."""
+"""``python -m gpuenv.knowledge.compile``: makes ``tables.json`` from the YAML files that people edit.
+
+``make tables`` runs it, and so does every build of the package (``setup.py``).
+"""
 
 import json
-from typing import Any
+from pathlib import Path
 
-from gpuenv.knowledge.load import FAST_FORM, HERE, TABLES, build, read_yaml
+from gpuenv.knowledge.files import FAST_FORM, checksum, yaml_tables
+from gpuenv.knowledge.load import build
 
 
 def fast_form() -> str:
-    """The text that ``tables.json`` should have. Raises ``KnowledgeError`` when a table makes no sense."""
-    tables: dict[str, Any] = {name: read_yaml(HERE / f"{name}.yaml") for name in TABLES}
+    """Return the text of ``tables.json``. Raises ``KnowledgeError`` when a table makes no sense."""
+    tables = yaml_tables()
     build(tables)
-    return json.dumps(tables, ensure_ascii=False, separators=(",", ":")) + "\n"
+    made = {"checksum": checksum(), "tables": tables}
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def write(path: Path = FAST_FORM) -> None:
+    """Write ``tables.json``; a process that reads it meanwhile sees the old or the new one, never half of it."""
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(fast_form(), encoding="utf-8")
+    unfinished.replace(path)
 
 
 if __name__ == "__main__":
-    FAST_FORM.write_text(fast_form(), encoding="utf-8")
+    write()

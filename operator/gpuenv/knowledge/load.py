@@ -1,10 +1,5 @@
-"""Reading the tables: YAML to edit, one JSON file to load quickly, and validation on the way in.
+"""Makes typed tables of what the files hold, and refuses a row that makes no sense."""
 
-PyYAML needs a quarter of a second for these tables, which is more than a whole ``gpuenv explain`` may take. So the package
-carries ``tables.json``, made from the YAML files by ``python -m gpuenv.knowledge.compile``; a test keeps both in step.
-"""
-
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -12,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpuenv.api.reasons import ROWS, known
+from gpuenv.knowledge.files import TABLES, KnowledgeError, packaged_tables, read_yaml
 from gpuenv.knowledge.model import (
     Architecture,
     Branch,
@@ -30,20 +26,12 @@ from gpuenv.knowledge.model import (
 )
 from gpuenv.knowledge.versions import Version, parse_version
 
-TABLES = ("cuda", "architectures", "torch", "gpus", "errors", "platforms")
-"""Names of the table files, each ``<name>.yaml``."""
 REASONS = "reasons"
 """Name of a file of somebody's own with other words for reasons. The package's words are in :mod:`gpuenv.api.reasons`."""
 
-HERE = Path(__file__).parent
-FAST_FORM = HERE / "tables.json"
 T = TypeVar("T")
 STATUSES = frozenset({"Fail", "Unknown", "Warn", "Note"})
 FALLBACKS = frozenset({"", "line", "text"})
-
-
-class KnowledgeError(ValueError):
-    """A table makes no sense; the message names file, row and field in one line."""
 
 
 def load(directory: Path | None = None) -> Knowledge:
@@ -55,7 +43,7 @@ def load(directory: Path | None = None) -> Knowledge:
         return _packaged()
     if not directory.is_dir():
         raise KnowledgeError(f"{directory}: not a directory; it should hold tables such as torch.yaml")
-    tables: dict[str, Any] = json.loads(FAST_FORM.read_text(encoding="utf-8"))
+    tables = packaged_tables()
     names = (*TABLES, REASONS)
     found = {name: path for name in names if (path := directory / f"{name}.yaml").is_file()}
     if not found:
@@ -67,17 +55,7 @@ def load(directory: Path | None = None) -> Knowledge:
 
 @lru_cache(maxsize=1)
 def _packaged() -> Knowledge:
-    return build(json.loads(FAST_FORM.read_text(encoding="utf-8")))
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a table file. Raises :class:`KnowledgeError` when it is not readable YAML."""
-    import yaml  # noqa: PLC0415  costs 50 ms, and only edited tables need it
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KnowledgeError(f"{path}: {' '.join(str(error).split())}") from None
+    return build(packaged_tables())
 
 
 def build(tables: Mapping[str, Any]) -> Knowledge:
