@@ -35,13 +35,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            if {"control_plane", "cluster"} & fixtures:
-                binaries.ensure([*catalogue.API_SERVER, *catalogue.CONTROLLERS])
+            programs = (
+                [*catalogue.API_SERVER, *catalogue.CONTROLLERS]
+                if {"control_plane", "cluster"} & fixtures
+                else []
+            )
             if "real_node" in fixtures and why_not() is None:
-                binaries.ensure(catalogue.NODE)
+                programs += catalogue.NODE
                 rootfs.python_layer()
             if "helm" in fixtures:
-                binaries.ensure(["helm"])
+                programs.append("helm")
+            binaries.ensure(programs)
             if "images" in fixtures and buildah.why_not() is None:
                 buildah.local_base()
             if "probe_images" in fixtures and why_not() is None:

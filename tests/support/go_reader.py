@@ -9,7 +9,7 @@ from tests.support.wait import finished
 
 from gpuenv_sandbox.programs.cache import cache_root
 from gpuenv_sandbox.programs.catalogue import BinaryError
-from gpuenv_sandbox.programs.gobuild import find_go
+from gpuenv_sandbox.programs.go_toolchain import find_go
 
 BUILD_SECONDS = 900
 
@@ -30,10 +30,12 @@ def build(directory: Path, program: str, modules: Mapping[str, str], whose: str)
     (directory / "go.mod").write_text(
         f"module reader\n\ngo 1.24\n\nrequire (\n{required})\n", encoding="utf-8"
     )
+    folders = {"GOPATH": "path", "GOMODCACHE": "mod", "GOCACHE": "build"}
+    caches = {variable: str(cache_root() / "go" / folder) for variable, folder in folders.items()}
     done = finished(
         [go, "build", "-o", "reader", "."],
         cwd=directory,
-        env=os.environ | {"GOFLAGS": "-mod=mod", "GOMODCACHE": str(cache_root() / "go/mod")},
+        env=os.environ | {"GOFLAGS": "-mod=mod"} | caches,
         timeout=BUILD_SECONDS,
     )
     if done.returncode != 0:

@@ -11,14 +11,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from gpuenv_sandbox.programs import gobuild, releases
+from gpuenv_sandbox.programs import releases
 from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component, architecture
 from gpuenv_sandbox.programs.progress import say
+from gpuenv_sandbox.programs.source_builds import SourceBuilds
 
 VERSION_SECONDS: Final = 60.0
 
@@ -36,28 +37,42 @@ Obtain: TypeAlias = Callable[[Component, Sequence[str], Path], str | None]
 
 
 def ensure(programs: Sequence[str]) -> dict[str, Path]:
-    """The path of each program, which is found, downloaded or built. Reports on stderr what takes time.
+    """Return the path of each program, which is found, downloaded or built. Reports on stderr what takes time.
 
+    Ask for all programs in one call: builds of several components share what they download and compile.
     Raises :class:`BinaryError`; ``KeyError`` for a program that no component has.
     """
-    return ensure_with(programs, [releases.Downloader().obtain, gobuild.build])
+    found, missing = _search(programs)
+    with SourceBuilds([component for component, _ in missing]) as builds:
+        return _complete(programs, found, missing, [releases.Downloader().obtain, builds.obtain])
 
 
 def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:
     """As :func:`ensure`, with the sources that fill the cache, the first one first."""
-    found: dict[str, Path] = {}
+    return _complete(programs, *_search(programs), sources)
+
+
+def _search(programs: Sequence[str]) -> tuple[dict[str, Path], list[tuple[Component, list[str]]]]:
+    """Return the programs that are already on this machine, and the missing ones by component."""
+    found = {program: find(program) for program in programs}
+    missing = []
     for component in COMPONENTS:
-        wanted = [program for program in programs if _BY_PROGRAM[program] is component]
-        missing = []
-        for program in wanted:
-            path = find(program)
-            if path is None:
-                missing.append(program)
-            else:
-                found[program] = path
-        if missing:
-            found |= _obtain(component, missing, sources)
-    return {program: found[program] for program in programs}
+        lacking = [one for one in programs if _BY_PROGRAM[one] is component and found[one] is None]
+        if lacking:
+            missing.append((component, lacking))
+    return {program: path for program, path in found.items() if path is not None}, missing
+
+
+def _complete(
+    programs: Sequence[str],
+    found: Mapping[str, Path],
+    missing: Sequence[tuple[Component, Sequence[str]]],
+    sources: Sequence[Obtain],
+) -> dict[str, Path]:
+    paths = dict(found)
+    for component, lacking in missing:
+        paths |= _obtain(component, lacking, sources)
+    return {program: paths[program] for program in programs}
 
 
 def find(program: str) -> Path | None:

