@@ -1,7 +1,8 @@
-"""What a real machine would do with an image: a tiny model of drivers, GPUs and PyTorch builds.
+"""What a real machine would do with an image: a small model of drivers, GPUs and PyTorch builds.
 
-Independent of gpuenv's knowledge and policies on purpose: it decides what a probe *sees* (error numbers and
-texts); the operator must find verdict and reason by itself. Two derivations that agree check each other.
+It is independent of gpuenv's knowledge and policies on purpose. It decides what a probe *sees* (error numbers and
+texts); the operator must find verdict and reason by itself. Two derivations that agree check each other. A test
+(``tests/unit/test_physics_and_knowledge.py``) notices when one of the two has not been brought up to date.
 Sources: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/ (drivers),
 https://docs.nvidia.com/deploy/cuda-compatibility/ (minor-version compatibility),
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary and PTX compatibility).
@@ -17,26 +18,32 @@ from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
 Failure = dict[str, Any]
 """As in a probe report: layer, code, name, message."""
 
-_CUDA_OF_BRANCH: Final = {
+CUDA_OF_BRANCH: Final = {
     440: (10, 2),
     450: (11, 0), 455: (11, 1), 460: (11, 2), 465: (11, 3), 470: (11, 4),
     495: (11, 5), 510: (11, 6), 515: (11, 7), 520: (11, 8),
     525: (12, 0), 530: (12, 1), 535: (12, 2), 545: (12, 3), 550: (12, 4),
     555: (12, 5), 560: (12, 6), 565: (12, 7), 570: (12, 8), 575: (12, 9),
-    580: (13, 0), 590: (13, 1), 595: (13, 2),
+    580: (13, 0), 590: (13, 1), 595: (13, 2), 610: (13, 3), 615: (13, 4),
 }  # fmt: skip
-"""The CUDA version each driver branch implements."""
+"""The CUDA version that each driver branch implements, as ``nvidia-smi`` shows it.
 
-_FIRST_BRANCH: Final = {
+610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29, 615: https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
+"""
+
+FIRST_BRANCH: Final = {
     (8, 0): 450,
     (8, 6): 455,
     (8, 9): 520,
     (9, 0): 520,
     (10, 0): 570,
     (10, 3): 575,
+    (11, 0): 580,
     (12, 0): 570,
+    (12, 1): 575,
 }
-"""The first driver branch that knows a GPU; older GPUs are known to all branches above."""
+"""The first driver branch that knows a GPU; older GPUs are known to all branches above, and a GPU between two rows
+to the branches of the lower row."""
 
 _LAST_BRANCH: Final = (((5, 0), 470), ((7, 5), 580))
 """GPUs below this compute capability are known up to this branch."""
@@ -77,30 +84,33 @@ class Start:
 
 
 def branch(driver: str) -> int:
+    """Return the branch of a driver version: 570 of 570.124.06."""
     return int(driver.partition(".")[0])
 
 
 def driver_api(driver: str) -> int:
-    """What ``cuDriverGetVersion`` answers with this driver: 1000*major + 10*minor."""
-    known = [number for number in _CUDA_OF_BRANCH if number <= branch(driver)]
-    major, minor = _CUDA_OF_BRANCH[max(known)] if known else (10, 0)
+    """Return what ``cuDriverGetVersion`` answers with this driver: 1000*major + 10*minor."""
+    known = [number for number in CUDA_OF_BRANCH if number <= branch(driver)]
+    major, minor = CUDA_OF_BRANCH[max(known)] if known else (10, 0)
     return 1000 * major + 10 * minor
 
 
 def image_api(image: Image) -> int:
-    """The CUDA version of the image as the driver counts it; 0 for a CPU build."""
+    """Return the CUDA version of the image as the driver counts it; 0 for a CPU build."""
     major, minor = map(int, (image.cuda or "0.0").split("."))
     return 1000 * major + 10 * minor
 
 
 def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
-    first = max((number for known, number in _FIRST_BRANCH.items() if known <= capability), default=0)
+    """Return whether this driver runs GPUs of this compute capability."""
+    row = max((known for known in FIRST_BRANCH if known <= capability), default=None)
+    first = FIRST_BRANCH[row] if row else 0
     last = next((number for below, number in _LAST_BRANCH if capability < below), 9999)
     return first <= branch(driver) <= last
 
 
 def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
-    """Whether a GPU runs a build with these targets.
+    """Return how a GPU runs a build with these targets.
 
     Binaries run on the same major and an equal or higher minor, ``a`` targets nowhere else, PTX on later.
     """
@@ -118,7 +128,7 @@ def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
 
 
 def start(node: SimulatedNode, image: Image, devices: int) -> Start:
-    """How CUDA starts for a container with ``devices`` of the node's GPUs, first faults, then versions."""
+    """Return how CUDA starts for a container with ``devices`` of the node's GPUs. A fault comes before versions."""
     fault = _FAULTS.get(node.fault) if node.fault else None
     if fault is not None:
         return fault
@@ -130,7 +140,7 @@ def start(node: SimulatedNode, image: Image, devices: int) -> Start:
 
 
 def launch(node: SimulatedNode, image: Image) -> Failure | None:
-    """What the first kernel raises once CUDA has started; None: it runs."""
+    """Return what the first kernel raises once CUDA has started, or None if it runs."""
     code = code_for(image.archs, node.hardware.compute_capability)
     if code is Code.NONE:
         return _accelerator(209, "no kernel image is available for execution on the device")
@@ -140,7 +150,10 @@ def launch(node: SimulatedNode, image: Image) -> Failure | None:
 
 
 def api_in_container(node: SimulatedNode, image: Image) -> int | None:
-    """``cuDriverGetVersion`` there: a compat library answers with its own version; no library, no answer."""
+    """Return what ``cuDriverGetVersion`` answers in a container of the image, or None where there is no libcuda.
+
+    A compat library answers with its own version.
+    """
     if node.fault is Fault.NO_GPU_IN_CONTAINER:
         return None
     if node.fault is Fault.FORWARD_COMPAT:
