@@ -19,7 +19,7 @@ from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 from gpuenv_sandbox.fleet import fleet as fleets
 from gpuenv_sandbox.fleet.fleet import Fleet
 from gpuenv_sandbox.observe import Observer
-from gpuenv_sandbox.scenario.scenario import Scenario
+from gpuenv_sandbox.scenario.model import Scenario
 
 Object = dict[str, Any]
 Say = Callable[[str], None]

@@ -28,7 +28,7 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 from gpuenv_sandbox.fleet import fleet
-from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.read import read_scenario
 from gpuenv_sandbox.session import Session
 
 COUNT = 5_000
@@ -99,7 +99,7 @@ def cpu_seconds(pid: int) -> float:
 def main(count: int) -> int:
     """Print the figures for ``count`` nodes, and return 1 if one of them misses its budget."""
     with ControlPlane(controllers=False) as cluster:
-        Session(cluster, scenario.load(), lambda _: None).install()
+        Session(cluster, read_scenario(), lambda _: None).install()
         asyncio.run(fill(cluster, count))
         size = len(json.dumps(cluster.admin.get(f"{NODES}/node-0"))) / 1000
         reported = len(json.dumps(cluster.admin.get(f"{REPORTS}/first.node-0"))) / 1000

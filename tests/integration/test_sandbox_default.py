@@ -17,10 +17,10 @@ from tests.support.wait import PATIENCE, PATIENTLY, finished, wait_until
 
 from gpuenv_sandbox.programs.binaries import ensure
 from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
-from gpuenv_sandbox.scenario import scenario
-from gpuenv_sandbox.scenario.scenario import SimulatedNode
+from gpuenv_sandbox.scenario.model import SimulatedNode
+from gpuenv_sandbox.scenario.read import read_scenario
 
-NODES = scenario.load().nodes
+NODES = read_scenario().nodes
 ENVIRONMENT = "pytorch-2-9"
 
 

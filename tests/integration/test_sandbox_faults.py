@@ -10,11 +10,11 @@ from tests.support.wait import PATIENCE, finished
 
 from gpuenv_sandbox.programs.binaries import ensure
 from gpuenv_sandbox.programs.catalogue import API_SERVER, CONTROLLERS, BinaryError
-from gpuenv_sandbox.scenario import scenario
-from gpuenv_sandbox.scenario.scenario import SimulatedNode
+from gpuenv_sandbox.scenario.model import SimulatedNode
+from gpuenv_sandbox.scenario.read import read_scenario
 
 SCENARIO = Path(__file__).parent / "all_faults.yaml"
-NODES = scenario.load(SCENARIO).nodes
+NODES = read_scenario(SCENARIO).nodes
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 from gpuenv_sandbox.fleet import fleet as fleets
 from gpuenv_sandbox.fleet.fleet import Fleet
 from gpuenv_sandbox.fleet.kubelet import now
-from gpuenv_sandbox.scenario import scenario as scenarios
-from gpuenv_sandbox.scenario.scenario import Fault
+from gpuenv_sandbox.scenario.model import Fault
+from gpuenv_sandbox.scenario.read import parse_scenario
 
 T4 = {"product": "Tesla T4", "driver": "570.124.06"}
 L4 = {"product": "NVIDIA L4", "gpus": 2, "driver": "570.124.06"}
@@ -33,7 +33,7 @@ async def kube(control_plane: ControlPlane) -> AsyncIterator[Kube]:
 async def one_node(kube: Kube, **fields: Any) -> AsyncIterator[tuple[Fleet, str]]:
     """A fleet of one, and the name of its node, which no other test has."""
     name = unique("sim")
-    scenario = scenarios.parse({"pace": PACE, "nodes": [{"name": name, **fields}]}, Path("test.yaml"))
+    scenario = parse_scenario({"pace": PACE, "nodes": [{"name": name, **fields}]}, Path("test.yaml"))
     async with Fleet(kube, scenario) as fleet:
         yield fleet, name
         fleet.check()

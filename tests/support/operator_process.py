@@ -25,7 +25,7 @@ from gpuenv_sandbox.control_plane.rest import ApiError
 from gpuenv_sandbox.fleet import fleet as fleets
 from gpuenv_sandbox.fleet.fleet import Fleet
 from gpuenv_sandbox.programs.catalogue import BinaryError
-from gpuenv_sandbox.scenario import scenario
+from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
 from gpuenv_sandbox.session import Session
 
 ENVIRONMENTS = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
@@ -44,7 +44,7 @@ def started(*, install: bool = True) -> Iterator[ControlPlane]:
         pytest.skip(str(error))
     with cluster:
         if install:
-            Session(cluster, scenario.load(), print).install()
+            Session(cluster, read_scenario(), print).install()
         yield cluster
 
 
@@ -118,7 +118,7 @@ async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator
     group = unique("sim")
     found = [f"{group}-{number}" for number in range(len(fields))]
     described = [{"name": name, **one} for name, one in zip(found, fields, strict=True)]
-    fleet = scenario.parse({"pace": PACE, "nodes": described}, Path("test.yaml"))
+    fleet = parse_scenario({"pace": PACE, "nodes": described}, Path("test.yaml"))
     async with await fleets.client(str(cluster.admin_kubeconfig)) as kube, Fleet(kube, fleet) as running:
         yield running, found
         running.check()

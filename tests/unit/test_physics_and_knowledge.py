@@ -7,16 +7,16 @@ import pytest
 from gpuenv.knowledge import load
 from gpuenv.knowledge.versions import parse_version
 from gpuenv_sandbox.fleet import physics
-from gpuenv_sandbox.scenario import scenario
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.scenario import Image
+from gpuenv_sandbox.scenario.model import Image
+from gpuenv_sandbox.scenario.read import read_scenario
 
 K = load()
 FIRST_PHYSICS = min(physics.CUDA_OF_BRANCH)
 IMAGES = Path(__file__).parents[1] / "integration" / "images.yaml"
 PYTORCH_IMAGES = [
     image
-    for loaded in (scenario.load(), scenario.load(IMAGES))
+    for loaded in (read_scenario(), read_scenario(IMAGES))
     for image in (loaded.image, *(image for _, image in loaded.images))
     if image.torch and image.cuda
 ]

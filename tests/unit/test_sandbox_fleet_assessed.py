@@ -12,8 +12,8 @@ from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import node_objects, probe_reports
 from gpuenv_sandbox.fleet.probe_reports import Request
-from gpuenv_sandbox.scenario import scenario
-from gpuenv_sandbox.scenario.scenario import Fault, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode
+from gpuenv_sandbox.scenario.read import read_scenario
 
 ALL_FAULTS = Path(__file__).parents[1] / "integration" / "all_faults.yaml"
 OF_THE_POD = {
@@ -24,7 +24,7 @@ OF_THE_POD = {
 
 NODES = [
     pytest.param(loaded, node, id=node.name)
-    for loaded in (scenario.load(), scenario.load(ALL_FAULTS))
+    for loaded in (read_scenario(), read_scenario(ALL_FAULTS))
     for node in loaded.nodes
     if node.fault not in OF_THE_POD
     and not (node.in_use or node.cordoned or node.advertised == 0 or node.architecture == "arm64")
@@ -33,7 +33,7 @@ NODES = [
 
 @pytest.mark.parametrize(("loaded", "node"), NODES)
 def test_what_the_machine_shows_is_judged_as_the_scenario_expects(
-    loaded: scenario.Scenario, node: SimulatedNode
+    loaded: Scenario, node: SimulatedNode
 ) -> None:
     facts, kernels = (
         codec.decode(codec.encode(make(node, loaded.image, Request("r1"))))
@@ -47,6 +47,6 @@ def test_what_the_machine_shows_is_judged_as_the_scenario_expects(
 
 
 def test_every_fault_is_in_a_scenario_with_its_verdict() -> None:
-    nodes_of_both = [*scenario.load().nodes, *scenario.load(ALL_FAULTS).nodes]
+    nodes_of_both = [*read_scenario().nodes, *read_scenario(ALL_FAULTS).nodes]
     assert {node.fault for node in nodes_of_both} >= set(Fault)
     assert all(node.expect for node in nodes_of_both)

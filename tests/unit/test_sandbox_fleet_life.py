@@ -8,7 +8,7 @@ from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import node_objects
 from gpuenv_sandbox.fleet.pod_life import PodLife, probe_stage
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.scenario import Fault, Image, Pace, Platform, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Image, Pace, Platform, SimulatedNode
 
 PACE = Pace(setup=1.0, pull=2.0, facts=3.0, kernels=4.0)
 

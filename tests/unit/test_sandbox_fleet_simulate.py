@@ -15,7 +15,7 @@ from gpuenv_sandbox.fleet import figures, physics, probe_reports
 from gpuenv_sandbox.fleet.physics import Code
 from gpuenv_sandbox.fleet.probe_reports import Request
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 SCHEMA = json.loads(files("gpuenv_probe").joinpath("report.schema.json").read_text())
 ALL_ASKED = Request("r1", devices=8, imports=("flash_attn", "vllm"), checks=("smoke",), compile=True)

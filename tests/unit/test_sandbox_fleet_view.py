@@ -12,8 +12,10 @@ from rich.console import Console
 
 from gpuenv.cli import main, sandbox_view
 from gpuenv_sandbox.observe import Row, row, unsettled
-from gpuenv_sandbox.scenario import environments, scenario
-from gpuenv_sandbox.scenario.fields import ScenarioError
+from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
+from gpuenv_sandbox.scenario.model import SimulatedNode
+from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
+from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 
 SPEC: dict[str, Any] = {"image": "pytorch/pytorch:2.9.1"}
 
@@ -35,7 +37,7 @@ def written(tmp_path: Path, *documents: Any) -> Path:
 
 def test_timeouts_fill_what_an_environment_leaves_open(tmp_path: Path) -> None:
     own = environment("b", probe={"python": "python3.12", "timeouts": {"runSeconds": 99}})
-    first, second = environments.load(
+    first, second = read_environments(
         [written(tmp_path, environment("a"), own)], {"runSeconds": 5, "pullSeconds": 7}
     )
     assert first["spec"]["probe"]["timeouts"] == {"runSeconds": 5, "pullSeconds": 7}
@@ -43,15 +45,11 @@ def test_timeouts_fill_what_an_environment_leaves_open(tmp_path: Path) -> None:
         "python": "python3.12",
         "timeouts": {"runSeconds": 99, "pullSeconds": 7},
     }
-    assert environments.with_timeouts(own, {}) == own
+    assert with_timeouts(own, {}) == own
     slow = environment("c", checks=[{"name": "x", "timeoutSeconds": 90}, {"name": "y"}])
-    assert environments.with_timeouts(slow, {"runSeconds": 5})["spec"]["probe"]["timeouts"] == {
-        "runSeconds": 91
-    }
-    assert environments.with_timeouts({"spec": {"probe": "odd"}}, {"runSeconds": 1}) == {
-        "spec": {"probe": "odd"}
-    }
-    assert environments.with_timeouts({"spec": None}, {"runSeconds": 1}) == {"spec": None}
+    assert with_timeouts(slow, {"runSeconds": 5})["spec"]["probe"]["timeouts"] == {"runSeconds": 91}
+    assert with_timeouts({"spec": {"probe": "odd"}}, {"runSeconds": 1}) == {"spec": {"probe": "odd"}}
+    assert with_timeouts({"spec": None}, {"runSeconds": 1}) == {"spec": None}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_timeouts_fill_what_an_environment_leaves_open(tmp_path: Path) -> None:
 )
 def test_files_that_hold_no_environments(tmp_path: Path, documents: list[Any], words: str) -> None:
     with pytest.raises(ScenarioError, match=words):
-        environments.load([written(tmp_path, *documents)], {})
+        read_environments([written(tmp_path, *documents)], {})
 
 
 def with_status(ready: str, reason: str = "", generation: int = 2, **summary: int) -> dict[str, Any]:
@@ -95,7 +93,7 @@ def test_a_report_without_status_has_no_verdict() -> None:
     assert row({"spec": {"environment": "e", "nodeName": "n"}}) == Row("e", "n", "", "", "")
 
 
-def printed(rows: list[Row], nodes: tuple[scenario.SimulatedNode, ...]) -> str:
+def printed(rows: list[Row], nodes: tuple[SimulatedNode, ...]) -> str:
     console = Console(file=io.StringIO(), width=160)
     found = [with_status("False", incompatible=1, running=2)]
     console.print(sandbox_view.table(found, rows, nodes, elapsed=12.3, probing={("torch", "a100")}))
@@ -103,7 +101,7 @@ def printed(rows: list[Row], nodes: tuple[scenario.SimulatedNode, ...]) -> str:
 
 
 def test_the_table_has_a_line_for_every_node() -> None:
-    nodes = scenario.load().nodes
+    nodes = read_scenario().nodes
     text = printed([Row("torch", "gtx1080ti", "Incompatible", "ArchNotInBuild", "no code")], nodes)
     assert "1 Incompatible  2 running, 12 s" in text
     assert all(node.name in text for node in nodes)
@@ -114,7 +112,7 @@ def test_the_table_has_a_line_for_every_node() -> None:
 
 def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
     many = {"name": "n-###", "repeat": 100, "product": "NVIDIA L4", "driver": "570.124.06"}
-    nodes = scenario.parse({"nodes": [many]}, tmp_path / "s.yaml").nodes
+    nodes = parse_scenario({"nodes": [many]}, tmp_path / "s.yaml").nodes
     rows = [Row("torch", node.name, "Compatible", "", "") for node in nodes[:-1]]
     rows.append(Row("torch", "n-100", "Incompatible", "DriverTooOld", ""))
     lines = printed(rows, nodes).splitlines()

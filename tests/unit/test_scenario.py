@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from gpuenv.api import reasons
-from gpuenv_sandbox.scenario import scenario
-from gpuenv_sandbox.scenario.fields import ScenarioError
-from gpuenv_sandbox.scenario.scenario import Fault, Platform
+from gpuenv_sandbox.scenario.model import Fault, Platform, Scenario
+from gpuenv_sandbox.scenario.read import read_scenario
+from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 
 NODE = {"name": "n1", "product": "NVIDIA L4", "driver": "570.124.06"}
 
@@ -20,12 +20,12 @@ def write(tmp_path: Path, document: Any) -> Path:
     return path
 
 
-def load_nodes(tmp_path: Path, *nodes: dict[str, Any], **more: Any) -> scenario.Scenario:
-    return scenario.load(write(tmp_path, {"nodes": list(nodes), **more}))
+def load_nodes(tmp_path: Path, *nodes: dict[str, Any], **more: Any) -> Scenario:
+    return read_scenario(write(tmp_path, {"nodes": list(nodes), **more}))
 
 
 def test_default_scenario_has_what_it_promises() -> None:
-    default = scenario.load()
+    default = read_scenario()
     assert len(default.nodes) >= 12
     assert all(node.expect is not None for node in default.nodes)
     assert {node.expect.reason for node in default.nodes if node.expect and node.expect.reason} <= set(
@@ -48,7 +48,7 @@ def test_the_documented_table_is_the_default_scenario() -> None:
         if "`" in line and "|" in line
     ]
     assert {name: (verdict, reason) for name, _, verdict, reason in rows} == {
-        node.name: (node.expect.verdict, node.expect.reason) for node in scenario.load().nodes if node.expect
+        node.name: (node.expect.verdict, node.expect.reason) for node in read_scenario().nodes if node.expect
     }
 
 
@@ -93,7 +93,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("nodes: [", r"mine.yaml:\d+: is no valid YAML .*; correct that line"),
         ("- 1", "mine.yaml: is a list; write it as a mapping"),
         ({}, "mine.yaml: nodes: is missing; add it"),
-        ({"nodes": []}, "nodes: is a list; write a list with at least one entry"),
+        ({"nodes": []}, "nodes: is empty; write a list with at least one entry"),
         ({"nodes": [3]}, r"nodes\[0\]: is 3; write it as a mapping"),
         ({"nodes": [NODE], "node": 1}, "has no field 'node'; did you mean nodes?"),
         (
@@ -142,11 +142,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line_with_file_field_and_cure(tmp_path: Path, document: Any, words: str) -> None:
     with pytest.raises(ScenarioError, match=words) as caught:
-        scenario.load(write(tmp_path, document))
+        read_scenario(write(tmp_path, document))
     assert "\n" not in str(caught.value)
     assert "mine.yaml" in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"cannot be read \(No such file or directory\); give the path"):
-        scenario.load(tmp_path / "nowhere.yaml")
+        read_scenario(tmp_path / "nowhere.yaml")

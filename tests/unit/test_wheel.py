@@ -122,11 +122,12 @@ def test_commands_run_from_the_wheel_alone(
 
 def test_files_from_elsewhere_in_the_repository_are_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     code = (
-        "from gpuenv import manifests; from gpuenv_sandbox.scenario import environments, scenario\n"
+        "from gpuenv import manifests; from gpuenv_sandbox.scenario.read import read_scenario\n"
+        "from gpuenv_sandbox.scenario.environments import EXAMPLE, read_environments\n"
         "names = [one['metadata']['name'] for one in manifests.crds()]\n"
-        "names += [one['metadata']['name'] for one in environments.load([environments.EXAMPLE], {})]\n"
+        "names += [one['metadata']['name'] for one in read_environments([EXAMPLE], {})]\n"
         "names += [one['kind'] for one in manifests.load()]\n"
-        "print(*names, len(scenario.load().nodes))"
+        "print(*names, len(read_scenario().nodes))"
     )
     words = run([installed / "python", "-c", code], tmp_path).stdout.split()
     assert words[:3] == ["gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev", "pytorch-2-9"]

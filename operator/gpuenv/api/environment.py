@@ -162,7 +162,9 @@ def _environment(spec: Fields) -> EnvironmentSpec:
     return EnvironmentSpec(
         image=_image(spec),
         image_pull_policy=spec.choice("imagePullPolicy", ("Always", "IfNotPresent", "Never"), "IfNotPresent"),
-        image_pull_secrets=tuple(_required(secret, "name") for secret in spec.children("imagePullSecrets")),
+        image_pull_secrets=tuple(
+            secret.required_text("name") for secret in spec.children("imagePullSecrets")
+        ),
         selector=_selector(nodes.child("selector")),
         tolerations=tuple(item.all() for item in nodes.children("tolerations")),
         expect=_expectations(spec.child("expect")),
@@ -178,15 +180,8 @@ def _environment(spec: Fields) -> EnvironmentSpec:
     )
 
 
-def _required(fields: Fields, name: str) -> str:
-    value = fields.text(name)
-    if value is None:
-        fields.fail(name, "is missing; add it")
-    return value
-
-
 def _image(spec: Fields) -> str:
-    image = _required(spec, "image")
+    image = spec.required_text("image")
     found = _IMAGE.fullmatch(image)
     if found is None:
         spec.fail(
@@ -207,12 +202,10 @@ def _selector(selector: Fields) -> dict[str, Any]:
     labels = selector.text_map("matchLabels")
     expressions = []
     for item in selector.children("matchExpressions"):
-        operator, values = item.choice("operator", _OPERATORS, ""), item.texts("values")
-        if operator not in _OPERATORS:
-            item.fail("operator", f"is missing; choose one of {', '.join(_OPERATORS)}")
+        operator, values = item.required_choice("operator", _OPERATORS), item.texts("values")
         if (operator in ("In", "NotIn")) != bool(values):
             item.fail("values", "must be given with In and NotIn, and left out with Exists and DoesNotExist")
-        expression = {"key": _required(item, "key"), "operator": operator}
+        expression = {"key": item.required_text("key"), "operator": operator}
         expressions.append(expression | ({"values": list(values)} if values else {}))
     if labels:
         parsed["matchLabels"] = labels
@@ -293,18 +286,18 @@ def _check(check: Fields) -> CommandCheck:
     command = check.texts("command")
     if not command:
         check.fail("command", "is missing; write program and arguments, such as [python, -c, 'import mylib']")
-    return CommandCheck(_required(check, "name"), command, check.integer("timeoutSeconds", 60, 1, 3600))
+    return CommandCheck(check.required_text("name"), command, check.integer("timeoutSeconds", 60, 1, 3600))
 
 
 def _floor(floor: Fields) -> Floor:
-    minima = {name: floor.number(name) for name in ("minTFLOPS", "minGBps", "minPercentOfPeers")}
+    minima = {name: floor.positive_number(name) for name in ("minTFLOPS", "minGBps", "minPercentOfPeers")}
     if sum(value is not None for value in minima.values()) != 1:
         floor.fail(
             "kernel",
             "a floor has exactly one of minTFLOPS, minGBps and minPercentOfPeers; write one floor for each",
         )
     return Floor(
-        kernel=_required(floor, "kernel"),
+        kernel=floor.required_text("kernel"),
         dtype=floor.text("dtype") or "",
         products=floor.texts("products"),
         min_tflops=minima["minTFLOPS"],
@@ -344,7 +337,7 @@ def _probe(probe: Fields) -> ProbeSpec:
 
 
 def _variable(variable: Fields) -> tuple[str, str]:
-    name = _required(variable, "name")
+    name = variable.required_text("name")
     if name.startswith("GPUENV_"):
         variable.fail("name", "starts with GPUENV_, which is the probe's own; choose another name")
     if variable.raw("valueFrom") is not None:

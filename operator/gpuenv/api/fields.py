@@ -1,9 +1,11 @@
-"""Reading a raw object field by field; whatever is of the wrong kind is named with its path."""
+"""Reads a raw object (a specification, a scenario) field by field and names a wrong field with its path and the cure."""
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class FieldError(ValueError):
@@ -11,44 +13,80 @@ class FieldError(ValueError):
 
 
 class Fields:
-    """The mapping at ``path``. Absent and null are the same; unknown fields are the API server's business."""
+    """The mapping at ``path``, where "" is the whole document. Absent and null are the same.
+
+    Unknown fields are ignored, unless :meth:`close` is called at the end.
+    """
 
     def __init__(self, path: str, value: object) -> None:
         self.path: Final = path
+        self._known: Final[set[str]] = set()
         if value is not None and not isinstance(value, Mapping):
-            raise FieldError(f"{path}: is {kind(value)}; write a mapping of fields")
-        self._values: Final[Mapping[str, Any]] = value or {}
+            self.fail("", f"is {kind(value)}; write it as a mapping of fields")
+        self._values: Final[Mapping[Any, Any]] = value or {}
 
     def fail(self, name: str, problem: str) -> NoReturn:
-        """Raises FieldError for the field ``name``."""
-        raise FieldError(f"{self.path}.{name}: {problem}")
+        """Raise FieldError for the field ``name``, or for this mapping itself when ``name`` is empty."""
+        place = self._place(name)
+        raise FieldError(f"{place}: {problem}" if place else problem)
+
+    def _place(self, name: str) -> str:
+        return ".".join(part for part in (self.path, name) if part)
 
     def all(self) -> dict[str, Any]:
-        """Everything, as it is."""
+        """Return everything, as it is."""
         return dict(self._values)
 
     def raw(self, name: str) -> Any:
-        """The value as it is; None when absent."""
+        """Return the value as it is; None when absent."""
+        self._known.add(name)
         return self._values.get(name)
 
+    def has(self, name: str) -> bool:
+        """Return whether the field has a value."""
+        return self.raw(name) is not None
+
+    def close(self) -> None:
+        """Refuse fields that were never asked for, so that a typo is no silent default."""
+        for name in self._values:
+            if name not in self._known:
+                known = sorted(self._known)
+                close = difflib.get_close_matches(str(name), known, 1)
+                cure = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+                self.fail("", f"has no field {str(name)!r}; {cure}")
+
     def text(self, name: str) -> str | None:
-        """A text; None when absent or empty."""
+        """Return a text; None when absent or empty."""
         value = self.raw(name)
         if value is not None and not isinstance(value, str):
-            self.fail(name, f"is {kind(value)}; write a text, in quotes")
+            self.fail(name, f"is {kind(value)}; write a text{_quoted(value)}")
         return value or None
 
+    def required_text(self, name: str) -> str:
+        """Return a text that must be there."""
+        value = self.text(name)
+        if value is None:
+            self.fail(name, "is missing; add it")
+        return value
+
+    def nullable_text(self, name: str, default: str | None) -> str | None:
+        """Return a text, None when it is null, ``default`` when it is absent: here, null says something."""
+        value = self.raw(name)
+        if value is not None and not isinstance(value, str):
+            self.fail(name, f"is {kind(value)}; write a text or null{_quoted(value)}")
+        return value if name in self._values else default
+
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """Return true or false."""
         value = self.raw(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.fail(name, f"is {kind(value)}; write true or false")
+            self.fail(name, f"is {shown(value)}; write true or false")
         return value
 
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number within bounds."""
+    def integer(self, name: str, default: D, low: int, high: int) -> int | D:
+        """Return a whole number within bounds."""
         value = self.raw(name)
         if value is None:
             return default
@@ -56,8 +94,17 @@ class Fields:
             self.fail(name, f"is {shown(value)}; write a whole number from {low} to {high}")
         return value
 
-    def number(self, name: str) -> float | None:
-        """A positive number; None when absent."""
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Return a number within bounds."""
+        value = self.raw(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            self.fail(name, f"is {shown(value)}; write a number from {low:g} to {high:g}")
+        return float(value)
+
+    def positive_number(self, name: str) -> float | None:
+        """Return a positive number; None when absent."""
         value = self.raw(name)
         if value is None:
             return None
@@ -65,26 +112,32 @@ class Fields:
             self.fail(name, f"is {shown(value)}; write a positive number")
         return float(value)
 
-    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        """One of ``choices``."""
+    def choice(self, name: str, choices: Sequence[str], default: D) -> str | D:
+        """Return one of ``choices``, or ``default`` when absent."""
+        return default if self.raw(name) is None else self.required_choice(name, choices)
+
+    def required_choice(self, name: str, choices: Sequence[str]) -> str:
+        """Return one of ``choices``, which must be there."""
+        value = self.raw(name)
+        if value is None:
+            self.fail(name, f"is missing; choose one of {', '.join(choices)}")
+        if value not in choices:
+            close = difflib.get_close_matches(str(value), choices, 1)
+            cure = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(choices)}"
+            self.fail(name, f"{shown(value)} is not known; {cure}")
+        return str(value)
+
+    def texts(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return a list of texts."""
         value = self.raw(name)
         if value is None:
             return default
-        if value not in choices:
-            self.fail(name, f"is {shown(value)}; choose one of {', '.join(choices)}")
-        return str(value)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts; empty when absent."""
-        value = self.raw(name)
-        if value is None:
-            return ()
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             self.fail(name, f"is {kind(value)}; write a list of texts")
         return tuple(value)
 
     def text_map(self, name: str) -> dict[str, str]:
-        """A mapping from text to text; empty when absent."""
+        """Return a mapping from text to text; empty when absent."""
         value = self.raw(name)
         if value is None:
             return {}
@@ -95,19 +148,27 @@ class Fields:
         return dict(value)
 
     def child(self, name: str) -> "Fields":
-        """The mapping in a field; empty when absent."""
-        return Fields(f"{self.path}.{name}", self.raw(name))
+        """Return the mapping in a field; empty when absent."""
+        return Fields(self._place(name), self.raw(name))
 
     def children(self, name: str) -> Iterator["Fields"]:
-        """The mappings in a list; none when absent."""
+        """Yield the mappings in a list; none when absent."""
         value = self.raw(name)
         if value is not None and not isinstance(value, list | tuple):
             self.fail(name, f"is {kind(value)}; write a list")
         for index, item in enumerate(value or ()):
-            yield Fields(f"{self.path}.{name}[{index}]", item)
+            yield Fields(f"{self._place(name)}[{index}]", item)
+
+    def required_children(self, name: str) -> Iterator["Fields"]:
+        """Yield the mappings in a list, which must be there and not empty."""
+        if not self.has(name):
+            self.fail(name, "is missing; add it")
+        if self.raw(name) == []:
+            self.fail(name, "is empty; write a list with at least one entry")
+        return self.children(name)
 
     def parsed(self, name: str, parse: Callable[[str], T], cure: str) -> T | None:
-        """What ``parse`` makes of a text or number; its ValueError becomes a FieldError with ``cure``."""
+        """Return what ``parse`` makes of a text or number; its ValueError becomes a FieldError with ``cure``."""
         value = self.raw(name)
         if value is None:
             return None
@@ -118,15 +179,18 @@ class Fields:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: scalars themselves, anything else by its kind."""
+    """Return a value as messages show it: scalars themselves, anything else by its kind."""
     return repr(value)[:80] if isinstance(value, str | int | float) else kind(value)
 
 
 def kind(value: object) -> str:
-    """What sort of value it is, in words."""
+    """Return what sort of value it is, in words; a number is shown itself."""
     names = {dict: "a mapping", list: "a list", tuple: "a list", bool: "true or false", str: "a text"}
     if value is None:
         return "empty"
-    return names.get(
-        type(value), f"the number {value}" if isinstance(value, int | float) else "of another kind"
-    )
+    return names.get(type(value), repr(value) if isinstance(value, int | float) else "of another kind")
+
+
+def _quoted(value: object) -> str:
+    """Return how to write a number as a text: YAML reads 12.8 as a number."""
+    return f' in quotes, "{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""

@@ -22,8 +22,9 @@ from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlan
 from gpuenv_sandbox.control_plane.processes import ProcessError
 from gpuenv_sandbox.programs.catalogue import BinaryError
 from gpuenv_sandbox.programs.progress import say
-from gpuenv_sandbox.scenario import environments, scenario
-from gpuenv_sandbox.scenario.fields import ScenarioError
+from gpuenv_sandbox.scenario.environments import EXAMPLE, Object, read_environments
+from gpuenv_sandbox.scenario.read import DEFAULT, read_scenario
+from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 from gpuenv_sandbox.session import SandboxError, Session
 
 CHECK_SECONDS: Final = 1.0
@@ -32,7 +33,7 @@ CHECK_SECONDS: Final = 1.0
 
 @click.command("sandbox")
 @click.option(
-    "--scenario", "scenario_file", type=click.Path(path_type=Path), default=scenario.DEFAULT, metavar="FILE",
+    "--scenario", "scenario_file", type=click.Path(path_type=Path), default=DEFAULT, metavar="FILE",
     help="Which nodes there are and what is broken (docs/scenario.md). Default: a dozen nodes of all kinds.",
 )  # fmt: skip
 @click.option(
@@ -63,9 +64,9 @@ def command(
     Needs no root and no Docker, and leaves nothing behind.
     """
     try:
-        loaded = scenario.load(scenario_file)
-        paths = environment_files or loaded.environments or (environments.EXAMPLE,)
-        chosen = environments.load(paths, dict(loaded.timeouts))
+        loaded = read_scenario(scenario_file)
+        paths = environment_files or loaded.environments or (EXAMPLE,)
+        chosen = read_environments(paths, dict(loaded.timeouts))
         if kubeconfig_out is not None and kubeconfig_out.exists():
             raise ScenarioError(f"{kubeconfig_out}: exists already; give --kubeconfig-out another path")
     except ScenarioError as error:
@@ -91,7 +92,7 @@ def command(
 
 async def _run(
     session: Session,
-    chosen: list[environments.Object],
+    chosen: list[Object],
     view: View,
     limit: float,
     once: bool,

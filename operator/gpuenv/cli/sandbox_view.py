@@ -20,7 +20,7 @@ from gpuenv.cli.output.text import VERDICT_COLOURS
 from gpuenv_sandbox.control_plane.control_plane import ControlPlane
 from gpuenv_sandbox.observe import Observer, Row
 from gpuenv_sandbox.programs.progress import say
-from gpuenv_sandbox.scenario.scenario import SimulatedNode
+from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
 
 Object = dict[str, Any]

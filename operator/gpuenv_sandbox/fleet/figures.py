@@ -4,7 +4,7 @@ import hashlib
 from typing import Any, Final
 
 from gpuenv_sandbox.scenario.hardware import Hardware
-from gpuenv_sandbox.scenario.scenario import Fault, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, SimulatedNode
 
 Rows = list[dict[str, Any]]
 

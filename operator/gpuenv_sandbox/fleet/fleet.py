@@ -12,7 +12,7 @@ from gpuenv_sandbox.control_plane.components import NODE_GRACE_SECONDS
 from gpuenv_sandbox.fleet import node_objects
 from gpuenv_sandbox.fleet.follow import follow
 from gpuenv_sandbox.fleet.kubelet import Kubelets, now
-from gpuenv_sandbox.scenario.scenario import Scenario, SimulatedNode
+from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
 RENEW_SECONDS: Final = 10.0
 """As often as the kubelet does."""

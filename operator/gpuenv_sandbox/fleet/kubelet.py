@@ -9,7 +9,7 @@ from typing import Any, Final
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv_sandbox.fleet.follow import follow
 from gpuenv_sandbox.fleet.pod_life import PodLife
-from gpuenv_sandbox.scenario.scenario import Fault, Scenario, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode
 
 Object = dict[str, Any]
 

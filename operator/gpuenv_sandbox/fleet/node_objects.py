@@ -13,7 +13,7 @@ from typing import Any, Final
 from gpuenv.api.device import GPUDevice
 from gpuenv_sandbox.fleet import physics
 from gpuenv_sandbox.scenario.hardware import CLOUD_NAMES, CloudNames
-from gpuenv_sandbox.scenario.scenario import Fault, Platform, SimulatedNode, is_driver
+from gpuenv_sandbox.scenario.model import Fault, Platform, SimulatedNode, is_driver
 
 Object = dict[str, Any]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 Failure = dict[str, Any]
 """As in a probe report: layer, code, name, message."""

@@ -14,7 +14,7 @@ from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import probe_reports
 from gpuenv_sandbox.fleet.node_objects import DEVICE
 from gpuenv_sandbox.fleet.probe_reports import Request
-from gpuenv_sandbox.scenario.scenario import Fault, Image, Pace, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Image, Pace, SimulatedNode
 
 Object = dict[str, Any]
 Clock = Callable[[], str]

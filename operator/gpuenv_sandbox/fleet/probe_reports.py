@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gpuenv_sandbox.fleet import figures, physics
 from gpuenv_sandbox.fleet.physics import Start
-from gpuenv_sandbox.scenario.scenario import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 Report = dict[str, Any]
 

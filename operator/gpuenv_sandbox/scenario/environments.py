@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gpuenv.api.environment import CommandCheck
 from gpuenv.api.names import ENVIRONMENT_KIND
-from gpuenv_sandbox.scenario.fields import ScenarioError, documents
+from gpuenv_sandbox.scenario.yaml_files import ScenarioError, documents
 
 _HERE: Final = Path(__file__).parent
 _NAME: Final = "pytorch-2.9.yaml"
@@ -26,8 +26,8 @@ CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
 Object = dict[str, Any]
 
 
-def load(paths: Sequence[Path], timeouts: Mapping[str, int]) -> list[Object]:
-    """The environments of all files, in their order. Raises ScenarioError."""
+def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> list[Object]:
+    """Return the environments of all files, in their order. Raises ScenarioError."""
     found = [document for path in paths for document in _read(path)]
     names = [document["metadata"]["name"] for document in found]
     for name in names:
