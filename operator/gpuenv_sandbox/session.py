@@ -15,10 +15,9 @@ import yaml
 from gpuenv import manifests
 from gpuenv.controller.kube.client import Kube
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.fleet import fleet as fleets
-from gpuenv_sandbox.fleet.fleet import Fleet
-from gpuenv_sandbox.observe import Observer
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
+from gpuenv_sandbox.observer import Observer
 from gpuenv_sandbox.scenario.model import Scenario
 
 Object = dict[str, Any]
@@ -80,7 +79,7 @@ class Session:
         Raises SandboxError, and what :class:`Fleet` raises.
         """
         kubeconfig = str(self._cluster.admin_kubeconfig)
-        async with await fleets.client(kubeconfig) as fast, await Kube.from_environment(kubeconfig) as kube:
+        async with await fleet_client(kubeconfig) as fast, await Kube.from_environment(kubeconfig) as kube:
             self._start_operator()
             began = self.elapsed
             async with Fleet(fast, self._scenario) as self._fleet:

@@ -26,8 +26,8 @@ from tests.support.world import validated
 from gpuenv.api import names
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.fleet import fleet
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.fleet.simulation import fleet_client
 from gpuenv_sandbox.scenario.read import read_scenario
 from gpuenv_sandbox.session import Session
 
@@ -75,7 +75,7 @@ async def write_report(kube: Kube, body: dict[str, Any], status: dict[str, Any])
 async def fill(cluster: ControlPlane, count: int) -> None:
     """Create ``count`` nodes, the environments and their node reports."""
     status = copy.deepcopy(validated().raw["reports"]["pt.n1"]["status"])
-    async with await fleet.client(str(cluster.admin_kubeconfig)) as kube:
+    async with await fleet_client(str(cluster.admin_kubeconfig)) as kube:
         await asyncio.gather(*(kube.create(NODES, node(number)) for number in range(count)))
         for name in NAMES:
             nothing = {"matchLabels": {"selects": "nothing"}}

@@ -12,7 +12,7 @@ from tests.support.wait import PATIENTLY, finished, wait_until
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.programs.catalogue import BinaryError
 
 ENVIRONMENT = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"

@@ -8,7 +8,7 @@ from tests.support.node import RealNode
 from tests.support.node_images import ROOTS_PYTHON
 from tests.support.wait import wait_until
 
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
 
 pytestmark = pytest.mark.e2e
 

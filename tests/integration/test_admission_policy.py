@@ -10,8 +10,8 @@ from tests.support.wait import wait_until
 
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 CONDITION = {"type": "compat.gpuenv.dev/pytorch-2-9", "status": "True", "reason": "Test", "message": ""}
 READY = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}

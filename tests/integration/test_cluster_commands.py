@@ -11,8 +11,8 @@ from tests.support.environments import environment
 from gpuenv.api import names
 from gpuenv.cli import main
 from gpuenv.plan.validation import next_run
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 REPORTS = "/apis/gpuenv.dev/v1alpha1/gpunodereports"

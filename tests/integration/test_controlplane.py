@@ -11,13 +11,13 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import PATIENCE, wait_until
 
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
-from gpuenv_sandbox.control_plane.processes import ProcessError
-from gpuenv_sandbox.control_plane.rest import ApiError, RestClient
+from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
+from gpuenv_sandbox.control_plane.supervised import ProcessError
 
 OWNER = """
     import signal, sys
-    from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+    from gpuenv_sandbox.control_plane.cluster import ControlPlane
     with ControlPlane() as cluster:
         print(cluster.directory, flush=True)
         {body}

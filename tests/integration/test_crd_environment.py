@@ -11,8 +11,8 @@ from tests.support.cluster import Kubectl
 from tests.support.environments import ABSENT, IMAGE, environment
 
 from gpuenv.api.environment import EnvironmentSpec, SpecError, parse
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import ApiError, RestClient
+from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PATH = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 STRICT = f"{PATH}?dryRun=All&fieldValidation=Strict"

@@ -7,8 +7,8 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import ApiError, RestClient
+from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PATH = "/apis/gpuenv.dev/v1alpha1/gpunodereports"
 

@@ -8,8 +8,8 @@ from tests.support.cluster import Kubectl
 from tests.support.environments import IMAGE, environment
 from tests.support.wait import PATIENTLY, wait_until
 
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PATH = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 NAME = "status-shown"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COLLECTIONS = {

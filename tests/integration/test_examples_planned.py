@@ -15,7 +15,7 @@ from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAM
 from gpuenv.plan import planner
 from gpuenv.plan.model import CreatePod, Plan, Settings, Snapshot, WriteStatus
 from gpuenv.plan.objects.records import environment_record, node_record
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"

@@ -24,7 +24,7 @@ from tests.support.operator_process import (
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PRIORITY_CLASS = "/apis/scheduling.k8s.io/v1/priorityclasses/gpuenv-probe"
 QUOTAS = "/api/v1/namespaces/gpuenv-probes/resourcequotas"

@@ -26,7 +26,7 @@ from tests.support.proxy import Proxy
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.support.operator_process import (
 from tests.support.wait import finished, wait_until, wait_until_async
 
 from gpuenv import manifests
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpuenv-system/leases/gpuenv-operator"
 

@@ -8,8 +8,8 @@ from tests.support import builders
 from gpuenv.plan.model import Settings
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import ApiError
+from gpuenv_sandbox.control_plane.admin_client import ApiError
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PATH = "/api/v1/namespaces/gpuenv-probes/pods?dryRun=All&fieldValidation=Strict"
 

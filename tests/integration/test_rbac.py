@@ -12,7 +12,7 @@ from gpuenv.controller import selfcheck
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.settings import Options
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, Permission, permissions, role_name
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 GPUENV = "gpuenv.dev"
 LEASES = "coordination.k8s.io"

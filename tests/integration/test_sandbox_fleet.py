@@ -11,10 +11,9 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv_probe import codec
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.fleet import fleet as fleets
-from gpuenv_sandbox.fleet.fleet import Fleet
-from gpuenv_sandbox.fleet.kubelet import now
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.fleet.kubelets import now
+from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
 from gpuenv_sandbox.scenario.model import Fault
 from gpuenv_sandbox.scenario.read import parse_scenario
 
@@ -25,7 +24,7 @@ PACE = {"setup": 0.05, "pull": 0.1, "facts": 0.05, "kernels": 0.1}
 
 @pytest.fixture
 async def kube(control_plane: ControlPlane) -> AsyncIterator[Kube]:
-    async with await fleets.client(str(control_plane.admin_kubeconfig)) as client:
+    async with await fleet_client(str(control_plane.admin_kubeconfig)) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ from tests.support.unique import unique
 from tests.support.wait import wait_until
 
 from gpuenv.api import names
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples/scheduling"
 LABEL = names.node_label("pytorch-2-9")

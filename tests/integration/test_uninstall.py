@@ -12,8 +12,8 @@ from tests.support.wait import PATIENCE, finished
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.control_plane.rest import RestClient
+from gpuenv_sandbox.control_plane.admin_client import RestClient
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 PODS = f"/api/v1/namespaces/{PROBE_NAMESPACE}/pods"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from tests.support.wait import finished, wait_until
 
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 
 class Kubectl:

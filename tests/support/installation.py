@@ -6,7 +6,7 @@ from tests.support.cluster import Kubectl
 from tests.support.wait import PATIENTLY
 
 from gpuenv import manifests
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ from tests.support.node_host import NodeHost
 from tests.support.rootfs import python_layer
 from tests.support.wait import wait_until
 
-from gpuenv_sandbox.control_plane.components import SERVICE_ADDRESS
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.admin_client import ApiUnreachableError
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.control_plane.command_lines import SERVICE_ADDRESS
 from gpuenv_sandbox.control_plane.ports import free_ports
-from gpuenv_sandbox.control_plane.processes import ProcessError
-from gpuenv_sandbox.control_plane.rest import ApiUnreachableError
+from gpuenv_sandbox.control_plane.supervised import ProcessError
 from gpuenv_sandbox.programs import binaries, catalogue
 
 NODE_NAME = "real-node"

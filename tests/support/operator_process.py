@@ -19,11 +19,10 @@ from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
 from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
+from gpuenv_sandbox.control_plane.admin_client import ApiError
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.control_plane.ports import free_ports
-from gpuenv_sandbox.control_plane.rest import ApiError
-from gpuenv_sandbox.fleet import fleet as fleets
-from gpuenv_sandbox.fleet.fleet import Fleet
+from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
 from gpuenv_sandbox.programs.catalogue import BinaryError
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
 from gpuenv_sandbox.session import Session
@@ -119,7 +118,7 @@ async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator
     found = [f"{group}-{number}" for number in range(len(fields))]
     described = [{"name": name, **one} for name, one in zip(found, fields, strict=True)]
     fleet = parse_scenario({"pace": PACE, "nodes": described}, Path("test.yaml"))
-    async with await fleets.client(str(cluster.admin_kubeconfig)) as kube, Fleet(kube, fleet) as running:
+    async with await fleet_client(str(cluster.admin_kubeconfig)) as kube, Fleet(kube, fleet) as running:
         yield running, found
         running.check()
     for name in found:

@@ -17,7 +17,7 @@ from tests.support.rootfs import LayerError
 from tests.support.wait import PATIENCE, PATIENTLY, wait_until
 
 from gpuenv.api import names
-from gpuenv_sandbox.control_plane.rest import ApiError
+from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.programs import catalogue
 
 IMAGE = "localhost/gpuenv:test"

@@ -21,7 +21,7 @@ from tests.support.wait import wait_until
 
 from gpuenv_sandbox.programs import binaries, cache, catalogue, go_toolchain, source_builds
 from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component
-from gpuenv_sandbox.programs.releases import Downloader, find_checksum
+from gpuenv_sandbox.programs.downloads import Downloader, find_checksum
 from gpuenv_sandbox.programs.source_builds import SourceBuilds
 
 ETCD, KUBERNETES, CONTAINERD, HELM = COMPONENTS

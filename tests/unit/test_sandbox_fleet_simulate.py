@@ -11,7 +11,7 @@ import pytest
 from gpuenv.api import reasons
 from gpuenv_probe import codec
 from gpuenv_probe.benchmarks.steps import FIGURES
-from gpuenv_sandbox.fleet import figures, physics, probe_reports
+from gpuenv_sandbox.fleet import benchmark_figures, physics, probe_reports
 from gpuenv_sandbox.fleet.physics import Code
 from gpuenv_sandbox.fleet.probe_reports import Request
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
@@ -193,7 +193,7 @@ def test_what_the_pod_asks_for() -> None:
 
 def test_figures_are_the_probes_rows() -> None:
     def rows(node: SimulatedNode, sharing: str = "") -> dict[tuple[str, str], Any]:
-        return {(row["kernel"], row["dtype"]): row for row in figures.measure(node, 1, sharing)}
+        return {(row["kernel"], row["dtype"]): row for row in benchmark_figures.measure(node, 1, sharing)}
 
     well = rows(machine("Tesla T4"))
     assert well["matmul", "fp32"]["median"] == pytest.approx(5.5, rel=0.03)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from gpuenv.cli import main, sandbox_view
-from gpuenv_sandbox.observe import Row, row, unsettled
+from gpuenv_sandbox.observer import Row, row, unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario

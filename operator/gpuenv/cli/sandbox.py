@@ -17,9 +17,9 @@ from gpuenv.cli import exit_codes, options
 from gpuenv.cli.errors import BadInput, CommandError
 from gpuenv.cli.sandbox_view import View
 from gpuenv.controller.kube.client import ApiError
-from gpuenv_sandbox.control_plane.components import LOOPBACK
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
-from gpuenv_sandbox.control_plane.processes import ProcessError
+from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
+from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
+from gpuenv_sandbox.control_plane.supervised import ProcessError
 from gpuenv_sandbox.programs.catalogue import BinaryError
 from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.scenario.environments import EXAMPLE, Object, read_environments

@@ -17,8 +17,8 @@ from gpuenv.api.names import node_label
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
 from gpuenv.cli.output.text import VERDICT_COLOURS
-from gpuenv_sandbox.control_plane.control_plane import ControlPlane
-from gpuenv_sandbox.observe import Observer, Row
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.observer import Observer, Row
 from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.session import OPERATOR_PROCESS, Session

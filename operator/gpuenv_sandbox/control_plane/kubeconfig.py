@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpuenv_sandbox.control_plane.pki import KeyPair
+from gpuenv_sandbox.control_plane.certificates import KeyPair
 
 
 def write_kubeconfig(

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from secrets import SystemRandom
 from typing import Final
 
-from gpuenv_sandbox.control_plane.components import LOOPBACK
+from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
 
 RANGE: Final = range(15_000, 30_000)
 """Below the ports that Linux, macOS and the BSDs give to outgoing connections by default (from 32768, or 49152).

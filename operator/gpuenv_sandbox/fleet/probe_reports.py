@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpuenv_sandbox.fleet import figures, physics
+from gpuenv_sandbox.fleet import benchmark_figures, physics
 from gpuenv_sandbox.fleet.physics import Start
 from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
@@ -158,7 +158,7 @@ def _health(node: SimulatedNode) -> Report:
     slow = node.fault is Fault.SLOW
     health: Report = {
         "temperatureC": 91 if slow else 36,
-        "throttleReasons": figures.HW_SLOWDOWN if slow else 1,
+        "throttleReasons": benchmark_figures.HW_SLOWDOWN if slow else 1,
         "computeMode": 0,
         "utilisationPercent": 0,
     }
@@ -233,7 +233,7 @@ def _steps(node: SimulatedNode, image: Image, request: Request) -> list[Report]:
 def _step(node: SimulatedNode, failure: physics.Failure | None, gpu: int, name: str, dtype: str) -> Report:
     step: Report = {"name": name, "gpu": gpu, "dtype": dtype, "status": "Pass"}
     capability = node.hardware.compute_capability
-    if capability < figures.FORMAT_SINCE.get(dtype, (0, 0)):
+    if capability < benchmark_figures.FORMAT_SINCE.get(dtype, (0, 0)):
         words = f"compute capability {capability[0]}.{capability[1]} has no {dtype} in hardware"
         return step | {"status": "Skipped", "detail": words}
     if failure is not None and name != "alloc":  # copies need no kernel
@@ -266,8 +266,8 @@ def _compile_step(image: Image, failure: dict[str, Any] | None) -> Report:
 
 
 def _benchmarks(node: SimulatedNode, request: Request) -> Report:
-    rows = figures.measure(node, request.devices, request.sharing)
-    return {"benchmarks": rows, "gpus": figures.conditions(node, request.devices)}
+    rows = benchmark_figures.measure(node, request.devices, request.sharing)
+    return {"benchmarks": rows, "gpus": benchmark_figures.conditions(node, request.devices)}
 
 
 def _command(name: str, *, works: bool) -> Report:

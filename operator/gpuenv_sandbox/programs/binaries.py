@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from gpuenv_sandbox.programs import releases
+from gpuenv_sandbox.programs import downloads
 from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component, architecture
 from gpuenv_sandbox.programs.progress import say
@@ -44,7 +44,7 @@ def ensure(programs: Sequence[str]) -> dict[str, Path]:
     """
     found, missing = _search(programs)
     with SourceBuilds([component for component, _ in missing]) as builds:
-        return _complete(programs, found, missing, [releases.Downloader().obtain, builds.obtain])
+        return _complete(programs, found, missing, [downloads.Downloader().obtain, builds.obtain])
 
 
 def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from gpuenv.controller.kube.client import ApiError, Kube
-from gpuenv_sandbox.control_plane.components import NODE_GRACE_SECONDS
+from gpuenv_sandbox.control_plane.command_lines import NODE_GRACE_SECONDS
 from gpuenv_sandbox.fleet import node_objects
-from gpuenv_sandbox.fleet.follow import follow
-from gpuenv_sandbox.fleet.kubelet import Kubelets, now
+from gpuenv_sandbox.fleet.kubelets import Kubelets, now
+from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
 RENEW_SECONDS: Final = 10.0
@@ -29,7 +29,7 @@ OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}
 class Fleet:
     """All nodes of a scenario, joined to one API server: ``async with Fleet(kube, scenario) as fleet``.
 
-    ``kube`` needs full rights and should have no limit on writes (see :func:`client`).
+    ``kube`` needs full rights and should have no limit on writes (see :func:`fleet_client`).
     """
 
     def __init__(self, kube: Kube, scenario: Scenario) -> None:
@@ -143,7 +143,7 @@ class Fleet:
             await self._kube.merge_patch(_leases(name), {"spec": {"renewTime": _micro_now()}})
 
 
-async def client(kubeconfig: str) -> Kube:
+async def fleet_client(kubeconfig: str) -> Kube:
     """A client that may write as fast as a whole fleet does."""
     return await Kube.from_environment(kubeconfig, writes_per_second=0, max_in_flight=IN_FLIGHT)
 

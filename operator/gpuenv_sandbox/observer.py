@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gpuenv.api import names, reasons
 from gpuenv.controller.kube.client import Kube
-from gpuenv_sandbox.fleet.follow import follow
+from gpuenv_sandbox.fleet.list_watch import follow
 
 Object = dict[str, Any]
 

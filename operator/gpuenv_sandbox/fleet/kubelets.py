@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gpuenv.controller.kube.client import ApiError, Kube
-from gpuenv_sandbox.fleet.follow import follow
+from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.fleet.pod_life import PodLife
 from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gpuenv_sandbox.control_plane.pki import KeyPair
+from gpuenv_sandbox.control_plane.certificates import KeyPair
 
 LOOPBACK: Final = "127.0.0.1"
 SERVICE_RANGE: Final = "10.96.0.0/24"

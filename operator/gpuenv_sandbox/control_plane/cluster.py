@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from gpuenv_sandbox.control_plane import components
-from gpuenv_sandbox.control_plane.components import LOOPBACK, Credentials, Ports
+from gpuenv_sandbox.control_plane import command_lines
+from gpuenv_sandbox.control_plane.admin_client import ApiError, ApiUnreachableError, RestClient
+from gpuenv_sandbox.control_plane.certificates import Authority, KeyPair
+from gpuenv_sandbox.control_plane.command_lines import LOOPBACK, Credentials, Ports
 from gpuenv_sandbox.control_plane.kubeconfig import write_kubeconfig
-from gpuenv_sandbox.control_plane.pki import Authority, KeyPair
 from gpuenv_sandbox.control_plane.ports import free_ports
-from gpuenv_sandbox.control_plane.processes import ProcessError, Supervised
-from gpuenv_sandbox.control_plane.rest import ApiError, ApiUnreachableError, RestClient
+from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
 from gpuenv_sandbox.programs import binaries, catalogue
 
 READY_SECONDS: Final = 240.0
@@ -31,7 +31,7 @@ READY_SECONDS: Final = 240.0
 POLL_SECONDS: Final = 0.1
 PORT_ATTEMPTS: Final = 3
 TOKEN_SECONDS: Final = 7 * 24 * 3600
-SERVER_NAMES: Final = [LOOPBACK, components.SERVICE_ADDRESS, "localhost", "kubernetes.default.svc"]
+SERVER_NAMES: Final = [LOOPBACK, command_lines.SERVICE_ADDRESS, "localhost", "kubernetes.default.svc"]
 
 
 class ControlPlaneError(Exception):
@@ -131,7 +131,7 @@ class ControlPlane:
         """Starts one more process that lives no longer than the control plane; returns its pid.
 
         Processes end in the reverse order of their start, so this one while the API server still answers.
-        Output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.processes.ProcessError`.
+        Output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)
 
@@ -171,9 +171,11 @@ class ControlPlane:
         ports = Ports(server=server_port, etcd=etcd_port, etcd_peer=peer_port)
         self.server = f"https://{LOOPBACK}:{server_port}"
         credentials = self._issue()
-        self._component("etcd", components.etcd(found["etcd"], self.directory / "etcd", ports, credentials))
         self._component(
-            "kube-apiserver", components.kube_apiserver(found["kube-apiserver"], ports, credentials)
+            "etcd", command_lines.etcd(found["etcd"], self.directory / "etcd", ports, credentials)
+        )
+        self._component(
+            "kube-apiserver", command_lines.kube_apiserver(found["kube-apiserver"], ports, credentials)
         )
         self._wait(self._api_ready, "the API server to become ready")
         if self._controllers:
@@ -183,15 +185,19 @@ class ControlPlane:
         user = "system:kube-controller-manager"
         manager = self._kubeconfig("controller-manager", self._authority.issue("controller-manager", user))
         binary = found["kube-controller-manager"]
-        command = components.kube_controller_manager(
+        command = command_lines.kube_controller_manager(
             binary, manager, self.directory / "volume-plugins", credentials
         )
         self._component("kube-controller-manager", command)
 
         scheduler = self._kubeconfig("scheduler", self._authority.issue("scheduler", "system:kube-scheduler"))
         configuration = self.directory / "scheduler.json"
-        configuration.write_text(json.dumps(components.scheduler_configuration(scheduler)), encoding="utf-8")
-        self._component("kube-scheduler", components.kube_scheduler(found["kube-scheduler"], configuration))
+        configuration.write_text(
+            json.dumps(command_lines.scheduler_configuration(scheduler)), encoding="utf-8"
+        )
+        self._component(
+            "kube-scheduler", command_lines.kube_scheduler(found["kube-scheduler"], configuration)
+        )
         self._wait(self._controllers_ready, "the service account `default`, which pods need")
 
     def _component(self, name: str, argv: list[str]) -> None:
