@@ -1,4 +1,4 @@
-"""Environments and node reports of the sandbox's cluster as they change, and when all is settled."""
+"""Follows environments and node reports of the sandbox's cluster, and says when all is settled."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Observer:
         self._probes: dict[str, tuple[str, str]] = {}
 
     async def run(self) -> None:
-        """Follows until cancelled."""
+        """Follow the cluster until cancelled."""
         await asyncio.gather(self._follow_environments(), self._follow_reports(), self._follow_probes())
 
     async def _follow_environments(self) -> None:
@@ -66,19 +66,19 @@ class Observer:
                 self._probes.pop(metadata["uid"], None)
 
     def probing(self) -> frozenset[tuple[str, str]]:
-        """Environment and node of every probe that runs."""
+        """Return environment and node of every probe that runs."""
         return frozenset(self._probes.values())
 
     def rows(self) -> list[Row]:
-        """All reports, by environment and node."""
+        """Return the rows of all node reports, ordered by environment and node."""
         return sorted(self._rows.values(), key=lambda found: (found.environment, found.node))
 
     def settled(self) -> bool:
-        """Whether every environment has its answers and nothing runs."""
+        """Return whether every environment has its answers and nothing runs."""
         return bool(self.environments) and not list(self.unsettled())
 
     def unsettled(self) -> Iterator[str]:
-        """For each environment that is not settled, a line that says why."""
+        """Yield a line for each environment that is not settled, which says why."""
         for name, found in sorted(self.environments.items()):
             why = unsettled(found)
             if why:
@@ -86,7 +86,7 @@ class Observer:
 
 
 def row(report: Object) -> Row:
-    """A report's row; a report without a status yet has no verdict."""
+    """Return the row of a node report. A node report without a status yet has no verdict."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
     return Row(
         environment=spec.get("environment", ""),
@@ -98,7 +98,7 @@ def row(report: Object) -> Row:
 
 
 def unsettled(environment: Object) -> str:
-    """Why an environment has no final answer yet; "" when it has one for its generation and nothing runs."""
+    """Return why an environment has no final answer yet, or "" if it has one for its generation and nothing runs."""
     status = environment.get("status") or {}
     generation = environment["metadata"].get("generation", 0)
     ready = condition(environment, "Ready")
@@ -118,6 +118,6 @@ def _is_decided(reason: str) -> bool:
 
 
 def condition(environment: Object, kind: str) -> Object | None:
-    """One condition of an object's status."""
+    """Return the condition of this type from an object's status, or None."""
     rows = (environment.get("status") or {}).get("conditions") or []
     return next((found for found in rows if found.get("type") == kind), None)

@@ -26,19 +26,19 @@ Say = Callable[[str], None]
 OPERATOR_PROCESS: Final = "operator"
 POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
-"""How long all must stay settled: a confirming run follows its first answer at once."""
+"""Seconds that all must stay settled, because a run that confirms an answer follows it at once."""
 KUBECTL_SECONDS: Final = 240
 NOISE: Final = ("KUBERNETES_", "KUBECONFIG")
 """Environment variables that would lead the operator to another cluster."""
 
 
 def _flag(setting: str) -> str:
-    """``maxProbes`` is ``--max-probes``."""
+    """Return the operator's flag for a setting of the scenario: ``--max-probes`` for ``maxProbes``."""
     return "--" + re.sub("[A-Z]", lambda letter: f"-{letter.group().lower()}", setting)
 
 
 class SandboxError(Exception):
-    """The sandbox cannot go on; one line that says why."""
+    """The sandbox cannot continue; one line that says why."""
 
 
 class Session:
@@ -65,7 +65,7 @@ class Session:
         return self._fleet
 
     def install(self) -> None:
-        """Kinds, namespaces, service account and rights. Raises SandboxError."""
+        """Create the kinds, namespaces, service account and rights. Raises SandboxError."""
         schemas = manifests.crds()
         self._kubectl("create", "-f", "-", objects=schemas)
         crds = [f"crd/{one['metadata']['name']}" for one in schemas]
@@ -74,9 +74,9 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def run(self, environments: Sequence[Object]) -> AsyncIterator[Observer]:
-        """Joins the nodes, starts the operator, applies the environments; yields what follows them.
+        """Join the nodes, start the operator and apply the environments; yield an observer of them.
 
-        Raises SandboxError, and what :class:`Fleet` raises.
+        Raises SandboxError, and the exceptions of :class:`Fleet`.
         """
         kubeconfig = str(self._cluster.admin_kubeconfig)
         async with await fleet_client(kubeconfig) as fast, await Kube.from_environment(kubeconfig) as kube:
@@ -94,9 +94,9 @@ class Session:
                     await asyncio.gather(self._observing, return_exceptions=True)
 
     async def settle(self, observer: Observer, limit: float, show: Callable[[], None]) -> bool:
-        """Waits until all is settled, calling ``show`` now and then; False when ``limit`` seconds did not do.
+        """Wait until all is settled, calling ``show`` now and then. Return False after ``limit`` seconds without that.
 
-        Raises what :meth:`check` raises.
+        Raises the exceptions of :meth:`check`.
         """
         deadline = self.elapsed + limit
         steady_since: float | None = None
@@ -114,7 +114,7 @@ class Session:
             await asyncio.sleep(POLL_SECONDS)
 
     def check(self) -> None:
-        """Raises an error with the reason when something that the session stands on has died."""
+        """Raise an error with the reason when a process or task that the session needs has died."""
         self._cluster.check()
         self._cluster.processes.check([OPERATOR_PROCESS])
         if self._fleet is not None:
@@ -123,7 +123,7 @@ class Session:
             self._observing.result()
 
     def _start_operator(self) -> None:
-        """As a process of its own, with exactly the rights of its service account."""
+        """Start the operator as a process of its own, with exactly the rights of its service account."""
         rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         variables = {key: value for key, value in os.environ.items() if not key.startswith(NOISE)}
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
@@ -133,7 +133,7 @@ class Session:
         self._cluster.spawn(OPERATOR_PROCESS, command, env=variables | {"PYTHONUNBUFFERED": "1"})
 
     def _kubectl(self, *arguments: str, objects: Sequence[Object] = ()) -> None:
-        """Runs kubectl as the administrator. Raises SandboxError with its words."""
+        """Run kubectl as the administrator. Raises SandboxError with kubectl's message."""
         flags = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
         # kubectl's own cache is in the user's home directory, by address and port; it would outlive the sandbox.
         flags += ["--cache-dir", str(self._cluster.directory / "kubectl-cache")]

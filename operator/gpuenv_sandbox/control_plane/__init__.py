@@ -1,1 +1,1 @@
-"""A Kubernetes control plane on this machine: processes, certificates, a small client."""
+"""A Kubernetes control plane on this machine: its processes, its certificates and a small client."""

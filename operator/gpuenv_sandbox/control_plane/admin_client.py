@@ -1,6 +1,6 @@
 """A minimal Kubernetes client for the sandbox and the tests: blocking, standard library only.
 
-The operator has its own asynchronous client; this one belongs to whoever plays the cluster's administrator.
+The operator has its own asynchronous client. This one is for the cluster's administrator.
 """
 
 import json
@@ -14,7 +14,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """An answer of the API server that is not a success. ``status`` is the HTTP code."""
+    """The API server answered with an error. ``status`` is the HTTP code."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HTTP {status}: {message}")
@@ -23,11 +23,11 @@ class ApiError(Exception):
 
 
 class ApiUnreachableError(Exception):
-    """Nobody answers at the API server's address."""
+    """No server answers at the API server's address."""
 
 
 class RestClient:
-    """Requests to one API server; paths are those of the Kubernetes API (``/api/v1/nodes``). Thread-safe."""
+    """Sends requests to one API server. Paths are those of the Kubernetes API (``/api/v1/nodes``). Thread-safe."""
 
     def __init__(self, server: str, context: ssl.SSLContext) -> None:
         parts = urlsplit(server)
@@ -40,7 +40,7 @@ class RestClient:
         return self.request("POST", path, body)
 
     def merge(self, path: str, body: dict[str, Any]) -> Any:
-        """A JSON merge patch (RFC 7386): null deletes a key."""
+        """Send a JSON merge patch (RFC 7386), where null deletes a key, and return the new object."""
         return self.request("PATCH", path, body, content_type=MERGE_PATCH)
 
     def delete(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -54,7 +54,7 @@ class RestClient:
         *,
         content_type: str = "application/json",
     ) -> Any:
-        """The decoded answer (text where it is not JSON). Raises ApiError and ApiUnreachableError."""
+        """Return the decoded answer, or its text where it is not JSON. Raises ApiError and ApiUnreachableError."""
         connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
         try:
             payload = None if body is None else json.dumps(body)

@@ -1,7 +1,7 @@
 """Certificates for a control plane that lives for minutes.
 
-What is needed and by whom: https://kubernetes.io/docs/setup/best-practices/certificates/. Elliptic-curve
-keys, because making RSA keys would be most of the start-up time.
+Which component needs which certificate: https://kubernetes.io/docs/setup/best-practices/certificates/.
+The keys are elliptic-curve keys, because making RSA keys would take most of the start-up time.
 """
 
 import datetime
@@ -48,9 +48,9 @@ class Authority:
     def issue(
         self, file: str, common_name: str, *, groups: list[str] | None = None, hosts: list[str] | None = None
     ) -> KeyPair:
-        """A certificate for the user ``common_name`` in ``groups``, which may serve as ``hosts``.
+        """Return a new certificate for the user ``common_name`` in ``groups``, valid for servers at ``hosts``.
 
-        All may be used for both client and server authentication: etcd's own peer is both.
+        Every certificate is valid for client and server authentication, because etcd is its own peer.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups or []]
@@ -65,7 +65,7 @@ class Authority:
         return self._write(file, builder.sign(self._key, hashes.SHA256()), key)
 
     def signing_key(self, file: str) -> KeyPair:
-        """A bare key pair (``certificate`` is the public key) that signs service-account tokens."""
+        """Return a key pair that signs service-account tokens; its ``certificate`` is the bare public key."""
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

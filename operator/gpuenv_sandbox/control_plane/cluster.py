@@ -3,8 +3,8 @@
     with ControlPlane() as cluster:
         subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
 
-Real processes of the upstream projects on free loopback ports, with their data in a temporary directory.
-Nothing is left behind, however this process ends (:mod:`gpuenv_sandbox.control_plane.supervisor`).
+They are real processes of the upstream projects on free loopback ports, with their data in a temporary
+directory. Nothing is left behind, however this process ends (:mod:`gpuenv_sandbox.control_plane.supervisor`).
 """
 
 import json
@@ -27,7 +27,7 @@ from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
 from gpuenv_sandbox.programs import binaries, catalogue
 
 READY_SECONDS: Final = 240.0
-"""A component that dies ends the wait at once; one that is slow, because the machine is busy, gets this long."""
+"""How long a component may take to become ready on a busy machine. A component that dies ends the wait at once."""
 POLL_SECONDS: Final = 0.1
 PORT_ATTEMPTS: Final = 3
 TOKEN_SECONDS: Final = 7 * 24 * 3600
@@ -39,10 +39,10 @@ class ControlPlaneError(Exception):
 
 
 class ControlPlane:
-    """One control plane. Start it with :meth:`start` or as a context manager; blocking, thread-safe.
+    """One control plane, started with :meth:`start` or as a context manager. Its methods block and are thread-safe.
 
-    ``controllers=False`` leaves out the controller manager and the scheduler: objects are then only stored
-    and validated (no pods are bound, no namespaces emptied, nothing garbage-collected).
+    ``controllers=False`` leaves out the controller manager and the scheduler. Objects are then only stored and
+    validated: no pod is bound, no namespace emptied, nothing garbage-collected.
     """
 
     def __init__(self, *, controllers: bool = True) -> None:
@@ -67,9 +67,9 @@ class ControlPlane:
         self.stop()
 
     def start(self) -> Self:
-        """Gets the binaries, starts all components and returns once they answer. Harmless when repeated.
+        """Get the programs, start all components and return once they answer. Harmless when repeated.
 
-        Raises :class:`ControlPlaneError`, and :class:`gpuenv_sandbox.programs.catalogue.BinaryError` when a binary can
+        Raises :class:`ControlPlaneError`, and :class:`gpuenv_sandbox.programs.catalogue.BinaryError` when a program can
         neither be found nor made.
         """
         if self._running is not None:
@@ -92,7 +92,7 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """Ends everything and deletes the data. Harmless when repeated."""
+        """End all processes and delete their data. Harmless when repeated."""
         if self._running is not None:
             self._running.stop()
             self._running = None
@@ -100,21 +100,21 @@ class ControlPlane:
 
     @property
     def directory(self) -> Path:
-        """The temporary directory: deleted on stop, so a good place for files of one sandbox."""
+        """The temporary directory for files of this sandbox, which is deleted on stop."""
         return self._supervised.directory
 
     @property
     def admin(self) -> RestClient:
-        """A blocking client with full rights."""
+        """The administrator's client, which has full rights."""
         return self._admin
 
     @property
     def authority(self) -> Authority:
-        """The certificate authority that the API server trusts and is trusted by."""
+        """The certificate authority that signed the API server's certificate and those of its clients."""
         return self._authority
 
     def check(self) -> None:
-        """Raises :class:`ControlPlaneError`, with the end of its log, when a component has died."""
+        """Raise :class:`ControlPlaneError`, with the end of the log, when a component has died."""
         try:
             self._supervised.check(self._components)
         except ProcessError as error:
@@ -128,24 +128,24 @@ class ControlPlane:
         env: Mapping[str, str] | None = None,
         grace: float = 10.0,
     ) -> int:
-        """Starts one more process that lives no longer than the control plane; returns its pid.
+        """Start one more process that lives no longer than the control plane, and return its pid.
 
-        Processes end in the reverse order of their start, so this one while the API server still answers.
-        Output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
+        Processes end in the reverse order of their start, so that this one ends while the API server still answers.
+        Its output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)
 
     @property
     def processes(self) -> Supervised:
-        """The processes of this control plane, for what :meth:`spawn` does not do."""
+        """The processes of this control plane, for example to end one of them."""
         return self._supervised
 
     def log(self, name: str) -> Path:
-        """The log of a component (``kube-apiserver``) or of a spawned process."""
+        """Return the path of the log of a component (``kube-apiserver``) or of a spawned process."""
         return self._supervised.log(name)
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """A kubeconfig with exactly the rights of a service account, which must exist (TokenRequest API)."""
+        """Return a kubeconfig with exactly the rights of a service account, which must exist (TokenRequest API)."""
         path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         token = self._admin.create(path, request | {"spec": {"expirationSeconds": TOKEN_SECONDS}})
@@ -153,7 +153,7 @@ class ControlPlane:
         return self._kubeconfig(user, token["status"]["token"], namespace)
 
     def kubeconfig_for_node(self, name: str) -> Path:
-        """A kubeconfig for a kubelet: its identity is restricted to its own node (NodeRestriction)."""
+        """Return a kubeconfig for a kubelet, whose rights end at its own node (NodeRestriction)."""
         user = f"system:node:{name}"
         return self._kubeconfig(
             f"node-{name}", self._authority.issue(f"node-{name}", user, groups=["system:nodes"])

@@ -1,6 +1,7 @@
-"""Command lines of the control plane's components. Every one listens on loopback only.
+"""Command lines of the control plane's components, which all listen on loopback only.
 
-Flags: https://kubernetes.io/docs/reference/command-line-tools-reference/ and https://etcd.io/docs/v3.6/op-guide/configuration/.
+Flags: https://kubernetes.io/docs/reference/command-line-tools-reference/ and
+https://etcd.io/docs/v3.6/op-guide/configuration/.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,18 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 LOOPBACK: Final = "127.0.0.1"
 SERVICE_RANGE: Final = "10.96.0.0/24"
 SERVICE_ADDRESS: Final = "10.96.0.1"
-"""The first address of the range: the Service ``kubernetes`` gets it."""
+"""The address of the Service ``kubernetes``: the first one of the range."""
 
 NODE_GRACE_SECONDS: Final = 150
-"""How long a node may be silent; the default is 50."""
+"""Seconds without a Lease renewal after which a node is not ready; the default is 50."""
 CLIENT_QPS: Final = 500
 CLIENT_BURST: Final = 1000
-"""The defaults (20 and 30) make a fleet of simulated nodes wait: see the DaemonSet figures in docs."""
+"""Requests in a burst. The default of 30 slows a fleet of simulated nodes: see the DaemonSet figures in docs."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """All key material of one control plane."""
+    """The keys and certificates of one control plane."""
 
     authority: KeyPair
     etcd: KeyPair
@@ -40,7 +41,7 @@ class Ports:
 
 
 def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """etcd without fsync: its data are deleted with the sandbox, so a power cut costs nothing."""
+    """Return etcd's command. It runs without fsync: its data are deleted with the sandbox anyway."""
     client, peer = f"https://{LOOPBACK}:{ports.etcd}", f"https://{LOOPBACK}:{ports.etcd_peer}"
     return [
         str(binary),
@@ -66,7 +67,7 @@ def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> li
 
 
 def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """The API server with the authorizers and admission plug-ins of an ordinary cluster."""
+    """Return the API server's command, with the authorizers and admission plug-ins of an ordinary cluster."""
     return [
         str(binary),
         f"--etcd-servers=https://{LOOPBACK}:{ports.etcd}",
@@ -99,7 +100,7 @@ def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list
 def kube_controller_manager(
     binary: Path, kubeconfig: Path, plugins: Path, credentials: Credentials
 ) -> list[str]:
-    """All default controllers, as one instance that serves nothing itself."""
+    """Return the controller manager's command: all default controllers, one instance, no server of its own."""
     return [
         str(binary),
         f"--kubeconfig={kubeconfig}",
@@ -125,7 +126,10 @@ def kube_scheduler(binary: Path, configuration: Path) -> list[str]:
 
 
 def scheduler_configuration(kubeconfig: Path) -> dict[str, object]:
-    """https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/"""
+    """Return the scheduler's configuration.
+
+    https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/
+    """
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",

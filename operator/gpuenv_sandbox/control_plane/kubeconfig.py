@@ -10,9 +10,9 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 def write_kubeconfig(
     path: Path, *, server: str, authority: Path, user: str, credential: KeyPair | str, namespace: str
 ) -> Path:
-    """Writes a kubeconfig of mode 0600 for one user, whose credential is a certificate or a bearer token.
+    """Write a kubeconfig of mode 0600 for one user, whose credential is a certificate or a bearer token.
 
-    File names in it are absolute; it works for as long as the sandbox's directory exists.
+    File names in it are absolute. It works as long as the sandbox's directory exists.
     """
     authentication: dict[str, Any] = (
         {"token": credential}

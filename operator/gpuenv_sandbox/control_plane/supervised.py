@@ -1,4 +1,4 @@
-"""The client side of :mod:`gpuenv_sandbox.control_plane.supervisor`: start processes that cannot outlive this one."""
+"""Starts processes that cannot outlive this one, by way of :mod:`gpuenv_sandbox.control_plane.supervisor`."""
 
 import json
 import os
@@ -20,14 +20,14 @@ TAIL_BYTES: Final = 8192
 
 
 class ProcessError(Exception):
-    """A supervised process could not be started, or has died. The text says where its log is, and its end."""
+    """A supervised process could not be started, or has died. The text says where its log is, and how the log ends."""
 
 
 class Supervised:
     """Processes that share one temporary directory, and end with it.
 
-    All of them, and the directory, are gone after :meth:`stop`, and just as well when this process ends in
-    any other way, SIGKILL included. Thread-safe.
+    All of them, and the directory, are gone after :meth:`stop`, and also when this process ends in any other way,
+    SIGKILL included. Thread-safe.
     """
 
     def __init__(self, prefix: str = "gpuenv-") -> None:
@@ -62,10 +62,10 @@ class Supervised:
         env: Mapping[str, str] | None = None,
         grace: float = 0.0,
     ) -> int:
-        """Starts a process and returns its pid; its output goes to ``logs/<name>.log``.
+        """Start a process, whose output goes to ``logs/<name>.log``, and return its pid.
 
         ``grace`` is the time in seconds between SIGTERM and SIGKILL when it is stopped; 0 kills at once,
-        which is right for whatever keeps its state in the temporary directory. Raises :class:`ProcessError`.
+        which is right for a process that keeps its state in the temporary directory. Raises :class:`ProcessError`.
         """
         with self._changed:
             for table in (self._pids, self._exits, self._failures):
@@ -85,7 +85,7 @@ class Supervised:
             return self._pids[name]
 
     def end(self, name: str, timeout: float = 120.0) -> None:
-        """Ends one process and waits for it."""
+        """End one process and wait until it has ended."""
         with self._changed:
             self._send({"stop": name})
             self._changed.wait_for(lambda: name in self._exits, timeout)
@@ -94,19 +94,19 @@ class Supervised:
         return self.logs / f"{name}.log"
 
     def exit_code(self, name: str) -> int | None:
-        """None while the process runs; negative when a signal ended it."""
+        """Return the exit code: None while the process runs, negative when a signal ended it."""
         with self._changed:
             return self._exits.get(name)
 
     def check(self, names: Sequence[str]) -> None:
-        """Raises :class:`ProcessError` with the end of the log when one of these processes has died."""
+        """Raise :class:`ProcessError` with the end of the log when one of these processes has died."""
         for name in names:
             code = self.exit_code(name)
             if code is not None:
                 raise ProcessError(f"{name} ended with code {code}: {self.tail(name)}")
 
     def tail(self, name: str) -> str:
-        """The last lines of a log, on one line."""
+        """Return the last lines of a log, joined to one line."""
         try:
             text = self.log(name).read_bytes()[-TAIL_BYTES:].decode(errors="replace")
         except OSError:
@@ -115,7 +115,7 @@ class Supervised:
         return " | ".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
 
     def stop(self) -> None:
-        """Ends all processes and deletes the directory. Harmless when repeated."""
+        """End all processes and delete the directory. Harmless when repeated."""
         if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
             self._supervisor.stdin.close()
         self._supervisor.wait()

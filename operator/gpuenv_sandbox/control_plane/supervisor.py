@@ -1,6 +1,6 @@
-"""Owns the processes of a sandbox, so that nothing outlives whoever started them.
+"""Owns the processes of a sandbox, so that they end with the process that asked for them.
 
-Runs as a process of its own (``python -I supervisor.py DIRECTORY``), reads one JSON request a line from its
+It runs as a process of its own (``python -I supervisor.py DIRECTORY``), reads one JSON request a line from its
 standard input, and answers with one JSON line an event on its standard output:
 
 * ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process;
@@ -8,7 +8,7 @@ standard input, and answers with one JSON line an event on its standard output:
 * ``{"stop": NAME}`` ends one process;
 * ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended (negative: killed by that signal).
 
-When standard input closes, for whatever reason, the parent is gone or wants to stop: every process is ended
+When standard input closes, the parent has died or wants to stop: every process is ended
 (SIGTERM, then SIGKILL after its grace), the newest first, and DIRECTORY is deleted. A pipe is closed by the
 kernel even after SIGKILL, and unlike PR_SET_PDEATHSIG it does not depend on which *thread* of the parent
 started the process (https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). PDEATHSIG guards
@@ -34,7 +34,7 @@ LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """Runs in a new child before exec: the kernel kills it when the supervisor dies."""
+    """Make the kernel kill this new child when the supervisor dies. Runs in the child before exec."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -91,7 +91,7 @@ class Processes:
 
 
 def signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    """Signals the child's whole process group: what it forked must not stay behind either."""
+    """Send a signal to the child's whole process group, because what it forked must end too."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
 
@@ -102,7 +102,7 @@ def emit(event: dict[str, Any]) -> None:
 
 
 def serve(processes: Processes) -> None:
-    """Serves requests until standard input closes."""
+    """Serve requests until standard input closes."""
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
@@ -118,7 +118,7 @@ def serve(processes: Processes) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Deletes the data directory; tries again for a moment, since a dying process may still be writing."""
+    """Delete the data directory. It tries several times, because a dying process may still be writing."""
     deadline = time.monotonic() + 5
     while directory.exists() and time.monotonic() < deadline:
         shutil.rmtree(directory, ignore_errors=True)

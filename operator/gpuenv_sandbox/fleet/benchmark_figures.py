@@ -1,4 +1,4 @@
-"""The benchmark figures of simulated GPUs: typical for the product, a little different from card to card. Pure."""
+"""The benchmark figures of simulated GPUs: typical of the product, a little different from card to card."""
 
 import hashlib
 from typing import Any, Final
@@ -9,25 +9,25 @@ from gpuenv_sandbox.scenario.model import Fault, SimulatedNode
 Rows = list[dict[str, Any]]
 
 FORMAT_SINCE: Final = {"fp16": (5, 3), "tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
-"""The first compute capability with the format in hardware, as the probe asks for it."""
+"""The first compute capability that has the number format in hardware."""
 HW_SLOWDOWN: Final = 0x08 | 0x40
 """NVML's clock event reasons HwSlowdown and HwThermalSlowdown."""
 
 _SLOWED: Final = 0.35
-"""The share of its figures that a card in thermal slowdown still reaches."""
+"""The share of its usual figures that a card in thermal slowdown still reaches."""
 _SPREAD: Final = 0.04
 _SAMPLES: Final = 21
 _PINNED_GBPS: Final = {"h2d": 24.5, "d2h": 25.1}
-"""What pinned copies over PCIe 4.0 x16 reach."""
+"""GB/s that copies from pinned memory over PCIe 4.0 x16 reach."""
 
 
 def measure(node: SimulatedNode, devices: int, sharing: str) -> Rows:
-    """All rows of a benchmark profile; what cannot be measured says why."""
+    """Return all rows of a benchmark profile. A row that cannot be measured says why."""
     return [row for gpu in range(devices) for row in _of_gpu(node, gpu, sharing)]
 
 
 def conditions(node: SimulatedNode, devices: int) -> Rows:
-    """What NVML says while the benchmarks run."""
+    """Return what NVML says of clocks and temperature while the benchmarks run."""
     slow = node.fault is Fault.SLOW
     health = {"busyTemperatureC": 92 if slow else 61, "busyThrottleReasons": HW_SLOWDOWN if slow else 0}
     return [{"index": gpu, "health": health} for gpu in range(devices)]
@@ -64,7 +64,7 @@ def _typical(hardware: Hardware) -> list[tuple[str, str, str, float]]:
 
 
 def _sample(node: SimulatedNode, what: str, typical: float) -> dict[str, Any]:
-    """Healthy cards of one product differ by a few per cent; here by their name, so that it repeats."""
+    """Return a figure near the typical one. It differs by a few per cent from card to card, always in the same way."""
     place = hashlib.sha256(f"{node.name}/{what}".encode()).digest()[0] / 255
     slowed = node.fault is Fault.SLOW and not what.endswith(("h2d/", "d2h/"))
     median = typical * (1 + _SPREAD * (place - 0.5)) * (_SLOWED if slowed else 1.0)

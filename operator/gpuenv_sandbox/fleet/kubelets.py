@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 PODS: Final = "/api/v1/pods"
 BOUND: Final = {"fieldSelector": "spec.nodeName!="}
 GONE: Final = frozenset({404, 409, 422})
-"""Answers to a write that mean: this pod is gone, or another one has its name."""
+"""HTTP codes of a write which mean that this pod is gone, or that another pod has its name."""
 
 
 def now() -> str:
-    """The time as the API wants it in ``metav1.Time``."""
+    """Return the time in the form of ``metav1.Time``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Orders:
-    """What the API server has told about one pod since its life began."""
+    """What watch events have said about one pod since its life began."""
 
     def __init__(self) -> None:
         self.delete: Final = asyncio.Event()
@@ -42,7 +42,7 @@ class _Orders:
 
 
 class Kubelets:
-    """All kubelets of a fleet. ``node`` gives the present state of a node, None for a stranger."""
+    """All kubelets of a fleet. ``node`` returns the present state of a node, None for other nodes."""
 
     def __init__(self, kube: Kube, scenario: Scenario, node: Callable[[str], SimulatedNode | None]) -> None:
         self._kube, self._scenario, self._node = kube, scenario, node
@@ -52,7 +52,7 @@ class Kubelets:
         self._pulled: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Plays pods until cancelled."""
+        """Play the pods of all nodes until cancelled."""
         try:
             async for present, pod in follow(self._kube, PODS, BOUND):
                 if present:
@@ -65,7 +65,7 @@ class Kubelets:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def cure(self, node: str) -> None:
-        """Pods that could not end on this node now end as they should have."""
+        """Let pods end that a fault of this node has kept from ending."""
         for uid, name in self._nodes.items():
             if name == node and uid in self._orders:
                 self._orders[uid].cured.set()
@@ -103,7 +103,7 @@ class Kubelets:
                 logger.warning("simulated node %s, pod %s: %s", node.name, metadata["name"], error)
 
     async def _live(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> bool:
-        """Plays the pod to its end, its deadline or its deletion; tells whether the image was pulled."""
+        """Play the pod to its end, its deadline or its deletion. Return whether its image was pulled."""
         limit = pod["spec"].get("activeDeadlineSeconds")
         try:
             async with asyncio.timeout(limit):
@@ -118,7 +118,7 @@ class Kubelets:
         return life.pulled
 
     async def _beats(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> None:
-        """Up to the natural end or the deletion. A status that did not last is not written, as kubelets do it."""
+        """Write the pod's statuses up to its end or deletion. Like a kubelet, leave out one that did not last."""
         unwritten: Object | None = None
         for beat in life.beats(pulled=pulled):
             if not isinstance(beat, float):
@@ -149,7 +149,7 @@ class Kubelets:
 
 
 async def _pause(seconds: float, until: asyncio.Event) -> None:
-    """Waits, but not beyond the event."""
+    """Wait for some seconds, or until the event if that comes first."""
     try:
         async with asyncio.timeout(seconds):
             await until.wait()

@@ -1,4 +1,4 @@
-"""Following a collection of objects through the API server, for as long as it takes."""
+"""Follows a collection of objects: a list, and the watches after it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -14,9 +14,9 @@ RETRY_SECONDS: Final = 1.0
 async def follow(
     kube: Kube, path: str, params: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[bool, Object]]:
-    """Every object as it is and as it changes: (still there, object), from a list and the watches after it.
+    """Yield every object as it is and whenever it changes, as (still there, object).
 
-    A watch that is lost is taken up again. What went meanwhile comes as gone, in its last known state.
+    A lost watch is started again. An object that was deleted meanwhile comes as gone, in its last known state.
     Raises ApiError where the server refuses.
     """
     known: dict[str, Object] = {}

@@ -1,4 +1,4 @@
-"""The API objects of simulated nodes: Node, Lease, and the pods of others that use their GPUs. Pure.
+"""The API objects of simulated nodes: Node, Lease, and the pods of other users that hold their GPUs.
 
 Labels: https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery (GFD),
 https://cloud.google.com/kubernetes-engine/docs/concepts/gpus (GKE), https://karpenter.sh/docs/reference/instance-types/
@@ -20,16 +20,16 @@ Object = dict[str, Any]
 DEVICE: Final = GPUDevice().resource_name
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
-"""As the kubelet's own: https://kubernetes.io/docs/concepts/architecture/leases/."""
+"""The same as a real kubelet's: https://kubernetes.io/docs/concepts/architecture/leases/."""
 OTHERS_NAMESPACE: Final = "team-a"
-"""Where the pods of others live."""
+"""The namespace of the pods of other users."""
 OTHERS_IMAGE: Final = "registry.example/team-a/train:v3"
 
 LABEL_SIMULATED: Final = "sandbox.gpuenv.dev/simulated"
-"""On every node of the fleet."""
+"""A label of every node of the fleet."""
 
 ANNOTATION_FAULT: Final = "sandbox.gpuenv.dev/fault"
-"""On a node, put there by whoever plays with the sandbox: its fault from now on; empty or unknown means none."""
+"""An annotation with which a user sets the fault of a node. An empty or unknown fault means none."""
 LABEL_DRIVER: Final = "nvidia.com/cuda.driver-version.full"
 
 _KUBELET: Final = "v1.36.3"
@@ -38,7 +38,7 @@ _FAMILIES: Final = {6: "pascal", 7: "volta", 8: "ampere", 9: "hopper", 10: "blac
 
 
 def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
-    """The Node as its kubelet would register it. ``boot`` counts the node's boots."""
+    """Return the Node as its kubelet would register it. ``boot`` counts the node's boots."""
     capacity = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "500Gi", "pods": "110"}
     body: Object = {
         "apiVersion": "v1",
@@ -62,7 +62,7 @@ def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
 
 
 def as_edited(simulated: SimulatedNode, found: Object) -> SimulatedNode:
-    """The node as people have changed it with kubectl: its fault by annotation, its driver by GFD's label."""
+    """Return the node as a user has changed it with kubectl: its fault by annotation, its driver by GFD's label."""
     metadata = found["metadata"]
     fault, driver = simulated.fault, simulated.driver
     wanted = (metadata.get("annotations") or {}).get(ANNOTATION_FAULT)
@@ -86,7 +86,7 @@ def lease(name: str, now: str) -> Object:
 
 
 def others_pod(simulated: SimulatedNode) -> Object:
-    """Somebody's running pod that requests ``in_use`` GPUs of the node, bound to it long ago."""
+    """Return a running pod of another user that requests ``in_use`` GPUs of the node."""
     limits = {DEVICE: str(simulated.in_use)}
     return {
         "apiVersion": "v1",
@@ -101,7 +101,7 @@ def others_pod(simulated: SimulatedNode) -> Object:
 
 
 def labels(simulated: SimulatedNode) -> dict[str, str]:
-    """All labels of the node; the scenario's own win."""
+    """Return all labels of the node. Labels from the scenario win over the platform's."""
     common = {
         "kubernetes.io/hostname": simulated.name,
         "kubernetes.io/os": "linux",
@@ -174,7 +174,7 @@ def _eks(simulated: SimulatedNode, names: CloudNames) -> dict[str, str]:
 
 
 def _short(product: str) -> str:
-    """``NVIDIA A100-SXM4-80GB`` is ``a100`` to Karpenter."""
+    """Return Karpenter's short name of a product: ``a100`` for ``NVIDIA A100-SXM4-80GB``."""
     return re.split(r"[ -]", product.removeprefix("NVIDIA ").removeprefix("Tesla "))[0].lower()
 
 

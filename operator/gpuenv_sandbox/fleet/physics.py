@@ -16,7 +16,7 @@ from typing import Any, Final
 from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 Failure = dict[str, Any]
-"""As in a probe report: layer, code, name, message."""
+"""An error in the form of a probe report: layer, code, name, message."""
 
 CUDA_OF_BRANCH: Final = {
     440: (10, 2),
@@ -28,7 +28,8 @@ CUDA_OF_BRANCH: Final = {
 }  # fmt: skip
 """The CUDA version that each driver branch implements, as ``nvidia-smi`` shows it.
 
-610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29, 615: https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
+610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29,
+615: https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
 """
 
 FIRST_BRANCH: Final = {
@@ -66,7 +67,7 @@ class Code(StrEnum):
 
     NATIVE = "native"
     PTX = "ptx"
-    """Only by compiling PTX in the driver."""
+    """The driver has to compile the build's PTX first."""
     NONE = "none"
 
 
@@ -112,7 +113,8 @@ def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
 def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
     """Return how a GPU runs a build with these targets.
 
-    Binaries run on the same major and an equal or higher minor, ``a`` targets nowhere else, PTX on later.
+    Binaries run on the same major version and an equal or higher minor version, those for an ``a`` target on exactly
+    that one, and PTX on all later versions.
     """
     found = Code.NONE
     for arch in archs:
@@ -173,12 +175,12 @@ def _torch(message: str) -> Failure:
 
 
 def _count_failed(code: int, text: str) -> Failure:
-    """The probe finds the number in this text, and only in this."""
+    """Return the error that names CUDA's error number; the probe finds the number in this text only."""
     return _torch(_COUNT_FAILED.format(code=code, text=text)) | {"layer": "cudart", "code": code}
 
 
 def _accelerator(code: int, text: str) -> Failure:
-    """As PyTorch 2.8 and later raise it, without the advice that follows and the probe drops."""
+    """Return an error as PyTorch 2.8 and later raise it, without the advice after it, which the probe drops."""
     return {"layer": "cudart", "code": code, "name": "AcceleratorError", "message": f"CUDA error: {text}"}
 
 

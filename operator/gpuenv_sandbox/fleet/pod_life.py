@@ -1,8 +1,8 @@
 """The life of a pod on a simulated node, as its kubelet would report it: statuses with pauses between them.
 
-Pure but for the clock that is handed in. Probe containers are told by their command (the probe's zip
-application); whatever else is bound to the node simply runs until it is deleted. Words and fields are those
-of a real kubelet with containerd: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/.
+It is pure but for the clock that is handed in. A container whose command is the probe's zip application plays the
+probe; every other container runs until it is deleted. Words and fields are those of a real kubelet
+with containerd: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/.
 """
 
 import hashlib
@@ -18,19 +18,19 @@ from gpuenv_sandbox.scenario.model import Fault, Image, Pace, SimulatedNode
 
 Object = dict[str, Any]
 Clock = Callable[[], str]
-"""Now, as RFC 3339."""
+"""Returns the time now, in the form of RFC 3339."""
 Beat = Object | float
-"""A status to report, or seconds to let pass."""
+"""A status to report, or the seconds until the next one."""
 
 ARCHIVE: Final = "gpuenv-probe.pyz"
 PULL_BACKOFF: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-"""https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff"""
+"""Seconds between attempts to pull (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
 _STARTING: Final = {"waiting": {"reason": "PodInitializing"}}
 _GARBAGE: Final = "Traceback: \x1b[31mthe image's own wrapper wrote this\x1b[0m, no probe did {]"
 
 
 def probe_stage(container: Object) -> str | None:
-    """``facts`` or ``kernels`` when the container runs the probe."""
+    """Return the probe's stage that a container runs, ``facts`` or ``kernels``; None for any other container."""
     words = [*(container.get("command") or []), *(container.get("args") or [])]
     for word, following in pairwise(words):
         if word.endswith(ARCHIVE):
@@ -39,7 +39,7 @@ def probe_stage(container: Object) -> str | None:
 
 
 class PodLife:
-    """One pod on one node: :meth:`beats` plays it to its natural end, :meth:`killed` ends it when told to."""
+    """One pod on one node: :meth:`beats` plays it to its natural end, :meth:`killed` ends it before."""
 
     def __init__(self, pod: Object, node: SimulatedNode, image: Image, *, pace: Pace, clock: Clock) -> None:
         self._pod, self._node, self._image, self._pace, self._clock = pod, node, image, pace, clock
@@ -51,14 +51,14 @@ class PodLife:
         self._started = clock()
         self._ready_to_start = False
         self.pulled = False
-        """Whether the image is on the node by now."""
+        """True once the image is on the node."""
         self.ended = False
-        """Whether the last status was a final one."""
+        """True once the last status was a final one."""
         self._conditions: dict[str, Object] = {}
         self._states: dict[str, Object] = {c["name"]: _STARTING for c in [*self._init, *self._main]}
 
     def beats(self, *, pulled: bool = False) -> Iterator[Beat]:
-        """Everything up to the pod's natural end; a pod that runs on simply has no further beats."""
+        """Yield statuses and pauses up to the pod's natural end. A pod that keeps running has no further ones."""
         yield self._status("Pending")
         if self.fault is Fault.SETUP_FAILS:
             return
@@ -85,9 +85,10 @@ class PodLife:
             yield self._status("Failed" if failed else "Succeeded")
 
     def killed(self, *, reason: str = "", message: str = "") -> Object:
-        """The last status, after SIGTERM (a probe that works ends its report) or, where deaf, SIGKILL.
+        """Return the last status of a pod that is ended from outside.
 
-        ``reason`` is the pod's own, such as DeadlineExceeded.
+        A working probe completes its report on SIGTERM; a deaf one is ended by SIGKILL. ``reason`` is the pod's own,
+        such as DeadlineExceeded.
         """
         for container in [*self._init, *self._main]:
             state = self._states[container["name"]]
@@ -98,7 +99,7 @@ class PodLife:
 
     @property
     def deaf(self) -> bool:
-        """Whether the pod ignores SIGTERM, so that deleting it takes its whole grace period."""
+        """True when the pod ignores SIGTERM, so that deleting it takes its whole grace period."""
         running = any("running" in state for state in self._states.values())
         return running and self.fault in {Fault.PROBE_HANGS, Fault.PROBE_STUCK}
 
@@ -122,7 +123,7 @@ class PodLife:
             attempt += 1
 
     def _run(self, container: Object, seconds: float) -> Iterator[Beat]:
-        """One probe container from its start to its end, or to where it stays for ever."""
+        """Play one probe container from its start to its end, or to the point where a fault holds it for ever."""
         name, stage = container["name"], probe_stage(container)
         if stage and self._image.python is None:
             self._states[name] = self._start_error(container)
@@ -143,7 +144,7 @@ class PodLife:
         yield self._status("Running")
 
     def _end(self, container: Object, stage: str | None) -> Object:
-        """The terminated state of a container that ends by itself."""
+        """Return the terminated state of a container that ends by itself."""
         if stage is None:
             return self._terminated(container, 0, "Completed", "")
         report = self._report(container, stage)
@@ -242,7 +243,7 @@ class PodLife:
         return status | ({"reason": reason, "message": message} if reason else {})
 
     def _set_conditions(self, *rows: tuple[str, bool, str]) -> list[Object]:
-        """All conditions after these changes; a transition time moves only when the status does."""
+        """Return all conditions after these changes. A transition time changes only with the status."""
         for kind, true, reason in rows:
             status = "True" if true else "False"
             old = self._conditions.get(kind, {})
@@ -270,7 +271,7 @@ class PodLife:
 
 
 def _full_name(reference: str) -> str:
-    """As containerd writes it: ``pytorch/pytorch:x`` is ``docker.io/pytorch/pytorch:x``."""
+    """Return an image reference as containerd writes it: ``docker.io/pytorch/pytorch:x`` for ``pytorch/pytorch:x``."""
     registry, slash, _ = reference.partition("/")
     if slash and ("." in registry or ":" in registry or registry == "localhost"):
         return reference
@@ -278,7 +279,7 @@ def _full_name(reference: str) -> str:
 
 
 def _image_id(reference: str) -> str:
-    """Repository and digest; the digest follows from the reference, so all nodes have the same content."""
+    """Return repository and digest. The digest follows from the reference, so that all nodes have the same content."""
     name, at, digest = _full_name(reference).partition("@")
     repository = name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
     return f"{repository}@{digest if at else 'sha256:' + _sha256(name)}"

@@ -1,6 +1,7 @@
 """The probe reports that a simulated machine gives: facts and error numbers, never a verdict or a reason.
 
-Pure functions of node, image and what the pod asked for, in the form of the probe's ``report.schema.json``.
+They follow from the node, the image and the pod's request, and have the form of the probe's
+``report.schema.json``.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ _STEPS: Final = (
     ("torchscript", ("fp32",)),
     ("jit", ("fp32",)),
 )
-"""What the probe's second stage does on each GPU."""
+"""The steps of the probe's second stage on each GPU."""
 _FABRIC_SINCE: Final = (9, 0)
 _LOST: Final = {"layer": "nvml", "code": 15, "name": "NVML_ERROR_GPU_IS_LOST", "message": "GPU is lost"}
 
@@ -44,7 +45,7 @@ class Request:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], devices: int) -> "Request":
-        """Reads the variables as the probe does; what is absent or no JSON is not asked for."""
+        """Read the variables as the probe does. A variable that is absent or no JSON asks for nothing."""
         return cls(
             run=environment.get("GPUENV_RUN", ""),
             devices=devices,
@@ -61,7 +62,7 @@ class Request:
 
 
 def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """The report of the first stage: versions, driver, GPUs; CUDA is started by the driver API only."""
+    """Return the report of the first stage: versions, driver, GPUs. It starts CUDA by the driver API only."""
     start = physics.start(node, image, request.devices)
     return {
         "schema": 1,
@@ -76,7 +77,7 @@ def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """The report of the second stage: PyTorch starts CUDA and computes."""
+    """Return the report of the second stage, in which PyTorch starts CUDA and computes."""
     report: Report = {"schema": 1, "stage": "kernels", "run": request.run, "complete": True}
     report["torch"] = _torch_start(node, image, request)
     starts = report["torch"].get("available") is True
@@ -94,7 +95,7 @@ def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def unfinished(report: Report, ended: str = "during matmul fp32 on GPU 0") -> Report:
-    """A kernels report as it stands while its second step runs: the probe rewrites it for every one."""
+    """Return a kernels report as it is while its second step runs: the probe rewrites it before every step."""
     steps = report.get("steps", [])[:1]
     partial = {key: value for key, value in report.items() if key not in ("benchmarks", "commands", "gpus")}
     return partial | {"complete": False, "ended": ended, "steps": steps}
@@ -154,7 +155,7 @@ def _gpus(node: SimulatedNode, start: Start, devices: int) -> list[Report]:
 
 
 def _health(node: SimulatedNode) -> Report:
-    """NVML's answers; GeForce cards have no ECC, and only NVSwitch systems of Hopper and later a fabric."""
+    """Return NVML's answers. GeForce cards have no ECC, and only NVSwitch systems of Hopper and later have a fabric."""
     slow = node.fault is Fault.SLOW
     health: Report = {
         "temperatureC": 91 if slow else 36,
@@ -190,7 +191,7 @@ def _no_torch() -> Report:
 
 
 def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """What ``torch.cuda.init()`` comes to."""
+    """Return the outcome of ``torch.cuda.init()``."""
     if image.torch is None:
         return _no_torch()
     torch: Report = {"missing": False, "version": image.torch}
@@ -208,7 +209,7 @@ def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def _init_warnings(node: SimulatedNode, image: Image) -> list[str]:
-    """PyTorch warns when the build has no code for a GPU, and starts CUDA nevertheless."""
+    """Return PyTorch's warnings: it warns when the build has no code for a GPU, and starts CUDA nevertheless."""
     capability = node.hardware.compute_capability
     if physics.code_for(image.archs, capability) is not physics.Code.NONE:
         return []

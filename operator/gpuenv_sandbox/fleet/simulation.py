@@ -1,4 +1,4 @@
-"""The simulated fleet: nodes that register, renew their Leases, and play the pods that are bound to them."""
+"""The simulated fleet: nodes that register, renew their Leases, and play the pods bound to them."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,11 @@ from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
 RENEW_SECONDS: Final = 10.0
-"""As often as the kubelet does."""
+"""Seconds between two renewals of a Lease, as with a real kubelet."""
 RENEWALS_PER_SECOND: Final = 80.0
-"""A large fleet renews less often, so that Leases leave the machine to others ..."""
+"""A large fleet renews less often than that, so that Leases do not take the whole machine."""
 RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
-"""... but well within the time after which a node is given up."""
+"""The longest time between two renewals: well within the time after which a node counts as not ready."""
 PATIENCE_SECONDS: Final = 120.0
 """How long a namespace that the control plane makes by itself may take to appear."""
 IN_FLIGHT: Final = 64
@@ -55,19 +55,19 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def node(self, name: str) -> SimulatedNode:
-        """The node as it is now."""
+        """Return the node as it is now."""
         return self._nodes[name]
 
     def check(self) -> None:
-        """Raises what a background task of the fleet died of."""
+        """Raise the exception that ended a background task of the fleet, if one has ended."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
 
     async def change(self, name: str, *, reboot: bool = False, **changes: Any) -> SimulatedNode:
-        """Changes fields of a running node (``driver="580.95.05"``, ``fault=None``), for probes to come.
+        """Change fields of a running node (``driver="580.95.05"``, ``fault=None``) for later probes.
 
-        A new driver comes with a reboot in reality; ``reboot`` gives the node a new boot id.
+        ``reboot`` gives the node a new boot id; on a real machine, a new driver comes with a reboot.
         """
         old, new = self._nodes[name], replace(self._nodes[name], **changes)
         self._boots[name] += reboot
@@ -84,7 +84,7 @@ class Fleet:
         return new
 
     async def _listen(self) -> None:
-        """Takes over what people change on the nodes with kubectl."""
+        """Take over what users change on the nodes with kubectl."""
         async for present, found in follow(self._kube, "/api/v1/nodes", OURS):
             old = self._nodes.get(found["metadata"]["name"])
             if present and old is not None:
@@ -126,7 +126,7 @@ class Fleet:
             await _appears(self._kube, f"/api/v1/namespaces/{name}/serviceaccounts/default")
 
     async def _renew(self) -> None:
-        """Renews every Lease once a period, evenly spread over it."""
+        """Renew every Lease once in a period, spread evenly over it."""
         names = list(self._nodes)
         period = min(RENEW_MAX_SECONDS, max(RENEW_SECONDS, len(names) / RENEWALS_PER_SECOND))
         loop = asyncio.get_running_loop()
@@ -144,12 +144,12 @@ class Fleet:
 
 
 async def fleet_client(kubeconfig: str) -> Kube:
-    """A client that may write as fast as a whole fleet does."""
+    """Return a client without a limit on writes, because a whole fleet writes through it."""
     return await Kube.from_environment(kubeconfig, writes_per_second=0, max_in_flight=IN_FLIGHT)
 
 
 async def _appears(kube: Kube, path: str) -> None:
-    """Waits for what the control plane makes by itself."""
+    """Wait for an object that the control plane makes by itself."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     while True:
         try:
@@ -168,5 +168,5 @@ def _leases(name: str = "") -> str:
 
 
 def _micro_now() -> str:
-    """The time as the API wants it in ``metav1.MicroTime``."""
+    """Return the time in the form of ``metav1.MicroTime``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

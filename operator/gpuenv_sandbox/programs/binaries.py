@@ -1,8 +1,8 @@
 """Finds, downloads or builds the programs that the sandbox and the tests run.
 
-In this order: the directory ``KUBEBUILDER_ASSETS``, PATH, the cache, the project's official release, and
-last a build from source. What is found must be of a version known to do: Kubernetes of the pinned minor
-version, because the components of a control plane may differ only in a prescribed way
+It looks in this order: the directory ``KUBEBUILDER_ASSETS``, PATH, the cache, the project's official release, and
+last a build from source. A program that is found must be of a version that works: Kubernetes of the pinned minor
+version, because the versions of a control plane's components may differ only in a prescribed way
 (https://kubernetes.io/releases/version-skew-policy/).
 """
 
@@ -33,7 +33,7 @@ _VERSION_ARGUMENTS: Final = {
 _VERSION: Final = re.compile(r"\bv?(\d+)\.(\d+)\.\d+")
 
 Obtain: TypeAlias = Callable[[Component, Sequence[str], Path], str | None]
-"""Puts programs of a component into a directory; answers None, or why that was not possible."""
+"""Puts programs of a component into a directory, and returns None, or why that was not possible."""
 
 
 def ensure(programs: Sequence[str]) -> dict[str, Path]:
@@ -48,7 +48,7 @@ def ensure(programs: Sequence[str]) -> dict[str, Path]:
 
 
 def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:
-    """As :func:`ensure`, with the sources that fill the cache, the first one first."""
+    """Do the same as :func:`ensure`, with these sources for what is missing, the first one first."""
     return _complete(programs, *_search(programs), sources)
 
 
@@ -76,7 +76,7 @@ def _complete(
 
 
 def find(program: str) -> Path | None:
-    """A usable program that is already on this machine, or None."""
+    """Return a usable program that is already on this machine, or None."""
     component = _BY_PROGRAM[program]
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         asset = Path(assets) / program
@@ -123,7 +123,7 @@ def _obtain(component: Component, missing: Sequence[str], sources: Sequence[Obta
 
 
 def _fill(component: Component, missing: Sequence[str], target: Path, sources: Sequence[Obtain]) -> None:
-    """Fills the cache by renaming finished files into it, so that a killed run leaves nothing half-done."""
+    """Fill the cache by renaming finished files into it, so that a killed run leaves nothing half-done."""
     target.mkdir(parents=True, exist_ok=True)
     for left in target.glob(".new-*"):  # of a run that was killed: whoever lives holds the lock
         shutil.rmtree(left, ignore_errors=True)

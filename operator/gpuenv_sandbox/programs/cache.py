@@ -16,7 +16,7 @@ from gpuenv_sandbox.programs.catalogue import BinaryError
 
 
 def cache_root() -> Path:
-    """The cache's directory, which need not exist yet."""
+    """Return the cache's directory, which need not exist yet."""
     if own := os.environ.get("GPUENV_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")

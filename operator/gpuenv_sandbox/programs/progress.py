@@ -1,4 +1,4 @@
-"""One line on stderr about something slow: what, how far, how long so far, how long it usually takes."""
+"""Shows on stderr, in one line, how far something slow is and how long it usually takes."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ LOG_SECONDS: Final = 15.0
 
 
 def say(text: str) -> None:
-    """One line to whoever waits."""
+    """Print one line for the user who waits."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where a person waits
 
 

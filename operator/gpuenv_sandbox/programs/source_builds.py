@@ -47,7 +47,7 @@ class SourceBuilds:
         self._stack.close()
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """An :data:`gpuenv_sandbox.programs.binaries.Obtain`: builds into ``target``."""
+        """Build into ``target``: an :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
         try:
             if self._caches is None:
                 self._begin(component)

@@ -1,4 +1,4 @@
-"""The GPUEnvironments a sandbox applies: read from files, with the scenario's clocks where they set none."""
+"""Reads the GPUEnvironments that a sandbox applies, and gives them the scenario's timeouts where they set none."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ _IN_WHEEL: Final = _HERE / _NAME
 _IN_CHECKOUT: Final = _HERE.parents[2] / "examples" / _NAME
 
 EXAMPLE: Final = _IN_WHEEL if _IN_WHEEL.is_file() else _IN_CHECKOUT
-"""Applied when neither the scenario nor the command line names an environment.
+"""The environment that is applied when neither the scenario nor the command line names one.
 
 A wheel carries a copy of it beside this module (``setup.py``).
 """
 
 CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
-"""What one of ``spec.checks`` may take unless it says so itself."""
+"""Seconds that one of ``spec.checks`` may take unless it says so itself."""
 
 Object = dict[str, Any]
 
@@ -37,9 +37,10 @@ def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> lis
 
 
 def with_timeouts(environment: Object, timeouts: Mapping[str, int]) -> Object:
-    """A copy whose ``spec.probe.timeouts`` holds ``timeouts`` too; what the environment says itself stays.
+    """Return a copy whose ``spec.probe.timeouts`` holds ``timeouts`` too. What the environment sets itself stays.
 
-    A run must be longer than each of the environment's own checks may take, so it is where these are long.
+    A run must be allowed longer than each of the environment's own checks, so ``runSeconds`` is raised where
+    they are long.
     """
     changed = copy.deepcopy(environment)
     spec = changed.get("spec")

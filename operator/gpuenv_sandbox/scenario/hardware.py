@@ -1,7 +1,7 @@
 """The GPU products that scenarios can name without saying more, and what clouds call them.
 
-A table of its own, and not gpuenv's knowledge, on purpose: a wrong row there must not make a simulated
-machine agree with it. Memory is what ``nvidia-smi`` shows; figures are about what healthy cards reach.
+This is a table of its own, and not gpuenv's knowledge, on purpose: a wrong row in the knowledge must not make a
+simulated machine agree with it. Memory is what ``nvidia-smi`` shows; figures are about what healthy cards reach.
 Sources: https://developer.nvidia.com/cuda-gpus (compute capability),
 https://github.com/stas00/ml-engineering/tree/master/compute/accelerator and
 https://github.com/NVIDIA/DCGM, ``diag-skus.yaml.in`` (figures).
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a GPU product is. TFLOPS of a large matrix product (fp32, 16-bit); GB/s of a device copy."""
+    """A GPU product: TFLOPS of a large matrix product in fp32 and in 16 bits, and GB/s of a device copy."""
 
     compute_capability: tuple[int, int]
     memory_mib: int
@@ -24,7 +24,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class CloudNames:
-    """What clouds call it: GKE's accelerator, an EC2 instance type, an Azure size. None: not offered."""
+    """How clouds name a product (GKE's accelerator, EC2's instance type, Azure's size); None where it is not offered."""
 
     gke: str | None = None
     ec2: str | None = None
@@ -84,5 +84,5 @@ CLOUD_NAMES: Final[dict[str, CloudNames]] = {
 
 
 def generic(compute_capability: tuple[int, int], memory_mib: int) -> Hardware:
-    """A product that is not in the table: compute capability and memory are given, figures made up."""
+    """Return a product that is not in the table, with made-up benchmark figures."""
     return Hardware(compute_capability, memory_mib)

@@ -1,4 +1,4 @@
-"""What a scenario says: which nodes a sandbox has, what the images contain and what is broken (docs/scenario.md)."""
+"""What a scenario says: a sandbox's nodes, its images' content and what is broken (docs/scenario.md)."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _DRIVER: Final = re.compile(r"\d{3}(\.\d+){1,2}")
 
 
 class Fault(StrEnum):
-    """What is wrong with a node, or happens to every probe on it. Meanings: docs/scenario.md."""
+    """A fault of a node, or of every probe on it. docs/scenario.md explains each."""
 
     UVM_MISSING = "uvmMissing"
     FORWARD_COMPAT = "forwardCompat"
@@ -35,7 +35,7 @@ class Fault(StrEnum):
 
 
 class Platform(StrEnum):
-    """Whose labels a node carries."""
+    """The platform whose labels a node carries."""
 
     GFD = "gfd"
     GKE = "gke"
@@ -46,9 +46,9 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is inside a container image; the defaults are PyTorch 2.9.1's for CUDA 12.8, read from its wheel.
+    """The content of a container image. The defaults are those of PyTorch 2.9.1 for CUDA 12.8, read from its wheel.
 
-    ``torch`` None: no such module; ``cuda`` None: a CPU build; ``python`` None: no interpreter.
+    ``torch`` is None where there is no such module, ``cuda`` in a CPU build, ``python`` where there is no interpreter.
     """
 
     torch: str | None = "2.9.1+cu128"
@@ -65,7 +65,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a node must end with: the scenario's own table, asserted by tests."""
+    """The verdict and reason that a node must end with. Tests hold the operator to it."""
 
     verdict: Verdict
     reason: str
@@ -73,7 +73,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """One node. ``in_use`` GPUs are taken by somebody's running pod; ``advertised`` ones are allocatable."""
+    """One node. Another user's running pod holds ``in_use`` GPUs; ``advertised`` GPUs are allocatable."""
 
     name: str
     product: str
@@ -104,8 +104,8 @@ class Pace:
 class Scenario:
     """A whole scenario.
 
-    ``environments`` are files with GPUEnvironments; ``timeouts`` go into ``spec.probe.timeouts`` where an
-    environment says nothing itself, so that what hangs takes seconds.
+    ``environments`` are files with GPUEnvironments. ``timeouts`` go into ``spec.probe.timeouts`` where an environment
+    sets none, so that a probe that hangs takes seconds only.
     """
 
     source: str
@@ -119,7 +119,7 @@ class Scenario:
     pace: Pace = Pace()
 
     def contents(self, reference: str) -> Image:
-        """What the image called ``reference`` contains: the first pattern that matches, else the default."""
+        """Return the content of the image called ``reference``: of the first pattern that matches, else the default."""
         return next((image for pattern, image in self.images if fnmatchcase(reference, pattern)), self.image)
 
 

@@ -111,7 +111,7 @@ def _image(fields: Fields, default: Image) -> Image:
 
 
 def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
-    """One node, or as many as ``repeat`` asks for."""
+    """Yield one node, or as many as ``repeat`` asks for."""
     pattern = fields.required_text("name")
     repeat = fields.integer("repeat", 1, 1, MAX_NODES)
     name = pattern if repeat == 1 else _numbered(pattern, 1, repeat)
@@ -127,7 +127,7 @@ def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
 
 
 def _numbered(pattern: str, number: int, repeat: int) -> str:
-    """``pattern`` with its run of ``#`` replaced by the number, padded to its length."""
+    """Return ``pattern`` with its run of ``#`` replaced by the number, padded to the same length."""
     hashes = re.search("#+", pattern)
     if hashes is None:
         return f"{pattern}-{number:0{len(str(repeat))}}"
