@@ -118,9 +118,8 @@ def _pinned(device: Device) -> tuple[Any, Any, float]:
     if size < _MIN_PINNED_BYTES:
         raise Skip(f"the container has only {(spare or 0) // _MIB} MiB of memory left for pinned buffers")
     torch = device.torch
-    there = torch.randn(
-        size // 4, device=device.name
-    )  # drawn on the GPU, because drawing it on the host takes half a second
+    # The values are drawn on the GPU, because drawing them on the host takes half a second.
+    there = torch.randn(size // 4, device=device.name)
     host = torch.empty(size // 4, pin_memory=True)
     host.copy_(there)
     return host, there, 4.0 * (size // 4) / 1e9

@@ -70,7 +70,7 @@ class Tensor:
     def like(self, data, shape=None, kind=None):
         return Tensor(data, self.shape if shape is None else shape, kind or self.dtype, self.device)
 
-    # Conversions.
+    # Conversions of dtype, device and shape.
     def to(self, what):
         if what is self.dtype or (what is float32 and self.dtype in _NARROW):
             return self.like(self.data, kind=what)  # exact as it is
@@ -111,7 +111,7 @@ class Tensor:
     def flatten(self):
         return self.like(self.data, (self.numel(),))
 
-    # Element by element.
+    # Operations on each element.
     def _with(self, other, function, kind=None):
         if not isinstance(other, Tensor):
             data = [function(value, other) for value in self.data]
@@ -162,7 +162,7 @@ class Tensor:
     def nan_to_num(self, nan=0.0, posinf=0.0):
         return self.like([nan if math.isnan(value) else value for value in self.data])
 
-    # Over elements.
+    # Reductions over all elements.
     def sum(self, dtype=None):
         return self.like([math.fsum(self.data)], ())
 
@@ -172,7 +172,7 @@ class Tensor:
     def argmax(self):
         return self.like([max(range(len(self.data)), key=self.data.__getitem__)], ())
 
-    # Shapes and products.
+    # Indexing, transposition and matrix products.
     def __getitem__(self, index):
         inner = self.shape[1:]
         size = size_of(inner)
