@@ -1,6 +1,7 @@
 """Committed files that are made from others say how, and are up to date. Others of this kind: tests/chart/test_render.py."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -58,3 +59,12 @@ def test_the_makefile_lists_the_made_files_and_has_their_targets() -> None:
     for path, target in rows:
         assert re.search(rf"^{target}:", text, re.M)
         assert (ROOT / path).exists() or f"/{path}" in (ROOT / ".gitignore").read_text(encoding="utf-8")
+
+
+def test_nothing_is_committed_that_git_is_told_to_ignore() -> None:
+    """What every build makes is not committed: a copy in the repository would be out of date sooner or later."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
