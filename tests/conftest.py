@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 from tests.support import buildah, rootfs
 from tests.support.node import why_not
+from tests.torch_releases import releases
 
 from gpuenv_sandbox.programs import binaries, catalogue
 
@@ -28,7 +29,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Gets the programs and image layers that the collected tests will need."""
+    """Get the programs, image layers and releases of PyTorch that the collected tests will need."""
     if session.config.option.collectonly:
         return
     fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
@@ -50,5 +51,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 buildah.local_base()
             if "probe_images" in fixtures and why_not() is None:
                 rootfs.torch_layer()
-        except (catalogue.BinaryError, rootfs.LayerError):
+            if "torch_python" in fixtures or ("torch_wheel" in fixtures and why_not() is None):
+                releases.ensure(releases.release(releases.DEFAULT))
+        except (catalogue.BinaryError, rootfs.LayerError, releases.UnavailableError):
             """The fixture meets it again, and skips its tests with this reason."""

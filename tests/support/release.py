@@ -3,7 +3,7 @@
 A conftest imports the fixtures. One release at a time: each module of tests installs it and takes it away again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,8 +98,8 @@ def release(operator_on_node: RealNode, helm: Helm) -> Iterator[Release]:
 
 
 @contextmanager
-def installed(node: RealNode, helm: Helm) -> Iterator[Release]:
-    """Installs the chart; whatever happens, no release of it is left."""
+def installed(node: RealNode, helm: Helm, settings: Sequence[str] = SETTINGS) -> Iterator[Release]:
+    """Install the chart; whatever happens, no release of it is left."""
     one = Release(Helm(helm.program, node.cluster.admin_kubeconfig), Kubectl(node.cluster), node)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     try:
@@ -108,7 +108,7 @@ def installed(node: RealNode, helm: Helm) -> Iterator[Release]:
         if error.status != 409:
             raise
     wait_until(lambda: not going(one.kubectl, PROBES))
-    one.helm("install", "gpuenv", str(CHART), "-n", NAMESPACE, *SETTINGS)
+    one.helm("install", "gpuenv", str(CHART), "-n", NAMESPACE, *settings)
     try:
         one.roll_out()
         yield one

@@ -12,6 +12,8 @@ from typing import Final
 
 from tests.support import probes
 
+from gpuenv_sandbox.programs.progress import Progress
+
 DEFAULT: Final = "2.9.1"
 _NEEDED_BYTES: Final = 15 * 10**9
 """Free disk that an installation needs, for the wheels and the unpacked files (6.8 GB for 2.9.1)."""
@@ -60,7 +62,8 @@ def ensure(entry: Release) -> Path:
     with Path(f"{directory}.lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs on one machine must not install at once
         if not (directory / ".complete").exists():
-            _install(entry, directory)
+            with Progress(f"installing PyTorch {entry.torch}", "5 min"):
+                _install(entry, directory)
     return directory / "bin" / "python"
 
 
