@@ -209,9 +209,7 @@ class World:
         assert not planned.faults, planned.faults
         for action in planned.actions:
             self.apply(action)
-        self.cache.left_since = planned.left_since
-        wrote = {(one.environment, one.node) for one in planned.actions if isinstance(one, WriteReport)}
-        self.cache.forget_recorded(seen, wrote)
+        self.cache.carried_out(seen, planned)
         return planned
 
     def settle(self, limit: int = 20) -> list[Plan]:
@@ -255,6 +253,7 @@ class World:
                 self._clean(name)
             case WriteStatus(environment=name):
                 self.put("environments", self.raw["environments"][name] | {"status": action.status})
+                self.events += action.events
             case PostEvent():
                 self.events.append(action)
 
@@ -290,7 +289,9 @@ class World:
         spec = {"environment": action.environment, "nodeName": action.node, "nodeUID": action.node_uid}
         fresh = {"metadata": {"name": action.name, "uid": f"uid-{action.name}"}, "spec": spec}
         raw = self.raw["reports"].get(action.name, fresh)
-        self.put("reports", raw | {"status": action.status})
+        before = self.report(action.environment, action.node)
+        stored = self.put("reports", raw | {"status": action.status})
+        self.cache.wrote_report((action.environment, action.node), stored, before)
 
     def _set_condition(self, action: SetNodeCondition) -> None:
         raw, kind = self.raw["nodes"][action.node], names.node_label(action.environment)

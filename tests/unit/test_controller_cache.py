@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from tests.support import raw_objects as raw
+from tests.support.executor_world import write
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import KINDS
-from gpuenv.plan.model import Attempt, Settings
+from gpuenv.plan.model import Attempt, Plan, Settings
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) ->
     assert cache.pods[name].phase == "Succeeded"
     assert cache.names("pods") == []
     seen = cache.snapshot(Settings())
-    cache.forget_recorded(seen, {("e", "a")})
+    cache.carried_out(seen, Plan((write("e", "a"),), None, {}))
     assert name in cache.pods
-    cache.forget_recorded(seen, set())
+    cache.carried_out(seen, Plan((), None, {}))
     assert name not in cache.pods
 
 
@@ -85,7 +86,7 @@ def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
     cache.put("pods", raw.pod("e", "a"))
     seen = cache.snapshot(Settings())
     cache.gone("pods", raw.pod("e", "a")["metadata"]["name"])
-    cache.forget_recorded(seen, set())
+    cache.carried_out(seen, Plan((), None, {}))
     (pod,) = cache.pods.values()
     assert pod.vanished
 
@@ -94,9 +95,9 @@ def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
     attempt = Attempt("r", "ProbeRejected", "words", "cure", 0.0, "i", "f", 1)
     cache.rejections["e", "a"] = attempt
     seen = cache.snapshot(Settings())
-    cache.forget_recorded(seen, {("e", "a")})
+    cache.carried_out(seen, Plan((write("e", "a"),), None, {}))
     assert cache.rejections
-    cache.forget_recorded(seen, set())
+    cache.carried_out(seen, Plan((), None, {}))
     assert not cache.rejections
 
 

@@ -9,10 +9,19 @@ from tests.support import raw_objects as raw
 from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
 
 from gpuenv.controller.kube.client import ApiError
-from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
+from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
 from gpuenv.controller.write.executor import Executor
-from gpuenv.plan.model import Attempt, CreatePod, DeletePod, Plan, PostEvent, SetNodeCondition, WriteStatus
+from gpuenv.plan.model import (
+    Attempt,
+    CreatePod,
+    DeletePod,
+    Plan,
+    PostEvent,
+    SetNodeCondition,
+    Settings,
+    WriteStatus,
+)
 
 
 @pytest.fixture
@@ -48,7 +57,6 @@ async def test_what_follows_a_failed_write_is_not_done(world: World) -> None:
     delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
     outcome = await world.run(write("e", "a"), label("a"), delete)
     assert (outcome.done, outcome.failed) == (0, 1)
-    assert outcome.pending == {("e", "a")}
     assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
     assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
 
@@ -150,36 +158,28 @@ async def test_a_large_plan_is_worked_off_in_slices(world: World) -> None:
     assert outcome.retry_at == world.now
 
 
-async def test_status_is_written_at_most_every_two_seconds(world: World) -> None:
+async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(world: World) -> None:
     world.add("environments", raw.environment("e"))
-    first = await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "1"}}))
-    assert first.done == 1
-    world.now += 1
-    second = await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "2"}}))
-    assert (second.done, second.retry_at) == (0, world.now + 1)
-    world.now += 1
-    await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "3", "problem": None}}))
+    event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
+
+    def status(words: str) -> WriteStatus:
+        return WriteStatus("e", "uid-e", {"summary": {"text": words, "problem": None}}, (event,))
+
+    assert (await world.run(status("1"))).done == 1
+    assert (await world.run(status("2"))).done == 1
+    third = await world.run(status("3"))
+    assert (third.done, third.retry_at) == (0, world.now + 2)
+    assert world.posted.events == [event, event], "an Event comes with the status that it announces"
+    world.now += 2
+    assert (await world.run(status("3"))).done == 1
     assert world.get("environments", "e")["status"] == {"summary": {"text": "3"}}
 
 
-async def test_status_comes_after_everything_else(world: World) -> None:
-    world.add("environments", raw.environment("e"))
-    world.add("nodes", raw.node("a"))
-    world.add("nodes", raw.node("b"))
-    event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
-    await world.run(WriteStatus("e", "uid-e", {"summary": {}}), event, label("a"), label("b"))
-    assert world.kube.writes()[-1] == ("PATCH", f"{ENVIRONMENTS}/e/status")
-    assert world.posted.events == [event]
-    # The status has to wait, and with it the event that tells of its transition.
-    await world.run(WriteStatus("e", "uid-e", {"summary": {"text": "2"}}), event)
-    assert world.posted.events == [event]
-
-
-async def test_a_large_change_is_told_of_once_and_its_status_written_less_often(world: World) -> None:
-    world.add("environments", raw.environment("e"))
-    nodes = [f"n{number}" for number in range(300)]
-    for name in nodes:
-        world.add("nodes", raw.node(name))
+async def test_a_large_change_keeps_no_status_waiting(world: World) -> None:
+    for name in "ef":
+        world.add("environments", raw.environment(name))
+    for number in range(300):
+        world.add("nodes", raw.node(f"n{number}"))
     patch = world.kube.merge_patch
 
     async def slow(path: str, body: Any) -> Any:
@@ -187,20 +187,36 @@ async def test_a_large_change_is_told_of_once_and_its_status_written_less_often(
         return await patch(path, body)
 
     world.kube.merge_patch = slow
-    written = []
-    while todo := [name for name in nodes if world.cache.nodes[name].compat == {}]:
-        event = PostEvent("GPUEnvironment", "e", "uid-e", "Warning", "UvmMissing", f"{len(todo)} nodes")
-        before = len(world.kube.calls)
-        await world.run(
-            *(label(name) for name in todo),
-            event,
-            WriteStatus("e", "uid-e", {"summary": {"text": str(len(todo))}}),
-        )
-        written.append(("PATCH", f"{ENVIRONMENTS}/e/status") in world.kube.calls[before:])
-    assert len(written) > 4
-    assert written[:3] == [True, False, True]
-    assert written[-1]
-    assert [one.message for one in world.posted.events] == ["300 nodes"]
+    statuses = [WriteStatus(name, f"uid-{name}", {"summary": {"text": "1"}}) for name in "ef"]
+    outcome = await world.run(*(label(f"n{number}") for number in range(300)), *statuses)
+    assert outcome.skipped
+    assert all(world.get("environments", name)["status"] for name in "ef")
+
+
+async def test_a_status_that_is_refused_announces_nothing(world: World) -> None:
+    world.add("environments", raw.environment("e"))
+    world.kube.fail("PATCH", "status", 422, "Invalid", "no")
+    event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
+    await world.run(WriteStatus("e", "uid-e", {"summary": {}}, (event,)))
+    assert world.posted.events == []
+
+
+async def test_a_refused_result_is_told_to_the_next_plan_until_it_is_taken(world: World) -> None:
+    for name in "ab":
+        world.add("nodes", raw.node(name))
+    pod = world.add("pods", raw.pod("e", "b"))["metadata"]
+    world.kube.fail("PATCH", "nodes/a", 422, "Invalid", "labels are frozen " + 500 * "x")
+    world.kube.fail("DELETE", "pods", 422, "Invalid", "pods are frozen")
+    outcome = await world.run(label("a"), DeletePod(pod["name"], pod["uid"], "settled"))
+    refusals = world.cache.snapshot(Settings()).refusals
+    assert list(refusals) == [("e", "a")], "only what the status has to tell"
+    assert refusals["e", "a"].startswith("422 Invalid: labels are frozen")
+    assert len(refusals["e", "a"]) == executors.WORDS
+    await world.run(label("a"))
+    assert world.cache.snapshot(Settings()).refusals == refusals, "it is still held off"
+    world.now = outcome.retry_at or 0
+    await world.run(label("a"))
+    assert world.cache.snapshot(Settings()).refusals == {}
 
 
 async def test_status_never_lands_on_a_successor(world: World) -> None:
@@ -209,25 +225,8 @@ async def test_status_never_lands_on_a_successor(world: World) -> None:
     assert "status" not in world.get("environments", "e")
 
 
-async def test_events_follow_the_writes_they_tell_of(world: World) -> None:
-    world.kube.fail("POST", "gpunodereports", 500)
-    event = PostEvent("GPUNodeReport", "e.a", "u", "Warning", "R", "m")
-    other = PostEvent("GPUEnvironment", "e", "u", "Normal", "R", "m")
-    outcome = await world.run(write("e", "a"), event, other)
-    assert world.posted.events == []
-    world.now = outcome.retry_at or 0
-    await world.run(write("e", "a"), event, other)
-    assert world.posted.events == [event, other]
-
-
 # ---- pods
 # ----------------------------------------------------------------------------------------------------
-
-
-async def test_an_event_about_a_new_report_carries_its_uid(world: World) -> None:
-    await world.run(write("e", "a"), PostEvent("GPUNodeReport", "e.a", "", "Normal", "R", "m"))
-    (event,) = world.posted.events
-    assert event.uid == world.get("reports", "e.a")["metadata"]["uid"]
 
 
 REFUSALS = [

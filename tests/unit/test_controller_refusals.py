@@ -51,7 +51,7 @@ async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> No
     world.kube.fail("PATCH", "nodes/a$", *FROZEN)
     outcome = await world.run(*actions)
     assert (outcome.done, outcome.failed) == (4, 1)
-    assert outcome.unwritten == {("e", "a")}
+    assert set(world.cache.refusals) == {("e", "a")}
     assert [pod.run_id for pod in world.cache.pods.values() if not pod.vanished] == ["old", "new"]
     assert SCOPE.item("pods", old["name"]) not in world.kube.objects
     # Nor does it while it is held back.

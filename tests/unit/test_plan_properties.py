@@ -1,5 +1,6 @@
 """What holds for every plan, whatever the cluster goes through: histories made by chance, seeds printed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -16,8 +17,11 @@ from gpuenv.plan.model import (
     DeletePod,
     LeaveNode,
     Plan,
+    ReportRecord,
     SetLabel,
+    SetNodeCondition,
     WriteReport,
+    WriteStatus,
 )
 from gpuenv.plan.planner import plan
 from gpuenv.plan.run.clocks import is_over, is_stuck
@@ -79,7 +83,10 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(after=seconds)
     def plan(self, after: int) -> None:
-        self.check(self.world.step(after))
+        reports = dict(self.world.cache.reports)
+        planned = self.world.step(after)
+        self.check(planned)
+        self.check_ready(planned, reports)
 
     @rule(name=environments, spec=specs)
     def apply(self, name: str, spec: dict[str, Any]) -> None:
@@ -191,6 +198,21 @@ class Cluster(RuleBasedStateMachine):
             for node in NODES:
                 self._check_order(planned, environment, node)
         assert planned.wake_at is None or planned.wake_at > self.world.now
+
+    def check_ready(self, planned: Plan, reports: Mapping[tuple[str, str], ReportRecord]) -> None:
+        """No plan says Ready of an environment whose results it has yet to write."""
+        ready = {
+            action.environment
+            for action in planned.actions
+            if isinstance(action, WriteStatus)
+            and any((one["type"], one["status"]) == ("Ready", "True") for one in action.status["conditions"])
+        }
+        for action in planned.actions:
+            if isinstance(action, SetLabel | SetNodeCondition):
+                assert action.environment not in ready, action
+            elif isinstance(action, WriteReport) and action.environment in ready:
+                before, after = reports[action.environment, action.node], action.record
+                assert (before.verdict, before.reason) == (after.verdict, after.reason), action
 
     def _check_order(self, planned: Plan, environment: str, node: str) -> None:
         """Report before label before deletion of its pod before the next run."""

@@ -10,7 +10,7 @@ was answered with 404.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -18,11 +18,14 @@ from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.model import (
     Attempt,
     EnvironmentRecord,
+    NewVerdict,
     NodeRecord,
+    Plan,
     PodRecord,
     ReportRecord,
     Settings,
     Snapshot,
+    Unannounced,
     ValidationKey,
 )
 from gpuenv.plan.objects import records
@@ -67,7 +70,10 @@ class Cache:
         """By name; a vanished pod stays as a tombstone until the plan has settled it."""
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
+        self.unannounced: Mapping[ValidationKey, Unannounced] = {}
         self.rejections: dict[ValidationKey, Attempt] = {}
+        self.refusals: Mapping[ValidationKey, str] = {}
+        self.new_verdicts: dict[ValidationKey, NewVerdict] = {}
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
@@ -147,20 +153,34 @@ class Cache:
             synced=self.synced,
             left_since=self.left_since,
             rejections=dict(self.rejections),
+            refusals=self.refusals,
+            new_verdicts=dict(self.new_verdicts),
+            unannounced=self.unannounced,
         )
 
-    # ---- what a plan settles -----------------------------------------------------------------------------
+    # ---- what a plan leaves behind -----------------------------------------------------------------------
 
-    def forget_recorded(self, seen: Snapshot, pending: Collection[ValidationKey]) -> None:
-        """After a plan over ``seen``: drops tombstones and rejections about which it had nothing (more) to
-        write.
+    def wrote_report(self, key: ValidationKey, raw: Mapping[str, Any], before: ReportRecord | None) -> None:
+        """Take over a report that the operator has just written. ``before`` is the record that it replaces."""
+        self.put("reports", raw)
+        self.new_verdicts[key] = NewVerdict(before.verdict if before is not None else None)
+
+    def carried_out(self, seen: Snapshot, plan: Plan) -> None:
+        """Keep what the next plan needs of this one over ``seen``, and drop what this one has taken up.
+
+        Tombstones and rejections are dropped once a plan has nothing to write because of them.
         """
+        self.left_since, self.unannounced = plan.left_since, plan.unannounced
+        unrecorded = plan.unrecorded
         for name, pod in seen.pods.items():
-            if pod.vanished and (pod.environment, pod.node) not in pending and self.pods.get(name) is pod:
+            if pod.vanished and (pod.environment, pod.node) not in unrecorded and self.pods.get(name) is pod:
                 del self.pods[name]
         for key, attempt in seen.rejections.items():
-            if key not in pending and self.rejections.get(key) is attempt:
+            if key not in unrecorded and self.rejections.get(key) is attempt:
                 del self.rejections[key]
+        for key, verdict in seen.new_verdicts.items():
+            if self.new_verdicts.get(key) is verdict:
+                del self.new_verdicts[key]
 
     # ---- how -----------------------------------------------------------------------------------------------
 

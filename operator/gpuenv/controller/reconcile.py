@@ -105,8 +105,7 @@ class Reconciler:
             self._metrics.error("plan")
         self._beat()
         executed = await self._executor.run(plan)
-        self._cache.left_since = plan.left_since
-        self._cache.forget_recorded(seen, executed.pending)
+        self._cache.carried_out(seen, plan)
         self._wake_at = self._next(plan.wake_at, executed.retry_at)
         if plan.actions:
             logger.debug(

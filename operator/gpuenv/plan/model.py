@@ -211,12 +211,30 @@ class Settings:
     openshift: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NewVerdict:
+    """A report was written. ``before`` is the verdict that it showed until then, None for a first report."""
+
+    before: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unannounced:
+    """A new verdict that no Event about its environment has named yet. ``since`` is when a plan first saw it."""
+
+    before: Verdict | None
+    since: float
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the planner may look at. ``synced``: all four kinds have been listed since start.
 
-    ``left_since``: since when an (environment, node) of ours is outside the selection, as the last plan told.
-    ``rejections``: (environment, node) -> attempt that the API server refused, not yet in a report.
+    ``left_since``: since when a node has been outside an environment's selection, as the last plan found.
+    ``rejections``: probe pods that the API server refused, as attempts that are not in a report yet.
+    ``refusals``: the API server's words about a report, label or node condition that it refused to store.
+    ``new_verdicts``: reports that were written since the last plan. ``unannounced``: those that a plan has already
+    seen, but whose verdict no Event about their environment has named yet.
     """
 
     environments: Mapping[str, EnvironmentRecord]
@@ -227,6 +245,9 @@ class Snapshot:
     synced: bool = True
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     rejections: Mapping[ValidationKey, Attempt] = field(default_factory=dict)
+    refusals: Mapping[ValidationKey, str] = field(default_factory=dict)
+    new_verdicts: Mapping[ValidationKey, NewVerdict] = field(default_factory=dict)
+    unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
 
 
 # ---- what is answered ------------------------------------------------------------------------------
@@ -324,20 +345,8 @@ class OrphanedEnvironment:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteStatus:
-    """Write the environment's status (whole, merge patch on /status)."""
-
-    environment: str
-    uid: str
-    status: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class PostEvent:
-    """An Event on a transition; ``kind``, ``name``, ``uid`` are of its object. ``type``: Normal or Warning.
-
-    The uid is empty for a report that the same plan creates.
-    """
+    """Post an Event about the object that ``kind``, ``name`` and ``uid`` name. ``type`` is Normal or Warning."""
 
     kind: str
     name: str
@@ -345,6 +354,16 @@ class PostEvent:
     type: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write the environment's whole status. ``events`` announce its new conditions, once it is written."""
+
+    environment: str
+    uid: str
+    status: dict[str, Any]
+    events: tuple[PostEvent, ...] = ()
 
 
 Action = (
@@ -355,12 +374,22 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions, in the order in which they should be taken up, and when to plan again at the latest."""
+    """Actions, in the order in which they should be taken up, and when to plan again at the latest.
+
+    ``left_since`` and ``unannounced`` are what the next snapshot says under these names.
+    """
 
     actions: tuple[Action, ...]
     wake_at: float | None
     left_since: Mapping[ValidationKey, float]
+    unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Figures for metrics: running, waiting, and nodes by verdict."""
+    """Figures for metrics: nodes that are selected, running and waiting."""
     faults: tuple[str, ...] = ()
     """Bugs, a line each: validations whose planning raised an exception. They get no actions in this plan."""
+
+    @property
+    def unrecorded(self) -> frozenset[ValidationKey]:
+        """Validations whose report this plan writes: until it is written, what it is made from must be kept."""
+        writes = (action for action in self.actions if isinstance(action, WriteReport))
+        return frozenset((action.environment, action.node) for action in writes)

@@ -11,7 +11,7 @@ from typing import Final
 from gpuenv.assess.model import Verdict
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.context import Context, Tables, Validation, make_context, make_tables, same_node
-from gpuenv.plan.fleet.events import condition_events, verdict_events
+from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals, totals
 from gpuenv.plan.model import (
@@ -62,7 +62,7 @@ class Memo:
 def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None = None) -> Plan:
     """What is to be done about ``snapshot`` at ``now`` (epoch seconds). Before everything was listed, nothing is."""
     if not snapshot.synced:
-        return Plan((), None, snapshot.left_since)
+        return Plan((), None, snapshot.left_since, snapshot.unannounced)
     return _Planning(snapshot, now, knowledge, memo or Memo()).plan()
 
 
@@ -106,11 +106,13 @@ class _Planning:
             actions += _logs_beyond_cap(found, self._seen.settings)
         actions += self._orphans()
         actions += self._runs([found for _, found in all_totals])
+        announced = announcements(self._seen, [found for _, found in all_totals], self._now)
+        actions += announced.events
         for environment, found in all_totals:
-            actions += verdict_events(environment, found)
             actions += self._status(environment, found)
         self._forget(all_totals)
-        wake_at = min([self._wake_at, *(found.recheck_at for _, found in all_totals)])
+        rechecks = (found.recheck_at for _, found in all_totals)
+        wake_at = min([self._wake_at, announced.wake_at, *rechecks])
         counts = {
             "selected": sum(found.selected for _, found in all_totals),
             "running": sum(found.running for _, found in all_totals),
@@ -120,6 +122,7 @@ class _Planning:
             tuple(actions),
             None if wake_at == NEVER else wake_at,
             self._left_since,
+            announced.unannounced,
             counts,
             tuple(self._faults),
         )
@@ -216,11 +219,22 @@ class _Planning:
                 yield SetLabel(environment, name, node.uid, Verdict.UNKNOWN.value)
 
     def _status(self, environment: EnvironmentRecord, found: Totals | None) -> list[Action]:
-        status = environment_status(environment, found, self._now)
+        status = environment_status(environment, found, self._now, self._refusal(found))
         if status == environment.status:
             return []
-        events = list(condition_events(environment, status))
-        return [WriteStatus(environment.name, environment.uid, status), *events]
+        events = tuple(condition_events(environment, status))
+        return [WriteStatus(environment.name, environment.uid, status, events)]
+
+    def _refusal(self, found: Totals | None) -> str:
+        """Return the API server's words about one of the results that it refused, always about the same node."""
+        if found is None:
+            return ""
+        refused = {
+            node: words
+            for (environment, node), words in self._seen.refusals.items()
+            if environment == found.context.name and node in found.unwritten
+        }
+        return refused[min(refused)] if refused else ""
 
     # ---- leaving -----------------------------------------------------------------------------------------
 

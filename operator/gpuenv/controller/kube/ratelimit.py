@@ -41,6 +41,11 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def seconds_left(self) -> float:
+        """Return in how many seconds there is a token; 0 if there is one now."""
+        self._refill()
+        return max(0.0, 1 - self._tokens) / self._rate if self._rate > 0 else 0.0
+
     def _refill(self) -> None:
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)

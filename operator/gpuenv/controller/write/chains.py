@@ -1,17 +1,15 @@
-"""From a plan's actions to chains: what belongs together stays in the plan's order, and nobody waits for long.
+"""The order in which a plan's actions are carried out: what belongs together in turn, everything else side by side.
 
-All actions about one (environment, node) form a chain. Chains are taken up environment by environment in turn,
-so that a large change of one does not keep the others waiting, and within an environment those first on which
-GPUs depend: pods to start and pods that have ended.
+All actions about one validation form a chain, in the plan's order. Environments take turns, so that a large change of
+one does not keep the others waiting. Within an environment its status comes first, because a claim that is no longer
+true must be withdrawn before anything else; then come the chains on which GPUs depend: pods to start and to delete.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from gpuenv.api import names
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -32,35 +30,16 @@ from gpuenv.plan.model import (
 Chain = tuple[ValidationKey, list[Action]]
 
 NODE_WRITES: Final = (SetLabel, SetNodeCondition)
-"""What may be refused without harm to what follows it in its chain."""
-RESULTS: Final = (WriteReport, *NODE_WRITES)
-"""What has to be in place before an environment may be called ready."""
+"""Actions that may be refused without stopping the rest of their chain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A plan, sorted. ``news``: Events about environments. ``statuses``: each with the Events that go with it."""
-
-    news: list[PostEvent]
-    chains: deque[Chain]
-    statuses: list[Chain]
-
-
-def sort(actions: Sequence[Action], pods: Mapping[str, PodRecord]) -> Work:
-    """Chains in the order in which they are to be taken up."""
-    reports = {one.name: (one.environment, one.node) for one in actions if isinstance(one, WriteReport)}
-    news: list[PostEvent] = []
-    chains: dict[ValidationKey, list[Action]] = {}
-    statuses: dict[ValidationKey, list[Action]] = {}
+def chains(actions: Sequence[Action], pods: Mapping[str, PodRecord]) -> deque[Chain]:
+    """Return the chains in the order in which they are to be started. Events belong to none."""
+    found: dict[ValidationKey, list[Action]] = {}
     for action in actions:
-        key = _key(action, pods, reports)
-        if key in statuses or isinstance(action, WriteStatus):
-            statuses.setdefault(key, []).append(action)
-        elif isinstance(action, PostEvent) and action.kind == names.ENVIRONMENT_KIND:
-            news.append(action)
-        else:
-            chains.setdefault(key, []).append(action)
-    return Work(news, deque(_in_turn(chains.items())), list(statuses.items()))
+        if not isinstance(action, PostEvent):
+            found.setdefault(_key(action, pods), []).append(action)
+    return deque(_in_turn(found.items()))
 
 
 def _in_turn(chains: Iterable[Chain]) -> Iterable[Chain]:
@@ -69,17 +48,18 @@ def _in_turn(chains: Iterable[Chain]) -> Iterable[Chain]:
         (environment, _), _ = chain
         groups.setdefault(environment, []).append(chain)
     for found in groups.values():
-        found.sort(key=_without_pods)
+        found.sort(key=_rank)
     return (chain for row in zip_longest(*groups.values()) for chain in row if chain is not None)
 
 
-def _without_pods(chain: Chain) -> bool:
-    return not any(isinstance(action, CreatePod | DeletePod) for action in chain[1])
+def _rank(chain: Chain) -> int:
+    _, actions = chain
+    if isinstance(actions[0], WriteStatus):
+        return 0
+    return 1 if any(isinstance(action, CreatePod | DeletePod) for action in actions) else 2
 
 
-def _key(
-    action: Action, pods: Mapping[str, PodRecord], reports: Mapping[str, ValidationKey]
-) -> ValidationKey:
+def _key(action: Action, pods: Mapping[str, PodRecord]) -> ValidationKey:
     match action:
         case (
             CreatePod(environment=environment, node=node)
@@ -92,10 +72,6 @@ def _key(
         case DeletePod(name=name):
             pod = pods.get(name)
             return (pod.environment, pod.node) if pod is not None else ("", name)
-        case PostEvent(kind=names.ENVIRONMENT_KIND, name=name):
-            return name, ""
-        case PostEvent(name=name):
-            return reports.get(name, ("", name))
         case (
             AddFinalizer(environment=environment)
             | Cleanup(environment=environment)
@@ -103,9 +79,10 @@ def _key(
             | WriteStatus(environment=environment)
         ):
             return environment, ""
+    raise TypeError(f"no such action: {action!r}")
 
 
 def title(action: Action) -> str:
-    """One action in a line of the log."""
+    """Return one action as a line of the log."""
     what = [getattr(action, name, None) for name in ("environment", "node", "name")]
     return " ".join([type(action).__name__, *(str(one) for one in what if one)])

@@ -134,11 +134,10 @@ def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
         "kind": "Event",
         "metadata": {"name": f"{names.shorten(event.name, 200)}.{digest}", "namespace": "default"},
         "involvedObject": {
-            "apiVersion": "v1" if event.kind == "Node" else names.API_VERSION,
+            "apiVersion": names.API_VERSION,
             "kind": event.kind,
             "name": event.name,
-            # `kubectl describe node` looks for the node's name in the uid field, as the kubelet writes it.
-            "uid": event.name if event.kind == "Node" else event.uid,
+            "uid": event.uid,
         },
         "type": event.type,
         "reason": event.reason,

@@ -1,31 +1,28 @@
-"""Takes a plan to the API server: order within a validation, parallel between validations, a time box, back-off where it
-fails.
+"""Carries out a plan: order within a validation, validations side by side, a time limit, and back-off after failures.
 
-Actions about one (environment, node) form a chain, done in the plan's order: report before label before
-deletion of the pod. What was not done when the time is up, or failed, is simply not done: the next plan asks
-for it again, because the cluster still differs. So one failing action delays its own chain and nothing else,
-and an outage loses nothing.
+Actions about one (environment, node) form a chain, done in the plan's order: report before label before deletion of
+the pod. An action that failed, or that the time did not suffice for, is left undone. The next plan asks for it again,
+because the cluster still differs. So a failing action delays its own chain and nothing else, and an outage of the API
+server loses nothing.
 """
 
 import asyncio
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from gpuenv.api import names, reasons
 from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.write import chains
-from gpuenv.controller.write.chains import NODE_WRITES, RESULTS, Chain, title
+from gpuenv.controller.write.chains import NODE_WRITES, Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
 from gpuenv.controller.write.writes import StaleError, Writes
-from gpuenv.plan.fleet.unwritten import held_back
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -48,34 +45,30 @@ logger = logging.getLogger(__name__)
 WORKERS: Final = 16
 SECONDS_PER_PLAN: Final = 5.0
 """A large change is worked off in slices, so that new events are planned for in between."""
-STATUS_SECONDS: Final = 2.0
-"""At most one write of an environment's status in this time ..."""
-STATUS_SECONDS_HELD_BACK: Final = 10.0
-"""... or in this one, while results of it are not written yet."""
-TOLD_SECONDS: Final = 600.0
-"""So long an Event about an environment is not repeated while its results are being written."""
+STATUS_PER_SECOND: Final = 0.5
+STATUS_BURST: Final = 2
+"""How often the status of one environment is written: twice in a row, then every two seconds."""
 BACKOFF_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 2.0
 WORDS: Final = 300
-"""Characters of a failure that a status quotes."""
+"""How many characters of a refusal are kept, to be quoted in a status."""
 OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
-"""Answers that say something about the API server and nothing about the object."""
+"""Answers that are about the API server and not about the object."""
+RESULTS: Final = (WriteReport, *NODE_WRITES)
+"""Writes whose refusal the next plan is to know of."""
 
 Place = tuple[str, str, str]
-"""(environment, node, part): what backs off together. Marks and new pods of a validation do so apart from the rest."""
+"""(environment, node, part): what backs off together. The label, the node condition and new pods each are a part."""
 
 
 @dataclass(slots=True)
 class Executed:
-    """What became of a plan. ``pending``: validations for which it had a report to write, done or not."""
+    """What became of a plan's actions."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
-    pending: set[ValidationKey] = field(default_factory=set)
-    unwritten: set[ValidationKey] = field(default_factory=set)
-    """Validations of which the report, the label or the node condition is not as planned."""
     retry_at: float | None = None
     """When something that was not done may be tried again (by a monotonic clock); None when all was done."""
 
@@ -93,14 +86,14 @@ class _Trouble:
 class _Step(Enum):
     DONE = auto()
     PASSED_OVER = auto()
-    """Not done, and what follows in the chain does not depend on it."""
+    """Not done, but the rest of the chain does not depend on it."""
     STOPPED = auto()
 
 
 class Executor:
-    """Remembers between plans only what failed, what was told, and when each status was written last.
+    """Carries out plans. Between plans it remembers only what failed and how often statuses were written.
 
-    ``clock`` is monotonic: a clock that is set back would stop all writes until it has caught up.
+    ``clock`` must be monotonic: a clock that is set back would stop all writes until it has caught up.
     """
 
     def __init__(
@@ -120,35 +113,24 @@ class Executor:
         self._clock = clock
         self._seconds = seconds
         self._trouble: dict[Place, _Trouble] = {}
-        self._status_at: dict[str, float] = {}
+        self._status_limits: dict[str, TokenBucket] = {}
         self._outages = 0
-        self._told: dict[tuple[str, str, str], float] = {}
-        """(environment, uid, reason) of Events that tell of results still being written, and when."""
-        self._reported: set[str] = set()
-        """Environments of which this plan has written a report."""
+        self._outage = False
+        self._deadline = 0.0
 
     async def run(self, plan: Plan) -> Executed:
-        """Raises nothing but cancellation."""
+        """Carry out a plan. Nothing is raised but cancellation."""
         executed = Executed()
         self._deadline = self._clock() + self._seconds
         self._outage = False
-        work = chains.sort(plan.actions, self._cache.pods)
-        executed.pending = {
-            (one.environment, one.node) for one in plan.actions if isinstance(one, WriteReport)
-        }
-        executed.unwritten = {(one.environment, one.node) for one in plan.actions if isinstance(one, RESULTS)}
-        self._reported = set()
-        await self._work_off(work.chains, executed)
-        self._tell(work.news, executed)
-        if not self._outage:
-            if work.chains:
-                executed.skipped += len(work.chains)
-                executed.retry(self._clock())
-            # Last of all: who waits for Ready finds labels and reports in place.
-            missing = Counter(environment for environment, _ in executed.unwritten)
-            await asyncio.gather(
-                *(self._run_status(chain, executed, missing[chain[0][0]]) for chain in work.statuses)
-            )
+        for action in plan.actions:
+            if isinstance(action, PostEvent):
+                self._events.post(action)
+        todo = chains(plan.actions, self._cache.pods)
+        await self._work_off(todo, executed)
+        if todo and not self._outage:
+            executed.skipped += len(todo)
+            executed.retry(self._clock())
         self._after(executed)
         return executed
 
@@ -165,16 +147,11 @@ class Executor:
 
     async def _run_chain(self, chain: Chain, executed: Executed) -> None:
         key, actions = chain
-        owed = sum(isinstance(action, RESULTS) for action in actions)
         for action in actions:
-            step = await self._attempt(key, action, executed)
-            owed -= step is _Step.DONE and isinstance(action, RESULTS)
-            if step is _Step.STOPPED:
+            if await self._attempt(key, action, executed) is _Step.STOPPED:
                 break
         else:
             self._trouble.pop((*key, ""), None)
-        if not owed:
-            executed.unwritten.discard(key)
 
     async def _attempt(self, key: ValidationKey, action: Action, executed: Executed) -> _Step:
         place = (
@@ -186,6 +163,8 @@ class Executor:
             executed.skipped += 1
             executed.retry(trouble.not_before)
             return self._without(action)
+        if isinstance(action, WriteStatus) and not self._may_write_status(action.environment, executed):
+            return _Step.STOPPED
         try:
             await self._apply(action)
         except OutOfTimeError:
@@ -211,24 +190,20 @@ class Executor:
         return _Step.DONE
 
     def _without(self, action: Action) -> _Step:
-        """How a chain goes on without one of its actions: a refused label must not keep a GPU occupied."""
+        """Return how a chain goes on after a failed action: a refused label must not keep a GPU occupied."""
         return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
 
     async def _apply(self, action: Action) -> None:
         if isinstance(action, WriteReport):
             before = self._cache.reports.get((action.environment, action.node))
             await self._writes.write_report(action)
-            self._reported.add(action.environment)
             self._metrics.answered(action, before, self._cache)
-        elif isinstance(action, PostEvent):
-            self._events.post(self._identified(action))
+        elif isinstance(action, WriteStatus):
+            await self._writes.write_status(action)
+            for event in action.events:
+                self._events.post(event)
         else:
             await self._call(action)
-
-    def _identified(self, event: PostEvent) -> PostEvent:
-        """With the uid of a report that this very plan has created."""
-        known = self._cache.version("reports", event.name) if event.kind == names.REPORT_KIND else None
-        return event if event.uid or known is None else replace(event, uid=known.uid)
 
     def _call(self, action: Action) -> Awaitable[None]:
         match action:
@@ -242,8 +217,6 @@ class Executor:
                 return self._writes.set_condition(action)
             case AddFinalizer():
                 return self._writes.add_finalizer(action)
-            case WriteStatus():
-                return self._writes.write_status(action)
             case LeaveNode():
                 return self._removal.leave(action)
             case Cleanup():
@@ -252,61 +225,17 @@ class Executor:
                 return self._removal.orphaned(action, self._in_time)
         raise TypeError(f"no such action: {action!r}")
 
-    # ---- statuses, and Events about environments -----------------------------------------------------------
-
-    async def _run_status(self, chain: Chain, executed: Executed, missing: int) -> None:
-        """``missing``: how many of the environment's results are not written."""
-        (environment, node), actions = chain
-        seconds = STATUS_SECONDS
-        if missing:
-            seconds = STATUS_SECONDS_HELD_BACK
-            actions = self._held_back(environment, actions, missing, executed.unwritten)
-            if not actions:
-                return
-        due = self._status_at.get(environment, -seconds) + seconds
-        if self._clock() < due:
-            executed.retry(due)
-            return
-        self._status_at[environment] = self._clock()
-        await self._run_chain(((environment, node), actions), executed)
-
-    def _held_back(
-        self, environment: str, actions: Sequence[Action], missing: int, unwritten: Collection[ValidationKey]
-    ) -> list[Action]:
-        """The status without a claim to be ready, and no Event that makes it; nothing when it says so already."""
-        known = self._cache.environments.get(environment)
-        before = known.status if known is not None else {}
-        why = self._words(environment, unwritten)
-        kept: list[Action] = []
-        for action in actions:
-            if isinstance(action, WriteStatus):
-                status = held_back(action.status, before, missing, why, self._writes.clock())
-                if status == before:
-                    return []
-                kept.append(replace(action, status=status))
-            elif not (isinstance(action, PostEvent) and action.reason == reasons.AllAnswered):
-                kept.append(action)
-        return kept
-
-    def _words(self, environment: str, unwritten: Collection[ValidationKey]) -> str:
-        """What the API server said about one of the results that it did not take."""
-        found = (
-            (place, trouble.words)
-            for place, trouble in self._trouble.items()
-            if place[0] == environment and trouble.words and place[:2] in unwritten
-        )
-        return min(found, default=("", ""))[1]
-
-    def _tell(self, news: Iterable[PostEvent], executed: Executed) -> None:
-        """Tells of verdicts once the first report is written, and once while there are more to write."""
-        silent = {environment for environment, _ in executed.pending} - self._reported
-        for event in news:
-            key = (event.name, event.uid, event.reason)
-            if key not in self._told and event.name not in silent:
-                self._events.post(event)
-                self._told[key] = self._clock()
-        owing, old = {environment for environment, _ in executed.unwritten}, self._clock() - TOLD_SECONDS
-        self._told = {key: at for key, at in self._told.items() if key[0] in owing and at > old}
+    def _may_write_status(self, environment: str, executed: Executed) -> bool:
+        """Limit how often one status is written. A status that is left out is in a later plan again."""
+        limit = self._status_limits.get(environment)
+        if limit is None:
+            limit = TokenBucket(STATUS_PER_SECOND, STATUS_BURST, self._clock)
+            self._status_limits[environment] = limit
+        if limit.offer():
+            return True
+        executed.skipped += 1
+        executed.retry(self._clock() + limit.seconds_left())
+        return False
 
     # ---- failures ----------------------------------------------------------------------------------------
 
@@ -325,11 +254,12 @@ class Executor:
             self._writes.refused(action, error)
             del self._trouble[place]
         else:
-            seconds = self._delay(place, executed, BACKOFF_SECONDS, str(error)[:WORDS])
+            refused = isinstance(action, RESULTS)
+            seconds = self._delay(place, executed, BACKOFF_SECONDS, str(error)[:WORDS] if refused else "")
             logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
     def _delay(self, place: Place, executed: Executed, seconds: float, words: str) -> float:
-        """Keeps this place back for ``seconds``, doubled each time in a row; returns for how long."""
+        """Try nothing of this place for ``seconds``, doubled each time in a row. Return for how long that is."""
         count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
         self._trouble[place] = _Trouble(count + 1, self._clock() + seconds, words)
@@ -344,3 +274,10 @@ class Executor:
         old = self._clock() - 2 * BACKOFF_MAX_SECONDS
         for place in [place for place, trouble in self._trouble.items() if trouble.not_before < old]:
             del self._trouble[place]
+        for name in self._status_limits.keys() - self._cache.environments.keys():
+            del self._status_limits[name]
+        self._cache.refusals = {
+            place[:2]: trouble.words
+            for place, trouble in sorted(self._trouble.items(), reverse=True)
+            if trouble.words
+        }

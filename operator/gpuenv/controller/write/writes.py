@@ -105,7 +105,9 @@ class Writes:
             self.cache.put("pods", raw)
 
     async def write_report(self, action: WriteReport) -> None:
-        """The whole status by a JSON patch: a merge patch would leave keys of an earlier status behind."""
+        """Write the whole status by a JSON patch: a merge patch would leave keys of an earlier status behind."""
+        key = (action.environment, action.node)
+        before = self.cache.reports.get(key)
         if not action.exists:
             await self._create_report(action)
         path = self.scope.item("reports", action.name) + "/status"
@@ -116,7 +118,7 @@ class Writes:
                 raise
             self.cache.gone("reports", action.name)
             raise StaleError(f"report {action.name} is gone") from error
-        self.cache.put("reports", raw)
+        self.cache.wrote_report(key, raw, before)
 
     async def _create_report(self, action: WriteReport) -> None:
         try:

@@ -30,9 +30,12 @@ class Condition:
     message: str
 
 
-def conditions(environment: EnvironmentRecord, totals: Totals | None, now: float) -> list[Json]:
-    """All conditions as JSON; a transition time moves only with the status."""
-    found = untimed_conditions(environment, totals)
+def conditions(environment: EnvironmentRecord, totals: Totals | None, refusal: str, now: float) -> list[Json]:
+    """Return all conditions as JSON. A transition time changes only together with the status of its condition.
+
+    ``refusal`` is what the API server said about one of the results that it refused to store.
+    """
+    found = untimed_conditions(environment, totals, refusal)
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
     return [_json(one, old.get(one.type, {}), environment.generation, now) for one in found]
 
@@ -49,8 +52,10 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
     }
 
 
-def untimed_conditions(environment: EnvironmentRecord, totals: Totals | None) -> list[Condition]:
-    """All conditions, in the order in which they are read."""
+def untimed_conditions(
+    environment: EnvironmentRecord, totals: Totals | None, refusal: str = ""
+) -> list[Condition]:
+    """Return all conditions without their times, in the order in which people read them."""
     if totals is None:
         refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
         return [
@@ -61,10 +66,27 @@ def untimed_conditions(environment: EnvironmentRecord, totals: Totals | None) ->
         ]
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
-        _ready(totals),
-        _compatible(totals),
+        _once_written(_ready(totals), "False", totals, refusal),
+        _once_written(_compatible(totals), "Unknown", totals, refusal),
         _consistent(totals),
     ]
+
+
+def _once_written(condition: Condition, instead: str, totals: Totals, refusal: str) -> Condition:
+    """Return the condition, or one with the status ``instead`` of True while results are not written.
+
+    Whoever waits for it to be True may rely on every report and label being in place.
+    """
+    missing = len(totals.unwritten)
+    if condition.status != "True" or not missing:
+        return condition
+    message = f"{missing} result{' is' if missing == 1 else 's are'} not written yet"
+    return Condition(
+        condition.type,
+        instead,
+        reasons.ValidationRunning,
+        message + (f": {refusal}" if refusal else ""),
+    )
 
 
 def _ready(totals: Totals) -> Condition:

@@ -1,4 +1,4 @@
-"""The whole status of an environment, computed in this one place from its totals."""
+"""The status of an environment, computed in this one place from what is observed."""
 
 from typing import Any, Final
 
@@ -13,11 +13,17 @@ Json = dict[str, Any]
 MAX_DIGESTS: Final = 64
 
 
-def environment_status(environment: EnvironmentRecord, totals: Totals | None, now: float) -> Json:
-    """The status to be written. Without a totals (the spec makes no sense) the last counts stay as they are."""
+def environment_status(
+    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: str = ""
+) -> Json:
+    """Return the status that the environment should have.
+
+    Without totals (the spec cannot be understood) the last counts stay as they are. ``refusal`` is what the API
+    server said about one of the environment's results that it refused to store.
+    """
     judged = {
         "observedGeneration": environment.generation,
-        "conditions": conditions(environment, totals, now),
+        "conditions": conditions(environment, totals, refusal, now),
     }
     if totals is None:
         return environment.status | judged
@@ -86,7 +92,7 @@ def _scheduling(totals: Totals) -> Json:
 
 
 def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
-    """The on-demand token once it is answered everywhere; until then the one before it."""
+    """Return the on-demand token once every node's report answers it; until then the one before it."""
     before = environment.status.get("observedRevalidate")
     if totals.asked and environment.revalidate:
         return before if isinstance(before, str) else ""

@@ -42,6 +42,8 @@ class Totals:
     """Nodes without an answer on which nothing runs."""
     asked: int
     """Nodes whose answer to an on-demand token is still to come."""
+    unwritten: frozenset[str]
+    """Nodes whose report, label or node condition says something else, or is not there yet."""
     problems: tuple[Problem, ...]
     contents: tuple[tuple[Content, int], ...]
     acting: tuple[DesiredState, ...]
@@ -62,6 +64,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         running=sum(one.live for one in selected),
         waiting=sum(not one.shown.answered and not one.live for one in selected),
         asked=sum(one.asked for one in selected),
+        unwritten=frozenset(one.node for one in selected if one.unwritten),
         problems=tuple(_problems(selected)),
         contents=_contents(selected),
         acting=tuple(one for one in states if one.actions),

@@ -35,12 +35,12 @@ _CONDITION_STATUS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """The outcome of judging one validation. Valid until ``recheck_at`` or until one of the records is replaced.
+    """What should become of one validation. It holds until ``recheck_at``, or until one of the records is replaced.
 
-    ``before`` is the verdict shown so far, None where no report existed. ``due`` is a run that may start now.
-    ``leaving``: not selected, but something of ours is on the node. ``asked``: the answer to the environment's
-    on-demand token is still to come. ``assessed`` is the result of ``report`` where it holds under the tables and
-    expectations of now.
+    ``before`` is the verdict that the report shows now, None without a report. ``due`` is a run that may start now.
+    ``leaving``: the node is not selected, but something of the environment is still on it. ``asked``: a run was
+    asked for by annotation, and no report answers it yet. ``assessed`` is the result of ``report`` where it holds
+    under the tables and expectations of now.
     """
 
     node: str
@@ -49,6 +49,8 @@ class DesiredState:
     report: ReportRecord | None = None
     before: Verdict | None = None
     actions: tuple[Action, ...] = ()
+    unwritten: bool = False
+    """Whether the report, the label or the node condition says something else, or is not there yet."""
     live: bool = False
     due: Due | None = None
     kept: PodRecord | None = None
@@ -71,14 +73,17 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
     blocked = _is_blocked(validation)
     due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
-    observed = after.observed_revalidate if after is not None else ""
+    observed = report.observed_revalidate if report is not None else ""
+    actions = tuple(_actions(validation, after, shown, runs, now))
     return DesiredState(
         node=node.name,
         selected=True,
         shown=shown or WAITING,
         report=after,
         before=report.verdict if report is not None else None,
-        actions=tuple(_actions(validation, after, shown, runs, now)),
+        actions=actions,
+        unwritten=not _says_the_same(report, after)
+        or any(isinstance(one, SetLabel | SetNodeCondition) for one in actions),
         live=runs.live,
         due=None if waits else due,
         kept=runs.kept,
@@ -158,6 +163,13 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
         and (new.verdict, new.reason, new.message, new.runs, new.observed_revalidate, new.current)
         == (old.verdict, old.reason, old.message, old.runs, old.observed_revalidate, old.current)
     )
+
+
+def _says_the_same(old: ReportRecord | None, new: ReportRecord | None) -> bool:
+    """Return whether two reports agree in what counts: a newer run with the same verdict is mere detail."""
+    if old is None or new is None:
+        return old is new
+    return (old.verdict, old.reason, old.current) == (new.verdict, new.reason, new.current)
 
 
 def _is_blocked(validation: Validation) -> bool:
