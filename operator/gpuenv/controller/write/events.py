@@ -64,6 +64,7 @@ class EventPoster:
         self._limits: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def post(self, event: PostEvent) -> None:
+        """Queue an Event, unless its object has too many or the queue is full."""
         limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._clock))
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
