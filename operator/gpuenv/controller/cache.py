@@ -67,7 +67,7 @@ class Cache:
         self.environments: dict[str, EnvironmentRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
         self.pods: dict[str, PodRecord] = {}
-        """By name; a vanished pod stays as a tombstone until the plan has settled it."""
+        """By name. A vanished pod stays as a tombstone until a plan has nothing more to write because of it."""
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
         self.unannounced: Mapping[ValidationKey, Unannounced] = {}
