@@ -37,6 +37,16 @@ def test_the_image_is_what_it_says(operator_images: Buildah) -> None:
     assert operator_images.run(IMAGE, "gpuenv", "--version").startswith("gpuenv, version")
 
 
+def test_the_image_has_no_sandbox_and_says_what_to_do(operator_images: Buildah) -> None:
+    with pytest.raises(
+        BuildError, match=r"sandbox needs the module gpuenv_sandbox.*`make sandbox` in a checkout"
+    ):
+        operator_images.run(IMAGE, "gpuenv", "sandbox")
+    script = "import cryptography"
+    with pytest.raises(BuildError, match="No module named 'cryptography'"):
+        operator_images.run(IMAGE, "/opt/gpuenv/bin/python", "-c", script)
+
+
 def test_the_image_has_no_installer_and_writes_nothing_into_itself(operator_images: Buildah) -> None:
     with pytest.raises(BuildError):
         operator_images.run(IMAGE, "/opt/gpuenv/bin/python", "-m", "pip", "--version")

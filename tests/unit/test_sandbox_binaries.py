@@ -347,7 +347,8 @@ def test_a_build_ends_in_the_cache_whatever_go_flags_the_user_has(
     assert made.read_text() == "built with -buildvcs=false -modcacherw"
     said = capsys.readouterr().err.splitlines()
     assert said[1] == "building kubernetes v1.36.3 (kubelet) (0:00, usually 5 min on 2 cores)"
-    assert re.fullmatch(r"building kubernetes v1\.36\.3 \(kubelet\): done \(0:\d\d\)", said[-1])
+    assert re.fullmatch(r"building kubernetes v1\.36\.3 \(kubelet\): done \(0:\d\d\)", said[-3])
+    assert re.fullmatch(r"removing the intermediate files of the build: done \(0:\d\d\)", said[-1])
 
 
 def test_a_failed_build_says_what_go_said(places: Path) -> None:

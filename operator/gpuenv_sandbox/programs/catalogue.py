@@ -52,7 +52,7 @@ COMPONENTS: Final = (
         release=f"{_ETCD_RELEASES}/etcd-{{version}}-linux-{{arch}}.tar.gz",
         checksum=f"{_ETCD_RELEASES}/SHA256SUMS",
         minutes=1,
-        gigabytes=0.6,
+        gigabytes=1.1,
     ),
     Component(
         name="kubernetes",
@@ -72,7 +72,7 @@ COMPONENTS: Final = (
         release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
         checksum="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}.sha256",
         minutes=5,
-        gigabytes=4.5,
+        gigabytes=4.3,
     ),
     Component(
         name="containerd",
@@ -85,7 +85,7 @@ COMPONENTS: Final = (
         release=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz",
         checksum=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz.sha256sum",
         minutes=1.5,
-        gigabytes=1,
+        gigabytes=1.4,
     ),
     Component(
         name="helm",

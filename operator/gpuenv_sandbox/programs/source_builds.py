@@ -44,7 +44,9 @@ class SourceBuilds:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        if self._caches is not None:
+            with Progress("removing the intermediate files of the build"):
+                self._stack.close()
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
         """Build into ``target``: an :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
