@@ -42,10 +42,10 @@ func main() {{
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reader() -> Path:
     """A program that reads a monitor of the kind it is given."""
     modules = {TYPES: VERSION, "sigs.k8s.io/yaml": "v1.6.0"}
-    return go_reader.build(tmp_path_factory.mktemp("monitors"), PROGRAM, modules, "the Prometheus operator's")
+    return go_reader.reader(PROGRAM, modules, "the Prometheus operator's")
 
 
 def read(reader: Path, kind: str, text: str) -> subprocess.CompletedProcess[str]:
