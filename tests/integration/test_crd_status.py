@@ -107,4 +107,4 @@ def test_kubectl_explain_knows_the_fields(installed: ControlPlane, kubectl: Kube
         return words in " ".join(kubectl.run("explain", field).stdout.split())
 
     wait_until(lambda: explained("genv.spec.expect", "PEP 440 specifiers"))
-    wait_until(lambda: explained("gnr.status.checks", "Worst first"))
+    wait_until(lambda: explained("gnr.status.checks", "with the worst first"))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.images import Image, write_layout
 from tests.support.rootfs import packages_layer, python_layer
-from tests.support.unique import unique_directory
+from tests.support.unique import unique, unique_directory
 from tests.support.wait import finished
 
 from gpuenv_sandbox.programs.cache import cache_root, exclusive
@@ -25,6 +25,9 @@ PYTHON = "3.11.2"
 SECONDS = 1200
 """For one step of a build, and for a download."""
 WHEELS = "/wheels"
+OUTPUT = "/output"
+TO_FILES = f'exec "$@" > {OUTPUT}/stdout 2> {OUTPUT}/stderr'
+LAST_LINES = 15
 
 
 class BuildError(Exception):
@@ -56,7 +59,7 @@ class Buildah:
         result = finished(command, timeout=SECONDS, cwd=ROOT, env=self._env())
         if result.returncode != 0:
             lines = (result.stdout + result.stderr).strip().splitlines()
-            raise BuildError(f"buildah {arguments[0]}: " + "\n".join(lines[-15:]))
+            raise BuildError(f"buildah {arguments[0]}: " + "\n".join(lines[-LAST_LINES:]))
         return result.stdout
 
     def _env(self) -> dict[str, str]:
@@ -86,12 +89,23 @@ class Buildah:
         return dict(json.loads(self("inspect", "--type", "image", name))["OCIv1"]["config"])
 
     def run(self, name: str, *command: str) -> str:
-        """What a command prints inside the image, as its user. Raises BuildError."""
+        """Return what a command prints to standard output inside the image, as its user. Raises BuildError.
+
+        The command writes to files: on a busy machine buildah can lose the last lines of a process that ends at once.
+        """
         container = self("from", "--pull=never", name).strip()
+        output = self._directory / unique("output")
+        output.mkdir()
+        output.chmod(0o777)
         try:
-            return self("run", container, "--", *command)
+            self(
+                "run", "--volume", f"{output}:{OUTPUT}", container, "--", "sh", "-c", TO_FILES, "sh", *command
+            )
+        except BuildError as error:
+            raise BuildError("\n".join([str(error), *_last_lines(output)])) from None
         finally:
             self("rm", container)
+        return (output / "stdout").read_text(encoding="utf-8")
 
     @contextmanager
     def running(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Iterator[Path]:
@@ -122,6 +136,12 @@ class Buildah:
         archive.unlink(missing_ok=True)
         self("push", name, f"docker-archive:{archive}:{reference}")
         return archive
+
+
+def _last_lines(output: Path) -> list[str]:
+    """Return the last lines that a command wrote to its files."""
+    files = [output / "stdout", output / "stderr"]
+    return [line for file in files if file.exists() for line in file.read_text().splitlines()[-LAST_LINES:]]
 
 
 @contextmanager
