@@ -12,7 +12,10 @@ from gpuenv.assess.facts import (
     Gpu,
     Libcuda,
     NodeFacts,
+    Source,
+    Stage,
     Step,
+    StepStatus,
     TorchFacts,
 )
 from gpuenv.assess.model import Assessment, Status
@@ -21,13 +24,13 @@ from gpuenv.knowledge import load
 K = load()
 A100 = Gpu(0, "NVIDIA A100-SXM4-80GB", compute_capability=(8, 0), memory_mib=81920, memory_free_mib=81000)
 STEPS = tuple(
-    Step(name, 0, dtype)
+    Step(name, 0, dtype, status=StepStatus.PASS)
     for name in ("alloc", "matmul", "conv", "attention", "train")
     for dtype in ("fp32", "bf16")
 )
 HEALTHY = Facts(
-    source="probe",
-    stages=frozenset({"facts", "kernels"}),
+    source=Source.PROBE,
+    stages=frozenset(Stage),
     container=ContainerFacts(python="3.11.7", uid=1000, shm_mib=1024, writable=("/tmp",)),
     driver=DriverFacts(
         version="570.124.06",
@@ -79,7 +82,9 @@ def stopped(**changes: Any) -> Facts:
         if "cu_init" not in changes
         else driver(device_count=None, **changes)
     )
-    return replace(base, torch=replace(base.torch, available=False), steps=(), stages=frozenset({"facts"}))
+    return replace(
+        base, torch=replace(base.torch, available=False), steps=(), stages=frozenset({Stage.FACTS})
+    )
 
 
 def failing(*steps: Step) -> Facts:

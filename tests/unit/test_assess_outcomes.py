@@ -17,6 +17,7 @@ from gpuenv.assess.facts import (
 )
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.policies.floors import peer_key
+from gpuenv.assess.sources.probe_facts import read_health
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from gpuenv.assess.policies.floors import peer_key
         (
             Step(
                 "matmul",
+                0,
                 status="Fail",
                 error=Failure(
                     "cudart", 209, message="no kernel image is available for execution on the device"
@@ -33,14 +35,23 @@ from gpuenv.assess.policies.floors import peer_key
             "Incompatible",
             "ArchNotInBuild",
         ),
-        (Step("matmul", status="Fail", error=Failure("cudart", 222)), "Incompatible", "PtxNewerThanDriver"),
-        (Step("matmul", status="Fail", error=Failure("cudart", 700)), "Incompatible", "KernelFault"),
-        (Step("matmul", status="Fail", error=Failure("cudart", 36)), "Incompatible", "DriverFeatureMissing"),
-        (Step("jit", status="Fail", error=Failure("cudart", 36)), "Degraded", "DriverFeatureMissing"),
-        (Step("jit", status="Fail", error=Failure("cudart", 222)), "Degraded", "PtxNewerThanDriver"),
+        (
+            Step("matmul", 0, status="Fail", error=Failure("cudart", 222)),
+            "Incompatible",
+            "PtxNewerThanDriver",
+        ),
+        (Step("matmul", 0, status="Fail", error=Failure("cudart", 700)), "Incompatible", "KernelFault"),
+        (
+            Step("matmul", 0, status="Fail", error=Failure("cudart", 36)),
+            "Incompatible",
+            "DriverFeatureMissing",
+        ),
+        (Step("jit", 0, status="Fail", error=Failure("cudart", 36)), "Degraded", "DriverFeatureMissing"),
+        (Step("jit", 0, status="Fail", error=Failure("cudart", 222)), "Degraded", "PtxNewerThanDriver"),
         (
             Step(
                 "conv",
+                0,
                 status="Fail",
                 error=Failure("torch", message="cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
             ),
@@ -48,23 +59,23 @@ from gpuenv.assess.policies.floors import peer_key
             "CudnnLoadFailed",
         ),
         (
-            Step("matmul", status="Fail", error=Failure("torch", message="nobody knows")),
+            Step("matmul", 0, status="Fail", error=Failure("torch", message="nobody knows")),
             "Incompatible",
             "KernelFailed",
         ),
-        (Step("matmul", status="Wrong", detail="off by 3"), "Incompatible", "WrongResult"),
-        (Step("matmul", status="Unconfirmed", detail="off by 3"), "Unknown", "WrongResult"),
+        (Step("matmul", 0, status="Wrong", detail="off by 3"), "Incompatible", "WrongResult"),
+        (Step("matmul", 0, status="Unconfirmed", detail="off by 3"), "Unknown", "WrongResult"),
         (
-            Step("matmul", status="Crashed", error=Failure("signal", 11, "SIGSEGV")),
+            Step("matmul", 0, status="Crashed", error=Failure("signal", 11, "SIGSEGV")),
             "Incompatible",
             "KernelFailed",
         ),
-        (Step("matmul", status="Crashed", error=Failure("signal", 9, "SIGKILL")), "Unknown", "OomKilled"),
-        (Step("matmul", status="TimedOut"), "Unknown", "ProbeTimeout"),
-        (Step("matmul", status="Fail", error=Failure("cudart", 2)), "Unknown", "OutOfMemory"),
-        (Step("matmul", status="Fail", error=Failure("cudart", 46)), "Unknown", "GpuBusy"),
+        (Step("matmul", 0, status="Crashed", error=Failure("signal", 9, "SIGKILL")), "Unknown", "OomKilled"),
+        (Step("matmul", 0, status="TimedOut"), "Unknown", "ProbeTimeout"),
+        (Step("matmul", 0, status="Fail", error=Failure("cudart", 2)), "Unknown", "OutOfMemory"),
+        (Step("matmul", 0, status="Fail", error=Failure("cudart", 46)), "Unknown", "GpuBusy"),
         (
-            Step("stream", status="Fail", error=Failure("torch", message="nobody knows")),
+            Step("stream", 0, status="Fail", error=Failure("torch", message="nobody knows")),
             "Degraded",
             "KernelFailed",
         ),
@@ -76,15 +87,18 @@ def test_each_outcome_of_a_step_has_its_reason(step: Step, verdict: str, reason:
 
 
 def test_sick_hardware_beats_what_follows_from_it() -> None:
-    soft = Step("conv", status="Fail", error=Failure("cudart", 719, message="unspecified launch failure"))
+    soft = Step("conv", 0, status="Fail", error=Failure("cudart", 719, message="unspecified launch failure"))
     hard = Step(
-        "matmul", status="Fail", error=Failure("cudart", 214, message="uncorrectable ECC error encountered")
+        "matmul",
+        0,
+        status="Fail",
+        error=Failure("cudart", 214, message="uncorrectable ECC error encountered"),
     )
     assert judge(failing(soft, hard)).reason == "EccUncorrectable"
 
 
 def test_a_full_gpu_and_a_shared_gpu_are_busy_not_too_small() -> None:
-    oom = Step("alloc", status="Fail", error=Failure("cudart", 2, message="CUDA out of memory"))
+    oom = Step("alloc", 0, status="Fail", error=Failure("cudart", 2, message="CUDA out of memory"))
     full = replace(failing(oom), gpus=(replace(A100, memory_free_mib=500),))
     assert judge(full).reason == "GpuBusy"
     shared = failing(oom)
@@ -98,7 +112,7 @@ def test_a_full_gpu_and_a_shared_gpu_are_busy_not_too_small() -> None:
         (replace(HEALTHY, stages=frozenset({"facts"}), ended="deadline"), "KernelsNotRun"),
         (replace(HEALTHY, steps=tuple(replace(step, status="Skipped") for step in STEPS)), "KernelsNotRun"),
         (replace(HEALTHY, gpus=(A100, replace(A100, index=1))), "KernelsNotRun"),
-        (replace(HEALTHY, steps=(Step("alloc"),)), "KernelsNotRun"),
+        (replace(HEALTHY, steps=(Step("alloc", 0, status="Pass"),)), "KernelsNotRun"),
         (replace(HEALTHY, stages=frozenset({"kernels"})), "NotEnoughFacts"),
     ],
 )
@@ -223,6 +237,7 @@ def test_memory_is_nominal(mib: int, gib: int, enough: bool) -> None:
 def test_expected_imports(status: str, verdict: str, reason: str) -> None:
     step = Step(
         "import:vllm",
+        0,
         status=status,
         error=Failure("python", message="undefined symbol") if status == "Fail" else None,
     )
@@ -238,12 +253,12 @@ def test_expected_compile() -> None:
         HEALTHY,
         steps=(
             *STEPS,
-            Step("compile", status="Fail", error=Failure("torch", message="Failed to find C compiler")),
+            Step("compile", 0, status="Fail", error=Failure("torch", message="Failed to find C compiler")),
         ),
     )
     assert judge(broken).verdict is Verdict.COMPATIBLE
     assert judge(broken, Expectations(compile=True)).reason == "CompileUnavailable"
-    working = replace(HEALTHY, steps=(*STEPS, Step("compile")))
+    working = replace(HEALTHY, steps=(*STEPS, Step("compile", 0, status="Pass")))
     assert judge(working, Expectations(compile=True)).verdict is Verdict.COMPATIBLE
 
 
@@ -317,5 +332,5 @@ def test_floors_on_shared_devices_are_a_note() -> None:
     ],
 )
 def test_health(health: dict[str, Any], verdict: str, reason: str) -> None:
-    found = judge(replace(HEALTHY, gpus=(replace(A100, health=health),)))
+    found = judge(replace(HEALTHY, gpus=(replace(A100, health=read_health(health)),)))
     assert (found.verdict, found.reason) == (verdict, reason), told(found)

@@ -300,7 +300,11 @@ def test_cudnn_has_dropped_volta_unless_convolutions_ran() -> None:
     facts = replace(torch(cudnn=91300), gpus=v100)
     assert judge(facts).verdict is Verdict.COMPATIBLE
     crashed = replace(
-        facts, steps=(Step("matmul"), Step("conv", status="Crashed", error=Failure("signal", 11, "SIGSEGV")))
+        facts,
+        steps=(
+            Step("matmul", 0, status="Pass"),
+            Step("conv", 0, status="Crashed", error=Failure("signal", 11, "SIGSEGV")),
+        ),
     )
     found = judge(crashed)
     assert (found.verdict, found.reason) == (Verdict.INCOMPATIBLE, "CudnnDroppedGpu")

@@ -7,10 +7,11 @@ from functools import lru_cache
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.environment import Expectations, Floor
 from gpuenv.api.reasons import Reason
-from gpuenv.assess.facts import Facts, Gpu, Step
+from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.targets import build_targets, is_arm, local_cuda
+from gpuenv.assess.targets import ArchSource, build_targets, is_arm
 from gpuenv.assess.visible import visible_gpus
+from gpuenv.knowledge.build_name import BuildName, parse_build_name
 from gpuenv.knowledge.model import (
     Architecture,
     ComputeCapability,
@@ -25,7 +26,9 @@ EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
 """Steps that not every use of PyTorch needs: where they fail, the verdict is Degraded at most."""
 NOT_KERNELS = EXTRAS | {"alloc"}
 """Steps whose success proves nothing about the kernels that every use needs."""
-BROKEN = frozenset({"Fail", "Wrong", "Unconfirmed", "Crashed", "TimedOut"})
+BROKEN = frozenset(
+    {StepStatus.FAIL, StepStatus.WRONG, StepStatus.UNCONFIRMED, StepStatus.CRASHED, StepStatus.TIMED_OUT}
+)
 
 FIRST_ARM_CUDA = (2, 11)
 """The first release whose wheel for aarch64 on PyPI has CUDA (its list of files there)."""
@@ -36,7 +39,7 @@ OLDEST_BRANCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU with its rows of the tables. ``proven``: kernels of this very build ran on it and none failed."""
+    """One GPU with its rows of the tables. ``proven``: kernels of this very build ran on it, and none failed."""
 
     index: int
     product: str | None
@@ -56,12 +59,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What policies look at. Versions are integer tuples; None is not known.
+    """What the policies look at. Versions are integer tuples; None means not known.
 
-    ``runtime`` is the CUDA version of the build, ``runtime_assumed`` that it is PyPI's default for the release.
-    ``arch_flags`` are the build's targets; ``arch_source`` tells whether they were ``observed``, are those of the
-    ``released`` build, or are ``assumed`` from the nearest one. ``api`` is the driver API number, ``api_observed``
-    whether CUDA told it (else it follows from the branch).
+    ``build_name`` is torch's version text, taken apart; ``torch`` is its release. ``cpu_build`` says that the build has no CUDA.
+    ``runtime`` is the CUDA version of the build; ``runtime_assumed`` says that it is only PyPI's default for the release.
+    ``arch_flags`` are the build's targets, and ``arch_source`` says where they are known from. ``api`` is the driver API's
+    number; ``api_observed`` says that CUDA itself named it, while it otherwise follows from the driver's branch.
     """
 
     facts: Facts
@@ -69,13 +72,15 @@ class Case:
     floors: tuple[Floor, ...]
     knowledge: Knowledge
     peers: Mapping[str, float]
+    build_name: BuildName
     torch: Version | None
+    cpu_build: bool
     runtime: Version | None
     runtime_assumed: bool
     release: TorchRelease | None
     build: TorchBuild | None
     arch_flags: tuple[str, ...] | None
-    arch_source: str
+    arch_source: ArchSource | None
     driver: Version | None
     driver_text: str
     api: int | None
@@ -89,7 +94,7 @@ class Case:
     @property
     def probed(self) -> bool:
         """Whether a probe told these facts: then kernels decide, and tables only explain."""
-        return self.facts.source == "probe"
+        return self.facts.source == Source.PROBE
 
     @property
     def proven(self) -> bool:
@@ -138,20 +143,19 @@ def make_case(
 ) -> Case:
     """Works out once what several policies need."""
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
-    torch = parse_version(facts.torch.version)
-    if torch is not None and len(torch) < 2:
-        torch = None  # "2" names no release
-    release = knowledge.release(torch)
-    runtime, assumed = _runtime(facts, release, knowledge)
+    name = parse_build_name(facts.torch.version)
+    cpu_build = _is_cpu_build(facts, name)
+    release = knowledge.release(name.release)
+    runtime, assumed = (None, False) if cpu_build else _runtime(facts, name, release, knowledge)
     build = release.build(runtime) if release else None
-    flags, arch_source = build_targets(facts, knowledge, torch, runtime, build)
+    flags, arch_source = build_targets(facts, name, knowledge, runtime, build)
     driver_text = facts.driver.version or facts.node.driver_version or ""
     driver = parse_version(driver_text)
     if driver is not None and driver[0] < OLDEST_BRANCH:
         driver, driver_text = None, ""  # a CUDA version, or Windows' own numbering
     branch = knowledge.branch(driver)
     loaded = facts.driver.cuda_version or (
-        facts.driver.nvml_cuda_version if facts.source == "probe" else None
+        facts.driver.nvml_cuda_version if facts.source == Source.PROBE else None
     )
     # What nvidia-smi printed elsewhere may be the machine's, where the container carries cuda-compat.
     api = loaded or facts.driver.nvml_cuda_version
@@ -161,7 +165,9 @@ def make_case(
         floors=floors,
         knowledge=knowledge,
         peers=peers or {},
-        torch=torch,
+        build_name=name,
+        torch=name.release,
+        cpu_build=cpu_build,
         runtime=runtime,
         runtime_assumed=assumed,
         release=release,
@@ -178,34 +184,36 @@ def make_case(
     )
 
 
-def is_cpu_build(facts: Facts) -> bool:
-    """Whether torch itself, or its version (``2.9.1+cpu``, ``+rocm6.4``, ``+xpu``), says that it has no CUDA."""
-    torch = facts.torch
-    local = (torch.version or "").partition("+")[2].lower()
-    if torch.cpu_build is not None:
-        return torch.cpu_build
-    return torch.cuda is None and local.startswith(("cpu", "rocm", "xpu"))
+def _is_cpu_build(facts: Facts, name: BuildName) -> bool:
+    """Return whether torch itself, or its version (``2.9.1+cpu``, ``+rocm6.4``, ``+xpu``), says that it has no CUDA."""
+    if facts.torch.cpu_build is not None:
+        return facts.torch.cpu_build
+    return facts.torch.cuda is None and name.is_without_cuda
 
 
-def _runtime(facts: Facts, release: TorchRelease | None, knowledge: Knowledge) -> tuple[Version | None, bool]:
-    if is_cpu_build(facts):
+def _runtime(
+    facts: Facts, name: BuildName, release: TorchRelease | None, knowledge: Knowledge
+) -> tuple[Version | None, bool]:
+    """Return the CUDA version of a build with CUDA, and whether it is only PyPI's default for the release."""
+    given = parse_version(facts.torch.cuda) or name.cuda
+    if given:
+        # "12" alone says neither which driver is the oldest nor which targets the build has.
+        return (given[:2], False) if len(given) > 1 else (None, False)
+    if facts.source != Source.FLAGS or release is None or not name.is_plain:
         return None, False
-    told = parse_version(facts.torch.cuda) or local_cuda(facts.torch.version)
-    if told and len(told) < 2:
-        return None, False  # "12" alone tells neither floor nor targets
-    if told or facts.source != "flags" or release is None or not facts.torch.version:
-        return told[:2] if told else None, False
-    plain = all(char.isdigit() or char == "." for char in facts.torch.version)
     if is_arm(facts, knowledge) and release.torch < FIRST_ARM_CUDA:
-        return None, False  # what PyPI served there had no CUDA; which other build it is, nobody said
-    return (release.default_cuda, True) if plain else (None, False)
+        return (
+            None,
+            False,
+        )  # PyPI's wheel for Arm had no CUDA then, so that this is another build, which nobody named
+    return release.default_cuda, True
 
 
 def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> Iterator[Device]:
     gpus = visible_gpus(facts, knowledge)
-    if not gpus and facts.source != "probe" and (facts.node.product or facts.node.compute_capability):
+    if not gpus and facts.source != Source.PROBE and (facts.node.product or facts.node.compute_capability):
         gpus = (Gpu(product=facts.node.product, compute_capability=facts.node.compute_capability),)
-    ran = {step.gpu for step in kernels if step.status == "Pass"}
+    ran = {step.gpu for step in kernels if step.status == StepStatus.PASS}
     broken = {step.gpu for step in kernels if step.status in BROKEN}
     for gpu in gpus:
         model = knowledge.model(gpu.product)
@@ -216,7 +224,7 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
             compute_capability=capability,
             model=model,
             architecture=knowledge.architectures.get(capability) if capability else None,
-            proven=gpu.index in ran and gpu.index not in broken,
+            proven=gpu.index in ran and not broken & {gpu.index, None},
             mig=gpu.mig,
         )
 

@@ -6,9 +6,63 @@ The shape follows the probe report (``gpuenv_probe/report.schema.json``) so that
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
 
 ComputeCapability = tuple[int, int]
+
+
+class Source(StrEnum):
+    """Where facts come from."""
+
+    PROBE = "probe"
+    COLLECT_ENV = "collect-env"
+    FLAGS = "flags"
+    ERROR_TEXT = "error-text"
+
+
+class Stage(StrEnum):
+    """A part of a probe run, with a container and a report of its own."""
+
+    FACTS = "facts"
+    KERNELS = "kernels"
+
+
+class StepStatus(StrEnum):
+    """How one step of the kernels stage ended."""
+
+    PASS = "Pass"  # noqa: S105  an outcome, no password
+    FAIL = "Fail"
+    """An error was raised."""
+    WRONG = "Wrong"
+    """The numbers were off, and a fresh process confirmed it."""
+    UNCONFIRMED = "Unconfirmed"
+    """The numbers were off once, and no second run has said anything yet."""
+    SKIPPED = "Skipped"
+    """It was not tried; the step's detail says why."""
+    CRASHED = "Crashed"
+    """The worker process died."""
+    TIMED_OUT = "TimedOut"
+
+
+class LibcudaOrigin(StrEnum):
+    """Who brought the libcuda that was loaded."""
+
+    HOST = "host"
+    COMPAT = "compat"
+    """The image's cuda-compat package."""
+    STUB = "stub"
+    """The toolkit's stand-in for linking, which cannot run anything."""
+    GKE = "gke"
+    WSL = "wsl"
+    OTHER = "other"
+
+
+class Sharing(StrEnum):
+    """How several containers share one GPU of a node."""
+
+    TIME_SLICING = "time-slicing"
+    MPS = "mps"
+    MIG = "mig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +88,10 @@ class DeviceNode:
 
 @dataclass(frozen=True, slots=True)
 class Libcuda:
-    """The ``libcuda.so.1`` the loader picked. ``origin``: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``."""
+    """The ``libcuda.so.1`` that the loader picked, or why it found none."""
 
     path: str | None = None
-    origin: str | None = None
+    origin: LibcudaOrigin | None = None
     error: str | None = None
 
 
@@ -65,13 +119,62 @@ class DriverFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU the container sees (or that is known by name). Memory in MiB as reported, not nominal.
+class Health:
+    """What NVML says about one GPU. None: NVML does not offer the reading there, or nobody asked.
 
-    ``health`` holds raw NVML facts by name (``eccUncorrected``, ``remapFailed``, ``remapPending``, ``throttleReasons``,
-    ``powerLimitW``, ``powerDefaultW``, ``pcieGen``, ``pcieGenMax``, ``pcieWidth``, ``pcieWidthMax``, ``fabricState``,
-    ``recoveryAction``, ``temperatureC``, ``utilisationPercent`` ...); a value NVML does not offer is absent or None.
+    ``error`` is why NVML cannot open the GPU. Memory errors without ``total`` are counted since the driver was loaded. Readings
+    that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bits
+    (``nvmlClocksEventReasons``). https://docs.nvidia.com/deploy/nvml-api/
     """
+
+    error: str | None = None
+    pci_id: str | None = None
+    recovery_action: int | None = None
+    ecc_mode: bool | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    ecc_uncorrected_total: int | None = None
+    remap_correctable: int | None = None
+    remap_uncorrectable: int | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    retired_pages_pending: bool | None = None
+    fabric_state: int | None = None
+    fabric_status: int | None = None
+    fabric_health_mask: int | None = None
+    throttle_reasons: int | None = None
+    sm_clock_mhz: int | None = None
+    sm_clock_max_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    memory_clock_max_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    power_default_w: float | None = None
+    pcie_gen: int | None = None
+    pcie_gen_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    pcie_replays: int | None = None
+    utilisation_percent: int | None = None
+    compute_mode: int | None = None
+    persistence: bool | None = None
+    processes: int | None = None
+    busy_throttle_reasons: int | None = None
+    busy_sm_clock_mhz: int | None = None
+    busy_power_w: float | None = None
+    busy_temperature_c: int | None = None
+    busy_pcie_gen: int | None = None
+    busy_pcie_width: int | None = None
+
+
+NO_HEALTH = Health()
+"""Nothing is known of a GPU's health."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU that the container sees, or that is known by name alone. Memory is in MiB as reported, not nominal."""
 
     index: int = 0
     product: str | None = None
@@ -80,7 +183,7 @@ class Gpu:
     memory_mib: int | None = None
     memory_free_mib: int | None = None
     mig: str | None = None
-    health: dict[str, Any] = field(default_factory=dict)
+    health: Health = NO_HEALTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,46 +214,46 @@ class TorchFacts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing the kernels stage did on one GPU.
+    """One thing that the kernels stage did on one GPU; ``gpu`` None means that the report does not say on which.
 
     ``name``: ``alloc``, ``matmul``, ``conv``, ``attention``, ``train``,
     ``torchscript``, ``jit``, ``compile``, ``stream``, ``import:<module>``.
-    ``status``: ``Pass``, ``Fail`` (an error was raised), ``Wrong`` (numbers off, confirmed in a fresh process),
-    ``Unconfirmed`` (numbers off once, no second run has said yet),
-    ``Skipped`` (``detail`` says why), ``Crashed`` (the worker died) or ``TimedOut``.
     """
 
     name: str
-    gpu: int = 0
+    gpu: int | None = None
     dtype: str = ""
-    status: str = "Pass"
+    status: StepStatus = field(kw_only=True)
     error: Failure | None = None
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """Outcome of one of the user's own ``checks``: exit code (None: not finished in time), signal, last lines."""
+    """Outcome of one of the user's own ``checks``: exit code (None: it did not exit by itself), signal, last lines."""
 
     name: str
     exit_code: int | None
     signal: int | None = None
-    timed_out: bool = False
+    timed_out: bool | None = None
     tail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One measured figure. ``unit`` is ``TFLOPS``, ``GB/s`` or ``1/s``; ``None`` figures mean it did not run (``detail``)."""
+    """One measured figure in ``TFLOPS``, ``GB/s`` or ``1/s``. Without a median it did not run; ``detail`` says why.
+
+    ``gpu`` None means that the report does not say which GPU was measured, ``unit`` None that it does not say in what.
+    """
 
     kernel: str
-    gpu: int = 0
+    gpu: int | None = None
     dtype: str = ""
-    unit: str = "TFLOPS"
+    unit: str | None = None
     median: float | None = None
     p20: float | None = None
     p80: float | None = None
-    samples: int = 0
+    samples: int | None = None
     detail: str = ""
 
 
@@ -179,9 +282,9 @@ class ContainerFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What node labels and node status say. ``platform``: ``gfd``, ``gke``, ``eks``, ``aks``, ``openshift``, ``wsl`` or None.
+    """What node labels and node status say. ``sharing`` None means exclusive, or not known.
 
-    ``sharing``: ``time-slicing``, ``mps``, ``mig`` or None (exclusive or unknown).
+    ``platform`` names the cures that fit (``gfd``, ``gke``, ``eks``, ``aks``, ``openshift``, ``wsl``); tables may have more.
     """
 
     name: str | None = None
@@ -190,20 +293,19 @@ class NodeFacts:
     compute_capability: ComputeCapability | None = None
     memory_mib: int | None = None
     platform: str | None = None
-    sharing: str | None = None
+    sharing: Sharing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything known about one image on one node.
 
-    ``source`` says where they come from: ``probe``, ``collect-env``, ``flags``, ``error-text``. ``stages`` are the probe stages
-    that were read completely (``facts``, ``kernels``); ``ended`` holds the probe's own words when a stage is partial.
+    ``stages`` are the probe stages whose reports are complete; ``ended`` holds the probe's own words when one is partial.
     ``errors`` are failures found outside of any step (an error text that somebody pasted).
     """
 
-    source: str = "probe"
-    stages: frozenset[str] = frozenset()
+    source: Source
+    stages: frozenset[Stage] = frozenset()
     ended: str | None = None
     container: ContainerFacts = field(default_factory=ContainerFacts)
     driver: DriverFacts = field(default_factory=DriverFacts)

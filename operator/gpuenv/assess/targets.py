@@ -1,61 +1,55 @@
 """The targets of a build: which GPU generations its code was made for, by the tables where the build itself was not asked."""
 
-import re
+from enum import StrEnum
 
-from gpuenv.assess.facts import Facts
+from gpuenv.assess.facts import Facts, Source
+from gpuenv.knowledge.build_name import BuildName
 from gpuenv.knowledge.model import Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version
 
-_LOCAL_CUDA = re.compile(r"cu(\d{2})(\d{1,2})\b")
 
+class ArchSource(StrEnum):
+    """Where the targets of a build are known from."""
 
-def local_cuda(torch_version: str | None) -> Version | None:
-    """The CUDA version in a local version label: ``2.9.1+cu128`` is 12.8, ``1.8.0+cu111`` is 11.1."""
-    found = _LOCAL_CUDA.search((torch_version or "").partition("+")[2].lower())
-    if found is None:
-        return None
-    return int(found[1]), int(found[2])
-
-
-def is_released_version(version: str | None) -> bool:
-    """Whether a version names a release of the PyTorch project, not a nightly, source or vendor build."""
-    head, _, local = (version or "").partition("+")
-    plain = bool(head) and all(char.isdigit() or char == "." for char in head)
-    return plain and (not local or local.startswith("cu")) and "." not in local
+    OBSERVED = "observed"
+    """The build itself said them."""
+    RELEASED = "released"
+    """They are those of the released build of that name."""
+    ASSUMED = "assumed"
+    """They are those of the released build that is nearest."""
 
 
 def build_targets(
     facts: Facts,
+    name: BuildName,
     knowledge: Knowledge,
-    torch: Version | None,
     runtime: Version | None,
     build: TorchBuild | None,
-) -> tuple[tuple[str, ...] | None, str]:
+) -> tuple[tuple[str, ...] | None, ArchSource | None]:
     """The targets and whence: ``observed``, of the ``released`` build, or ``assumed`` from the nearest one; None: not known."""
     if facts.torch.arch_flags:
-        return facts.torch.arch_flags, "observed"
-    if torch is None or runtime is None or facts.source == "probe":
-        return None, ""
+        return facts.torch.arch_flags, ArchSource.OBSERVED
+    if name.release is None or runtime is None or facts.source == Source.PROBE:
+        return None, None
     if facts.torch.channel is not None:
         listed = knowledge.channels.get((facts.torch.channel, runtime[:2]))
-        return (listed.archs, "released") if listed else (None, "")
+        return (listed.archs, ArchSource.RELEASED) if listed else (None, None)
     arm = is_arm(facts, knowledge)
-    if build is not None and is_released_version(facts.torch.version):
-        return _of(build, arm, "released")
-    local = (facts.torch.version or "").partition("+")[2].lower()
-    if local and not local.startswith("cu"):
+    if build is not None and name.is_release:
+        return _of(build, arm, ArchSource.RELEASED)
+    if name.local and not name.is_cuda_wheel:
         # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables; a source build's targets are its own.
-        vendor = knowledge.vendor_build(facts.torch.version, runtime, is_embedded(facts, knowledge))
-        return (vendor.archs, "released") if vendor else (None, "")
-    nearest = _nearest_build(knowledge, torch, runtime)
-    return _of(nearest, arm, "assumed") if nearest else (None, "")
+        vendor = knowledge.vendor_build(name, runtime, is_embedded(facts, knowledge))
+        return (vendor.archs, ArchSource.RELEASED) if vendor else (None, None)
+    nearest = _nearest_build(knowledge, name.release, runtime)
+    return _of(nearest, arm, ArchSource.ASSUMED) if nearest else (None, None)
 
 
-def _of(build: TorchBuild, arm: bool, source: str) -> tuple[tuple[str, ...] | None, str]:
+def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ...] | None, ArchSource | None]:
     """Wheels for Arm have targets of their own; those of x86_64 say nothing about them."""
     if not arm:
         return build.archs, source
-    return (build.aarch64, source) if build.aarch64 else (None, "")
+    return (build.aarch64, source) if build.aarch64 else (None, None)
 
 
 def is_arm(facts: Facts, knowledge: Knowledge) -> bool:

@@ -3,7 +3,7 @@
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables
 """
 
-from gpuenv.assess.facts import Facts, Gpu
+from gpuenv.assess.facts import Facts, Gpu, Source
 from gpuenv.knowledge.model import Knowledge
 
 _VISIBLE, _ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
@@ -17,7 +17,7 @@ def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
     """
     gpus = facts.gpus
     numbers = _numbers(facts.container.env.get(_VISIBLE))
-    if facts.source == "probe" or numbers is None or len(gpus) < 2:
+    if facts.source == Source.PROBE or numbers is None or len(gpus) < 2:
         return gpus
     alike = len({gpu.product for gpu in gpus}) == 1
     if alike or facts.container.env.get(_ORDER) == "PCI_BUS_ID":

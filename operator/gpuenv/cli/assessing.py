@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import Facts, NodeFacts
+from gpuenv.assess.facts import Facts, NodeFacts, Source
 from gpuenv.assess.sources.merge import merge
 from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.environment_file import read_environment
@@ -39,14 +39,14 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
     """Return the facts of one image on one node. Options take precedence over pasted texts."""
     options = Facts(
-        source="flags",
+        source=Source.FLAGS,
         torch=image.torch,
         container=image.container,
         driver=node.driver,
         gpus=node.gpus,
         node=node.facts,
     )
-    nothing = Facts(source="flags", node=NodeFacts(platform=node.facts.platform))
+    nothing = Facts(source=Source.FLAGS, node=NodeFacts(platform=node.facts.platform))
     facts = merge(pasted if pasted and options == nothing else [options, *pasted])
     if node.facts.platform:  # a person who names the platform knows it better than a text
         facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))

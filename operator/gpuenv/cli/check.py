@@ -12,7 +12,7 @@ import click
 from gpuenv.api import check_names, reasons
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import Facts, NodeFacts
+from gpuenv.assess.facts import Facts, NodeFacts, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
@@ -28,7 +28,7 @@ from gpuenv.knowledge import load
 _PYTHON_TOO_OLD = 65
 """The probe's own exit code under a Python that it does not support."""
 _CPU_WARNING = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
-_STEP_STATUS = {"Pass": Status.PASS, "Skipped": Status.SKIPPED}
+_STEP_STATUS = {StepStatus.PASS: Status.PASS, StepStatus.SKIPPED: Status.SKIPPED}
 
 
 @click.command(epilog=f"{exit_codes.HELP}.")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gpuenv.api.reasons import Reason
-from gpuenv.knowledge.versions import Version, parse_version
+from gpuenv.knowledge.build_name import BuildName
+from gpuenv.knowledge.versions import Version
 
 ComputeCapability = tuple[int, int]
 
@@ -235,20 +236,22 @@ class Knowledge:
         return self.torch[max(self.torch)]
 
     def vendor_build(
-        self, version: str | None, cuda: Version | None = None, embedded: bool = False
+        self, name: BuildName, cuda: Version | None = None, embedded: bool = False
     ) -> VendorBuild | None:
-        """The container series of a version such as ``2.9.0a0+145a3a7bda.nv25.10``; on a Jetson, the wheels for it.
+        """Return NVIDIA's series of containers that a build such as ``2.9.0a0+145a3a7bda.nv25.10`` belongs to.
 
-        Older containers have seven digits of a commit and nothing else (``2.2.0a0+81ea7a4``); people's own builds say ``git``.
+        On a Jetson it is the series of wheels for that module. Older containers have seven digits of a commit and nothing else
+        (``2.2.0a0+81ea7a4``); people's own builds say ``git``.
         """
-        local = (version or "").partition("+")[2].lower()
-        torch = (parse_version(version) or ())[:2]
-        plain = len(local) == _COMMIT and all(char in "0123456789abcdef" for char in local)
         for row in self.vendors:
-            told = parse_version(local.rpartition(row.mark)[2]) if row.mark in local else None
+            number = name.marked(row.mark)
             other_cuda = row.cuda is not None and (cuda is None or cuda[0] != row.cuda[0])
-            meant = (told is not None and told >= row.since) or (plain and torch in row.unmarked)
-            if meant and row.embedded == embedded and not other_cuda:
+            unmarked = name.is_commit and name.release is not None and name.release[:2] in row.unmarked
+            if (
+                ((number is not None and number >= row.since) or unmarked)
+                and row.embedded == embedded
+                and not other_cuda
+            ):
                 return row
         return None
 
@@ -262,7 +265,6 @@ class Knowledge:
         return table.get(platform or "default") or table.get("default", "")
 
 
-_COMMIT = 7
 _JOINED = ("RTX", "GTX", "GT")
 _AMPERE = "RTXA"
 """vGPU names write ``RTXA6000-48Q``."""

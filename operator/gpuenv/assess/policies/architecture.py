@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
-from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
-from gpuenv.assess.facts import Step
+from gpuenv.assess.case import Case, Device, check, passed
+from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.sources.binary import Code, code_for, parse_flag
+from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.versions import Version, api_number, show
 
 HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
@@ -15,7 +16,7 @@ HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
 
 def code_for_gpu(case: Case) -> Iterator[Check]:
     """The build has code that each GPU can run, by the true binary rules."""
-    if case.facts.torch.missing or is_cpu_build(case.facts):
+    if case.facts.torch.missing or case.cpu_build:
         return
     for device in case.devices:
         if device.compute_capability is not None and case.arch_flags:
@@ -28,7 +29,7 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     assert device.compute_capability is not None
     code = code_for(flags, device.compute_capability, case.runtime, case.knowledge)
     listed = " ".join(flags)
-    whence = " (assumed from the nearest release)" if case.arch_source == "assumed" else ""
+    whence = " (assumed from the nearest release)" if case.arch_source == ArchSource.ASSUMED else ""
     if code is Code.NATIVE or device.proven:
         how = "has code" if code is Code.NATIVE else "lists no code, yet kernels ran,"
         return passed(
@@ -39,7 +40,7 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     if device.architecture is not None and device.architecture.embedded and not _is_project_wheel(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
-    if case.arch_source == "assumed" and not _is_project_wheel(case):
+    if case.arch_source == ArchSource.ASSUMED and not _is_project_wheel(case):
         message = (
             f"the nearest released build has no code that {device.title} can run ({listed}), but this is not that one: "
             "its own targets are not known"
@@ -58,7 +59,7 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
 
 def _is_project_wheel(case: Case) -> bool:
     """Whether the targets were seen, or the version says that it is one of the project's own CUDA wheels."""
-    return case.arch_source == "observed" or "+cu" in (case.facts.torch.version or "")
+    return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
 
 
 def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
@@ -129,9 +130,9 @@ def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
     tried = [
         step.status
         for step in steps
-        if step.name == "conv" and step.gpu == index and step.status != "Skipped"
+        if step.name == "conv" and step.gpu == index and step.status != StepStatus.SKIPPED
     ]
-    return all(status == "Pass" for status in tried) if tried else None
+    return all(status == StepStatus.PASS for status in tried) if tried else None
 
 
 def cudnn_version(number: int | None) -> Version | None:

@@ -12,7 +12,8 @@ from gpuenv.assess.advice import (
     stale_libcuda,
     upgrade,
 )
-from gpuenv.assess.case import Case, Device, check, is_cpu_build, passed
+from gpuenv.assess.case import Case, Device, check, passed
+from gpuenv.assess.facts import LibcudaOrigin
 from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Toolkit
 from gpuenv.knowledge.versions import Version, api_number, at_least, show
@@ -143,7 +144,7 @@ def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
 
 def _vendor_compat(case: Case) -> bool:
     """Whether this is a container of NVIDIA's whose own cuda-compat carries it over this driver, on data-centre GPUs only."""
-    row = case.knowledge.vendor_build(case.facts.torch.version, case.runtime)
+    row = case.knowledge.vendor_build(case.build_name, case.runtime)
     if row is None or case.driver is None or case.api_observed or not case.devices or case.facts.errors:
         return False
     listed = any(case.driver[0] == oldest[0] and at_least(case.driver, oldest) for oldest in row.compat)
@@ -163,9 +164,7 @@ def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check
         "which its release notes list for this driver branch on data-centre GPUs"
     )
     cure = "Nothing to do in the container as NVIDIA ships it; an image made from it must keep /usr/local/cuda/compat."
-    row = case.knowledge.vendor_build(
-        (case.facts.torch.version or "").partition("+")[2].lower(), case.runtime
-    )
+    row = case.knowledge.vendor_build(case.build_name, case.runtime)
     source = row.source if row else ""
     return check(
         case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message, cure, source
@@ -237,7 +236,7 @@ def _cure_old(case: Case, toolkit: Toolkit) -> str:
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
     """The Toolkit rule was asked for, and can be judged."""
-    if case.expect.driver_rule != "Toolkit" or case.runtime is None or is_cpu_build(case.facts):
+    if case.expect.driver_rule != "Toolkit" or case.runtime is None or case.cpu_build:
         return
     toolkit = case.knowledge.toolkit(case.runtime)
     if toolkit is None or _reaches_toolkit(case, toolkit, case.runtime) is None:
@@ -328,7 +327,7 @@ def forward_compat(case: Case) -> Iterator[Check]:
     """cuda-compat is in use: worth knowing, because the node's driver is older than the CUDA that it seems to have."""
     driver = case.facts.driver
     branch = case.knowledge.branch(case.driver)
-    compat = driver.libcuda is not None and driver.libcuda.origin == "compat"
+    compat = driver.libcuda is not None and driver.libcuda.origin == LibcudaOrigin.COMPAT
     newer = (
         branch is not None
         and case.api_observed

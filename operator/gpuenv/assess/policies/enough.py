@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import STALE_CURE, stale_libcuda
-from gpuenv.assess.case import Case, check, is_cpu_build
+from gpuenv.assess.case import Case, check
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import rule_status
-from gpuenv.assess.targets import local_cuda
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.versions import parse_version, show
 
@@ -15,7 +14,7 @@ from gpuenv.knowledge.versions import parse_version, show
 def known_enough(case: Case) -> Iterator[Check]:
     """Without kernels, the verdict follows from build, driver and GPU: each must be known."""
     torch, driver = case.facts.torch, case.facts.driver
-    if case.probed or is_cpu_build(case.facts) or torch.missing or driver.absent:
+    if case.probed or case.cpu_build or torch.missing or driver.absent:
         return
     missing = []
     if not torch.version and case.runtime is None:
@@ -54,7 +53,7 @@ def _explained(case: Case) -> bool:
 
 def known_architecture(case: Case) -> Iterator[Check]:
     """GPU and build targets are known well enough to judge the architecture; kernels that ran make it needless."""
-    if is_cpu_build(case.facts) or case.facts.torch.missing:
+    if case.cpu_build or case.facts.torch.missing:
         return
     for device in case.devices:
         if device.compute_capability is None and not device.proven:
@@ -113,7 +112,7 @@ def contradictions(case: Case) -> Iterator[Check]:
 
 def _build_contradicts(case: Case) -> Iterator[Check]:
     """``2.9.1+cu128`` that was built for CUDA 12.6 does not exist: one of both belongs to something else."""
-    named, told = local_cuda(case.facts.torch.version), parse_version(case.facts.torch.cuda)
+    named, told = case.build_name.cuda, parse_version(case.facts.torch.cuda)
     if named and told and len(told) > 1 and named != told[:2]:
         message = (
             f"PyTorch {case.facts.torch.version} is built for CUDA {show(named)}, but {show(told)} was given"

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.case import Case, check, passed
-from gpuenv.assess.facts import Step
+from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.architecture import cudnn_version
 from gpuenv.knowledge.versions import parse_version, show
@@ -175,10 +175,10 @@ def imports(case: Case) -> Iterator[Check]:
     for module in case.expect.imports:
         step = tried.get(module)
         title = check_names.IMPORT.of(module)
-        if step is None or step.status == "Skipped":
+        if step is None or step.status == StepStatus.SKIPPED:
             message = f"{module} is expected to import; that was not tried"
             yield check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
-        elif step.status == "Pass":
+        elif step.status == StepStatus.PASS:
             yield passed(title, f"{module} imports")
         else:
             yield check(
@@ -189,13 +189,13 @@ def imports(case: Case) -> Iterator[Check]:
 def compiles(case: Case) -> Iterator[Check]:
     """torch.compile works, where that is expected."""
     step = next((step for step in case.facts.steps if step.name == "compile"), None)
-    failed = step is not None and step.status not in ("Pass", "Skipped")
+    failed = step is not None and step.status not in (StepStatus.PASS, StepStatus.SKIPPED)
     if not case.expect.compile:
         if step is not None and failed:
             message = f"torch.compile does not work: {_words(step)}"
             yield check(case, check_names.COMPILE, Status.NOTE, reasons.CompileUnavailable, message)
         return
-    if step is None or step.status == "Skipped":
+    if step is None or step.status == StepStatus.SKIPPED:
         message = "torch.compile is expected to work; that was not tried"
         yield check(case, check_names.COMPILE, Status.UNKNOWN, reasons.ExpectationUnknown, message)
     elif failed:
@@ -206,7 +206,7 @@ def compiles(case: Case) -> Iterator[Check]:
 
 
 def _outcome(step: Step) -> Status:
-    return Status.UNKNOWN if step.status in ("TimedOut", "Unconfirmed") else Status.FAIL
+    return Status.UNKNOWN if step.status in (StepStatus.TIMED_OUT, StepStatus.UNCONFIRMED) else Status.FAIL
 
 
 def _words(step: Step) -> str:
@@ -219,7 +219,7 @@ def commands(case: Case) -> Iterator[Check]:
     for command in case.facts.commands:
         title = check_names.COMMAND.of(command.name)
         tail = f"; it said: {command.tail}" if command.tail else ""
-        if command.timed_out:
+        if command.timed_out is True:
             yield check(
                 case,
                 title,

@@ -44,7 +44,7 @@ def _judge(case: Case, floor: Floor, device: Device) -> Check:
             case, name, Status.UNKNOWN, reasons.FloorNotMeasured, f"{what}: the floor names no figure"
         )
     if figure.unit != unit:
-        message = f"{what} is measured in {figure.unit}, the floor is in {unit}"
+        message = f"{what} is measured in {figure.unit or 'an unknown unit'}, the floor is in {unit}"
         return check(case, name, Status.UNKNOWN, reasons.FloorNotMeasured, message)
     if figure.median < floor_figure:
         message = f"{what}: {figure.median:g} {unit}, the floor is {floor_figure:g}"

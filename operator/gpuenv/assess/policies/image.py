@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
-from gpuenv.assess.case import Case, check, is_cpu_build, passed
+from gpuenv.assess.case import Case, check, passed
+from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.sources.errors import classify
-from gpuenv.assess.targets import is_released_version, local_cuda
 from gpuenv.knowledge.versions import parse_version, show
 
 
@@ -41,7 +41,7 @@ def torch_present(case: Case) -> Iterator[Check]:
 
 def cuda_build(case: Case) -> Iterator[Check]:
     """PyTorch was built with CUDA."""
-    if is_cpu_build(case.facts):
+    if case.cpu_build:
         version = case.facts.torch.version or "this PyTorch"
         build = fitting_build(case, case.devices[0] if case.devices else None)
         cure = f"Install a CUDA build, for example {build}." if build else None
@@ -61,7 +61,7 @@ def cuda_build(case: Case) -> Iterator[Check]:
 def released_build(case: Case) -> Iterator[Check]:
     """Such a build was released; if not, what runs is something else than its name says. A note: it may run all the same."""
     version, torch = case.facts.torch.version, case.torch
-    if torch is None or is_cpu_build(case.facts):
+    if torch is None or case.cpu_build:
         return
     if case.release is None:
         if torch > case.knowledge.newest_release().torch:
@@ -69,9 +69,9 @@ def released_build(case: Case) -> Iterator[Check]:
             message = f"PyTorch {version} is newer than the tables, which end at {newest}; answered by rule"
             yield check(case, check_names.TORCH_RELEASE, Status.NOTE, reasons.TorchNotInTables, message)
         return
-    named = case.facts.source != "flags" and local_cuda(version) == case.runtime
+    named = case.facts.source != Source.FLAGS and case.build_name.cuda == case.runtime
     # A wheel that names its CUDA itself (2.9.0+cu129) does exist, whatever the matrix of releases says.
-    if case.runtime and case.build is None and not named and is_released_version(version):
+    if case.runtime and case.build is None and not named and case.build_name.is_release:
         name = show(case.release.torch)
         *first, last = (show(build.cuda) for build in case.release.builds)
         builds = f"{', '.join(first)} and {last}" if first else last

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
 from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
-from gpuenv.assess.facts import Step
+from gpuenv.assess.facts import Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule
 from gpuenv.assess.sources.errors import classify
@@ -36,7 +36,7 @@ def steps(case: Case) -> Iterator[Check]:
             found.remediation,
             found.source,
         )
-    good = [step for step in case.kernels if step.status == "Pass"]
+    good = [step for step in case.kernels if step.status == StepStatus.PASS]
     if good and not groups:
         gpus = len({step.gpu for step in good})
         yield passed(check_names.KERNELS, f"{_names(good)} on {gpus} GPU{'s' if gpus > 1 else ''}")
@@ -44,21 +44,21 @@ def steps(case: Case) -> Iterator[Check]:
 
 def _names(members: list[Step]) -> str:
     names = list(dict.fromkeys(f"{step.name} {step.dtype}".strip() for step in members))
-    gpus = sorted({step.gpu for step in members})
-    where = f" (GPU {', '.join(map(str, gpus))})" if gpus != [0] else ""
+    gpus = sorted({step.gpu for step in members if step.gpu is not None})
+    where = f" (GPU {', '.join(map(str, gpus))})" if gpus not in ([], [0]) else ""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") + where
 
 
 def _judge(case: Case, step: Step) -> Check:
     name = check_names.KERNEL.of(step.name, step.dtype)
     words = step.error.message or step.error.name if step.error else ""
-    if step.status == "Wrong":
+    if step.status == StepStatus.WRONG:
         return check(
             case, name, Status.FAIL, reasons.WrongResult, step.detail or words or "a wrong result, twice"
         )
-    if step.status == "Unconfirmed":
+    if step.status == StepStatus.UNCONFIRMED:
         return check(case, name, Status.UNKNOWN, reasons.WrongResult, step.detail or "a wrong result, once")
-    if step.status == "TimedOut":
+    if step.status == StepStatus.TIMED_OUT:
         message = f"did not finish in time{': ' + words if words else ''}"
         return check(case, name, Status.UNKNOWN, reasons.ProbeTimeout, message)
     rule = classify(step.error, case.knowledge) if step.error else None
@@ -80,7 +80,7 @@ def _unknown_error(case: Case, step: Step, name: CheckName, words: str) -> Check
         message = "the worker was killed (SIGKILL), as when host memory runs out"
         return check(case, name, Status.UNKNOWN, reasons.OomKilled, message)
     status = Status.WARN if step.name in EXTRAS else Status.FAIL
-    how = "the worker died" if step.status == "Crashed" else "an error was raised"
+    how = "the worker died" if step.status == StepStatus.CRASHED else "an error was raised"
     return check(case, name, status, reasons.KernelFailed, f"{how}: {words or step.detail or 'no message'}")
 
 
@@ -102,11 +102,11 @@ def all_ran(case: Case) -> Iterator[Check]:
     if not case.probed:
         return
     ended = f" (the probe says: {case.facts.ended})" if case.facts.ended else ""
-    if "kernels" not in case.facts.stages:
+    if Stage.KERNELS not in case.facts.stages:
         message = f"no complete kernels stage was read{ended}"
         yield check(case, check_names.KERNELS_STAGE, Status.UNKNOWN, reasons.KernelsNotRun, message)
         return
-    if "facts" not in case.facts.stages:
+    if Stage.FACTS not in case.facts.stages:
         message = f"no complete facts stage was read{ended}"
         yield check(
             case,
@@ -116,12 +116,13 @@ def all_ran(case: Case) -> Iterator[Check]:
             message,
             "Look at the pod's facts container.",
         )
-    ran = {step.gpu for step in case.kernels if step.status != "Skipped"}
+    ran = {step.gpu for step in case.kernels if step.status != StepStatus.SKIPPED} - {None}
     missing = [device.index for device in case.devices if device.index not in ran]
     if not ran or missing:
         which = f"GPU {', '.join(map(str, missing))}" if ran else "any GPU"
         skipped = next(
-            (step.detail for step in case.facts.steps if step.status == "Skipped" and step.detail), ""
+            (step.detail for step in case.facts.steps if step.status == StepStatus.SKIPPED and step.detail),
+            "",
         )
         why = f": {skipped}" if skipped else ended
         yield check(

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
 from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
-from gpuenv.assess.case import Case, check, is_cpu_build, passed
+from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.sources.errors import STARTS, classify
+from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 
@@ -25,15 +26,13 @@ def cuda_starts(case: Case) -> Iterator[Check]:
     driver, torch = case.facts.driver, case.facts.torch
     if driver.cu_init is not None and driver.cu_init != 0:
         yield _from_failure(case, Failure("cuda", driver.cu_init), f"cuInit returned {driver.cu_init}")
-    elif torch.init_error is not None and not is_cpu_build(case.facts):
+    elif torch.init_error is not None and not case.cpu_build:
         yield _from_failure(case, torch.init_error, "torch.cuda.init() failed")
     elif driver.cuda is not None and not torch.available:
         yield _from_failure(case, driver.cuda, f"{driver.cuda.name or 'the driver API'} failed")
     elif driver.cu_init == 0 and driver.device_count == 0:
         yield _no_device(case, check_names.CUDA_INIT, "CUDA starts, but counts 0 devices")
-    elif (
-        torch.available is False and not is_cpu_build(case.facts) and not torch.missing and not driver.absent
-    ):
+    elif torch.available is False and not case.cpu_build and not torch.missing and not driver.absent:
         yield from _unavailable(case)
     elif case.cuda_works:
         yield passed(check_names.CUDA_INIT, "CUDA starts")
@@ -110,7 +109,7 @@ def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, st
     device = next((device for device in case.devices if device.compute_capability), None)
     if device is None or device.compute_capability is None:
         return message, remediation
-    known = bool(case.arch_flags) and case.arch_source != "assumed"
+    known = bool(case.arch_flags) and case.arch_source != ArchSource.ASSUMED
     if known and not case.probed and not lacks_code(case):
         target = show(device.compute_capability)
         message = (

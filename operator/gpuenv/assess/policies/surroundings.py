@@ -9,7 +9,8 @@ from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
 from gpuenv.assess.sources.errors import classify
 
-_RESET, _FABRIC_DONE, _FABRIC_UNSUPPORTED = 1, 3, 0
+_NO_RECOVERY, _RESET = 0, 1
+_FABRIC_UNSUPPORTED, _FABRIC_DONE = 0, 3
 _HW_SLOWDOWN = {0x8: "hardware slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}
 _SW_THERMAL = 0x20
 _DEFAULT_SHM_MIB = 64
@@ -32,21 +33,16 @@ def health(case: Case) -> Iterator[Check]:
 
 def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
     """A GPU that NVML counts but cannot open: it has fallen off the bus, or waits for a reset."""
-    words = gpu.health.get("error")
-    rule = classify(Failure("nvml", message=words), case.knowledge) if isinstance(words, str) else None
+    words = gpu.health.error
+    rule = classify(Failure("nvml", message=words), case.knowledge) if words is not None else None
     if rule is not None:
         yield from_rule(case, rule, check_names.GPU_HEALTH, f"GPU {gpu.index}: {rule.meaning}")
 
 
-def _number(gpu: Gpu, name: str) -> float:
-    value = gpu.health.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
 def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
-    title = f"GPU {gpu.index}"
-    action = _number(gpu, "recoveryAction")
-    if action == _RESET:
+    """What NVML says about the GPU's memory, and about a repair that it asks for."""
+    title, seen = f"GPU {gpu.index}", gpu.health
+    if seen.recovery_action == _RESET:
         yield check(
             case,
             check_names.GPU_HEALTH,
@@ -54,40 +50,32 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
             reasons.GpuResetRequired,
             f"{title}: NVML asks for a reset",
         )
-    elif action:
-        message = f"{title}: NVML names recovery action {action:g}"
+    elif seen.recovery_action is not None and seen.recovery_action != _NO_RECOVERY:
+        message = f"{title}: NVML names recovery action {seen.recovery_action}"
         yield check(case, check_names.GPU_HEALTH, Status.FAIL, reasons.GpuUnhealthy, message)
-    if _number(gpu, "remapFailed"):
-        yield check(
-            case,
-            check_names.GPU_HEALTH,
-            Status.FAIL,
-            reasons.GpuUnhealthy,
-            f"{title}: a row remap has failed",
-        )
-    elif _number(gpu, "remapPending"):
+    if seen.remap_failed is True:
+        yield check(case, check_names.GPU_HEALTH, Status.FAIL, reasons.GpuUnhealthy, f"{title}: a row remap has failed")
+    elif seen.remap_pending is True:
         message = f"{title}: a row remap is pending; a reset of the GPU does it"
         yield check(case, check_names.GPU_HEALTH, Status.WARN, reasons.GpuUnhealthy, message)
-    errors = _number(gpu, "eccUncorrected")
-    if errors:
-        message = f"{title}: {errors:g} uncorrected memory errors since the driver was loaded"
+    if seen.ecc_uncorrected is not None and seen.ecc_uncorrected > 0:
+        message = f"{title}: {seen.ecc_uncorrected} uncorrected memory errors since the driver was loaded"
         yield check(case, check_names.GPU_HEALTH, Status.WARN, reasons.GpuUnhealthy, message)
-    state = gpu.health.get("fabricState")
-    if isinstance(state, int) and state not in (_FABRIC_UNSUPPORTED, _FABRIC_DONE) and not case.proven:
+    state = seen.fabric_state
+    if state is not None and state not in (_FABRIC_UNSUPPORTED, _FABRIC_DONE) and not case.proven:
         message = f"{title}: the NVSwitch fabric is in state {state}, not {_FABRIC_DONE} (completed)"
         cure = case.knowledge.cure("fabric", case.facts.node.platform)
         yield check(case, check_names.GPU_FABRIC, Status.WARN, reasons.FabricNotReady, message, cure)
 
 
 def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
-    title = f"GPU {gpu.index}"
-    bits = int(_number(gpu, "busyThrottleReasons")) | int(_number(gpu, "throttleReasons"))
-    slow = [text for bit, text in _HW_SLOWDOWN.items() if bits & bit]
+    """What slows the GPU down: heat and power, a lower limit, a narrower link."""
+    title, seen = f"GPU {gpu.index}", gpu.health
+    known = [bits for bits in (seen.busy_throttle_reasons, seen.throttle_reasons) if bits is not None]
+    slow = [text for bit, text in _HW_SLOWDOWN.items() if any(bits & bit for bits in known)]
     if slow:
-        yield check(
-            case, check_names.GPU_CLOCKS, Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}"
-        )
-    elif bits & _SW_THERMAL:
+        yield check(case, check_names.GPU_CLOCKS, Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}")
+    elif any(bits & _SW_THERMAL for bits in known):
         yield check(
             case,
             check_names.GPU_CLOCKS,
@@ -95,13 +83,13 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
             reasons.GpuSlowed,
             f"{title}: the driver slows it down for heat",
         )
-    limit, default = _number(gpu, "powerLimitW"), _number(gpu, "powerDefaultW")
-    if 0 < limit < 0.99 * default:
+    limit, default = seen.power_limit_w, seen.power_default_w
+    if limit is not None and default is not None and 0 < limit < 0.99 * default:
         message = f"{title}: power limit {limit:g} W, the default is {default:g} W"
         yield check(case, check_names.GPU_POWER, Status.NOTE, reasons.GpuSlowed, message)
-    width, most = _number(gpu, "pcieWidth"), _number(gpu, "pcieWidthMax")
-    if 0 < width < most:
-        message = f"{title}: PCIe link of width {width:g}, {most:g} would be possible"
+    width, most = seen.pcie_width, seen.pcie_width_max
+    if width is not None and most is not None and 0 < width < most:
+        message = f"{title}: PCIe link of width {width}, {most} would be possible"
         yield check(case, check_names.GPU_LINK, Status.NOTE, reasons.GpuSlowed, message)
 
 

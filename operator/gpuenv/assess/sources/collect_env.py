@@ -9,7 +9,16 @@ https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
 import re
 from itertools import islice
 
-from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Failure, Gpu, NodeFacts, TorchFacts
+from gpuenv.assess.facts import (
+    ContainerFacts,
+    DriverFacts,
+    Facts,
+    Failure,
+    Gpu,
+    NodeFacts,
+    Source,
+    TorchFacts,
+)
 from gpuenv.assess.sources.pasted import clean
 from gpuenv.assess.sources.prompt import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
@@ -99,7 +108,7 @@ def read_collect_env(text: str) -> Facts:
     query = [(match[1], match[2]) for match in islice(_SMI_QUERY.finditer(text), MAX_LABELS)]
     gpus = _gpus(text, fields) or _queried(query) or _asked(asked) or _jetson(fields, torch)
     return Facts(
-        source="collect-env",
+        source=Source.COLLECT_ENV,
         container=_container(text, fields),
         driver=_driver(text, fields, torch, gpus, {**_listed(asked), **dict(query)}),
         gpus=gpus,

@@ -9,7 +9,7 @@ import re
 from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, TorchFacts
+from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
 from gpuenv.assess.sources.errors import STARTS, Found, find_errors, only_harmless, unknown_xids
 from gpuenv.assess.sources.pasted import clean
 from gpuenv.knowledge.model import Knowledge
@@ -106,7 +106,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     nodes = _device_nodes(text)
     told = bool(failures or judged or nodes or started.version) or only_harmless(text, knowledge)
     return Facts(
-        source="error-text",
+        source=Source.ERROR_TEXT,
         driver=DriverFacts(
             version=module[1] if module else started.version,
             cuda_version=loaded,

@@ -6,7 +6,7 @@ Where they contradict each other, the earlier one counts, and both are named.
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, NodeFacts, TorchFacts
+from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, NodeFacts, Source, TorchFacts
 from gpuenv.knowledge.versions import at_least, parse_version
 
 Part = TypeVar("Part", ContainerFacts, DriverFacts, NodeFacts, TorchFacts)
@@ -23,7 +23,7 @@ def merge(sources: list[Facts]) -> Facts:
         merged = replace(
             merged,
             source=later.source
-            if merged.source in ("flags", "error-text") and later.source != "error-text"
+            if merged.source in (Source.FLAGS, Source.ERROR_TEXT) and later.source != Source.ERROR_TEXT
             else merged.source,
             container=_fill(merged.container, later.container),
             driver=_fill_same(merged.driver, later.driver),

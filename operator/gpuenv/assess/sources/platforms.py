@@ -8,7 +8,7 @@ https://learn.microsoft.com/azure/aks/use-labels.
 
 from collections.abc import Mapping
 
-from gpuenv.assess.facts import NodeFacts
+from gpuenv.assess.facts import NodeFacts, Sharing
 
 _GFD_PRESENT = ("nvidia.com/gpu.present", "nvidia.com/gpu.product", "nvidia.com/gpu.count")
 _GKE_MODEL = "cloud.google.com/gke-accelerator"
@@ -69,7 +69,7 @@ def _driver(labels: Mapping[str, str]) -> str | None:
 def _compute_capability(labels: Mapping[str, str]) -> tuple[int, int] | None:
     major = _number(labels.get("nvidia.com/gpu.compute.major"))
     minor = _number(labels.get("nvidia.com/gpu.compute.minor"))
-    return (major, minor or 0) if major is not None else None
+    return (major, minor) if major is not None and minor is not None else None
 
 
 def _platform(labels: Mapping[str, str]) -> str | None:
@@ -84,14 +84,14 @@ def _platform(labels: Mapping[str, str]) -> str | None:
     return "gfd" if any(label in labels for label in _GFD_PRESENT) else None
 
 
-def _sharing(labels: Mapping[str, str], capacity: Mapping[str, str]) -> str | None:
+def _sharing(labels: Mapping[str, str], capacity: Mapping[str, str]) -> Sharing | None:
     strategy = labels.get("nvidia.com/gpu.sharing-strategy") or labels.get(
         "cloud.google.com/gke-gpu-sharing-strategy"
     )
     if strategy in ("time-slicing", "time-sharing"):
-        return "time-slicing"
+        return Sharing.TIME_SLICING
     if strategy == "mps":
-        return "mps"
+        return Sharing.MPS
     sliced = (
         labels.get("nvidia.com/mig.strategy") == "single"
         and "-MIG-" in labels.get("nvidia.com/gpu.product", "")
@@ -99,7 +99,8 @@ def _sharing(labels: Mapping[str, str], capacity: Mapping[str, str]) -> str | No
     if sliced or any(
         resource.startswith(_MIG_RESOURCE) and count != "0" for resource, count in capacity.items()
     ):
-        return "mig"
-    if (_number(labels.get("nvidia.com/gpu.replicas")) or 1) > 1:
-        return "time-slicing"
+        return Sharing.MIG
+    replicas = _number(labels.get("nvidia.com/gpu.replicas"))
+    if replicas is not None and replicas > 1:
+        return Sharing.TIME_SLICING
     return None

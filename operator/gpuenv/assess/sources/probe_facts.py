@@ -1,10 +1,12 @@
 """Facts from a probe document. The image that wrote it is not trusted: an ill-typed value is not known. Nothing here raises."""
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from gpuenv.api.tolerant import flag, integer, mapping, number
 from gpuenv.assess.facts import (
+    NO_HEALTH,
     Benchmark,
     CommandResult,
     ContainerFacts,
@@ -13,9 +15,14 @@ from gpuenv.assess.facts import (
     Facts,
     Failure,
     Gpu,
+    Health,
     Libcuda,
+    LibcudaOrigin,
     NodeFacts,
+    Source,
+    Stage,
     Step,
+    StepStatus,
     TorchFacts,
 )
 from gpuenv.assess.sources.probe_document import (
@@ -30,10 +37,8 @@ from gpuenv.assess.sources.probe_document import (
     gpu_index,
 )
 
-_STEP_STATUSES = ("Pass", "Fail", "Wrong", "Unconfirmed", "Skipped", "Crashed", "TimedOut")
-_STAGES = ("facts", "kernels")
-
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 Section = Mapping[str, Any]
 
 
@@ -42,8 +47,8 @@ def facts_from_document(document: Mapping[str, Any], node: NodeFacts) -> Facts:
     known = mapping(document, FACTS)
     stages = _texts(known.get("stages"))
     return Facts(
-        source="probe",
-        stages=frozenset(stage for stage in _STAGES if stage in stages),
+        source=Source.PROBE,
+        stages=frozenset(stage for stage in Stage if stage in stages),
         ended=_text(known.get("ended")),
         container=_container(mapping(known, "container")),
         driver=_driver(mapping(known, "driver")),
@@ -62,6 +67,14 @@ def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     return clean_text(value).replace("\n", " ").strip() or None
+
+
+def _member(kind: type[E], value: object) -> E | None:
+    """Return the member of an enumeration that a text names, or None for anything else."""
+    try:
+        return kind(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _words(value: object) -> str:
@@ -147,7 +160,7 @@ def _driver(document: Section) -> DriverFacts:
 def _libcuda(document: Section) -> Libcuda:
     return Libcuda(
         path=_text(document.get("path")),
-        origin=_text(document.get("origin")),
+        origin=_member(LibcudaOrigin, document.get("origin")),
         error=_text(document.get("error")),
     )
 
@@ -164,8 +177,6 @@ def _gpus(value: object) -> list[Gpu]:
 
 
 def _gpu(row: Section, place: int) -> Gpu:
-    health = mapping(row, "health")
-    lost = _failure(health.get("error"))
     return Gpu(
         index=gpu_index(row, place),
         product=_text(row.get("product")),
@@ -174,13 +185,61 @@ def _gpu(row: Section, place: int) -> Gpu:
         memory_mib=integer(row.get("memoryMiB")),
         memory_free_mib=integer(row.get("memoryFreeMiB")),
         mig=_text(row.get("mig")),
-        health={
-            _words(key): fact if isinstance(fact, bool | int | float) else _text(fact)
-            for key, fact in list(health.items())[:MAX_LIST]
-            if isinstance(fact, bool | int | float | str)
-        }
-        | ({"error": f"{lost.name}: {lost.message}"} if lost else {}),
+        health=read_health(mapping(row, "health")),
     )
+
+
+def read_health(health: Mapping[str, Any]) -> Health:
+    """Return NVML's readings under their own names; the probe names them as NVML's functions do."""
+    if not health:
+        return NO_HEALTH
+    lost = _failure(health.get("error"))
+    return Health(
+        error=f"{lost.name}: {lost.message}" if lost else _text(health.get("error")),
+        pci_id=_text(health.get("pciId")),
+        recovery_action=integer(health.get("recoveryAction")),
+        ecc_mode=_truth(health.get("eccMode")),
+        ecc_corrected=integer(health.get("eccCorrected")),
+        ecc_uncorrected=integer(health.get("eccUncorrected")),
+        ecc_uncorrected_total=integer(health.get("eccUncorrectedTotal")),
+        remap_correctable=integer(health.get("remapCorrectable")),
+        remap_uncorrectable=integer(health.get("remapUncorrectable")),
+        remap_pending=_truth(health.get("remapPending")),
+        remap_failed=_truth(health.get("remapFailed")),
+        retired_pages_pending=_truth(health.get("retiredPagesPending")),
+        fabric_state=integer(health.get("fabricState")),
+        fabric_status=integer(health.get("fabricStatus")),
+        fabric_health_mask=integer(health.get("fabricHealthMask")),
+        throttle_reasons=integer(health.get("throttleReasons")),
+        sm_clock_mhz=integer(health.get("smClockMHz")),
+        sm_clock_max_mhz=integer(health.get("smClockMaxMHz")),
+        memory_clock_mhz=integer(health.get("memoryClockMHz")),
+        memory_clock_max_mhz=integer(health.get("memoryClockMaxMHz")),
+        temperature_c=integer(health.get("temperatureC")),
+        power_w=number(health.get("powerW")),
+        power_limit_w=number(health.get("powerLimitW")),
+        power_default_w=number(health.get("powerDefaultW")),
+        pcie_gen=integer(health.get("pcieGen")),
+        pcie_gen_max=integer(health.get("pcieGenMax")),
+        pcie_width=integer(health.get("pcieWidth")),
+        pcie_width_max=integer(health.get("pcieWidthMax")),
+        pcie_replays=integer(health.get("pcieReplays")),
+        utilisation_percent=integer(health.get("utilisationPercent")),
+        compute_mode=integer(health.get("computeMode")),
+        persistence=_truth(health.get("persistence")),
+        processes=integer(health.get("processes")),
+        busy_throttle_reasons=integer(health.get("busyThrottleReasons")),
+        busy_sm_clock_mhz=integer(health.get("busySmClockMHz")),
+        busy_power_w=number(health.get("busyPowerW")),
+        busy_temperature_c=integer(health.get("busyTemperatureC")),
+        busy_pcie_gen=integer(health.get("busyPcieGen")),
+        busy_pcie_width=integer(health.get("busyPcieWidth")),
+    )
+
+
+def _truth(value: object) -> bool | None:
+    """Return a truth value; NVML's own are the numbers 0 and 1."""
+    return bool(value) if isinstance(value, int) and value in (0, 1) else None
 
 
 def _torch(document: Section) -> TorchFacts:
@@ -205,12 +264,12 @@ def _torch(document: Section) -> TorchFacts:
 def _step(value: object) -> Step | None:
     document = mapping(value)
     name = _text(document.get("name"))
-    status = _text(document.get("status"))
-    if name is None or status not in _STEP_STATUSES:
+    status = _member(StepStatus, document.get("status"))
+    if name is None or status is None:
         return None
     return Step(
         name=name,
-        gpu=integer(document.get("gpu")) or 0,
+        gpu=integer(document.get("gpu")),
         dtype=_words(document.get("dtype")),
         status=status,
         error=_failure(document.get("error")),
@@ -227,7 +286,7 @@ def _command(value: object) -> CommandResult | None:
         name=name,
         exit_code=integer(document.get("exitCode")),
         signal=integer(document.get("signal")),
-        timed_out=flag(document.get("timedOut")) or False,
+        timed_out=flag(document.get("timedOut")),
         tail=_words(document.get("tail")),
     )
 
@@ -239,12 +298,12 @@ def _benchmark(value: object) -> Benchmark | None:
         return None
     return Benchmark(
         kernel=kernel,
-        gpu=integer(document.get("gpu")) or 0,
+        gpu=integer(document.get("gpu")),
         dtype=_words(document.get("dtype")),
-        unit=_words(document.get("unit")) or "TFLOPS",
+        unit=_text(document.get("unit")),
         median=number(document.get("median")),
         p20=number(document.get("p20")),
         p80=number(document.get("p80")),
-        samples=integer(document.get("samples")) or 0,
+        samples=integer(document.get("samples")),
         detail=_words(document.get("detail")),
     )

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from gpuenv.assess.facts import ContainerFacts, TorchFacts
-from gpuenv.assess.targets import local_cuda
 from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_version
+from gpuenv.knowledge.build_name import parse_build_name
 from gpuenv.knowledge.versions import parse_version
 
 
@@ -30,7 +30,7 @@ def _image(given: Given, text: str | None) -> Image:
     cuda = require_version(given.cuda, "--cuda", parts=2)
     facts = TorchFacts(
         version=torch,
-        cuda=cuda or _dotted(local_cuda(torch)),
+        cuda=cuda or _dotted(parse_build_name(torch).cuda),
         cudnn=_cudnn_number(parse_version(require_version(given.cudnn, "--cudnn"))),
         arch_flags=_arch_flags(given.arch_list) if given.arch_list else None,
     )

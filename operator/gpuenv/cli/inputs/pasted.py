@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gpuenv.assess.facts import Facts
+from gpuenv.assess.facts import Facts, Source
 from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.files import STANDARD_INPUT, read_text, text_or_file
 from gpuenv.cli.inputs.given import Given
@@ -28,8 +28,8 @@ def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
     if given.collect_env:
         text = read_text(given.collect_env, "--collect-env")
         yield read_collect_env(text)
-        yield replace(read_error_text(text, knowledge, given=False), source="collect-env")
+        yield replace(read_error_text(text, knowledge, given=False), source=Source.COLLECT_ENV)
     if given.error:
         text = text_or_file(given.error, "--error")
         yield read_error_text(text, knowledge)
-        yield replace(read_collect_env(text), source="error-text")
+        yield replace(read_collect_env(text), source=Source.ERROR_TEXT)

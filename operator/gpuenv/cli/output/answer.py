@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gpuenv.assess.case import Case, is_cpu_build, make_case
+from gpuenv.assess.case import Case, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, Check, Status
 from gpuenv.cli.output import text
@@ -118,7 +118,7 @@ def _known(**fields: Any) -> dict[str, Any]:
 
 def _unknowns(case: Case) -> list[str]:
     """Return the names of facts that are not known and could change the verdict."""
-    if is_cpu_build(case.facts):
+    if case.cpu_build:
         return []
     missing = {
         "pytorch": not case.facts.torch.version,
