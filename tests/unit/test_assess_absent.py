@@ -87,6 +87,6 @@ def test_a_figure_without_a_unit_reaches_no_floor_in_tflops() -> None:
 
 def test_half_a_compute_capability_is_none() -> None:
     labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.compute.major": "8"}
-    assert node_facts("n", labels, {}, {}, {}).compute_capability is None
+    assert node_facts("n", labels, {}).compute_capability is None
     labels["nvidia.com/gpu.compute.minor"] = "9"
-    assert node_facts("n", labels, {}, {}, {}).compute_capability == (8, 9)
+    assert node_facts("n", labels, {}).compute_capability == (8, 9)

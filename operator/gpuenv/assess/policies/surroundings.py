@@ -54,7 +54,13 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
         message = f"{title}: NVML names recovery action {seen.recovery_action}"
         yield check(case, check_names.GPU_HEALTH, Status.FAIL, reasons.GpuUnhealthy, message)
     if seen.remap_failed is True:
-        yield check(case, check_names.GPU_HEALTH, Status.FAIL, reasons.GpuUnhealthy, f"{title}: a row remap has failed")
+        yield check(
+            case,
+            check_names.GPU_HEALTH,
+            Status.FAIL,
+            reasons.GpuUnhealthy,
+            f"{title}: a row remap has failed",
+        )
     elif seen.remap_pending is True:
         message = f"{title}: a row remap is pending; a reset of the GPU does it"
         yield check(case, check_names.GPU_HEALTH, Status.WARN, reasons.GpuUnhealthy, message)
@@ -74,7 +80,9 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
     known = [bits for bits in (seen.busy_throttle_reasons, seen.throttle_reasons) if bits is not None]
     slow = [text for bit, text in _HW_SLOWDOWN.items() if any(bits & bit for bits in known)]
     if slow:
-        yield check(case, check_names.GPU_CLOCKS, Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}")
+        yield check(
+            case, check_names.GPU_CLOCKS, Status.WARN, reasons.GpuSlowed, f"{title}: {', '.join(slow)}"
+        )
     elif any(bits & _SW_THERMAL for bits in known):
         yield check(
             case,
