@@ -22,7 +22,7 @@ CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__", "brea
 """Built-in functions that read or write the outer world, or hide what they do from this test."""
 CLOCKS = frozenset({"now", "today", "utcnow"})
 """Methods of ``datetime`` and ``date`` that read the clock; nothing in the core bears such a name."""
-READERS = frozenset({"gpuenv.knowledge.compile", "gpuenv.knowledge.load"})
+READERS = frozenset({"gpuenv.knowledge.compile", "gpuenv.knowledge.files", "gpuenv.knowledge.load"})
 """Lower layers that read files, as a module and as the function of its package."""
 
 
