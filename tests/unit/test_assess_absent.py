@@ -12,7 +12,7 @@ from tests.support.assessed import A100, HEALTHY, STEPS, judge, told
 from gpuenv.api.environment import Floor
 from gpuenv.assess.facts import Health, NodeFacts, Step, StepStatus
 from gpuenv.assess.model import Verdict
-from gpuenv.assess.sources.platforms import node_facts
+from gpuenv.assess.sources.node_labels import node_facts
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document, read_health
 

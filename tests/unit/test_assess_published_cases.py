@@ -10,7 +10,7 @@ from gpuenv.assess.facts import Facts, Gpu
 from gpuenv.assess.model import Assessment, Status, Verdict
 from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.merge import merge
+from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.knowledge import load
 
 FEWEST = 60

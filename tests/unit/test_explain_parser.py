@@ -13,7 +13,7 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.merge import merge
+from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()

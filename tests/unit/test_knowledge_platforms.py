@@ -3,7 +3,7 @@
 import pytest
 
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.sources.platforms import has_gpu_labels, node_facts
+from gpuenv.assess.sources.node_labels import has_gpu_labels, node_facts
 
 GFD = {
     "nvidia.com/gpu.present": "true",

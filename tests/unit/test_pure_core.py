@@ -13,7 +13,7 @@ PACKAGE = Path(gpuenv.__file__).parent
 CORE = ("api", "assess", "plan")
 HARMLESS = frozenset(
     {
-        "collections", "dataclasses", "datetime", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq",
+        "collections", "dataclasses", "datetime", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq",
         "itertools", "json", "math", "re", "signal", "statistics", "typing", "zlib",
     }
 )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from gpuenv import knowledge
 from gpuenv.assess.engine import assess
-from gpuenv.assess.sources.platforms import node_facts
+from gpuenv.assess.sources.node_labels import node_facts
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv_probe import codec

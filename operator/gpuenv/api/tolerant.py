@@ -1,7 +1,8 @@
 """Readers for raw dictionaries that never raise: a value of another type counts as absent, and absent is not zero.
 
-Objects of the API server and reports of probes come from programs that nobody vouches for. Numbers and truth values that are
-absent read as None, so that the caller has to say what that means; texts and lists that are absent read as empty.
+Objects of the API server and reports of probes come from programs that nobody vouches for. Numbers and truth values
+that are absent read as None, so that the caller has to say what that means; texts and lists that are absent read as
+empty.
 """
 
 from collections.abc import Mapping

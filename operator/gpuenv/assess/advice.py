@@ -1,15 +1,15 @@
-"""Cures that a person can apply: builds that would fit, drivers that still support the GPU, on the platform at hand."""
+"""Cures that a person can apply: a build that fits the GPU, or a driver that supports it."""
 
 from functools import lru_cache
 
+from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case, Device
-from gpuenv.assess.sources.binary import Code, code_for
 from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
 def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
-    """A released build with code for ``device`` that the driver can run, nearest to the present one; "" if none is known."""
+    """Return the nearest released build that has code for ``device`` and runs on the driver, or ""."""
     major = case.api // 1000 if respect_driver and case.api is not None else None
     capability = device.compute_capability if device else None
     return _fitting_build(case.knowledge, case.torch, major, capability, newest_branch(case))
@@ -41,7 +41,7 @@ STALE_CURE = (
 
 
 def stale_libcuda(case: Case) -> str:
-    """What is odd where the libcuda that was loaded is older than the driver's own: no driver has such a one; "" elsewhere."""
+    """Return what is wrong if the loaded libcuda is older than the one that the driver brings, else ""."""
     branch = case.knowledge.branch(case.driver)
     if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
         return ""
@@ -52,7 +52,7 @@ def stale_libcuda(case: Case) -> str:
 
 
 def upgrade(case: Case, floor: str = "") -> str:
-    """The words for a newer driver on this platform: ``floor`` or newer, within what the GPU's generation still gets."""
+    """Return how to get a driver of at least ``floor`` here, and up to which branch the GPU is supported."""
     wanted = f"{floor} or newer" if floor else "a newer version"
     how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
     limit = newest_branch(case)
@@ -61,7 +61,7 @@ def upgrade(case: Case, floor: str = "") -> str:
 
 
 def newest_branch(case: Case) -> int | None:
-    """The newest driver branch that still supports every GPU here; None where no branch has dropped any."""
+    """Return the newest driver branch that supports every GPU here, or None if no branch has dropped one."""
     dropped = [
         device.architecture.dropped_from_driver
         for device in case.devices
@@ -71,13 +71,13 @@ def newest_branch(case: Case) -> int | None:
 
 
 def reachable(case: Case, floor: Version) -> bool:
-    """Whether a driver of at least ``floor`` exists that still supports every GPU here."""
+    """Return whether a driver of at least ``floor`` exists that supports every GPU here."""
     limit = newest_branch(case)
     return limit is None or floor[0] <= limit
 
 
 def lacks_code(case: Case) -> bool:
-    """Whether a GPU here could not run this build whatever the driver: then a newer driver alone is no cure."""
+    """Return whether the build has no code for a GPU here, so that a newer driver alone does not help."""
     if not case.arch_flags:
         return False
     capabilities = [device.compute_capability for device in case.devices if device.compute_capability]

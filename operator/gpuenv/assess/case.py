@@ -1,4 +1,4 @@
-"""The case: facts with what follows from them by the tables, worked out once for all policies."""
+"""A case: the facts, and what the tables say about them. It is made once, and every policy looks at it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ from gpuenv.knowledge.model import (
 from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version
 
 EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
-"""Steps that not every use of PyTorch needs: where they fail, the verdict is Degraded at most."""
+"""Steps that some uses of PyTorch do without. If one fails, the verdict is Degraded at worst."""
 NOT_KERNELS = EXTRAS | {"alloc"}
-"""Steps whose success proves nothing about the kernels that every use needs."""
+"""Steps that can pass although the kernels that every use needs do not run."""
 BROKEN = frozenset(
     {StepStatus.FAIL, StepStatus.WRONG, StepStatus.UNCONFIRMED, StepStatus.CRASHED, StepStatus.TIMED_OUT}
 )
 
 FIRST_ARM_CUDA = (2, 11)
-"""The first release whose wheel for aarch64 on PyPI has CUDA (its list of files there)."""
+"""The first release whose wheel for aarch64 on PyPI has CUDA, by the list of files there."""
 
 OLDEST_BRANCH = 100
-"""No driver with CUDA has a lower number; what people write there is the CUDA version that nvidia-smi prints."""
+"""No driver with CUDA has a lower number. A lower one is usually the CUDA version that nvidia-smi prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ class Device:
 class Case:
     """What the policies look at. Versions are integer tuples; None means not known.
 
-    ``build_name`` is torch's version text, taken apart; ``torch`` is its release. ``cpu_build`` says that the build has no CUDA.
-    ``runtime`` is the CUDA version of the build; ``runtime_assumed`` says that it is only PyPI's default for the release.
-    ``arch_flags`` are the build's targets, and ``arch_source`` says where they are known from. ``api`` is the driver API's
-    number; ``api_observed`` says that CUDA itself named it, while it otherwise follows from the driver's branch.
+    ``build_name`` is torch's version text, taken apart; ``torch`` is its release. ``cpu_build`` says that the build
+    has no CUDA. ``runtime`` is the CUDA version of the build; ``runtime_assumed`` says that it is only PyPI's default
+    for the release. ``arch_flags`` are the build's targets, and ``arch_source`` says where they are known from.
+    ``api`` is the driver API's number; ``api_observed`` says that CUDA itself named it, while it otherwise follows
+    from the driver's branch.
     """
 
     facts: Facts
@@ -87,9 +88,9 @@ class Case:
     api_observed: bool
     devices: tuple[Device, ...]
     kernels: tuple[Step, ...]
-    """Steps that launch kernels that every use of PyTorch needs."""
+    """The steps that launch the kernels which every use of PyTorch needs."""
     cuda_works: bool
-    """CUDA starts: observed, not concluded."""
+    """Whether CUDA was seen to start."""
 
     @property
     def probed(self) -> bool:
@@ -108,7 +109,7 @@ class Case:
 
 
 Policy = Callable[[Case], Iterator[Check]]
-"""One policy: looks at a case and yields its checks. Pure."""
+"""A policy looks at a case and yields checks. It is a pure function."""
 
 
 def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
@@ -120,7 +121,7 @@ def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
     remediation: str | None = None,
     source: str | None = None,
 ) -> Check:
-    """A check; cure and source are the reason's own unless the policy knows better ones."""
+    """Return a check. Its cure and source are those of the reason, unless the policy gives better ones."""
     text = case.knowledge.reasons.get(reason)
     if remediation is None:
         remediation = text.cure if text and status is not Status.PASS else ""
@@ -130,7 +131,7 @@ def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
 
 
 def passed(name: CheckName, message: str, source: str = "") -> Check:
-    """A check that passed."""
+    """Return a check that passed."""
     return Check(name, Status.PASS, "", message, "", source)
 
 
@@ -141,7 +142,7 @@ def make_case(
     knowledge: Knowledge,
     peers: Mapping[str, float] | None,
 ) -> Case:
-    """Works out once what several policies need."""
+    """Return the case of these facts."""
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
     cpu_build = _is_cpu_build(facts, name)
@@ -231,5 +232,5 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
 
 @lru_cache(maxsize=256)
 def is_kernel(name: str) -> bool:
-    """Whether a step of this name launches kernels that every use of PyTorch needs."""
+    """Return whether a step of this name launches kernels that every use of PyTorch needs."""
     return name not in NOT_KERNELS and not name.startswith("import:")

@@ -1,8 +1,9 @@
 """The assessment: facts, expectations and tables in; checks and verdict out. A pure function.
 
 To add a check, name it in :mod:`gpuenv.api.check_names`, write one small policy (a function from a
-:class:`~gpuenv.assess.case.Case` to checks) and put it into a list here; a new reason is a row of :mod:`gpuenv.api.reasons`.
-Within one status, the deeper cause comes first (the depth of its reason), then the order of the lists.
+:class:`~gpuenv.assess.case.Case` to checks) and put it into a list here; a new reason is a row of
+:mod:`gpuenv.api.reasons`. Within one status, the deeper cause comes first (the depth of its reason), then the order
+of the lists.
 """
 
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ SURROUNDINGS: Final[tuple[Policy, ...]] = (
     enough.contradictions,  # given facts do not contradict each other
 )
 POLICIES: Final[tuple[Policy, ...]] = IMAGE + DRIVER + ARCHITECTURE + KERNELS + EXPECTATIONS + SURROUNDINGS
-"""All policies, in the order in which a person would look."""
+"""All policies, in the order in which a person would look for the cause."""
 
 
 def assess(
@@ -83,7 +84,7 @@ def assess(
     *,
     peers: Mapping[str, float] | None = None,
 ) -> Assessment:
-    """Judges one image on one node. ``peers`` maps :func:`~gpuenv.assess.policies.floors.peer_key` to a median figure."""
+    """Return the assessment of one image on one node. ``peers`` maps a ``peer_key`` to a median figure."""
     case = make_case(facts, expect, floors, knowledge, peers)
     checks = [found for policy in POLICIES for found in policy(case)]
     return decide(sorted(checks, key=lambda found: reasons.behaviour(found.reason).depth))

@@ -1,7 +1,7 @@
-"""Facts: what is known about one image on one node, wherever it came from.
+"""Facts: everything that is known about one image on one node.
 
-Probe reports, a pasted ``collect_env``, command-line flags and node labels all end in this one type. ``None`` means
-*not known*, never *no*. Versions stay the text that was seen; policies compare them as integer tuples.
+They are the same type for every source: probe reports, a pasted ``collect_env``, command-line flags and node labels.
+``None`` means *not known*, never *no*. Versions stay the text that was seen; policies compare them as integer tuples.
 The shape follows the probe report (``gpuenv_probe/report.schema.json``) so that reading one is nearly copying.
 """
 
@@ -67,7 +67,7 @@ class Sharing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One error as the failing layer told it.
+    """One error in the words and numbers of the layer that failed.
 
     ``layer``: ``cuda`` (driver API number), ``cudart``, ``nvml``, ``torch``, ``python``, ``os`` (errno) or ``signal``.
     """
@@ -99,11 +99,11 @@ class Libcuda:
 class DriverFacts:
     """The driver as seen from inside the container.
 
-    ``version`` is the kernel-side driver (NVML, node label or pasted text), ``cuda_version`` the driver API version of
-    the loaded libcuda as ``1000*major + 10*minor`` (``cuDriverGetVersion``), ``cu_init`` the raw number of ``cuInit``.
-    ``nvml_cuda_version`` is what NVML says (it asks the same libcuda). ``nvml`` is NVML's initialisation error, if any.
-    ``device_count`` is ``cuDeviceGetCount``; ``cuda`` a call of the driver API that failed after ``cuInit`` had succeeded.
-    ``absent`` True means that a text says there is no driver (``No CUDA``).
+    ``version`` is the kernel-side driver (NVML, node label or pasted text), ``cuda_version`` the driver API version
+    of the loaded libcuda as ``1000*major + 10*minor`` (``cuDriverGetVersion``), ``cu_init`` the raw number of
+    ``cuInit``. ``nvml_cuda_version`` is what NVML says (it asks the same libcuda). ``nvml`` is NVML's initialisation
+    error, if any. ``device_count`` is ``cuDeviceGetCount``; ``cuda`` a call of the driver API that failed after
+    ``cuInit`` had succeeded. ``absent`` True means that a text says there is no driver (``No CUDA``).
     """
 
     version: str | None = None
@@ -122,8 +122,8 @@ class DriverFacts:
 class Health:
     """What NVML says about one GPU. None: NVML does not offer the reading there, or nobody asked.
 
-    ``error`` is why NVML cannot open the GPU. Memory errors without ``total`` are counted since the driver was loaded. Readings
-    that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bits
+    ``error`` is why NVML cannot open the GPU. Memory errors without ``total`` are counted since the driver was
+    loaded. Readings that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bits
     (``nvmlClocksEventReasons``). https://docs.nvidia.com/deploy/nvml-api/
     """
 
@@ -190,10 +190,11 @@ class Gpu:
 class TorchFacts:
     """PyTorch inside the image.
 
-    ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True when torch itself says it has no CUDA. ``arch_flags`` are the
-    build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``missing`` True: no module ``torch``. ``import_error``: torch
-    is there but does not import. ``init_error``: exception text of ``torch.cuda.init()``. ``cudnn`` is the integer of
-    ``torch.backends.cudnn.version()``. ``channel`` is who distributes the build, where that is not the project (``conda-forge``).
+    ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True when torch itself says it has no CUDA. ``arch_flags`` are
+    the build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``missing`` True: no module ``torch``.
+    ``import_error``: torch is there but does not import. ``init_error``: exception text of ``torch.cuda.init()``.
+    ``cudnn`` is the integer of ``torch.backends.cudnn.version()``. ``channel`` is who distributes the build, where
+    that is not the project (``conda-forge``).
     """
 
     version: str | None = None
@@ -261,7 +262,8 @@ class Benchmark:
 class ContainerFacts:
     """The surroundings of the probe inside the image.
 
-    ``memory_limit_mib``, ``cpu_limit`` (processors' worth of time) and ``pids_limit`` are the cgroup's; None without one.
+    ``memory_limit_mib``, ``cpu_limit`` (processors' worth of time) and ``pids_limit`` are the cgroup's; None without
+    one.
     """
 
     python: str | None = None
@@ -284,7 +286,8 @@ class ContainerFacts:
 class NodeFacts:
     """What node labels and node status say. ``sharing`` None means exclusive, or not known.
 
-    ``platform`` names the cures that fit (``gfd``, ``gke``, ``eks``, ``aks``, ``openshift``, ``wsl``); tables may have more.
+    ``platform`` names the cures that fit (``gfd``, ``gke``, ``eks``, ``aks``, ``openshift``, ``wsl``); tables may
+    have more.
     """
 
     name: str | None = None
@@ -300,8 +303,8 @@ class NodeFacts:
 class Facts:
     """Everything known about one image on one node.
 
-    ``stages`` are the probe stages whose reports are complete; ``ended`` holds the probe's own words when one is partial.
-    ``errors`` are failures found outside of any step (an error text that somebody pasted).
+    ``stages`` are the probe stages whose reports are complete; ``ended`` holds the probe's own words when one is
+    partial. ``errors`` are failures found outside of any step (an error text that somebody pasted).
     """
 
     source: Source
@@ -318,6 +321,6 @@ class Facts:
     errors: tuple[Failure, ...] = ()
     omitted: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
-    """Where sources of these facts contradict each other, in words."""
+    """How the sources of these facts contradict each other, in words."""
     unrecognised: tuple[str, ...] = ()
-    """Words of errors that were given and that no rule explains: something fails, whatever the versions say."""
+    """Errors that were given and that no rule explains. Something fails then, even if all versions fit."""

@@ -1,4 +1,4 @@
-"""What an assessment says: checks with a status and a reason each, and the verdict they add up to."""
+"""An assessment: checks, each with a status and a reason, and the verdict that follows from them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Verdict(StrEnum):
-    """The answer for one (environment, node); the same spelling in status, labels and JSON."""
+    """The answer for one environment on one node, spelt the same in status, labels and JSON."""
 
     COMPATIBLE = "Compatible"
     DEGRADED = "Degraded"
@@ -26,18 +26,21 @@ _VERDICT_SEVERITY: Final = {
 
 
 class Status(StrEnum):
-    """Outcome of one check. What did not run is never ``Pass``; what could not run is never ``Fail``."""
+    """The outcome of one check.
+
+    A kernel that did not run is never ``Pass``; one that could not run is never ``Fail``.
+    """
 
     FAIL = "Fail"
     """The image does not work on the node as expected: the verdict is Incompatible."""
     UNKNOWN = "Unknown"
-    """Nothing can be said, and it matters: the verdict is Unknown unless something fails."""
+    """Something that matters is not known: the verdict is Unknown unless a check fails."""
     WARN = "Warn"
-    """Works, but worse than expected: the verdict is Degraded."""
+    """The image works, but worse than expected: the verdict is Degraded."""
     NOTE = "Note"
-    """Worth knowing; the verdict does not change."""
+    """This is worth knowing; the verdict does not change."""
     SKIPPED = "Skipped"
-    """Not applicable here, or not asked for; the verdict does not change."""
+    """This does not apply here, or nobody asked for it; the verdict does not change."""
     PASS = "Pass"  # noqa: S105  an outcome, no password
 
     @property
@@ -70,7 +73,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Verdict, its leading reason and message (from the worst check; empty when Compatible), and all checks worst first."""
+    """A verdict, the reason and message of the worst check (both empty if Compatible), and all checks, the worst
+    first.
+    """
 
     verdict: Verdict
     reason: str
@@ -79,7 +84,7 @@ class Assessment:
 
 
 def decide(checks: Iterable[Check]) -> Assessment:
-    """Orders checks worst first (the policies' order breaks ties) and derives the verdict.
+    """Return the assessment of these checks: they are ordered worst first, and the worst one decides the verdict.
 
     No check at all, or nothing but Skipped ones, is Unknown: what did not run is never a pass.
     """

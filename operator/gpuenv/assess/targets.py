@@ -1,4 +1,4 @@
-"""The targets of a build: which GPU generations its code was made for, by the tables where the build itself was not asked."""
+"""The targets of a build: the GPU generations its code was made for, by the tables if the build did not name them."""
 
 from enum import StrEnum
 
@@ -26,7 +26,7 @@ def build_targets(
     runtime: Version | None,
     build: TorchBuild | None,
 ) -> tuple[tuple[str, ...] | None, ArchSource | None]:
-    """The targets and whence: ``observed``, of the ``released`` build, or ``assumed`` from the nearest one; None: not known."""
+    """Return the targets of a build, or None if they are not known, and where they are known from."""
     if facts.torch.arch_flags:
         return facts.torch.arch_flags, ArchSource.OBSERVED
     if name.release is None or runtime is None or facts.source == Source.PROBE:
@@ -46,14 +46,17 @@ def build_targets(
 
 
 def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ...] | None, ArchSource | None]:
-    """Wheels for Arm have targets of their own; those of x86_64 say nothing about them."""
+    """Return the targets of a released build.
+
+    Wheels for Arm have their own, which those for x86_64 say nothing about.
+    """
     if not arm:
         return build.archs, source
     return (build.aarch64, source) if build.aarch64 else (None, None)
 
 
 def is_arm(facts: Facts, knowledge: Knowledge) -> bool:
-    """Whether the image runs on an Arm processor: told, or because the GPU is found beside those only."""
+    """Return whether the processor is an Arm one: the facts name it, or the GPU is only sold beside such."""
     if facts.container.machine is not None:
         return facts.container.machine in ("aarch64", "arm64")
     models = [knowledge.model(gpu.product) for gpu in facts.gpus]
@@ -61,17 +64,18 @@ def is_arm(facts: Facts, knowledge: Knowledge) -> bool:
 
 
 def is_embedded(facts: Facts, knowledge: Knowledge) -> bool:
-    """Whether a GPU here is that of a Jetson module, for which builds are made apart."""
+    """Return whether a GPU here is that of a Jetson module, which has builds of its own."""
     models = [knowledge.model(gpu.product) for gpu in facts.gpus]
     rows = [knowledge.architectures.get(model.cc) for model in models if model is not None]
     return any(row is not None and row.embedded for row in rows)
 
 
 def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> TorchBuild | None:
-    """The build nearest to what was never released by the project (conda-forge, nightlies, newer than the tables).
+    """Return the released build that is nearest to one of conda-forge, a nightly, or one that is newer than the
+    tables.
 
-    The same CUDA version in the nearest release, else the nearest CUDA version of the same major one; a newer CUDA major
-    version than the tables know takes the newest build.
+    The same CUDA version in the nearest release, else the nearest CUDA version of the same major one; a newer CUDA
+    major version than the tables know takes the newest build.
     """
 
     def distance(release: TorchRelease, build: TorchBuild) -> tuple[bool, int, int]:

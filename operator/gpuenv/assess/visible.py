@@ -1,4 +1,4 @@
-"""Which of a machine's GPUs a program sees: CUDA_VISIBLE_DEVICES hides the others, and those are not judged.
+"""The GPUs of a machine that a program sees: CUDA_VISIBLE_DEVICES hides the others, which no policy judges.
 
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables
 """
@@ -10,10 +10,10 @@ _VISIBLE, _ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 
 
 def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves, as far as it tells; a probe has seen no others anyway.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves, as far as that is known. A probe reports no others.
 
-    nvidia-smi lists by bus, CUDA counts the fastest first unless CUDA_DEVICE_ORDER says otherwise: of different GPUs only
-    "0", the fastest, can be told. Where nothing would be left, the variable is about other GPUs than these.
+    nvidia-smi lists by bus, CUDA counts the fastest first unless CUDA_DEVICE_ORDER says otherwise: of different GPUs
+    only "0", the fastest, can be told. Where nothing would be left, the variable is about other GPUs than these.
     """
     gpus = facts.gpus
     numbers = _numbers(facts.container.env.get(_VISIBLE))
@@ -26,14 +26,14 @@ def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
 
 
 def _numbers(value: str | None) -> set[int] | None:
-    """The numbers of a list of nothing but numbers, up to the first that is none: CUDA stops there too."""
+    """Return the numbers in a list of GPU numbers, or None if an entry is something else, such as a UUID."""
     parts = [part.strip() for part in value.split(",")] if value else []
     good = all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts)
     return {int(part) for part in parts} if parts and good else None
 
 
 def _newest(gpus: tuple[Gpu, ...], knowledge: Knowledge) -> tuple[Gpu, ...]:
-    """Those of the newest generation, one of which is the fastest; all where a generation is not known."""
+    """Return the GPUs of the newest generation, one of which is the fastest; all if a generation is not known."""
     models = [knowledge.model(gpu.product) for gpu in gpus]
     known = [
         gpu.compute_capability or (model.cc if model else None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
-from gpuenv.assess.sources.merge import merge
+from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given

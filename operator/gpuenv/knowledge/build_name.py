@@ -14,9 +14,9 @@ _COMMIT_DIGITS = 7
 class BuildName:
     """What a version text says about a build.
 
-    ``text`` is the text as given, or "" if none was. ``release`` has at least major and minor number: "2" names no release.
-    ``local`` is the local version label in lower case (``cu128``, ``cpu``, ``145a3a7bda.nv25.10``), or "" without one.
-    ``cuda`` is the CUDA version in that label: ``cu128`` is 12.8, ``cu111`` is 11.1.
+    ``text`` is the text as given, or "" if none was. ``release`` has at least major and minor number: "2" names no
+    release. ``local`` is the local version label in lower case (``cu128``, ``cpu``, ``145a3a7bda.nv25.10``), or ""
+    without one. ``cuda`` is the CUDA version in that label: ``cu128`` is 12.8, ``cu111`` is 11.1.
     """
 
     text: str

@@ -1,13 +1,13 @@
-"""Policies on code for the GPU: native code, PTX, and cuDNN's kernels."""
+"""Policies on whether the build has code for the GPU: native code, PTX, and cuDNN's kernels."""
 
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
+from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
 from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.sources.binary import Code, code_for, parse_flag
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.versions import Version, api_number, show
 
@@ -15,7 +15,7 @@ HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
 
 
 def code_for_gpu(case: Case) -> Iterator[Check]:
-    """The build has code that each GPU can run, by the true binary rules."""
+    """Check that the build has code that each GPU can run, by NVIDIA's rules of binary compatibility."""
     if case.facts.torch.missing or case.cpu_build:
         return
     for device in case.devices:
@@ -58,12 +58,12 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
 
 
 def _is_project_wheel(case: Case) -> bool:
-    """Whether the targets were seen, or the version says that it is one of the project's own CUDA wheels."""
+    """Return whether the build named its targets, or is one of the PyTorch project's CUDA wheels by its version."""
     return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
 
 
 def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
-    """Whether cuBLAS and cuDNN of the build's toolkit can know the GPU: PTX helps PyTorch's own kernels, not theirs."""
+    """Return whether cuBLAS and cuDNN of the build's toolkit support the GPU. PTX only helps PyTorch's own kernels."""
     assert device.compute_capability is not None
     if (
         case.runtime is not None
@@ -90,7 +90,7 @@ def _ptx(case: Case, device: Device, listed: str) -> Check:
 
 
 def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
-    """cuDNN still has kernels for the GPU: 9.11 and later have none before Turing, whatever torch's own list says."""
+    """Check that cuDNN has kernels for the GPU: 9.11 and later have none before Turing, even if torch lists them."""
     version = cudnn_version(case.facts.torch.cudnn)
     if version is None:
         return
@@ -126,7 +126,7 @@ def _cure(case: Case, device: Device) -> str | None:
 
 
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
-    """Whether convolutions passed on a GPU; None when none was tried."""
+    """Return whether convolutions passed on a GPU, or None if none was tried."""
     tried = [
         step.status
         for step in steps
@@ -136,7 +136,7 @@ def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
 
 
 def cudnn_version(number: int | None) -> Version | None:
-    """cuDNN's integer as a version: 8700 is 8.7.0, 91002 is 9.10.2 (CUDNN_VERSION in cudnn_version.h)."""
+    """Return cuDNN's integer as a version: 8700 is 8.7.0, 91002 is 9.10.2 (CUDNN_VERSION in cudnn_version.h)."""
     if not number or number < 0:
         return None
     if number >= 90000:
@@ -145,7 +145,7 @@ def cudnn_version(number: int | None) -> Version | None:
 
 
 def features(case: Case) -> Iterator[Check]:
-    """Features of the GPU that the image's toolkit cannot reach: FP8 and the Transformer Engine of Hopper want CUDA 12."""
+    """Note features of the GPU that the image's toolkit cannot use: Hopper's FP8 needs CUDA 12."""
     if case.runtime is None:
         return
     for device in case.devices:

@@ -1,4 +1,4 @@
-"""Policies on the driver: visible, starting, new enough for the image, and still supporting the GPU."""
+"""Policies on the driver: whether it is visible, new enough for the image, and supports the GPU."""
 
 from collections.abc import Iterator
 
@@ -21,11 +21,11 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 _BRANCH_WIDTH = 4
-"""A branch's numbers go up to this far beyond its own (R570 has 570 to 574, Windows included)."""
+"""How far a driver's first number may be above its branch: R570 has drivers up to 574, on Windows."""
 
 
 def visible(case: Case) -> Iterator[Check]:
-    """A driver is visible where the program runs."""
+    """Check that a driver is visible where the program runs."""
     driver = case.facts.driver
     if case.cuda_works:
         yield passed(
@@ -69,7 +69,7 @@ def _no_nodes(case: Case, absent: list[str]) -> str:
 
 
 def new_enough(case: Case) -> Iterator[Check]:
-    """The driver is new enough for the image's CUDA runtime: by minor-version compatibility, or by the Toolkit rule."""
+    """Check that the driver is new enough for the image's CUDA, by minor-version compatibility or the Toolkit rule."""
     runtime = case.runtime
     if runtime is None or (case.api is None and case.driver is None):
         return
@@ -110,7 +110,7 @@ def new_enough(case: Case) -> Iterator[Check]:
 
 
 def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
-    """A CUDA major version that the tables do not know: a driver of an older one cannot run it, whatever the numbers are."""
+    """Judge a CUDA major version that the tables do not know: a driver of an older major version cannot run it."""
     newest = case.knowledge.branches[0]
     beyond = (
         case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + _BRANCH_WIDTH
@@ -143,7 +143,7 @@ def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
 
 
 def _vendor_compat(case: Case) -> bool:
-    """Whether this is a container of NVIDIA's whose own cuda-compat carries it over this driver, on data-centre GPUs only."""
+    """Return whether this is a container of NVIDIA's whose cuda-compat supports this driver on these GPUs."""
     row = case.knowledge.vendor_build(case.build_name, case.runtime)
     if row is None or case.driver is None or case.api_observed or not case.devices or case.facts.errors:
         return False
@@ -152,7 +152,7 @@ def _vendor_compat(case: Case) -> bool:
 
 
 def _embedded(case: Case) -> bool:
-    """Whether all GPUs are those of Jetson modules: their drivers come with the JetPack and are numbered by themselves."""
+    """Return whether all GPUs are those of Jetson modules, whose drivers have numbers of their own."""
     return bool(case.devices) and all(
         device.architecture and device.architecture.embedded for device in case.devices
     )
@@ -172,7 +172,7 @@ def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check
 
 
 def _may_use_compat(case: Case) -> bool:
-    """cuda-compat can explain that CUDA works on a driver below the floor: nothing here is known to be a consumer GPU."""
+    """Return whether cuda-compat can be why CUDA works: it does not run on consumer GPUs."""
     return not any(device.model and device.model.datacenter is False for device in case.devices)
 
 
@@ -235,7 +235,7 @@ def _cure_old(case: Case, toolkit: Toolkit) -> str:
 
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
-    """The Toolkit rule was asked for, and can be judged."""
+    """Check that the Toolkit rule can be judged, if the environment asks for it."""
     if case.expect.driver_rule != "Toolkit" or case.runtime is None or case.cpu_build:
         return
     toolkit = case.knowledge.toolkit(case.runtime)
@@ -245,7 +245,7 @@ def toolkit_rule_known(case: Case) -> Iterator[Check]:
 
 
 def supports_gpu(case: Case) -> Iterator[Check]:
-    """The driver's branch knows the GPU: it has not dropped it, and is not older than it."""
+    """Check that the driver's branch supports the GPU: it is neither older than the GPU, nor has it dropped it."""
     if case.driver is None:
         return
     for device in case.devices or _node_devices(case):
@@ -257,7 +257,7 @@ def supports_gpu(case: Case) -> Iterator[Check]:
 
 
 def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
-    """Why ``driver`` cannot drive ``device``; None where it can, or where that is not known."""
+    """Return why ``driver`` cannot drive ``device``, or None if it can or if that is not known."""
     architecture = device.architecture
     if architecture is None:
         return None
@@ -293,7 +293,7 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
 
 
 def _unknown_generation(case: Case, device: Device) -> Check | None:
-    """A GPU that came with a newer toolkit than the driver's own: no branch is known to drive it, and this one may not."""
+    """Return that the driver may not know the GPU: it is older than the toolkit with which the GPU came."""
     architecture, api = device.architecture, case.knowledge.branch(case.driver)
     if architecture is None or architecture.first_driver is not None or architecture.first_cuda is None:
         return None
@@ -324,7 +324,7 @@ def _node_devices(case: Case) -> tuple[Device, ...]:
 
 
 def forward_compat(case: Case) -> Iterator[Check]:
-    """cuda-compat is in use: worth knowing, because the node's driver is older than the CUDA that it seems to have."""
+    """Note that cuda-compat is in use: the node's driver is then older than the CUDA version that programs see."""
     driver = case.facts.driver
     branch = case.knowledge.branch(case.driver)
     compat = driver.libcuda is not None and driver.libcuda.origin == LibcudaOrigin.COMPAT
@@ -344,7 +344,7 @@ def forward_compat(case: Case) -> Iterator[Check]:
 
 
 def last_generation(case: Case) -> Iterator[Check]:
-    """The GPU's generation is near its end: no newer driver branch, no newer toolkit."""
+    """Note a GPU for which there will be no newer driver branch and no newer toolkit."""
     limit = newest_branch(case)
     if limit is None:
         return

@@ -1,4 +1,4 @@
-"""Policies on what is not known: a verdict needs build, driver and GPU, and says what to give when one is missing."""
+"""Policies on missing facts: a verdict needs build, driver and GPU, and what is missing is named."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from gpuenv.knowledge.versions import parse_version, show
 
 
 def known_enough(case: Case) -> Iterator[Check]:
-    """Without kernels, the verdict follows from build, driver and GPU: each must be known."""
+    """Check that build, driver and GPU are known: without kernels, the verdict follows from them."""
     torch, driver = case.facts.torch, case.facts.driver
     if case.probed or case.cpu_build or torch.missing or driver.absent:
         return
@@ -52,7 +52,10 @@ def _explained(case: Case) -> bool:
 
 
 def known_architecture(case: Case) -> Iterator[Check]:
-    """GPU and build targets are known well enough to judge the architecture; kernels that ran make it needless."""
+    """Check that GPU and targets of the build are known well enough to judge the architecture.
+
+    It is not needed if kernels ran.
+    """
     if case.cpu_build or case.facts.torch.missing:
         return
     for device in case.devices:
@@ -84,7 +87,7 @@ def known_architecture(case: Case) -> Iterator[Check]:
 
 
 def contradictions(case: Case) -> Iterator[Check]:
-    """Given facts that contradict each other are named. Where a verdict would follow from one of both, there is none."""
+    """Name facts that contradict each other. If the verdict depends on which of them is true, it is Unknown."""
     for conflict in case.facts.conflicts:
         yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, conflict)
     stale = stale_libcuda(case)
@@ -111,7 +114,7 @@ def contradictions(case: Case) -> Iterator[Check]:
 
 
 def _build_contradicts(case: Case) -> Iterator[Check]:
-    """``2.9.1+cu128`` that was built for CUDA 12.6 does not exist: one of both belongs to something else."""
+    """Name a build that cannot exist, such as ``2.9.1+cu128`` for CUDA 12.6: one of both was read elsewhere."""
     named, told = case.build_name.cuda, parse_version(case.facts.torch.cuda)
     if named and told and len(told) > 1 and named != told[:2]:
         message = (

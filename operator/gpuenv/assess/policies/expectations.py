@@ -1,4 +1,4 @@
-"""Policies on ``spec.expect``: expected and observed side by side. Versions compare on the release segment only."""
+"""Policies on ``spec.expect``: expected against observed values. Versions compare by their release segment."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -46,13 +46,13 @@ NOMINAL_GIB = (
     256,
     288,
 )
-"""Memory sizes that GPUs and MIG slices are sold with; what a GPU reports is a little less (an 80 GB H100: 79.65 GiB)."""
+"""Memory sizes in GiB as sold. A GPU reports a little less: an 80 GB H100 reports 79.65 GiB."""
 LARGEST_GAP = 0.90
-"""Least share of its nominal size that a GPU reports; T4 with ECC has 14.75 of 16 GiB."""
+"""Smallest share of its nominal size that a GPU reports: a T4 with ECC has 14.75 of 16 GiB."""
 
 
 def versions(case: Case) -> Iterator[Check]:
-    """Versions of PyTorch, CUDA, cuDNN, NCCL, Python and driver."""
+    """Check the expected versions of PyTorch, CUDA, cuDNN, NCCL, Python and driver."""
     expect, torch = case.expect, case.facts.torch
     cudnn = cudnn_version(torch.cudnn)
     observed: tuple[tuple[str, str | None, str | None], ...] = (
@@ -82,7 +82,7 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
 
 @lru_cache(maxsize=1024)
 def satisfies(specifier: str, release: str) -> bool:
-    """Whether a release segment satisfies a PEP 440 specifier; False for what is no specifier."""
+    """Return whether a release segment satisfies a PEP 440 specifier; an invalid specifier is never satisfied."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  30 ms that only expectations cost
 
     try:
@@ -92,7 +92,7 @@ def satisfies(specifier: str, release: str) -> bool:
 
 
 def hardware(case: Case) -> Iterator[Check]:
-    """Products, compute capabilities and memory of the GPUs."""
+    """Check the expected compute capabilities, products and memory sizes of the GPUs."""
     expect = case.expect
     low, high = expect.min_compute_capability, expect.max_compute_capability
     if low or high:
@@ -128,7 +128,7 @@ def _each(  # noqa: PLR0917  what differs between three expectations
     good: Callable[[T], bool],
     text: Callable[[T], str],
 ) -> Check:
-    """One expectation over all GPUs: each must meet it, and each must be known."""
+    """Return the check of one expectation, which the value of every GPU must be known to meet."""
     title = check_names.EXPECT.of(name)
     known = [value for value in values if value is not None]
     bad = list(dict.fromkeys(text(value) for value in known if not good(value)))
@@ -148,7 +148,7 @@ def _memory(mib: int) -> str:
 
 
 def nominal_bytes(mib: int) -> int:
-    """The size a GPU is sold with, from what it reports; beyond the known sizes, what it reports."""
+    """Return the size in bytes with which a GPU is sold, or what it reports if that fits no known size."""
     gib = mib / 1024
     for size in NOMINAL_GIB:
         if size * LARGEST_GAP <= gib <= size * 1.005:
@@ -157,7 +157,10 @@ def nominal_bytes(mib: int) -> int:
 
 
 def matches(pattern: str, product: str) -> bool:
-    """Whether a shell-style pattern names a product; ``NVIDIA`` in front and dashes for blanks make no difference."""
+    """Return whether a shell-style pattern matches a product.
+
+    A leading ``NVIDIA``, and dashes for blanks, make no difference.
+    """
     return fnmatchcase(_plain(product), _plain(pattern)) or fnmatchcase(product, pattern)
 
 
@@ -166,7 +169,7 @@ def _plain(text: str) -> str:
 
 
 def imports(case: Case) -> Iterator[Check]:
-    """Modules with kernels of their own load."""
+    """Check that the expected modules can be imported."""
     tried = {
         step.name.removeprefix("import:"): step
         for step in case.facts.steps
@@ -187,7 +190,7 @@ def imports(case: Case) -> Iterator[Check]:
 
 
 def compiles(case: Case) -> Iterator[Check]:
-    """torch.compile works, where that is expected."""
+    """Check that torch.compile works if the environment expects it; note that it does not otherwise."""
     step = next((step for step in case.facts.steps if step.name == "compile"), None)
     failed = step is not None and step.status not in (StepStatus.PASS, StepStatus.SKIPPED)
     if not case.expect.compile:
@@ -215,7 +218,7 @@ def _words(step: Step) -> str:
 
 
 def commands(case: Case) -> Iterator[Check]:
-    """The environment's own checks: exit code 0 passes."""
+    """Check the exit codes of the environment's own commands: 0 passes."""
     for command in case.facts.commands:
         title = check_names.COMMAND.of(command.name)
         tail = f"; it said: {command.tail}" if command.tail else ""

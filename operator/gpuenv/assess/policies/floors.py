@@ -1,4 +1,4 @@
-"""Policies on benchmark floors: figures that were asked for, in absolute terms or as a share of what peers reach."""
+"""Policies on benchmark floors, which are absolute figures or shares of the median of other nodes."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from gpuenv.assess.policies.expectations import matches
 
 
 def peer_key(kernel: str, dtype: str, product: str) -> str:
-    """How ``peers`` names the median of all healthy nodes for one figure: ``matmul/bf16/NVIDIA L4``."""
+    """Return the key of a median in ``peers``: ``matmul/bf16/NVIDIA L4``."""
     return f"{kernel}/{dtype}/{product}"
 
 
 def floors(case: Case) -> Iterator[Check]:
-    """Each floor, on each GPU that it is meant for."""
+    """Check each floor on each GPU that it is meant for."""
     for floor in case.floors:
         meant = [device for device in case.devices if not floor.products or _is_meant(floor, device)]
         for device in meant:

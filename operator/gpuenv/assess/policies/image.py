@@ -1,4 +1,4 @@
-"""Policies on the image itself: is torch there, does it have CUDA, was such a build ever released."""
+"""Policies on the image alone: whether it has torch, whether torch has CUDA, whether such a build was released."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,12 @@ from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.known_errors import classify
 from gpuenv.knowledge.versions import parse_version, show
 
 
 def torch_present(case: Case) -> Iterator[Check]:
-    """torch is there and imports."""
+    """Check that torch is installed and can be imported."""
     torch = case.facts.torch
     if torch.missing:
         yield check(
@@ -40,7 +40,7 @@ def torch_present(case: Case) -> Iterator[Check]:
 
 
 def cuda_build(case: Case) -> Iterator[Check]:
-    """PyTorch was built with CUDA."""
+    """Check that PyTorch was built with CUDA."""
     if case.cpu_build:
         version = case.facts.torch.version or "this PyTorch"
         build = fitting_build(case, case.devices[0] if case.devices else None)
@@ -59,7 +59,10 @@ def cuda_build(case: Case) -> Iterator[Check]:
 
 
 def released_build(case: Case) -> Iterator[Check]:
-    """Such a build was released; if not, what runs is something else than its name says. A note: it may run all the same."""
+    """Note a build that the PyTorch project never released: its name is wrong, or others built it.
+
+    It may run all the same.
+    """
     version, torch = case.facts.torch.version, case.torch
     if torch is None or case.cpu_build:
         return
@@ -87,7 +90,7 @@ def released_build(case: Case) -> Iterator[Check]:
 
 
 def python_version(case: Case) -> Iterator[Check]:
-    """There are wheels of this release for this Python. A note: own builds and conda have more."""
+    """Note a Python for which the release has no wheels. Conda and own builds support more versions."""
     python = parse_version(case.facts.container.python)
     if case.release is None or python is None or case.probed:
         return

@@ -1,4 +1,4 @@
-"""Policies on what really ran. The tables predict, the kernels decide; what did not run is never a pass."""
+"""Policies on the kernels. Where they ran, they decide, and tables only explain; one that did not run never passes."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,15 @@ from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
 from gpuenv.assess.facts import Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule
-from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.known_errors import classify
 
 LITTLE_FREE = 0.10
-"""Share of a GPU's memory below which an allocation failure says that others hold it."""
+"""Share of free memory on a GPU below which a failed allocation means that other programs hold its memory."""
 _SIGKILL = 9
 
 
 def steps(case: Case) -> Iterator[Check]:
-    """Every step that went wrong, grouped by what went wrong; and those that passed, in one line."""
+    """Report the steps that failed, one check for each kind of failure, and the steps that passed in one check."""
     groups: dict[tuple[Status, str, str], list[Step]] = {}
     first: dict[tuple[Status, str, str], Check] = {}
     for step in case.facts.steps:
@@ -98,7 +98,7 @@ def _out_of_memory(case: Case, step: Step, name: CheckName) -> Check:
 
 
 def all_ran(case: Case) -> Iterator[Check]:
-    """Kernels ran on every GPU, and both stages came to their end; else nothing can be promised."""
+    """Check that kernels ran on every GPU and that both stages are complete, without which nothing passes."""
     if not case.probed:
         return
     ended = f" (the probe says: {case.facts.ended})" if case.facts.ended else ""

@@ -8,7 +8,7 @@ from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_li
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.sources.errors import STARTS, classify
+from gpuenv.assess.sources.known_errors import STARTS, classify
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show

@@ -1,4 +1,4 @@
-"""Policies on GPU health and on the container around the program: context, warnings, notes; never a promise."""
+"""Policies on the health of the GPUs and on the container around the program."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
-from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.known_errors import classify
 
 _NO_RECOVERY, _RESET = 0, 1
 _FABRIC_UNSUPPORTED, _FABRIC_DONE = 0, 3
@@ -24,7 +24,7 @@ _CHANGING = {
 
 
 def health(case: Case) -> Iterator[Check]:
-    """What NVML says of each GPU's health. https://docs.nvidia.com/deploy/nvml-api/"""
+    """Report what NVML says about the health of each GPU (https://docs.nvidia.com/deploy/nvml-api/)."""
     for gpu in case.facts.gpus:
         yield from _unreachable(case, gpu)
         yield from _memory(case, gpu)
@@ -32,7 +32,7 @@ def health(case: Case) -> Iterator[Check]:
 
 
 def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """A GPU that NVML counts but cannot open: it has fallen off the bus, or waits for a reset."""
+    """Report a GPU that NVML counts but cannot open: it has fallen off the bus, or needs a reset."""
     words = gpu.health.error
     rule = classify(Failure("nvml", message=words), case.knowledge) if words is not None else None
     if rule is not None:
@@ -40,7 +40,7 @@ def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """What NVML says about the GPU's memory, and about a repair that it asks for."""
+    """Report errors of the GPU's memory, a repair that NVML asks for, and an NVSwitch fabric that is not ready."""
     title, seen = f"GPU {gpu.index}", gpu.health
     if seen.recovery_action == _RESET:
         yield check(
@@ -75,7 +75,7 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """What slows the GPU down: heat and power, a lower limit, a narrower link."""
+    """Report what slows the GPU down: heat, power, a lower power limit, a narrower link."""
     title, seen = f"GPU {gpu.index}", gpu.health
     known = [bits for bits in (seen.busy_throttle_reasons, seen.throttle_reasons) if bits is not None]
     slow = [text for bit, text in _HW_SLOWDOWN.items() if any(bits & bit for bits in known)]
@@ -102,7 +102,7 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def container(case: Case) -> Iterator[Check]:
-    """Environment variables, workspace and openness of the container."""
+    """Note environment variables, scratch space and privileges of the container that matter to programs."""
     facts = case.facts.container
     hiding = hidden_by(case)
     if hiding:

@@ -1,1 +1,1 @@
-"""Where facts are read from: probe reports, pasted text, error messages, node labels."""
+"""Readers of facts: one for each source, such as probe reports, pasted text, error messages and node labels."""

@@ -19,13 +19,13 @@ from gpuenv.assess.facts import (
     Source,
     TorchFacts,
 )
-from gpuenv.assess.sources.pasted import clean
-from gpuenv.assess.sources.prompt import Answers, read_prompt
+from gpuenv.assess.sources.cleaned_text import clean
+from gpuenv.assess.sources.python_answers import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64
 MAX_LABELS = 4_000
-"""Labels that are looked at; a dump has thirty."""
+"""Most labels that are looked at; a dump has thirty."""
 
 _LABELS = {
     "torch": ("PyTorch version (GPU?)", "PyTorch version", "Torch version"),
@@ -99,7 +99,7 @@ _GPU_HINT = re.compile(r"\((true|false)\)", re.IGNORECASE)
 
 
 def read_collect_env(text: str) -> Facts:
-    """What a pasted environment tells; an empty :class:`Facts` where it tells nothing."""
+    """Return what a pasted environment says, which may be nothing."""
     text = clean(text)
     fields = _fields(text)
     packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
@@ -118,7 +118,10 @@ def read_collect_env(text: str) -> Facts:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """The first telling value of each label; a label without one keeps the value that says so."""
+    """Return the first value of each label that says something.
+
+    If none does, its first value stays, such as ``N/A``.
+    """
     found: dict[str, str] = {}
     labels = list(islice(_LABEL.finditer(text), MAX_LABELS))
     for number, match in enumerate(labels):
@@ -212,7 +215,7 @@ def _gpus(text: str, fields: dict[str, str]) -> tuple[Gpu, ...]:
 
 
 def _numbered(text: str) -> dict[int, str]:
-    """``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, one a line or all on one."""
+    """Return the GPUs of ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, written on a line each or all on one."""
     found: dict[int, str] = {}
     position = 0
     while len(found) < MAX_GPUS and (match := _GPU.search(text, position)):
@@ -229,7 +232,8 @@ def _asked(asked: Answers) -> tuple[Gpu, ...]:
 
 
 def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
-    """The GPU of a Jetson without nvidia-smi (JetPack 5), where CUDA works: the kernel tells, and the CUDA version which one.
+    """Return the GPU of a Jetson on which CUDA works. JetPack 5 has no nvidia-smi, but its kernel has ``tegra`` in
+    its name.
 
     Builds for CUDA 11.4 and 12 run on Orin; Xavier runs those for 11.4 too, by the same wheels.
     """
@@ -243,7 +247,7 @@ def _listed(asked: Answers) -> dict[str, str]:
 
 
 def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:
-    """The GPUs that ``nvidia-smi -q`` lists, in its order."""
+    """Return the GPUs that ``nvidia-smi -q`` lists, in its order."""
     names = [value.strip() for label, value in query if label == "Product Name"]
     return tuple(Gpu(index=index, product=name) for index, name in enumerate(names[:MAX_GPUS]))
 
@@ -265,7 +269,10 @@ def _driver(
 
 
 def _says_absent(fields: dict[str, str], torch: TorchFacts) -> bool:
-    """``No CUDA``, or neither driver nor GPU could be collected where CUDA is not available."""
+    """Return whether the text says that there is no driver.
+
+    It says ``No CUDA``, or CUDA is not available and neither a driver nor a GPU could be collected.
+    """
     values = [fields.get(key, "").strip().lower() for key in ("driver", "gpus")]
     if "no cuda" in values:
         return True

@@ -1,7 +1,8 @@
-"""Facts from a pasted error: a traceback, a log, a warning. All known errors in it, and the figures that such texts carry.
+"""Facts from a pasted error (a traceback, a log, a warning): the errors in it, and the versions that it names.
 
-The texts: https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``_check_capability``, ``_check_cubins``) and
-https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every step is linear in the text.
+The texts: https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``_check_capability``,
+``_check_cubins``) and https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every step is linear
+in the text.
 """
 
 import errno
@@ -10,8 +11,8 @@ from itertools import islice
 
 from gpuenv.api import reasons
 from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
-from gpuenv.assess.sources.errors import STARTS, Found, find_errors, only_harmless, unknown_xids
-from gpuenv.assess.sources.pasted import clean
+from gpuenv.assess.sources.cleaned_text import clean
+from gpuenv.assess.sources.known_errors import STARTS, Found, find_errors, only_harmless, unknown_xids
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import api_number, parse_version
 
@@ -24,7 +25,7 @@ _WARNINGS = frozenset(
         "the following list shows the ccs this version of pytorch was built for",
     }
 )
-"""What PyTorch warns of at its start, before any kernel has run."""
+"""Warnings that PyTorch prints at its start, before any kernel has run."""
 UVM = "/dev/nvidia-uvm"
 _NAME = 90
 _MAX_LINES = 2000
@@ -56,7 +57,7 @@ _CODED = re.compile(
     r"(?:cuda (?:driver |runtime )?(?:error|failure):?|cuda_error_?|cudaerror_?) ?[(#]?(\d{1,3})\b(?!\.\d)",
     re.IGNORECASE,
 )
-"""A number of CUDA where any call failed: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
+"""CUDA's number of a call that failed: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
 _FAILS = re.compile(
     r"error|exception|fatal|fail|traceback|abort|core dumped|killed|cannot|can't|couldn't|could not (?!collect)"
     r"|unable|not found|no such|refused|denied|invalid|unsupported|not supported|not available",
@@ -73,18 +74,22 @@ _MINOR_MODE = re.compile(
     r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
     r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
 )
-"""NVIDIA's containers at their start (entrypoint.d/50-gpu-driver-check.sh): why cuda-compat is not used. No failure."""
+"""What NVIDIA's containers print at their start if they do not use cuda-compat, which is no failure
+(entrypoint.d/50-gpu-driver-check.sh)."""
 _FORWARD_MODE = re.compile(
     r"Using CUDA (\d{1,2}\.\d{1,2}) driver version [\d.]{3,15} with kernel driver version (\d{3}[\d.]{1,12}\d)"
 )
-"""The same script: cuda-compat is used, and works."""
+"""What the same script prints if cuda-compat is used and works."""
 _DETECTED = re.compile(r"but\s{1,20}version (\d{3}\.[\d.]{1,12}) was detected")
 _LISTED = re.compile(r"^[^\n]{0,40}c[r-][w-][x-][rwx-]{6}[^\n]{0,80}?(/dev/nvidia[\w-]{1,20})", re.MULTILINE)
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
 
 
 def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> Facts:
-    """What an error text tells. ``given``: somebody gave it as an error, so that something fails even where no rule knows it."""
+    """Return what an error text says.
+
+    ``given``: a person gave it as an error, so that something fails even if no rule knows it.
+    """
     text = clean(text)
     text, started = _container_start(text)
     gpus, flags = _gpus(text), _arch_flags(text)
@@ -121,19 +126,19 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
 
 
 def _is_error(text: str) -> bool:
-    """Whether a text that was given as an error may be one; an environment that was given as one is none by itself."""
+    """Return whether a text that was given as an error may be one; a pasted environment alone is none."""
     return bool(text.strip()) and (not _DUMP.search(text) or bool(_FAILS_IN_DUMP.search(text)))
 
 
 def _telling_line(text: str) -> str:
-    """The last line that sounds like a failure, else the last one: there tracebacks and logs say what happened."""
+    """Return the last line that sounds like a failure, or the last line: tracebacks and logs end with the error."""
     lines = [line.strip() for line in text[-MAX_TAIL:].splitlines() if line.strip()][-_MAX_LINES:]
     failing = (line for line in reversed(lines) if _FAILS.search(line[:_LONGEST_LINE]))
     return next(failing, lines[-1] if lines else "")[:_LONGEST_LINE]
 
 
 def _container_start(text: str) -> tuple[str, DriverFacts]:
-    """The driver that a container of NVIDIA's prints at its start, and the text without what is no error there."""
+    """Return the text without the harmless lines of NVIDIA's containers, and the driver that those name."""
     minor = _MINOR_MODE.search(text)
     if minor:
         cuda = parse_version(minor[2])
@@ -147,7 +152,7 @@ def _container_start(text: str) -> tuple[str, DriverFacts]:
 
 
 def _numbers(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
-    """Numbers with which CUDA failed, at its start or later, and Xid numbers that no rule knows, whatever words follow."""
+    """Return the errors that a text names by number alone: those of CUDA, and Xids that no rule knows."""
     starting = _distinct(_NUMBER, text)
     later = [code for code in _distinct(_CODED, text) if code not in starting]
     return (
@@ -170,7 +175,7 @@ def _distinct(pattern: re.Pattern[str], text: str) -> list[int]:
 
 
 def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
-    """From ``ls -l /dev/nvidia*``: what it lists is there, and a list of GPU nodes without nvidia-uvm says that it is not."""
+    """Return the device nodes that ``ls -l /dev/nvidia*`` lists. If nvidia-uvm is not among them, it does not exist."""
     listed = list(dict.fromkeys(_LISTED.findall(text)))
     if not any(path in listed for path in ("/dev/nvidiactl", "/dev/nvidia0")):
         return None
@@ -179,7 +184,10 @@ def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
 
 
 def _is_warning(found: Found, text: str) -> bool:
-    """Only PyTorch's warning about the architecture, no kernel that failed: the binary rules judge that better (GB10, Orin)."""
+    """Return whether an error is only PyTorch's warning about the architecture and no kernel failed.
+
+    The rules of binary compatibility judge that better: PyTorch also warns on GB10 and Orin, where it works.
+    """
     if found.rule.reason != reasons.ArchNotInBuild:
         return False
     lowered = text.lower()

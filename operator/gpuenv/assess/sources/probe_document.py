@@ -1,8 +1,9 @@
 """The probe document: what the two stages of one run reported, joined once.
 
 A node report's status stores the document, and every assessment reads its facts from it
-(:mod:`gpuenv.assess.sources.probe_facts`). An image wrote the reports, so they are cut down to what JSON and the API server
-keep unchanged: no nulls, no NaN, no lone surrogates, no endless lists. Reading back what was stored gives an equal document.
+(:mod:`gpuenv.assess.sources.probe_facts`). An image wrote the reports, so they are cut down to what JSON and the API
+server keep unchanged: no nulls, no NaN, no lone surrogates, no endless lists. Reading back what was stored gives an
+equal document.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Facts from a probe document. The image that wrote it is not trusted: an ill-typed value is not known. Nothing here raises."""
+"""Facts from a probe document. The image that wrote it is not trusted: an ill-typed value is not known."""
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum

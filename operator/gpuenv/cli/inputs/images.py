@@ -50,7 +50,7 @@ def _cudnn_number(version: tuple[int, ...] | None) -> int | None:
 
 
 def _arch_flags(text: str) -> tuple[str, ...]:
-    from gpuenv.assess.sources.binary import parse_flag  # noqa: PLC0415 - few people give --arch-list
+    from gpuenv.assess.binary_compatibility import parse_flag  # noqa: PLC0415 - few people give --arch-list
 
     flags = tuple(text.replace(",", " ").replace("'", " ").strip("[] ").split())
     wrong = next((flag for flag in flags if parse_flag(flag) is None), None)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
-from gpuenv.assess.sources.platforms import node_facts
+from gpuenv.assess.sources.node_labels import node_facts
 from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.nodes import Node
 from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
 from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
-from gpuenv.assess.sources import platforms
+from gpuenv.assess.sources import node_labels
 from gpuenv.plan.model import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
 from gpuenv.plan.objects.holds import hold
 from gpuenv.plan.objects.node_report import read
@@ -50,7 +50,7 @@ def node_record(raw: Raw) -> NodeRecord:
     labels = texts(metadata.get("labels"))
     foreign = {key: value for key, value in labels.items() if not _is_own(key)}
     capacity, allocatable = mapping(status, "capacity"), mapping(status, "allocatable")
-    facts = platforms.node_facts(name, foreign, texts(capacity))
+    facts = node_labels.node_facts(name, foreign, texts(capacity))
     listed = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
     conditions = {name: text(item.get("status")) for name, item in listed.items()}
     with_reasons = {
@@ -66,7 +66,7 @@ def node_record(raw: Raw) -> NodeRecord:
             for resource, amount in capacity.items()
             if resource not in _NATIVE and not resource.startswith("hugepages-")
         },
-        gpu_labels=platforms.has_gpu_labels(foreign),
+        gpu_labels=node_labels.has_gpu_labels(foreign),
         facts=facts,
         boot_id=boot_id,
         fingerprint=fingerprint(uid, boot_id, facts.driver_version or ""),

@@ -8,7 +8,7 @@ from gpuenv.api import check_names, reasons
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
-from gpuenv.assess.sources.errors import classify
+from gpuenv.assess.sources.known_errors import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node

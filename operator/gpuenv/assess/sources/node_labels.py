@@ -1,4 +1,4 @@
-"""What node labels tell about GPUs: GPU Feature Discovery, GKE, EKS (Karpenter) and AKS. Pure adapters.
+"""Facts from node labels: those of GPU Feature Discovery, GKE, EKS (Karpenter) and AKS.
 
 Only GPU Feature Discovery tells the driver version; the clouds tell at most the model. Label names:
 https://github.com/NVIDIA/k8s-device-plugin/blob/main/docs/gpu-feature-discovery/README.md,
@@ -21,7 +21,7 @@ _SUFFIXES = ("-SHARED",)
 
 
 def has_gpu_labels(labels: Mapping[str, str]) -> bool:
-    """Whether labels say that a node has NVIDIA GPUs, whatever its device plug-in says at the moment."""
+    """Return whether labels say that a node has NVIDIA GPUs, also while no device plug-in offers them."""
     if labels.get("nvidia.com/gpu.present") == "false":
         return False
     return (

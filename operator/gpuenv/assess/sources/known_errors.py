@@ -1,7 +1,7 @@
-"""From an error to what it means: by its words first, then by its number. Plain substring search, so no text can be hostile.
+"""The rule for an error, found by its words, else by its number. Only substrings are searched: no text is hostile.
 
-A pattern's parts stand in one line. What a terminal wrapped is searched for once more in a copy without line breaks, there only
-by patterns of one part and several words: the parts of others meet there by chance.
+A pattern's parts stand in one line. What a terminal wrapped is searched for once more in a copy without line breaks,
+there only by patterns of one part and several words: the parts of others meet there by chance.
 """
 
 import re
@@ -11,32 +11,35 @@ from itertools import islice
 
 from gpuenv.api import reasons
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.sources.pasted import lower, unwrapped
+from gpuenv.assess.sources.cleaned_text import lower, unwrapped
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50
-"""Occurrences of a first part that are looked at before giving up on the rest of a pattern."""
+"""How many occurrences of a pattern's first part are tried before the pattern counts as not found."""
 REACH = 300
-"""Characters within which the next part of a pattern must follow."""
+"""Within how many characters the next part of a pattern must follow."""
 STARTS = "CUDA does not start"
-"""How the message begins of a failure that came with a number while CUDA started, or counted its devices."""
+"""How the message of a failure begins that CUDA had, with a number, while it started or counted its devices."""
 MAX_WORDS = 420
 MAX_XIDS = 200
 _CONTEXT = 120
 _FEWEST_WORDS = 3
 _DISPROVABLE = 400
-"""Characters of a line before the match in which a word of ``unless`` counts."""
+"""How many characters before a match are searched for the words of ``unless``, which disprove it."""
 
 _NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
 _XID = re.compile(
     r"(?<![a-z])xid(?:_errors)?(?:\{[^}\n]{0,300}\}|,? \([^)\n]{1,40}\):?| errors?:?| code:?|[:=-])? {0,3}(\d{1,3})(?![\d.])"
 )
-"""The kernel's ``Xid (PCI:0000:3b:00): 79,``, and how people and DCGM write it. https://docs.nvidia.com/deploy/xid-errors/"""
+"""The kernel's ``Xid (PCI:0000:3b:00): 79,``, and how people and DCGM write it.
+
+https://docs.nvidia.com/deploy/xid-errors/
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A known error in a text: where it first occurs, and its words with a little of what follows."""
+    """A known error in a text: its rule, its first position, and its words with a few that follow."""
 
     rule: ErrorRule
     position: int
@@ -45,7 +48,7 @@ class Found:
 
 @lru_cache(maxsize=4096)
 def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
-    """The rule for one failure: the deepest cause its words name, else its number; None when the tables know neither."""
+    """Return the rule for a failure: that of the deepest cause in its words, else that of its number, else None."""
     known = knowledge.errors_by_name.get(failure.name)
     if known is not None:
         return known
@@ -64,9 +67,10 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
 
 
 def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
-    """All known errors in ``text``, each rule once, deepest cause first (then the first of the table).
+    """Return all known errors in ``text``, each rule once, the deepest cause first.
 
-    Rules of the ``fallback`` kind, which tell that something failed but not what, count only where no other rule explains it.
+    Rules of the ``fallback`` kind, which tell that something failed but not what, count only where no other rule
+    explains it.
     """
     lowered = lower(text)
     text, lowered = _without_harmless(text, lowered, knowledge)
@@ -89,12 +93,12 @@ def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
 
 
 def only_harmless(text: str, knowledge: Knowledge) -> bool:
-    """Whether nothing is left of ``text`` without the lines that only look like failures."""
+    """Return whether all lines of ``text`` only look like failures."""
     return not _without_harmless(text, lower(text), knowledge)[0].strip()
 
 
 def unknown_xids(text: str, knowledge: Knowledge) -> list[int]:
-    """Xid numbers in ``text`` that no rule knows."""
+    """Return the Xid numbers in ``text`` that no rule knows."""
     known = knowledge.errors_by_code
     return [number for number in _xids(lower(text)) if ("xid", number) not in known]
 
@@ -109,7 +113,11 @@ def _xids(lowered: str) -> dict[int, tuple[int, int]]:
 
 
 def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
-    """What says that something failed, on lines that no rule explains (``line``) or in texts that none does (``text``)."""
+    """Return the rules that only say that something failed.
+
+    Those of the kind ``line`` count on lines that no other rule explains, those of the kind ``text`` only if no rule
+    explains anything in the text.
+    """
     explained = any(entry.rule.status != "Note" for entry in found)
     told: list[Found] = []
     for rule in knowledge.errors:
@@ -137,7 +145,7 @@ def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> 
 
 
 def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[str, str]:
-    """Both texts with lines blanked out that only look like failures, so that all places stay."""
+    """Return both texts with blanks for the lines that only look like failures, so that positions stay the same."""
     spans: list[tuple[int, int]] = []
     for mark in (mark for row in knowledge.harmless for mark in row.text):
         position = lowered.find(mark)
@@ -162,7 +170,7 @@ def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[st
 
 
 def _words(text: str, start: int, end: int) -> str:
-    """The match with a little of what follows on its line."""
+    """Return the matched words with a few that follow on the same line."""
     words = " ".join(text[start : end + _CONTEXT].split("\n", maxsplit=1)[0].split())
     whole = " ".join(text[start:end].split())
     return (words if len(words) >= len(whole) else whole)[:MAX_WORDS]
@@ -185,7 +193,7 @@ def _wrapped_place(wrapped: str, rule: ErrorRule) -> tuple[int, int] | None:
 def _find(
     text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
 ) -> tuple[int, int] | None:
-    """Where all ``parts`` occur in one line, one after the other, and no word of ``unless`` does."""
+    """Return the first place where all ``parts`` follow each other in one line without a word of ``unless``."""
     first = parts[0].removesuffix("$")
     start = text.find(first, position)
     for _ in range(MAX_OCCURRENCES):

@@ -1,6 +1,7 @@
-"""What people ask Python for at a prompt and paste (``>>> torch.__version__`` and its answer), and what they list themselves.
+"""Answers of a Python prompt that people paste (``>>> torch.__version__``), and lists that they write by hand.
 
-Every pattern is anchored at an expression of PyTorch's and reaches a few blanks further, so that reading is linear in the text.
+Every pattern is anchored at an expression of PyTorch's and reaches a few blanks further, so that reading is linear in
+the text.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 _ANSWER = (
     r"\)?\)?[\"']? {0,4}(?:\n {0,4}(?:Out\[\d{1,4}\]: ?)?|(?:[:=]|=>|->|returns?|returned|gives) ?)[\"']?"
 )
-"""Closing brackets of a print, then the next line (IPython numbers it), or a colon as in people's own lists."""
+"""What may stand between a question and its answer: brackets and a line break, or a colon in a list."""
 _VERSION = re.compile(r"torch\.__version__" + _ANSWER + r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})")
 _CUDA = re.compile(r"torch\.version\.cuda" + _ANSWER + r"(\d{1,2}\.\d{1,2}|None)\b")
 _AVAILABLE = re.compile(r"torch\.cuda\.is_available\(\)" + _ANSWER + r"(True|False)\b")
@@ -31,7 +32,7 @@ _LISTED_TORCH = re.compile(
     _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})",
     re.MULTILINE | re.IGNORECASE,
 )
-"""``- GPU: RTX 4090``, ``Driver: 550.54.15``, ``torch: 2.4.0+cu121``: people's own lists, a line each."""
+"""Lines of lists that people write: ``- GPU: RTX 4090``, ``Driver: 550.54.15``, ``torch: 2.4.0+cu121``."""
 _EXPRESSIONS = {
     "torch.__version__": "version",
     "torch.version.cuda": "cuda",
@@ -41,7 +42,7 @@ _EXPRESSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What Python answered; None where it was not asked. ``cpu_build``: ``torch.version.cuda`` is None."""
+    """What Python answered; None if it was not asked. ``cpu_build`` True means that ``torch.version.cuda`` is None."""
 
     version: str | None = None
     cuda: str | None = None
@@ -53,7 +54,7 @@ class Answers:
 
 
 def read_prompt(text: str) -> Answers:
-    """The first answer to each question; nothing where nobody asked."""
+    """Return the first answer to each question."""
     told = _printed(text)
     for key, pattern in (("version", _VERSION), ("cuda", _CUDA), ("available", _AVAILABLE)):
         found = pattern.search(text)
@@ -74,7 +75,7 @@ def read_prompt(text: str) -> Answers:
 
 
 def _printed(text: str) -> dict[str, str]:
-    """``print(torch.__version__, torch.version.cuda)`` and its answers on the next line, where there are as many."""
+    """Return the answers to ``print(torch.__version__, torch.version.cuda)``, if the next line has as many words."""
     found = _PRINT.search(text)
     asked = [part.strip() for part in found[1].split(",")] if found else []
     answers = found[2].split() if found else []

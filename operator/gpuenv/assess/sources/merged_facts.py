@@ -1,7 +1,4 @@
-"""Several sources of facts about one machine into one.
-
-Where they contradict each other, the earlier one counts, and both are named.
-"""
+"""The facts of several sources about one machine, merged. Where two differ, the earlier counts, and both are named."""
 
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -15,7 +12,10 @@ Versioned = TypeVar("Versioned", DriverFacts, TorchFacts)
 
 
 def merge(sources: list[Facts]) -> Facts:
-    """One :class:`Facts` out of several, most trusted first. Differing versions and GPUs are listed in ``conflicts``."""
+    """Return the facts of several sources as one; the first source is trusted most.
+
+    Contradictions are in ``conflicts``.
+    """
     merged = sources[0]
     conflicts: list[str] = list(merged.conflicts)
     for later in sources[1:]:
@@ -39,7 +39,7 @@ def merge(sources: list[Facts]) -> Facts:
 
 
 def _fill(first: Part, later: Part) -> Part:
-    """``first`` with what only ``later`` knows."""
+    """Return ``first`` with the values that only ``later`` knows."""
     missing: dict[str, Any] = {
         field.name: getattr(later, field.name)
         for field in fields(first)
@@ -49,12 +49,12 @@ def _fill(first: Part, later: Part) -> Part:
 
 
 def _fill_same(first: Versioned, later: Versioned) -> Versioned:
-    """As :func:`_fill`, but nothing where both tell of different versions: it would be true of the other one only."""
+    """Return ``first`` with the values that only ``later`` knows, unless they are about another version."""
     return first if _differ(first.version, later.version) else _fill(first, later)
 
 
 def _gpus(first: Facts, later: Facts) -> tuple[Any, ...]:
-    """GPUs of the first that names any; a compute capability that only the other tells is added where the products agree."""
+    """Return the GPUs of the first source that names any, with compute capabilities of the later one."""
     if not first.gpus:
         return later.gpus
     told = {gpu.product: gpu.compute_capability for gpu in later.gpus if gpu.compute_capability}

@@ -1,8 +1,8 @@
-"""Which code runs on which GPU: NVIDIA's binary compatibility rules, as PyTorch itself applies them.
+"""NVIDIA's rules of binary compatibility, which say which code runs on which GPU, as PyTorch applies them.
 
-A cubin runs on its own major version and an equal or higher minor one, never across major versions; integrated (Jetson) GPUs
-run no neighbour's code; ``a`` targets run exactly there, ``f`` targets within the family; plain PTX runs on anything later.
-https://docs.nvidia.com/cuda/hopper-compatibility-guide/,
+A cubin runs on its own major version and an equal or higher minor one, never across major versions; integrated
+(Jetson) GPUs run no neighbour's code; ``a`` targets run exactly there, ``f`` targets within the family; plain PTX
+runs on anything later. https://docs.nvidia.com/cuda/hopper-compatibility-guide/,
 https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``DEVICE_REQUIREMENT``).
 """
 
@@ -20,7 +20,7 @@ _RENAMED = {(10, 1): (11, 0)}
 
 
 class Code(StrEnum):
-    """How a GPU can run a build; better first."""
+    """How a GPU can run a build, the best way first."""
 
     NATIVE = "native"
     PTX = "ptx"
@@ -29,7 +29,7 @@ class Code(StrEnum):
 
 @lru_cache(maxsize=1024)
 def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
-    """``sm_90a`` as (kind, capability, suffix); None for what is no target."""
+    """Return a target as (kind, capability, suffix): ``sm_90a`` is ("sm", (9, 0), "a"). Anything else is None."""
     found = _FLAG.fullmatch(flag.strip().lower())
     if found is None:
         return None
@@ -40,7 +40,7 @@ def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
 def code_for(
     flags: Iterable[str], device: ComputeCapability, cuda: Version | None, knowledge: Knowledge
 ) -> Code:
-    """How ``device`` can run a build with the targets ``flags`` that was made with toolkit ``cuda``."""
+    """Return how ``device`` can run a build with the targets ``flags`` that was made with toolkit ``cuda``."""
     best = Code.NONE
     for flag in flags:
         target = parse_flag(flag)
