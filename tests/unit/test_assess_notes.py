@@ -1,10 +1,12 @@
 """What does not fail, what is not known, and cures that fit the place."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support.assessed import HEALTHY, judge, told
+from tests.support.gpu_fixtures import DIRECTORY
 
 from gpuenv.assess.facts import (
     ContainerFacts,
@@ -15,6 +17,8 @@ from gpuenv.assess.facts import (
     TorchFacts,
 )
 from gpuenv.assess.model import Status, Verdict
+from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_facts import facts_from_document
 
 
 def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
@@ -127,3 +131,34 @@ def test_small_shared_memory_is_told_where_it_is_the_users_own(node: NodeFacts, 
     """In a probe pod it is the pod's, and says nothing of the pods that will work with the image."""
     facts = replace(HEALTHY, container=replace(HEALTHY.container, shm_mib=64), node=node)
     assert ("SmallWorkspace" in {check.reason for check in judge(facts).checks}) is noted
+
+
+@pytest.mark.parametrize(
+    ("readings", "noted"),
+    [
+        ([{"persistence": True}], []),
+        ([{"persistence": False}], ["persistence mode is off on GPU 0"]),
+        (
+            [{"persistence": False}, {"persistence": True}, {"persistence": False}],
+            ["persistence mode is off on GPU 0, 2"],
+        ),
+        ([{"persistence": None}], []),
+        ([{}], []),
+    ],
+    ids=["on", "off", "off on some", "not known", "not offered by NVML, as on Windows"],
+)
+def test_persistence_mode_that_is_off_is_a_note(readings: list[dict[str, Any]], noted: list[str]) -> None:
+    (path,) = DIRECTORY.glob("nvidia-h100-*.json")
+    reports = json.loads(path.read_text(encoding="utf-8"))["profiles"]["Off"]["reports"]
+    (gpu,) = reports["facts"]["gpus"]
+    known = {name: value for name, value in gpu["health"].items() if name != "persistence"}
+    reports["facts"]["gpus"] = [
+        {**gpu, "index": index, "health": {**known, **reading}} for index, reading in enumerate(readings)
+    ]
+    steps = reports["kernels"]["steps"]
+    reports["kernels"]["steps"] = [{**step, "gpu": index} for index in range(len(readings)) for step in steps]
+    found = judge(facts_from_document(join_reports(reports["facts"], reports["kernels"]), NodeFacts()))
+    notes = [check for check in found.checks if check.reason == "PersistenceModeOff"]
+    assert [check.message for check in notes] == noted
+    assert {check.status for check in notes} <= {Status.NOTE}
+    assert found.verdict is Verdict.COMPATIBLE, told(found)

@@ -83,6 +83,9 @@ GPU_FABRIC: Final = _name("gpu-fabric", "The NVSwitch fabric is initialised.")
 GPU_CLOCKS: Final = _name("gpu-clocks", "Nothing slows down the GPU's clocks.")
 GPU_POWER: Final = _name("gpu-power", "The GPU's power limit is its default.")
 GPU_LINK: Final = _name("gpu-link", "The GPU's PCIe link has its full width.")
+GPU_PERSISTENCE: Final = _name(
+    "gpu-persistence", "The driver keeps idle GPUs initialised (persistence mode)."
+)
 ENVIRONMENT: Final = _name("environment", "No environment variable hides GPUs or changes what CUDA does.")
 WORKSPACE: Final = _name("workspace", "Shared memory and /tmp suffice for usual work.")
 SECURITY: Final = _name(

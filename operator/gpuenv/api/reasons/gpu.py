@@ -77,6 +77,18 @@ ContainedHwError = finding(
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
 
+PersistenceModeOff = finding(
+    "PersistenceModeOff",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=False, start=Start.UNRELATED),
+    meaning="The driver shuts a GPU down whenever no program uses it.",
+    cause=(
+        "Persistence mode is off: the first program on an idle GPU waits one to three seconds for each GPU "
+        "until the driver has initialised it, and settings such as clocks and power limits are lost each time."
+    ),
+    cure="Run nvidia-persistenced on the node, or nvidia-smi -pm 1 after each boot.",
+    source="https://docs.nvidia.com/deploy/driver-persistence/overview.html",
+)
+
 GpuNotInTables = finding(
     "GpuNotInTables",
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),

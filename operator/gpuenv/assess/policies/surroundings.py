@@ -29,6 +29,7 @@ def health(case: Case) -> Iterator[Check]:
         yield from _unreachable(case, gpu)
         yield from _memory(case, gpu)
         yield from _speed(case, gpu)
+    yield from _persistence(case)
 
 
 def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
@@ -99,6 +100,14 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
     if width is not None and most is not None and 0 < width < most:
         message = f"{title}: PCIe link of width {width}, {most} would be possible"
         yield check(case, check_names.GPU_LINK, Status.NOTE, reasons.GpuSlowed, message)
+
+
+def _persistence(case: Case) -> Iterator[Check]:
+    """Note the GPUs whose persistence mode is off. Where NVML offers no reading, nothing is noted."""
+    off = [str(gpu.index) for gpu in case.facts.gpus if gpu.health.persistence is False]
+    if off:
+        message = f"persistence mode is off on GPU {', '.join(off)}"
+        yield check(case, check_names.GPU_PERSISTENCE, Status.NOTE, reasons.PersistenceModeOff, message)
 
 
 def container(case: Case) -> Iterator[Check]:
