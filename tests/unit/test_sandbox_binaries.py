@@ -441,7 +441,7 @@ def test_what_a_build_will_take_is_said_beforehand_and_once(
     gigabytes = ETCD.gigabytes + HELM.gigabytes
     assert said == [
         f"building etcd, helm from source: usually {ETCD.minutes + HELM.minutes:g} min on 2 cores; "
-        f"needs {gigabytes:.1f} GB of disk in {places}/cache/go-build while it lasts"
+        f"needs up to {gigabytes:.1f} GB of disk in {places}/cache/go-build while it lasts"
     ]
 
 
@@ -453,7 +453,7 @@ def test_too_little_disk_is_one_line_and_nothing_is_begun(
     with pytest.raises(BinaryError) as caught:
         build("kubectl")
     assert str(caught.value) == (
-        f"cannot get kubectl (kubernetes v1.36.3): no build from source (needs {KUBERNETES.gigabytes:.1f} GB of disk in "
+        f"cannot get kubectl (kubernetes v1.36.3): no build from source (needs up to {KUBERNETES.gigabytes:.1f} GB of disk in "
         f"{places}/cache while it lasts, and 0.1 GB are free: free some, or set GPUENV_CACHE to a directory on another "
         "disk). Put them on PATH or into the directory that KUBEBUILDER_ASSETS names."
     )

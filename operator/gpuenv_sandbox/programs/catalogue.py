@@ -98,7 +98,7 @@ COMPONENTS: Final = (
         release="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz",
         checksum="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz.sha256sum",
         minutes=2,
-        gigabytes=1.5,
+        gigabytes=2.3,
     ),
 )
 

@@ -68,19 +68,22 @@ class SourceBuilds:
         return None
 
     def _begin(self, first: Component) -> None:
-        """Say what the builds will take, before they take it. Raises OSError where the disk is too full."""
+        """Say what the builds will take, before they take it. Raises OSError where the disk is too full.
+
+        The sum is an upper bound: components share some of their dependencies.
+        """
         expected = self._components[self._components.index(first) :]
         gigabytes = sum(component.gigabytes for component in expected)
         free = shutil.disk_usage(cache_root()).free / 1e9
         if free < gigabytes:
             raise OSError(
-                f"needs {gigabytes:.1f} GB of disk in {cache_root()} while it lasts, and {free:.1f} GB are free: "
+                f"needs up to {gigabytes:.1f} GB of disk in {cache_root()} while it lasts, and {free:.1f} GB are free: "
                 "free some, or set GPUENV_CACHE to a directory on another disk"
             )
         self._caches = self._stack.enter_context(shared_while_used(CACHES))
         say(
             f"building {', '.join(component.name for component in expected)} from source: usually "
-            f"{sum(component.minutes for component in expected):g} min on 2 cores; needs {gigabytes:.1f} GB of disk "
+            f"{sum(component.minutes for component in expected):g} min on 2 cores; needs up to {gigabytes:.1f} GB of disk "
             f"in {self._caches} while it lasts"
         )
 
