@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict
 
+from gpuenv_probe import statuses
+
 Report = Dict[str, Any]
 
 
@@ -50,7 +52,7 @@ def _drop_spread(report: Report) -> None:
 
 def _drop_passed(report: Report) -> None:
     if "steps" in report:
-        report["steps"] = [step for step in report["steps"] if step.get("status") != "Pass"]
+        report["steps"] = [step for step in report["steps"] if step.get("status") != statuses.PASS]
 
 
 def _drop_all_but_name(report: Report) -> None:

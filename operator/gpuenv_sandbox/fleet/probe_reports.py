@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gpuenv_probe import statuses
 from gpuenv_sandbox.fleet import benchmark_figures, physics
 from gpuenv_sandbox.fleet.physics import Start
 from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
@@ -232,35 +233,35 @@ def _steps(node: SimulatedNode, image: Image, request: Request) -> list[Report]:
 
 
 def _step(node: SimulatedNode, failure: physics.Failure | None, gpu: int, name: str, dtype: str) -> Report:
-    step: Report = {"name": name, "gpu": gpu, "dtype": dtype, "status": "Pass"}
+    step: Report = {"name": name, "gpu": gpu, "dtype": dtype, "status": statuses.PASS}
     capability = node.hardware.compute_capability
     if capability < benchmark_figures.FORMAT_SINCE.get(dtype, (0, 0)):
         words = f"compute capability {capability[0]}.{capability[1]} has no {dtype} in hardware"
-        return step | {"status": "Skipped", "detail": words}
+        return step | {"status": statuses.SKIPPED, "detail": words}
     if failure is not None and name != "alloc":  # copies need no kernel
-        return step | {"status": "Fail", "error": failure}
+        return step | {"status": statuses.FAIL, "error": failure}
     if node.fault is Fault.WRONG_RESULT and (name, dtype) == ("matmul", "fp32"):
         words = "row 17: 7.25 instead of 31.4159 (tolerance 0.0031); again in a fresh process"
-        return step | {"status": "Wrong", "detail": words}
+        return step | {"status": statuses.WRONG, "detail": words}
     return step
 
 
 def _import_step(module: str, image: Image) -> Report:
-    step: Report = {"name": f"import:{module}", "gpu": 0, "dtype": "", "status": "Pass"}
+    step: Report = {"name": f"import:{module}", "gpu": 0, "dtype": "", "status": statuses.PASS}
     if module in image.modules:
         return step
     error = {"layer": "python", "name": "ModuleNotFoundError", "message": f"No module named '{module}'"}
-    return step | {"status": "Fail", "error": error}
+    return step | {"status": statuses.FAIL, "error": error}
 
 
 def _compile_step(image: Image, failure: dict[str, Any] | None) -> Report:
-    step: Report = {"name": "compile", "gpu": 0, "dtype": "", "status": "Pass"}
+    step: Report = {"name": "compile", "gpu": 0, "dtype": "", "status": statuses.PASS}
     if failure is not None:
-        return step | {"status": "Fail", "error": failure}
+        return step | {"status": statuses.FAIL, "error": failure}
     if image.compiler is None:
         message = "RuntimeError: Failed to find C compiler. Please specify via CC environment variable."
         return step | {
-            "status": "Fail",
+            "status": statuses.FAIL,
             "error": {"layer": "torch", "name": "InductorError", "message": message},
         }
     return step

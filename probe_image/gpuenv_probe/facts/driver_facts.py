@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 from gpuenv_probe.facts import container, gpus, nvml
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
@@ -77,7 +77,7 @@ def _read_device_nodes(context: Context) -> Partial:
 
 
 def _device_nodes_failed(failure: Failure, outcome: str) -> Partial:
-    hung = errno.ETIMEDOUT if outcome == "TimedOut" else errno.EIO
+    hung = errno.ETIMEDOUT if outcome == statuses.TIMED_OUT else errno.EIO
     return {"driver": {"deviceNodes": [{"path": "/dev/nvidia*", "errno": hung}]}}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from gpuenv_probe import statuses
 from gpuenv_probe.facts import nvml
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
@@ -99,6 +100,8 @@ def _failure_reporter(index: int, what: str) -> Callable[[Failure, str], Partial
 
     def failed(failure: Failure, outcome: str) -> Partial:
         found = nvml.failed(failure, f"{what} of GPU {index} {outcome}")
-        return {**found, "control": {f"hung {what} {index}": True}} if outcome == "TimedOut" else found
+        return (
+            {**found, "control": {f"hung {what} {index}": True}} if outcome == statuses.TIMED_OUT else found
+        )
 
     return failed

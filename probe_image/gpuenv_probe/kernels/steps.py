@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 from gpuenv_probe.facts import torch_facts
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.kernels import convolution, matmul, memory_and_streams, neural_network, runtime_compiled
@@ -83,16 +83,18 @@ def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partia
             detail = kernel(device, dtype)
             device.synchronize()
         except Skip as skip:
-            return _row(context.gpu, name, dtype, "Skipped", detail=str(skip))
+            return _row(context.gpu, name, dtype, statuses.SKIPPED, detail=str(skip))
         except WrongResult as wrong:
-            return _row(context.gpu, name, dtype, "Wrong", detail=str(wrong))
+            return _row(context.gpu, name, dtype, statuses.WRONG, detail=str(wrong))
         except Exception as error:
             found = failures.of_exception(error)
             if device.kind == "cpu" and "not implemented for" in str(error):
-                return _row(context.gpu, name, dtype, "Skipped", detail=f"this torch's CPU has no {dtype}")
+                return _row(
+                    context.gpu, name, dtype, statuses.SKIPPED, detail=f"this torch's CPU has no {dtype}"
+                )
             context.restart = device.was_alive and not device.is_alive()
-            return _row(context.gpu, name, dtype, "Fail", error=found)
-        return _row(context.gpu, name, dtype, "Pass", detail=detail)
+            return _row(context.gpu, name, dtype, statuses.FAIL, error=found)
+        return _row(context.gpu, name, dtype, statuses.PASS, detail=detail)
 
     return run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable
 
-from gpuenv_probe import codec
+from gpuenv_probe import codec, statuses
 from gpuenv_probe.facts import container, insecure_settings
 from gpuenv_probe.options import Options
 from gpuenv_probe.processes import command_checks, worker_kinds, wrong_results
@@ -115,7 +115,7 @@ def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
     def add_unconfirmed(partial: Partial) -> None:
         rows = partial.get("steps", [])
-        wrong = [row for row in rows if row["status"] == "Wrong"]
+        wrong = [row for row in rows if row["status"] == statuses.WRONG]
         to_confirm.extend(wrong)
         shown = [wrong_results.unconfirmed(row, "not confirmed yet") if row in wrong else row for row in rows]
         stage.add({**partial, "steps": shown} if wrong else partial)

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Callable
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 from gpuenv_probe.step import Partial, Step
 
 START_LIMIT = 60.0
@@ -193,7 +193,7 @@ class Supervisor:
             try:
                 worker = Worker(self.command(kind, {**job, "skip": finished, "known": self.known}))
             except OSError as error:
-                self._take(steps[0].failed(failures.of_exception(error), "Crashed"))
+                self._take(steps[0].failed(failures.of_exception(error), statuses.CRASHED))
                 return
             try:
                 again = self._follow(worker, by_key, steps[0], finished)
@@ -249,13 +249,13 @@ class Supervisor:
         """
         self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
-            self._take(step.failed(failures.of_exit(status, worker.last_words()), "Crashed"))
+            self._take(step.failed(failures.of_exit(status, worker.last_words()), statuses.CRASHED))
             return
         where = self._where_it_hangs(worker)
         dead = worker.kill()
         words = f"not done after {seconds:.0f} s{'' if dead else ', and SIGKILL fails'}; {where}"
         error = failures.failure("os", None, "TimedOut" if dead else "StuckInKernel", words.rstrip("; "))
-        self._take(step.failed(error, "TimedOut"))
+        self._take(step.failed(error, statuses.TIMED_OUT))
         if not dead:
             raise Ended(f"worker {worker.process.pid} is stuck in the kernel, in {step.key}")
         self.clock.check()

@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 from gpuenv_probe.step import Context, Partial, Step
 
 _STDERR = 2
@@ -63,7 +63,7 @@ def _attempt(step: Step, context: Context) -> Partial:
     except BaseException as error:
         if step.setup:
             context.stop = True
-        return step.failed(failures.of_exception(error), "Fail")
+        return step.failed(failures.of_exception(error), statuses.FAIL)
 
 
 def _die_with_parent() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
@@ -46,9 +46,11 @@ def _import_step(module: str) -> Step:
             importlib.import_module(module)
         except BaseException as error:
             return {
-                "steps": [{"name": name, "gpu": 0, "status": "Fail", "error": failures.of_exception(error)}]
+                "steps": [
+                    {"name": name, "gpu": 0, "status": statuses.FAIL, "error": failures.of_exception(error)}
+                ]
             }
-        return {"steps": [{"name": name, "gpu": 0, "status": "Pass"}]}
+        return {"steps": [{"name": name, "gpu": 0, "status": statuses.PASS}]}
 
     def failed(failure: Failure, outcome: str) -> Partial:
         return {"steps": [{"name": name, "gpu": 0, "status": outcome, "error": failure}]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpuenv_probe import failures
+from gpuenv_probe import failures, statuses
 
 
 def step_key(row: dict[str, Any]) -> str:
@@ -15,7 +15,7 @@ def step_key(row: dict[str, Any]) -> str:
 def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
     """Return the row of a wrong result that no second process has confirmed. It must not count as a failure."""
     words = f"{first.get('detail', '')}; seen once, {why}"
-    return {**first, "status": "Unconfirmed", "detail": failures.shorten(words)}
+    return {**first, "status": statuses.UNCONFIRMED, "detail": failures.shorten(words)}
 
 
 def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, Any]:
@@ -24,11 +24,11 @@ def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, 
     ``second`` holds the second worker's rows. It is empty if that worker did not get to the step.
     """
     again = second[0] if second else {}
-    if again.get("status") == "Wrong":
+    if again.get("status") == statuses.WRONG:
         return {**first, "detail": failures.shorten(f"{first.get('detail', '')}; again in a fresh process")}
-    if again.get("status") == "Pass":
+    if again.get("status") == statuses.PASS:
         words = f"wrong once ({first.get('detail', '')}), right in a fresh process"
         return {**again, "detail": failures.shorten(words)}
-    if again.get("status") in ("Fail", "Crashed", "TimedOut"):
+    if again.get("status") in (statuses.FAIL, statuses.CRASHED, statuses.TIMED_OUT):
         return {**first, **again}
     return unconfirmed(first, "and a fresh process did not come to it")
