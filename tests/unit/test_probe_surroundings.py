@@ -261,3 +261,13 @@ def test_torchs_advice_is_not_kept() -> None:
         "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
     )
     assert failures.of_exception(RuntimeError(text))["message"] == text.splitlines()[0]
+
+
+def test_a_node_that_is_refused_without_a_number_does_not_count_as_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError("refused")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert {node["errno"] for node in driver_facts.device_nodes(str(tmp_path))} == {errno.EIO}

@@ -63,7 +63,7 @@ def _open_errno(path: str) -> int:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
-        return error.errno or 0
+        return error.errno or errno.EIO  # without a number it was refused all the same
     return 0
 
 
