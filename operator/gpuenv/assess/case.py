@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.environment import Expectations, Floor
@@ -29,6 +30,9 @@ NOT_KERNELS = EXTRAS | {"alloc"}
 BROKEN = frozenset(
     {StepStatus.FAIL, StepStatus.WRONG, StepStatus.UNCONFIRMED, StepStatus.CRASHED, StepStatus.TIMED_OUT}
 )
+PASSED: Final = StepStatus.PASS
+SKIPPED: Final = StepStatus.SKIPPED
+"""Names of their own for what every step is compared with: Python 3.11 takes 0.2 µs to look up a member."""
 
 FIRST_ARM_CUDA = (2, 11)
 """The first release whose wheel for aarch64 on PyPI has CUDA, by the list of files there."""
@@ -214,7 +218,7 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
     gpus = visible_gpus(facts, knowledge)
     if not gpus and facts.source != Source.PROBE and (facts.node.product or facts.node.compute_capability):
         gpus = (Gpu(product=facts.node.product, compute_capability=facts.node.compute_capability),)
-    ran = {step.gpu for step in kernels if step.status == StepStatus.PASS}
+    ran = {step.gpu for step in kernels if step.status == PASSED}
     broken = {step.gpu for step in kernels if step.status in BROKEN}
     for gpu in gpus:
         model = knowledge.model(gpu.product)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
-from gpuenv.assess.case import Case, Device, check, passed
-from gpuenv.assess.facts import Step, StepStatus
+from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
+from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.versions import Version, api_number, show
@@ -128,11 +128,9 @@ def _cure(case: Case, device: Device) -> str | None:
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
     """Return whether convolutions passed on a GPU, or None if none was tried."""
     tried = [
-        step.status
-        for step in steps
-        if step.name == "conv" and step.gpu == index and step.status != StepStatus.SKIPPED
+        step.status for step in steps if step.name == "conv" and step.gpu == index and step.status != SKIPPED
     ]
-    return all(status == StepStatus.PASS for status in tried) if tried else None
+    return all(status == PASSED for status in tried) if tried else None
 
 
 def cudnn_version(number: int | None) -> Version | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
-from gpuenv.assess.case import BROKEN, EXTRAS, Case, check, passed
+from gpuenv.assess.case import BROKEN, EXTRAS, PASSED, SKIPPED, Case, check, passed
 from gpuenv.assess.facts import Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule
@@ -36,7 +36,7 @@ def steps(case: Case) -> Iterator[Check]:
             found.remediation,
             found.source,
         )
-    good = [step for step in case.kernels if step.status == StepStatus.PASS]
+    good = [step for step in case.kernels if step.status == PASSED]
     if good and not groups:
         gpus = len({step.gpu for step in good})
         yield passed(check_names.KERNELS, f"{_names(good)} on {gpus} GPU{'s' if gpus > 1 else ''}")
@@ -116,12 +116,12 @@ def all_ran(case: Case) -> Iterator[Check]:
             message,
             "Look at the pod's facts container.",
         )
-    ran = {step.gpu for step in case.kernels if step.status != StepStatus.SKIPPED} - {None}
+    ran = {step.gpu for step in case.kernels if step.status != SKIPPED} - {None}
     missing = [device.index for device in case.devices if device.index not in ran]
     if not ran or missing:
         which = f"GPU {', '.join(map(str, missing))}" if ran else "any GPU"
         skipped = next(
-            (step.detail for step in case.facts.steps if step.status == StepStatus.SKIPPED and step.detail),
+            (step.detail for step in case.facts.steps if step.status == SKIPPED and step.detail),
             "",
         )
         why = f": {skipped}" if skipped else ended
