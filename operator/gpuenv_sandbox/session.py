@@ -13,8 +13,8 @@ from typing import Any, Final
 import yaml
 
 from gpuenv import manifests
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller.kube.client import Kube
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
 from gpuenv_sandbox.observer import Observer

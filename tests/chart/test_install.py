@@ -11,7 +11,7 @@ from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.wait import PATIENTLY, finished, wait_until
 
 from gpuenv.api import names
-from gpuenv.manifests.permissions import OPERATOR, PROBE_NAMESPACE
+from gpuenv.api.names import OPERATOR, PROBE_NAMESPACE
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.programs.catalogue import BinaryError
 

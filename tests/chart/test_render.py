@@ -19,7 +19,7 @@ from tests.support.helm import CHART, Helm
 
 from gpuenv import manifests
 from gpuenv.api import names
-from gpuenv.manifests.permissions import OPERATOR
+from gpuenv.api.names import OPERATOR
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -8,8 +8,8 @@ from tests.support.cluster import Kubectl
 from tests.support.unique import unique
 from tests.support.wait import wait_until
 
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller.kube.client import ApiError, Kube
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.admin_client import RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

@@ -10,8 +10,8 @@ from tests.support.raw_objects import node
 
 from gpuenv import knowledge
 from gpuenv.api import names
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.controller.kube.client import Kube
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.plan import planner
 from gpuenv.plan.model import CreatePod, Plan, Settings, Snapshot, WriteStatus
 from gpuenv.plan.objects.records import environment_record, node_record

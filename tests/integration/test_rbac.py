@@ -8,10 +8,11 @@ import yaml
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until, wait_until_async
 
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller import selfcheck
 from gpuenv.controller.kube.client import Kube
-from gpuenv.controller.settings import Options
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, Permission, permissions, role_name
+from gpuenv.controller.options import Options
+from gpuenv.manifests.permissions import Permission, permissions, role_name
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 GPUENV = "gpuenv.dev"

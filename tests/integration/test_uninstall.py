@@ -11,7 +11,7 @@ from tests.support.unique import unique
 from tests.support.wait import PATIENCE, finished
 
 from gpuenv.api import names
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv_sandbox.control_plane.admin_client import RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

@@ -18,7 +18,7 @@ from tests.support.unique import unique
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.control_plane.ports import free_ports

@@ -18,7 +18,8 @@ from gpuenv.controller.health import Health, serve
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
-from gpuenv.controller.settings import Options, kopf_settings
+from gpuenv.controller.options import Options
+from gpuenv.controller.settings import kopf_settings
 
 SCOPE = Scope("probes")
 CONFIG_MAPS = "/api/v1/namespaces/probes/configmaps"

@@ -1,19 +1,22 @@
-"""The typed GPUEnvironment specification: parsed once from the raw object, typed ever after.
+"""The specification of a GPUEnvironment as typed values, and the parser that makes them from the raw object.
 
-The CRD's schema and CEL rules refuse most nonsense at admission; this parser judges again what they cannot
-(PEP 440 details, shell-free commands, quantities), because objects may predate a schema or arrive through
-another server.
+The CRD's schema refuses most mistakes at admission. The parser checks them again, together with what a schema cannot
+check (version specifiers, quantities): an object can be older than the schema, or come from a file.
+
+Each default stands once, in the dataclass. The CRD states them too, for readers of its documentation; a test
+compares both. What to do when a default changes is in :mod:`gpuenv.api.digest`.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from gpuenv.api.device import GPUDevice
 from gpuenv.api.digest import digest
 from gpuenv.api.fields import FieldError, Fields
 
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 DriverRule = Literal["MinorVersion", "Toolkit"]
 BenchmarkProfile = Literal["Off", "Quick", "Standard"]
 RunAs = Literal["NonRoot", "Image"]
@@ -21,7 +24,10 @@ RunAs = Literal["NonRoot", "Image"]
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """``spec.expect``. Specifiers stay PEP 440 text; they are compared on the release segment only."""
+    """``spec.expect``: what the image and the node must have.
+
+    Version specifiers stay PEP 440 text. Versions are compared with them by the release segment alone.
+    """
 
     pytorch: str | None = None
     cuda: str | None = None
@@ -35,14 +41,14 @@ class Expectations:
     products: tuple[str, ...] = ()
     """Shell-style patterns of GPU product names."""
     min_memory_bytes: int | None = None
-    """Nominal size: an 80 GB card reports less and still satisfies 80Gi."""
+    """The nominal size of the card. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
     imports: tuple[str, ...] = ()
     compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CommandCheck:
-    """One of ``spec.checks``: a command of the user's own; exit code 0 passes."""
+    """One of ``spec.checks``: a command of the user that the probe runs. It passes with exit code 0."""
 
     name: str
     command: tuple[str, ...]
@@ -51,7 +57,7 @@ class CommandCheck:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """One of ``spec.benchmarks.floors``; exactly one of the three minima is set."""
+    """One of ``spec.benchmarks.floors``: the least that a benchmark must reach. Exactly one minimum is set."""
 
     kernel: str
     dtype: str = ""
@@ -63,7 +69,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """The separate clocks, in seconds: the scheduler, pod set-up, image pull, and each of the two stages."""
+    """``spec.probe.timeouts``, in seconds. ``run`` applies to each of the two stages of a probe."""
 
     scheduling: int = 120
     setup: int = 120
@@ -73,7 +79,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """``spec.probe``: how the probe pod is made."""
+    """``spec.probe``: how a probe pod is made."""
 
     device: GPUDevice = field(default_factory=GPUDevice)
     device_count: int = 1
@@ -92,10 +98,13 @@ class ProbeSpec:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSpec:
-    """``spec`` of a GPUEnvironment. ``selector`` is a ``metav1.LabelSelector``, tolerations as in a pod."""
+    """The ``spec`` of a GPUEnvironment.
+
+    ``selector`` is a LabelSelector and ``tolerations`` are those of a pod, both as Kubernetes writes them.
+    """
 
     image: str
-    image_pull_policy: str = "IfNotPresent"
+    image_pull_policy: PullPolicy = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     selector: dict[str, Any] = field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
@@ -106,16 +115,18 @@ class EnvironmentSpec:
     probe: ProbeSpec = ProbeSpec()
     interval_seconds: int = 604800
     max_concurrent: int | str = "10%"
-    """A number, or a percentage of the selected nodes (rounded up, at least 1)."""
+    """Probe pods at a time: a number, or a percentage of the selected nodes (rounded up, at least 1)."""
     node_label: bool = True
     node_condition: bool = False
     suspend: bool = False
 
 
 class SpecError(ValueError):
-    """The specification makes no sense; the message names the field and the cure, in one line."""
+    """A specification is not valid. The message names the field and says what to write instead, in one line."""
 
 
+_DEFAULT: Final = EnvironmentSpec(image="")
+_DEFAULT_CHECK: Final = CommandCheck(name="", command=())
 _YEAR: Final = 31536000
 _IMAGE = re.compile(
     r"(?P<name>[^@\s]*?[^@:/\s]+)(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>[a-z0-9]+:[a-f0-9]{32,128}))?"
@@ -132,7 +143,7 @@ _OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
-    """The typed form of a raw ``spec``. Raises :class:`SpecError`; fields nobody knows are ignored."""
+    """Return the typed form of a raw ``spec``. Unknown fields are ignored. Raises :class:`SpecError`."""
     try:
         return _environment(Fields("spec", spec))
     except FieldError as error:
@@ -161,7 +172,9 @@ def _environment(spec: Fields) -> EnvironmentSpec:
     schedule, publish = spec.child("schedule"), spec.child("publish")
     return EnvironmentSpec(
         image=_image(spec),
-        image_pull_policy=spec.choice("imagePullPolicy", ("Always", "IfNotPresent", "Never"), "IfNotPresent"),
+        image_pull_policy=cast(
+            "PullPolicy", spec.choice("imagePullPolicy", get_args(PullPolicy), _DEFAULT.image_pull_policy)
+        ),
         image_pull_secrets=tuple(
             secret.required_text("name") for secret in spec.children("imagePullSecrets")
         ),
@@ -169,14 +182,16 @@ def _environment(spec: Fields) -> EnvironmentSpec:
         tolerations=tuple(item.all() for item in nodes.children("tolerations")),
         expect=_expectations(spec.child("expect")),
         checks=tuple(_check(item) for item in spec.children("checks")),
-        profile=cast("BenchmarkProfile", benchmarks.choice("profile", ("Off", "Quick", "Standard"), "Quick")),
+        profile=cast(
+            "BenchmarkProfile", benchmarks.choice("profile", get_args(BenchmarkProfile), _DEFAULT.profile)
+        ),
         floors=tuple(_floor(item) for item in benchmarks.children("floors")),
         probe=_probe(spec.child("probe")),
-        interval_seconds=schedule.integer("intervalSeconds", 604800, 60, _YEAR),
+        interval_seconds=schedule.integer("intervalSeconds", _DEFAULT.interval_seconds, 60, _YEAR),
         max_concurrent=_max_concurrent(schedule),
-        node_label=publish.flag("nodeLabel", True),
-        node_condition=publish.flag("nodeCondition", False),
-        suspend=spec.flag("suspend", False),
+        node_label=publish.flag("nodeLabel", _DEFAULT.node_label),
+        node_condition=publish.flag("nodeCondition", _DEFAULT.node_condition),
+        suspend=spec.flag("suspend", _DEFAULT.suspend),
     )
 
 
@@ -197,7 +212,7 @@ def _image(spec: Fields) -> str:
 
 
 def _selector(selector: Fields) -> dict[str, Any]:
-    """A ``metav1.LabelSelector``, checked once so that matching it never fails."""
+    """Return a LabelSelector that is known to be valid, so that matching with it never fails."""
     parsed: dict[str, Any] = {}
     labels = selector.text_map("matchLabels")
     expressions = []
@@ -235,14 +250,14 @@ def _expectations(expect: Fields) -> Expectations:
         python=_specifier(expect, "python"),
         driver=_specifier(expect, "driver"),
         driver_rule=cast(
-            "DriverRule", expect.choice("driverRule", ("MinorVersion", "Toolkit"), "MinorVersion")
+            "DriverRule", expect.choice("driverRule", get_args(DriverRule), _DEFAULT.expect.driver_rule)
         ),
         min_compute_capability=low,
         max_compute_capability=high,
         products=gpus.texts("products"),
         min_memory_bytes=gpus.parsed("minMemory", quantity, "write a quantity of bytes, such as 40Gi"),
         imports=imports,
-        compile=expect.flag("compile", False),
+        compile=expect.flag("compile", _DEFAULT.expect.compile),
     )
 
 
@@ -271,9 +286,10 @@ def _compute_capability(text: str) -> tuple[int, int]:
 
 
 def quantity(text: str) -> int:
-    """A positive Kubernetes quantity of bytes (``40Gi``, ``40G``, ``1073741824``). Raises ValueError.
+    """Return the bytes of a positive Kubernetes quantity such as ``40Gi``, ``40G`` or ``1073741824``.
 
-    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents.
+    Exponents are not supported. Raises ValueError.
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
     found = _QUANTITY.fullmatch(text.strip())
     amount = float(found[1]) * _FACTORS.get(found[2], 1) if found else 0.0
@@ -286,7 +302,11 @@ def _check(check: Fields) -> CommandCheck:
     command = check.texts("command")
     if not command:
         check.fail("command", "is missing; write program and arguments, such as [python, -c, 'import mylib']")
-    return CommandCheck(check.required_text("name"), command, check.integer("timeoutSeconds", 60, 1, 3600))
+    return CommandCheck(
+        check.required_text("name"),
+        command,
+        check.integer("timeoutSeconds", _DEFAULT_CHECK.timeout_seconds, 1, 3600),
+    )
 
 
 def _floor(floor: Fields) -> Floor:
@@ -307,8 +327,9 @@ def _floor(floor: Fields) -> Floor:
 
 
 def _probe(probe: Fields) -> ProbeSpec:
+    default = _DEFAULT.probe
     device, timeouts, resources = probe.child("device"), probe.child("timeouts"), probe.child("resources")
-    asked = GPUDevice(device.text("resourceName") or GPUDevice().resource_name)
+    asked = GPUDevice(device.text("resourceName") or default.device.resource_name)
     for section in ("limits", "requests"):
         if asked.resource_name in resources.child(section).all():
             resources.fail(
@@ -316,22 +337,22 @@ def _probe(probe: Fields) -> ProbeSpec:
             )
     return ProbeSpec(
         device=asked,
-        device_count=device.integer("count", 1, 1, 64),
+        device_count=device.integer("count", default.device_count, 1, 64),
         runtime_class_name=probe.text("runtimeClassName"),
         scheduler_name=probe.text("schedulerName"),
         priority_class_name=probe.text("priorityClassName"),
         resources={key: values for key in ("limits", "requests") if (values := resources.child(key).all())},
         env=tuple(_variable(item) for item in probe.children("env")),
         python=probe.text("python"),
-        use_entrypoint=probe.flag("useEntrypoint", False),
-        run_as=cast("RunAs", probe.choice("runAs", ("NonRoot", "Image"), "NonRoot")),
+        use_entrypoint=probe.flag("useEntrypoint", default.use_entrypoint),
+        run_as=cast("RunAs", probe.choice("runAs", get_args(RunAs), default.run_as)),
         pod_labels=_foreign(probe, "podLabels"),
         pod_annotations=_foreign(probe, "podAnnotations"),
         timeouts=Timeouts(
-            scheduling=timeouts.integer("schedulingSeconds", 120, 1, 86400),
-            setup=timeouts.integer("setupSeconds", 120, 1, 86400),
-            pull=timeouts.integer("pullSeconds", 1800, 1, 86400),
-            run=timeouts.integer("runSeconds", 300, 1, 86400),
+            scheduling=timeouts.integer("schedulingSeconds", default.timeouts.scheduling, 1, 86400),
+            setup=timeouts.integer("setupSeconds", default.timeouts.setup, 1, 86400),
+            pull=timeouts.integer("pullSeconds", default.timeouts.pull, 1, 86400),
+            run=timeouts.integer("runSeconds", default.timeouts.run, 1, 86400),
         ),
     )
 
@@ -356,7 +377,7 @@ def _foreign(probe: Fields, name: str) -> dict[str, str]:
 def _max_concurrent(schedule: Fields) -> int | str:
     value = schedule.raw("maxConcurrent")
     if value is None:
-        return "10%"
+        return _DEFAULT.max_concurrent
     if isinstance(value, str) and _PERCENT.fullmatch(value):
         return value
     if isinstance(value, str):

@@ -2,6 +2,8 @@
 
 import click
 
+from gpuenv.api import names
+
 kubeconfig = click.option(
     "--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG."
 )
@@ -13,3 +15,12 @@ table_or_json = click.option(
 )
 """For commands that list things. The formats of ``explain`` and ``check`` are in gpuenv.cli.output.formats."""
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show checks that passed, and sources.")
+probe_namespace = click.option(
+    "--probe-namespace", default=names.PROBE_NAMESPACE, show_default=True, help="Where probe pods run."
+)
+lease_namespace = click.option(
+    "--lease-namespace", default=names.OPERATOR_NAMESPACE, show_default=True, help="Where the Lease lives."
+)
+lease_name = click.option(
+    "--lease-name", default=names.OPERATOR, show_default=True, help="Name of the Lease."
+)

@@ -10,9 +10,9 @@ from gpuenv.cli.errors import CommandError
 
 @click.command("uninstall")
 @options.kubeconfig
-@click.option("--probe-namespace", default="gpuenv-probes", show_default=True, help="Where probe pods run.")
-@click.option("--lease-namespace", default="gpuenv-system", show_default=True, help="The operator's own.")
-@click.option("--lease-name", default="gpuenv-operator", show_default=True, help="Name of the Lease.")
+@options.probe_namespace
+@options.lease_namespace
+@options.lease_name
 @click.option(
     "--deployment",
     help="The operator's Deployment, which is scaled to nothing first. Default: it is stopped.",

@@ -7,10 +7,9 @@ import sys
 import traceback
 from typing import Any, Final
 
-from gpuenv.controller.settings import LogFormat
+from gpuenv.controller.options import LogFormat
 from gpuenv.plan.objects.times import show_time
 
-LEVELS: Final = ("debug", "info", "warning", "error")
 FRAMES: Final = 6
 """How many frames of an exception are logged, from the innermost outwards."""
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import kopf
 
 from gpuenv import __version__, knowledge
+from gpuenv.api.names import OPERATOR
 from gpuenv.controller import handlers, health, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
@@ -20,8 +21,9 @@ from gpuenv.controller.health import Health
 from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError
 from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.options import Options
 from gpuenv.controller.reconcile import Planner, Reconciler
-from gpuenv.controller.settings import Options, kopf_settings
+from gpuenv.controller.settings import kopf_settings
 from gpuenv.controller.sweep import Sweeper
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executor
@@ -29,7 +31,6 @@ from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import Writes
 from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
-from gpuenv.manifests.permissions import OPERATOR
 from gpuenv.plan import planner
 from gpuenv.plan.model import Plan, Settings, Snapshot
 from gpuenv.plan.planner import Memo

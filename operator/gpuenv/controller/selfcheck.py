@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError, Kube
-from gpuenv.controller.settings import Options
+from gpuenv.controller.options import Options
 from gpuenv.manifests import permissions as manifest
 from gpuenv.manifests.permissions import Permission
 

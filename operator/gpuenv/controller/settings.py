@@ -1,43 +1,12 @@
-"""The operator's options, and the settings that it gives to Kopf."""
+"""The settings that the operator gives to Kopf."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import kopf
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import PROBE_SELECTOR, Scope
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
-
-LogFormat = Literal["text", "json"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of ``gpuenv operator``, with their defaults. A port of 0 is not served."""
-
-    kubeconfig: str | None = None
-    probe_namespace: str = PROBE_NAMESPACE
-    lease_namespace: str = OPERATOR_NAMESPACE
-    lease_name: str = OPERATOR
-    max_probes: int = 50
-    node_selector: str = ""
-    log_format: LogFormat = "text"
-    log_level: str = "info"
-    metrics_port: int = 8080
-    health_port: int = 8081
-    writes_per_second: float = 20.0
-    sweep_seconds: float = 600.0
-    retry_seconds: float = 60.0
-    stuck_seconds: float = 120.0
-    knowledge: Path | None = None
-
-    @property
-    def scope(self) -> Scope:
-        """Which objects the operator looks at."""
-        return Scope(self.probe_namespace, self.node_selector)
 
 
 class _EndlessPauses:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from gpuenv.manifests.permissions import OPERATOR, OPERATOR_NAMESPACE, roles
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
+from gpuenv.manifests.permissions import roles
 
 _HERE: Final = Path(__file__).parent
 _IN_WHEEL: Final = _HERE / "crds"

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 
-OPERATOR: Final = "gpuenv-operator"
-"""Name of the service account, of its roles and of the Lease."""
-OPERATOR_NAMESPACE: Final = "gpuenv-system"
-PROBE_NAMESPACE: Final = "gpuenv-probes"
 EVENT_NAMESPACE: Final = "default"
 """Where Events about cluster-scoped objects belong: ``kubectl describe`` looks for them nowhere else."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
@@ -196,8 +197,8 @@ class Settings:
 
     max_probes: int = 50
     """Cap on probe pods over all environments."""
-    probe_namespace: str = "gpuenv-probes"
-    probe_priority_class: str = "gpuenv-probe"
+    probe_namespace: str = names.PROBE_NAMESPACE
+    probe_priority_class: str = names.PROBE_PRIORITY_CLASS
     config_map: str = ""
     """Name of the immutable ConfigMap with the zip application."""
     leave_grace_seconds: float = 300.0

@@ -22,7 +22,7 @@ from gpuenv.plan.objects.times import show_time
 
 logger = logging.getLogger(__name__)
 
-COMPONENT: Final = "gpuenv-operator"
+COMPONENT: Final = names.OPERATOR
 REPEAT_SECONDS: Final = 600.0
 """The same message about the same object within this time raises the count of the existing Event."""
 OBJECT_BURST: Final = 25

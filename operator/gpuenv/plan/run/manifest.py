@@ -63,7 +63,7 @@ def _labels(environment: str, node: str, spec: EnvironmentSpec) -> dict[str, str
     return spec.probe.pod_labels | {
         "app.kubernetes.io/name": "gpuenv",
         "app.kubernetes.io/component": names.COMPONENT_PROBE,
-        "app.kubernetes.io/managed-by": "gpuenv-operator",
+        "app.kubernetes.io/managed-by": names.OPERATOR,
         names.LABEL_COMPONENT: names.COMPONENT_PROBE,
         names.LABEL_ENVIRONMENT: environment,
         names.LABEL_NODE: names.shorten(node),

@@ -1,0 +1,39 @@
+"""The operator's flags as one value. Their defaults stand here, or with the planner where it uses them itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from gpuenv.api import names
+from gpuenv.controller.kube.kinds import Scope
+from gpuenv.plan.model import Settings
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+_PLANNER: Final = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``gpuenv operator``, with their defaults. A port of 0 is not served."""
+
+    kubeconfig: str | None = None
+    probe_namespace: str = _PLANNER.probe_namespace
+    lease_namespace: str = names.OPERATOR_NAMESPACE
+    lease_name: str = names.OPERATOR
+    max_probes: int = _PLANNER.max_probes
+    node_selector: str = ""
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+    metrics_port: int = 8080
+    health_port: int = 8081
+    writes_per_second: float = 20.0
+    sweep_seconds: float = 600.0
+    retry_seconds: float = _PLANNER.retry_seconds
+    stuck_seconds: float = _PLANNER.stuck_seconds
+    knowledge: Path | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Return which probe pods and nodes of the cluster the operator looks at."""
+        return Scope(self.probe_namespace, self.node_selector)
