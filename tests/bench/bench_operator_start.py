@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.environments import environment
+from tests.support.builders import environment
 from tests.support.operator_process import operator
 from tests.support.wait import wait_until
 from tests.support.world import validated

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+from tests.support.builders import environment
 from tests.support.cluster import Kubectl
-from tests.support.environments import environment
 from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.wait import PATIENTLY, finished, wait_until
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.buildah import Buildah, BuildError
-from tests.support.environments import environment
+from tests.support.builders import environment
 from tests.support.helm import CHART, NAMESPACE, Helm
 from tests.support.node import RealNode
 from tests.support.node_images import NodeImages

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.support.builders import environment
 from tests.support.cluster import Kubectl
-from tests.support.environments import environment
 from tests.support.node import RealNode
 from tests.support.node_images import ROOTS_PYTHON, NodeImages
 from tests.support.release import Release

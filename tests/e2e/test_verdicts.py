@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.support.environments import environment
+from tests.support.builders import environment
 from tests.support.node_images import ROOTS_PYTHON, NodeImages
 from tests.support.release import Release
 from tests.support.wait import PATIENCE, PATIENTLY, wait_until

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.environments import environment
+from tests.support.builders import environment
 
 from gpuenv.api import names
 from gpuenv.cli import main

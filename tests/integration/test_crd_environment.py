@@ -7,8 +7,8 @@ defaults, and does not crash on the rest, because objects may predate a rule.
 from typing import Any
 
 import pytest
+from tests.support.builders import ABSENT, IMAGE, environment
 from tests.support.cluster import Kubectl
-from tests.support.environments import ABSENT, IMAGE, environment
 
 from gpuenv.api.environment import EnvironmentSpec, SpecError, parse
 from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.builders import IMAGE, environment
 from tests.support.cluster import Kubectl
-from tests.support.environments import IMAGE, environment
 from tests.support.wait import PATIENTLY, wait_until
 
 from gpuenv_sandbox.control_plane.admin_client import RestClient

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.raw_objects import node
+from tests.support.builders import node
 
 from gpuenv import knowledge
 from gpuenv.api import names

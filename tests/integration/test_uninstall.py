@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.environments import environment
+from tests.support.builders import environment
 from tests.support.unique import unique
 from tests.support.wait import PATIENCE, finished
 

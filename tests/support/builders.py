@@ -1,39 +1,55 @@
-"""Raw objects for tests, as an API server would hand them out; everything not named has a plain default."""
+"""API objects for tests: environments, nodes, probe pods and node reports as dicts, and the reports of probes.
+
+Each builder has plain defaults for everything that a test does not name.
+"""
 
 import copy
 from collections.abc import Mapping
 from typing import Any
 
+from gpuenv.api import names
 from gpuenv.plan.objects.times import show_time
 from gpuenv_probe import codec
 
 Raw = dict[str, Any]
 
 NOW = 1_800_000_000.0
-"""The time at which tests begin."""
+"""The time at which tests begin, in seconds since the epoch."""
 IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"
 IMAGE_ID = "docker.io/pytorch/pytorch@sha256:" + "d" * 64
+ABSENT = object()
+"""As the value of a field of a specification: the field is left out."""
 
 
-def environment(name: str = "pt", **spec: Any) -> Raw:
-    """A GPUEnvironment with our finalizer; keywords are fields of its spec."""
+def environment(name: str = "pt", *, metadata: Raw | None = None, **fields: Any) -> Raw:
+    """Return a GPUEnvironment as a person writes it, with the smallest valid specification.
+
+    Each keyword is a path into the specification, with ``__`` for dots. ``metadata`` is added to the name.
+    """
+    spec: Raw = {"image": IMAGE}
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        target = spec
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        if value is ABSENT:
+            del target[last]
+        else:
+            target[last] = value
     return {
-        "metadata": {
-            "name": name,
-            "uid": f"uid-{name}",
-            "generation": 1,
-            "finalizers": ["gpuenv.dev/cleanup"],
-            "annotations": {},
-        },
-        "spec": {"image": IMAGE, "schedule": {"maxConcurrent": 1000}} | spec,
+        "apiVersion": names.API_VERSION,
+        "kind": names.ENVIRONMENT_KIND,
+        "metadata": {"name": name} | (metadata or {}),
+        "spec": spec,
     }
 
 
 def node(name: str = "n1", **changes: Any) -> Raw:
-    """A ready node with eight A100 and GPU Feature Discovery's labels.
+    """Return a ready node with eight A100 and GPU Feature Discovery's labels.
 
-    ``gpus``: (capacity, allocatable) or None, of ``resource``; ``driver``, ``boot``, ``labels``, ``annotations``, ``taints``,
-    ``ready``, ``unschedulable``, ``conditions``, ``uid``.
+    ``gpus`` is (capacity, allocatable) of the device plugin's ``resource``, or None. ``driver`` and ``boot`` are the
+    driver's version and the boot id. ``labels``, ``annotations``, ``taints``, ``conditions``, ``ready``,
+    ``unschedulable`` and ``uid`` are the node's own.
     """
     gpus, resource = changes.get("gpus", (8, 8)), changes.get("resource", "nvidia.com/gpu")
     labels = {
@@ -44,6 +60,8 @@ def node(name: str = "n1", **changes: Any) -> Raw:
     }
     conditions = {"Ready": "True" if changes.get("ready", True) else "False", **changes.get("conditions", {})}
     return {
+        "apiVersion": "v1",
+        "kind": "Node",
         "metadata": {
             "name": name,
             "uid": changes.get("uid", f"uid-{name}"),
@@ -63,8 +81,51 @@ def node(name: str = "n1", **changes: Any) -> Raw:
     }
 
 
+def pod(environment: str, node: str, run_id: str = "run1", **status: Any) -> Raw:
+    """Return the pending probe pod of one run; ``status`` is added to its status."""
+    name = names.pod_name(environment, node, run_id)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {
+                names.LABEL_COMPONENT: names.COMPONENT_PROBE,
+                names.LABEL_ENVIRONMENT: environment,
+                names.LABEL_NODE: names.shorten(node),
+            },
+            "annotations": {
+                names.ANNOTATION_NODE: node,
+                names.ANNOTATION_RUN: run_id,
+                names.ANNOTATION_INPUTS: "inputs",
+                names.ANNOTATION_FINGERPRINT: "fingerprint",
+            },
+        },
+        "spec": {},
+        "status": {"phase": "Pending"} | status,
+    }
+
+
+def report(environment: str, node: str, **status: Any) -> Raw:
+    """Return a node report without a result; ``status`` is added to its status."""
+    name = names.report_name(environment, node)
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.REPORT_KIND,
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "labels": {names.LABEL_ENVIRONMENT: environment, names.LABEL_NODE: names.shorten(node)},
+        },
+        "spec": {"environment": environment, "nodeName": node, "nodeUID": f"uid-{node}"},
+        "status": {"verdict": "Unknown", "reason": "GpusBusy"} | status,
+    }
+
+
 def facts_report(run: str, **changes: Any) -> Raw:
-    """What a probe tells in its first stage on a healthy A100."""
+    """Return the probe report of the first stage on a healthy A100; ``changes`` replace whole keys."""
     report: Raw = {
         "schema": 1,
         "stage": "facts",
@@ -94,7 +155,7 @@ def facts_report(run: str, **changes: Any) -> Raw:
 
 
 def kernels_report(run: str, **changes: Any) -> Raw:
-    """What a probe tells in its second stage on a healthy A100."""
+    """Return the probe report of the second stage on a healthy A100; ``changes`` replace whole keys."""
     steps = ["alloc", "matmul", "conv", "attention", "train"]
     report: Raw = {
         "schema": 1,
@@ -111,26 +172,26 @@ def kernels_report(run: str, **changes: Any) -> Raw:
 
 
 def wrong_matmul(run: str) -> Raw:
-    """A second stage whose matmul computed wrong numbers."""
+    """Return the probe report of a second stage whose matmul computed wrong numbers."""
     report = kernels_report(run)
     report["steps"][1] |= {"status": "Wrong", "detail": "3 of 1024 numbers are off"}
     return report
 
 
 def running(started: float) -> Raw:
-    """State of a container that runs."""
+    """Return the state of a container that has been running since ``started``."""
     return {"running": {"startedAt": show_time(started)}}
 
 
 def waiting(reason: str, message: str = "") -> Raw:
-    """State of a container that waits."""
+    """Return the state of a container that cannot start yet."""
     return {"waiting": {"reason": reason, "message": message}}
 
 
 def terminated(
     message: str | Raw = "", *, code: int = 0, reason: str = "", at: float = NOW, started: float | None = None
 ) -> Raw:
-    """State of a container that has ended; a report as message is encoded as the probe does it."""
+    """Return the state of a container that ended at ``at``. A probe report as message is encoded as the probe does."""
     text = codec.encode(message) if isinstance(message, Mapping) else message
     return {
         "terminated": {
@@ -144,7 +205,7 @@ def terminated(
 
 
 def pod_status(pod: Raw, phase: str, **changes: Any) -> Raw:
-    """A copy of a probe pod with another status.
+    """Return a copy of a probe pod with another status.
 
     ``facts`` and ``kernels`` are container states; ``scheduled``, ``sandbox`` and ``deleted`` are times;
     ``unschedulable`` is the scheduler's message; ``disruption``, ``reason`` and ``message`` are the pod's.

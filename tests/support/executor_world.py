@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.fake_kube import FakeKube
 
 from gpuenv.api import names
@@ -75,7 +75,9 @@ def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -
 
 
 def create(environment: str, node: str, run_id: str = "run1") -> CreatePod:
-    return CreatePod(environment, node, run_id, "inputs", "fingerprint", raw.pod(environment, node, run_id))
+    return CreatePod(
+        environment, node, run_id, "inputs", "fingerprint", builders.pod(environment, node, run_id)
+    )
 
 
 def label(node: str, value: str | None = "Compatible", environment: str = "e") -> SetLabel:

@@ -38,7 +38,8 @@ class FakeKube:
         """Puts an object in as the API server would store it; returns a copy."""
         raw = copy.deepcopy(raw)
         name = raw["metadata"]["name"]
-        raw["metadata"].setdefault("uid", f"uid-{next(self._numbers)}")
+        raw["metadata"].setdefault("uid", f"uid-{name}")
+        raw["metadata"].setdefault("generation", 1)
         self._stamp(raw)
         self.objects[f"{collection}/{name}"] = raw
         return copy.deepcopy(raw)

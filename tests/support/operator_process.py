@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import environments
+from tests.support import builders
 from tests.support.cluster import Kubectl
 from tests.support.unique import unique
 from tests.support.wait import wait_until, wait_until_async
@@ -130,7 +130,7 @@ def apply(cluster: ControlPlane, nodes: list[str], **fields: Any) -> str:
     name = unique("e")
     expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}
     fields = {"nodes__selector": {"matchExpressions": [expression]}} | fields
-    cluster.admin.create(ENVIRONMENTS, environments.environment(name, **fields))
+    cluster.admin.create(ENVIRONMENTS, builders.environment(name, **fields))
     return name
 
 

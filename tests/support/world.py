@@ -73,7 +73,8 @@ class World:
 
     def environment(self, name: str = "pt", **spec: Any) -> Raw:
         """Stores an environment; a later one of that name is its next generation."""
-        raw = builders.environment(name, **spec)
+        metadata = {"uid": f"uid-{name}", "generation": 1, "finalizers": [names.FINALIZER]}
+        raw = builders.environment(name, metadata=metadata, **{"schedule": {"maxConcurrent": 1000}, **spec})
         before = self.raw["environments"].get(name)
         if before is not None:
             raw["metadata"]["generation"] = before["metadata"]["generation"] + 1

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.executor_world import write
 
 from gpuenv.controller.cache import Cache
@@ -18,6 +18,7 @@ def cache() -> Cache:
 
 
 def at(version: int, one: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    """Return a copy of an object with another resource version and other metadata."""
     later = copy.deepcopy(one)
     later["metadata"] |= {"resourceVersion": str(version)} | metadata
     return later
@@ -26,52 +27,52 @@ def at(version: int, one: dict[str, Any], **metadata: Any) -> dict[str, Any]:
 def test_an_event_that_changes_nothing_keeps_the_record(cache: Cache) -> None:
     woken: list[int] = []
     cache.changed = lambda: woken.append(1)
-    cache.observe("nodes", None, raw.node("a"))
+    cache.observe("nodes", None, at(1, builders.node("a")))
     record = cache.nodes["a"]
-    heartbeat = at(2, raw.node("a"), annotations={"time": "now"})
+    heartbeat = at(2, builders.node("a"), annotations={"time": "now"})
     cache.observe("nodes", "MODIFIED", heartbeat)
     assert cache.nodes["a"] is record
     assert woken == [1]
-    cache.observe("nodes", "MODIFIED", at(3, raw.node("a", labels={"nvidia.com/gpu.present": "true"})))
+    cache.observe("nodes", "MODIFIED", at(3, builders.node("a", labels={"x": "y"})))
     assert cache.nodes["a"] is not record
     assert woken == [1, 1]
 
 
 def test_a_late_event_does_not_undo_a_newer_state(cache: Cache) -> None:
-    cache.put("nodes", raw.node("a", 7, labels={"x": "new"}))
-    cache.observe("nodes", "MODIFIED", raw.node("a", 5, labels={"x": "old"}))
+    cache.put("nodes", at(7, builders.node("a", labels={"x": "new"})))
+    cache.observe("nodes", "MODIFIED", at(5, builders.node("a", labels={"x": "old"})))
     assert cache.nodes["a"].labels["x"] == "new"
 
 
 def test_versions_that_are_no_numbers_are_taken_as_they_come(cache: Cache) -> None:
-    cache.put("nodes", at(1, raw.node("a", labels={"x": "1"}), resourceVersion="abc"))
-    cache.put("nodes", at(1, raw.node("a", labels={"x": "2"}), resourceVersion="aaa"))
+    cache.put("nodes", at(1, builders.node("a", labels={"x": "1"}), resourceVersion="abc"))
+    cache.put("nodes", at(1, builders.node("a", labels={"x": "2"}), resourceVersion="aaa"))
     assert cache.nodes["a"].labels["x"] == "2"
 
 
 def test_a_deleted_object_does_not_come_back_with_an_old_list(cache: Cache) -> None:
-    cache.put("nodes", raw.node("a", 1))
-    cache.observe("nodes", "DELETED", raw.node("a", 9))
-    assert not cache.put("nodes", raw.node("a", 5))
+    cache.put("nodes", at(1, builders.node("a")))
+    cache.observe("nodes", "DELETED", at(9, builders.node("a")))
+    assert not cache.put("nodes", at(5, builders.node("a")))
     assert cache.nodes == {}
     # But one that matches the watch's selector again does,
-    assert cache.put("nodes", raw.node("a", 10))
+    assert cache.put("nodes", at(10, builders.node("a")))
     # and so does another node of that name.
     cache.gone("nodes", "a")
-    assert not cache.put("nodes", raw.node("a", 11))
-    assert cache.put("nodes", at(12, raw.node("a"), uid="another"))
+    assert not cache.put("nodes", at(11, builders.node("a")))
+    assert cache.put("nodes", at(12, builders.node("a"), uid="another"))
 
 
 def test_the_deletion_of_a_former_node_does_not_remove_its_successor(cache: Cache) -> None:
-    cache.put("nodes", at(5, raw.node("a"), uid="new"))
-    cache.observe("nodes", "DELETED", raw.node("a", 4))
+    cache.put("nodes", at(5, builders.node("a"), uid="new"))
+    cache.observe("nodes", "DELETED", at(4, builders.node("a")))
     assert cache.nodes["a"].uid == "new"
 
 
 def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) -> None:
-    cache.put("pods", raw.pod("e", "a"))
-    name = raw.pod("e", "a")["metadata"]["name"]
-    cache.observe("pods", "DELETED", raw.pod("e", "a", version=2, phase="Succeeded"))
+    cache.put("pods", at(1, builders.pod("e", "a")))
+    name = builders.pod("e", "a")["metadata"]["name"]
+    cache.observe("pods", "DELETED", at(2, builders.pod("e", "a", phase="Succeeded")))
     assert cache.pods[name].vanished
     assert cache.pods[name].phase == "Succeeded"
     assert cache.names("pods") == []
@@ -83,9 +84,9 @@ def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) ->
 
 
 def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
-    cache.put("pods", raw.pod("e", "a"))
+    cache.put("pods", at(1, builders.pod("e", "a")))
     seen = cache.snapshot(Settings())
-    cache.gone("pods", raw.pod("e", "a")["metadata"]["name"])
+    cache.gone("pods", builders.pod("e", "a")["metadata"]["name"])
     cache.carried_out(seen, Plan((), None, {}))
     (pod,) = cache.pods.values()
     assert pod.vanished
@@ -102,14 +103,14 @@ def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
 
 
 def test_reports_are_found_by_environment_and_node(cache: Cache) -> None:
-    cache.put("reports", raw.report("e", "a"))
+    cache.put("reports", at(1, builders.report("e", "a")))
     assert cache.reports["e", "a"].node == "a"
-    cache.observe("reports", "DELETED", raw.report("e", "a", 2))
+    cache.observe("reports", "DELETED", at(2, builders.report("e", "a")))
     assert cache.reports == {}
 
 
 def test_a_snapshot_does_not_change_afterwards(cache: Cache) -> None:
-    cache.put("nodes", raw.node("a"))
+    cache.put("nodes", at(1, builders.node("a")))
     seen = cache.snapshot(Settings())
     cache.gone("nodes", "a")
     assert list(seen.nodes) == ["a"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.executor_world import World, create, label, write
 
 from gpuenv.controller.write.chains import chains
@@ -16,7 +16,7 @@ def world() -> World:
 
 
 def test_environments_take_turns_and_pods_come_first_within_each(world: World) -> None:
-    pod = world.add("pods", raw.pod("a", "n7"))["metadata"]
+    pod = world.add("pods", builders.pod("a", "n7"))["metadata"]
     actions: list[Any] = [write("a", f"n{number}") for number in range(9)]
     actions += [DeletePod(pod["name"], pod["uid"], "settled"), create("a", "m")]
     actions += [write("z", "n0"), write("z", "n1"), create("z", "n2")]
@@ -34,7 +34,7 @@ async def test_a_large_change_of_one_environment_does_not_delay_another(world: W
 
     world.kube.merge_patch = slow
     for number in range(300):
-        world.add("nodes", raw.node(f"n{number}"))
+        world.add("nodes", builders.node(f"n{number}"))
     outcome = await world.run(
         *(label(f"n{number}", environment="a") for number in range(300)),
         *(label(f"n{number}", environment="z") for number in range(5)),

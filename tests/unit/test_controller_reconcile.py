@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller import reconcile
@@ -73,8 +73,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_change_causes_one_plan() -> None:
     loop = Loop()
     async with loop.running():
-        loop.cache.put("nodes", raw.node("a"))
-        loop.cache.put("nodes", raw.node("b"))
+        loop.cache.put("nodes", builders.node("a"))
+        loop.cache.put("nodes", builders.node("b"))
         await wait_until_async(lambda: loop.run_plans)
     assert len(loop.seen) == 1
     assert sorted(loop.seen[0].nodes) == ["a", "b"]

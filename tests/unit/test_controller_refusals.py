@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
 
 from gpuenv.api import names
@@ -22,7 +22,7 @@ WEBHOOK = (
 @pytest.fixture
 def world() -> World:
     world = World()
-    world.add("nodes", raw.node("a"))
+    world.add("nodes", builders.node("a"))
     return world
 
 
@@ -39,7 +39,7 @@ async def test_a_refused_label_is_logged_and_backs_off(world: World, caplog: Any
 
 
 async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> None:
-    old = world.add("pods", raw.pod("e", "a", "old"))["metadata"]
+    old = world.add("pods", builders.pod("e", "a", "old"))["metadata"]
     condition = SetNodeCondition("e", "a", "True", "Compatible", "fine")
     actions = (
         write("e", "a"),
@@ -60,14 +60,14 @@ async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> No
 
 
 async def test_a_refused_deletion_of_a_pod_is_no_success(world: World) -> None:
-    pod = world.add("pods", raw.pod("e", "a"))["metadata"]
+    pod = world.add("pods", builders.pod("e", "a"))["metadata"]
     world.kube.fail("DELETE", "pods", 422, "Invalid", "pods are frozen")
     outcome = await world.run(DeletePod(pod["name"], pod["uid"], "settled"))
     assert (outcome.done, outcome.failed) == (0, 1)
 
 
 async def test_a_refused_finalizer_is_an_error(world: World) -> None:
-    world.add("environments", raw.environment("e"))
+    world.add("environments", builders.environment("e"))
     world.kube.fail("PATCH", "gpuenvironments", *FROZEN)
     assert (await world.run(AddFinalizer("e", "uid-e"))).failed == 1
     world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
@@ -78,10 +78,10 @@ async def test_a_refused_finalizer_is_an_error(world: World) -> None:
 def going(world: World) -> None:
     """Environment ``e`` is being deleted; its label is on nodes a and b, and there is a report of each."""
     fields = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", raw.environment("e", **fields))
+    world.add("environments", builders.environment("e", metadata=fields))
     for name in "ab":
-        world.add("nodes", raw.node(name, labels={LABEL: "Compatible"}))
-        world.add("reports", raw.report("e", name))
+        world.add("nodes", builders.node(name, labels={LABEL: "Compatible"}))
+        world.add("reports", builders.report("e", name))
 
 
 async def test_an_environment_stays_while_a_label_of_its_own_was_refused(world: World, caplog: Any) -> None:
@@ -103,7 +103,7 @@ async def test_an_environment_stays_while_a_label_of_its_own_was_refused(world: 
 async def test_a_policy_that_freezes_all_nodes_is_not_asked_about_each(world: World) -> None:
     going(world)
     for number in range(100):
-        world.kube.add(NODES, raw.node(f"n{number}", labels={LABEL: "Compatible"}))
+        world.kube.add(NODES, builders.node(f"n{number}", labels={LABEL: "Compatible"}))
         world.kube.fail("PATCH", "nodes/", *FROZEN)
     world.kube.calls.clear()
     assert (await world.run(Cleanup("e", "uid-e"))).failed == 1
@@ -128,7 +128,7 @@ async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) 
 
 async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, caplog: Any) -> None:
     for name in "ab":
-        world.kube.add(NODES, raw.node(name, labels={LABEL: "Compatible"}))
+        world.kube.add(NODES, builders.node(name, labels={LABEL: "Compatible"}))
     uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
     world.kube.fail("PATCH", "nodes/a", *FROZEN)
     assert (await uninstall.run()).nodes == 1
@@ -140,7 +140,7 @@ async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, capl
 
 
 async def test_uninstall_goes_on_past_a_node_that_was_replaced(world: World, caplog: Any) -> None:
-    world.kube.add(NODES, raw.node("a", labels={LABEL: "Compatible"}))
+    world.kube.add(NODES, builders.node("a", labels={LABEL: "Compatible"}))
     merge = world.kube.merge_patch
 
     async def replaced(path: str, body: Any) -> Any:
@@ -155,7 +155,7 @@ async def test_uninstall_goes_on_past_a_node_that_was_replaced(world: World, cap
 
 async def test_uninstall_takes_the_finalizer_off_an_environment_that_changes_meanwhile(world: World) -> None:
     finalizers = ["others/one", names.FINALIZER]
-    world.kube.add(ENVIRONMENTS, raw.environment("e", finalizers=finalizers))
+    world.kube.add(ENVIRONMENTS, builders.environment("e", metadata={"finalizers": finalizers}))
     world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
     uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
     assert (await uninstall.run()).finalizers == 1

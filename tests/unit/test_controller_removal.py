@@ -1,7 +1,7 @@
 """Taking things back: the finalizer, nodes that leave, environments that go; nothing without a live look."""
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.executor_world import LABEL, SCOPE, World
 
 from gpuenv.api import names
@@ -23,14 +23,16 @@ def world() -> World:
 
 
 async def test_the_finalizer_joins_those_of_others(world: World) -> None:
-    world.add("environments", raw.environment("e", finalizers=["others/one"]))
+    world.add("environments", builders.environment("e", metadata={"finalizers": ["others/one"]}))
     await world.run(AddFinalizer("e", "uid-e"))
     assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one", names.FINALIZER]
     assert world.cache.environments["e"].finalized
 
 
 async def test_no_finalizer_on_what_is_being_deleted(world: World) -> None:
-    world.add("environments", raw.environment("e", deletionTimestamp="2026-01-01T00:00:00Z"))
+    world.add(
+        "environments", builders.environment("e", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    )
     await world.run(AddFinalizer("e", "uid-e"))
     assert world.kube.writes() == []
 
@@ -39,13 +41,13 @@ def populated(world: World) -> None:
     """Environment ``e`` on nodes a and b, environment ``f`` on a; the cache does not know b."""
     marked = {LABEL: "Compatible", "compat.gpuenv.dev/f": "Unknown"}
     condition = {"type": LABEL, "status": "True"}
-    node = raw.node("a", labels=marked)
+    node = builders.node("a", labels=marked)
     node["status"]["conditions"].append(condition)
     world.add("nodes", node)
-    world.kube.add(NODES, raw.node("b", labels={LABEL: "Degraded"}))
+    world.kube.add(NODES, builders.node("b", labels={LABEL: "Degraded"}))
     for environment, name in (("e", "a"), ("e", "b"), ("f", "a")):
-        world.add("reports", raw.report(environment, name))
-        world.add("pods", raw.pod(environment, name))
+        world.add("reports", builders.report(environment, name))
+        world.add("pods", builders.pod(environment, name))
 
 
 def left(world: World) -> set[str]:
@@ -55,10 +57,10 @@ def left(world: World) -> set[str]:
 async def test_a_deleted_environment_takes_everything_of_it_along(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", raw.environment("e", **going))
+    world.add("environments", builders.environment("e", metadata=going))
     outcome = await world.run(Cleanup("e", "uid-e"))
     assert (outcome.done, outcome.failed) == (1, 0)
-    assert left(world) == {"a", "b", "f.a", raw.pod("f", "a")["metadata"]["name"]}
+    assert left(world) == {"a", "b", "f.a", builders.pod("f", "a")["metadata"]["name"]}
     a, b = world.get("nodes", "a"), world.get("nodes", "b")
     assert {key for key in a["metadata"]["labels"] if "gpuenv" in key} == {"compat.gpuenv.dev/f"}
     assert LABEL not in b["metadata"]["labels"]
@@ -68,7 +70,7 @@ async def test_a_deleted_environment_takes_everything_of_it_along(world: World) 
 async def test_a_removal_interrupted_is_continued_and_the_finalizer_goes_last(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", raw.environment("e", **going))
+    world.add("environments", builders.environment("e", metadata=going))
     world.kube.fail("PATCH", "nodes/b", 500)
     outcome = await world.run(Cleanup("e", "uid-e"))
     assert outcome.failed == 1
@@ -80,7 +82,7 @@ async def test_a_removal_interrupted_is_continued_and_the_finalizer_goes_last(wo
 
 async def test_an_environment_that_is_not_being_deleted_is_not_cleaned_up(world: World) -> None:
     populated(world)
-    world.add("environments", raw.environment("e"))
+    world.add("environments", builders.environment("e"))
     await world.run(Cleanup("e", "uid-e"), OrphanedEnvironment("f"))
     await world.run(Cleanup("e", "former"), OrphanedEnvironment("e"))
     assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
@@ -90,8 +92,8 @@ async def test_an_environment_that_is_not_being_deleted_is_not_cleaned_up(world:
 async def test_environments_can_go_while_the_operator_cannot_work(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER, "others/one"]}
-    world.add("environments", raw.environment("e", **going))
-    world.add("environments", raw.environment("f", finalizers=[names.FINALIZER]))
+    world.add("environments", builders.environment("e", metadata=going))
+    world.add("environments", builders.environment("f", metadata={"finalizers": [names.FINALIZER]}))
     for path in [path for path in world.kube.objects if path.startswith(REPORTS)]:
         del world.kube.objects[path]
     world.kube.fail("DELETE", "gpunodereports$", 404)
@@ -136,8 +138,8 @@ async def test_a_node_that_the_operators_node_selector_lets_in_again_keeps_every
 
 async def test_thousands_of_reports_go_in_batches(world: World) -> None:
     for number in range(1200):
-        world.add("reports", raw.report("e", f"n{number}"))
-    stray = raw.report("e", "unlabelled")
+        world.add("reports", builders.report("e", f"n{number}"))
+    stray = builders.report("e", "unlabelled")
     stray["metadata"]["labels"] = {}
     world.add("reports", stray)
     await world.run(OrphanedEnvironment("e"))
@@ -149,7 +151,7 @@ async def test_what_an_unknown_environment_left_behind_goes_after_a_live_look(wo
     populated(world)
     await world.run(OrphanedEnvironment("e"))
     assert (("GET", f"{ENVIRONMENTS}/e")) in world.kube.calls
-    assert left(world) == {"a", "b", "f.a", raw.pod("f", "a")["metadata"]["name"]}
+    assert left(world) == {"a", "b", "f.a", builders.pod("f", "a")["metadata"]["name"]}
 
 
 async def test_a_node_absent_from_the_cache_but_alive_keeps_everything(world: World) -> None:
@@ -168,7 +170,7 @@ async def test_a_node_that_is_gone_takes_report_and_pods_along(world: World) -> 
     del world.kube.objects[f"{NODES}/a"]
     await world.run(LeaveNode("e", "a", "uid-a", gone=True))
     assert "e.a" not in left(world)
-    assert raw.pod("e", "a")["metadata"]["name"] not in left(world)
+    assert builders.pod("e", "a")["metadata"]["name"] not in left(world)
     assert {"f.a", "e.b"} <= left(world)
 
 

@@ -6,7 +6,7 @@ import weakref
 from typing import Any, ClassVar
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
 
@@ -25,14 +25,14 @@ class World:
         self.cache = Cache()
         self.sweeper = Sweeper(self.kube, self.cache, SCOPE, Metrics(self.cache), **{"grace": 0.05} | options)
         for name in "abc":
-            self.kube.add(NODES, raw.node(name))
+            self.kube.add(NODES, builders.node(name))
 
 
 async def test_nothing_is_synced_until_all_kinds_were_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "RETRY_SECONDS", 0.01)
     world = World()
     for name in "d":
-        world.kube.add(SCOPE.pods, raw.pod("e", name))
+        world.kube.add(SCOPE.pods, builders.pod("e", name))
     world.kube.fail("GET", "pods", 410, "Expired")
     world.kube.fail("GET", "gpunodereports", 503)
     await world.sweeper.sync()
@@ -66,7 +66,7 @@ async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None
 async def test_what_the_grace_did_not_bring_is_read_again(count: int) -> None:
     world = World()
     for number in range(count):
-        world.kube.add(NODES, raw.node(f"n{number}"))
+        world.kube.add(NODES, builders.node(f"n{number}"))
     await world.sweeper.sync()
     for number in range(count):
         world.kube.touch(f"{NODES}/n{number}", lambda one: one["metadata"]["labels"].update(x="y"))
@@ -99,7 +99,9 @@ async def test_one_page_at_a_time_is_in_memory(grace: float) -> None:
     async def pages(path: str, params: Any = None, limit: int = 500) -> Any:
         nonlocal most
         for start in range(0, 2000 if path == REPORTS else 0, limit):
-            yield {"items": [Large(raw.report("e", f"n{number}")) for number in range(start, start + limit)]}
+            yield {
+                "items": [Large(builders.report("e", f"n{number}")) for number in range(start, start + limit)]
+            }
             most = max(most, len(Large.alive))
 
     world.kube.pages = pages
@@ -126,7 +128,7 @@ async def test_an_incomplete_list_removes_nothing() -> None:
 
 async def test_a_vanished_pod_becomes_a_tombstone() -> None:
     world = World()
-    stored = world.kube.add(SCOPE.pods, raw.pod("e", "a"))
+    stored = world.kube.add(SCOPE.pods, builders.pod("e", "a"))
     await world.sweeper.sync()
     world.kube.objects.pop(SCOPE.item("pods", stored["metadata"]["name"]))
     await world.sweeper.sweep("pods", grace=0)

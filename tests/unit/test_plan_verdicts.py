@@ -37,9 +37,7 @@ def test_report_then_label_then_the_pod_goes() -> None:
 
 def test_without_a_finalizer_nothing_is_made() -> None:
     made = World()
-    raw = builders.environment()
-    raw["metadata"]["finalizers"] = []
-    made.put("environments", raw)
+    made.put("environments", builders.environment(metadata={"uid": "uid-pt", "generation": 1}))
     made.node()
     assert kinds(made.plan()) == ["AddFinalizer"]
     made.settle()

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support import raw_objects as raw
+from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
 
@@ -22,10 +22,10 @@ def kube(monkeypatch: pytest.MonkeyPatch) -> FakeKube:
     monkeypatch.setattr(wait, "POLL_SECONDS", 0.01)
     kube = FakeKube()
     ready = {"type": "Ready", "status": "True", "observedGeneration": 1}
-    kube.add(ENVIRONMENTS, raw.environment("e") | {"status": {"conditions": [ready]}})
+    kube.add(ENVIRONMENTS, builders.environment("e") | {"status": {"conditions": [ready]}})
     for node in "ab":
-        kube.add(REPORTS, raw.report("e", node, reason="", verdict="Compatible"))
-    kube.add(REPORTS, raw.report("f", "a"))
+        kube.add(REPORTS, builders.report("e", node, reason="", verdict="Compatible"))
+    kube.add(REPORTS, builders.report("f", "a"))
     ask(kube, f"{REPORTS}/f.a", "other")
     return kube
 
