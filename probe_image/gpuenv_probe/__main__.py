@@ -1,4 +1,4 @@
-"""Entry point of the zip application.
+"""Entry point of the probe's zip application.
 
 Python 2.7 and Python 3 before 3.8 must be able to parse this file, so that it can print which version is needed.
 """

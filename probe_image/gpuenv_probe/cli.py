@@ -28,11 +28,14 @@ _PROFILES = ("Off", "Quick", "Standard")
 
 
 class UsageError(Exception):
-    """Wrong usage. The message is one line that names the argument or variable and gives the allowed values."""
+    """The command line or an environment variable is wrong.
+
+    The message is one line that names the argument or variable and gives the allowed values.
+    """
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError, where argparse would print and exit with code 2."""
+    """An argument parser that raises UsageError where argparse would print the error and exit with code 2."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see --help)")
@@ -55,7 +58,10 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
-    """Return the options of one run. The command line wins over the environment. Raises UsageError."""
+    """Return the options of one run of the probe, from its arguments and environment variables.
+
+    An argument takes precedence over the environment variable for the same option. Raises UsageError.
+    """
     from gpuenv_probe import options
 
     parser = _Parser(
@@ -91,7 +97,10 @@ def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
 
 
 def _run_worker(arguments: list[str]) -> int:
-    """Run as the worker process that the parent started with the arguments KIND JOB FILE-DESCRIPTOR."""
+    """Run this process as a worker and return its exit code.
+
+    The parent process passed the arguments KIND JOB FILE-DESCRIPTOR. Raises UsageError if they are wrong.
+    """
     try:
         kind, job_text, descriptor_text = arguments
         job: dict[str, Any] = json.loads(job_text)

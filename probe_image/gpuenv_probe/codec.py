@@ -1,11 +1,12 @@
-"""Encodes probe reports as printable text that is short enough for a container's termination message.
+"""Encodes probe reports as text that fits into a container's termination message, and decodes such text.
 
 The format is ``gpuenv-report/1:<payload>.`` The payload is JSON without field names, compressed with zlib and encoded
-in base85. Records become lists in the order of ``REPORT``. Tables become one list per column, which compresses well,
-because the rows of several GPUs are alike. The closing dot does not occur in base85, so that its absence shows that a
-message was cut off. Text after the dot is ignored: it is the rest of a longer, older report in the same file.
+in base85. Objects with fixed fields become lists of their values, in the order of ``REPORT``. Lists of such objects
+become one list per field, which compresses well, because the rows of several GPUs are alike. The closing dot does not
+occur in base85, so its absence shows that a message was cut off. Text after the dot is ignored: it may be the rest of a
+longer, older report in the same file.
 
-The module uses no clock and no files. The operator decodes text that an untrusted image wrote, so all sizes are
+The module reads no clock and no files. The operator decodes text that an untrusted image wrote, so all sizes are
 limited. Kubernetes keeps 4096 bytes of a container's message, and 12 KiB over all containers of a pod
 (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
 """
@@ -25,7 +26,7 @@ from gpuenv_probe.omissions import OMISSIONS, Report
 
 SCHEMA = 1
 LIMIT = 3000
-"""Bytes that an encoded report may have by default."""
+"""The largest size of an encoded report in bytes, unless the caller gives another limit."""
 
 _PREFIX = "gpuenv-report/"
 _END = "."
@@ -33,9 +34,9 @@ _HEAD = re.compile(r"gpuenv-report/([0-9]{1,6}):")
 
 
 class CodecError(ValueError):
-    """The text is not a report that this version can read.
+    """The text is not a probe report that this version of gpuenv can read.
 
-    ``kind`` is ``empty``, ``truncated``, ``notAReport``, ``schemaVersion`` or ``tooLarge``.
+    ``kind`` is the cause: ``empty``, ``truncated``, ``notAReport``, ``schemaVersion`` or ``tooLarge``.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -44,16 +45,16 @@ class CodecError(ValueError):
 
 
 class _Record:
-    """An object with fixed fields, encoded as the list of their values in this order."""
+    """The shape of an object with fixed fields. It is encoded as the list of its values, in the order of ``fields``."""
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
 
 
 class _Table:
-    """A list of objects, encoded as one list per field.
+    """The shape of a list of objects (rows). It is encoded as one list per field (a column).
 
-    Every row must have the first field, so that its list gives the number of rows.
+    Every row must have the first field, so that the first column gives the number of rows.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -61,9 +62,9 @@ class _Table:
 
 
 PLAIN = "plain"
-"""Any JSON value, encoded unchanged."""
+"""The shape of any JSON value that is encoded unchanged."""
 COLUMNS = "columns"
-"""An object within a table whose keys differ little between rows, encoded as one list per key."""
+"""The shape of an object inside a row that has nearly the same keys in all rows. It is encoded as one list per key."""
 
 _FAILURE = _Record(layer=PLAIN, code=PLAIN, name=PLAIN, message=PLAIN)
 
@@ -141,16 +142,16 @@ REPORT = _Record(
         detail=PLAIN,
     ),
 )
-"""All fields in the order of the encoding.
+"""The shape of a probe report: all its fields, in the order in which they are encoded.
 
 New fields go at the end of their object. Any other change needs a new number in ``SCHEMA``.
 """
 
 
 def normalise(report: Report) -> Report:
-    """Return ``report`` without nulls, NaN and infinity, and with characters replaced that UTF-8 cannot encode.
+    """Return ``report`` without nulls, NaN and infinity. Characters that UTF-8 cannot encode are replaced.
 
-    A null is left out, because null and absent both mean *not known*.
+    A null is left out, because null and absent both mean *not known*. An empty ``health`` of a GPU is left out too.
     """
     cleaned = _clean(report)
     assert isinstance(cleaned, dict)
@@ -163,7 +164,7 @@ def normalise(report: Report) -> Report:
 def encode(report: Report, limit: int = LIMIT) -> str:
     """Return ``report`` as text of at most ``limit`` bytes; ``limit`` must be at least 200.
 
-    If the report is too long, parts are left out in the order of ``OMISSIONS`` and named in its field ``omitted``.
+    If the report is too long, parts are left out in the order of ``OMISSIONS``, and its field ``omitted`` names them.
     Raises ValueError for a field that the schema does not have, which is a bug of the caller.
     """
     current = normalise({"schema": SCHEMA, **report})
@@ -182,10 +183,10 @@ def encode(report: Report, limit: int = LIMIT) -> str:
 
 
 def decode(text: str, max_bytes: int = 65536) -> Report:
-    """Return the report in ``text``. Raises CodecError if there is none.
+    """Return the probe report that is encoded in ``text``. Raises CodecError if there is none that can be read.
 
-    A report with more than ``max_bytes`` bytes of JSON is refused. The types of single fields are not checked here: the
-    reader has to do that.
+    A report with more than ``max_bytes`` bytes of JSON is refused. The types of single fields are not checked: the
+    caller has to do that.
     """
     text = text.strip()
     if not text:
@@ -225,7 +226,10 @@ def _encode_text(report: Report) -> str:
 
 
 def _inflate(payload: str, max_bytes: int) -> bytes:
-    """Return the decoded and decompressed payload. A payload with more than ``max_bytes`` is refused."""
+    """Return the decoded and decompressed payload.
+
+    Raises CodecError if the payload is damaged, or larger than ``max_bytes`` once decompressed.
+    """
     try:
         packed = base64.b85decode(payload)
         inflater = zlib.decompressobj()
@@ -266,9 +270,10 @@ def _clean(value: Any) -> Any:
 
 
 def _pack(shape: Any, value: Any, where: str) -> Any:
-    """Return ``value`` with objects as lists of their values, and tables as lists of their columns.
+    """Return ``value`` with each object as the list of its values, and each list of rows as a list of columns.
 
-    ``shape`` describes the value, as ``REPORT`` does for a report. ``where`` is its path, for error messages.
+    ``shape`` describes the structure of ``value``. ``where`` is the path of ``value`` in the report, for error
+    messages.
     """
     if value is None or shape is PLAIN:
         return value
@@ -285,7 +290,7 @@ def _pack(shape: Any, value: Any, where: str) -> Any:
 
 
 def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
-    """Return one column of a table, or None if all its cells are empty."""
+    """Return the packed cells of one column, or None if the column has cells and all of them are empty."""
     if any(cell is not None for cell in cells) or not cells:
         if shape is COLUMNS:
             keys = sorted({key for cell in cells if cell for key in cell})
@@ -295,7 +300,7 @@ def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
 
 
 def _checked_rows(shape: _Table, rows: list[Report], where: str) -> list[Report]:
-    """Return ``rows``, or raise ValueError if a row has an unknown field or lacks the first one."""
+    """Return ``rows``. Raises ValueError if a row has an unknown field or lacks the first field of ``shape``."""
     first = next(iter(shape.fields))
     for row in rows:
         _refuse_unknown(shape.fields, row, where)
@@ -311,7 +316,7 @@ def _refuse_unknown(fields: dict[str, Any], value: Report, where: str) -> None:
 
 
 def _unpack(shape: Any, value: Any) -> Any:
-    """Return the value from the lists that ``_pack`` made of it. Raises ValueError if they do not fit ``shape``."""
+    """Return the value that ``_pack`` has turned into lists. Raises ValueError if the lists do not fit ``shape``."""
     if value is None or shape is PLAIN:
         return value
     if not isinstance(value, list) or len(value) > len(shape.fields):
@@ -340,7 +345,10 @@ def _unpack_table(shape: _Table, columns: list[Any]) -> list[Report]:
 
 
 def _pair(rows: list[Report], cells: Any) -> list[tuple[Report, Any]]:
-    """Return each row with its cell of one column, without the empty cells."""
+    """Return each row together with its cell of one column. Rows whose cell is empty are left out.
+
+    Raises ValueError if the column has not exactly one cell per row.
+    """
     if not isinstance(cells, list) or len(cells) != len(rows):
         raise ValueError("the columns of a table differ in length")
     return [(row, cell) for row, cell in zip(rows, cells) if cell is not None]

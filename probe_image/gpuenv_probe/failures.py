@@ -1,4 +1,4 @@
-"""Failures in the form of the report: the layer that failed, its error number, the error's name and message."""
+"""Failures in the form of the probe report: the layer that failed, the error's number, its name and its message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MESSAGES_WITHOUT_NUMBER = (
     ("CUDA unknown error", 999),
     ("CUDA out of memory", 2),
 )
-"""CUDA errors for which torch writes its own message without the number, and their numbers.
+"""Texts by which torch reports CUDA errors without their number, and the numbers of these errors.
 
 Source: c10/cuda/CUDAFunctions.cpp and c10/cuda/CUDACachingAllocator.cpp of PyTorch.
 """
@@ -35,7 +35,10 @@ _ADVICE = re.compile(
 
 
 def failure(layer: str, code: int | None = None, name: str = "", message: str = "") -> Failure:
-    """Return one failure. ``layer`` is cuda, cudart, nvml, torch, python, os or signal."""
+    """Return a failure with the given fields, without the empty ones.
+
+    ``layer`` is the layer that failed: cuda, cudart, nvml, torch, python, os or signal.
+    """
     found: Failure = {"layer": layer}
     if code is not None:
         found["code"] = code
@@ -97,9 +100,9 @@ def _cuda_code(error: BaseException, text: str) -> int | None:
 
 
 def _runtime_texts() -> dict[str, int]:
-    """Return the error number of each error text, as the CUDA runtime inside torch gives them.
+    """Return the CUDA runtime's error numbers by their error texts, or an empty dict if torch cannot give them.
 
-    The runtime is asked, because a table of the texts would become out of date.
+    The runtime inside torch is asked, because a list of the texts in this file would become out of date.
     """
     try:
         import torch

@@ -1,4 +1,4 @@
-"""The parts of a report that are left out, in this order, when it is too long for a termination message."""
+"""Parts of a probe report that are left out, one after the other, if it is too long for a termination message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _cut_texts(value: Any, length: int) -> Any:
 
 
 def _cut(length: int) -> Callable[[Report], None]:
-    """Return an omission that cuts every text of a report to at most ``length`` characters."""
+    """Return a function that cuts every text in a report to at most ``length`` characters."""
 
     def cut(report: Report) -> None:
         _cut_texts(report, length)
@@ -31,7 +31,10 @@ def _cut(length: int) -> Callable[[Report], None]:
 
 
 def _drop(*path: str) -> Callable[[Report], None]:
-    """Return an omission that removes the field at ``path``. A table on the path stands for each of its rows."""
+    """Return a function that removes the field at ``path`` from a report.
+
+    Where the path meets a list of rows, the field is removed from every row.
+    """
 
     def drop(report: Report) -> None:
         places: list[Any] = [report]
@@ -82,7 +85,8 @@ OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
     ("steps.error.message", _drop("steps", "error", "message")),
     ("everything", _drop_all_but_name),
 )
-"""The parts to leave out of a report that is too long, each with its name in ``omitted``.
+"""The parts to leave out of a probe report that is too long: a name, and the function that removes the part.
 
-The order begins with the least important parts and ends with those that decide the verdict.
+The names of the removed parts are in the report's field ``omitted``. The least important parts come first, those that
+decide the verdict last.
 """

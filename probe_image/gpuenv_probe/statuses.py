@@ -1,17 +1,17 @@
-"""How a step ended, in the words of the report (``steps[].status`` in ``report.schema.json``)."""
+"""The statuses of a step in the probe report (``steps[].status`` in ``report.schema.json``)."""
 
 PASS = "Pass"  # noqa: S105 - an outcome, no password
 FAIL = "Fail"
-"""An error was raised."""
+"""The step raised an error."""
 WRONG = "Wrong"
-"""The numbers were off, and a fresh process confirmed it."""
+"""The step's result was wrong, and a second process repeated it."""
 UNCONFIRMED = "Unconfirmed"
-"""The numbers were off once, and no second process has said anything yet."""
+"""The step's result was wrong once, and no second process has confirmed or refuted it."""
 SKIPPED = "Skipped"
-"""The step was not tried."""
+"""The step was not run, because it cannot run on this GPU or with this torch."""
 CRASHED = "Crashed"
-"""The worker process died in it."""
+"""The worker process died during the step."""
 TIMED_OUT = "TimedOut"
-"""The step did not end in time."""
+"""The step did not end within its time limit."""
 
 ALL = (PASS, FAIL, WRONG, UNCONFIRMED, SKIPPED, CRASHED, TIMED_OUT)

@@ -1,1 +1,1 @@
-"""Benchmarks: a few throughput figures per GPU, measured within seconds."""
+"""Benchmarks: ten throughput figures per GPU, such as TFLOPS of a matrix product, measured in under a minute."""

@@ -1,4 +1,4 @@
-"""Measures one figure: times calls with CUDA events for the wanted time, and stays within a budget."""
+"""Measures one benchmark figure, such as TFLOPS, by timing many calls with CUDA events within a time budget."""
 
 from __future__ import annotations
 
@@ -9,30 +9,43 @@ from typing import Any, Callable, ContextManager
 from gpuenv_probe.kernels.device import Device, Skip
 
 _FLUSH_BYTES = 256 * 1024**2
-"""Bytes to overwrite in order to flush the L2 cache: twice the largest one, which is 126 MiB on Blackwell."""
+"""Bytes of the buffer that is overwritten to flush the L2 cache.
+
+It is twice as large as the largest L2 cache of any GPU, the 126 MiB of Blackwell.
+"""
 _WARM_CALLS = 3
 _MIN_SAMPLES = 20
-"""Samples to take if the budget allows, even for long calls, because percentiles of fewer mean little."""
-_FEWEST_SAMPLES = 3
-"""The smallest number of samples for which a figure is reported."""
-_CHUNK, _CHUNK_SECONDS = 256, 0.1
-"""How many calls are made before the host's clock is read again, at most, and for about how many seconds."""
-_PATIENCE = 3.0
-"""A figure ends after this many times the wanted seconds, even if the timed calls add up to less.
+"""The number of timed calls to make at least, if the time budget allows.
 
-Launches and flushes take time that the events around the calls do not count.
+Percentiles of fewer calls mean little, so this holds even for long calls.
+"""
+_FEWEST_SAMPLES = 3
+"""The smallest number of timed calls for which a benchmark figure is reported."""
+_CHUNK, _CHUNK_SECONDS = 256, 0.1
+"""The largest number of calls in one batch, and the approximate seconds of one batch.
+
+The host's clock is read between batches only.
+"""
+_PATIENCE = 3.0
+"""Timing stops after this many times the wanted duration, even if the timed calls add up to less.
+
+Launches and flushes take time that the events around the calls do not count. Timing goes on longer only to reach
+``_MIN_SAMPLES`` calls.
 """
 
 
 class Sample:
-    """The seconds of each timed call, and the work of one call, such as TFLOP for a figure in TFLOPS."""
+    """The duration of each timed call in seconds, and the work of one call, such as its TFLOP."""
 
     def __init__(self, work: float, times: list[float]) -> None:
         self.work = work
         self.times = times
 
     def summary(self) -> dict[str, Any]:
-        """Return median, 20th and 80th percentile of the rate with four significant digits, and the sample count."""
+        """Return the median, 20th and 80th percentile of the rate, and the number of timed calls.
+
+        The rate of a call is its work per second, rounded to four significant digits.
+        """
         rates = sorted(self.work / max(seconds, 1e-9) for seconds in self.times)
         return {
             "median": _digits(percentile(rates, 0.5)),
@@ -43,7 +56,7 @@ class Sample:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Return the percentile of sorted values, interpolated linearly between the two nearest ones.
+    """Return the percentile of sorted values, interpolated linearly between the two nearest values.
 
     ``share`` is from 0 to 1, such as 0.2 for the 20th percentile.
     """
@@ -58,10 +71,11 @@ def _digits(value: float) -> float:
 
 
 class Meter:
-    """Times the calls of one figure.
+    """Times the calls of one benchmark figure.
 
-    ``seconds`` is the wanted sum of the timed calls. ``until`` is the moment of ``time.monotonic`` by which every call
-    is expected to end. ``watch`` makes a context manager that is open during the timed calls only, such as a monitor.
+    ``seconds`` is the wanted total duration of the timed calls. ``until`` is the time, on the clock of
+    ``time.monotonic``, by which the last call should have ended. ``watch`` returns a context manager that is active
+    only during the timed calls, such as one that samples clocks.
     """
 
     def __init__(
@@ -77,9 +91,10 @@ class Meter:
         self._watch = watch
 
     def measure(self, call: Callable[[], Any], work: float, flush: bool = False) -> Sample:
-        """Time ``call`` many times and return the samples. ``work`` is the work of one call.
+        """Time ``call`` many times and return the samples. ``work`` is the work of one call, such as its TFLOP.
 
-        ``flush`` overwrites the L2 cache before each call. Raises Skip if the time does not suffice for a median.
+        If ``flush`` is true, the L2 cache is overwritten before each call. Raises Skip if the time budget is too short
+        for a median.
         """
         torch = self._device.torch
         buffer = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=self._device.name) if flush else None
@@ -94,7 +109,10 @@ class Meter:
         return self._until - time.monotonic()
 
     def _warm_up(self, call: Callable[[], Any], buffer: Any) -> float:
-        """Make a few calls, which load kernels and choose algorithms, and return the seconds of the last one."""
+        """Make a few untimed calls, so that kernels are loaded and algorithms chosen; return the last call's seconds.
+
+        Raises Skip if the time budget is too short.
+        """
         pace = 0.0
         for _ in range(_WARM_CALLS):
             if self._left() <= pace:
@@ -103,9 +121,9 @@ class Meter:
         return pace
 
     def _timed(self, call: Callable[[], Any], buffer: Any, pace: float) -> list[float]:
-        """Time calls for the wanted seconds or until the budget is used up, and return the seconds of each.
+        """Time calls for the wanted duration or until the time budget is used up, and return the seconds of each call.
 
-        ``pace`` is the expected time of one call with all its overhead.
+        ``pace`` is the expected time of one call in seconds, with all its overhead.
         """
         times: list[float] = []
         begun, measured = time.monotonic(), 0.0
@@ -121,7 +139,10 @@ class Meter:
             measured += sum(more)
 
     def _run(self, call: Callable[[], Any], buffer: Any, count: int) -> tuple[list[float], float]:
-        """Return the seconds of ``count`` calls between their events, and the average time including overhead."""
+        """Make ``count`` calls; return the seconds of each call by its CUDA events, and the average with overhead.
+
+        The overhead consists of launches and cache flushes, which the events do not count.
+        """
         torch = self._device.torch
         begun = time.monotonic()
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]

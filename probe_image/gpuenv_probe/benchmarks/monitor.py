@@ -1,6 +1,6 @@
 """Samples clocks, power and temperature of a GPU through NVML while benchmarks run, ten times a second.
 
-They usually explain a figure that is lower than expected.
+These values usually explain a benchmark figure that is lower than expected.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from gpuenv_probe.benchmarks import meter
 from gpuenv_probe.facts import driver_facts, nvml
 
 _INTERVAL = 0.1
-_IDLE = 1  # nvmlClocksEventReasonGpuIdle occurs between two calls and explains no slow figure
+_IDLE = 1  # nvmlClocksEventReasonGpuIdle: normal between two calls, explains no slow benchmark
 
 
 class Monitor:
-    """Collects samples of one GPU, or none if NVML does not work. ``index`` is the CUDA index."""
+    """Collects NVML samples of one GPU, or no samples if NVML does not work.
+
+    ``index`` is the GPU's CUDA index.
+    """
 
     def __init__(self, index: int) -> None:
         self._samples: list[dict[str, Any]] = []
@@ -26,7 +29,10 @@ class Monitor:
 
     @contextlib.contextmanager
     def watching(self, compute: bool) -> Iterator[None]:
-        """Take samples inside the with block. The SM clock is recorded only if ``compute`` is true."""
+        """Take samples while the with block runs. The SM clock is recorded only if ``compute`` is true.
+
+        ``compute`` is false for benchmarks that only copy, because copies do not need a high SM clock.
+        """
         if self._handle is None:
             yield
             return
@@ -49,7 +55,10 @@ class Monitor:
             self._samples.append(sample)
 
     def summary(self) -> dict[str, Any]:
-        """Return the median SM clock, highest power and temperature, best PCIe link and all throttle reasons."""
+        """Return the median SM clock, the highest power and temperature, the best PCIe link and all throttle reasons.
+
+        The keys are the names of these facts in the ``health`` of a GPU in the probe report.
+        """
         found: dict[str, Any] = {}
         clocks = sorted(self._values("smClockMHz"))
         if clocks:
@@ -70,9 +79,10 @@ class Monitor:
 
 
 def _open(index: int) -> tuple[Any, Any]:
-    """Return the NVML bindings and NVML's handle of the device with that CUDA index, or None for either.
+    """Return the NVML bindings, and NVML's handle of the GPU with the CUDA index ``index``; each may be None.
 
-    CUDA and NVML number devices differently, so the device is found by its UUID. torch has called cuInit before.
+    CUDA and NVML number GPUs differently, so the GPU is found by its UUID. The CUDA call for the UUID works because
+    torch has called cuInit before.
     """
     try:
         uuid = driver_facts.uuid_of(ctypes.CDLL("libcuda.so.1"), index)

@@ -1,8 +1,9 @@
-"""The steps of a benchmark worker: a warm-up, one step for each figure, and NVML's observations during them.
+"""The steps of a benchmark worker process: a warm-up, one step per benchmark figure, and NVML's observations.
 
-The method follows mamf-finder, triton's do_bench and nvbandwidth. Inputs are random normal, because constant ones draw
-less power and run faster. A warm-up lets the clocks settle. CUDA events around each call measure its time. The L2 cache
-is flushed if the working set could stay in it. The result is the median with its 20th and 80th percentile.
+The method follows mamf-finder, triton's do_bench and nvbandwidth. Inputs are normally distributed random numbers,
+because constant inputs draw less power and run faster. A warm-up lets the clocks settle. CUDA events around each call
+measure its time. The L2 cache is flushed if the data of a call could stay in it. A figure is the median over the calls,
+with the 20th and 80th percentile.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from gpuenv_probe.kernels.device import Device, Skip
 from gpuenv_probe.step import Context, Partial, Step
 
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
-"""The seconds of each profile: of the warm-up, of each figure's timed calls, and of the whole.
+"""The seconds of each profile: for the warm-up, for each figure's timed calls, and for all benchmarks of a GPU.
 
-The whole counts all workers of one GPU, except their import of torch. No call begins that would exceed it.
+The last number covers all worker processes of one GPU, except their import of torch. No call begins that would exceed
+it.
 """
 FIGURES = (
     ("matmul", "fp32", "TFLOPS"),
@@ -38,18 +40,21 @@ FIGURES = (
     ("d2h", "", "GB/s"),
 )
 _COMPUTE = ("matmul", "conv", "train")
-"""The figures during which the SM clock is recorded. Copies do not need a high SM clock."""
+"""The benchmarks during which the SM clock is recorded. Copies are left out: they do not need a high SM clock."""
 MIN_FREE_BYTES = 4 * 1024**3
-"""Free GPU memory that the benchmarks need."""
+"""The GPU memory in bytes that must be free for the benchmarks to run."""
 _SLACK = 10.0
-"""Seconds beyond the profile's time after which a step counts as hung.
+"""Seconds beyond the profile's total time after which a benchmark step counts as hung.
 
-The first calls load kernels and choose algorithms, which takes time that no profile counts.
+The first call of a step loads kernels and chooses algorithms, so it may end after the profile's time.
 """
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Return the steps of the benchmark worker for one GPU."""
+    """Return the steps of the benchmark worker process for one GPU.
+
+    ``job["gpu"]`` is the CUDA index of the GPU, and ``job["profile"]`` the name of a profile in ``PROFILES``.
+    """
     gpu = int(job.get("gpu", 0))
     limit = PROFILES[job["profile"]][2] + _SLACK
 
@@ -73,12 +78,12 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def skipped(gpu: int, why: str) -> Partial:
-    """Return a partial report in which no figure was measured, for the reason ``why``."""
+    """Return a partial report that says for every benchmark figure of a GPU that it was not measured, and why."""
     return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in FIGURES]}
 
 
 def reason_to_skip(device: Device, job: dict[str, Any]) -> str | None:
-    """Return why figures of this device would be meaningless, or None if they can be measured."""
+    """Return why this device cannot be benchmarked meaningfully, or None if it can."""
     if device.kind == "cpu":
         return "there is no GPU"
     shared = job.get("sharing") or ("mps" if os.environ.get("CUDA_MPS_PIPE_DIRECTORY") else "")
@@ -98,7 +103,7 @@ def _row(gpu: int, row: tuple[str, str, str], **more: Any) -> dict[str, Any]:
 
 
 def _failure_reporter(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Partial]:
-    """Return the function that reports a figure as failed."""
+    """Return the ``failed`` function of a benchmark step: it reports the failure in the row of the figure."""
 
     def failed(failure: Failure, outcome: str) -> Partial:
         words = f"{outcome}: {failure.get('name', '')} {failure.get('message', '')}"
@@ -113,10 +118,10 @@ def _import_torch(context: Context) -> Partial:
 
 
 def _warm_up(context: Context) -> Partial:
-    """Decide whether to measure, and if so compute until the clocks have settled.
+    """Decide whether this GPU is benchmarked, and if so compute until its clocks have settled.
 
-    If not, the worker goes on all the same: a worker that replaces a dead one has only some of the figures left, and
-    each of their steps reports the reason in its own row.
+    If not, the other steps run nevertheless, and each reports the reason in its own row. This step cannot report all
+    rows: in a worker process that replaces a dead one, some of the figures have already been measured.
     """
     device = Device(context.found["torch"], context.device_kind, context.gpu)
     context.found["skip"] = reason_to_skip(device, context.job)
@@ -129,13 +134,16 @@ def _warm_up(context: Context) -> Partial:
 
 
 def _left(context: Context) -> float:
-    """Return the seconds left of the profile's time. Steps in which workers died count as spent."""
+    """Return the seconds left of the profile's time. Steps in which a worker process died count as spent time."""
     lost = context.known.get("lostSeconds", 0.0) + context.known.get("spent", 0.0)
     return max(0.0, PROFILES[context.job["profile"]][2] - float(lost))
 
 
 def _add_spent(context: Context, seconds: float) -> Partial:
-    """Add to the seconds spent, and return them as a partial report, which hands them to later workers."""
+    """Add ``seconds`` to the time spent on benchmarks, and return the sum as a partial report.
+
+    The sum is a ``control`` value, which is handed to later worker processes of the same GPU.
+    """
     context.known["spent"] = context.known.get("spent", 0.0) + seconds
     return {"control": {"spent": context.known["spent"]}}
 
@@ -143,9 +151,9 @@ def _add_spent(context: Context, seconds: float) -> Partial:
 def _runner(
     row: tuple[str, str, str], rest: tuple[tuple[str, str, str], ...]
 ) -> Callable[[Context], Partial]:
-    """Return a function that measures the figure ``row``.
+    """Return the ``run`` function of a benchmark step: it measures the figure ``row``.
 
-    ``rest`` holds this figure and the ones after it, which share the time that is left.
+    ``rest`` holds this figure and the figures after it, which share the time that is left.
     """
 
     def run(context: Context) -> Partial:
@@ -174,9 +182,9 @@ def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
 
 
 def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
-    """Return the row with its figure, or with the reason why there is none.
+    """Return a partial report with the measured figure ``row``, or with the reason why it was not measured.
 
-    If the GPU does not work after an error, a new worker is requested for the remaining figures.
+    If the GPU no longer works after an error, a new worker process is requested for the remaining figures.
     """
     device = context.found["device"]
     try:
@@ -197,7 +205,7 @@ def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Parti
 
 
 def _conditions(context: Context) -> Partial:
-    """Return what NVML observed during the timed calls, as part of the GPU's health."""
+    """Return a partial report with NVML's observations during the timed calls, as part of the GPU's health."""
     monitor = context.found.get("monitor")
     health = monitor.summary() if monitor else {}
     return {"gpus": [{"index": context.gpu, "health": health}]} if health else {}

@@ -17,14 +17,18 @@ _MIN_PINNED_BYTES = 8 * _MIB
 
 
 def matrix_size(device: Device) -> int:
-    """Return the matrix size: 8192, which saturates every GPU, or 4096 below 16 GB and without tensor cores."""
+    """Return the number of rows and columns of the multiplied matrices: 8192, or 4096 on small or old GPUs.
+
+    8192 saturates every GPU. A GPU is small if it has less than 16 GB of memory, and old if it has no tensor cores
+    (compute capability below 7.0).
+    """
     total = int(device.torch.cuda.get_device_properties(device.index).total_memory)
     small = total < _LARGE_GPU_BYTES or (device.capability or (0, 0)) < (7, 0)
     return 4096 if small else 8192
 
 
 def warm_up(device: Device, seconds: float) -> float:
-    """Multiply matrices for at least ``seconds``, so that the clocks settle, and return the seconds it took."""
+    """Multiply matrices for at least ``seconds``, so that the clocks settle; return the seconds that this took."""
     capability = device.capability or (0, 0)
     dtype = "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
     call, _ = _matmul_call(device, dtype, 4096)
@@ -36,7 +40,7 @@ def warm_up(device: Device, seconds: float) -> float:
 
 
 def _matmul_call(device: Device, dtype: str, size: int) -> tuple[Callable[[], Any], float]:
-    """Return a function that multiplies two square matrices, and the 10^12 operations of one call."""
+    """Return a function that multiplies two square matrices, and the work of one call in TFLOP."""
     torch = device.torch
     kind = device.dtype(dtype)
     made = torch.float16 if dtype == "fp8" else kind
@@ -49,7 +53,10 @@ def _matmul_call(device: Device, dtype: str, size: int) -> tuple[Callable[[], An
 
 
 def _matmul(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure the product of square matrices. At size 8192 they exceed every cache, so no flush is needed."""
+    """Measure the product of two square matrices.
+
+    At size 8192 the matrices together exceed every L2 cache, so no flush is needed.
+    """
     call, work = _matmul_call(device, dtype, matrix_size(device))
     with device.tf32(dtype == "tf32"):
         return meter.measure(call, work)
@@ -74,9 +81,9 @@ def _conv(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _train(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure training steps per second of a network 1024-4096-4096-1024 in fp32 without TF32, batch 512, SGD.
+    """Measure the training steps per second of a small network: widths 1024-4096-4096-1024, batch 512, SGD.
 
-    The time of a step includes the launches of its kernels.
+    It computes in fp32 without TF32. The time of a step includes the launches of its kernels.
     """
     torch = device.torch
     nn = torch.nn
@@ -96,7 +103,7 @@ def _train(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure a copy within the GPU of 1 GiB, or of a quarter of the free memory if that is less.
+    """Measure a copy of 1 GiB within the GPU's memory, or of a quarter of the free memory if that is less.
 
     Bytes read and bytes written are both counted.
     """
@@ -109,7 +116,7 @@ def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _pinned(device: Device) -> tuple[Any, Any, float]:
-    """Return a tensor in pinned host memory, one of the same size on the GPU, and their size in GB.
+    """Return a tensor in pinned host memory, a tensor of the same size on the GPU, and the size of each in GB.
 
     The size respects the memory limit of the container. Raises Skip if too little memory is left.
     """

@@ -22,7 +22,7 @@ _CGROUP = "/sys/fs/cgroup"
 
 
 def facts() -> dict[str, Any]:
-    """Return the ``container`` object of the facts report, except the fields that need torch."""
+    """Return the ``container`` object of the probe report, except ``notes``, ``triton`` and ``ptxas``."""
     return {
         "python": platform.python_version(),
         "executable": sys.executable or None,
@@ -42,7 +42,8 @@ def facts() -> dict[str, Any]:
 def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that influence CUDA and PyTorch.
 
-    The value of a variable whose name suggests a secret is not read.
+    The value of a variable whose name suggests a secret is not read. Parts of other values that look like credentials
+    are replaced, and long values are cut.
     """
     shown: dict[str, str] = {}
     for name in sorted(env):
@@ -57,14 +58,18 @@ def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def writable_directories(env: Mapping[str, str]) -> list[str]:
-    """Return the directories that this user can write to: temporary ones, the home and the working directory."""
+    """Return the candidate directories that this process can write to.
+
+    The candidates are temporary directories, ``/workspace``, the home directory and the working directory.
+    """
     candidates = list(dict.fromkeys([*_DIRECTORIES, env.get("HOME") or "/", os.getcwd()]))
     return [path for path in candidates if os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)]
 
 
 def compiler(env: Mapping[str, str]) -> str | None:
-    """Return the C compiler that Triton and torch.compile would find: $CC, else the first of gcc, clang and cc.
+    """Return the path of the C compiler that Triton and torch.compile would find, or None.
 
+    It is $CC if that is set, else the first of gcc, clang and cc on PATH.
     https://github.com/triton-lang/triton/blob/main/python/triton/runtime/build.py
     """
     names = [env["CC"]] if env.get("CC") else ["gcc", "clang", "cc"]
@@ -72,7 +77,10 @@ def compiler(env: Mapping[str, str]) -> str | None:
 
 
 def memory_limit(root: str = _CGROUP) -> int | None:
-    """Return the memory limit of the cgroup (version 2 or 1) in bytes, or None if it has no limit."""
+    """Return the memory limit of the cgroup (version 2 or 1) in bytes, or None if it has no limit.
+
+    ``root`` is the directory where cgroups are mounted.
+    """
     limit = _number(_read(f"{root}/memory.max") or _read(f"{root}/memory/memory.limit_in_bytes"))
     return limit if limit is not None and limit < _NO_LIMIT else None
 
@@ -80,8 +88,8 @@ def memory_limit(root: str = _CGROUP) -> int | None:
 def spare_memory(root: str = _CGROUP) -> int | None:
     """Return the bytes that the cgroup may still allocate, or None if it has no memory limit.
 
-    The usage includes the page cache, most of which the kernel can reclaim. Like the kubelet, this function counts
-    cache that was not used recently (``inactive_file``) as free.
+    The cgroup's memory usage includes the page cache, most of which the kernel can reclaim. Like the kubelet, this
+    function counts cache that was not used recently (``inactive_file``) as free.
     https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
     """
     limit = memory_limit(root)
@@ -95,7 +103,7 @@ def spare_memory(root: str = _CGROUP) -> int | None:
 
 
 def cpu_limit(root: str = _CGROUP) -> float | None:
-    """Return the CPU limit of the cgroup in CPUs, or None if it has no limit."""
+    """Return the CPU limit of the cgroup in CPUs (0.5 is half a CPU), or None if it has no limit."""
     quota, _, period = (_read(f"{root}/cpu.max") or "").partition(" ")
     if not quota:
         quota = _read(f"{root}/cpu/cpu.cfs_quota_us") or ""
@@ -105,7 +113,7 @@ def cpu_limit(root: str = _CGROUP) -> float | None:
 
 
 def pids_limit(root: str = _CGROUP) -> int | None:
-    """Return the number of processes and threads that the cgroup may have, or None if it has no limit."""
+    """Return the largest number of processes and threads that the cgroup may have, or None if it has no limit."""
     return _number(_read(f"{root}/pids.max") or _read(f"{root}/pids/pids.max"))
 
 
@@ -117,7 +125,10 @@ def in_container() -> bool:
 
 
 def is_mount(path: str) -> bool:
-    """Return whether this very path is a mount point, as files are that a container toolkit or volume mounts."""
+    """Return whether ``path`` itself is a mount point, and not merely a path below one.
+
+    A file that the NVIDIA container toolkit or a Kubernetes volume puts into a container is a mount point of its own.
+    """
     return _mount_type(path) is not None
 
 
@@ -145,7 +156,7 @@ def _read(path: str) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    """Return the number in ``text``, or None if it is no number, such as ``max``."""
+    """Return the whole number in ``text``, or None if ``text`` is not a number, such as ``max``."""
     try:
         return int(text or "")
     except ValueError:

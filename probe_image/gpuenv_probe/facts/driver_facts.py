@@ -1,8 +1,8 @@
 """Facts about the NVIDIA driver: device nodes, NVML, and the CUDA driver API through ctypes.
 
 torch hides most of these facts: its ``device_count()`` turns every initialisation error into 0 and a warning. The
-driver's own error numbers name the cause. No function here creates a CUDA context. The signatures are those of cuda.h
-of CUDA 12.8.
+driver's own error numbers identify the cause. No function in this module creates a CUDA context. The signatures of the
+driver's functions are those in ``cuda.h`` of CUDA 12.8.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _MIB = 1024 * 1024
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Return the steps of the driver worker. Steps that can hang or crash come late."""
+    """Return the steps of the driver worker process. Steps that may hang or crash come last.
+
+    A crash then cannot prevent the other steps from reporting.
+    """
     return [
         Step("start", 20.0, lambda context: {}, _python_failed, setup=True),
         Step("device nodes", 20.0, _read_device_nodes, _device_nodes_failed),
@@ -36,9 +39,10 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def device_nodes(directory: str = "/dev") -> list[dict[str, Any]]:
-    """Return each ``/dev/nvidia*``, or WSL's ``/dev/dxg``, with the errno of opening it (0 if it opens).
+    """Return the path of each NVIDIA device node and the errno of opening it, which is 0 if it opens.
 
-    ``nvidiactl`` and ``nvidia-uvm`` are always listed, because their absence explains many errors.
+    The nodes are ``/dev/nvidia*``, or ``/dev/dxg`` alone under WSL. ``nvidiactl`` and ``nvidia-uvm`` are listed even if
+    they do not exist, because their absence explains many errors.
     """
     try:
         named = [name for name in os.listdir(directory) if re.fullmatch(r"nvidia.*|dxg", name)]
@@ -63,7 +67,7 @@ def _open_errno(path: str) -> int:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as error:
-        return error.errno or errno.EIO  # without a number it was refused all the same
+        return error.errno or errno.EIO  # an error without a number is a refusal too
     return 0
 
 
@@ -94,13 +98,13 @@ def _cuda_failed(failure: Failure, outcome: str) -> Partial:
 
 
 def _library_error(what: str, failure: Failure) -> Partial:
-    """Return a partial report in which libcuda failed. ``what`` is the action that failed."""
+    """Return a partial report in which libcuda failed. ``what`` is the action that failed, such as "cuInit Crashed"."""
     words = f"{what}: {failure.get('name', '')} {failure.get('message', '')}"
     return {"driver": {"libcuda": {"error": words.strip()}}}
 
 
 def _load_library(context: Context) -> Partial:
-    """Load libcuda as every CUDA program does, and report where the loader found it."""
+    """Load libcuda as every CUDA program does, and report where the dynamic loader found it."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -115,7 +119,7 @@ def _load_library(context: Context) -> Partial:
 
 
 def _start_cuda(context: Context) -> Partial:
-    """Call cuInit and read a row for each device at once, so that a later crash cannot lose the rows."""
+    """Call cuInit and report a row for each device immediately, so that a later crash cannot lose the rows."""
     driver = context.found.get("driver")
     if driver is None:
         return {}
@@ -134,7 +138,7 @@ def _start_cuda(context: Context) -> Partial:
 
 
 def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
-    """Return the facts of the CUDA driver API about one device. A fact is left out if its call fails."""
+    """Return the facts that the CUDA driver API gives about one device. A fact is left out if its call fails."""
     gpu: dict[str, Any] = {"index": index}
     device = ctypes.c_int()
     if driver.cuDeviceGet(ctypes.byref(device), index) != 0:
@@ -162,15 +166,19 @@ def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
 
 
 def uuid_of(driver: ctypes.CDLL, index: int) -> str | None:
-    """Return the UUID of the device with that CUDA index. The process must have called cuInit."""
+    """Return the UUID of the device with the CUDA index ``index``, or None if CUDA does not give it.
+
+    This process must have called cuInit.
+    """
     device = ctypes.c_int()
     return _uuid(driver, device) if driver.cuDeviceGet(ctypes.byref(device), index) == 0 else None
 
 
 def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
-    """Return a device's UUID as nvidia-smi writes it.
+    """Return a device's UUID in the form of nvidia-smi, or None if CUDA does not give it.
 
-    Version 2 of the call, since CUDA 11.4, is preferred, because version 1 does not know MIG instances.
+    ``cuDeviceGetUuid_v2``, available since CUDA 11.4, is preferred, because the first version of the function does not
+    know MIG instances.
     """
     raw = (ctypes.c_ubyte * 16)()
     for call in ("cuDeviceGetUuid_v2", "cuDeviceGetUuid"):
@@ -182,7 +190,10 @@ def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
 
 
 def loaded_path(name: str) -> str | None:
-    """Return the real path of a shared object that the loader mapped into this process, or None."""
+    """Return the path of the first file mapped into this process whose name contains ``name``, or None.
+
+    The path is the real one, without symbolic links.
+    """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as lines:
             for line in lines:
@@ -195,10 +206,11 @@ def loaded_path(name: str) -> str | None:
 
 
 def origin(path: str | None) -> str | None:
-    """Return the origin of a libcuda: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
+    """Return the origin of the libcuda at ``path``: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
 
-    The NVIDIA container toolkit mounts the library file of the host into the container. GKE mounts a whole directory,
-    ``/usr/local/nvidia``. https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
+    Returns None if ``path`` is None. The NVIDIA container toolkit mounts the library file of the host into the
+    container. GKE mounts a whole directory, ``/usr/local/nvidia``.
+    https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
     """
     if path is None:
         return None

@@ -1,7 +1,7 @@
 """NVML's facts about each GPU, read in two steps per GPU: identity, then health.
 
-A crash or hang inside NVML therefore loses one step of one GPU. The rows of the report are those that CUDA found, or
-those that NVML found if CUDA does not start. They are reported first, so that no crash can lose a row.
+A crash or hang inside NVML therefore loses one step of one GPU. The report has one row for each GPU that CUDA found, or
+that NVML found if CUDA does not start. The rows are reported first, so that no crash can lose a row.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 _MOST = 64
-"""The largest number of GPUs that are examined; the operator reads as many."""
+"""The largest number of GPUs that are examined. The operator reads at most as many rows of a report."""
 _LIMIT = 15.0
 """Seconds that each step may take."""
 _MAX_HANGS = 2
-"""Hung steps after which the remaining GPUs are skipped, because NVML has one lock for all GPUs."""
+"""The remaining GPUs are skipped after this many hung steps.
+
+NVML has one lock for all GPUs, so their steps would hang too.
+"""
 
 
 def steps() -> list[Step]:
-    """Return the steps: first the rows, then identity and health of each GPU. The last GPU's step ends the worker."""
+    """Return the steps: first the rows of all GPUs, then identity and health of each possible GPU.
+
+    There are steps for ``_MOST`` GPUs. The last step of the last GPU that exists ends the worker process.
+    """
     return [
         Step("GPU rows", _LIMIT, _rows, nvml.failed),
         *(
@@ -34,7 +40,7 @@ def steps() -> list[Step]:
 
 
 def _count(context: Context) -> int:
-    """Return the number of GPUs that NVML can be asked about; 0 if NVML does not work."""
+    """Return the number of GPUs that NVML can report on. It is 0 if NVML does not work."""
     seen = context.known.get("cudaGpus") or ()
     works = bool(context.known.get("nvmlWorks"))
     return (len(seen) or int(context.known.get("nvmlCount", 0))) if works else 0
@@ -46,7 +52,10 @@ def _hangs(context: Context) -> int:
 
 
 def _rows(context: Context) -> Partial:
-    """Return an empty row for each GPU if only NVML sees them. CUDA's rows were reported after cuInit."""
+    """Return a row with only an index for each GPU, if NVML found GPUs but CUDA did not.
+
+    If CUDA found GPUs, their rows were already reported after cuInit.
+    """
     context.stop = _count(context) == 0
     if context.stop or context.known.get("cudaGpus"):
         return {}
@@ -54,9 +63,9 @@ def _rows(context: Context) -> Partial:
 
 
 def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Context], Partial]:
-    """Return the function of a step that adds the facts of ``read`` to the row of one GPU.
+    """Return a step function that adds the facts that ``read`` returns to the row of one GPU.
 
-    Facts that CUDA already gave are left out, except the UUID, for which NVML's value wins.
+    Facts already known from CUDA are not overwritten, except the UUID, for which NVML's value is preferred.
     """
 
     def run(context: Context) -> Partial:
@@ -80,7 +89,7 @@ def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[
 
 
 def _not_opened(library: Any, error: Any) -> dict[str, Any]:
-    """Return the ``health`` of a GPU for which NVML gives no handle, such as one that fell off the bus (error 15)."""
+    """Return the ``health`` of a GPU for which NVML gives no handle, such as a GPU off the bus (error 15)."""
     number = nvml.code_of(error)
     if number in nvml.UNKNOWN_DEVICE:
         return {"unavailable": {str(number): ["handle"]}}
@@ -96,7 +105,10 @@ def _health(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def _failure_reporter(index: int, what: str) -> Callable[[Failure, str], Partial]:
-    """Return the function that reports a step of one GPU as failed, and counts it if it hung."""
+    """Return the ``failed`` function of a step of one GPU: it reports the failure, and records a hang.
+
+    ``what`` is the kind of the step: identity or health.
+    """
 
     def failed(failure: Failure, outcome: str) -> Partial:
         found = nvml.failed(failure, f"{what} of GPU {index} {outcome}")

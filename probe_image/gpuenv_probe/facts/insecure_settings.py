@@ -20,7 +20,7 @@ _JUPYTER_APPS = ("ServerApp", "NotebookApp", "LabApp", "IdentityProvider", "Pass
 
 
 def find() -> list[str]:
-    """Return one sentence per finding, for ``container.notes`` of the report."""
+    """Return one sentence per finding, for the field ``container.notes`` of the probe report."""
     return jupyter_notes() + sshd_notes()
 
 
@@ -29,7 +29,11 @@ def jupyter_notes(
     installed: bool | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> list[str]:
-    """Return findings about Jupyter, if it is installed: it lets users in without a token or password."""
+    """Return a sentence for each setting with which Jupyter lets users in without a token or password.
+
+    There are none if Jupyter is not installed. ``directories`` with configuration files and ``installed`` are detected
+    if they are None.
+    """
     if installed is None:
         installed = any(map(shutil.which, ("jupyter", "jupyter-lab", "jupyter-notebook")))
     if not installed:
@@ -51,7 +55,11 @@ def jupyter_notes(
 
 
 def sshd_notes(config: str = _SSHD_CONFIG, installed: bool | None = None) -> list[str]:
-    """Return findings about sshd, if it is installed: it accepts empty passwords, or root with a password."""
+    """Return a sentence if sshd accepts empty passwords, and one if it accepts root with a password.
+
+    There are none if sshd is not installed. ``config`` is its configuration file; ``installed`` is detected if it is
+    None.
+    """
     if installed is None:
         installed = bool(
             shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:" + os.environ.get("PATH", ""))
@@ -105,9 +113,10 @@ def _jupyter_json(path: str) -> dict[str, Any]:
 
 
 def _sshd_read(path: str, settings: dict[str, str], depth: int) -> None:
-    """Add the settings of a configuration file and the files it includes to ``settings``.
+    """Add the settings of the configuration file ``path``, and of the files that it includes, to ``settings``.
 
-    As sshd_config(5) says, the first value of a keyword wins. Match blocks are ignored, because they are conditional.
+    As sshd_config(5) says, the first value of a keyword wins. Match blocks are ignored, because they apply only under
+    conditions. ``depth`` is the number of Include directives that led to this file.
     """
     for line in _lines(path):
         words = line.split("#", 1)[0].replace("=", " ").split()

@@ -1,7 +1,7 @@
 """Facts from NVML about the driver and the GPUs, read with NVIDIA's Python bindings, ``pynvml``.
 
 A fact that NVML refuses is left out, and ``unavailable`` lists its name under NVML's error number. The bindings look
-functions up at their first call, so an old driver gives error 13 (function not found) for a function it lacks.
+functions up at their first call, so an old driver gives error 13 (function not found) for a function that it lacks.
 https://docs.nvidia.com/deploy/nvml-api/
 """
 
@@ -20,19 +20,19 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial
 
 _PRIVATE = "gpuenv_probe_pynvml"
-"""The name under which the bindings are in sys.modules."""
+"""The module name under which the probe's own copy of the bindings is registered in ``sys.modules``."""
 _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
 UNKNOWN_DEVICE = (2, 6)
-"""NVML_ERROR_INVALID_ARGUMENT and NVML_ERROR_NOT_FOUND, with which NVML says that no device has a UUID."""
+"""NVML's error numbers for a UUID that no device has: INVALID_ARGUMENT and NOT_FOUND."""
 _MIB = 1024 * 1024
 _FI_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 Reading = Tuple[str, Callable[[Any, Any], Any]]
-"""The name of a fact, and a function that reads it from the bindings and a device handle."""
+"""The name of a fact, and a function that returns the fact, given the bindings and a device handle."""
 
 
 def load() -> Any:
-    """Return the bindings that are packed with the probe, imported under a private name.
+    """Return the NVML bindings that are packed with the probe, imported under a private name.
 
     torch imports ``pynvml`` too, and the image's version may be old. The private name keeps the two apart. If the probe
     is not run from its zip application, as in its tests, the installed bindings are used.
@@ -43,23 +43,26 @@ def load() -> Any:
         os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "vendor"
     )
     spec = PathFinder.find_spec("pynvml", [vendor]) or PathFinder.find_spec("pynvml")
-    # zipimport has exec_module since Python 3.10 only, but get_code in every version.
+    # zipimport has exec_module only since Python 3.10, but get_code in every version.
     code = cast(InspectLoader, spec.loader).get_code("pynvml") if spec else None
     if code is None:
         raise ImportError("the NVML bindings are missing")
     module = types.ModuleType(_PRIVATE)
     sys.modules[_PRIVATE] = module  # the bindings look themselves up while they are executed
-    exec(code, module.__dict__)  # noqa: S102 - a file of the probe's own
+    exec(code, module.__dict__)  # noqa: S102 - the file is packed with the probe
     return module
 
 
 def refusals(library: Any) -> tuple[Any, ...]:
-    """Return the exceptions that mean that a fact is not available: NVML's errors, and a missing function."""
+    """Return the exception types that mean that a fact is not available.
+
+    They are NVML's error, and AttributeError for a function that the bindings lack.
+    """
     return (library.NVMLError, AttributeError)
 
 
 def system(context: Context) -> Partial:
-    """Start NVML, and return the driver version, CUDA version and number of GPUs, or the first error."""
+    """Initialise NVML, and report the driver version, the CUDA version and the number of GPUs, or the first error."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError as error:
@@ -88,7 +91,7 @@ def system(context: Context) -> Partial:
 def opened(context: Context) -> Any | None:
     """Return the initialised bindings, or None if NVML did not start.
 
-    A worker that replaces one that died initialises them again.
+    A worker process that replaces a dead one has to initialise NVML again, which happens here.
     """
     if context.known.get("nvmlWorks") and "nvml" not in context.found:
         library = load()
@@ -104,7 +107,7 @@ def failed(failure: Failure, outcome: str) -> Partial:
 
 
 def of_error(library: Any, error: Any) -> Failure:
-    """Return an NVMLError as a failure with NVML's error number, the constant's name and NVML's message."""
+    """Return an NVMLError as a failure with NVML's error number, the name of its constant and NVML's message."""
     number = code_of(error)
     names = (
         name for name in dir(library) if name.startswith("NVML_ERROR_") and getattr(library, name) == number
@@ -113,15 +116,15 @@ def of_error(library: Any, error: Any) -> Failure:
 
 
 def code_of(error: Any) -> int:
-    """Return NVML's number of an error; 13 (function not found) if the bindings lack the function."""
+    """Return NVML's number of ``error``, or 13 (function not found) if the bindings lack the function."""
     return int(getattr(error, "value", _FUNCTION_NOT_FOUND))
 
 
 def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
-    """Return NVML's handle of the device with the ``uuid`` that CUDA reported.
+    """Return NVML's handle of a device that CUDA reported, found by the ``uuid`` in its row ``gpu``.
 
-    NVML writes the UUID of a MIG instance with the prefix ``MIG-`` in place of ``GPU-``. Raises NVMLError when NVML
-    does not know the device or cannot open it.
+    NVML writes the UUID of a MIG instance with the prefix ``MIG-`` in place of ``GPU-``. Raises NVMLError if NVML does
+    not know the device or cannot open it.
     """
     digits = str(gpu.get("uuid", ""))[4:]
     try:
@@ -133,16 +136,16 @@ def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
 
 
 def identity(library: Any, handle: Any) -> dict[str, Any]:
-    """Return name, UUID, MIG mode, compute capability and memory of one device.
+    """Return the name, UUID, MIG mode, compute capability and memory of one device.
 
-    Facts that NVML refuses are listed in ``health.unavailable``.
+    The names of facts that NVML refuses are in ``health.unavailable``.
     """
     row, unavailable = _read_all(library, handle, _IDENTITY)
     return {**row, "health": {"unavailable": unavailable}} if unavailable else row
 
 
 def health(library: Any, handle: Any) -> dict[str, Any]:
-    """Return every health fact that NVML offers, and the refused ones by error number in ``unavailable``.
+    """Return all health facts of one device. ``unavailable`` lists the facts that NVML refuses, by error number.
 
     The facts of a MIG instance are those of its whole GPU, because NVML keeps counters and clocks per GPU.
     """
@@ -157,14 +160,14 @@ def health(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def under_load(library: Any, handle: Any) -> dict[str, Any]:
-    """Return the facts that explain a benchmark figure: clocks, power, temperature, throttling and PCIe link."""
+    """Return the facts that may explain a slow benchmark: clocks, power, temperature, throttling and PCIe link."""
     return _read_all(library, handle, _UNDER_LOAD)[0]
 
 
 def _read_all(
     library: Any, handle: Any, readings: tuple[Reading, ...]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return the facts by name, and the names of the refused facts by NVML's error number."""
+    """Return the facts by name, and the names of the facts that NVML refused, by NVML's error number."""
     found: dict[str, Any] = {}
     refused: dict[str, list[str]] = {}
     for name, reading in readings:
@@ -182,12 +185,15 @@ def _text(value: Any) -> Any:
 
 
 def mig_profile(product: str) -> str:
-    """Return the profile of a MIG instance, the part of its name after ``MIG``, or "" for a whole GPU."""
+    """Return the MIG profile in a device's name, such as 1g.10gb, or "" for a whole GPU.
+
+    The profile is the part of the name after ``MIG``.
+    """
     return product.partition("MIG ")[2]
 
 
 def _mig(library: Any, handle: Any) -> str | None:
-    """Return the profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, or None."""
+    """Return the profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, or None without MIG."""
     if library.nvmlDeviceIsMigDeviceHandle(handle):
         return mig_profile(str(_text(library.nvmlDeviceGetName(handle)))) or "instance"
     return "enabled" if library.nvmlDeviceGetMigMode(handle)[0] == 1 else None
@@ -225,7 +231,10 @@ def _ecc_total(kind: str, counter: str) -> Callable[[Any, Any], Any]:
 
 
 def _throttle(library: Any, handle: Any) -> Any:
-    """Return the bit mask of reasons for reduced clocks. Old drivers know the call by its former name only."""
+    """Return the bit mask of the reasons for reduced clocks.
+
+    Old drivers know the function only under its former name.
+    """
     try:
         return library.nvmlDeviceGetCurrentClocksEventReasons(handle)
     except library.NVMLError_FunctionNotFound:
@@ -253,12 +262,15 @@ def _recovery(library: Any, handle: Any) -> Any:
 
 
 def _process_count(library: Any, handle: Any) -> int:
-    """Return the number of compute processes. Their ids are left out, because they are ids of the host."""
+    """Return the number of processes that compute on the device.
+
+    Their ids are not reported, because they are process ids of the host.
+    """
     return len(library.nvmlDeviceGetComputeRunningProcesses(handle))
 
 
 def _watts(call: str) -> Callable[[Any, Any], float]:
-    """Return a function that reads a power in milliwatts and converts it to watts."""
+    """Return a function that reads a power in milliwatts with the NVML function ``call`` and converts it to watts."""
 
     def read(library: Any, handle: Any) -> float:
         return round(float(getattr(library, call)(handle)) / 1000.0, 1)

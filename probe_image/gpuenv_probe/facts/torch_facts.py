@@ -1,4 +1,4 @@
-"""Facts about torch: its versions and build targets, read without a GPU, and whether its CUDA starts."""
+"""Facts about torch: its versions and build targets, read without a GPU, and whether it can start CUDA."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gpuenv_probe.step import Context, Partial, Step
 IMPORT_LIMIT = 180.0
 """Seconds that ``import torch`` may take.
 
-It takes 1.4 s with warm caches, 10 s from a cold local disk, and much longer from a network disk.
+The import takes 1.4 s with warm caches, 10 s from a cold local disk, and much longer from a network disk.
 """
 _MAX_WARNINGS = 8
 _TRITON_PACKAGES = ("triton", "pytorch-triton", "triton-nightly")
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Return the steps of the torch worker of the facts stage. They do not initialise CUDA."""
+    """Return the steps of the torch worker process of the facts stage. They do not initialise CUDA."""
     return [
         Step("import torch", IMPORT_LIMIT, import_torch, import_failed, setup=True),
         Step("torch versions", 60.0, versions, versions_failed),
@@ -32,7 +32,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def import_torch(context: Context) -> Partial:
-    """Import torch and report the warnings it gives. A missing or broken torch ends the worker."""
+    """Import torch and report its version and warnings. A missing or broken torch ends the worker process."""
     with Warnings() as caught:
         try:
             import torch
@@ -58,20 +58,23 @@ def import_torch(context: Context) -> Partial:
 
 
 def import_failed(failure: Failure, outcome: str) -> Partial:
-    """Return the partial report for a worker that crashed or hung while it imported torch."""
+    """Return the partial report for a worker process that crashed or hung while it imported torch."""
     words = f"import torch: {outcome}: {failure.get('message', '')}"
     return {"torch": {"importError": {**failure, "message": failures.shorten(words)}}}
 
 
 def versions_failed(failure: Failure, outcome: str) -> Partial:
-    """Return the partial report for a worker that crashed or hung while torch loaded cuDNN or NCCL for its version."""
+    """Return the partial report for a worker process that crashed or hung while it read torch's versions.
+
+    Reading the versions of cuDNN and NCCL loads these libraries, which may crash.
+    """
     return {
         "torch": {"warnings": [f"asking torch for its versions: {outcome}: {failure.get('message', '')}"]}
     }
 
 
 def versions(context: Context) -> Partial:
-    """Return versions and build targets. An exception while one is read becomes a warning in the report."""
+    """Report torch's versions and build targets. An exception while one of them is read becomes a warning."""
     torch = context.found["torch"]
     found: dict[str, Any] = {
         "gitVersion": getattr(torch.version, "git_version", None),
@@ -96,7 +99,7 @@ def versions(context: Context) -> Partial:
 
 
 def arch_flags(torch: Any) -> list[str]:
-    """Return the GPU architectures that this build of torch has code for.
+    """Return the GPU architectures for which this build of torch contains code.
 
     ``torch.cuda.get_arch_list()`` returns nothing without a GPU, but the C function behind it works.
     """
@@ -107,7 +110,7 @@ def arch_flags(torch: Any) -> list[str]:
 
 
 def nccl_version(torch: Any) -> str | None:
-    """Return NCCL's version with dots.
+    """Return NCCL's version with dots, such as 2.27.5, or None if this build of torch has no NCCL.
 
     Old torch releases give an integer, such as 2708 for 2.7.8 and 21003 for 2.10.3.
     """
@@ -121,7 +124,7 @@ def nccl_version(torch: Any) -> str | None:
 
 
 def triton(context: Context) -> Partial:
-    """Return the versions of Triton and of the ptxas it would use, without importing Triton."""
+    """Report the versions of Triton and of the ptxas that Triton would use, without importing Triton."""
     from importlib import metadata
 
     found: dict[str, Any] = {}
@@ -184,13 +187,13 @@ def start_cuda(context: Context) -> Partial:
 
 
 def start_failed(failure: Failure, outcome: str) -> Partial:
-    """Return the partial report for a worker that crashed or hung in ``torch.cuda.init()``."""
+    """Return the partial report for a worker process that crashed or hung in ``torch.cuda.init()``."""
     words = f"torch.cuda.init(): {outcome}: {failure.get('message', '')}"
     return {"torch": {"initError": {**failure, "message": failures.shorten(words)}}}
 
 
 class Warnings:
-    """A context manager that collects the texts of Python warnings, each once and without deprecations."""
+    """A context manager that collects the texts of Python warnings, each once, without deprecation warnings."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -1,1 +1,1 @@
-"""Kernels that every training or inference job needs, each with its results checked."""
+"""Kernels: small GPU computations that every training or inference job needs, each with its result checked."""

@@ -7,7 +7,7 @@ from gpuenv_probe.kernels.tolerances import FORMATS, compare, inner_product_tole
 
 _BATCH, _CHANNELS, _SIDE, _KERNEL = 8, 32, 16, 3
 _WINOGRAD = 8.0
-"""Factor on the tolerance, because cuDNN may choose a Winograd algorithm.
+"""The factor on the tolerance for a Winograd algorithm, which cuDNN may choose.
 
 Its error is several times that of the direct sum (Barabasz et al., "Error analysis and improving the accuracy of
 Winograd convolution", ACM TOMS 2020).
@@ -15,7 +15,10 @@ Winograd convolution", ACM TOMS 2020).
 
 
 def run(device: Device, dtype: str) -> str | None:
-    """Compute a 3x3 convolution of 32 channels, and compare the last image with float64."""
+    """Compute a 3x3 convolution of 32 channels, and compare the last image with a float64 reference.
+
+    Raises WrongResult if the difference exceeds the tolerance.
+    """
     torch = device.torch
     torch_dtype = device.dtype(dtype)
     images = device.random(_BATCH, _CHANNELS, _SIDE, _SIDE, dtype=torch_dtype)

@@ -7,15 +7,15 @@ import os
 from typing import Any, Iterator
 
 _SINCE = {"fp16": (5, 3), "bf16": (8, 0), "tf32": (8, 0), "fp8": (8, 9)}
-"""The first compute capability that has a format in hardware.
+"""The first compute capability that supports each number format in hardware.
 
-On older GPUs torch emulates bf16, nine times slower, and says that it is supported.
+On older GPUs torch emulates bf16, nine times slower, and reports it as supported.
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/#features-and-technical-specifications
 """
 _NAMES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
 _SEED = 20231
 _TF32_SWITCHES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
-"""Environment variables that force TF32 for fp32 computations when they are 1."""
+"""Environment variables that force TF32 for fp32 computations if they are set to 1."""
 
 
 class Skip(Exception):
@@ -25,7 +25,7 @@ class Skip(Exception):
 class Device:
     """A GPU and the torch module that computes on it, or the CPU, on which tests exercise the kernels.
 
-    ``kind`` is ``cuda`` or ``cpu``, and ``index`` the CUDA index of the GPU.
+    ``kind`` is ``cuda`` or ``cpu``, and ``index`` is the CUDA index of the GPU.
     """
 
     def __init__(self, torch: Any, kind: str, index: int) -> None:
@@ -40,7 +40,7 @@ class Device:
         self.was_alive = self.is_alive()
 
     def seed(self) -> None:
-        """Seed torch, so that a step draws the same random numbers in every run, in any order of steps."""
+        """Seed torch's random numbers, so that a step draws the same ones in every run and after any other step."""
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
@@ -76,17 +76,20 @@ class Device:
         return getattr(self.torch, torch_name)
 
     def random(self, *shape: int, dtype: Any = None) -> Any:
-        """Return random normal values, drawn on the CPU, because models of GPUs draw different ones."""
+        """Return normally distributed random numbers as a tensor on the device.
+
+        They are drawn on the CPU, because different GPU models draw different numbers from the same seed.
+        """
         values = self.torch.randn(*shape)
         return values.to(dtype).to(self.name) if dtype is not None else values.to(self.name)
 
     def rows(self, count: int, of: int) -> list[int]:
-        """Return ``count`` row numbers spread over ``of`` rows, including the first and the last."""
+        """Return ``count`` row numbers, spread evenly over ``of`` rows and including the first and the last."""
         return sorted({round(step * (of - 1) / (count - 1)) for step in range(count)})
 
     @contextlib.contextmanager
     def tf32(self, allowed: bool) -> Iterator[None]:
-        """Allow or forbid that matmul and cuDNN round fp32 inputs to TF32, inside the with block."""
+        """Allow or forbid rounding the fp32 inputs of matmul and cuDNN to TF32, inside the with block."""
         matmul, cudnn = self.torch.backends.cuda.matmul, self.torch.backends.cudnn
         before = (matmul.allow_tf32, cudnn.allow_tf32)
         matmul.allow_tf32 = cudnn.allow_tf32 = allowed
@@ -96,7 +99,10 @@ class Device:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
     def precision_of(self, dtype: str) -> str:
-        """Return the format whose tolerance applies: tf32 instead of fp32 if a variable forces TF32."""
+        """Return the number format whose tolerance applies to results in ``dtype``.
+
+        It is tf32 instead of fp32 if an environment variable forces TF32, and ``dtype`` otherwise.
+        """
         forced = any(os.environ.get(name) == "1" for name in _TF32_SWITCHES)
         capable = self.capability is not None and self.capability >= _SINCE["tf32"]
         return "tf32" if dtype == "fp32" and forced and capable else dtype

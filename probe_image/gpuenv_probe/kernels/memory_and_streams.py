@@ -9,7 +9,10 @@ _ELEMENTS = 1024 * 1024
 
 
 def alloc(device: Device, dtype: str) -> str | None:
-    """Copy 4 MiB to the device, on the device and back, and check that every bit is the same."""
+    """Copy 4 MiB to the device, on the device and back, and check that every bit is the same.
+
+    Raises WrongResult if it is not.
+    """
     torch = device.torch
     source = torch.arange(_ELEMENTS, dtype=torch.int32)
     there = source.to(device.name)
@@ -23,7 +26,10 @@ def alloc(device: Device, dtype: str) -> str | None:
 
 
 def stream(device: Device, dtype: str) -> str | None:
-    """Compute on a second stream between two events, let the first stream wait for it, and check the sum."""
+    """Compute on a second CUDA stream between two events, make the first stream wait for it, and check the sum.
+
+    Raises WrongResult if the sum or the time between the events is wrong.
+    """
     if device.kind == "cpu":
         raise Skip("a CPU has no streams")
     torch = device.torch
@@ -39,6 +45,6 @@ def stream(device: Device, dtype: str) -> str | None:
     total = float(result.sum(dtype=torch.float64).cpu())
     end.synchronize()
     elapsed = begin.elapsed_time(end)
-    if total != 2.0 * _ELEMENTS or not elapsed >= 0.0:  # 0.0 is shorter than the clock can resolve
+    if total != 2.0 * _ELEMENTS or not elapsed >= 0.0:  # 0.0 ms is valid: the clock is too coarse
         raise WrongResult(f"sum {total} instead of {2.0 * _ELEMENTS}, {elapsed} ms between the events")
     return None

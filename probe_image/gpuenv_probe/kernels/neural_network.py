@@ -10,7 +10,7 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _HEADS, _LENGTH, _WIDTH = 2, 128, 64
 _ATTENTION_ROUNDOFF = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
-"""Unit roundoff of the attention weights in each format.
+"""The unit roundoff of the attention weights in each number format.
 
 fp32 has that of TF32, because the memory-efficient kernel may use TF32. The weights are rounded once to the format of
 the inputs before they are multiplied by the values. FlashAttention's own tests allow twice the error of a plain
@@ -21,7 +21,10 @@ _RATE = 0.1
 
 
 def attention(device: Device, dtype: str) -> str | None:
-    """Compute scaled-dot-product attention, and compare all heads with float64."""
+    """Compute scaled-dot-product attention, and compare all heads with a float64 reference.
+
+    Raises WrongResult if the difference exceeds the tolerance.
+    """
     torch = device.torch
     function = getattr(torch.nn.functional, "scaled_dot_product_attention", None)
     if function is None:
@@ -39,7 +42,7 @@ def attention(device: Device, dtype: str) -> str | None:
 
 
 def model(torch: Any) -> Any:
-    """Return a network of the sizes 784-128-10.
+    """Return a small neural network: 784 inputs, 128 hidden units and 10 outputs.
 
     It uses tanh instead of ReLU: rounding of a ReLU input near 0 would change a whole row of gradients.
     """
@@ -48,11 +51,11 @@ def model(torch: Any) -> Any:
 
 
 def train(device: Device, dtype: str) -> str | None:
-    """Train the network for one step of SGD, and compare the loss and the new weights with float64.
+    """Train a small network for one step of SGD, and compare the loss and the new weights with float64 references.
 
     Each gradient may differ by 1/128 of the largest one of its tensor, which allows for the roundoff of TF32 (2**-11)
     over a few layers. TF32 is switched off here, but an image (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) or a launcher
-    (NVIDIA_TF32_OVERRIDE) can force it on.
+    (NVIDIA_TF32_OVERRIDE) can force it on. Raises WrongResult if a difference exceeds its tolerance.
     """
     torch = device.torch
     network = model(torch)
@@ -72,7 +75,7 @@ def train(device: Device, dtype: str) -> str | None:
 
 
 def step(torch: Any, network: Any, images: Any, labels: Any) -> Any:
-    """Run forward, backward and one step of the optimizer, and return the loss before that step."""
+    """Run forward pass, backward pass and one step of the optimizer; return the loss before that step."""
     optimizer = torch.optim.SGD(network.parameters(), lr=_RATE)
     optimizer.zero_grad()
     loss = torch.nn.functional.cross_entropy(network(images), labels)

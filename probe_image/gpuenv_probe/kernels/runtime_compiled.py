@@ -1,4 +1,4 @@
-"""Kernels that are compiled at run time, by TorchScript, by NVRTC through torch's jiterator, and by torch.compile."""
+"""Kernels that are compiled at run time: by TorchScript, by NVRTC through torch's jiterator, and by torch.compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _ELEMENTS = 16384
 _PASSES = 3
-"""How often a function is called: TorchScript compiles it at the second call and runs the result at the third."""
+"""The number of calls of each function.
+
+TorchScript compiles a function at its second call and runs the compiled code at the third.
+"""
 
 
 _SCRIPT = """
@@ -26,9 +29,9 @@ def _formula(x: Any, y: Any) -> Any:
 
 
 def torchscript(device: Device, dtype: str) -> str | None:
-    """Run a scripted function until TorchScript has fused it, and check its result.
+    """Run a function until TorchScript has fused it, and check its last result.
 
-    It is compiled from text, because torch.jit.script needs a source file and a zip application has none.
+    The function is compiled from text, because torch.jit.script needs a source file and a zip application has none.
     """
     unit = getattr(getattr(device.torch, "jit", None), "CompilationUnit", None)
     if unit is None:
@@ -43,8 +46,8 @@ def torchscript(device: Device, dtype: str) -> str | None:
 def bessel(device: Device, dtype: str) -> str | None:
     """Run a Bessel function, which torch compiles with NVRTC at its first call, and check its result.
 
-    torch has this since 1.12 (jiterator). It asks NVRTC for machine code instead of PTX, so that it works with drivers
-    that are older than the CUDA toolkit.
+    torch has had this function since 1.12, with its jiterator. torch requests machine code from NVRTC instead of PTX,
+    so that the function works with drivers that are older than the CUDA toolkit.
     """
     torch = device.torch
     function = getattr(getattr(torch, "special", None), "bessel_j0", None)
@@ -57,7 +60,10 @@ def bessel(device: Device, dtype: str) -> str | None:
 
 
 def torch_compile(device: Device, dtype: str) -> str | None:
-    """Run a function through torch.compile, which needs Triton, ptxas, a C compiler and a writable directory."""
+    """Run a function through torch.compile and check its last result.
+
+    torch.compile needs Triton, ptxas, a C compiler and a writable directory.
+    """
     torch = device.torch
     if not hasattr(torch, "compile"):
         raise Skip("this torch has no torch.compile (2.0 brought it)")
@@ -75,7 +81,10 @@ def _ensure_user_name() -> None:
 
 
 def _check_formula(device: Device, function: Any) -> None:
-    """Call ``function`` as often as compilation needs, and compare its last result with ``_formula`` in float64."""
+    """Call ``function`` as often as its compilation needs, and compare the last result with a float64 reference.
+
+    The reference is ``_formula``. Raises WrongResult if the difference exceeds the tolerance.
+    """
     left, right = device.random(_ELEMENTS), device.random(_ELEMENTS)
     exact_left, exact_right = left.cpu().double(), right.cpu().double()
     reference = _formula(exact_left, exact_right)

@@ -1,4 +1,4 @@
-"""The steps of a kernels worker: import torch, initialise CUDA, then one step for each kernel and dtype."""
+"""The steps of a kernels worker process: import torch, initialise CUDA, then one step per kernel and dtype."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ KERNELS: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
 )
 """The kernels that always run: name, dtypes, seconds that one step may take, and function.
 
-A kernel's function returns a detail for the report, or None.
+A kernel's function returns a detail for the probe report, or None.
 """
 COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
-"""The kernel that runs only with ``expect.compile``."""
+"""The kernel that runs only if the environment sets ``expect.compile``, in the form of a row of ``KERNELS``."""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Return the steps of the worker for one GPU."""
+    """Return the steps of the kernels worker process for one GPU.
+
+    ``job["gpu"]`` is the CUDA index of the GPU, and ``job["compile"]`` is true to include ``COMPILE``.
+    """
     gpu = int(job.get("gpu", 0))
     table = [*KERNELS, COMPILE] if job.get("compile") else list(KERNELS)
     setup = [
@@ -54,12 +57,12 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def key(name: str, dtype: str) -> str:
-    """Return the key by which the parent knows a step."""
+    """Return the key that identifies the step of one kernel and dtype, such as ``matmul fp16``."""
     return f"{name} {dtype}".strip()
 
 
 def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
-    """Return a partial report with one row of ``steps``, without its empty fields."""
+    """Return a partial report whose list ``steps`` has one row. Empty fields of the row are left out."""
     row = {"name": name, "gpu": gpu, "dtype": dtype, "status": status, **more}
     return {
         "steps": [{field: value for field, value in row.items() if value not in (None, "") or field == "gpu"}]
@@ -67,9 +70,10 @@ def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
 
 
 def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partial]:
-    """Return a function that runs one kernel and returns its row.
+    """Return the ``run`` function of a step: it runs one kernel and returns the row with its result.
 
-    If the GPU answered before but not after an error, the function asks for a new worker for the remaining steps.
+    If the GPU worked before an error and no longer works after it, a new worker process is requested for the remaining
+    steps.
     """
 
     def run(context: Context) -> Partial:
@@ -100,7 +104,7 @@ def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partia
 
 
 def _failure_reporter(gpu: int, name: str, dtype: str) -> Callable[[Failure, str], Partial]:
-    """Return the function that reports a step as failed."""
+    """Return the ``failed`` function of a step: it returns the row of a step that failed, crashed or timed out."""
 
     def failed(failure: Failure, outcome: str) -> Partial:
         return _row(gpu, name, dtype, outcome, error=failure)

@@ -48,15 +48,19 @@ FORMATS = {
 
 
 class WrongResult(Exception):
-    """A result is outside its tolerance. The message names the result and its worst value."""
+    """A result differs from its reference by more than the tolerance.
+
+    The message names the result and its worst value.
+    """
 
 
 def inner_product_tolerance(
     form: Format, length: int, magnitude: Any, reference: Any, slack: float = 1.0
 ) -> Any:
-    """Return the bound from the module's documentation for each element.
+    """Return the largest allowed error of each element of a result, by the formula in the module's docstring.
 
-    ``magnitude`` is |A||B|, and ``slack`` a factor on LAMBDA.
+    ``length`` is K, the length of the inner products. ``magnitude`` is |A||B|, ``reference`` is C64, and ``slack`` is a
+    factor on LAMBDA.
     """
     root = math.sqrt(length)
     relative = LAMBDA * slack * (root * form.sums + (form.inputs + 4.0 * form.output) / root)
@@ -64,9 +68,10 @@ def inner_product_tolerance(
 
 
 def compare(name: str, got: Any, reference: Any, tolerance: Any) -> float:
-    """Return the largest error as a share of its tolerance. Raises WrongResult if it exceeds 1 or is NaN.
+    """Compare a result with its reference, and return the largest error as a fraction of its tolerance.
 
-    ``got`` may live on a GPU; ``reference`` and ``tolerance`` are float64 on the CPU.
+    Raises WrongResult if the fraction exceeds 1 or is NaN. ``got`` may live on a GPU; ``reference`` and ``tolerance``
+    are float64 on the CPU.
     """
     difference = (got.detach().double().cpu() - reference).abs()
     share = difference / (tolerance + 1e-30)

@@ -1,1 +1,1 @@
-"""The probe's processes: a parent that loads neither torch nor a driver library, and workers that may crash."""
+"""The probe's processes: a parent that loads neither torch nor a driver library, and workers, which may crash."""

@@ -1,4 +1,4 @@
-"""Run the commands of ``spec.checks``, each in its own process group and with its own time limit."""
+"""Runs the commands of ``spec.checks``, each in its own process group and with its own time limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from gpuenv_probe.processes.supervisor import Clock
 
 TAIL = 400
-"""How many of the last characters of a command's output are kept."""
+"""The number of characters at the end of a command's output that are kept."""
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
@@ -26,10 +26,10 @@ class CommandCheck(NamedTuple):
 
 
 def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
-    """Run one command until it ends or its time is up, and return its row of the report.
+    """Run one command until it ends or its time limit has passed, and return its row of the probe report.
 
-    A command that cannot be started gets the exit code that a shell would give it: 127 not found, 126 not executable.
-    Raises Ended if the stage ends first, because the check then has no result.
+    A command that cannot be started gets the exit code that a shell would give it: 127 if it is not found, 126 if it is
+    not executable. Raises Ended if the stage ends first; the check then has no result.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
     try:
@@ -64,7 +64,11 @@ def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
 
 
 def _follow(process: subprocess.Popen[bytes], until: float, clock: Clock) -> bytes:
-    """Read the output until the process ends, ``until`` or the end of the stage; return the last part of it."""
+    """Read a command's output until it ends or has to be ended, and return the last part of the output.
+
+    It has to be ended at ``until`` (a time of ``time.monotonic``), at the stage's deadline, or when the probe gets a
+    signal.
+    """
     assert process.stdout is not None
     tail = b""
     with selectors.DefaultSelector() as selector:

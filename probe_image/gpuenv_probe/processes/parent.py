@@ -1,4 +1,4 @@
-"""The parent process: it runs the stages with the help of workers, and publishes the report after every step.
+"""The parent process: it runs the stages in worker processes, and publishes the report after every step.
 
 It loads neither torch nor libcuda nor NVML, so that no crash or hang in them can end it.
 """
@@ -19,13 +19,16 @@ from gpuenv_probe.step import Partial
 DEFAULT_DEADLINES = {"facts": 120.0, "kernels": 300.0}
 """Seconds that each stage may take if no deadline was given."""
 _RESERVE = 2.0
-"""Seconds before the deadline at which a stage ends, so that there is time to write the report."""
+"""Seconds by which a stage ends before its deadline, so that there is time to write the report."""
 _BENCHMARK_START = 20.0
 """Seconds that a benchmark worker may need before it measures: it imports torch and makes the inputs."""
 
 
 def run(options: Options) -> int:
-    """Run the requested stages and return exit code 0, because reports were written even if they report failures."""
+    """Run the requested stages and return exit code 0.
+
+    The exit code is 0 even if the reports contain failures, because the reports were written.
+    """
     reports: dict[str, Any] = {}
     for name in options.stages:
         seconds = options.deadline or DEFAULT_DEADLINES[name]
@@ -48,7 +51,10 @@ def run(options: Options) -> int:
 
 
 def _supervisor(stage: StageReport, clock: Clock, where: str = "") -> Supervisor:
-    """Return a supervisor that reports to ``stage``. ``where`` is added to the names of steps, as " on GPU 0"."""
+    """Return a supervisor whose results are added to ``stage``.
+
+    ``where``, such as " on GPU 0", is appended to the names of its steps.
+    """
     archive = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return Supervisor(
         clock,
@@ -59,14 +65,14 @@ def _supervisor(stage: StageReport, clock: Clock, where: str = "") -> Supervisor
 
 
 def _facts(stage: StageReport, clock: Clock) -> None:
-    """Read facts about the container here, and about driver and torch in workers."""
+    """Collect the facts: about the container in this process; about driver and torch in worker processes."""
     stage.add({"container": {**container.facts(), "notes": insecure_settings.find()}})
     for kind in ("driver", "torch"):
         _supervisor(stage, clock).run(kind, worker_kinds.steps_of(kind, {}), {})
 
 
 def _kernels(stage: StageReport, clock: Clock) -> None:
-    """Run the kernels on every GPU, then the imports, the user's commands and the benchmarks."""
+    """Run the kernels on every GPU, then the imports, the command checks and the benchmarks."""
     options = stage.options
     job = {
         "device": options.device,
@@ -105,9 +111,10 @@ def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
-    """Run all kernels on one GPU, and each step with a wrong result once more in a new worker.
+    """Run all kernels on one GPU, and each step with a wrong result once more in a new worker process.
 
-    The result is reported as Unconfirmed until the new worker repeats it, because the stage may end before that.
+    Until the new worker process repeats it, a wrong result is reported as Unconfirmed, because the stage may end before
+    that.
     """
     steps = worker_kinds.steps_of("kernels", job)
     supervisor = _supervisor(stage, clock, f" on GPU {job['gpu']}")
@@ -130,7 +137,7 @@ def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _collector(rows: list[dict[str, Any]]) -> Callable[[Partial], None]:
-    """Return a function that adds the rows of ``steps`` of each partial report to ``rows``."""
+    """Return a function that appends the rows in the list ``steps`` of a partial report to ``rows``."""
 
     def collect(partial: Partial) -> None:
         rows.extend(partial.get("steps", ()))

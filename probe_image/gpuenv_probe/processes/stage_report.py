@@ -1,4 +1,4 @@
-"""The report of one stage: it grows step by step and is published after each."""
+"""The probe report of one stage: it grows step by step and is published after each step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ _ROW_KEYS = {
     "commands": ("name",),
     "benchmarks": ("kernel", "gpu", "dtype"),
 }
-"""The fields that identify a row of a table. A second row with the same values replaces the first."""
+"""The fields that identify a row in each of these lists of the report.
+
+A new row replaces an old row that has the same values in these fields.
+"""
 
 
 class StageReport:
-    """The report of one stage, published as termination message, file and log after every change.
+    """The probe report of one stage, published as termination message, file and log after every change.
 
     ``earlier`` holds the reports of the stages before this one, for the output file. ``control`` collects the values
-    that steps return for the parent alone.
+    that steps return for the parent process and that are not part of the report.
     """
 
     def __init__(self, name: str, options: Options, earlier: dict[str, Any]) -> None:
@@ -49,7 +52,7 @@ class StageReport:
             _print_json(event="start", stage=self.name, activity=activity)
 
     def add(self, partial: Partial) -> None:
-        """Add what a step returned to the report."""
+        """Merge a partial report, which a step returned, into the report, and publish the report."""
         partial = dict(partial)
         self.control.update(partial.pop("control", {}))
         merge(self.report, partial)
@@ -61,7 +64,7 @@ class StageReport:
                 print(line, flush=True)
 
     def end(self, why: str | None) -> None:
-        """Record that the stage has ended: completely if ``why`` is None, else early and for that reason."""
+        """Record that the stage has ended: completely if ``why`` is None, otherwise early, for the reason ``why``."""
         self.report["complete"] = why is None
         self.report.pop("ended", None)
         if why is not None:
@@ -73,7 +76,7 @@ class StageReport:
             print(f"{self.name}: ended early: {why}", flush=True)
 
     def publish(self) -> None:
-        """Write the termination message and the output file with all that is known so far."""
+        """Write the termination message and the output file with everything that is known so far."""
         if self.options.termination_log:
             overwrite(self.options.termination_log, codec.encode(self.report))
         if self.options.out:
@@ -82,10 +85,11 @@ class StageReport:
 
 
 def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
-    """Add a partial report to ``report``.
+    """Merge a partial report into ``report``, which is changed.
 
-    Rows are added to tables and items to lists, GPUs are merged by index, and objects field by field. Other values are
-    replaced. So are whole failures, because a mixture of two failures would describe neither.
+    Rows are added to the lists in ``_ROW_KEYS``, and items to other lists. GPUs are merged by index, and objects field
+    by field. Other values are replaced. Failures are also replaced as a whole, because a mixture of two failures would
+    describe neither.
     """
     for name, value in partial.items():
         known = report.get(name)
@@ -103,7 +107,7 @@ def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
 
 
 def _put_row(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
-    """Add ``row`` to ``table``, in place of the row with the same values of the fields ``key`` if there is one."""
+    """Append ``row`` to ``table``, or replace the row that has the same values in the fields ``key``."""
     identity = [row.get(name) for name in key]
     for number, known in enumerate(table):
         if [known.get(name) for name in key] == identity:
@@ -113,7 +117,7 @@ def _put_row(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, .
 
 
 def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
-    """Merge each row of ``more`` into the row of ``gpus`` with the same index, or append it."""
+    """Merge each row of ``more`` into the row of ``gpus`` with the same index, or append it to ``gpus``."""
     by_index = {gpu["index"]: gpu for gpu in gpus}
     for gpu in more:
         if gpu["index"] in by_index:
@@ -123,7 +127,7 @@ def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
 
 
 def describe(partial: Partial) -> list[str]:
-    """Return one line of text per result, for people who read the pod's log."""
+    """Return one line of text per result in a partial report, for people who read the pod's log."""
     lines = []
     for step in partial.get("steps", ()):
         what = " ".join(str(step[name]) for name in ("name", "dtype") if step.get(name))
@@ -137,10 +141,10 @@ def describe(partial: Partial) -> list[str]:
 
 
 def overwrite(path: str, text: str) -> None:
-    """Replace the content of a file so that it contains a complete report at every moment.
+    """Replace the content of a file in such a way that it contains a complete report at every moment.
 
     The usual rename is impossible, because the termination log is a bind mount. The text is therefore written over the
-    old one, and the file is cut to length afterwards. In between, the codec ignores the rest of the old report behind
+    old text, and the file is cut to length afterwards. In between, the codec ignores the rest of the old report behind
     the end of the new one.
     """
     data = text.encode("utf-8")

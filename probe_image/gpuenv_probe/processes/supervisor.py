@@ -1,8 +1,9 @@
 """Starts worker processes, follows their steps, and replaces a worker that crashes or hangs.
 
-This runs in the parent and loads neither torch nor CUDA nor NVML. Every worker runs in its own session, so that it can
-be killed together with all processes it started. A worker that survives SIGKILL is blocked in a driver call inside the
-Linux kernel. The report then names it, and the stage ends, because any other worker would probably block as well.
+This module runs in the parent process and loads neither torch nor CUDA nor NVML. Every worker runs in its own session,
+so that it can be killed together with all processes that it started. A worker that survives SIGKILL is blocked in a
+driver call inside the Linux kernel. The report then names the worker, and the stage ends, because any other worker
+would probably block as well.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from gpuenv_probe.step import Partial, Step
 START_LIMIT = 60.0
 """Seconds from the start of a worker to its first line. Reading Python from a cold network disk is slow."""
 _LAST_WORDS = 8192
-"""Bytes of a worker's latest output that are kept."""
+"""The number of bytes at the end of a worker's output that are kept."""
 _STACK = re.compile(r"^(?:Fatal Python error|Current thread|Thread 0x|Stack \(most recent)", re.MULTILINE)
-"""The first line of a stack that Python's faulthandler prints.
+"""Matches the first line of a stack trace that Python's faulthandler prints.
 
 https://docs.python.org/3/library/faulthandler.html
 """
 _LINE_LIMIT = 256 * 1024
-"""Bytes after which an unfinished line of the protocol is dropped."""
+"""The size in bytes above which an unfinished line from a worker is dropped."""
 _KILL_GRACE = 3.0
-"""Seconds that a worker may take to die of SIGKILL."""
+"""Seconds that a worker may take to die after SIGKILL."""
 
 
 class Ended(Exception):
-    """The stage has to end now. The message is the reason as the report states it.
+    """The stage has to end now. The message is the reason that the report states.
 
-    ``from_outside`` is true if a signal or the deadline ended the stage, rather than a worker that is stuck.
+    ``from_outside`` is true if a signal or the deadline ended the stage, rather than a worker that cannot continue.
     """
 
     def __init__(self, why: str, from_outside: bool = False) -> None:
@@ -47,7 +48,10 @@ class Ended(Exception):
 
 
 class Clock:
-    """The stage's deadline, and a pipe through which a signal wakes the parent while it waits for a worker."""
+    """The stage's deadline, and a pipe through which a signal wakes the parent while it waits for a worker.
+
+    ``seconds`` is the time until the deadline.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -57,7 +61,7 @@ class Clock:
         os.set_blocking(self.wake_reader, False)
 
     def listen(self) -> None:
-        """Make SIGTERM and SIGINT end the stage with a written report."""
+        """Handle SIGTERM and SIGINT, so that they end the stage after its report is written."""
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)
@@ -78,7 +82,7 @@ class Clock:
 
 
 class Worker:
-    """One worker process and its two pipes: one for the lines of the protocol, one for its stdout and stderr."""
+    """One worker process and its two pipes: one for the JSON lines that it sends, one for its stdout and stderr."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         reader, writer = os.pipe()
@@ -119,13 +123,16 @@ class Worker:
         ]
 
     def take_output(self) -> bool:
-        """Read printed output and keep the last part of it. Return False at the end of the pipe."""
+        """Read what the worker has printed and keep the last part of it. Return False at the end of the pipe."""
         data = _read(self.output_fd)
         self._output = (self._output + data)[-_LAST_WORDS:]
         return bool(data)
 
     def last_words(self) -> str:
-        """Return the last lines the worker printed, and the innermost frames of its Python stack if it printed one."""
+        """Return the last lines that the worker printed.
+
+        If the worker printed its Python stack, the stack's innermost frames are included.
+        """
         text = self._output.decode("utf-8", "replace")
         found = _STACK.search(text)
         words = text[: found.start()] if found else text
@@ -145,7 +152,7 @@ class Worker:
         return True
 
     def close(self) -> None:
-        """Kill the worker and the processes it left running, and close the pipes."""
+        """Kill the worker and the processes that it left running, and close the pipes."""
         self.kill()
         os.close(self.lines_fd)
         if self.process.stdout is not None:
@@ -153,10 +160,10 @@ class Worker:
 
 
 class Supervisor:
-    """Runs all steps of one kind of worker, with a new worker each time one dies.
+    """Runs all steps of one kind of worker, and starts a new worker process each time a worker dies.
 
-    ``command`` returns the command line of a worker from its kind and job. ``on_start`` gets the name of each step that
-    begins, and ``on_partial`` each step's part of the report.
+    ``command`` returns the command line of a worker, given its kind and job. ``on_start`` is called with the name of
+    each step that begins, and ``on_partial`` with each step's part of the report.
     """
 
     def __init__(
@@ -173,7 +180,7 @@ class Supervisor:
         self.known: dict[str, Any] = {}
         """The ``control`` values of all steps so far, which every new worker gets.
 
-        ``lostSeconds`` among them is the time spent in steps in which a worker died.
+        One of them, ``lostSeconds``, is the time spent in steps in which a worker died.
         """
 
     def _take(self, partial: Partial) -> None:
@@ -181,9 +188,9 @@ class Supervisor:
         self.on_partial(partial)
 
     def run(self, kind: str, steps: list[Step], job: dict[str, Any]) -> None:
-        """Run each of ``steps`` once.
+        """Run each of ``steps`` once; steps marked as ``setup`` run in every new worker.
 
-        Raises Ended when the stage has to end, or when a new worker fails in a setup step that worked before.
+        Raises Ended if the stage has to end, or if a new worker fails in a setup step that worked before.
         """
         by_key = {step.key: step for step in steps}
         wanted = {step.key for step in steps if not step.setup and step.key in job.get("only", by_key)}
@@ -205,8 +212,8 @@ class Supervisor:
     def _follow(self, worker: Worker, by_key: dict[str, Step], first: Step, finished: list[str]) -> bool:
         """Follow one worker until it ends. Return True if the remaining steps need another worker.
 
-        Keys of steps that are over, well or badly, are added to ``finished``. A worker that dies before its first line
-        is counted as a death in the step ``first``.
+        The keys of steps that have ended, successfully or not, are added to ``finished``. If a worker dies before its
+        first line, the step ``first`` is reported as crashed.
         """
         current: str | None = None
         progress = False
@@ -243,9 +250,10 @@ class Supervisor:
             return current is not None and not step.setup
 
     def _report_failed(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
-        """Report the step in which a worker died, or in which it ran out of time and is killed now.
+        """Report a step as failed because the worker died, or because the step took too long and the worker is killed.
 
-        ``status`` is the worker's exit status as in subprocess, or None if it still runs.
+        ``status`` is the worker's exit status as in subprocess, or None if the worker still runs. ``seconds`` is the
+        time that the step took. Raises Ended if the stage has to end.
         """
         self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
@@ -261,7 +269,11 @@ class Supervisor:
         self.clock.check()
 
     def _await_lines(self, worker: Worker, until: float) -> tuple[list[dict[str, Any]], bool]:
-        """Wait for lines of the worker until the moment ``until``. Return them, and True if no more will come."""
+        """Wait for lines of the worker. Return the lines, and True if no more will come.
+
+        The wait ends at ``until``, a time of ``time.monotonic``, or at the stage's deadline. Raises Ended after a
+        signal.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(worker.lines_fd, selectors.EVENT_READ)
             selector.register(worker.output_fd, selectors.EVENT_READ)
@@ -285,7 +297,10 @@ class Supervisor:
                     return lines or [], no_more_lines
 
     def _where_it_hangs(self, worker: Worker) -> str:
-        """Return what the worker printed last, with its Python stack, which SIGUSR1 makes it print if it can."""
+        """Return the last output of a worker that hangs, with its Python stack if the worker can still print it.
+
+        SIGUSR1 makes the worker print its stack.
+        """
         _signal_group(worker.process.pid, signal.SIGUSR1)
         with selectors.DefaultSelector() as selector:
             selector.register(worker.output_fd, selectors.EVENT_READ)
@@ -293,7 +308,10 @@ class Supervisor:
         return worker.last_words()
 
     def _drain(self, worker: Worker, selector: selectors.BaseSelector, patience: float = 0.0) -> None:
-        """Read the rest of the output, for at most half a second: surviving child processes may print endlessly."""
+        """Read the rest of the worker's output, waiting at most ``patience`` seconds for each part of it.
+
+        Reading stops after half a second, because surviving child processes may print endlessly.
+        """
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
             ready = {key.fd for key, _ in selector.select(patience)}
@@ -302,7 +320,10 @@ class Supervisor:
 
 
 def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
-    """Return a function that gives a worker's command line, with this process's Python and zip application."""
+    """Return a function that returns a worker's command line, given its kind and job.
+
+    A worker runs the zip application ``archive`` with the Python interpreter of this process.
+    """
 
     def command(kind: str, job: dict[str, Any]) -> list[str]:
         return [sys.executable or "python3", archive, "worker", kind, json.dumps(job)]
@@ -311,7 +332,7 @@ def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
 
 
 def _read(descriptor: int) -> bytes:
-    """Return what can be read now; empty at the end of the pipe."""
+    """Return the bytes that can be read from a pipe now, or no bytes at the end of the pipe."""
     try:
         return os.read(descriptor, 65536)
     except (BlockingIOError, OSError):

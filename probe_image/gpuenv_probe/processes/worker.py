@@ -21,14 +21,14 @@ _STDERR = 2
 
 
 def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
-    """Run ``steps`` and send the results to the file descriptor ``descriptor``.
+    """Run ``steps``, send their results to the file descriptor ``descriptor``, and end the process.
 
-    ``job["skip"]`` names steps to leave out, and ``job["only"]``, if present, the only ones to run. Steps marked as
-    ``setup`` always run.
+    ``job["skip"]`` is a list of the keys of steps to leave out. ``job["only"]``, if present, is a list of the keys of
+    the only steps to run. Steps marked as ``setup`` always run.
     """
     os.set_inheritable(descriptor, False)
     _die_with_parent()
-    # The number 2 is used because code of the image may have replaced sys.stderr.
+    # The file descriptor 2 is used because code of the image may have replaced sys.stderr.
     faulthandler.enable(file=_STDERR, all_threads=False)
     faulthandler.register(signal.SIGUSR1, file=_STDERR, all_threads=True)
 
@@ -57,7 +57,10 @@ def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
 
 
 def _attempt(step: Step, context: Context) -> Partial:
-    """Return the result of a step, or what its failure means if it raises. A failed setup step ends the worker."""
+    """Run a step and return its partial report, or the partial report of its failure if it raises.
+
+    A setup step that raises ends the worker.
+    """
     try:
         return step.run(context)
     except BaseException as error:

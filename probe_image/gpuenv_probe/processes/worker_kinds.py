@@ -1,7 +1,7 @@
 """The kinds of worker processes and the steps of each kind.
 
-Parent and worker build the same list: the worker runs the steps, and the parent needs them to report what a crash or
-hang in one of them means.
+The parent and a worker build the same list of steps: the worker runs them, and the parent needs them to report what a
+crash or hang in one of them means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
-"""Seconds that the import of one module of ``expect.imports`` may take. vLLM needs 20 with warm caches."""
+"""Seconds that the import of one module of ``expect.imports`` may take. vLLM needs 20 s with warm caches."""
 
 _MODULES = {
     "driver": "facts.driver_facts",
@@ -22,14 +22,14 @@ _MODULES = {
     "kernels": "kernels.steps",
     "benchmarks": "benchmarks.steps",
 }
-"""The module that lists the steps of each kind of worker, apart from the kind ``imports``.
+"""The module that lists the steps of each kind of worker, for every kind except ``imports``.
 
-They are imported on demand: Python compiles the modules of a zip application at every start, which takes time.
+The modules are imported on demand: Python compiles the modules of a zip application at every start, which takes time.
 """
 
 
 def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
-    """Return the steps of a worker of that kind; raises KeyError for an unknown kind."""
+    """Return the steps of a worker of the given kind. Raises KeyError for an unknown kind."""
     if kind == "imports":
         return [_import_step(name) for name in job.get("imports", ())]
     module = importlib.import_module(f"gpuenv_probe.{_MODULES[kind]}")
