@@ -1,1 +1,4 @@
-"""The operator's process: it watches the cluster, asks the planner what to do, and writes that. It decides nothing."""
+"""The operator's process: it watches the cluster, calls the planner and carries out the plan.
+
+All decisions are made by the planner.
+"""

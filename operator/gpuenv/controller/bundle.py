@@ -1,4 +1,4 @@
-"""Builds the probe as one file: a zip application with the NVML bindings, small enough for a ConfigMap."""
+"""Builds the probe as one zip application that includes the NVML bindings and fits into a ConfigMap."""
 
 import importlib.util
 import io
@@ -10,23 +10,24 @@ from typing import Final
 import gpuenv_probe
 
 MAX_BYTES: Final = 900_000
-"""The largest archive that a ConfigMap can carry.
+"""The largest archive, in bytes, that may go into the ConfigMap.
 
-A ConfigMap holds 1 MiB, in which its metadata and the archive in base64 have to fit
-(https://kubernetes.io/docs/concepts/configuration/configmap/).
+The API server refuses a ConfigMap with more than 1 MiB (1,048,576 bytes) of data. It counts the bytes of ``binaryData``
+after decoding base64, so base64 takes none of this space (``ValidateConfigMap`` in
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go). The rest is a margin.
 """
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in the archive, so that its bytes do not depend on when it was built."""
+"""Modification time of every file in the archive. It is fixed, so that the build time does not change the bytes."""
 _MODE: Final = 0o644 << 16
 
 
 @cache
 def build_zipapp() -> bytes:
-    """Return the bytes of ``gpuenv-probe.pyz``.
+    """Return the bytes of ``gpuenv-probe.pyz``, the probe as a zip application.
 
-    The same sources give the same bytes on every machine, because the ConfigMap is named after them. Raises
-    RuntimeError when the NVML bindings are not installed, or when the archive is too large for a ConfigMap.
+    The same sources must give the same bytes on every machine, because the ConfigMap is named after a digest of them.
+    Raises RuntimeError when the NVML bindings are not installed, or when the archive is too large for a ConfigMap.
     """
     package = Path(gpuenv_probe.__file__).parent
     members = {

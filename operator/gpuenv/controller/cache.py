@@ -1,11 +1,11 @@
-"""What the operator knows of the cluster: small records of four kinds of objects, made from what the API server says.
+"""The cache: a small record of each environment, node, probe pod and node report in the cluster.
 
-The watch, the sweeps and the answers to the operator's own writes all put objects into the cache. They may come out of
-order, so the object with the highest resource version wins; versions may be compared as numbers
+The watch, the sweeps and the responses to the operator's own writes all put objects into the cache. They may arrive out
+of order, so the object with the highest resource version wins. Resource versions may be compared as numbers
 (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version).
-A record remains the same Python object as long as its content does not change, because the planner recognises by its
-identity what it need not work out again. An entry is removed only by a DELETED event, or after a request for the object
-was answered with 404.
+A record remains the same Python object as long as its content does not change: the planner recognises unchanged records
+by their identity, and does not process them again. A record is removed only after a DELETED event, or after a request
+for its object was answered with 404.
 """
 
 import logging
@@ -36,28 +36,28 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 GONE_REMEMBERED: Final = 10_000
-"""How many deleted objects are remembered, so that a list read before the deletion does not bring them back."""
+"""How many deleted objects are remembered. A list read before a deletion would otherwise bring the object back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Identifies a state of an object. ``number`` is the resource version; 0 if that is no number."""
+    """One version of one object. ``number`` is its resource version, or 0 if that is not a number."""
 
     uid: str
     number: int
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> "Version":
-        """Return the version of an object."""
+        """Return the version of an API object, read from its metadata."""
         metadata = raw.get("metadata") or {}
         text = str(metadata.get("resourceVersion") or "")
         return Version(str(metadata.get("uid") or ""), int(text) if text.isdigit() else 0)
 
 
 class Cache:
-    """The records by name. It has no locks, so it may be used in the event loop only.
+    """Holds the records of all objects. It has no locks, so it may be used only in the event loop.
 
-    ``changed`` is called after each change; it wakes the planner and does nothing else.
+    ``changed`` is called after each change of a record, to wake the planner.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -67,7 +67,10 @@ class Cache:
         self.environments: dict[str, EnvironmentRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
         self.pods: dict[str, PodRecord] = {}
-        """By name. A vanished pod stays as a tombstone until a plan has nothing more to write because of it."""
+        """Records of probe pods by name.
+
+        A deleted pod stays as a tombstone, a record with ``vanished`` set, until no plan needs it for a node report.
+        """
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
         self.unannounced: Mapping[ValidationKey, Unannounced] = {}
@@ -77,15 +80,16 @@ class Cache:
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
-        """By uid, the resource version at which an object disappeared.
+        """The resource version at which each deleted object disappeared, by uid.
 
-        A newer version of the same object means that it matches the selector again.
+        An object also disappears from the watch when it no longer matches the label selector. A newer version of the
+        same object means that it matches again.
         """
 
     # ---- changes ---------------------------------------------------------------------------------------
 
     def observe(self, kind: KindName, type_: str | None, raw: Mapping[str, Any]) -> None:
-        """Take over one event of a watch. An object that cannot be read is logged and left out."""
+        """Apply one watch event of type ``type_`` to the cache. An object that cannot be read is logged and skipped."""
         try:
             if type_ == "DELETED":
                 self.remove(kind, raw)
@@ -97,7 +101,7 @@ class Cache:
             logger.exception("cannot read %s %r; it is ignored until it changes", kind, name)
 
     def put(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
-        """Take over an object, unless a newer state of it is known. Return whether the record has changed."""
+        """Store the record of an object, unless a newer version is known. Return whether the record has changed."""
         name, version = _name(raw), Version.of(raw)
         known = self._versions[kind].get(name)
         if self._is_gone(version) or (known is not None and not _newer(version, known)):
@@ -109,35 +113,41 @@ class Cache:
         return changed
 
     def remove(self, kind: KindName, raw: Mapping[str, Any]) -> None:
-        """Remove an object after a DELETED event. ``raw`` is its last state."""
+        """Remove an object because of a DELETED event, which carries ``raw``, the object's last state."""
         version = Version.of(raw)
-        self._forget_uid(version)
+        self._remember_gone(version)
         if kind == "pods":
-            self._bury(records.pod_record(raw, vanished=True))
+            self._keep_tombstone(records.pod_record(raw, vanished=True))
         self._drop(kind, _name(raw), version.uid)
 
     def gone(self, kind: KindName, name: str) -> None:
-        """Remove an object after a request was answered with 404. Its last state is the one in the cache."""
+        """Remove an object because a request for it was answered with 404.
+
+        If it is a pod, its record in the cache serves as its last state.
+        """
         known = self._versions[kind].get(name)
         if known is None:
             return
-        self._forget_uid(Version(known.uid, GONE_FOR_GOOD))
+        self._remember_gone(Version(known.uid, GONE_FOR_GOOD))
         if kind == "pods" and name in self.pods:
-            self._bury(replace(self.pods[name], vanished=True))
+            self._keep_tombstone(replace(self.pods[name], vanished=True))
         self._drop(kind, name, known.uid)
 
-    # ---- questions ----------------------------------------------------------------------------------------
+    # ---- queries ------------------------------------------------------------------------------------------
 
     def version(self, kind: KindName, name: str) -> Version | None:
-        """Return which version of an object is in the cache, or None."""
+        """Return the version of an object that the cache has, or None if it does not have the object."""
         return self._versions[kind].get(name)
 
     def names(self, kind: KindName) -> list[str]:
-        """Return the names of all objects of a kind that still exist."""
+        """Return the names of all objects of a kind in the cache, without deleted ones."""
         return list(self._versions[kind])
 
     def outdated(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
-        """Return whether ``raw`` is newer than what the cache has. A deleted object is never newer."""
+        """Return whether the cache lacks the object ``raw`` or has an older version of it.
+
+        False if ``raw`` is a version from before the object's deletion.
+        """
         version = Version.of(raw)
         known = self._versions[kind].get(_name(raw))
         return not self._is_gone(version) and (known is None or _newer(version, known))
@@ -158,17 +168,20 @@ class Cache:
             unannounced=self.unannounced,
         )
 
-    # ---- what a plan leaves behind -----------------------------------------------------------------------
+    # ---- before and after a plan ---------------------------------------------------------------------------
 
     def wrote_report(self, key: ValidationKey, raw: Mapping[str, Any], before: ReportRecord | None) -> None:
-        """Take over a report that the operator has just written. ``before`` is the record that it replaces."""
+        """Store a node report that the operator has just written, and note its verdict as new for the next plan.
+
+        ``before`` is the record that it replaces, or None.
+        """
         self.put("reports", raw)
         self.new_verdicts[key] = NewVerdict(before.verdict if before is not None else None)
 
     def carried_out(self, seen: Snapshot, plan: Plan) -> None:
-        """Keep what the next plan needs of this one over ``seen``, and drop what this one has taken up.
+        """Prepare the cache for the next plan, after ``plan``, which was made from ``seen``, was carried out.
 
-        Tombstones and rejections are dropped once a plan has nothing to write because of them.
+        Tombstones and rejections are kept as long as plans need them for a node report, and new verdicts for one plan.
         """
         self.left_since, self.unannounced = plan.left_since, plan.unannounced
         unrecorded = plan.unrecorded
@@ -182,7 +195,7 @@ class Cache:
             if self.new_verdicts.get(key) is verdict:
                 del self.new_verdicts[key]
 
-    # ---- how -----------------------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------------------------
 
     def _put(self, kind: KindName, name: str, raw: Mapping[str, Any]) -> bool:
         match kind:
@@ -214,11 +227,11 @@ class Cache:
             case "reports":
                 self.reports.pop(self._report_keys.pop(name), None)
             case "pods":
-                pass  # its record stays as a tombstone
+                pass  # the record stays as a tombstone
         self.changed()
 
-    def _bury(self, tombstone: PodRecord) -> None:
-        """Keep the last state of a deleted pod, until a plan has read the result from it."""
+    def _keep_tombstone(self, tombstone: PodRecord) -> None:
+        """Replace the record of a deleted pod with ``tombstone``, its last state. A plan reads the result from it."""
         known = self.pods.get(tombstone.name)
         if known is not None and known.uid == tombstone.uid:
             self.pods[tombstone.name] = tombstone
@@ -226,14 +239,14 @@ class Cache:
     def _is_gone(self, version: Version) -> bool:
         return version.number <= self._gone.get(version.uid, -1)
 
-    def _forget_uid(self, version: Version) -> None:
+    def _remember_gone(self, version: Version) -> None:
         self._gone[version.uid] = version.number
         while len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
 
 
 GONE_FOR_GOOD: Final = 1 << 64
-"""Higher than any resource version."""
+"""A number higher than any resource version: no later version of the object is accepted."""
 
 
 def _name(raw: Mapping[str, Any]) -> str:
@@ -241,18 +254,21 @@ def _name(raw: Mapping[str, Any]) -> str:
 
 
 def _newer(version: Version, known: Version) -> bool:
-    """Return whether a version is newer. If one is no number, the one that arrived later counts as newer."""
+    """Return whether ``version`` is newer than ``known``.
+
+    If one of them is not a number, ``version`` counts as newer, because it arrived later.
+    """
     if version.number == 0 or known.number == 0:
         return True
     return version.number > known.number
 
 
-def _keep(table: dict[K, R], key: K, record: R) -> bool:
-    """Put a record into a table, unless an equal one is there. Return whether the table has changed.
+def _keep(stored: dict[K, R], key: K, record: R) -> bool:
+    """Store a record under ``key``, unless an equal one is stored there. Return whether ``stored`` has changed.
 
-    The old object is kept because the planner compares records by identity.
+    An equal record is not replaced, because the planner recognises unchanged records by their identity.
     """
-    if table.get(key) == record:
+    if stored.get(key) == record:
         return False
-    table[key] = record
+    stored[key] = record
     return True

@@ -1,8 +1,8 @@
-"""The handlers that Kopf calls. Each puts an event into the cache, which wakes the planner; none decides or writes.
+"""The handlers that Kopf calls: each puts an event into the cache, which wakes the planner.
 
-All are ``on.event`` handlers, because Kopf writes annotations or finalizers to the objects of any other handler. They
-are asynchronous, because synchronous ones wait for a thread of a small pool. They return None, because Kopf writes any
-other result into the object's status.
+All are ``on.event`` handlers, because for other kinds of handlers Kopf writes annotations or finalizers to the objects.
+They are coroutines, because synchronous handlers wait for a thread of a small pool. They return None, because Kopf
+writes any other result into the object's status.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,14 @@ from gpuenv.controller.kube.kinds import KindName
 from gpuenv.controller.login import connection
 
 RELOGIN_SECONDS = 5.0
-"""How long Kopf waits after a login that failed."""
+"""How long Kopf waits before it repeats a failed login."""
 
 
 def build(kube: Kube, cache: Cache, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
-    """Return the handlers of one operator. ``relisted`` is called when a watch has begun anew.
+    """Return a Kopf registry with all handlers of one operator.
 
-    Kopf then lists all objects, and their events have no type.
+    ``relisted`` is called when Kopf has started a watch anew. Kopf then lists all objects of that kind, and passes each to
+    its handler as an event whose type is None.
     """
     registry = kopf.OperatorRegistry()
 

@@ -1,7 +1,7 @@
 """Serves ``/healthz`` (the loops are alive), ``/readyz`` (the operator does its work) and ``/metrics``.
 
-That this server answers proves nothing about the other loops. So each loop reports regularly that it lives, and the
-watch counts as dead when it does not deliver changes that a sweep finds.
+A response of this server proves nothing about the operator's other loops. So each loop gives a sign of life regularly,
+and the watch counts as dead if it does not deliver changes that sweeps find.
 """
 
 import time
@@ -11,11 +11,11 @@ from typing import Final
 from aiohttp import web
 
 LIMIT_SECONDS: Final = 180.0
-"""A loop that reports nothing for this long is stuck. The longest request with all its retries takes less."""
+"""A loop without a sign of life for this long is stuck. The longest request with all its retries takes less."""
 
 
 class Health:
-    """What is known of the process's health: signs of life, checks, and what the operator still waits for."""
+    """The health of the process: signs of life of its loops, checks, and what the operator is still waiting for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,27 +24,27 @@ class Health:
         self._waiting: dict[str, str] = {}
 
     def beat(self, name: str, limit: float = LIMIT_SECONDS) -> None:
-        """Note that the loop ``name`` lives. It is stuck if it does not call this again within ``limit`` seconds."""
+        """Record a sign of life of the loop ``name``. Without another within ``limit`` seconds it counts as stuck."""
         self._beats[name] = (self._clock(), limit)
 
     def check(self, name: str, healthy: Callable[[], bool]) -> None:
-        """Make ``/healthz`` fail whenever ``healthy`` returns False."""
+        """Make ``/healthz`` fail and show ``name`` whenever ``healthy`` returns False."""
         self._checks[name] = healthy
 
     def stopped(self, name: str) -> None:
-        """Expect no more signs of life from the loop ``name``, which has ended as intended."""
+        """Expect no more signs of life from the loop ``name``, because it has ended as intended."""
         self._beats.pop(name, None)
 
     def wait(self, name: str, why: str) -> None:
-        """Make ``/readyz`` fail with ``why``, one line, until :meth:`done` is called for ``name``."""
+        """Make ``/readyz`` fail until :meth:`done` is called for ``name``, and show ``why``, one line, there."""
         self._waiting[name] = why
 
     def done(self, name: str) -> None:
-        """Note that the operator no longer waits for ``name``."""
+        """Record that the operator is no longer waiting for ``name``."""
         self._waiting.pop(name, None)
 
     def problems(self) -> list[str]:
-        """Return why the process should be restarted; empty when all is well."""
+        """Return the reasons to restart the process, one line each; empty if the process is healthy."""
         now = self._clock()
         stuck = [
             f"{name}: no sign of life for {now - at:.0f} s"
@@ -54,14 +54,15 @@ class Health:
         return stuck + [f"{name}: failed" for name, healthy in self._checks.items() if not healthy()]
 
     def waiting(self) -> list[str]:
-        """Return why the operator does not work yet; empty when it does."""
+        """Return what the operator is still waiting for, one line each; empty if it is ready."""
         return [f"{name}: {why}" for name, why in self._waiting.items()]
 
 
 async def serve(health: Health, metrics: Callable[[], bytes], ports: Mapping[str, int]) -> web.AppRunner:
-    """Serve on ``ports["health"]`` and ``ports["metrics"]`` until the returned runner is cleaned up.
+    """Serve health and metrics over HTTP until the returned runner is cleaned up.
 
-    A port of 0 is not served; one port may serve both. Raises OSError when a port is in use.
+    ``metrics`` returns the body of ``/metrics``. ``ports`` has the keys ``health`` and ``metrics``: a port of 0 is not
+    served, and both may be the same port. Raises OSError when a port is in use.
     """
     runner = web.AppRunner(_application(health, metrics, ports), access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -1,10 +1,10 @@
-"""The Lease that lets one operator act at a time: acquired before Kopf starts, and held while anything is written.
+"""The Lease that lets only one operator write: it is acquired at start, and nothing is written without it.
 
-``kubernetes.aio.leaderelection`` is not used because it never releases a lease on exit. Another holder's lease counts
-as expired when its record has not changed for its duration as measured here, so clocks need not agree. While the API
-server is away, nobody can take the lease: the operator pauses, and goes on if the lease is still its own. The process
-ends only when another one holds the lease. Two operators at the same time would do no harm: the names of probe pods
-contain run ids, so neither can create a pod of the other a second time.
+``kubernetes.aio.leaderelection`` is not used because it never releases a Lease on exit. A Lease that another process
+holds counts as expired when this process has seen no change of it for its duration, so clocks need not agree. While the
+API server is unreachable, nobody can take the Lease: the operator pauses, and continues if it still holds the Lease
+afterwards. The process ends only if another process holds the Lease. Two operators at the same time would do no harm:
+the name of a probe pod contains its run id, so they cannot both create a pod for the same run.
 """
 
 import asyncio
@@ -24,11 +24,16 @@ RETRY_SECONDS: Final = 2.0
 
 
 class LeaseLostError(Exception):
-    """Another operator holds the lease now."""
+    """Another process holds the Lease now, so this operator must end."""
 
 
 class Lease:
-    """One Lease object. ``identity`` is the holder's name; ``beat`` is called regularly while this works."""
+    """Acquires, renews and releases one Lease object.
+
+    ``identity`` names this process as its holder. All times are in seconds: an unrenewed Lease expires after
+    ``duration``; ``renew`` is the pause between renewals, and ``retry`` the one after a failure. ``beat`` is called
+    regularly, as a sign of life.
+    """
 
     def __init__(
         self,
@@ -52,24 +57,30 @@ class Lease:
         self._beat = beat
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
-        """The resource version of another holder's lease, and when it was first seen (by the monotonic clock)."""
+        """Resource version of the Lease while another process holds it, and when that version was first seen.
+
+        The time is that of the monotonic clock, in seconds.
+        """
         self._held = asyncio.Event()
         self.holder = ""
-        """The identity of the holder, as last seen."""
+        """The identity of the process that held the Lease when it was last read; "" if there was none."""
 
     @property
     def held(self) -> bool:
-        """Whether this process holds the lease, and it has not expired."""
+        """Whether this process holds the Lease and the Lease has not expired."""
         return time.monotonic() < self._valid_until
 
     async def wait_held(self) -> None:
-        """Return as soon as the lease is held. It may have expired while the API server was away."""
+        """Wait until this process holds the Lease.
+
+        It loses the Lease for a while if it cannot renew it in time, for example during an outage of the API server.
+        """
         while not self.held:
             self._held.clear()
             await self._held.wait()
 
     async def acquire(self) -> None:
-        """Wait until this process holds the lease."""
+        """Try to take the Lease until this process holds it."""
         last = ""
         while True:
             self._beat()
@@ -86,7 +97,7 @@ class Lease:
             await asyncio.sleep(self._retry)
 
     async def keep(self) -> None:
-        """Renew the lease until cancelled. Raises LeaseLostError when another process holds it."""
+        """Renew the Lease until cancelled. Raises LeaseLostError when another process holds it."""
         while True:
             self._beat()
             await asyncio.sleep(self._renew if self.held else self._retry)
@@ -98,7 +109,7 @@ class Lease:
                 logger.warning("lease %s not renewed: %s%s", self._name, error, doubt)
 
     async def release(self) -> None:
-        """Give the lease back, so that the next operator need not wait until it expires. May be repeated."""
+        """Release the Lease, so that another operator need not wait until it expires. A second call does nothing."""
         if self._valid_until == 0.0:
             return
         self._valid_until = 0.0
@@ -111,7 +122,7 @@ class Lease:
             logger.warning("lease %s not released: %s", self._name, error)
 
     async def _try(self) -> bool:
-        """Try once to take or renew the lease. Return whether this process holds it now. Raises ApiError."""
+        """Try once to take or renew the Lease. Return whether this process holds it now. Raises ApiError."""
         try:
             async with asyncio.timeout(self._duration):
                 return await self._take()
@@ -176,5 +187,5 @@ class Lease:
 
 
 def _micro_time(seconds: float) -> str:
-    """Return a time in the form of Kubernetes' ``metav1.MicroTime``."""
+    """Format a time, given in seconds since the epoch, as a ``metav1.MicroTime`` of Kubernetes."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

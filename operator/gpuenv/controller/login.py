@@ -1,4 +1,7 @@
-"""Kopf's login: it gets the credentials of our own client, so that token rotation and exec plug-ins work once."""
+"""Gives Kopf the credentials of gpuenv's own Kubernetes client.
+
+So only one place handles token rotation and exec plug-ins.
+"""
 
 import kopf
 
@@ -6,7 +9,7 @@ from gpuenv.controller.kube.client import Kube
 
 
 async def connection(kube: Kube) -> kopf.ConnectionInfo:
-    """Return fresh credentials; Kopf asks again after an answer 401. Raises KubeconfigError."""
+    """Return fresh credentials for Kopf, which asks for them again after a response 401. Raises KubeconfigError."""
     credentials = await kube.credentials()
     return kopf.ConnectionInfo(
         server=credentials.server,

@@ -1,4 +1,4 @@
-"""Formats the log: one line for each entry, as text for people or as JSON for machines."""
+"""Sets up and formats the log: one line for each entry, as text for people or as JSON for machines."""
 
 import asyncio
 import json
@@ -11,11 +11,11 @@ from gpuenv.controller.options import LogFormat
 from gpuenv.plan.objects.times import show_time
 
 FRAMES: Final = 6
-"""How many frames of an exception are logged, from the innermost outwards."""
+"""How many stack frames of an exception are logged: the innermost ones."""
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a line such as ``2026-01-31T12:00:00Z INFO gpuenv.controller.lease: holding lease ...``."""
+    """Formats an entry as a line such as ``2026-01-31T12:00:00Z INFO gpuenv.controller.lease: holding lease ...``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{show_time(record.created)} {record.levelname} {record.name}: {_flat(record.getMessage())}"
@@ -23,7 +23,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a JSON object with ``time``, ``level``, ``logger``, ``message``, and perhaps ``exception``."""
+    """Formats an entry as a JSON object: ``time``, ``level``, ``logger``, ``message`` and, if any, ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class Retries(logging.Filter):
-    """Makes warnings of the errors that Kopf logs for attempts that it will repeat."""
+    """A filter that lowers an error of Kopf's log to a warning if Kopf is going to repeat the failed operation."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("kopf.") and "will retry" in record.getMessage():
@@ -47,7 +47,7 @@ class Retries(logging.Filter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Log to standard error and nowhere else."""
+    """Make all loggers write to standard error only, in this format and from this level upwards."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(Retries())
@@ -61,7 +61,7 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception that no code has awaited. This is the event loop's exception handler."""
+    """Log an exception of a task or callback that no code handles. It is the event loop's exception handler."""
     error = context.get("exception")
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 

@@ -1,6 +1,6 @@
-"""The figures that Prometheus can scrape.
+"""The operator's metrics for Prometheus.
 
-Gauges are read from the cache at the time of a scrape, so a deleted environment leaves no gauge behind.
+Gauges are computed from the cache at each scrape, so a deleted environment leaves no gauge behind.
 """
 
 import time
@@ -22,11 +22,11 @@ COUNTS: Final = {
     "running": "Nodes on which a probe runs, as of the last plan.",
     "waiting": "Nodes that wait for their run, as of the last plan.",
 }
-"""Counts of the last plan, with the help text of their gauges."""
+"""The counts that a plan contains, by name, with the help text of the gauge ``gpuenv_<name>_nodes`` of each."""
 
 
 class Metrics:
-    """The figures of one operator. They have their own registry, so that one process can have several in tests."""
+    """The metrics of one operator. They have their own registry, because tests create several in one process."""
 
     def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
@@ -76,29 +76,32 @@ class Metrics:
         self.registry.register(_Gauges(self))
 
     def planned(self, plan: Plan, seconds: float) -> None:
-        """Record a plan that took ``seconds`` to compute."""
+        """Record that a plan has just been made and that its computation took ``seconds``."""
         self.plan_seconds.observe(seconds)
         self.last_plan = self._clock()
         self._counts = dict(plan.counts)
 
     def swept(self) -> None:
-        """Record a complete sweep."""
+        """Record that a sweep has just been completed: all objects were listed and compared with the cache."""
         self.last_sweep = self._clock()
 
     def request(self, method: str, status: int) -> None:
-        """Count an answer of the API server; status 0: no answer."""
+        """Count a request to the API server by its HTTP status. Status 0 means that the server did not respond."""
         self._requests.labels(method, str(status)).inc()
 
     def error(self, where: str) -> None:
-        """Count a failure in the part ``where``."""
+        """Count a failure in the part of the operator that is named ``where``, such as ``plan`` or ``sweep``."""
         self._errors.labels(where).inc()
 
     def missed(self, kind: str, count: int) -> None:
-        """Count changes of one kind that the watch did not deliver."""
+        """Count changes to objects of one kind that the watch did not deliver and a sweep found."""
         self._missed.labels(kind).inc(count)
 
     def answered(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
-        """Count the run in a report that was just written, unless ``before``, the report it replaces, has it, too."""
+        """Count the runs that a node report shows for the first time, and the GPU time that their pods have used.
+
+        The node report was just written by ``action``. Runs that it already showed ``before`` are not counted again.
+        """
         counted = _runs(before)
         for run_id, outcome in _runs(action.record).items():
             if run_id in counted:
@@ -113,7 +116,7 @@ class Metrics:
                 )
 
     def gauges(self) -> Iterable[Metric]:
-        """Yield the gauges as of now."""
+        """Yield all gauges with their present values."""
         nodes = GaugeMetricFamily(
             "gpuenv_nodes", "Nodes by environment and verdict.", labels=["environment", "verdict"]
         )
@@ -130,12 +133,12 @@ class Metrics:
                 )
 
     def text(self) -> bytes:
-        """Return all figures in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 class _Gauges:
-    """The collector that asks for the gauges at each scrape."""
+    """A Prometheus collector that computes the gauges anew at each scrape."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -145,7 +148,7 @@ class _Gauges:
 
 
 def _runs(record: ReportRecord | None) -> dict[str, str]:
-    """Return the runs in a report by their ids, each with its verdict or with the reason why it has none."""
+    """Return the runs in a node report by run id, each with its verdict or with the reason why it has none."""
     if record is None:
         return {}
     runs = {}
@@ -158,7 +161,7 @@ def _runs(record: ReportRecord | None) -> dict[str, str]:
 
 
 def _held(pod: PodRecord, now: float) -> float:
-    """Return for how many seconds a pod has held its GPUs."""
+    """Return for how many seconds a pod has held its GPUs: from its scheduling to its end, or to ``now``."""
     if pod.scheduled_at is None:
         return 0.0
     end = pod.kernels.finished_at or pod.facts.finished_at or now

@@ -1,4 +1,7 @@
-"""The operator's flags as one value. Their defaults stand here, or with the planner where it uses them itself."""
+"""The flags of ``gpuenv operator`` as one value.
+
+Their defaults are defined here, except those of flags that the planner uses: these are in its ``Settings``.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ _PLANNER: Final = Settings()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of ``gpuenv operator``, with their defaults. A port of 0 is not served."""
+    """The options of ``gpuenv operator``, with their defaults. A port of 0 switches off what is served there."""
 
     kubeconfig: str | None = None
     probe_namespace: str = _PLANNER.probe_namespace
@@ -35,5 +38,5 @@ class Options:
 
     @property
     def scope(self) -> Scope:
-        """Return which probe pods and nodes of the cluster the operator looks at."""
+        """The probe pods and nodes that the operator watches, by their namespace and by a label selector."""
         return Scope(self.probe_namespace, self.node_selector)

@@ -1,4 +1,4 @@
-"""The ConfigMap that carries the probe into its pods: immutable, and named after its content."""
+"""Manages the immutable ConfigMap that holds the probe's program. Its name contains a digest of its content."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ COMPONENT: Final = "probe-bundle"
 
 
 def config_map(content: bytes, namespace: str) -> dict[str, Any]:
-    """Return the ConfigMap that holds the zip application ``content``."""
+    """Return a manifest of the ConfigMap that holds ``content``, the probe's program as a zip application."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -32,7 +32,10 @@ def config_map(content: bytes, namespace: str) -> dict[str, Any]:
 
 
 async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
-    """Create the ConfigMap unless it exists. One with other content is replaced. Raises ApiError."""
+    """Create the ConfigMap ``wanted`` unless it exists. Raises ApiError.
+
+    A ConfigMap that has this name but other content is deleted first.
+    """
     collection, name = _collection(scope), wanted["metadata"]["name"]
     try:
         present = await kube.get(f"{collection}/{name}")
@@ -53,7 +56,7 @@ async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
 
 
 async def prune(kube: Kube, scope: Scope, current: str) -> None:
-    """Delete the ConfigMaps of other versions of the probe that no probe pod mounts. Raises ApiError."""
+    """Delete each ConfigMap of a probe that no probe pod mounts, except the one named ``current``. Raises ApiError."""
     used = {current}
     async for page in kube.pages(scope.pods, {"labelSelector": scope.selector("pods")}):
         for pod in page["items"]:
@@ -63,9 +66,9 @@ async def prune(kube: Kube, scope: Scope, current: str) -> None:
 
 
 async def remove(kube: Kube, scope: Scope, *, keep: Collection[str] = ()) -> None:
-    """Delete the ConfigMaps of all versions of the probe, but those in ``keep``. Raises ApiError.
+    """Delete the ConfigMaps of all versions of the probe, except those named in ``keep``. Raises ApiError.
 
-    Pods that already run have mounted the content and do not lose it.
+    Running pods are not affected, because they have already mounted the content.
     """
     selector = {"labelSelector": f"{names.LABEL_COMPONENT}={COMPONENT}"}
     async for page in kube.pages(_collection(scope), selector):

@@ -1,4 +1,4 @@
-"""Runs the operator: connects its parts, starts them in order, and stops them within seconds."""
+"""Runs the operator: creates its parts, starts them in order, and stops them within a few seconds."""
 
 import asyncio
 import contextlib
@@ -39,15 +39,23 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# A pod has 30 seconds to stop, so the three limits for stopping add up to less.
 LOOPS_STOP_SECONDS: Final = 2.0
+"""How long the operator waits for its own loops to end after it has cancelled them."""
 KOPF_STOP_SECONDS: Final = 4.0
+"""How long the operator waits for Kopf's watches to end when it stops."""
 RELEASE_SECONDS: Final = 2.0
-"""How long the loops, Kopf and the release of the Lease may take at the end. A pod has 30 seconds for all of it."""
+"""How long the operator tries to release the Lease when it stops."""
 FILES_SECONDS: Final = 600.0
-"""How often the ConfigMap with the probe is verified."""
+"""Pause between two checks of the ConfigMap that holds the probe."""
 RETRY_SECONDS: Final = 5.0
+"""Pause before a failed request is repeated while the operator starts."""
 LEASE_WRITES_PER_SECOND: Final = 5.0
-"""Apart from ``--writes-per-second``: renewals of the Lease must not wait behind the writes of a large plan."""
+"""Rate limit of the client that renews the Lease.
+
+It has a client of its own, which ``--writes-per-second`` does not limit, because a renewal must not wait behind the
+writes of a large plan.
+"""
 
 EXIT_STOPPED: Final = 0
 EXIT_FAILED: Final = 1
@@ -57,7 +65,7 @@ EXIT_USAGE: Final = 2
 def main(options: Options) -> int:
     """Run the operator, and return the exit code.
 
-    0: stopped by SIGTERM or SIGINT; 1: the process has to be restarted; 2: the operator cannot start.
+    0: it was stopped by SIGTERM or SIGINT. 1: a part failed, and the process has to be restarted. 2: it cannot start.
     """
     logs.configure(options.log_format, options.log_level)
     try:
@@ -68,7 +76,7 @@ def main(options: Options) -> int:
 
 
 async def operate(options: Options) -> int:
-    """Run the operator, and return 0 or 1 as :func:`main` does.
+    """Run the operator until it is stopped or fails, and return the exit code 0 or 1, as :func:`main` does.
 
     Raises KubeconfigError, KnowledgeError, and OSError when a port is in use.
     """
@@ -102,7 +110,12 @@ async def operate(options: Options) -> int:
 
 
 class Operator:
-    """The operator's parts. They start in order: self-check, Lease, lists; then planner, sweep and Kopf together."""
+    """Starts the parts of the operator in order, and stops them all when one of them fails.
+
+    The self-check, the Lease and the probe's ConfigMap come first, one after the other. Then lists and sweeps, the
+    planner, the poster of Events and Kopf run side by side; the planner makes no plan before the first lists are
+    complete.
+    """
 
     def __init__(
         self,
@@ -135,7 +148,7 @@ class Operator:
             alive.wait(name, "not there yet")
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Work until ``stop`` is set or a part fails, and return the exit code."""
+        """Run all parts until ``stop`` is set or one of them fails, and return the exit code."""
         try:
             settings = await _unless(stop, self._prepare())
             return await self._operate(settings, stop) if settings is not None else EXIT_STOPPED
@@ -143,7 +156,7 @@ class Operator:
             await self._release()
 
     async def _prepare(self) -> Settings:
-        """Wait for everything that the first plan needs, and return the planner's settings."""
+        """Wait for CRDs, permissions, the Lease and the probe's ConfigMap, and return the planner's settings."""
         await selfcheck.wait(
             self._kube,
             self._options,
@@ -202,7 +215,7 @@ class Operator:
         watch: asyncio.Task[None] | None = None
         try:
             watch = await self._watch(handlers.build(self._kube, self._cache, sweeper.request), watch_stop)
-            # kopf.spawn_tasks has just replaced our signal handlers by its own, which no setting prevents (it does so
+            # kopf.spawn_tasks has just replaced our signal handlers with its own, which no setting prevents (it does so
             # in the main thread; kopf/_core/reactor/running.py). But our loops have to stop before Kopf does.
             _take_signals(stop)
             done, _ = await asyncio.wait({*loops, stopping, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +223,7 @@ class Operator:
         finally:
             logger.info("stopping")
             await _cancel([*loops, stopping])
-            await self._release()  # nothing is written any more, so the next operator may begin
+            await self._release()  # nothing is written any more, so another operator may start
             watch_stop.set()
             if watch is not None:
                 await asyncio.wait({watch}, timeout=KOPF_STOP_SECONDS)
@@ -231,7 +244,7 @@ class Operator:
         return asyncio.create_task(kopf.run_tasks(tasks, ignored=_EveryTask()), name="kopf")
 
     async def _lists(self, sweeper: Sweeper) -> None:
-        """List all objects once, which lets the planner begin, and then sweep until cancelled."""
+        """List all objects once, so that the planner can start, and then run sweeps until cancelled."""
         await sweeper.sync()
         self._alive.done("lists")
         logger.info(
@@ -240,7 +253,10 @@ class Operator:
         await sweeper.run()
 
     async def _keep_files(self) -> None:
-        """Repair the ConfigMap with the probe, which somebody may delete, and remove old ones, until cancelled."""
+        """Keep the probe's ConfigMap in place until cancelled, and delete the ConfigMaps of old versions.
+
+        Somebody may delete the ConfigMap, so its presence is checked every FILES_SECONDS.
+        """
         while True:
             try:
                 await probe_files.ensure(self._kube, self._scope, self._files)
@@ -251,13 +267,16 @@ class Operator:
             await asyncio.sleep(FILES_SECONDS)
 
     async def _release(self) -> None:
-        """Give the Lease back, if that is possible within RELEASE_SECONDS."""
+        """Release the Lease, but give up after RELEASE_SECONDS."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._lease.release()
 
     async def _insist(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``ask`` returns, and repeat it for as long as the API server refuses or does not answer."""
+        """Call ``ask`` until it raises no ApiError, and return its result.
+
+        Meanwhile ``/readyz`` shows the last error under ``name``.
+        """
         last = ""
         while True:
             self._beats("start")()
@@ -271,16 +290,20 @@ class Operator:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _beats(self, name: str, limit: float = 0.0) -> Callable[[], None]:
-        """Return what the loop ``name`` calls as a sign of life. It is stuck after ``limit`` seconds without one."""
+        """Return the function that the loop ``name`` calls as a sign of life.
+
+        Without a call, the loop counts as stuck after ``limit`` seconds, but never before health.LIMIT_SECONDS.
+        """
         return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
 
 
 class _EveryTask(frozenset[asyncio.Task[Any]]):
     """A set that claims to contain every task. It keeps Kopf from waiting for our tasks when it stops.
 
-    ``kopf.run_tasks`` leaves alone the tasks in ``ignored``. It waits five seconds for all others in the event loop and
-    then cancels them, because it does not know which ones are its own (kopf/_core/reactor/running.py). Ours cannot be
-    listed beforehand: each connection to the health port, for example, is a new one.
+    ``kopf.run_tasks`` does not touch the tasks in its argument ``ignored``. It waits five seconds for all other tasks
+    in the event loop and then cancels them, because it does not know which ones are its own
+    (kopf/_core/reactor/running.py). Our tasks cannot be listed beforehand: each connection to the health port, for
+    example, is a new task.
     """
 
     def __contains__(self, task: object) -> bool:
@@ -288,7 +311,7 @@ class _EveryTask(frozenset[asyncio.Task[Any]]):
 
 
 def _planner(tables: Knowledge) -> Planner:
-    """Return the planner with these tables. It remembers what it worked out for records that stay the same."""
+    """Return a planner that uses these tables and reuses its results for records that have not changed."""
     memo = Memo()
 
     def plan(seen: Snapshot, now: float) -> Plan:
@@ -298,13 +321,13 @@ def _planner(tables: Knowledge) -> Planner:
 
 
 def _take_signals(stop: asyncio.Event) -> None:
-    """Let SIGTERM and SIGINT set ``stop``."""
+    """Make SIGTERM and SIGINT set ``stop``, instead of what they did before."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Return the result of ``work``, or None when ``stop`` is set before it is done."""
+    """Run ``work`` and return its result. If ``stop`` is set first, cancel ``work`` and return None."""
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -320,7 +343,7 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def _failed(done: set[asyncio.Task[Any]]) -> int:
-    """Log why tasks have ended that should run for ever, and return the exit code."""
+    """Log why these tasks, which should never end, have ended. Return the exit code EXIT_FAILED."""
     for task in done:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, LeaseLostError):

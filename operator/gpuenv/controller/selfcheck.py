@@ -1,7 +1,8 @@
-"""Checks at the start that everything exists that the operator needs: CRDs, a recent Kubernetes, permissions.
+"""Checks at start that the operator has what it needs: its CRDs, a recent Kubernetes, its permissions.
 
-Without this check, a missing permission would show as minutes of silent retries. Each missing thing is one line of the
-log, and the process waits for it. It does not crash, because people often apply the CRDs a moment later.
+Without this check, a missing permission would show only as minutes of silent retries. Each missing thing is one line of
+the log, and the process waits until nothing is missing. It does not exit, because people often apply the CRDs a moment
+later.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from gpuenv.manifests.permissions import Permission
 logger = logging.getLogger(__name__)
 
 MINIMUM: Final = (1, 30)
-"""The oldest version with CEL's optional types and the pod condition PodReadyToStartContainers."""
+"""The oldest Kubernetes (1.30) that has CEL's optional types and the pod condition PodReadyToStartContainers."""
 RETRY_SECONDS: Final = 2.0
 REMIND_SECONDS: Final = 300.0
 REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -29,7 +30,7 @@ OPENSHIFT_GROUP: Final = "security.openshift.io"
 
 
 def permissions(options: Options) -> list[Permission]:
-    """Return the permissions that the manifests and the chart grant, for these options, each with a single verb."""
+    """Return the permissions that an operator with these options needs, each with exactly one verb."""
     return [
         replace(one, verbs=(verb,), name=options.lease_name if one.name else "")
         for one in manifest.permissions(options.lease_namespace, options.probe_namespace)
@@ -38,7 +39,7 @@ def permissions(options: Options) -> list[Permission]:
 
 
 async def problems(kube: Kube, options: Options) -> list[str]:
-    """Return a line for each thing that is missing, with its cure. Raises ApiError."""
+    """Return one line for each missing thing, with how to fix it; empty if nothing is missing. Raises ApiError."""
     return [*await _version(kube), *await _crds(kube), *await _permissions(kube, options)]
 
 
@@ -51,10 +52,11 @@ async def wait(
     beat: Callable[[], None],
     retry: float = RETRY_SECONDS,
 ) -> None:
-    """Wait until nothing is missing. Log what is missing when that changes, and again every five minutes.
+    """Wait until nothing is missing. Log the missing things when they change, and again every five minutes.
 
-    ``waiting`` is called with a summary. ``meanwhile`` is called after each look; its ApiErrors are ignored, because
-    they have the same cause. ``beat`` is called regularly.
+    The check is repeated every ``retry`` seconds. While something is missing, ``waiting`` is called with a summary in
+    one line, and then ``meanwhile``, whose ApiErrors are ignored because they probably have the same cause. ``beat`` is
+    called before each check, as a sign of life.
     """
     said: list[str] = []
     said_at = 0.0
@@ -79,7 +81,7 @@ async def wait(
 
 
 async def is_openshift(kube: Kube) -> bool:
-    """Return whether this is OpenShift, whose security context constraints choose the user id of pods.
+    """Return whether the cluster is OpenShift, whose security context constraints choose the user id of pods.
 
     Raises ApiError.
     """
@@ -144,7 +146,7 @@ async def _allowed(kube: Kube, permission: Permission) -> bool:
 
 
 def _title(missing: list[Permission]) -> str:
-    """Return one rule in words, with all of its verbs that are missing."""
+    """Describe missing permissions that differ only in their verb: ``create, delete pods in namespace x``."""
     one = missing[0]
     resource = one.resource + (f".{one.group}" if one.group else "")
     name = f" {one.name}" if one.name else ""

@@ -10,10 +10,11 @@ from gpuenv.controller.kube.kinds import PROBE_SELECTOR, Scope
 
 
 class _EndlessPauses:
-    """The pauses between Kopf's retries of a request, in seconds. They never end.
+    """An endless series of pauses, in seconds, between Kopf's retries of one request.
 
-    Kopf gives up after the last pause (``request`` in kopf/_cogs/clients/api.py), and its watches would end with an
-    outage that lasts longer. It iterates anew over this object for each request, so a generator would not do.
+    Kopf gives up after the last pause (``request`` in kopf/_cogs/clients/api.py), so with a finite series a long outage
+    would end its watches. Kopf iterates over this object again for each request. A generator would be used up by the
+    first one.
     """
 
     def __iter__(self) -> Iterator[float]:
@@ -23,19 +24,19 @@ class _EndlessPauses:
 
 
 KOPF_FINALIZER: Final = f"{names.GROUP}/kopf"
-"""The finalizer that Kopf believes to be its own. No object ever has it.
+"""The finalizer that Kopf treats as its own. No object ever has it.
 
 Kopf removes its finalizer from every object for which no handler needs one (``process_resource_causes`` in
-kopf/_core/reactor/processing.py), and no ``on.event`` handler does. With our own finalizer here, Kopf would take it off
-environments that are still to be cleaned up. With Kopf's default, it would take off the finalizers of other operators
-that are made with Kopf.
+kopf/_core/reactor/processing.py), and ``on.event`` handlers need none. If this were gpuenv's own finalizer, Kopf would
+remove it from environments that are still to be cleaned up. If it were Kopf's default, Kopf would remove the finalizers
+of other operators that are built with Kopf.
 """
 
 
 def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
-    """Return settings that make Kopf a source of events and nothing else."""
+    """Return settings with which Kopf delivers watch events and does nothing else."""
     settings = kopf.OperatorSettings()
-    # Kopf's peering is no leader election, and another operator's ClusterKopfPeering named `default` would pause us.
+    # Kopf's peering is no leader election, and another operator's ClusterKopfPeering named `default` would pause gpuenv.
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False

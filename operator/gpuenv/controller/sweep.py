@@ -1,9 +1,9 @@
-"""Sweeps: regular lists of all objects that find changes which the watch did not deliver.
+"""Sweeps: lists of all objects at intervals, which find changes that the watch did not deliver.
 
-Kopf lists anew after an answer ``410 Gone``, which shows the objects that exist but not those that were deleted
-meanwhile; and watches have died silently (https://github.com/nolar/kopf/issues/1276). When a list differs from the
-cache, the watch gets a grace period to deliver the change; a difference that remains was missed. An object that is not
-in the list counts as deleted only after another request has confirmed that it is not found.
+After a response ``410 Gone`` Kopf lists all objects again. That list shows the objects that exist, but not those that
+were deleted meanwhile. Watches have also died silently (https://github.com/nolar/kopf/issues/1276). When a list differs
+from the cache, the watch gets a grace period to deliver the change. If the difference remains, the watch has missed it.
+An object that is not in the list counts as deleted only after another request has confirmed that it is not found.
 """
 
 import asyncio
@@ -25,16 +25,23 @@ GRACE_SECONDS: Final = 10.0
 """How long the watch may take to deliver a change that a list shows."""
 JITTER: Final = 0.1
 SOON_SECONDS: Final = 2.0
-"""How long a requested sweep waits. The watch that begins anew first delivers all objects as events."""
+"""Pause before a requested sweep. A watch that was started anew first delivers all objects as events."""
 RETRY_SECONDS: Final = 5.0
 FEW: Final = 100
-"""Up to so many missed objects are read one by one; more are read by another list."""
+"""Up to this many missed objects are read one by one. If there are more, all objects are listed again."""
 MISSES_TOLERATED: Final = 3
-"""After so many sweeps in a row that find missed changes, the watch counts as dead, and the process should end."""
+"""How many consecutive sweeps that found missed changes make the watch count as dead.
+
+``/healthz`` then fails, so that the process is restarted.
+"""
 
 
 class Sweeper:
-    """Sweeps once at the start, then every ``seconds``, and on request. ``beat`` is called regularly."""
+    """Runs sweeps: once at the start, then every ``seconds``, and on request.
+
+    ``grace`` is the time in seconds that the watch gets to deliver a change. ``beat`` is called regularly, as a sign of
+    life.
+    """
 
     def __init__(
         self,
@@ -60,18 +67,18 @@ class Sweeper:
 
     @property
     def watch_alive(self) -> bool:
-        """Whether the watch still delivers changes."""
+        """Whether the watch delivers changes, as far as the last regular sweeps show."""
         return self.misses_in_a_row < MISSES_TOLERATED
 
     def request(self) -> None:
-        """Ask for a sweep soon, because a watch has just begun anew and may have missed deletions.
+        """Request a sweep of all kinds, because a watch was started anew and may have missed deletions.
 
-        The sweep covers all kinds: when no object of a kind is left, its watch begins anew without any event.
+        Other kinds may be concerned, too: a watch that selects no object delivers no event when it is started anew.
         """
         self._requested.set()
 
     async def sync(self) -> None:
-        """List all kinds completely, and repeat that until it succeeds. No plan is made before."""
+        """List all objects of all kinds, and repeat that until it succeeds. No plan is made before."""
         while True:
             self._beat()
             try:
@@ -87,7 +94,7 @@ class Sweeper:
             return
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Run each sweep when it is due, until cancelled."""
         self._plan_next()
         while True:
             self._beat()
@@ -108,7 +115,7 @@ class Sweeper:
                     self.misses_in_a_row = self.misses_in_a_row + 1 if missed else 0
 
     async def _due(self) -> bool:
-        """Wait until a sweep is due. Return whether it was requested."""
+        """Wait until a sweep is due or requested. Return whether it was requested."""
         try:
             async with asyncio.timeout_at(self._next_at):
                 await self._requested.wait()
@@ -120,19 +127,20 @@ class Sweeper:
         return True
 
     def _again(self) -> None:
-        """Count a failed sweep, and ask for another."""
+        """Count a failed sweep, and request another one."""
         self._metrics.error("sweep")
         self._requested.set()
 
     def _plan_next(self) -> None:
-        """Choose the time of the next regular sweep. Requested sweeps do not delay it."""
+        """Set the time of the next regular sweep, with some jitter. Requested sweeps do not change it."""
         jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - not a secret
         self._next_at = asyncio.get_running_loop().time() + self._seconds * jitter
 
     async def sweep(self, kind: KindName, *, grace: float) -> int:
-        """List one kind, and repair the cache. Return how many changes the watch had missed, without deletions.
+        """List all objects of one kind, correct the cache, and return how many changes the watch had missed.
 
-        Raises ApiError.
+        Missed deletions are corrected but not counted. ``grace`` is the time in seconds that the watch gets to deliver
+        a change; with 0, the cache is corrected at once. Raises ApiError.
         """
         absent = set(self._cache.names(kind))
         late: list[Raw] = []
@@ -157,7 +165,7 @@ class Sweeper:
         return missed
 
     async def _fetch(self, kind: KindName, late: Iterable[Raw]) -> int:
-        """Put the objects that still differ after the grace period into the cache, and return how many they are."""
+        """Read those of the ``late`` objects that the cache still lacks into the cache, and return their number."""
         missed = {raw["metadata"]["name"] for raw in late if self._cache.outdated(kind, raw)}
         if len(missed) > FEW:
             async for raw in self._all(kind):
@@ -169,7 +177,10 @@ class Sweeper:
         return len(missed)
 
     async def _all(self, kind: KindName) -> AsyncIterator[Raw]:
-        """Yield all objects. Only one page is in memory at a time: the reports of a large fleet take a gigabyte."""
+        """Yield all objects of a kind.
+
+        Only one page is in memory at a time, because the node reports of a large fleet take a gigabyte.
+        """
         async for page in self._kube.pages(self._scope.path(kind), self._query(kind)):
             for raw in page["items"]:
                 yield raw
@@ -177,14 +188,17 @@ class Sweeper:
             await asyncio.sleep(0)
 
     async def _is_gone(self, kind: KindName, name: str) -> bool:
-        """Return whether an object of the cache was deleted and the watch has not said so; if so, remove it."""
+        """Return whether the cache has an object that no longer exists, and remove it in that case.
+
+        Such an object was deleted without a DELETED event.
+        """
         if self._cache.version(kind, name) is None or await self._look(kind, name):
             return False
         self._cache.gone(kind, name)
         return True
 
     async def _look(self, kind: KindName, name: str) -> bool:
-        """Read an object under the selector of the watch, and put it into the cache. Return whether it exists."""
+        """Read an object that the watch selects, and put it into the cache. Return whether there is such an object."""
         self._beat()
         query = self._query(kind) | {"fieldSelector": f"metadata.name={name}"}
         async for page in self._kube.pages(self._scope.path(kind), query):
@@ -199,6 +213,9 @@ class Sweeper:
 
 
 def _version_only(raw: Raw) -> Raw:
-    """Return only what identifies the state of an object: thousands of whole objects would take much memory."""
+    """Return a copy of an object that has only its name, uid and resource version.
+
+    Thousands of whole objects would take much memory.
+    """
     metadata = raw["metadata"]
     return {"metadata": {key: metadata.get(key) for key in ("name", "uid", "resourceVersion")}}

@@ -1,9 +1,10 @@
-"""A small Kubernetes client: it takes paths and dicts, limits the rate of writes, and retries what may succeed later.
+"""A small asynchronous Kubernetes client that limits the rate of writes and repeats failed requests.
 
 This is the only module that imports ``kubernetes``. Paths are those of the API (``/api/v1/nodes``). Objects are dicts,
-because the typed models of ``kubernetes`` cost 1.3 ms and 86 kB a node. A request is repeated when there is no
-connection, and after the answers 408, 429 (with the pause in ``Retry-After``) and 5xx. Any other 4xx is final. A create
-that is repeated may find its own object (409 AlreadyExists), and a delete its own success (404).
+because the typed models of ``kubernetes`` cost 1.3 ms and 86 kB a node. A request is repeated if the connection fails
+and after the status codes 408, 429 (after the pause in ``Retry-After``), 500, 502, 503 and 504. Any other error is
+final. When a request is repeated because its response was lost, a create may fail because its object exists already
+(409 AlreadyExists), and a delete because its object is gone (404).
 """
 
 import asyncio
@@ -32,21 +33,23 @@ JSON_PATCH: Final = "application/json-patch+json"
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 90.0
-"""A watch that is silent for this long is dead. The API server sends a bookmark every 60 s."""
+"""A watch that delivers nothing for this long is dead, because the API server sends a bookmark every 60 s."""
 DEADLINE_SECONDS: Final = 40.0
-"""How long one call may take with all its retries."""
+"""A request is not repeated later than this many seconds after the call of the method began."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
+"""Average pauses before a failed request is repeated for the first, second, third and fourth time."""
 
 UNREACHABLE: Final = "Unreachable"
-"""The ``reason`` of an ApiError with status 0: the API server did not answer."""
+"""The ``reason`` of an ApiError with status 0, that is, if the API server did not respond."""
 TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
+"""Status codes of failures that may go away without a change of the request. 0: the API server did not respond."""
 
 
 class ApiError(Exception):
-    """The API server refused a request, or did not answer (status 0).
+    """The API server refused a request, or did not respond (status 0).
 
-    ``reason`` is a word of Kubernetes (``NotFound``, ``AlreadyExists`` ...). ``retry_after`` is the pause in seconds
-    that the server asked for, if any.
+    ``reason`` is the reason field of Kubernetes' Status object (``NotFound``, ``AlreadyExists`` ...). ``retry_after``
+    is the pause in seconds that the server asked for, or None. ``where`` names the request in the error's text.
     """
 
     def __init__(
@@ -61,17 +64,17 @@ class ApiError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may succeed later although nothing has been changed."""
+        """Whether the same request may succeed later, without any change."""
         return self.status in TRANSIENT
 
 
 class KubeconfigError(Exception):
-    """There are no usable credentials. The message is one line that says where they were looked for."""
+    """No usable credentials were found. The message is one line that says where they were looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What Kopf's client needs to reach the same API server with the same rights."""
+    """The address of the API server and the credentials for it, in the form that Kopf's client needs."""
 
     server: str
     scheme: str | None
@@ -84,10 +87,12 @@ class Credentials:
 
 
 class Kube:
-    """Asynchronous requests to one API server. It belongs to one event loop, and has to be closed.
+    """An asynchronous client of one API server. It belongs to one event loop, and has to be closed.
 
-    ``agent`` is the user agent, and therefore the field manager. A ``writes_per_second`` of 0 means no limit.
-    ``observe(method, status)`` is called for each answer (status 0: no answer), for metrics.
+    ``reload`` is an asynchronous function that loads the credentials anew and returns them as a configuration. ``agent``
+    is the user agent, from which the API server derives the field manager. A ``writes_per_second`` of 0 sets no limit.
+    At most ``max_in_flight`` requests run at the same time. ``observe(method, status)`` is called after each request
+    (status 0: no response), for metrics.
     """
 
     def __init__(
@@ -117,9 +122,10 @@ class Kube:
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> Self:
-        """Connect with a kubeconfig, and without one with the pod's service account.
+        """Return a client for the API server that ``kubeconfig``, the path of a file, names.
 
-        Outside a pod, ``$KUBECONFIG`` or ``~/.kube/config`` is used. Raises KubeconfigError.
+        If ``kubeconfig`` is None, a pod's service account is used; outside a pod, ``$KUBECONFIG`` or
+        ``~/.kube/config``. Raises KubeconfigError.
         """
 
         async def load() -> Any:
@@ -147,7 +153,7 @@ class Kube:
         await self.close()
 
     async def credentials(self) -> Credentials:
-        """Read the credentials again from files and exec plug-ins, and return them. Raises KubeconfigError."""
+        """Load the credentials again from files and exec plug-ins, and return them. Raises KubeconfigError."""
         await self._authenticate()
         configuration = self._api.configuration
         header = await configuration.get_api_key_with_prefix("BearerToken") or ""
@@ -166,19 +172,20 @@ class Kube:
     # ---- reading -------------------------------------------------------------------------------------------
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
-        """Return the decoded answer, or its text if it is no JSON."""
+        """Send a GET request. Return the decoded response, or its text if it is not JSON."""
         return await self._call("GET", _with(path, params))
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST a review, which asks a question and writes nothing."""
+        """POST an access review and return the response. A review only asks a question, so no write limit applies."""
         return await self._call("POST", path, body)
 
     async def pages(
         self, path: str, params: Mapping[str, str] | None = None, limit: int = 500
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pages of a list.
+        """Yield a list page by page, with at most ``limit`` objects in each page.
 
-        Raises ApiError with status 410 when the list has become too old midway; then none of its pages count.
+        Raises ApiError with status 410 if the list expires between two pages. The pages that were already yielded must
+        then be discarded.
         """
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
@@ -192,10 +199,10 @@ class Kube:
     async def watch(
         self, path: str, params: Mapping[str, str] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events ``{"type", "object"}`` of one watch, with bookmarks, until the server ends it.
+        """Yield the events of one watch, including bookmarks, until the API server ends the watch.
 
-        ``params`` should have the ``resourceVersion`` of a list. Raises ApiError; status 410 means that this version
-        is too old, and that the caller has to list again.
+        An event is a dict with ``type`` and ``object``. ``params`` should contain the ``resourceVersion`` of a list.
+        Raises ApiError; its status 410 means that this version is too old and the caller has to list again.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true"} | dict(params or {})
         limits = aiohttp.ClientTimeout(
@@ -222,7 +229,7 @@ class Kube:
     # ---- writing -------------------------------------------------------------------------------------------
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Create an object; ``path`` is that of its collection."""
+        """Create an object and return it as stored. ``path`` is the path of its collection."""
         return await self._call("POST", path, body, write=True)
 
     async def merge_patch(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -230,15 +237,18 @@ class Kube:
         return await self._call("PATCH", path, body, MERGE_PATCH, write=True)
 
     async def strategic_patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Apply Kubernetes' own kind of patch, which merges lists by key. Only built-in kinds accept it."""
+        """Apply a strategic merge patch, which merges lists by key. Only built-in kinds support it."""
         return await self._call("PATCH", path, body, STRATEGIC_PATCH, write=True)
 
     async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> Any:
-        """Apply a JSON patch (RFC 6902). A ``test`` operation that fails is answered with 422."""
+        """Apply a JSON patch (RFC 6902). If a ``test`` operation fails, the API server answers with 422."""
         return await self._call("PATCH", path, operations, JSON_PATCH, write=True)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
-        """Delete an object. With ``uid``, another object of that name answers 409. ``grace`` is in seconds."""
+        """Delete an object. ``grace`` is the grace period of a pod in seconds; None: the pod's own.
+
+        With ``uid``, an object of that name that has another uid is not deleted, and the API server answers with 409.
+        """
         options: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
@@ -247,7 +257,10 @@ class Kube:
         return await self._call("DELETE", path, options, write=True)
 
     async def delete_if_there(self, path: str, uid: str | None = None) -> bool:
-        """Delete an object if it still exists and, with ``uid``, is still the same one. Return whether it was."""
+        """Delete an object if it exists, and return whether it was deleted.
+
+        With ``uid``, an object of that name that has another uid is not deleted.
+        """
         try:
             await self.delete(path, uid=uid)
         except ApiError as error:
@@ -258,13 +271,13 @@ class Kube:
         return True
 
     async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
-        """Delete up to ``limit`` of the objects that match a label selector, which must not be empty."""
+        """Delete at most ``limit`` of the objects that match a label selector, which must not be empty."""
         if not selector:
             raise ValueError("delete_collection without a selector would delete everything")
         query = {"labelSelector": selector, "limit": str(limit)}
         return await self._call("DELETE", _with(path, query), write=True)
 
-    # ---- how -----------------------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------------------------
 
     async def _call(
         self, method: str, path: str, body: Any = None, content_type: str = JSON, *, write: bool = False
@@ -320,7 +333,7 @@ class Kube:
         )
 
     async def _authenticate(self) -> None:
-        """Load the credentials again: tokens expire, exec plug-ins give new ones, and certificates are rotated."""
+        """Load the credentials again, because tokens expire and certificates are rotated."""
         configuration = await self._reload()
         current = self._api.configuration
         certificates = ("ssl_ca_cert", "cert_file", "key_file")
@@ -360,7 +373,10 @@ def _with(path: str, params: Mapping[str, str] | None) -> str:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield lines of any length. aiohttp's own iteration fails at lines beyond its buffer, as a large Node is."""
+    """Yield the lines of a response, however long they are.
+
+    aiohttp's own iteration over lines fails if a line is longer than its buffer, as the JSON of a large Node can be.
+    """
     rest = b""
     async for data in content.iter_any():
         *lines, rest = (rest + data).split(b"\n")

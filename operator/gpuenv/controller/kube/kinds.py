@@ -12,15 +12,15 @@ ENVIRONMENTS: Final = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
 REPORTS: Final = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"
 NODES: Final = "/api/v1/nodes"
 EVENTS: Final = "/api/v1/namespaces/default/events"
-"""Events about cluster-scoped objects must be in ``default``; the API server refuses them elsewhere."""
+"""Path of Events about cluster-scoped objects. The API server accepts these only in the namespace ``default``."""
 PROBE_SELECTOR: Final = f"{names.LABEL_COMPONENT}={names.COMPONENT_PROBE}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which objects this operator looks at.
+    """Which probe pods and nodes this operator watches, and the paths and selectors for them.
 
-    ``node_selector`` is a label selector as the API server understands it; "" selects all nodes.
+    ``node_selector`` is a label selector in the syntax of the API server; "" selects all nodes.
     """
 
     probe_namespace: str
@@ -28,17 +28,17 @@ class Scope:
 
     @property
     def pods(self) -> str:
-        """The path of all pods in the probe namespace."""
+        """The API path of the pods in the probe namespace."""
         return f"/api/v1/namespaces/{self.probe_namespace}/pods"
 
     def path(self, kind: KindName) -> str:
-        """Return the path of all objects of a kind."""
+        """Return the API path under which the objects of a kind are listed."""
         return {"environments": ENVIRONMENTS, "nodes": NODES, "pods": self.pods, "reports": REPORTS}[kind]
 
     def item(self, kind: KindName, name: str) -> str:
-        """Return the path of one object."""
+        """Return the API path of the object of this kind and name."""
         return f"{self.path(kind)}/{name}"
 
     def selector(self, kind: KindName) -> str:
-        """Return the label selector of lists and watches of a kind; "" for all objects."""
+        """Return the label selector with which a kind is listed and watched; "" selects all objects."""
         return {"nodes": self.node_selector, "pods": PROBE_SELECTOR}.get(kind, "")

@@ -1,4 +1,4 @@
-"""A token bucket that limits how many requests a second may write, however much a plan wants to write."""
+"""A token bucket: it limits how often something may be done, such as writing to the API server."""
 
 import asyncio
 import time
@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Gives out ``rate`` tokens a second, and at most ``burst`` saved ones at once. A rate of 0 means no limit."""
+    """Provides ``rate`` tokens per second. One token must be taken for each action that is to be limited.
+
+    Unused tokens are saved, at most ``burst`` of them (default: those of two seconds). A rate of 0 means no limit.
+    """
 
     def __init__(
         self, rate: float, burst: float | None = None, clock: Callable[[], float] = time.monotonic
@@ -18,13 +21,13 @@ class TokenBucket:
         self._at = clock()
 
     async def take(self) -> None:
-        """Wait for a token. Tokens are given out in the order of the calls."""
+        """Wait until a token is available, and take it. Callers are served in the order of their calls."""
         delay = self.reserve()
         if delay > 0:
             await asyncio.sleep(delay)
 
     def reserve(self) -> float:
-        """Take a token, if necessary a future one. Return the seconds until it is due."""
+        """Take a token, in advance if none is available. Return in how many seconds the caller may use it."""
         if self._rate <= 0:
             return 0.0
         self._refill()
@@ -32,7 +35,7 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate)
 
     def offer(self) -> bool:
-        """Take a token if there is one now. Return whether there was."""
+        """Take a token if one is available now. Return whether one was taken."""
         if self._rate <= 0:
             return True
         self._refill()
@@ -42,7 +45,7 @@ class TokenBucket:
         return True
 
     def seconds_left(self) -> float:
-        """Return in how many seconds there is a token; 0 if there is one now."""
+        """Return in how many seconds a token will be available; 0 if one is available now."""
         self._refill()
         return max(0.0, 1 - self._tokens) / self._rate if self._rate > 0 else 0.0
 

@@ -1,1 +1,1 @@
-"""Everything that changes the cluster: carrying out plans, removing what was made, posting Events."""
+"""All code that changes the cluster: it carries out plans, removes what gpuenv made, and posts Events."""

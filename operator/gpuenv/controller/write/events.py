@@ -1,6 +1,6 @@
-"""Posts Kubernetes Events about our objects, as ``kubectl describe`` shows them: each once, and not too many.
+"""Posts Kubernetes Events about environments and node reports, with limits on repetition and number.
 
-Our two kinds are cluster-scoped. The API server accepts their Events only in the namespace ``default``, and ``kubectl
+Both kinds are cluster-scoped. The API server accepts their Events only in the namespace ``default``, and ``kubectl
 describe`` finds them only with an empty ``involvedObject.namespace``.
 """
 
@@ -24,19 +24,21 @@ logger = logging.getLogger(__name__)
 
 COMPONENT: Final = names.OPERATOR
 REPEAT_SECONDS: Final = 600.0
-"""The same message about the same object within this time raises the count of the existing Event."""
+"""An Event that is posted again within this time only raises the count of the existing Event."""
 OBJECT_BURST: Final = 25
+"""How many Events about one object may be posted at once, as in client-go's spam filter."""
 OBJECT_PER_SECOND: Final = 1 / 60
-"""How many Events one object may have, as in client-go's spam filter: a burst, then one a minute."""
+"""How many Events per second about one object may be posted after that burst, as in client-go's spam filter."""
 QUEUE: Final = 1000
+"""How many Events can wait to be posted, and for how many objects their rate is remembered."""
 RETRY_SECONDS: Final = 5.0
 MESSAGE_CHARACTERS: Final = 1000
-"""The API server's own limit is 1024 for new-style Events."""
+"""Longest message of an Event. The API server's own limit for Events of ``events.k8s.io`` is 1024."""
 
 
 @dataclass(slots=True)
 class _Posted:
-    """An Event that exists. ``at`` is the time at which it was created."""
+    """An Event that was posted ``count`` times. ``at`` is the time of its creation, in seconds since the epoch."""
 
     name: str
     count: int
@@ -44,7 +46,7 @@ class _Posted:
 
 
 class EventPoster:
-    """Queues Events and posts them in the background. ``dropped`` is called for each that is too many or refused."""
+    """Queues Events and posts them in the background. ``dropped`` is called for each Event that is not posted."""
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class EventPoster:
         self._limits: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def post(self, event: PostEvent) -> None:
-        """Queue an Event, unless its object has too many or the queue is full."""
+        """Queue an Event, or drop it if its object has had too many Events or the queue is full."""
         limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._clock))
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
@@ -76,7 +78,7 @@ class EventPoster:
         self._filled.set()
 
     async def run(self) -> None:
-        """Post the queued Events until cancelled. While the API server is away, they wait."""
+        """Post the queued Events until cancelled. They stay in the queue while the API server is unreachable."""
         while True:
             await self._filled.wait()
             while self._queue:
@@ -87,7 +89,7 @@ class EventPoster:
             self._filled.clear()
 
     async def _try(self, event: PostEvent) -> bool:
-        """Post an Event. Return False if it should be tried again."""
+        """Try to post an Event. Return False if it should be tried again later."""
         try:
             await self._write(event)
         except ApiError as error:
@@ -125,9 +127,9 @@ class EventPoster:
 
 
 def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
-    """Return the Event object (core/v1).
+    """Return the manifest of an Event (core/v1).
 
-    Its name follows from content and time, so that a create that is repeated finds its own object.
+    Its name is derived from content and time, so that a repeated create request makes no second Event.
     """
     digest = hashlib.sha256(f"{event.uid}{event.reason}{event.message}{now}".encode()).hexdigest()[:16]
     return {

@@ -1,7 +1,7 @@
-"""Explains why the API server refused a probe pod, and what cures that.
+"""Finds out why the API server rejected a probe pod, and the remediation for it.
 
-Missing classes, Pod Security, quotas and missing permissions are all answered with 403. Only the text of the answer
-tells them apart.
+The API server answers with 403 if a class or a permission is missing, if Pod Security refuses the pod, or if a quota is
+exceeded. Only the text of the response distinguishes them.
 """
 
 import re
@@ -13,7 +13,7 @@ from gpuenv.plan.model import Attempt, CreatePod
 
 MESSAGE_CHARACTERS: Final = 500
 
-_CURES: Final[dict[str, str]] = {
+_REMEDIATIONS: Final[dict[str, str]] = {
     r"no PriorityClass with name": "Create that PriorityClass (the chart brings gpuenv-probe), or name an "
     "existing one in spec.probe.priorityClassName.",
     r"RuntimeClass": "Create that RuntimeClass, or name an existing one in spec.probe.runtimeClassName.",
@@ -31,31 +31,32 @@ _CURES: Final[dict[str, str]] = {
     r"admission webhook": "An admission webhook refuses the pod: exempt the probe namespace, or adapt "
     "spec.probe.",
 }
-"""The cure for each pattern in the API server's words. The first pattern that matches counts."""
+"""The remediation for each pattern of the API server's message. The first pattern that matches counts."""
 _ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the message is the API server's own."
+"""The remediation if no pattern matches."""
 
 
 def is_rejection(error: ApiError) -> bool:
-    """Return whether an error refuses the pod itself. A conflict, bad credentials or an overload do not."""
+    """Return whether the API server rejected the pod itself. Conflicts, bad credentials and overload do not count."""
     return 400 <= error.status < 500 and error.status not in {401, 409} and not error.transient
 
 
 def blames_pod(error: ApiError) -> bool:
-    """Return whether an error counts as a rejection of the pod when it comes twice in a row.
+    """Return whether an error counts as a rejection of the pod if it occurs twice in a row.
 
-    A 5xx may be a fluke, or a webhook that is down. If two in a row did not count, the planner would choose the same
-    node forever, and no report would say why.
+    A 5xx may be a fluke, but may also come from a webhook that is down. If two in a row did not count, the planner
+    would choose the same node forever, and no node report would say why.
     """
     return error.status >= 500
 
 
 def attempt_of(action: CreatePod, error: ApiError, now: float) -> Attempt:
-    """Return the refusal as an attempt, which the planner counts and writes into the report."""
+    """Return an Attempt that describes a rejected pod. The planner counts it and writes it into the node report."""
     return Attempt(
         run_id=action.run_id,
         reason=ProbeRejected,
         message=error.message[:MESSAGE_CHARACTERS],
-        remediation=_cure(error.message),
+        remediation=_remediation(error.message),
         at=now,
         inputs_hash=action.inputs_hash,
         fingerprint=action.fingerprint,
@@ -63,5 +64,5 @@ def attempt_of(action: CreatePod, error: ApiError, now: float) -> Attempt:
     )
 
 
-def _cure(message: str) -> str:
-    return next((cure for pattern, cure in _CURES.items() if re.search(pattern, message)), _ELSE)
+def _remediation(message: str) -> str:
+    return next((text for pattern, text in _REMEDIATIONS.items() if re.search(pattern, message)), _ELSE)

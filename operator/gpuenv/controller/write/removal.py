@@ -1,6 +1,6 @@
-"""Removes what gpuenv made: for a node that left, for an environment that was deleted, for an uninstallation.
+"""Removes what gpuenv made, when a node has left, an environment is deleted or gpuenv is uninstalled.
 
-Nothing is removed only because it is missing in a cache: each removal first reads the object it is about from the API
+Nothing is removed only because an object is missing in the cache: each removal first reads that object from the API
 server. (NFD once removed the labels of large clusters while its cache was incomplete:
 https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802.)
 """
@@ -18,15 +18,18 @@ from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment
 logger = logging.getLogger(__name__)
 
 REPORTS_AT_A_TIME: Final = 500
-"""How many reports one request deletes. Deleting thousands takes longer than a request may last."""
+"""How many node reports one request deletes. Deleting thousands would take longer than a request may last."""
 REFUSALS_TOLERATED: Final = 10
-"""After so many refused nodes a removal stops: a policy that freezes all nodes would refuse the others, too."""
+"""A removal stops after the API server has refused to change this many nodes.
+
+A policy that forbids changes of all nodes would refuse the others, too.
+"""
 ATTEMPTS: Final = 5
-"""How often an environment that changes between reading and writing is read again."""
+"""How often the removal of a finalizer is tried if other clients change the environment at the same time."""
 
 
 class OutOfTimeError(Exception):
-    """The time for this plan is up. The next plan asks for the rest of the removal."""
+    """A removal was interrupted because the time for its plan is over. The next plan contains it again."""
 
 
 def _always() -> bool:
@@ -34,10 +37,10 @@ def _always() -> bool:
 
 
 class Removal:
-    """Deletes and unmarks objects through ``writes``.
+    """Deletes pods and node reports, and removes labels, conditions and finalizers.
 
-    A removal that may be large takes ``in_time``, which says whether another write may begin. When it says no,
-    the removal raises OutOfTimeError, and the next plan continues it.
+    A method that may need many requests has the parameter ``in_time``, a function that returns whether there is time
+    for another one. When it returns False, the method raises OutOfTimeError, and the next plan continues the removal.
     """
 
     def __init__(self, writes: Writes) -> None:
@@ -49,9 +52,10 @@ class Removal:
     # ---- actions of a plan -----------------------------------------------------------------------------
 
     async def leave(self, action: LeaveNode) -> None:
-        """Remove the label, condition, pods and report of one validation, if its node has really left.
+        """Remove the label, condition, pods and node report of one validation, if its node has really left.
 
-        A node outside the operator's own node selector has left, too: the operator will never look at it again.
+        A node has left if it was deleted, if the environment no longer selects it, or if the operator's own node
+        selector no longer matches it. Raises StaleError if it has not left.
         """
         record = self._cache.nodes.get(action.node)
         live, selected = await self._live_node(action.node)
@@ -68,7 +72,7 @@ class Removal:
             await self._delete_report(report.name, report.uid)
 
     async def cleanup(self, action: Cleanup, in_time: Callable[[], bool]) -> None:
-        """Remove everything made for an environment that is being deleted, and our finalizer last."""
+        """Remove everything made for an environment that is being deleted, and gpuenv's finalizer last."""
         live = await self._writes.live("environments", action.environment)
         if live is not None:
             metadata = live["metadata"]
@@ -89,10 +93,10 @@ class Removal:
     # ---- outside a plan --------------------------------------------------------------------------------
 
     async def finish_deletions(self) -> None:
-        """Clean up environments that are being deleted, while the operator cannot work. Raises ApiError.
+        """Clean up all environments that are being deleted, at a time when no plans are made. Raises ApiError.
 
-        The operator makes no plan while one of its CustomResourceDefinitions is missing. If both are deleted at once,
-        that of the reports is gone first, and that of the environments waits for our finalizers.
+        The operator makes no plan while one of its CustomResourceDefinitions is missing. If a user deletes both, that
+        of the node reports is gone first, and that of the environments waits until gpuenv's finalizers are removed.
         """
         async for page in self._kube.pages(ENVIRONMENTS):
             for raw in page["items"]:
@@ -102,7 +106,7 @@ class Removal:
                     await self._ignore_stale(self.cleanup(going, _always))
 
     async def release(self, environment: str) -> bool:
-        """Take our finalizer off an environment that stays. Return whether it had one. Raises ApiError."""
+        """Remove gpuenv's finalizer from an environment that is kept. Return whether it had it. Raises ApiError."""
         for _ in range(ATTEMPTS):
             live = await self._writes.live("environments", environment)
             if live is None or not _has_finalizer(live):
@@ -117,12 +121,12 @@ class Removal:
             409, "Conflict", f"environment {environment} changes faster than it can be written; try again"
         )
 
-    # ---- the pieces ------------------------------------------------------------------------------------
+    # ---- single steps -----------------------------------------------------------------------------------
 
     async def unmark(self, node: dict[str, Any], ours: Callable[[str], bool]) -> bool:
-        """Remove labels and conditions from a node that was just read. Return whether it had any.
+        """Remove labels and conditions of gpuenv from ``node``, which was just read. Return whether it had any.
 
-        ``ours`` says which label keys and which condition types are meant. Raises ApiError and StaleError.
+        ``ours`` returns whether a label key or a condition type is to be removed. Raises ApiError and StaleError.
         """
         name, uid = node["metadata"]["name"], node["metadata"]["uid"]
         labels = [key for key in node["metadata"].get("labels") or {} if ours(key)]
@@ -146,9 +150,10 @@ class Removal:
         return deleted
 
     async def _remove_all(self, environment: str, in_time: Callable[[], bool]) -> None:
-        """Remove everything made for an environment.
+        """Remove everything made for an environment, except its finalizer.
 
-        Raises ApiError also when only some nodes refused: the environment must stay until their marks are removed.
+        Raises ApiError even if the API server refused to change only some nodes: the environment must exist until its
+        labels and conditions on all nodes are removed.
         """
         refusals = await self._unmark_all(environment, in_time)
         selector = f"{names.LABEL_ENVIRONMENT}={environment}"
@@ -158,7 +163,10 @@ class Removal:
             raise refusals[0]
 
     async def _unmark_all(self, environment: str, in_time: Callable[[], bool]) -> list[ApiError]:
-        """Remove label and condition from every node. Return the refusals, at most about REFUSALS_TOLERATED."""
+        """Remove label and condition of an environment from every node, and return the refusals.
+
+        Stops after REFUSALS_TOLERATED refusals.
+        """
         refusals: list[ApiError] = []
         mark = names.node_label(environment)
         async for page in self._kube.pages(NODES, {"labelSelector": mark}):
@@ -177,7 +185,7 @@ class Removal:
         return refusals
 
     async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
-        """Delete the reports of an environment in batches, then those that have lost their label."""
+        """Delete the node reports of an environment: in batches by label, then one by one those without the label."""
         mine = [report for key, report in self._cache.reports.items() if key[0] == environment]
         for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
             _check(in_time)
@@ -196,9 +204,9 @@ class Removal:
         self._cache.gone("reports", name)
 
     async def _live_node(self, name: str) -> tuple[dict[str, Any] | None, bool]:
-        """Read a node. Return it (None: it is gone), and whether the operator's node selector selects it.
+        """Return a node (None if it is gone), and whether the operator's node selector matches it.
 
-        A selected node is also put into the cache.
+        The node is read from the API server. If the selector matches, it is also put into the cache.
         """
         if not self._scope.node_selector:
             return await self._writes.live("nodes", name), True
@@ -222,9 +230,9 @@ class Removal:
             logger.debug("%s", stale)
 
     async def _refusal(self, write: Awaitable[object]) -> list[ApiError]:
-        """Return the error if the API server refuses this write, so that the others go on.
+        """Carry out one write. Return the error if the API server refuses it, so that the caller can continue.
 
-        Raises ApiError when the API server is unwell, which stops the others.
+        The list is empty if there was no error. Raises ApiError if the error is transient, as others would fail, too.
         """
         try:
             await self._ignore_stale(write)

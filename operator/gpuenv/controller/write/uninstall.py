@@ -1,7 +1,7 @@
-"""Removes gpuenv from a cluster: its labels, conditions, probe pods, ConfigMaps and finalizers. Objects of people stay.
+"""Removes gpuenv's labels, conditions, probe pods, ConfigMaps and finalizers from a cluster.
 
-The chart's pre-delete hook runs this. A running operator would write everything again, so it is stopped first: its
-Deployment is scaled to zero, and its Lease is taken and held until the end.
+Environments and node reports are kept. The chart's pre-delete hook runs this. A running operator would write everything
+again, so it is stopped first: its Deployment is scaled to zero, and its Lease is taken and held until the end.
 """
 
 import logging
@@ -23,12 +23,12 @@ from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = f"{names.COMPAT_PREFIX}/"
-"""All labels and conditions on nodes that begin with this are gpuenv's."""
+"""All labels and conditions of a node whose name begins with this prefix were set by gpuenv."""
 
 
 @dataclass(slots=True)
 class Removed:
-    """How many objects were deleted or cleaned."""
+    """How many pods were deleted, and from how many nodes and environments something was removed."""
 
     pods: int = 0
     nodes: int = 0
@@ -41,7 +41,7 @@ class Removed:
 
 
 class Uninstall:
-    """One uninstallation; :meth:`run` does it."""
+    """One uninstallation of gpuenv, which :meth:`run` carries out."""
 
     def __init__(self, kube: Kube, scope: Scope, lease_namespace: str, lease_name: str) -> None:
         self._kube = kube
@@ -85,9 +85,9 @@ class Uninstall:
                 raise
 
     async def _namespace_exists(self) -> bool:
-        """Return whether the operator's namespace exists.
+        """Return whether the operator's namespace exists, according to a dry run that creates a Lease there.
 
-        Without it the operator is gone, too, and a Lease could not be created.
+        If it does not exist, the operator is gone, too, and there can be no Lease.
         """
         try:
             await self._kube.create(
@@ -100,9 +100,9 @@ class Uninstall:
         return True
 
     async def _drop_lease(self) -> None:
-        """Delete the Lease, so that a new installation need not wait until it expires.
+        """Delete the Lease, or release it if deleting is not permitted.
 
-        Only the chart's hook may delete it. Others give it back.
+        Then a new installation need not wait until the Lease expires. Only the chart's hook is permitted to delete it.
         """
         try:
             await self._kube.delete_if_there(f"{self._leases}/{self._lease_name}")
@@ -112,9 +112,9 @@ class Uninstall:
             await self._lease.release()
 
     async def _unmark(self, node: dict[str, Any]) -> bool:
-        """Remove all our labels and conditions from a node. Return whether it had any.
+        """Remove all of gpuenv's labels and conditions from a node. Return whether it had any.
 
-        A node whose change a policy refuses keeps them, which is logged: the other nodes are cleaned all the same.
+        If a policy refuses the change, that is only logged, so that the other nodes are still cleaned.
         """
         try:
             return await self._removal.unmark(node, lambda key: key.startswith(PREFIX))

@@ -1,6 +1,6 @@
-"""Writes single actions of a plan: one or two requests for each, whose answers go into the cache.
+"""Carries out single actions of a plan, with a few requests each, and puts the responses into the cache.
 
-The executor decides about order, back-off and limits.
+The order of actions, back-off and limits are the executor's business.
 """
 
 import time
@@ -24,18 +24,22 @@ from gpuenv.plan.model import (
 from gpuenv.plan.objects.times import show_time
 
 CONFLICTS: Final = frozenset({404, 409, 422})
-"""Answers to a write with a uid that may mean that the object is gone, or that another one has its name now.
+"""Status codes of a failed write that may mean that the object with the given uid is gone or was replaced.
 
-A policy that refuses the write may answer the same, so another request has to find out which it is.
+A policy that refuses the write may answer with the same codes, so another request has to find out the cause.
 """
 
 
 class StaleError(Exception):
-    """The plan was made for an outdated state. Nothing was written, and the cache has the present state now."""
+    """The plan was made from an outdated state. Its action was not carried out, and the cache was updated."""
 
 
 class Writes:
-    """The writes. Each raises ApiError when the API server refuses it, and StaleError when the plan is outdated."""
+    """A method for each simple action of a plan, and some methods to read and remove.
+
+    Each method raises ApiError if the API server refuses a request, and StaleError if the plan was made from an
+    outdated state.
+    """
 
     def __init__(
         self, kube: Kube, cache: Cache, scope: Scope, clock: Callable[[], float] = time.time
@@ -46,7 +50,7 @@ class Writes:
         self.clock = clock
 
     async def live(self, kind: KindName, name: str) -> dict[str, Any] | None:
-        """Read an object, put it into the cache, and return it; None when it is gone."""
+        """Read an object from the API server, update the cache, and return the object, or None if it is gone."""
         try:
             raw: dict[str, Any] = await self.kube.get(self.scope.item(kind, name))
         except ApiError as error:
@@ -58,9 +62,9 @@ class Writes:
         return raw
 
     async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
-        """Ask the API server whether this very object still exists.
+        """Ask the API server whether the object with this name and this uid still exists.
 
-        An object outside the selectors of the watch is not put into the cache.
+        The object is put into the cache only if it was there before, because it may not match the watch's selector.
         """
         if self.cache.version(kind, name) is not None:
             raw = await self.live(kind, name)
@@ -73,12 +77,12 @@ class Writes:
             return False
 
     async def create_pod(self, action: CreatePod) -> None:
-        """Create a probe pod. A refusal becomes a rejection, which the next plan writes into the report."""
+        """Create a probe pod. If the API server rejects the pod, the next plan writes that into the node report."""
         try:
             raw = await self.kube.create(self.scope.pods, action.manifest)
         except ApiError as error:
             if error.status == 409:
-                # The pod is ours, because its name has the run id. If it is being deleted, the next plan waits.
+                # The pod is ours, because its name contains the run id. If it is being deleted, the next plan waits.
                 await self.live("pods", action.manifest["metadata"]["name"])
                 return
             if not is_rejection(error):
@@ -88,13 +92,13 @@ class Writes:
         self.cache.put("pods", raw)
 
     def refused(self, action: CreatePod, error: ApiError) -> None:
-        """Keep the refusal of a pod as an attempt, which the next plan writes into the report."""
+        """Keep a rejected pod as an :class:`Attempt` in the cache, which the next plan writes into the node report."""
         key = (action.environment, action.node)
         self.cache.rejections[key] = attempt_of(action, error, self.clock())
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
-        """Delete a probe pod. It is no error if the pod is gone."""
+        """Delete a probe pod. It is no error if the pod is already gone."""
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
@@ -105,7 +109,10 @@ class Writes:
             self.cache.put("pods", raw)
 
     async def write_report(self, action: WriteReport) -> None:
-        """Write the whole status by a JSON patch: a merge patch would leave keys of an earlier status behind."""
+        """Write the whole status of a node report, and create the node report first if it does not exist.
+
+        A JSON patch replaces the status. A merge patch would leave keys of the earlier status behind.
+        """
         key = (action.environment, action.node)
         before = self.cache.reports.get(key)
         if not action.exists:
@@ -128,7 +135,7 @@ class Writes:
                 raise
             raw = await self.live("reports", action.name)
             if raw is not None and (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
-                # The report is about an earlier node of that name.
+                # The node report is about an earlier node of that name.
                 await self.kube.delete(
                     self.scope.item("reports", action.name), uid=str(raw["metadata"]["uid"])
                 )
@@ -137,16 +144,16 @@ class Writes:
         self.cache.put("reports", raw)
 
     async def set_label(self, action: SetLabel) -> None:
-        """Set or remove the label of one environment.
+        """Set the label of one environment on a node; a value of None removes it.
 
-        A merge patch changes this key alone. Server-side apply would remove our labels of all other environments
-        unless it repeated them.
+        A merge patch changes only this key. With server-side apply, each request would have to repeat gpuenv's labels
+        of all other environments, because it removes those that it does not contain.
         """
         labels = {names.node_label(action.environment): action.value}
         await self._patch_labels(action.node, action.node_uid, labels)
 
     async def remove_labels(self, node: str, uid: str, keys: Iterable[str]) -> None:
-        """Remove labels from a node, also from one that the operator's node selector leaves out."""
+        """Remove labels from a node, even if the operator's node selector does not match the node."""
         await self._patch_labels(node, uid, dict.fromkeys(keys))
 
     async def _patch_labels(self, node: str, uid: str, labels: dict[str, str | None]) -> None:
@@ -154,7 +161,7 @@ class Writes:
         await self._patch_node(node, uid, self.kube.merge_patch(self.scope.item("nodes", node), body))
 
     async def set_condition(self, action: SetNodeCondition) -> None:
-        """Set or remove the condition of one environment on a node that the cache knows."""
+        """Set the condition of one environment on a node in the cache; a status of None removes it."""
         record = self.cache.nodes.get(action.node)
         if record is None:
             return
@@ -176,7 +183,7 @@ class Writes:
         await self._patch_conditions(action.node, record.uid, [condition])
 
     async def remove_conditions(self, node: str, uid: str, kinds: Iterable[str]) -> None:
-        """Remove conditions from a node, also from one that the operator's node selector leaves out."""
+        """Remove conditions from a node, even if the operator's node selector does not match the node."""
         await self._patch_conditions(node, uid, [{"type": kind, "$patch": "delete"} for kind in kinds])
 
     async def _patch_conditions(self, node: str, uid: str, conditions: list[dict[str, str]]) -> None:
@@ -193,16 +200,16 @@ class Writes:
             if error.status not in CONFLICTS or await self.is_there("nodes", name, uid):
                 raise
             raise StaleError(f"node {name} is gone or was replaced") from error
-        # A node outside the operator's node selector must not come into the cache: it would be planned for.
+        # A node outside the operator's node selector must not enter the cache: the planner would include it.
         if name in self.cache.nodes:
             self.cache.put("nodes", raw)
 
     async def add_finalizer(self, action: AddFinalizer) -> None:
-        """Put our finalizer on an environment, unless it is being deleted."""
+        """Add gpuenv's finalizer to an environment. Raises StaleError if the environment is being deleted."""
         await self._set_finalizer(action.environment, action.uid, present=True)
 
     async def remove_finalizer(self, environment: str, uid: str) -> None:
-        """Take our finalizer off an environment."""
+        """Remove gpuenv's finalizer from an environment."""
         await self._set_finalizer(environment, uid, present=False)
 
     async def _set_finalizer(self, environment: str, uid: str, *, present: bool) -> None:
@@ -212,7 +219,7 @@ class Writes:
             raise StaleError(f"environment {environment} is gone or going")
         others = [one for one in metadata.get("finalizers") or [] if one != names.FINALIZER]
         wanted = [*others, names.FINALIZER] if present else others
-        # A merge patch replaces the whole list. The resource version keeps it from losing another finalizer.
+        # A merge patch replaces the whole list. With the resource version it fails if another finalizer was added.
         version = {"uid": uid, "resourceVersion": metadata["resourceVersion"]}
         body = {"metadata": version | {"finalizers": wanted}}
         try:
@@ -242,15 +249,18 @@ class Writes:
 
 
 def report_body(action: WriteReport) -> dict[str, Any]:
-    """Return a new GPUNodeReport without its status. Its owner is the environment, for the garbage collector."""
+    """Return the manifest of a new node report, without its status.
+
+    Its owner is the environment, so that the garbage collector deletes both.
+    """
     owner = {
         "apiVersion": names.API_VERSION,
         "kind": names.ENVIRONMENT_KIND,
         "name": action.environment,
         "uid": action.environment_uid,
         "controller": True,
-        # True needs rights on the owner's finalizers where OwnerReferencesPermissionEnforcement is on
-        # (OpenShift).
+        # With True, the admission plug-in OwnerReferencesPermissionEnforcement (OpenShift) would ask for rights on the
+        # owner's finalizers.
         "blockOwnerDeletion": False,
     }
     labels = {
@@ -274,7 +284,7 @@ def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compact(value: Any) -> Any:
-    """Return a value without its Nones. Our schemas refuse null."""
+    """Return ``value`` without the dict entries that are None, at any depth, because our schemas refuse null."""
     if isinstance(value, dict):
         return {key: _compact(one) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):
