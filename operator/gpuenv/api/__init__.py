@@ -1,1 +1,1 @@
-"""Names, reasons and the typed forms of the two custom resources: what the outside world sees of gpuenv."""
+"""gpuenv's documented API: names, reasons, names of checks, and the typed specification of a GPUEnvironment."""

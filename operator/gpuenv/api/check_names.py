@@ -1,7 +1,7 @@
-"""Names of checks: documented API, with one line each. A check is one line of an assessment; ``docs/checks.md`` lists them.
+"""The names of all checks, each with a one-line description.
 
-As a reason, a name is a plain string at run time, and a type of its own for mypy: a name that is not in this table does
-not reach an assessment.
+The names are documented API; ``docs/checks.md`` lists them. At run time, a check name is a plain string. For mypy it is
+the type :data:`CheckName`, so that an assessment can only contain names that this module defines.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final, NewType
 CheckName = NewType("CheckName", str)
 
 DESCRIPTIONS: Final[dict[str, str]] = {}
-"""Every name (of a family: its pattern), with what the check looks at."""
+"""Maps every check name to one sentence that is true if the check passes. The key of a family is its pattern."""
 
 
 def _name(name: str, description: str) -> CheckName:
@@ -20,12 +20,15 @@ def _name(name: str, description: str) -> CheckName:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Names with an open end, such as ``floor-matmul-bf16``: the end comes from the specification or from the probe."""
+    """A group of check names that share a prefix: ``floor-matmul-bf16`` belongs to the family ``floor``.
+
+    The rest of a name comes from the specification or from the probe report.
+    """
 
     prefix: str
 
     def of(self, *parts: str) -> CheckName:
-        """Return the name that ends with ``parts``. Empty parts leave nothing behind."""
+        """Return the check name made of the prefix and ``parts``, joined by hyphens. Empty parts are left out."""
         return CheckName("-".join(part for part in (self.prefix, *parts) if part))
 
 
@@ -57,12 +60,12 @@ GENERATION: Final = _name(
     "generation", "New driver branches and toolkits still support the GPU's generation."
 )
 
-# Code for the GPU.
+# The code that the build has for the GPU.
 ARCHITECTURE: Final = _name("architecture", "The build has code that the GPU can run.")
 CUDNN_GPU: Final = _name("cudnn-gpu", "The image's cuDNN still supports the GPU.")
 FEATURES: Final = _name("features", "The image's toolkit reaches all features of the GPU.")
 
-# What ran.
+# The kernels and other programs that a probe ran.
 KERNELS: Final = _name("kernels", "Kernels ran on every GPU, and computed the right results.")
 KERNEL: Final = _family("kernel", "<step>-<data type>", "A kernel ran and computed the right result.")
 KERNELS_STAGE: Final = _name("kernels-stage", "The probe's stage that runs kernels came to its end.")
@@ -71,7 +74,7 @@ COMPILE: Final = _name("compile", "torch.compile works.")
 PROBE_POD: Final = _name("probe-pod", "The probe pod started, ended by itself and left a readable report.")
 PROBE: Final = _name("probe", "The probe that `gpuenv check` starts ends by itself and leaves a report.")
 
-# What the environment expects.
+# The environment's own expectations.
 EXPECT: Final = _family("expect", "<what>", "A version or a property of the GPUs is as `spec.expect` asks.")
 IMPORT: Final = _family("import", "<module>", "A module of `spec.expect.imports` imports.")
 COMMAND: Final = _family("check", "<name>", "A command of `spec.checks` ended with exit code 0.")
@@ -92,7 +95,7 @@ SECURITY: Final = _name(
     "security", "The container does not run as root, and nothing in it is open to others."
 )
 
-# What is known.
+# Whether enough is known for a verdict.
 KNOWN: Final = _name("known", "Build, driver and GPU are known, as far as the verdict follows from them.")
 GPU: Final = _name("gpu", "The GPU is in the tables.")
 FACTS: Final = _name("facts", "The given facts do not contradict each other.")

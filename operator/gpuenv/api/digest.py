@@ -1,17 +1,19 @@
-"""Digests of typed values that stay the same when gpuenv itself changes.
+"""Digests of typed values. An upgrade of gpuenv does not change the digest of an unchanged value.
 
-A verdict names the digests of what it was made from, and a digest that differs makes the verdict stale. An upgrade
-of gpuenv must therefore not change the digest of a value that still means the same. These rules see to it:
+A node report stores the digests of the inputs that led to its verdict. As soon as one of them differs from the digest
+of the present inputs, the verdict is stale. An upgrade of gpuenv must therefore not change the digest of a value that
+still means the same. These rules ensure that:
 
-* A field of a dataclass that holds its default is left out. A new field with a default changes no digest.
+* A dataclass field is left out of the digest if its value equals its default. So a new field with a default changes
+  no digest.
 * The order of a mapping or a set does not count. The order of a list does, because it can change what a probe
-  does: a command is a list, and a variable of ``env`` may refer to the ones before it.
-* Texts are compared by code point, and numbers by the JSON that they are written as (``1`` is not ``1.0``).
+  does: a command is a list, and a variable of ``env`` may refer to variables before it.
+* Texts are compared by code point, and numbers by their JSON form (``1`` is not ``1.0``).
 * When a default changes, the field names its first default as ``metadata={FIRST_DEFAULT: ...}``. The digest then
   goes on leaving out the first default, which the API server has stored in existing objects, and contains the new
   one. So objects that keep the old value keep their verdicts, and those that take the new value are validated again.
-* Names of fields are part of the digest. A field that is renamed, or moved to another dataclass, makes verdicts
-  stale for everybody who set it.
+* Names of fields are part of the digest. If a field is renamed, or moved to another dataclass, the verdicts of every
+  environment that sets it become stale.
 """
 
 import dataclasses
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FIRST_DEFAULT: Final = "first default"
-"""Key in the metadata of a dataclass field: the default that the field had when it was introduced."""
+"""Key in the metadata of a dataclass field. Its value is the default that the field had when it was introduced."""
 LENGTH: Final = 16
-"""Hexadecimal digits of a digest."""
+"""The number of hexadecimal digits in a digest."""
 
 
 def digest(value: object) -> str:
@@ -41,7 +43,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    """Return the value in the types that JSON has. Raises TypeError where that is not possible."""
+    """Return the value converted to JSON types. Raises TypeError if a part of it has no JSON form."""
     if _is_record(value):
         return {field.name: held for field in dataclasses.fields(value) for held in _held(value, field)}
     if isinstance(value, Mapping):
@@ -56,10 +58,11 @@ def _plain(value: object) -> Any:
 
 
 def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
-    """Yield the plain value of a field, or nothing where the digest leaves the field out.
+    """Yield the value of a field in JSON types, or nothing if the digest leaves the field out.
 
-    A dataclass in a field is left out when all its own fields are. Comparing it with the field's default would
-    bring in the present defaults of its fields, where their first ones count.
+    A field that holds a dataclass is left out if all fields of that dataclass are left out. Comparing the dataclass
+    with the default of the outer field would be wrong: it would use the present defaults of the inner fields instead
+    of their first defaults.
     """
     value, default = getattr(record, field.name), _default(field)
     plain = _plain(value)
@@ -69,7 +72,7 @@ def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
 
 
 def _default(field: "dataclasses.Field[Any]") -> object:
-    """Return the first default of a field; MISSING, which equals no value, for a required field."""
+    """Return the first default of a field. A required field has ``dataclasses.MISSING``, which equals no value."""
     if FIRST_DEFAULT in field.metadata:
         return field.metadata[FIRST_DEFAULT]
     if field.default_factory is not dataclasses.MISSING:

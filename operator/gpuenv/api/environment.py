@@ -1,10 +1,11 @@
 """The specification of a GPUEnvironment as typed values, and the parser that makes them from the raw object.
 
-The CRD's schema refuses most mistakes at admission. The parser checks them again, together with what a schema cannot
-check (version specifiers, quantities): an object can be older than the schema, or come from a file.
+The CRD's schema rejects most mistakes at admission. The parser checks for the same mistakes again, because an object
+can be older than the schema, or come from a file. It also checks what a schema cannot: version specifiers and
+quantities.
 
-Each default stands once, in the dataclass. The CRD states them too, for readers of its documentation; a test
-compares both. What to do when a default changes is in :mod:`gpuenv.api.digest`.
+Each default is defined once, in the dataclass. The CRD repeats the defaults for readers of its documentation, and a
+test compares the two. :mod:`gpuenv.api.digest` explains how to change a default.
 """
 
 import re
@@ -26,7 +27,8 @@ RunAs = Literal["NonRoot", "Image"]
 class Expectations:
     """``spec.expect``: what the image and the node must have.
 
-    Version specifiers stay PEP 440 text. Versions are compared with them by the release segment alone.
+    Version specifiers are kept as PEP 440 text. A version satisfies one by its release segment alone: ``2.9.1+cu128``
+    is compared as ``2.9.1``.
     """
 
     pytorch: str | None = None
@@ -41,7 +43,7 @@ class Expectations:
     products: tuple[str, ...] = ()
     """Shell-style patterns of GPU product names."""
     min_memory_bytes: int | None = None
-    """The nominal size of the card. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
+    """The nominal GPU memory. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
     imports: tuple[str, ...] = ()
     compile: bool = False
 
@@ -57,7 +59,7 @@ class CommandCheck:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """One of ``spec.benchmarks.floors``: the least that a benchmark must reach. Exactly one minimum is set."""
+    """One of ``spec.benchmarks.floors``: the minimum result of a benchmark. Exactly one of the minima is set."""
 
     kernel: str
     dtype: str = ""
@@ -79,7 +81,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """``spec.probe``: how a probe pod is made."""
+    """``spec.probe``: settings for the probe pods of an environment."""
 
     device: GPUDevice = field(default_factory=GPUDevice)
     device_count: int = 1
@@ -115,7 +117,7 @@ class EnvironmentSpec:
     probe: ProbeSpec = ProbeSpec()
     interval_seconds: int = 604800
     max_concurrent: int | str = "10%"
-    """Probe pods at a time: a number, or a percentage of the selected nodes (rounded up, at least 1)."""
+    """Most probe pods at a time: a number, or a percentage of the selected nodes (rounded up, at least 1)."""
     node_label: bool = True
     node_condition: bool = False
     suspend: bool = False
@@ -151,10 +153,10 @@ def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
 
 
 def inputs_hash(spec: EnvironmentSpec) -> str:
-    """Return the digest of everything that changes the outcome of a run: a change makes verdicts stale.
+    """Return the digest of all fields that can change what a run finds. If it changes, verdicts become stale.
 
-    That is the image, ``probe``, the profile, ``checks``, and the imports and the compilation that ``expect`` asks
-    for. :mod:`gpuenv.api.digest` says why an upgrade of gpuenv does not change it.
+    The fields are the image, ``probe``, the benchmark profile, ``checks``, ``expect.imports`` and ``expect.compile``.
+    :mod:`gpuenv.api.digest` explains why an upgrade of gpuenv does not change the digest.
     """
     expect = Expectations(imports=spec.expect.imports, compile=spec.expect.compile)
     return digest(
@@ -163,7 +165,10 @@ def inputs_hash(spec: EnvironmentSpec) -> str:
 
 
 def expectations_hash(spec: EnvironmentSpec) -> str:
-    """Return the digest of what facts are compared with: ``expect`` and the floors. A change needs no new run."""
+    """Return the digest of the fields that facts are compared with: ``expect`` and the benchmark floors.
+
+    If only these fields change, the facts are compared again and no new run is needed.
+    """
     return digest(EnvironmentSpec(image="", expect=spec.expect, floors=spec.floors))
 
 
@@ -212,7 +217,7 @@ def _image(spec: Fields) -> str:
 
 
 def _selector(selector: Fields) -> dict[str, Any]:
-    """Return a LabelSelector that is known to be valid, so that matching with it never fails."""
+    """Return the LabelSelector after checking that it is valid, so that matching nodes with it never fails."""
     parsed: dict[str, Any] = {}
     labels = selector.text_map("matchLabels")
     expressions = []
@@ -286,7 +291,7 @@ def _compute_capability(text: str) -> tuple[int, int]:
 
 
 def quantity(text: str) -> int:
-    """Return the bytes of a positive Kubernetes quantity such as ``40Gi``, ``40G`` or ``1073741824``.
+    """Return the number of bytes in a positive Kubernetes quantity such as ``40Gi``, ``40G`` or ``1073741824``.
 
     Exponents are not supported. Raises ValueError.
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/

@@ -1,4 +1,7 @@
-"""Reads a raw object (a specification, a scenario) field by field and names a wrong field with its path and the cure."""
+"""Reads a raw object, such as a specification, field by field.
+
+An error names the path of the field and says how to correct its value.
+"""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,13 +12,14 @@ D = TypeVar("D")
 
 
 class FieldError(ValueError):
-    """A field that makes no sense; one line that names the field and the cure."""
+    """A field has an invalid value. The message is one line that names the field and says how to correct it."""
 
 
 class Fields:
-    """The mapping at ``path``, where "" is the whole document. Absent and null are the same.
+    """The fields of one mapping in a raw object. ``path`` is the place of the mapping; "" is the whole object.
 
-    Unknown fields are ignored, unless :meth:`close` is called at the end.
+    A field that is null counts as absent, except in :meth:`nullable_text`. Unknown fields are ignored, unless
+    :meth:`close` is called at the end.
     """
 
     def __init__(self, path: str, value: object) -> None:
@@ -34,20 +38,20 @@ class Fields:
         return ".".join(part for part in (self.path, name) if part)
 
     def all(self) -> dict[str, Any]:
-        """Return everything, as it is."""
+        """Return all fields of the mapping with their raw values."""
         return dict(self._values)
 
     def raw(self, name: str) -> Any:
-        """Return the value as it is; None when absent."""
+        """Return the raw value of a field, or None if it is absent."""
         self._known.add(name)
         return self._values.get(name)
 
     def has(self, name: str) -> bool:
-        """Return whether the field has a value."""
+        """Return whether the field is present and not null."""
         return self.raw(name) is not None
 
     def close(self) -> None:
-        """Refuse fields that were never asked for, so that a typo is no silent default."""
+        """Raise FieldError if the mapping has a field that was never read, so that a typo does not go unnoticed."""
         for name in self._values:
             if name not in self._known:
                 known = sorted(self._known)
@@ -56,28 +60,31 @@ class Fields:
                 self.fail("", f"has no field {str(name)!r}; {cure}")
 
     def text(self, name: str) -> str | None:
-        """Return a text; None when absent or empty."""
+        """Return the text in a field, or None if it is absent or empty. Raises FieldError for another type."""
         value = self.raw(name)
         if value is not None and not isinstance(value, str):
             self.fail(name, f"is {kind(value)}; write a text{_quoted(value)}")
         return value or None
 
     def required_text(self, name: str) -> str:
-        """Return a text that must be there."""
+        """Return the text in a field. Raises FieldError if it is absent or empty."""
         value = self.text(name)
         if value is None:
             self.fail(name, "is missing; add it")
         return value
 
     def nullable_text(self, name: str, default: str | None) -> str | None:
-        """Return a text, None when it is null, ``default`` when it is absent: here, null says something."""
+        """Return the text in a field: None if the field is null, ``default`` if it is absent.
+
+        It is for fields in which null has a meaning of its own.
+        """
         value = self.raw(name)
         if value is not None and not isinstance(value, str):
             self.fail(name, f"is {kind(value)}; write a text or null{_quoted(value)}")
         return value if name in self._values else default
 
     def flag(self, name: str, default: bool) -> bool:
-        """Return true or false."""
+        """Return the boolean in a field, or ``default`` if it is absent."""
         value = self.raw(name)
         if value is None:
             return default
@@ -86,7 +93,7 @@ class Fields:
         return value
 
     def integer(self, name: str, default: D, low: int, high: int) -> int | D:
-        """Return a whole number within bounds."""
+        """Return the whole number in a field, or ``default`` if it is absent. ``low`` and ``high`` are allowed, too."""
         value = self.raw(name)
         if value is None:
             return default
@@ -95,7 +102,7 @@ class Fields:
         return value
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """Return a number within bounds."""
+        """Return the number in a field, or ``default`` if it is absent. ``low`` and ``high`` are allowed, too."""
         value = self.raw(name)
         if value is None:
             return default
@@ -104,7 +111,7 @@ class Fields:
         return float(value)
 
     def positive_number(self, name: str) -> float | None:
-        """Return a positive number; None when absent."""
+        """Return the positive number in a field, or None if it is absent."""
         value = self.raw(name)
         if value is None:
             return None
@@ -113,11 +120,11 @@ class Fields:
         return float(value)
 
     def choice(self, name: str, choices: Sequence[str], default: D) -> str | D:
-        """Return one of ``choices``, or ``default`` when absent."""
+        """Return the value of a field, which must be one of ``choices``, or ``default`` if it is absent."""
         return default if self.raw(name) is None else self.required_choice(name, choices)
 
     def required_choice(self, name: str, choices: Sequence[str]) -> str:
-        """Return one of ``choices``, which must be there."""
+        """Return the value of a field, which must be one of ``choices``. Raises FieldError if it is absent."""
         value = self.raw(name)
         if value is None:
             self.fail(name, f"is missing; choose one of {', '.join(choices)}")
@@ -128,7 +135,7 @@ class Fields:
         return str(value)
 
     def texts(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return a list of texts."""
+        """Return the list of texts in a field, or ``default`` if it is absent."""
         value = self.raw(name)
         if value is None:
             return default
@@ -137,7 +144,7 @@ class Fields:
         return tuple(value)
 
     def text_map(self, name: str) -> dict[str, str]:
-        """Return a mapping from text to text; empty when absent."""
+        """Return the mapping from text to text in a field; it is empty if the field is absent."""
         value = self.raw(name)
         if value is None:
             return {}
@@ -148,11 +155,11 @@ class Fields:
         return dict(value)
 
     def child(self, name: str) -> "Fields":
-        """Return the mapping in a field; empty when absent."""
+        """Return the fields of the mapping in a field; there are none if it is absent."""
         return Fields(self._place(name), self.raw(name))
 
     def children(self, name: str) -> Iterator["Fields"]:
-        """Yield the mappings in a list; none when absent."""
+        """Yield the fields of each mapping in the list that a field holds. An absent field counts as an empty list."""
         value = self.raw(name)
         if value is not None and not isinstance(value, list | tuple):
             self.fail(name, f"is {kind(value)}; write a list")
@@ -160,7 +167,7 @@ class Fields:
             yield Fields(f"{self._place(name)}[{index}]", item)
 
     def required_children(self, name: str) -> Iterator["Fields"]:
-        """Yield the mappings in a list, which must be there and not empty."""
+        """Return the same as :meth:`children`, but raise FieldError if the list is absent or empty."""
         if not self.has(name):
             self.fail(name, "is missing; add it")
         if self.raw(name) == []:
@@ -168,7 +175,10 @@ class Fields:
         return self.children(name)
 
     def parsed(self, name: str, parse: Callable[[str], T], cure: str) -> T | None:
-        """Return what ``parse`` makes of a text or number; its ValueError becomes a FieldError with ``cure``."""
+        """Return the value of a field, converted by ``parse``, or None if the field is absent.
+
+        If ``parse`` raises ValueError, raise FieldError. ``cure`` is the end of its message: how to correct the value.
+        """
         value = self.raw(name)
         if value is None:
             return None
@@ -179,12 +189,12 @@ class Fields:
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: scalars themselves, anything else by its kind."""
+    """Return the form in which messages show a value: a scalar's ``repr``, or a name for any other type."""
     return repr(value)[:80] if isinstance(value, str | int | float) else kind(value)
 
 
 def kind(value: object) -> str:
-    """Return what sort of value it is, in words; a number is shown itself."""
+    """Return a name for the type of a value, such as "a list". A number is returned as its ``repr``."""
     names = {dict: "a mapping", list: "a list", tuple: "a list", bool: "true or false", str: "a text"}
     if value is None:
         return "empty"
@@ -192,5 +202,5 @@ def kind(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return how to write a number as a text: YAML reads 12.8 as a number."""
+    """Return a hint to put a number in quotes, or "" for other values. YAML reads an unquoted 12.8 as a number."""
     return f' in quotes, "{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""

@@ -1,6 +1,6 @@
-"""Every name that gpuenv writes into a cluster.
+"""All names that gpuenv writes into a cluster: its API group, labels, annotations, and names of objects.
 
-Other people's manifests and scripts refer to these names, and no webhook converts old ones, so they do not change.
+These names must not change: manifests and scripts of users refer to them, and no webhook converts old names.
 Kubernetes allows 63 characters in a label value and after the slash of a label key, 253 before the slash, and 253
 in the name of a node (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/).
 """
@@ -24,7 +24,7 @@ OPERATOR_NAMESPACE: Final = "gpuenv-system"
 PROBE_NAMESPACE: Final = "gpuenv-probes"
 """Namespace of the probe pods, unless the installation names another one."""
 PROBE_PRIORITY_CLASS: Final = "gpuenv-probe"
-"""PriorityClass of the probe pods, which preempts no other pod."""
+"""PriorityClass of the probe pods. It does not let them preempt other pods."""
 
 FINALIZER: Final = f"{GROUP}/cleanup"
 
@@ -32,9 +32,9 @@ COMPAT_PREFIX: Final = f"compat.{GROUP}"
 """Prefix of the node label and of the opt-in node condition: ``compat.gpuenv.dev/<environment>``."""
 
 LABEL_ENVIRONMENT: Final = f"{GROUP}/environment"
-"""Label of probe pods and reports: the environment that they belong to."""
+"""Label of probe pods and node reports. Its value is the name of the environment that they belong to."""
 LABEL_NODE: Final = f"{GROUP}/node"
-"""Label of probe pods and reports: the node. A name of more than 63 characters is shortened and gets a hash."""
+"""Label of probe pods and node reports. Its value is the name of the node, shortened by :func:`shorten`."""
 LABEL_COMPONENT: Final = f"{GROUP}/component"
 COMPONENT_PROBE: Final = "probe"
 
@@ -43,9 +43,9 @@ ANNOTATION_RUN: Final = f"{GROUP}/run-id"
 ANNOTATION_INPUTS: Final = f"{GROUP}/inputs-hash"
 ANNOTATION_FINGERPRINT: Final = f"{GROUP}/node-fingerprint"
 ANNOTATION_REVALIDATE: Final = f"{GROUP}/revalidate"
-"""Annotation of an environment or a report: a new value asks for a new run. The answered value is in the status."""
+"""Annotation of an environment or a node report. A new value requests a new run, whose status repeats the value."""
 ANNOTATION_SKIP: Final = f"{GROUP}/skip"
-"""Annotation of a node: any value but "false" keeps probes off the node."""
+"""Annotation of a node. Any value except "false" keeps probe pods off the node."""
 
 FACTS_CONTAINER: Final = "facts"
 KERNELS_CONTAINER: Final = "kernels"
@@ -54,7 +54,10 @@ MAX_ENVIRONMENT_NAME: Final = 50
 
 
 def shorten(text: str, limit: int = 63) -> str:
-    """Return the text itself, or its beginning and a hash of the whole, within ``limit`` and valid as a label value."""
+    """Return a text of at most ``limit`` characters: ``text`` itself, or its beginning and a hash of all of it.
+
+    The result is valid as a label value if ``text`` consists of characters that are valid there.
+    """
     if len(text) <= limit:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -62,14 +65,14 @@ def shorten(text: str, limit: int = 63) -> str:
 
 
 def node_label(environment: str) -> str:
-    """Return the key of the node label of an environment, which is also the type of its node condition."""
+    """Return the key of an environment's node label. The environment's node condition has the same text as its type."""
     return f"{COMPAT_PREFIX}/{environment}"
 
 
 def report_name(environment: str, node: str) -> str:
     """Return the name of the GPUNodeReport of an environment on a node.
 
-    The name of an environment has no dot, so two reports never have the same name.
+    The name of an environment contains no dot, so two node reports never have the same name.
     """
     return f"{environment}.{shorten(node, 253 - len(environment) - 1)}"
 
@@ -77,7 +80,7 @@ def report_name(environment: str, node: str) -> str:
 def pod_name(environment: str, node: str, run_id: str) -> str:
     """Return the name of a probe pod.
 
-    It ends in the run id, so that a new run never has to wait until the pod of an earlier one is gone.
+    The name ends with the run id, so that a new run does not have to wait until the pod of an earlier run is deleted.
     """
     head = shorten(f"{environment}-{node}".replace(".", "-"), 63 - len(run_id) - 1)
     return f"{head}-{run_id}"

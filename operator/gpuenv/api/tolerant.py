@@ -1,8 +1,8 @@
-"""Readers for raw dictionaries that never raise: a value of another type counts as absent, and absent is not zero.
+"""Functions that read values from raw dictionaries and never raise.
 
-Objects of the API server and reports of probes come from programs that nobody vouches for. Numbers and truth values
-that are absent read as None, so that the caller has to say what that means; texts and lists that are absent read as
-empty.
+A value of the wrong type counts as absent. Objects from the API server and probe reports were written by programs that
+cannot be trusted. For an absent number or boolean the functions return None, so that the caller has to decide what that
+means. For an absent text, list or mapping they return an empty one.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from typing import Any, Final
 
 EMPTY: Final[Mapping[str, Any]] = {}
 MAX_INTEGER: Final = 2**53
-"""Larger whole numbers do not survive JSON, whose numbers are doubles (RFC 8259, section 6)."""
+"""Whole numbers from this one on may not survive JSON, whose numbers are doubles (RFC 8259, section 6)."""
 MAX_NUMBER: Final = 1e18
+"""Numbers with at least this absolute value, infinity and NaN count as absent."""
 
 
 def mapping(value: object, *path: str) -> Mapping[str, Any]:
@@ -22,43 +23,46 @@ def mapping(value: object, *path: str) -> Mapping[str, Any]:
 
 
 def mappings(value: object) -> list[Mapping[str, Any]]:
-    """Return the mappings in a list."""
+    """Return the items of a list that are mappings. Anything else than a list has none."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def text(value: object) -> str:
-    """Return a text, or "" for anything else."""
+    """Return ``value`` if it is a text, else ""."""
     return value if isinstance(value, str) else ""
 
 
 def texts(value: object) -> dict[str, str]:
-    """Return the entries of a mapping that map a text to a text."""
+    """Return the entries of a mapping whose key and value are texts."""
     return {
         key: item for key, item in mapping(value).items() if isinstance(key, str) and isinstance(item, str)
     }
 
 
 def integer(value: object) -> int | None:
-    """Return a whole number, or None for anything else; True and False are no numbers."""
+    """Return ``value`` if it is an integer between -2**53 and 2**53, else None. Booleans do not count."""
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if abs(value) < MAX_INTEGER else None
 
 
 def number(value: object) -> float | None:
-    """Return a finite number, or None for anything else; True and False are no numbers."""
+    """Return ``value`` as a float if it is a number between -1e18 and 1e18, else None. Booleans do not count."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if abs(value) < MAX_NUMBER else None  # the comparison is false for NaN
 
 
 def flag(value: object) -> bool | None:
-    """Return True or False, or None for anything else."""
+    """Return ``value`` if it is a boolean, else None."""
     return value if isinstance(value, bool) else None
 
 
 def count(value: object) -> int:
-    """Return an extended resource's quantity (``"8"``) as a number of devices: a node that does not list it has none."""
+    """Return the number of devices in the quantity of an extended resource, such as ``"8"``.
+
+    Anything else counts as 0: a node that does not list the resource has no such device.
+    """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return max(0, integer(value) or 0)

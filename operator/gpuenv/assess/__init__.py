@@ -1,1 +1,1 @@
-"""The assessment: a pure function ``facts + expectations + knowledge -> checks -> verdict``."""
+"""The assessment of an image on a node: a pure function ``facts + expectations + tables -> checks -> verdict``."""

@@ -1,4 +1,4 @@
-"""Cures that a person can apply: a build that fits the GPU, or a driver that supports it."""
+"""Remediations that need the tables: a PyTorch build that fits the GPU, or a driver that supports it."""
 
 from functools import lru_cache
 
@@ -9,7 +9,10 @@ from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
 def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
-    """Return the nearest released build that has code for ``device`` and runs on the driver, or ""."""
+    """Return the name of the nearest released PyTorch build that has code for ``device``, or "" if there is none.
+
+    The build also runs on the node's driver, unless ``respect_driver`` is False.
+    """
     major = case.api // 1000 if respect_driver and case.api is not None else None
     capability = device.compute_capability if device else None
     return _fitting_build(case.knowledge, case.torch, major, capability, newest_branch(case))
@@ -41,7 +44,7 @@ STALE_CURE = (
 
 
 def stale_libcuda(case: Case) -> str:
-    """Return what is wrong if the loaded libcuda is older than the one that the driver brings, else ""."""
+    """Return a sentence if the loaded libcuda is older than the one that belongs to the node's driver, else ""."""
     branch = case.knowledge.branch(case.driver)
     if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
         return ""
@@ -52,7 +55,10 @@ def stale_libcuda(case: Case) -> str:
 
 
 def upgrade(case: Case, floor: str = "") -> str:
-    """Return how to get a driver of at least ``floor`` here, and up to which branch the GPU is supported."""
+    """Return the advice how to install a driver of at least version ``floor`` on the platform of the node.
+
+    If newer driver branches no longer support a GPU of the node, the advice names the newest branch that does.
+    """
     wanted = f"{floor} or newer" if floor else "a newer version"
     how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
     limit = newest_branch(case)
@@ -61,7 +67,10 @@ def upgrade(case: Case, floor: str = "") -> str:
 
 
 def newest_branch(case: Case) -> int | None:
-    """Return the newest driver branch that supports every GPU here, or None if no branch has dropped one."""
+    """Return the newest driver branch that supports every GPU of the case.
+
+    Return None if every branch so far still supports all of them.
+    """
     dropped = [
         device.architecture.dropped_from_driver
         for device in case.devices
@@ -71,13 +80,13 @@ def newest_branch(case: Case) -> int | None:
 
 
 def reachable(case: Case, floor: Version) -> bool:
-    """Return whether a driver of at least ``floor`` exists that supports every GPU here."""
+    """Return whether a driver of at least version ``floor`` exists that supports every GPU of the case."""
     limit = newest_branch(case)
     return limit is None or floor[0] <= limit
 
 
 def lacks_code(case: Case) -> bool:
-    """Return whether the build has no code for a GPU here, so that a newer driver alone does not help."""
+    """Return whether the build has no code for one of the GPUs, so that a newer driver alone does not help."""
     if not case.arch_flags:
         return False
     capabilities = [device.compute_capability for device in case.devices if device.compute_capability]

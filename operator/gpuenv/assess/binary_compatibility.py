@@ -1,8 +1,12 @@
-"""NVIDIA's rules of binary compatibility, which say which code runs on which GPU, as PyTorch applies them.
+"""NVIDIA's rules of binary compatibility: which compiled code runs on which GPU, as PyTorch applies them.
 
-A cubin runs on its own major version and an equal or higher minor one, never across major versions; integrated
-(Jetson) GPUs run no neighbour's code; ``a`` targets run exactly there, ``f`` targets within the family; plain PTX
-runs on anything later. https://docs.nvidia.com/cuda/hopper-compatibility-guide/,
+- A cubin (native code) runs on GPUs of its own compute capability, and of a higher minor version with the same major
+  version. It never runs on another major version.
+- Integrated (Jetson) GPUs do not run code for other GPUs of their major version.
+- Targets with the suffix ``a`` run on exactly one compute capability, and those with ``f`` within one family.
+- PTX without a suffix runs on any later GPU.
+
+https://docs.nvidia.com/cuda/hopper-compatibility-guide/,
 https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``DEVICE_REQUIREMENT``).
 """
 
@@ -16,20 +20,26 @@ from gpuenv.knowledge.versions import Version
 
 _FLAG = re.compile(r"(sm|compute)_(\d{1,3})(\d)([af]?)")
 _RENAMED = {(10, 1): (11, 0)}
-"""sm_101 of CUDA 12.8 and 12.9 is sm_110 since 13.0."""
+"""Maps a compute capability to its new number: CUDA 12.8 and 12.9 call sm_101 what CUDA 13.0 calls sm_110."""
 
 
 class Code(StrEnum):
-    """How a GPU can run a build, the best way first."""
+    """The kind of code through which a GPU can run a PyTorch build, the best kind first."""
 
     NATIVE = "native"
+    """The build has machine code for the GPU."""
     PTX = "ptx"
+    """The build has only PTX for the GPU, NVIDIA's intermediate code, which the driver compiles at run time."""
     NONE = "none"
+    """The build has no code that the GPU can run."""
 
 
 @lru_cache(maxsize=1024)
 def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
-    """Return a target as (kind, capability, suffix): ``sm_90a`` is ("sm", (9, 0), "a"). Anything else is None."""
+    """Return a compilation target as (kind, capability, suffix): ``sm_90a`` is ("sm", (9, 0), "a").
+
+    Return None if ``flag`` is no target.
+    """
     found = _FLAG.fullmatch(flag.strip().lower())
     if found is None:
         return None
@@ -40,7 +50,11 @@ def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
 def code_for(
     flags: Iterable[str], device: ComputeCapability, cuda: Version | None, knowledge: Knowledge
 ) -> Code:
-    """Return how ``device`` can run a build with the targets ``flags`` that was made with toolkit ``cuda``."""
+    """Return the best kind of code that a build has for a GPU.
+
+    ``flags`` are the targets of the build, ``cuda`` is the version of its toolkit, and ``device`` is the compute
+    capability of the GPU.
+    """
     best = Code.NONE
     for flag in flags:
         target = parse_flag(flag)

@@ -1,4 +1,4 @@
-"""A case: the facts, and what the tables say about them. It is made once, and every policy looks at it."""
+"""A case: the facts together with the table rows that match them. All policies of an assessment read one case."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,26 +24,34 @@ from gpuenv.knowledge.model import (
 from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version
 
 EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
-"""Steps that some uses of PyTorch do without. If one fails, the verdict is Degraded at worst."""
+"""Names of the steps that not every use of PyTorch needs. If one fails, the verdict is Degraded at worst."""
 NOT_KERNELS = EXTRAS | {"alloc"}
-"""Steps that can pass although the kernels that every use needs do not run."""
+"""Names of the steps that can pass on a GPU that cannot run the kernels which every use of PyTorch needs."""
 BROKEN = frozenset(
     {StepStatus.FAIL, StepStatus.WRONG, StepStatus.UNCONFIRMED, StepStatus.CRASHED, StepStatus.TIMED_OUT}
 )
+"""Statuses of a step that was tried and did not pass."""
 PASSED: Final = StepStatus.PASS
 SKIPPED: Final = StepStatus.SKIPPED
-"""Names of their own for what every step is compared with: Python 3.11 takes 0.2 µs to look up a member."""
+"""``PASSED`` and ``SKIPPED`` are aliases of members of :class:`StepStatus`, with which every step is compared.
+
+Looking up a member on the enumeration would take 0.2 µs in Python 3.11.
+"""
 
 FIRST_ARM_CUDA = (2, 11)
-"""The first release whose wheel for aarch64 on PyPI has CUDA, by the list of files there."""
+"""The first PyTorch release whose aarch64 wheel on PyPI has CUDA, according to the list of files on PyPI."""
 
 OLDEST_BRANCH = 100
-"""No driver with CUDA has a lower number. A lower one is usually the CUDA version that nvidia-smi prints."""
+"""Smallest major version of a driver with CUDA. A smaller number is usually the CUDA version, not the driver's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One GPU with its rows of the tables. ``proven``: kernels of this very build ran on it, and none failed."""
+    """One GPU with the table rows of its model and its architecture, each None if the tables have no such row.
+
+    ``proven`` True means that kernels of this PyTorch build ran on the GPU and that none of them failed. ``mig`` is the
+    MIG profile of a GPU slice, or None.
+    """
 
     index: int
     product: str | None
@@ -55,7 +63,7 @@ class Device:
 
     @property
     def title(self) -> str:
-        """How messages call it."""
+        """The name of the GPU in messages, with its compute capability: ``NVIDIA L4 (8.9)``."""
         name = self.product or "the GPU"
         capability = self.compute_capability
         return f"{name} ({capability[0]}.{capability[1]})" if capability else name
@@ -63,13 +71,16 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the policies look at. Versions are integer tuples; None means not known.
+    """The input of all policies: facts, expectations, tables, and values derived from them.
 
-    ``build_name`` is torch's version text, taken apart; ``torch`` is its release. ``cpu_build`` says that the build
-    has no CUDA. ``runtime`` is the CUDA version of the build; ``runtime_assumed`` says that it is only PyPI's default
-    for the release. ``arch_flags`` are the build's targets, and ``arch_source`` says where they are known from.
-    ``api`` is the driver API's number; ``api_observed`` says that CUDA itself named it, while it otherwise follows
-    from the driver's branch.
+    Versions are integer tuples; None means not known. ``build_name`` is the parsed version text of torch; ``torch`` is
+    its release number. ``cpu_build`` True means that the build has no CUDA. ``runtime`` is the CUDA version of the
+    build; ``runtime_assumed`` True means that it is only the CUDA version of PyPI's default build. ``release`` and
+    ``build`` are the table rows of the PyTorch release and of its build. ``arch_flags`` are the targets of the build,
+    and ``arch_source`` is the origin of this knowledge. ``driver_text`` is the driver version as text. ``api`` is the
+    version of the driver API as a number, 12080 for CUDA 12.8. ``api_observed`` True means that it was read from the
+    libcuda that the image uses; otherwise nvidia-smi printed it, or it follows from the driver's branch. ``peers`` maps
+    a ``peer_key`` to the median of other nodes.
     """
 
     facts: Facts
@@ -92,28 +103,28 @@ class Case:
     api_observed: bool
     devices: tuple[Device, ...]
     kernels: tuple[Step, ...]
-    """The steps that launch the kernels which every use of PyTorch needs."""
+    """The steps that launch kernels which every use of PyTorch needs."""
     cuda_works: bool
-    """Whether CUDA was seen to start."""
+    """Whether the facts show that CUDA started."""
 
     @property
     def probed(self) -> bool:
-        """Whether a probe told these facts: then kernels decide, and tables only explain."""
+        """Whether the facts come from a probe. The kernels that it ran then decide, and the tables only explain."""
         return self.facts.source == Source.PROBE
 
     @property
     def proven(self) -> bool:
-        """Whether kernels ran on every GPU and none failed."""
+        """Whether kernels ran on every GPU and none of them failed."""
         return bool(self.devices) and all(device.proven for device in self.devices)
 
     @property
     def api_cuda(self) -> Version | None:
-        """The driver API as a CUDA version."""
+        """The newest CUDA version that the driver API supports, or None if it is not known."""
         return None if self.api is None else api_version(self.api)
 
 
 Policy = Callable[[Case], Iterator[Check]]
-"""A policy looks at a case and yields checks. It is a pure function."""
+"""A pure function that reads a case and yields checks."""
 
 
 def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
@@ -125,7 +136,10 @@ def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
     remediation: str | None = None,
     source: str | None = None,
 ) -> Check:
-    """Return a check. Its cure and source are those of the reason, unless the policy gives better ones."""
+    """Return a check. Remediation and source are those of the reason, unless the policy passes others.
+
+    None means "take it from the reason"; "" means that the check has none.
+    """
     text = case.knowledge.reasons.get(reason)
     if remediation is None:
         remediation = text.cure if text and status is not Status.PASS else ""
@@ -135,7 +149,7 @@ def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
 
 
 def passed(name: CheckName, message: str, source: str = "") -> Check:
-    """Return a check that passed."""
+    """Return a check with the status Pass."""
     return Check(name, Status.PASS, "", message, "", source)
 
 
@@ -146,7 +160,7 @@ def make_case(
     knowledge: Knowledge,
     peers: Mapping[str, float] | None,
 ) -> Case:
-    """Return the case of these facts."""
+    """Return the case for these facts, expectations and tables. ``peers`` maps a ``peer_key`` to a median figure."""
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
     cpu_build = _is_cpu_build(facts, name)
@@ -162,7 +176,7 @@ def make_case(
     loaded = facts.driver.cuda_version or (
         facts.driver.nvml_cuda_version if facts.source == Source.PROBE else None
     )
-    # What nvidia-smi printed elsewhere may be the machine's, where the container carries cuda-compat.
+    # Without a probe, NVML's number may describe the node instead of a container that uses cuda-compat.
     api = loaded or facts.driver.nvml_cuda_version
     return Case(
         facts=facts,
@@ -190,7 +204,7 @@ def make_case(
 
 
 def _is_cpu_build(facts: Facts, name: BuildName) -> bool:
-    """Return whether torch itself, or its version (``2.9.1+cpu``, ``+rocm6.4``, ``+xpu``), says that it has no CUDA."""
+    """Return whether torch was built without CUDA, by its own report or its version (``2.9.1+cpu``, ``+rocm6.4``)."""
     if facts.torch.cpu_build is not None:
         return facts.torch.cpu_build
     return facts.torch.cuda is None and name.is_without_cuda
@@ -199,18 +213,19 @@ def _is_cpu_build(facts: Facts, name: BuildName) -> bool:
 def _runtime(
     facts: Facts, name: BuildName, release: TorchRelease | None, knowledge: Knowledge
 ) -> tuple[Version | None, bool]:
-    """Return the CUDA version of a build with CUDA, and whether it is only PyPI's default for the release."""
+    """Return the CUDA version of a build with CUDA, and whether it is only assumed.
+
+    If nothing names the version, the build is assumed to be the default build of its release on PyPI.
+    """
     given = parse_version(facts.torch.cuda) or name.cuda
     if given:
-        # "12" alone says neither which driver is the oldest nor which targets the build has.
+        # "12" alone determines neither the oldest driver that works nor the targets of the build.
         return (given[:2], False) if len(given) > 1 else (None, False)
     if facts.source != Source.FLAGS or release is None or not name.is_plain:
         return None, False
     if is_arm(facts, knowledge) and release.torch < FIRST_ARM_CUDA:
-        return (
-            None,
-            False,
-        )  # PyPI's wheel for Arm had no CUDA then, so that this is another build, which nobody named
+        # PyPI's Arm wheels of these releases have no CUDA, so the build is another one, which is not known.
+        return None, False
     return release.default_cuda, True
 
 
@@ -236,5 +251,5 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
 
 @lru_cache(maxsize=256)
 def is_kernel(name: str) -> bool:
-    """Return whether a step of this name launches kernels that every use of PyTorch needs."""
+    """Return whether the step with this name launches kernels that every use of PyTorch needs."""
     return name not in NOT_KERNELS and not name.startswith("import:")

@@ -1,9 +1,9 @@
-"""The assessment: facts, expectations and tables in; checks and verdict out. A pure function.
+"""The assessment: a pure function from facts, expectations and tables to checks and a verdict.
 
-To add a check, name it in :mod:`gpuenv.api.check_names`, write one small policy (a function from a
-:class:`~gpuenv.assess.case.Case` to checks) and put it into a list here; a new reason is a row of
-:mod:`gpuenv.api.reasons`. Within one status, the deeper cause comes first (the depth of its reason), then the order
-of the lists.
+To add a check, define its name in :mod:`gpuenv.api.check_names`, write one small policy (a function from a
+:class:`~gpuenv.assess.case.Case` to checks) and add it to one of the lists in this module. A new reason is a row of
+:mod:`gpuenv.api.reasons`. Checks with the same status are ordered by the ``depth`` of their reasons, and after that by
+the position of their policies in the lists.
 """
 
 from collections.abc import Mapping
@@ -30,50 +30,50 @@ from gpuenv.assess.policies import (
 from gpuenv.knowledge.model import Knowledge
 
 IMAGE: Final[tuple[Policy, ...]] = (
-    image.torch_present,  # torch is there and imports
-    image.cuda_build,  # it was built with CUDA
-    image.released_build,  # such a build was released
-    image.python_version,  # the release has wheels for this Python
+    image.torch_present,  # torch is installed and can be imported
+    image.cuda_build,  # torch was built with CUDA
+    image.released_build,  # the PyTorch project released this build
+    image.python_version,  # the PyTorch release has wheels for the image's Python
 )
 DRIVER: Final[tuple[Policy, ...]] = (
     driver.visible,  # a driver is visible in the container
-    driver.supports_gpu,  # its branch supports the GPU
-    driver.new_enough,  # it is new enough for the image's CUDA
-    driver.toolkit_rule_known,  # the Toolkit rule can be judged, where it was asked for
+    driver.supports_gpu,  # the driver's branch supports the GPU
+    driver.new_enough,  # the driver is new enough for the image's CUDA
+    driver.toolkit_rule_known,  # the Toolkit rule can be judged, if the environment asks for it
     start.cuda_starts,  # CUDA starts and finds a device
-    start.nvml,  # NVML works, too
-    start.warnings,  # what PyTorch warned of
-    start.reported_errors,  # what pasted errors mean
-    start.unrecognised,  # a pasted error that no table knows
+    start.nvml,  # NVML works
+    start.warnings,  # PyTorch printed no warning that matters
+    start.reported_errors,  # the meaning of pasted errors
+    start.unrecognised,  # a pasted error that the tables do not contain
     driver.forward_compat,  # cuda-compat is in use
-    driver.last_generation,  # the GPU's generation is near its end
+    driver.last_generation,  # newer drivers or toolkits drop the GPU's generation
 )
 ARCHITECTURE: Final[tuple[Policy, ...]] = (
     architecture.code_for_gpu,  # the build has code for each GPU
-    architecture.cudnn_supports_gpu,  # so has its cuDNN
-    architecture.features,  # features that the toolkit cannot reach
+    architecture.cudnn_supports_gpu,  # the build's cuDNN has code for each GPU
+    architecture.features,  # the toolkit can use all features of the GPU
 )
 KERNELS: Final[tuple[Policy, ...]] = (
-    kernels.steps,  # every step that went wrong
+    kernels.steps,  # no step failed
     kernels.all_ran,  # kernels ran on every GPU
 )
 EXPECTATIONS: Final[tuple[Policy, ...]] = (
     expectations.versions,  # PyTorch, CUDA, cuDNN, NCCL, Python and driver
     expectations.hardware,  # products, compute capabilities and memory
-    expectations.imports,  # modules with kernels of their own
+    expectations.imports,  # Python modules that must be importable
     expectations.compiles,  # torch.compile
-    expectations.commands,  # the environment's own commands
-    floor_policies.floors,  # figures of benchmarks
+    expectations.commands,  # the command checks of the environment
+    floor_policies.floors,  # minimum results of benchmarks
 )
 SURROUNDINGS: Final[tuple[Policy, ...]] = (
-    surroundings.health,  # what NVML says of each GPU
-    surroundings.container,  # environment variables, workspace, openness
+    surroundings.health,  # NVML reports that each GPU is healthy
+    surroundings.container,  # environment variables, scratch space and privileges of the container
     enough.known_enough,  # build, driver and GPU are known
-    enough.known_architecture,  # GPU and targets are known
-    enough.contradictions,  # given facts do not contradict each other
+    enough.known_architecture,  # the GPU and the targets of the build are known
+    enough.contradictions,  # the facts do not contradict each other
 )
 POLICIES: Final[tuple[Policy, ...]] = IMAGE + DRIVER + ARCHITECTURE + KERNELS + EXPECTATIONS + SURROUNDINGS
-"""All policies, in the order in which a person would look for the cause."""
+"""All policies, in the order in which a person would search for the cause of a problem."""
 
 
 def assess(
@@ -84,7 +84,11 @@ def assess(
     *,
     peers: Mapping[str, float] | None = None,
 ) -> Assessment:
-    """Return the assessment of one image on one node. ``peers`` maps a ``peer_key`` to a median figure."""
+    """Return the assessment of one image on one node.
+
+    ``peers`` maps a ``peer_key`` to the median result of a benchmark on other nodes. It is needed only for floors that
+    are a percentage of peers.
+    """
     case = make_case(facts, expect, floors, knowledge, peers)
     checks = [found for policy in POLICIES for found in policy(case)]
     return decide(sorted(checks, key=lambda found: reasons.behaviour(found.reason).depth))

@@ -1,8 +1,8 @@
-"""Facts: everything that is known about one image on one node.
+"""Facts: typed values for everything that is known about one image on one node.
 
-They are the same type for every source: probe reports, a pasted ``collect_env``, command-line flags and node labels.
-``None`` means *not known*, never *no*. Versions stay the text that was seen; policies compare them as integer tuples.
-The shape follows the probe report (``gpuenv_probe/report.schema.json``) so that reading one is nearly copying.
+All sources yield the same type: probe reports, a pasted ``collect_env``, command-line flags and node labels. ``None``
+means *not known*, never *no*. Versions are kept as the original text; policies compare them as integer tuples. The
+classes have the structure of a probe report (``gpuenv_probe/report.schema.json``).
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ ComputeCapability = tuple[int, int]
 
 
 class Source(StrEnum):
-    """Where facts come from."""
+    """The kind of source from which facts were read."""
 
     PROBE = "probe"
     COLLECT_ENV = "collect-env"
@@ -21,44 +21,48 @@ class Source(StrEnum):
 
 
 class Stage(StrEnum):
-    """A part of a probe run, with a container and a report of its own."""
+    """One half of a run. Each stage has its own container and its own probe report."""
 
     FACTS = "facts"
     KERNELS = "kernels"
 
 
 class StepStatus(StrEnum):
-    """How one step of the kernels stage ended."""
+    """The outcome of one step of the kernels stage."""
 
     PASS = "Pass"  # noqa: S105  an outcome, no password
     FAIL = "Fail"
-    """An error was raised."""
+    """The step raised an error."""
     WRONG = "Wrong"
-    """The numbers were off, and a fresh process confirmed it."""
+    """The step computed a wrong result, and a new process computed a wrong result again."""
     UNCONFIRMED = "Unconfirmed"
-    """The numbers were off once, and no second run has said anything yet."""
+    """The step computed a wrong result once, and no second process has confirmed or refuted it."""
     SKIPPED = "Skipped"
-    """It was not tried; the step's detail says why."""
+    """The step was not tried; its ``detail`` says why."""
     CRASHED = "Crashed"
     """The worker process died."""
     TIMED_OUT = "TimedOut"
+    """The step did not end in time."""
 
 
 class LibcudaOrigin(StrEnum):
-    """Who brought the libcuda that was loaded."""
+    """The origin of the loaded libcuda, the library of the CUDA driver API."""
 
     HOST = "host"
+    """The node's driver, mounted by the container toolkit."""
     COMPAT = "compat"
-    """The image's cuda-compat package."""
+    """The cuda-compat package in the image."""
     STUB = "stub"
-    """The toolkit's stand-in for linking, which cannot run anything."""
+    """The toolkit's stub library, which is for linking only and cannot run anything."""
     GKE = "gke"
+    """The node's driver, mounted by GKE."""
     WSL = "wsl"
+    """The driver of Windows, mounted by WSL."""
     OTHER = "other"
 
 
 class Sharing(StrEnum):
-    """How several containers share one GPU of a node."""
+    """The technique by which several containers share one GPU of a node."""
 
     TIME_SLICING = "time-slicing"
     MPS = "mps"
@@ -67,9 +71,10 @@ class Sharing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One error in the words and numbers of the layer that failed.
+    """One error, with the message and the number of the software layer that failed.
 
-    ``layer``: ``cuda`` (driver API number), ``cudart``, ``nvml``, ``torch``, ``python``, ``os`` (errno) or ``signal``.
+    ``layer`` is ``cuda`` (``code`` is a driver API error), ``cudart``, ``nvml``, ``torch``, ``python``, ``os``
+    (``code`` is an errno), ``signal`` (``code`` is its number), ``xid``, or the layer of a rule in errors.yaml.
     """
 
     layer: str
@@ -80,7 +85,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class DeviceNode:
-    """A ``/dev/nvidia*`` node and the errno of opening it (0: opened; 2: absent; 1 or 13: refused)."""
+    """A device file ``/dev/nvidia*`` and the errno of opening it: 0 opened, 2 does not exist, 1 or 13 not permitted."""
 
     path: str
     errno: int
@@ -88,7 +93,7 @@ class DeviceNode:
 
 @dataclass(frozen=True, slots=True)
 class Libcuda:
-    """The ``libcuda.so.1`` that the loader picked, or why it found none."""
+    """The ``libcuda.so.1`` that the dynamic loader found, or its ``error`` if it could not load one."""
 
     path: str | None = None
     origin: LibcudaOrigin | None = None
@@ -99,11 +104,13 @@ class Libcuda:
 class DriverFacts:
     """The driver as seen from inside the container.
 
-    ``version`` is the kernel-side driver (NVML, node label or pasted text), ``cuda_version`` the driver API version
-    of the loaded libcuda as ``1000*major + 10*minor`` (``cuDriverGetVersion``), ``cu_init`` the raw number of
-    ``cuInit``. ``nvml_cuda_version`` is what NVML says (it asks the same libcuda). ``nvml`` is NVML's initialisation
-    error, if any. ``device_count`` is ``cuDeviceGetCount``; ``cuda`` a call of the driver API that failed after
-    ``cuInit`` had succeeded. ``absent`` True means that a text says there is no driver (``No CUDA``).
+    ``version`` is the version of the kernel driver, from NVML, a node label or a pasted text. ``cuda_version`` is the
+    driver API version of the loaded libcuda as ``1000*major + 10*minor`` (``cuDriverGetVersion``), and
+    ``nvml_cuda_version`` is the version that NVML reports (it asks the same libcuda). ``cu_init`` is the result of
+    ``cuInit``: 0 or an error number. ``device_count`` is the result of ``cuDeviceGetCount``. ``nvml`` is the error with
+    which NVML failed to initialise, if it did. ``cuda`` is the error of a driver API call that failed after ``cuInit``
+    had succeeded.
+    ``absent`` True means that a pasted text says that there is no driver (``No CUDA``).
     """
 
     version: str | None = None
@@ -120,11 +127,12 @@ class DriverFacts:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What NVML says about one GPU. None: NVML does not offer the reading there, or nobody asked.
+    """NVML's readings of one GPU. None means that NVML does not offer the reading for the GPU, or was not asked.
 
-    ``error`` is why NVML cannot open the GPU. Memory errors without ``total`` are counted since the driver was
-    loaded. Readings that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bits
-    (``nvmlClocksEventReasons``). https://docs.nvidia.com/deploy/nvml-api/
+    ``error`` is the error with which NVML could not open the GPU. ``ecc_uncorrected_total`` counts over the life of the
+    GPU, the other memory errors since the driver was loaded. Readings that begin with ``busy`` were taken while
+    benchmarks ran. Throttle reasons are NVML's bit masks (``nvmlClocksEventReasons``).
+    https://docs.nvidia.com/deploy/nvml-api/
     """
 
     error: str | None = None
@@ -169,12 +177,15 @@ class Health:
 
 
 NO_HEALTH = Health()
-"""Nothing is known of a GPU's health."""
+"""The health of a GPU of which no reading is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU that the container sees, or that is known by name alone. Memory is in MiB as reported, not nominal."""
+    """One GPU that the container sees, or that is known only by its product name.
+
+    ``memory_mib`` is the reported size, which is less than the nominal size. ``mig`` is the MIG profile of a GPU slice.
+    """
 
     index: int = 0
     product: str | None = None
@@ -188,13 +199,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class TorchFacts:
-    """PyTorch inside the image.
+    """Facts about PyTorch in the image.
 
-    ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True when torch itself says it has no CUDA. ``arch_flags`` are
-    the build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``missing`` True: no module ``torch``.
-    ``import_error``: torch is there but does not import. ``init_error``: exception text of ``torch.cuda.init()``.
-    ``cudnn`` is the integer of ``torch.backends.cudnn.version()``. ``channel`` is who distributes the build, where
-    that is not the project (``conda-forge``).
+    ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True means that torch itself says that it has no CUDA.
+    ``arch_flags`` are the build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``available`` is
+    ``torch.cuda.is_available()``. ``missing`` True means that Python has no module ``torch``. ``import_error`` is the
+    error of ``import torch``, and ``init_error`` that of ``torch.cuda.init()``. ``cudnn`` is the integer of
+    ``torch.backends.cudnn.version()``. ``channel`` is the distributor of the build (``conda-forge``), or None if it is
+    the PyTorch project.
     """
 
     version: str | None = None
@@ -215,10 +227,10 @@ class TorchFacts:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the kernels stage did on one GPU; ``gpu`` None means that the report does not say on which.
+    """One operation that the kernels stage tried on one GPU.
 
-    ``name``: ``alloc``, ``matmul``, ``conv``, ``attention``, ``train``,
-    ``torchscript``, ``jit``, ``compile``, ``stream``, ``import:<module>``.
+    ``name`` is ``alloc``, ``matmul``, ``conv``, ``attention``, ``train``, ``torchscript``, ``jit``, ``compile``,
+    ``stream`` or ``import:<module>``. ``gpu`` None means that the probe report does not name the GPU.
     """
 
     name: str
@@ -231,7 +243,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """Outcome of one of the user's own ``checks``: exit code (None: it did not exit by itself), signal, last lines."""
+    """The outcome of one command check.
+
+    ``exit_code`` is None if the command did not exit by itself. ``signal`` is the number of the signal that ended it.
+    ``tail`` is the end of its output.
+    """
 
     name: str
     exit_code: int | None
@@ -242,9 +258,10 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One measured figure in ``TFLOPS``, ``GB/s`` or ``1/s``. Without a median it did not run; ``detail`` says why.
+    """The result of one benchmark on one GPU, in ``TFLOPS``, ``GB/s`` or ``1/s``.
 
-    ``gpu`` None means that the report does not say which GPU was measured, ``unit`` None that it does not say in what.
+    ``median`` None means that the benchmark did not run; ``detail`` says why. ``gpu`` None or ``unit`` None means that
+    the probe report does not name the GPU or the unit. ``p20`` and ``p80`` are percentiles.
     """
 
     kernel: str
@@ -260,10 +277,10 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """The surroundings of the probe inside the image.
+    """Facts about the container in which the probe runs.
 
-    ``memory_limit_mib``, ``cpu_limit`` (processors' worth of time) and ``pids_limit`` are the cgroup's; None without
-    one.
+    ``memory_limit_mib``, ``cpu_limit`` (in CPUs) and ``pids_limit`` are limits of the cgroup; None means no limit.
+    ``shm_mib`` is the size of /dev/shm. ``writable`` lists the directories that the probe could write to.
     """
 
     python: str | None = None
@@ -284,10 +301,10 @@ class ContainerFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What node labels and node status say. ``sharing`` None means exclusive, or not known.
+    """Facts from the labels and the status of a node. ``sharing`` None means not shared, or not known.
 
-    ``platform`` names the cures that fit (``gfd``, ``gke``, ``eks``, ``aks``, ``openshift``, ``wsl``); tables may
-    have more.
+    ``platform`` selects the remediations that fit the node: ``gfd`` (GPU Feature Discovery), ``gke``, ``eks``, ``aks``,
+    ``openshift``, ``wsl``, or another key of platforms.yaml.
     """
 
     name: str | None = None
@@ -303,8 +320,9 @@ class NodeFacts:
 class Facts:
     """Everything known about one image on one node.
 
-    ``stages`` are the probe stages whose reports are complete; ``ended`` holds the probe's own words when one is
-    partial. ``errors`` are failures found outside of any step (an error text that somebody pasted).
+    ``stages`` are the stages whose probe reports are complete. If a probe report is only partial, ``ended`` is the
+    probe's message about how it ended. ``errors`` are failures that belong to no step, such as a pasted error.
+    ``omitted`` names the parts that the probe left out of its reports to make them fit.
     """
 
     source: Source
@@ -321,6 +339,6 @@ class Facts:
     errors: tuple[Failure, ...] = ()
     omitted: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
-    """How the sources of these facts contradict each other, in words."""
+    """Sentences about values in which the sources of these facts contradict each other."""
     unrecognised: tuple[str, ...] = ()
-    """Errors that were given and that no rule explains. Something fails then, even if all versions fit."""
+    """Errors that a person gave and that match no rule. They prevent the verdict Compatible."""

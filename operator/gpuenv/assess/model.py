@@ -1,4 +1,4 @@
-"""An assessment: checks, each with a status and a reason, and the verdict that follows from them."""
+"""The parts of an assessment: checks, each with a status and a reason, and the verdict that follows from them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Verdict(StrEnum):
-    """The answer for one environment on one node, spelt the same in status, labels and JSON."""
+    """Whether an image works on a node. Status fields, labels and JSON contain these values."""
 
     COMPATIBLE = "Compatible"
     DEGRADED = "Degraded"
@@ -16,7 +16,7 @@ class Verdict(StrEnum):
 
     @property
     def severity(self) -> int:
-        """How bad the verdict is; a greater number is worse. Of several nodes, the worst verdict speaks for all."""
+        """How bad the verdict is; a greater number is worse. The verdict of several nodes together is the worst one."""
         return _VERDICT_SEVERITY[self]
 
 
@@ -28,19 +28,20 @@ _VERDICT_SEVERITY: Final = {
 class Status(StrEnum):
     """The outcome of one check.
 
-    A kernel that did not run is never ``Pass``; one that could not run is never ``Fail``.
+    The check of a kernel that did not run is never ``Pass``. The check of a kernel that could not be tried is never
+    ``Fail``.
     """
 
     FAIL = "Fail"
     """The image does not work on the node as expected: the verdict is Incompatible."""
     UNKNOWN = "Unknown"
-    """Something that matters is not known: the verdict is Unknown unless a check fails."""
+    """A fact that the verdict depends on is not known: the verdict is Unknown, unless another check fails."""
     WARN = "Warn"
     """The image works, but worse than expected: the verdict is Degraded."""
     NOTE = "Note"
-    """This is worth knowing; the verdict does not change."""
+    """The message is worth knowing, but does not change the verdict."""
     SKIPPED = "Skipped"
-    """This does not apply here, or nobody asked for it; the verdict does not change."""
+    """The check does not apply, or was not asked for. It does not change the verdict."""
     PASS = "Pass"  # noqa: S105  an outcome, no password
 
     @property
@@ -58,9 +59,9 @@ _STATUS_SEVERITY: Final = {
 class Check:
     """One line of an assessment.
 
-    ``name`` is a constant of :mod:`gpuenv.api.check_names` (``driver-version``, ``kernel-matmul-fp32``), ``reason`` one
-    of :mod:`gpuenv.api.reasons` (empty on Pass), ``message`` what was seen (with the figures),
-    ``remediation`` what the reader can do, ``source`` where the rule comes from.
+    ``name`` is a name of :mod:`gpuenv.api.check_names` (``driver-version``, ``kernel-matmul-fp32``). ``reason`` is one
+    of :mod:`gpuenv.api.reasons`, or "" if the check passed. ``message`` describes what was found, with its numbers.
+    ``remediation`` says what the reader can do. ``source`` is the URL of the document that the rule comes from.
     """
 
     name: str
@@ -73,8 +74,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A verdict, the reason and message of the worst check (both empty if Compatible), and all checks, the worst
-    first.
+    """A verdict and the checks that it follows from, the worst check first.
+
+    ``reason`` and ``message`` are those of the worst check. Both are empty if the verdict is Compatible.
     """
 
     verdict: Verdict
@@ -84,9 +86,9 @@ class Assessment:
 
 
 def decide(checks: Iterable[Check]) -> Assessment:
-    """Return the assessment of these checks: they are ordered worst first, and the worst one decides the verdict.
+    """Return the assessment with these checks, ordered worst first. The worst check decides the verdict.
 
-    No check at all, or nothing but Skipped ones, is Unknown: what did not run is never a pass.
+    If there is no check, or if all are Skipped, the verdict is Unknown: something that did not run does not pass.
     """
     ordered = tuple(sorted(checks, key=lambda check: -check.status.severity))
     if not ordered or all(check.status is Status.SKIPPED for check in ordered):

@@ -1,4 +1,7 @@
-"""The targets of a build: the GPU generations its code was made for, by the tables if the build did not name them."""
+"""The targets of a PyTorch build: the GPU generations that it was compiled for (``sm_90``, ``compute_90``).
+
+If the build itself did not report its targets, the tables say them.
+"""
 
 from enum import StrEnum
 
@@ -9,14 +12,14 @@ from gpuenv.knowledge.versions import Version
 
 
 class ArchSource(StrEnum):
-    """Where the targets of a build are known from."""
+    """The source from which the targets of a build are known."""
 
     OBSERVED = "observed"
-    """The build itself said them."""
+    """The build itself reported its targets (``torch.cuda.get_arch_list()``)."""
     RELEASED = "released"
-    """They are those of the released build of that name."""
+    """The tables list the targets of the released build with this version."""
     ASSUMED = "assumed"
-    """They are those of the released build that is nearest."""
+    """The build is not in the tables. Its targets are assumed to be those of the most similar released build."""
 
 
 def build_targets(
@@ -26,7 +29,7 @@ def build_targets(
     runtime: Version | None,
     build: TorchBuild | None,
 ) -> tuple[tuple[str, ...] | None, ArchSource | None]:
-    """Return the targets of a build, or None if they are not known, and where they are known from."""
+    """Return the targets of a build and the source of this knowledge. Both are None if the targets are not known."""
     if facts.torch.arch_flags:
         return facts.torch.arch_flags, ArchSource.OBSERVED
     if name.release is None or runtime is None or facts.source == Source.PROBE:
@@ -38,7 +41,7 @@ def build_targets(
     if build is not None and name.is_release:
         return _of(build, arm, ArchSource.RELEASED)
     if name.local and not name.is_cuda_wheel:
-        # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables; a source build's targets are its own.
+        # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables. A build from source can have any targets.
         vendor = knowledge.vendor_build(name, runtime, is_embedded(facts, knowledge))
         return (vendor.archs, ArchSource.RELEASED) if vendor else (None, None)
     nearest = _nearest_build(knowledge, name.release, runtime)
@@ -46,9 +49,9 @@ def build_targets(
 
 
 def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ...] | None, ArchSource | None]:
-    """Return the targets of a released build.
+    """Return the targets of a released build, and ``source``. Both are None if the targets are not known.
 
-    Wheels for Arm have their own, which those for x86_64 say nothing about.
+    Wheels for Arm have other targets than those for x86_64.
     """
     if not arm:
         return build.archs, source
@@ -56,7 +59,10 @@ def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ..
 
 
 def is_arm(facts: Facts, knowledge: Knowledge) -> bool:
-    """Return whether the processor is an Arm one: the facts name it, or the GPU is only sold beside such."""
+    """Return whether the CPU is an Arm CPU.
+
+    The facts name the CPU, or a GPU is of a model that is sold only with Arm CPUs.
+    """
     if facts.container.machine is not None:
         return facts.container.machine in ("aarch64", "arm64")
     models = [knowledge.model(gpu.product) for gpu in facts.gpus]
@@ -64,18 +70,17 @@ def is_arm(facts: Facts, knowledge: Knowledge) -> bool:
 
 
 def is_embedded(facts: Facts, knowledge: Knowledge) -> bool:
-    """Return whether a GPU here is that of a Jetson module, which has builds of its own."""
+    """Return whether one of the GPUs is part of a Jetson module. NVIDIA publishes separate builds for these modules."""
     models = [knowledge.model(gpu.product) for gpu in facts.gpus]
     rows = [knowledge.architectures.get(model.cc) for model in models if model is not None]
     return any(row is not None and row.embedded for row in rows)
 
 
 def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> TorchBuild | None:
-    """Return the released build that is nearest to one of conda-forge, a nightly, or one that is newer than the
-    tables.
+    """Return the released build that is most similar to a build that is not in the tables, such as a nightly.
 
-    The same CUDA version in the nearest release, else the nearest CUDA version of the same major one; a newer CUDA
-    major version than the tables know takes the newest build.
+    That is the build for the same CUDA version in the nearest PyTorch release, else one for the same CUDA major
+    version. If the CUDA major version is newer than the tables, it is the newest build. Return None if none applies.
     """
 
     def distance(release: TorchRelease, build: TorchBuild) -> tuple[bool, int, int]:

@@ -1,4 +1,4 @@
-"""The GPUs of a machine that a program sees: CUDA_VISIBLE_DEVICES hides the others, which no policy judges.
+"""The GPUs of a machine that a program can see. Policies do not judge GPUs that CUDA_VISIBLE_DEVICES hides.
 
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables
 """
@@ -10,10 +10,11 @@ _VISIBLE, _ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 
 
 def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves, as far as that is known. A probe reports no others.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES does not hide. Return all if that cannot be determined.
 
-    nvidia-smi lists by bus, CUDA counts the fastest first unless CUDA_DEVICE_ORDER says otherwise: of different GPUs
-    only "0", the fastest, can be told. Where nothing would be left, the variable is about other GPUs than these.
+    A probe reports only visible GPUs. nvidia-smi numbers GPUs by PCI bus, but CUDA numbers the fastest GPU 0, unless
+    CUDA_DEVICE_ORDER is ``PCI_BUS_ID``. If the GPUs are of different models, only CUDA's number 0 can therefore be
+    identified. If no GPU would remain, the variable was set for other GPUs than these, and is ignored.
     """
     gpus = facts.gpus
     numbers = _numbers(facts.container.env.get(_VISIBLE))
@@ -26,14 +27,20 @@ def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
 
 
 def _numbers(value: str | None) -> set[int] | None:
-    """Return the numbers in a list of GPU numbers, or None if an entry is something else, such as a UUID."""
+    """Return the GPU numbers in the value of CUDA_VISIBLE_DEVICES.
+
+    Return None if the variable is not set or empty, or if an entry is no number, such as a UUID.
+    """
     parts = [part.strip() for part in value.split(",")] if value else []
     good = all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts)
     return {int(part) for part in parts} if parts and good else None
 
 
 def _newest(gpus: tuple[Gpu, ...], knowledge: Knowledge) -> tuple[Gpu, ...]:
-    """Return the GPUs of the newest generation, one of which is the fastest; all if a generation is not known."""
+    """Return the GPUs with the highest compute capability, or all GPUs if one's capability is not known.
+
+    The fastest GPU is assumed to be one of them.
+    """
     models = [knowledge.model(gpu.product) for gpu in gpus]
     known = [
         gpu.compute_capability or (model.cc if model else None)

@@ -1,12 +1,13 @@
-"""Reasons: documented API. One row for each reason, in the module of its subject; ``docs/reasons.md`` is made from them.
+"""All reasons, one row for each. They are documented API: ``docs/reasons.md`` is generated from the rows.
 
-A reason says what is the case, never how bad it is: the status of the check does that.
+A reason names a cause and not its severity; the severity is the status of the check.
 
-To add a reason, add its row; nothing else lists reasons. The rows are the constants of this package (``reasons.GpuLost``),
-and :func:`behaviour` answers for any string.
+To add a reason, add a row to the module of its subject; no other list of reasons exists. Each reason is a constant of
+this package (``reasons.GpuLost``). :func:`behaviour` returns what gpuenv does because of a reason, and accepts any
+string.
 """
 
-# The stars take over every row: a list of names here would be a second place to edit for each reason.
+# Star imports, because a list of names here would be a second place to edit for each reason.
 from gpuenv.api.reasons.build import *  # noqa: F403
 from gpuenv.api.reasons.driver import *  # noqa: F403
 from gpuenv.api.reasons.environment import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Reasons about the architectures that a PyTorch build has code for, and about its binaries."""
+"""Reasons about a PyTorch build: the GPU architectures that it has code for, and its binaries."""
 
 from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
 

@@ -1,4 +1,4 @@
-"""Reasons about the driver, and about how it reaches the container."""
+"""Reasons about the driver, and about the parts of it that have to be visible in the container."""
 
 from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
 

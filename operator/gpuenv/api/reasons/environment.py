@@ -1,4 +1,4 @@
-"""Reasons of the conditions of an environment."""
+"""Reasons of the conditions in the status of an environment."""
 
 from gpuenv.api.reasons.row import OWN_RULE, NextRun, condition
 

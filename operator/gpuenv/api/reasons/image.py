@@ -1,4 +1,4 @@
-"""Reasons about PyTorch, the rest of the image, and what the environment expects of them."""
+"""Reasons about PyTorch, about the rest of the image, and about the environment's expectations of both."""
 
 from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
 

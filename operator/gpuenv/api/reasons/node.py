@@ -1,4 +1,4 @@
-"""Reasons about the node, and about how the probe fared on it."""
+"""Reasons about the node, and about the course of the probe's run on it."""
 
 from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
 

@@ -1,7 +1,7 @@
-"""The table of reasons: what its columns mean, and the two functions that add a row to it.
+"""The row of a reason, its fields, and the two functions that define a reason.
 
-A reason is a plain string at run time, so that it goes into JSON, labels and Events as it is. mypy knows it as a type of
-its own (:data:`Reason`), and refuses any other string where a reason is wanted.
+At run time, a reason is a plain string, so that it can be written into JSON, labels and Events without conversion. For
+mypy it is the type :data:`Reason`, so that another string is an error where a reason is expected.
 """
 
 from dataclasses import dataclass
@@ -11,68 +11,77 @@ from typing import Final, NewType
 Reason = NewType("Reason", str)
 
 PAGE: Final = "docs/reasons.md"
-"""The page with a section for every reason, from the root of the repository."""
+"""Path of the page that has a section for every reason, relative to the root of the repository."""
 OWN_RULE: Final = PAGE
-"""Source of a reason that follows from a rule of gpuenv itself: no document of another project describes it."""
+"""The ``source`` of a reason that follows from gpuenv's own rules and is described in no external document."""
 LAST: Final = 999
-"""Depth of a reason that never explains another one."""
+"""The ``depth`` of a reason that never explains another reason."""
 
 
 class NextRun(StrEnum):
-    """When the probe runs again after a reason. The value completes the sentence "the probe runs again …"."""
+    """When the probe runs again after a run that ended with a reason.
+
+    The value completes the sentence "the probe runs again …".
+    """
 
     AT_ONCE = "as soon as a probe can start"
     CONFIRM = "once more at once, to confirm it"
-    """A single run is not enough to say it. The verdict stays Unknown until a second run has found the same."""
+    """One run is not enough evidence. The verdict stays Unknown until a second run has found the same reason."""
     BACKOFF = "after a pause that doubles each time"
-    """The run gave no answer, and the next one may well give one."""
+    """The run led to no verdict, but the next run probably will."""
     BLOCKED = "when the node can be probed again"
-    """Nothing can run on the node at the moment. ``gpuenv wait`` does not wait for a run that was asked for there."""
+    """No probe can run on the node for now. ``gpuenv wait`` does not wait for requested runs on such a node."""
     INTERVAL = "at the interval"
-    """The same image on the same node gives the same answer until one of them changes."""
+    """The same image on the same node leads to the same verdict until one of them changes."""
     ON_CHANGE = "after somebody changes the environment or its nodes"
     NONE = "-"
-    """The reason says nothing about runs."""
+    """The reason does not decide when the next run starts."""
 
 
 class Start(StrEnum):
-    """What a reason says about the start of CUDA. It matters where an error contradicts that CUDA was seen to start."""
+    """Whether CUDA can start if a reason applies.
+
+    gpuenv needs this if an error says that CUDA cannot start, but other facts say that it did start.
+    """
 
     UNRELATED = "unrelated"
-    """CUDA may have started or not."""
+    """The reason does not depend on whether CUDA started."""
     PREVENTED = "prevented"
-    """CUDA cannot start. Where it was seen to start, the error comes from another environment or library."""
+    """CUDA cannot start. If other facts say that it did, the error comes from another environment or library."""
     DOUBTFUL = "doubtful"
-    """As PREVENTED, but programs also say it for other causes (a fork, the search of another library). Where CUDA was
-    seen to start, such an error is no failure of the node."""
+    """CUDA cannot start, but programs print the same error for other causes, too (a fork, a search for a library).
+
+    If other facts say that CUDA started, such an error does not count as a failure of the node.
+    """
     GPU_GONE = "gpu-gone"
-    """A GPU is out of reach. NVML says so, while CUDA starts on the other GPUs of the node."""
+    """One GPU cannot be reached. NVML reports that, while CUDA starts on the other GPUs of the node."""
 
 
 class Subject(StrEnum):
-    """What a reason is about."""
+    """The kind of object that a reason belongs to."""
 
     NODE = "node"
-    """A check or a verdict: one image on one node."""
+    """The reason of a check or a verdict, which is about one image on one node."""
     ENVIRONMENT = "environment"
-    """A condition in the status of an environment."""
+    """The reason of a condition in the status of an environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """What gpuenv does because of a reason. No table of a user can change it.
+    """The way in which gpuenv reacts to a reason. Tables that a user supplies cannot change it.
 
-    ``depth`` orders causes: of several checks with one status, the smallest depth leads the verdict, because it explains
-    the others. No two reasons share a depth, except :data:`LAST`. The hundreds mean:
+    ``depth`` orders causes. Of several checks with the same status, the one with the smallest depth gives the verdict
+    its reason, because it explains the others. No two reasons share a depth, except :data:`LAST`. The hundreds mean:
 
-    - 1xx: hardware that is broken breaks everything above it;
-    - 2xx: an image without CUDA, or for another processor, runs on no node;
-    - 3xx: the way from the program to the driver;
-    - 4xx: libraries and binaries that the build brings along;
-    - 5xx: kernels, imports and checks that ran, and what was expected of them;
-    - 6xx: what is not known, the most telling first.
+    - 1xx: broken hardware, which breaks everything above it;
+    - 2xx: an image that runs on no node, because it has no CUDA or is made for another processor;
+    - 3xx: the path from the program to the driver;
+    - 4xx: libraries and binaries that are part of the build;
+    - 5xx: kernels, imports and commands that ran, and expectations that were not met;
+    - 6xx: missing knowledge, the most informative reason first.
 
-    ``warns``: the Event about a verdict with this reason is a Warning. It is Normal where the reason passes by itself.
+    ``warns`` True means that the Event about a verdict with this reason has the type Warning. It is False, and the type
+    is Normal, if the problem goes away by itself.
     """
 
     depth: int
@@ -83,9 +92,10 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Everything about one reason: what it means, why it occurs, what helps, where that is from, and what gpuenv does.
+    """The definition of one reason: its meaning, cause, remediation (``cure``) and source, and gpuenv's behaviour.
 
-    ``platform_cure`` names the entry of ``cures`` in platforms.yaml with better words for a platform; "" if there is none.
+    ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which has better wordings of the
+    remediation for some platforms. It is "" if there is no such entry.
     """
 
     subject: Subject
@@ -98,25 +108,28 @@ class Row:
 
 
 ROWS: Final[dict[str, Row]] = {}
-"""The table: every reason with its row."""
+"""Maps every reason to its row."""
 
 UNLISTED: Final = Behaviour(depth=LAST, next_run=NextRun.NONE, warns=True, start=Start.UNRELATED)
-"""Behaviour of a reason that is not in the table: an empty one, or one that another version of gpuenv has written."""
+"""Behaviour of an unknown reason: an empty text, or a reason that another version of gpuenv has written."""
 
 
 def behaviour(reason: str) -> Behaviour:
-    """Return what gpuenv does because of ``reason``. Total: a reason from a stored report may be in no table."""
+    """Return the way in which gpuenv reacts to ``reason``. Any string is accepted, and never raises an error.
+
+    A stored node report can contain a reason that this version of gpuenv does not know.
+    """
     row = ROWS.get(reason)
     return row.behaviour if row is not None else UNLISTED
 
 
 def known(code: str) -> Reason | None:
-    """Return ``code`` as a reason, or None if the table has no such reason."""
+    """Return ``code`` as a reason, or None if no such reason is defined."""
     return Reason(code) if code in ROWS else None
 
 
 def section(reason: str) -> str:
-    """Return where the page of reasons explains ``reason``: file and anchor, from the root of the repository."""
+    """Return the link to the section about ``reason``: path and anchor, relative to the root of the repository."""
     return f"{PAGE}#{reason.lower()}"
 
 
@@ -130,7 +143,7 @@ def finding(
     source: str,
     platform_cure: str = "",
 ) -> Reason:
-    """Add a reason of checks and verdicts to the table."""
+    """Define a reason of checks and verdicts: add its row to :data:`ROWS` and return it."""
     row = Row(
         subject=Subject.NODE,
         behaviour=behaviour,
@@ -146,7 +159,10 @@ def finding(
 def condition(
     code: str, *, next_run: NextRun, warns: bool, meaning: str, cause: str, cure: str, source: str
 ) -> Reason:
-    """Add a reason of an environment's conditions to the table. Such a reason is no cause of anything on a node."""
+    """Define a reason of an environment's conditions: add its row to :data:`ROWS` and return it.
+
+    Such a reason never explains the check of a node, so its depth is :data:`LAST`.
+    """
     row = Row(
         subject=Subject.ENVIRONMENT,
         behaviour=Behaviour(depth=LAST, next_run=next_run, warns=warns, start=Start.UNRELATED),

@@ -1,4 +1,4 @@
-"""Policies on whether the build has code for the GPU: native code, PTX, and cuDNN's kernels."""
+"""Policies on the code that the build has for each GPU: native code, PTX, and cuDNN's kernels."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
 
 
 def code_for_gpu(case: Case) -> Iterator[Check]:
-    """Check that the build has code that each GPU can run, by NVIDIA's rules of binary compatibility."""
+    """Check by NVIDIA's rules of binary compatibility that the build has code for each GPU."""
     if case.facts.torch.missing or case.cpu_build:
         return
     for device in case.devices:
@@ -58,12 +58,15 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
 
 
 def _is_project_wheel(case: Case) -> bool:
-    """Return whether the build named its targets, or is one of the PyTorch project's CUDA wheels by its version."""
+    """Return whether the build reported its targets, or is a CUDA wheel of the PyTorch project by its version."""
     return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
 
 
 def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
-    """Return whether cuBLAS and cuDNN of the build's toolkit support the GPU. PTX only helps PyTorch's own kernels."""
+    """Return whether cuBLAS and cuDNN of the build's toolkit support the GPU.
+
+    PTX in the build does not help these libraries: it contains only PyTorch's own kernels.
+    """
     assert device.compute_capability is not None
     if (
         case.runtime is not None
@@ -90,7 +93,10 @@ def _ptx(case: Case, device: Device, listed: str) -> Check:
 
 
 def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
-    """Check that cuDNN has kernels for the GPU: 9.11 and later have none before Turing, even if torch lists them."""
+    """Check that cuDNN has kernels for each GPU.
+
+    cuDNN 9.11 and later has none for GPUs older than Turing, even if torch itself has code for them.
+    """
     version = cudnn_version(case.facts.torch.cudnn)
     if version is None:
         return
@@ -126,7 +132,7 @@ def _cure(case: Case, device: Device) -> str | None:
 
 
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
-    """Return whether convolutions passed on a GPU, or None if none was tried."""
+    """Return whether all convolutions passed on the GPU ``index``, or None if no convolution was tried there."""
     tried = [
         step.status for step in steps if step.name == "conv" and step.gpu == index and step.status != SKIPPED
     ]
@@ -134,7 +140,10 @@ def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
 
 
 def cudnn_version(number: int | None) -> Version | None:
-    """Return cuDNN's integer as a version: 8700 is 8.7.0, 91002 is 9.10.2 (CUDNN_VERSION in cudnn_version.h)."""
+    """Return the version that cuDNN's integer stands for: 8700 is 8.7.0, 91002 is 9.10.2.
+
+    The encoding is that of CUDNN_VERSION in cudnn_version.h. Return None if there is no number.
+    """
     if not number or number < 0:
         return None
     if number >= 90000:
@@ -143,7 +152,7 @@ def cudnn_version(number: int | None) -> Version | None:
 
 
 def features(case: Case) -> Iterator[Check]:
-    """Note features of the GPU that the image's toolkit cannot use: Hopper's FP8 needs CUDA 12."""
+    """Note features of a GPU that the image's toolkit cannot use, such as FP8 on Hopper before CUDA 12."""
     if case.runtime is None:
         return
     for device in case.devices:

@@ -1,4 +1,4 @@
-"""Policies on the driver: whether it is visible, new enough for the image, and supports the GPU."""
+"""Policies on the driver: it is visible in the container, new enough for the image, and supports the GPU."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 _BRANCH_WIDTH = 4
-"""How far a driver's first number may be above its branch: R570 has drivers up to 574, on Windows."""
+"""Most by which a driver's major version exceeds its branch number: Windows drivers of R570 go up to 574."""
 
 
 def visible(case: Case) -> Iterator[Check]:
@@ -61,7 +61,7 @@ def _invisible(case: Case) -> str:
 
 
 def _no_nodes(case: Case, absent: list[str]) -> str:
-    # A driver that no longer (or does not yet) support the GPU creates no device nodes either: that is the deeper cause.
+    # A driver that does not support the GPU creates no device nodes either. Another check names that deeper cause.
     known = case.driver and any(
         gpu_generation(case, device, case.driver) for device in case.devices or _node_devices(case)
     )
@@ -69,7 +69,10 @@ def _no_nodes(case: Case, absent: list[str]) -> str:
 
 
 def new_enough(case: Case) -> Iterator[Check]:
-    """Check that the driver is new enough for the image's CUDA, by minor-version compatibility or the Toolkit rule."""
+    """Check that the driver is new enough for the image's CUDA, by the rule that ``expect.driverRule`` selects.
+
+    The rule is minor-version compatibility, or the Toolkit rule: as new as the driver that came with the toolkit.
+    """
     runtime = case.runtime
     if runtime is None or (case.api is None and case.driver is None):
         return
@@ -110,7 +113,10 @@ def new_enough(case: Case) -> Iterator[Check]:
 
 
 def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
-    """Judge a CUDA major version that the tables do not know: a driver of an older major version cannot run it."""
+    """Yield the check of the driver for a CUDA major version that is not in the tables.
+
+    A driver for an older CUDA major version cannot run it, and any other driver can.
+    """
     newest = case.knowledge.branches[0]
     beyond = (
         case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + _BRANCH_WIDTH
@@ -136,14 +142,15 @@ def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
     if case.api >= api_number(runtime):
         return True
     if runtime[0] >= 11 and case.api // 1000 == runtime[0]:
-        # Any driver of the major version will do, but for the first ones of branch 450: the API number does not tell them.
+        # Any driver of the CUDA major version suffices, except the first drivers of branch 450. They have the same API
+        # number as later drivers, so that their own version has to be compared.
         first_branch = case.driver is not None and case.driver[0] == toolkit.min_driver[0]
         return not first_branch or at_least(case.driver or (), toolkit.min_driver)
     return case.facts.torch.available is True and not case.api_observed and _may_use_compat(case)
 
 
 def _vendor_compat(case: Case) -> bool:
-    """Return whether this is a container of NVIDIA's whose cuda-compat supports this driver on these GPUs."""
+    """Return whether the image is an NVIDIA container whose cuda-compat supports the case's driver and GPUs."""
     row = case.knowledge.vendor_build(case.build_name, case.runtime)
     if row is None or case.driver is None or case.api_observed or not case.devices or case.facts.errors:
         return False
@@ -152,7 +159,7 @@ def _vendor_compat(case: Case) -> bool:
 
 
 def _embedded(case: Case) -> bool:
-    """Return whether all GPUs are those of Jetson modules, whose drivers have numbers of their own."""
+    """Return whether all GPUs are parts of Jetson modules, whose drivers have their own version numbers."""
     return bool(case.devices) and all(
         device.architecture and device.architecture.embedded for device in case.devices
     )
@@ -172,7 +179,7 @@ def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check
 
 
 def _may_use_compat(case: Case) -> bool:
-    """Return whether cuda-compat can be why CUDA works: it does not run on consumer GPUs."""
+    """Return whether cuda-compat can be the reason that CUDA works. It does not run on consumer GPUs."""
     return not any(device.model and device.model.datacenter is False for device in case.devices)
 
 
@@ -235,7 +242,7 @@ def _cure_old(case: Case, toolkit: Toolkit) -> str:
 
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
-    """Check that the Toolkit rule can be judged, if the environment asks for it."""
+    """Check that enough is known to apply the Toolkit rule, if the environment asks for it."""
     if case.expect.driver_rule != "Toolkit" or case.runtime is None or case.cpu_build:
         return
     toolkit = case.knowledge.toolkit(case.runtime)
@@ -245,7 +252,10 @@ def toolkit_rule_known(case: Case) -> Iterator[Check]:
 
 
 def supports_gpu(case: Case) -> Iterator[Check]:
-    """Check that the driver's branch supports the GPU: it is neither older than the GPU, nor has it dropped it."""
+    """Check that the driver's branch supports each GPU.
+
+    A branch may be older than the GPU, or may have dropped support for it.
+    """
     if case.driver is None:
         return
     for device in case.devices or _node_devices(case):
@@ -257,7 +267,10 @@ def supports_gpu(case: Case) -> Iterator[Check]:
 
 
 def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
-    """Return why ``driver`` cannot drive ``device``, or None if it can or if that is not known."""
+    """Return a check that says that ``driver`` does not support ``device``, or may not support it.
+
+    Return None if it supports the GPU, or if that is not known.
+    """
     architecture = device.architecture
     if architecture is None:
         return None
@@ -293,7 +306,10 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
 
 
 def _unknown_generation(case: Case, device: Device) -> Check | None:
-    """Return that the driver may not know the GPU: it is older than the toolkit with which the GPU came."""
+    """Return an Unknown check if the driver is older than the first toolkit that supports the GPU, else None.
+
+    Such a driver may not support the GPU.
+    """
     architecture, api = device.architecture, case.knowledge.branch(case.driver)
     if architecture is None or architecture.first_driver is not None or architecture.first_cuda is None:
         return None
@@ -324,7 +340,7 @@ def _node_devices(case: Case) -> tuple[Device, ...]:
 
 
 def forward_compat(case: Case) -> Iterator[Check]:
-    """Note that cuda-compat is in use: the node's driver is then older than the CUDA version that programs see."""
+    """Note if cuda-compat is in use: the node's driver is then older than the CUDA version that programs see."""
     driver = case.facts.driver
     branch = case.knowledge.branch(case.driver)
     compat = driver.libcuda is not None and driver.libcuda.origin == LibcudaOrigin.COMPAT
@@ -344,7 +360,7 @@ def forward_compat(case: Case) -> Iterator[Check]:
 
 
 def last_generation(case: Case) -> Iterator[Check]:
-    """Note a GPU for which there will be no newer driver branch and no newer toolkit."""
+    """Note the last driver branch and the last toolkit for a GPU generation that newer branches have dropped."""
     limit = newest_branch(case)
     if limit is None:
         return

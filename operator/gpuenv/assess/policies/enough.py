@@ -1,4 +1,4 @@
-"""Policies on missing facts: a verdict needs build, driver and GPU, and what is missing is named."""
+"""Policies on missing and contradictory facts. Without a probe, a verdict needs the build, the driver and the GPU."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from gpuenv.knowledge.versions import parse_version, show
 
 
 def known_enough(case: Case) -> Iterator[Check]:
-    """Check that build, driver and GPU are known: without kernels, the verdict follows from them."""
+    """Check that build, driver and GPU are known. Without a probe, the verdict follows from them alone."""
     torch, driver = case.facts.torch, case.facts.driver
     if case.probed or case.cpu_build or torch.missing or driver.absent:
         return
@@ -35,7 +35,7 @@ def known_enough(case: Case) -> Iterator[Check]:
         missing.append("the GPU (--gpu, or nvidia-smi -L)")
     nothing_else = not torch.version and case.runtime is None and case.driver is None and not case.devices
     if missing:
-        # Somebody who pasted nothing but an error asks what it means: then the error is the answer.
+        # A person who pasted nothing except an error asks what it means. A known error answers that by itself.
         status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
         message = f"not known: {'; '.join(missing)}"
         cure = f"Give {', and '.join(missing)}."
@@ -52,9 +52,9 @@ def _explained(case: Case) -> bool:
 
 
 def known_architecture(case: Case) -> Iterator[Check]:
-    """Check that GPU and targets of the build are known well enough to judge the architecture.
+    """Check that the GPU and the targets of the build are known well enough to judge the architecture.
 
-    It is not needed if kernels ran.
+    If kernels ran on the GPU, the check is left out.
     """
     if case.cpu_build or case.facts.torch.missing:
         return
@@ -67,7 +67,7 @@ def known_architecture(case: Case) -> Iterator[Check]:
             message = (
                 f"compute capability {show(device.compute_capability)} is not in the tables; answered by rule"
             )
-            # No rule tells which driver knows such a GPU: only that CUDA was seen to start does.
+            # No rule says which drivers support such a GPU. Only the fact that CUDA started shows that this one does.
             sure = case.cuda_works or device.proven or case.probed
             status = Status.NOTE if sure else Status.UNKNOWN
             yield check(case, check_names.GPU, status, reasons.GpuNotInTables, message)
@@ -87,7 +87,10 @@ def known_architecture(case: Case) -> Iterator[Check]:
 
 
 def contradictions(case: Case) -> Iterator[Check]:
-    """Name facts that contradict each other. If the verdict depends on which of them is true, it is Unknown."""
+    """Yield a check for each pair of facts that contradict each other.
+
+    The check is Unknown if the verdict depends on which of the two facts is true, else it is a Note.
+    """
     for conflict in case.facts.conflicts:
         yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, conflict)
     stale = stale_libcuda(case)
@@ -114,7 +117,10 @@ def contradictions(case: Case) -> Iterator[Check]:
 
 
 def _build_contradicts(case: Case) -> Iterator[Check]:
-    """Name a build that cannot exist, such as ``2.9.1+cu128`` for CUDA 12.6: one of both was read elsewhere."""
+    """Yield an Unknown check if the version of the build contradicts the given CUDA version.
+
+    A build ``2.9.1+cu128`` for CUDA 12.6 cannot exist: one of the two values belongs to another installation.
+    """
     named, told = case.build_name.cuda, parse_version(case.facts.torch.cuda)
     if named and told and len(told) > 1 and named != told[:2]:
         message = (

@@ -1,4 +1,4 @@
-"""Policies on ``spec.expect``: expected against observed values. Versions compare by their release segment."""
+"""Policies on ``spec.expect``, which compare observed with expected values. Versions compare by release segment."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -46,9 +46,9 @@ NOMINAL_GIB = (
     256,
     288,
 )
-"""Memory sizes in GiB as sold. A GPU reports a little less: an 80 GB H100 reports 79.65 GiB."""
-LARGEST_GAP = 0.90
-"""Smallest share of its nominal size that a GPU reports: a T4 with ECC has 14.75 of 16 GiB."""
+"""Nominal memory sizes of GPUs in GiB. A GPU reports a little less: an 80 GB H100 reports 79.65 GiB."""
+SMALLEST_SHARE = 0.90
+"""A GPU reports at least this share of its nominal memory: a T4 with ECC reports 14.75 of 16 GiB."""
 
 
 def versions(case: Case) -> Iterator[Check]:
@@ -82,7 +82,7 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
 
 @lru_cache(maxsize=1024)
 def satisfies(specifier: str, release: str) -> bool:
-    """Return whether a release segment satisfies a PEP 440 specifier; an invalid specifier is never satisfied."""
+    """Return whether a release number satisfies a PEP 440 specifier. No release satisfies an invalid specifier."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  30 ms that only expectations cost
 
     try:
@@ -128,7 +128,11 @@ def _each(  # noqa: PLR0917  what differs between three expectations
     good: Callable[[T], bool],
     text: Callable[[T], str],
 ) -> Check:
-    """Return the check of one expectation, which the value of every GPU must be known to meet."""
+    """Return the check of one expectation on all GPUs.
+
+    ``values`` holds the observed value of each GPU, None if it is not known. ``good`` says whether a value meets the
+    expectation, and ``text`` converts a value for the message. The check passes only if all values are known and good.
+    """
     title = check_names.EXPECT.of(name)
     known = [value for value in values if value is not None]
     bad = list(dict.fromkeys(text(value) for value in known if not good(value)))
@@ -148,18 +152,21 @@ def _memory(mib: int) -> str:
 
 
 def nominal_bytes(mib: int) -> int:
-    """Return the size in bytes with which a GPU is sold, or what it reports if that fits no known size."""
+    """Return the nominal memory size in bytes of a GPU that reports ``mib`` MiB.
+
+    If no nominal size in :data:`NOMINAL_GIB` fits, return the reported size.
+    """
     gib = mib / 1024
     for size in NOMINAL_GIB:
-        if size * LARGEST_GAP <= gib <= size * 1.005:
+        if size * SMALLEST_SHARE <= gib <= size * 1.005:
             return size * GIB
     return mib * MIB
 
 
 def matches(pattern: str, product: str) -> bool:
-    """Return whether a shell-style pattern matches a product.
+    """Return whether a shell-style pattern matches a product name.
 
-    A leading ``NVIDIA``, and dashes for blanks, make no difference.
+    Upper and lower case, a leading ``NVIDIA``, and dashes or underscores instead of spaces make no difference.
     """
     return fnmatchcase(_plain(product), _plain(pattern)) or fnmatchcase(product, pattern)
 
@@ -190,7 +197,7 @@ def imports(case: Case) -> Iterator[Check]:
 
 
 def compiles(case: Case) -> Iterator[Check]:
-    """Check that torch.compile works if the environment expects it; note that it does not otherwise."""
+    """Check that torch.compile works, if the environment expects that. Otherwise, a failure is only noted."""
     step = next((step for step in case.facts.steps if step.name == "compile"), None)
     failed = step is not None and step.status not in (StepStatus.PASS, StepStatus.SKIPPED)
     if not case.expect.compile:
@@ -218,7 +225,7 @@ def _words(step: Step) -> str:
 
 
 def commands(case: Case) -> Iterator[Check]:
-    """Check the exit codes of the environment's own commands: 0 passes."""
+    """Check that every command check of the environment ended with exit code 0, and in time."""
     for command in case.facts.commands:
         title = check_names.COMMAND.of(command.name)
         tail = f"; it said: {command.tail}" if command.tail else ""

@@ -1,4 +1,4 @@
-"""Policies on benchmark floors, which are absolute figures or shares of the median of other nodes."""
+"""Policies on benchmark floors: a minimum in TFLOPS or GB/s, or a percentage of the median of other nodes."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from gpuenv.assess.policies.expectations import matches
 
 
 def peer_key(kernel: str, dtype: str, product: str) -> str:
-    """Return the key of a median in ``peers``: ``matmul/bf16/NVIDIA L4``."""
+    """Return the key under which ``peers`` holds the median of a benchmark, such as ``matmul/bf16/NVIDIA L4``."""
     return f"{kernel}/{dtype}/{product}"
 
 
 def floors(case: Case) -> Iterator[Check]:
-    """Check each floor on each GPU that it is meant for."""
+    """Check each floor on every GPU whose product matches the floor's ``products``."""
     for floor in case.floors:
         meant = [device for device in case.devices if not floor.products or _is_meant(floor, device)]
         for device in meant:
@@ -65,7 +65,8 @@ def _figure(case: Case, floor: Floor, device: Device) -> Benchmark | None:
 
 def _not_measured(case: Case, name: CheckName, what: str, figure: Benchmark | None, device: Device) -> Check:
     why = figure.detail if figure is not None and figure.detail else "the benchmark did not run"
-    # Shared and sliced devices are not benchmarked on purpose: their neighbours would pay, and the figure would say nothing.
+    # Shared and sliced GPUs are deliberately not benchmarked: that would slow down other users, and the result would
+    # depend on their load.
     shared = case.facts.node.sharing or device.mig
     status = Status.NOTE if shared else Status.UNKNOWN
     return check(case, name, status, reasons.FloorNotMeasured, f"{what} was not measured: {why}")

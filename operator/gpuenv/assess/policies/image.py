@@ -1,4 +1,4 @@
-"""Policies on the image alone: whether it has torch, whether torch has CUDA, whether such a build was released."""
+"""Policies on the image alone: it has torch, torch was built with CUDA, and the build was released."""
 
 from collections.abc import Iterator
 
@@ -59,9 +59,9 @@ def cuda_build(case: Case) -> Iterator[Check]:
 
 
 def released_build(case: Case) -> Iterator[Check]:
-    """Note a build that the PyTorch project never released: its name is wrong, or others built it.
+    """Note a build that the PyTorch project never released, or whose release is newer than the tables.
 
-    It may run all the same.
+    Its version may be mistyped, or somebody else built it. The build may still work.
     """
     version, torch = case.facts.torch.version, case.torch
     if torch is None or case.cpu_build:
@@ -73,7 +73,7 @@ def released_build(case: Case) -> Iterator[Check]:
             yield check(case, check_names.TORCH_RELEASE, Status.NOTE, reasons.TorchNotInTables, message)
         return
     named = case.facts.source != Source.FLAGS and case.build_name.cuda == case.runtime
-    # A wheel that names its CUDA itself (2.9.0+cu129) does exist, whatever the matrix of releases says.
+    # A wheel whose version names its CUDA (2.9.0+cu129) was read on a machine, so it exists, even if not in the tables.
     if case.runtime and case.build is None and not named and case.build_name.is_release:
         name = show(case.release.torch)
         *first, last = (show(build.cuda) for build in case.release.builds)
@@ -90,7 +90,10 @@ def released_build(case: Case) -> Iterator[Check]:
 
 
 def python_version(case: Case) -> Iterator[Check]:
-    """Note a Python for which the release has no wheels. Conda and own builds support more versions."""
+    """Note a Python version for which the PyTorch release has no wheels.
+
+    It is no failure, because Conda packages and builds from source support more versions.
+    """
     python = parse_version(case.facts.container.python)
     if case.release is None or python is None or case.probed:
         return

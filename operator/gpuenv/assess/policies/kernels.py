@@ -1,4 +1,7 @@
-"""Policies on the kernels. Where they ran, they decide, and tables only explain; one that did not run never passes."""
+"""Policies on the steps of the kernels stage.
+
+If kernels ran, they decide the verdict and the tables only explain it. A kernel that did not run never passes.
+"""
 
 from collections.abc import Iterator
 
@@ -11,12 +14,12 @@ from gpuenv.assess.policies.start import from_rule
 from gpuenv.assess.sources.known_errors import classify
 
 LITTLE_FREE = 0.10
-"""Share of free memory on a GPU below which a failed allocation means that other programs hold its memory."""
+"""If less than this share of a GPU's memory is free, a failed allocation is blamed on other programs."""
 _SIGKILL = 9
 
 
 def steps(case: Case) -> Iterator[Check]:
-    """Report the steps that failed, one check for each kind of failure, and the steps that passed in one check."""
+    """Yield one check for each kind of failed step, or a single passed check if no step failed."""
     groups: dict[tuple[Status, str, str], list[Step]] = {}
     first: dict[tuple[Status, str, str], Check] = {}
     for step in case.facts.steps:
@@ -98,7 +101,10 @@ def _out_of_memory(case: Case, step: Step, name: CheckName) -> Check:
 
 
 def all_ran(case: Case) -> Iterator[Check]:
-    """Check that kernels ran on every GPU and that both stages are complete, without which nothing passes."""
+    """Check that both stages of the probe are complete and that kernels ran on every GPU.
+
+    Without that, the verdict cannot be Compatible.
+    """
     if not case.probed:
         return
     ended = f" (the probe says: {case.facts.ended})" if case.facts.ended else ""

@@ -1,4 +1,4 @@
-"""Policies on how CUDA and NVML start: each error number and text becomes its reason, refined by what else was seen."""
+"""Policies on the start of CUDA and NVML. They turn each error into a reason, refined by the other facts."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,13 @@ from gpuenv.knowledge.versions import show
 UVM = "/dev/nvidia-uvm"
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
-"""Errors whose cure differs from what their reason usually asks for."""
+"""Maps the name of an error rule to the entry of ``cures`` that fits it better than the entry of its reason."""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
-"""Layers that fail before any program runs: what was seen to start, started somewhere else."""
+"""Layers that fail before any program runs. If CUDA did start, that was in another container."""
 
 
 def cuda_starts(case: Case) -> Iterator[Check]:
-    """CUDA starts: cuInit and torch.cuda.init() succeed, and a device is there."""
+    """Check that CUDA starts: cuInit and torch.cuda.init() succeed, and find at least one GPU."""
     driver, torch = case.facts.driver, case.facts.torch
     if driver.cu_init is not None and driver.cu_init != 0:
         yield _from_failure(case, Failure("cuda", driver.cu_init), f"cuInit returned {driver.cu_init}")
@@ -39,7 +39,11 @@ def cuda_starts(case: Case) -> Iterator[Check]:
 
 
 def _unavailable(case: Case) -> Iterator[Check]:
-    """torch.cuda.is_available() is False: the reason may stand in a warning, or has to be looked for."""
+    """Yield the check for ``torch.cuda.is_available()`` being False.
+
+    Its reason comes from a warning of PyTorch, or from an environment variable that hides the GPUs. If neither names a
+    cause and no pasted error is a failure, the reason is CudaInitFailed.
+    """
     for warning in case.facts.torch.warnings:
         failure = Failure("torch", message=warning)
         if classify(failure, case.knowledge) is not None:
@@ -53,7 +57,7 @@ def _unavailable(case: Case) -> Iterator[Check]:
 
 
 def rule_status(case: Case, failure: Failure) -> Status | None:
-    """What an error says by itself; None when the tables do not know it."""
+    """Return the status that the tables give to an error, or None if it matches no rule."""
     rule = classify(failure, case.knowledge)
     return Status(rule.status) if rule else None
 
@@ -70,7 +74,11 @@ def _from_failure(case: Case, failure: Failure, what: str) -> Check:
 def from_rule(
     case: Case, rule: ErrorRule, name: CheckName, message: str, status: Status | None = None
 ) -> Check:
-    """A check from an error rule, refined: 999 with evidence is UvmMissing, and cures fit the platform."""
+    """Return the check for an error that matched ``rule``, refined by the other facts of the case.
+
+    For example, CUDA error 999 has the reason UvmMissing if /dev/nvidia-uvm cannot be opened. The remediation fits the
+    platform of the node. ``status`` replaces the status of the rule.
+    """
     reason, remediation = rule.reason, rule.remediation or None
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
         return _no_device(case, name, message)
@@ -89,7 +97,10 @@ def from_rule(
 
 
 def _too_old(case: Case, message: str) -> tuple[str, str | None]:
-    """The figures, and an image that this driver could run."""
+    """Return message and remediation for a driver that is too old.
+
+    The message gains the versions. The remediation names an image that the driver could run, if there is one.
+    """
     if case.api_cuda is None:
         return message, None
     stale = stale_libcuda(case)
@@ -105,7 +116,10 @@ def _too_old(case: Case, message: str) -> tuple[str, str | None]:
 
 
 def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, str | None]:
-    """Whose code is missing: PyTorch's, or, where its build has the GPU, that of an extension beside it."""
+    """Return message and remediation for an error that says that a program has no code for the GPU.
+
+    If PyTorch itself has code for the GPU, another library in the image, such as flash-attn, lacks it.
+    """
     device = next((device for device in case.devices if device.compute_capability), None)
     if device is None or device.compute_capability is None:
         return message, remediation
@@ -142,7 +156,7 @@ def _no_device(case: Case, name: CheckName, message: str) -> Check:
 
 
 def hidden_by(case: Case) -> str:
-    """The environment variable that hides all GPUs, as ``NAME=value``; "" if none does."""
+    """Return the environment variable that hides all GPUs, as ``NAME=value``, or "" if none does."""
     env = case.facts.container.env
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         value = env.get(name)
@@ -157,7 +171,7 @@ def hidden_by(case: Case) -> str:
 
 
 def nvml(case: Case) -> Iterator[Check]:
-    """NVML works too. Alone it is no matter of life and death: CUDA does without it."""
+    """Check that NVML works. If only NVML fails, the verdict is at most Degraded, because CUDA works without it."""
     failure = case.facts.driver.nvml
     if failure is None:
         return
@@ -182,13 +196,17 @@ def _is_gpu_gone(reason: str) -> bool:
 
 
 def warnings(case: Case) -> Iterator[Check]:
-    """What PyTorch warned of and nothing else has told: judged only where kernels have not."""
+    """Yield a check for each warning of PyTorch that matches a rule.
+
+    Warnings do not count if kernels ran on every GPU, because these decide the verdict. If CUDA is not available,
+    :func:`cuda_starts` uses the warnings instead.
+    """
     if case.proven or case.facts.torch.available is False:
         return
     seen: set[str] = set()
     for warning in case.facts.torch.warnings:
         rule = classify(Failure("torch", message=warning), case.knowledge)
-        # Architectures are judged by the rules: PyTorch warns on GB10 and on Orin of what works.
+        # Another policy judges architectures. PyTorch also warns about GB10 and Orin, on which it works.
         if rule is None or rule.reason in seen or rule.reason == reasons.ArchNotInBuild:
             continue
         seen.add(rule.reason)
@@ -196,7 +214,10 @@ def warnings(case: Case) -> Iterator[Check]:
 
 
 def reported_errors(case: Case) -> Iterator[Check]:
-    """Errors that somebody pasted: of those with one reason, the worst."""
+    """Yield one check for each reason among the pasted errors: the one with the worst status.
+
+    If CUDA started although an error says that it cannot, also note the contradiction.
+    """
     worst: dict[str, Check] = {}
     for failure in case.facts.errors:
         found = _reported(case, failure)
@@ -211,7 +232,7 @@ def reported_errors(case: Case) -> Iterator[Check]:
 
 
 def _prevents_start(reason: str) -> bool:
-    """Return whether CUDA cannot start where the reason holds."""
+    """Return whether the reason means that CUDA cannot start, for certain or probably."""
     return reasons.behaviour(reason).start in (reasons.Start.PREVENTED, reasons.Start.DOUBTFUL)
 
 
@@ -223,7 +244,9 @@ def _reported(case: Case, failure: Failure) -> Check:
         return check(case, check_names.ERROR, Status.FAIL, reasons.CudaInitFailed, failure.message)
     status = Status(rule.status)
     if status is Status.WARN and failure.message.startswith(STARTS):
-        status = Status.FAIL  # what else would be a nuisance keeps CUDA from starting here
+        status = (
+            Status.FAIL
+        )  # the rule's status is for a working CUDA, but this error kept CUDA from starting
     if (
         status is Status.FAIL
         and case.cuda_works
@@ -236,7 +259,10 @@ def _reported(case: Case, failure: Failure) -> Check:
 
 
 def unrecognised(case: Case) -> Iterator[Check]:
-    """An error was given that no rule knows: something fails, so that versions which fit are no pass."""
+    """Yield an Unknown check for a pasted error that matches no rule.
+
+    Something fails for the user, so the verdict cannot be Compatible, even if all versions fit.
+    """
     for words in case.facts.unrecognised[:1]:
         message = f"an error was given that the tables do not know: {words}"
         cure = (

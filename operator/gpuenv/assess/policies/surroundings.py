@@ -24,7 +24,7 @@ _CHANGING = {
 
 
 def health(case: Case) -> Iterator[Check]:
-    """Report what NVML says about the health of each GPU (https://docs.nvidia.com/deploy/nvml-api/)."""
+    """Yield checks on NVML's readings of the health of each GPU (https://docs.nvidia.com/deploy/nvml-api/)."""
     for gpu in case.facts.gpus:
         yield from _unreachable(case, gpu)
         yield from _memory(case, gpu)
@@ -33,7 +33,7 @@ def health(case: Case) -> Iterator[Check]:
 
 
 def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """Report a GPU that NVML counts but cannot open: it has fallen off the bus, or needs a reset."""
+    """Yield a check if NVML counts the GPU but cannot open it, because it has fallen off the bus or needs a reset."""
     words = gpu.health.error
     rule = classify(Failure("nvml", message=words), case.knowledge) if words is not None else None
     if rule is not None:
@@ -41,7 +41,7 @@ def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """Report errors of the GPU's memory, a repair that NVML asks for, and an NVSwitch fabric that is not ready."""
+    """Yield checks on memory errors, a recovery action that NVML asks for, and an NVSwitch fabric that is not ready."""
     title, seen = f"GPU {gpu.index}", gpu.health
     if seen.recovery_action == _RESET:
         yield check(
@@ -76,7 +76,7 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
-    """Report what slows the GPU down: heat, power, a lower power limit, a narrower link."""
+    """Yield checks on what slows the GPU down: heat, power brake, a lowered power limit, a PCIe link with few lanes."""
     title, seen = f"GPU {gpu.index}", gpu.health
     known = [bits for bits in (seen.busy_throttle_reasons, seen.throttle_reasons) if bits is not None]
     slow = [text for bit, text in _HW_SLOWDOWN.items() if any(bits & bit for bits in known)]
@@ -103,7 +103,7 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _persistence(case: Case) -> Iterator[Check]:
-    """Note the GPUs whose persistence mode is off. Where NVML offers no reading, nothing is noted."""
+    """Note the GPUs whose persistence mode is off. A GPU for which NVML offers no reading is not noted."""
     off = [str(gpu.index) for gpu in case.facts.gpus if gpu.health.persistence is False]
     if off:
         message = f"persistence mode is off on GPU {', '.join(off)}"
@@ -111,7 +111,7 @@ def _persistence(case: Case) -> Iterator[Check]:
 
 
 def container(case: Case) -> Iterator[Check]:
-    """Note environment variables, scratch space and privileges of the container that matter to programs."""
+    """Note settings of the container that matter to programs: environment variables, scratch space, privileges."""
     facts = case.facts.container
     hiding = hidden_by(case)
     if hiding:
@@ -131,14 +131,14 @@ def container(case: Case) -> Iterator[Check]:
                 reasons.EnvironmentVariable,
                 f"{name}={value} is set",
             )
-    # A probe pod's /dev/shm is the pod's, not the image's: it tells nothing of the workload's pod.
+    # In a probe pod, the size of /dev/shm is set by the pod, so that it says nothing about pods of the user.
     in_probe_pod = case.probed and case.facts.node.name is not None
     if facts.shm_mib is not None and facts.shm_mib <= _DEFAULT_SHM_MIB and not in_probe_pod:
         message = (
             f"shared memory (/dev/shm) is {facts.shm_mib} MiB, too little for data loader workers and NCCL"
         )
         yield check(case, check_names.WORKSPACE, Status.NOTE, reasons.SmallWorkspace, message)
-    if facts.writable is not None and "/tmp" not in facts.writable:  # noqa: S108  a name, not a file of ours
+    if facts.writable is not None and "/tmp" not in facts.writable:  # noqa: S108  a name, no file is created
         yield check(
             case,
             check_names.WORKSPACE,

@@ -1,1 +1,1 @@
-"""Readers of facts: one for each source, such as probe reports, pasted text, error messages and node labels."""
+"""Functions that read facts, one module for each source: probe reports, pasted text, error messages, node labels."""

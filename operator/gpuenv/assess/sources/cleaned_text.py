@@ -1,12 +1,16 @@
-"""Pasted text made searchable: without colours, entities and curly quotes, and a copy without line breaks.
+"""Functions that prepare pasted text for searching: they remove colours, HTML entities, curly quotes and line breaks.
 
-Issue trackers, terminals and log collectors change what software has printed. Every step here is linear in the text.
+Issue trackers, terminals and log collectors change the text that software has printed. Every step takes time linear in
+the length of the text.
 """
 
 import re
 
 HALF = 1_000_000
-"""How many characters are read from each end of a text: logs name versions at their start and errors at their end."""
+"""Number of characters that are read from each end of a long text.
+
+Logs name versions at their start and errors at their end.
+"""
 
 _NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -16,24 +20,26 @@ _SPELLINGS = (
     ("&#39;", "'"), ("&#x27;", "'"), ("&apos;", "'"), ("&rsquo;", "'"), ("&quot;", '"'), ("&#34;", '"'),
     ("&nbsp;", " "), ("&#160;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"),
 )  # fmt: skip
-"""Spellings that editors, browsers and issue trackers put in the place of plain characters."""
+"""Pairs of a spelling that editors, browsers or issue trackers insert, and the plain character that it stands for."""
 
 _LINE_START = re.compile(
     r"\n[\n ]{0,80}(?:\d{4}-\d\d-\d\dT[\d:.,Z+-]{6,30} std(?:out|err) [FP] )?(?:\[[^\]\n]{1,40}\]:? {1,3}){0,2}"
     r"(?:[\w./-]{1,60} {0,12}\| ?)?(?:(?:NVRM|kernel): {0,40}){0,2}(?:[>#|] {0,8})? {0,40}"
 )
-"""A line break, and what stands before the next line: containerd's ``2026-11-24T12:00:00Z stderr F``, Compose's
-``vllm-1  |``, the kernel's ``[  12.3] NVRM:``, and quoting.
+"""Matches a line break and the prefix that a log collector put before the next line.
+
+Examples are containerd's ``2026-11-24T12:00:00Z stderr F``, Docker Compose's ``vllm-1  |``, the kernel's
+``[  12.3] NVRM:``, and the ``>`` of quoted text.
 """
 
 
 def ends(text: str) -> str:
-    """Return the first and the last :data:`HALF` characters of a text."""
+    """Return the text, or its first and its last :data:`HALF` characters if it is longer than both together."""
     return text if len(text) <= 2 * HALF else f"{text[:HALF]}\n{text[-HALF:]}"
 
 
 def clean(text: str) -> str:
-    """Return a text without colours, emphasis and entities, cut to twice :data:`HALF` characters."""
+    """Return the text without colours, emphasis and HTML entities, shortened by :func:`ends`."""
     text = ends(text)
     for spelling, plain in _SPELLINGS:
         if spelling in text:
@@ -42,14 +48,14 @@ def clean(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Return a text on one line, as it was before a terminal wrapped it or a log collector put prefixes in it."""
+    """Return the text on one line: line breaks, and the prefixes that log collectors add to lines, become spaces."""
     return _LINE_START.sub(" ", text)
 
 
 def lower(text: str) -> str:
-    """Return a text in lower case, with every character at its old position.
+    """Return the text in lower case, with every character at its old position.
 
-    Some letters become two in lower case. A text with such letters keeps all that are not ASCII.
+    A few letters become two characters in lower case. In a text with such letters, only ASCII letters are converted.
     """
     lowered = text.lower()
     if len(lowered) == len(text):

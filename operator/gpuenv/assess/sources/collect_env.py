@@ -1,7 +1,8 @@
-"""Facts from a pasted ``collect_env``: PyTorch's since 1.8, vLLM's, and what people paste around it.
+"""Reads facts from a pasted environment: the output of ``collect_env``, ``nvidia-smi``, pip, conda or Python.
 
-Labels are looked for anywhere (log prefixes, quotes, tables, a whole dump on one line), values end at the next label or
-line. Nothing here raises, and every step is linear in the text.
+It understands ``collect_env`` of PyTorch since 1.8 and of vLLM. A label may be anywhere in the text (after a log prefix,
+in a quote or table, or in a dump on a single line). Its value ends at the next label or at the end of the line. The
+functions never raise, and every step takes time linear in the length of the text.
 https://github.com/pytorch/pytorch/blob/main/torch/utils/collect_env.py,
 https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
 """
@@ -25,7 +26,7 @@ from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64
 MAX_LABELS = 4_000
-"""Most labels that are looked at; a dump has thirty."""
+"""Number of labels after which the search stops. The output of ``collect_env`` has about thirty."""
 
 _LABELS = {
     "torch": ("PyTorch version (GPU?)", "PyTorch version", "Torch version"),
@@ -53,7 +54,7 @@ _LABELS = {
 }  # fmt: skip
 _BY_LABEL = {label.lower(): key for key, labels in _LABELS.items() for label in labels}
 _LABEL = re.compile(
-    # The first letters alone tell most places, such as blanks, to hold no label: that is four times as fast.
+    # The first letter alone rules out most positions in the text, such as spaces. That makes the search four times as fast.
     f"(?=[{''.join(sorted({label[0] for label in _BY_LABEL}))}])"
     + r"(?<![\w])("
     + "|".join(re.escape(label) for label in sorted(_BY_LABEL, key=len, reverse=True))
@@ -86,7 +87,7 @@ _CONDA_FORGE = re.compile(
 _CONDA_CPU = re.compile(
     r"^[^\n]{0,20}?\b(?:pytorch|libtorch) {1,40}\d[\w.]{0,20} {1,40}(?:py\d\.\d{1,2}_cpu_|cpu_)", re.MULTILINE
 )
-"""Conda's own words for a build without CUDA: ``pytorch 2.2.2 py3.11_cpu_0``, conda-forge's ``cpu_generic_py311_…``."""
+"""Matches conda's name of a build without CUDA, such as ``py3.11_cpu_0`` or conda-forge's ``cpu_generic_py311_…``."""
 _ARCHS = re.compile(r"\[ {0,4}['\"](?:sm|compute)_\d{2,3}[^\]\n]{0,200}\]")
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?\b")
 _ENV = re.compile(
@@ -99,7 +100,7 @@ _GPU_HINT = re.compile(r"\((true|false)\)", re.IGNORECASE)
 
 
 def read_collect_env(text: str) -> Facts:
-    """Return what a pasted environment says, which may be nothing."""
+    """Return the facts in a pasted environment. Every fact that the text does not contain is None."""
     text = clean(text)
     fields = _fields(text)
     packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
@@ -118,9 +119,10 @@ def read_collect_env(text: str) -> Facts:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Return the first value of each label that says something.
+    """Return the value of each label in the text, by the key of the label in :data:`_LABELS`.
 
-    If none does, its first value stays, such as ``N/A``.
+    Of several values of one label, the first that is not a placeholder such as ``N/A`` counts. If all are placeholders,
+    the first one counts.
     """
     found: dict[str, str] = {}
     labels = list(islice(_LABEL.finditer(text), MAX_LABELS))
@@ -215,7 +217,10 @@ def _gpus(text: str, fields: dict[str, str]) -> tuple[Gpu, ...]:
 
 
 def _numbered(text: str) -> dict[int, str]:
-    """Return the GPUs of ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, written on a line each or all on one."""
+    """Return the product names of GPUs in the form ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, by their index.
+
+    Each GPU may be on a line of its own, or all on one line.
+    """
     found: dict[int, str] = {}
     position = 0
     while len(found) < MAX_GPUS and (match := _GPU.search(text, position)):
@@ -232,10 +237,10 @@ def _asked(asked: Answers) -> tuple[Gpu, ...]:
 
 
 def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
-    """Return the GPU of a Jetson on which CUDA works. JetPack 5 has no nvidia-smi, but its kernel has ``tegra`` in
-    its name.
+    """Return the GPU of a Jetson on which CUDA works, recognised by ``tegra`` in the name of its kernel.
 
-    Builds for CUDA 11.4 and 12 run on Orin; Xavier runs those for 11.4 too, by the same wheels.
+    JetPack 5 has no nvidia-smi that would name the GPU. Builds for CUDA 11.4 and 12 run on Orin. The wheels for 11.4
+    also run on Xavier.
     """
     on_jetson = "tegra" in fields.get("platform", "").lower() and torch.available is True
     cuda = parse_version(torch.cuda)
@@ -247,7 +252,7 @@ def _listed(asked: Answers) -> dict[str, str]:
 
 
 def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:
-    """Return the GPUs that ``nvidia-smi -q`` lists, in its order."""
+    """Return the GPUs in the output of ``nvidia-smi -q``, numbered in the order of the output."""
     names = [value.strip() for label, value in query if label == "Product Name"]
     return tuple(Gpu(index=index, product=name) for index, name in enumerate(names[:MAX_GPUS]))
 
@@ -262,7 +267,7 @@ def _driver(
     cuda = parse_version(printed or query.get("CUDA UMD Version") or query.get("CUDA Version"))
     return DriverFacts(
         version=version,
-        # What nvidia-smi prints is NVML's answer on the machine where it ran, which the container need not share.
+        # nvidia-smi prints NVML's version on the machine where it ran, which may be another one than the container's.
         nvml_cuda_version=api_number(cuda) if cuda else None,
         absent=True if version is None and not gpus and _says_absent(fields, torch) else None,
     )
@@ -271,7 +276,7 @@ def _driver(
 def _says_absent(fields: dict[str, str], torch: TorchFacts) -> bool:
     """Return whether the text says that there is no driver.
 
-    It says ``No CUDA``, or CUDA is not available and neither a driver nor a GPU could be collected.
+    That is so if driver or GPUs are ``No CUDA``, or if CUDA is not available and both are ``Could not collect``.
     """
     values = [fields.get(key, "").strip().lower() for key in ("driver", "gpus")]
     if "no cuda" in values:

@@ -1,8 +1,9 @@
-"""Facts from a pasted error (a traceback, a log, a warning): the errors in it, and the versions that it names.
+"""Reads facts from a pasted error (a traceback, a log, a warning): the errors in it, and the versions that it names.
 
-The texts: https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py (``_check_capability``,
-``_check_cubins``) and https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every step is linear
-in the text.
+PyTorch's messages are defined in https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py
+(``_check_capability``, ``_check_cubins``) and
+https://github.com/pytorch/pytorch/blob/main/c10/cuda/CUDAFunctions.cpp. Every step takes time linear in the length of
+the text.
 """
 
 import errno
@@ -25,7 +26,7 @@ _WARNINGS = frozenset(
         "the following list shows the ccs this version of pytorch was built for",
     }
 )
-"""Warnings that PyTorch prints at its start, before any kernel has run."""
+"""Parts of warnings, in lower case, that PyTorch prints when it starts CUDA, before any kernel has run."""
 UVM = "/dev/nvidia-uvm"
 _NAME = 90
 _MAX_LINES = 2000
@@ -57,7 +58,7 @@ _CODED = re.compile(
     r"(?:cuda (?:driver |runtime )?(?:error|failure):?|cuda_error_?|cudaerror_?) ?[(#]?(\d{1,3})\b(?!\.\d)",
     re.IGNORECASE,
 )
-"""CUDA's number of a call that failed: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
+"""Matches CUDA's error number: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
 _FAILS = re.compile(
     r"error|exception|fatal|fail|traceback|abort|core dumped|killed|cannot|can't|couldn't|could not (?!collect)"
     r"|unable|not found|no such|refused|denied|invalid|unsupported|not supported|not available",
@@ -74,21 +75,24 @@ _MINOR_MODE = re.compile(
     r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
     r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
 )
-"""What NVIDIA's containers print at their start if they do not use cuda-compat, which is no failure
-(entrypoint.d/50-gpu-driver-check.sh)."""
+"""Matches the message of NVIDIA's containers at their start if they do not use cuda-compat. It is no failure.
+
+The script entrypoint.d/50-gpu-driver-check.sh in the container prints it.
+"""
 _FORWARD_MODE = re.compile(
     r"Using CUDA (\d{1,2}\.\d{1,2}) driver version [\d.]{3,15} with kernel driver version (\d{3}[\d.]{1,12}\d)"
 )
-"""What the same script prints if cuda-compat is used and works."""
+"""Matches the message of NVIDIA's containers at their start if cuda-compat is used and works."""
 _DETECTED = re.compile(r"but\s{1,20}version (\d{3}\.[\d.]{1,12}) was detected")
 _LISTED = re.compile(r"^[^\n]{0,40}c[r-][w-][x-][rwx-]{6}[^\n]{0,80}?(/dev/nvidia[\w-]{1,20})", re.MULTILINE)
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
 
 
 def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> Facts:
-    """Return what an error text says.
+    """Return the facts in an error text.
 
-    ``given``: a person gave it as an error, so that something fails even if no rule knows it.
+    ``given`` True means that a person passed the text as an error. Then something fails even if the text matches no
+    rule, and ``unrecognised`` of the facts holds the line that tells most about the failure.
     """
     text = clean(text)
     text, started = _container_start(text)
@@ -102,7 +106,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
         Failure(
             layer=found.rule.layer,
             name=found.rule.name,
-            # What a whole text fails with stands at its end, not where it was recognised as a failure.
+            # A rule for the whole text matches anywhere in it, but the error itself is usually at the end.
             message=_telling_line(text) if found.rule.fallback == "text" else found.words,
         )
         for found in errors[:MAX_ERRORS]
@@ -126,19 +130,22 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
 
 
 def _is_error(text: str) -> bool:
-    """Return whether a text that was given as an error may be one; a pasted environment alone is none."""
+    """Return whether a text that was passed as an error can be one. A pasted environment without an error cannot."""
     return bool(text.strip()) and (not _DUMP.search(text) or bool(_FAILS_IN_DUMP.search(text)))
 
 
 def _telling_line(text: str) -> str:
-    """Return the last line that sounds like a failure, or the last line: tracebacks and logs end with the error."""
+    """Return the last line that contains a word for a failure, or else the last line.
+
+    Tracebacks and logs end with the error.
+    """
     lines = [line.strip() for line in text[-MAX_TAIL:].splitlines() if line.strip()][-_MAX_LINES:]
     failing = (line for line in reversed(lines) if _FAILS.search(line[:_LONGEST_LINE]))
     return next(failing, lines[-1] if lines else "")[:_LONGEST_LINE]
 
 
 def _container_start(text: str) -> tuple[str, DriverFacts]:
-    """Return the text without the harmless lines of NVIDIA's containers, and the driver that those name."""
+    """Return the text without the harmless lines of NVIDIA's start script, and the driver that these lines name."""
     minor = _MINOR_MODE.search(text)
     if minor:
         cuda = parse_version(minor[2])
@@ -152,7 +159,10 @@ def _container_start(text: str) -> tuple[str, DriverFacts]:
 
 
 def _numbers(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
-    """Return the errors that a text names by number alone: those of CUDA, and Xids that no rule knows."""
+    """Return the errors that the text identifies only by number: CUDA errors, and Xids that no rule contains.
+
+    An Xid is the number of an error that NVIDIA's kernel driver logs.
+    """
     starting = _distinct(_NUMBER, text)
     later = [code for code in _distinct(_CODED, text) if code not in starting]
     return (
@@ -175,7 +185,10 @@ def _distinct(pattern: re.Pattern[str], text: str) -> list[int]:
 
 
 def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
-    """Return the device nodes that ``ls -l /dev/nvidia*`` lists. If nvidia-uvm is not among them, it does not exist."""
+    """Return the device files in the output of ``ls -l /dev/nvidia*``, or None if the text contains no such output.
+
+    /dev/nvidia-uvm is always included: if it is not in the output, its errno says that it does not exist.
+    """
     listed = list(dict.fromkeys(_LISTED.findall(text)))
     if not any(path in listed for path in ("/dev/nvidiactl", "/dev/nvidia0")):
         return None
@@ -184,9 +197,9 @@ def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
 
 
 def _is_warning(found: Found, text: str) -> bool:
-    """Return whether an error is only PyTorch's warning about the architecture and no kernel failed.
+    """Return whether an error is only PyTorch's warning about the GPU's architecture, without a failed kernel.
 
-    The rules of binary compatibility judge that better: PyTorch also warns on GB10 and Orin, where it works.
+    The rules of binary compatibility are more reliable: PyTorch also warns about GB10 and Orin, on which it works.
     """
     if found.rule.reason != reasons.ArchNotInBuild:
         return False

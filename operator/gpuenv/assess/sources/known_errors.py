@@ -1,7 +1,8 @@
-"""The rule for an error, found by its words, else by its number. Only substrings are searched: no text is hostile.
+"""Finds the rules that known errors match, by the words of the error or else by its number.
 
-A pattern's parts stand in one line. What a terminal wrapped is searched for once more in a copy without line breaks,
-there only by patterns of one part and several words: the parts of others meet there by chance.
+The search uses only substrings and bounded patterns, so that no text can make it slow. All parts of a pattern must be
+in one line. Because a terminal may have wrapped the line, a copy of the text without line breaks is searched, too. In
+that copy, only patterns of one part with several words count: several parts could come together there by chance.
 """
 
 import re
@@ -15,31 +16,34 @@ from gpuenv.assess.sources.cleaned_text import lower, unwrapped
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50
-"""How many occurrences of a pattern's first part are tried before the pattern counts as not found."""
+"""Number of occurrences of a pattern's first part that are tried before the pattern counts as not found."""
 REACH = 300
-"""Within how many characters the next part of a pattern must follow."""
+"""Most characters between two consecutive parts of a pattern."""
 STARTS = "CUDA does not start"
-"""How the message of a failure begins that CUDA had, with a number, while it started or counted its devices."""
+"""Beginning of the message of a failure with a number that CUDA had while it started or counted its devices."""
 MAX_WORDS = 420
 MAX_XIDS = 200
 _CONTEXT = 120
 _FEWEST_WORDS = 3
 _DISPROVABLE = 400
-"""How many characters before a match are searched for the words of ``unless``, which disprove it."""
+"""Number of characters before a match that are searched for a word of ``unless``, which would disprove the match."""
 
 _NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
 _XID = re.compile(
     r"(?<![a-z])xid(?:_errors)?(?:\{[^}\n]{0,300}\}|,? \([^)\n]{1,40}\):?| errors?:?| code:?|[:=-])? {0,3}(\d{1,3})(?![\d.])"
 )
-"""The kernel's ``Xid (PCI:0000:3b:00): 79,``, and how people and DCGM write it.
+"""Matches the number of an Xid, an error that NVIDIA's kernel driver logs as ``Xid (PCI:0000:3b:00): 79,``.
 
-https://docs.nvidia.com/deploy/xid-errors/
+It also matches the notations of people and of NVIDIA's DCGM. https://docs.nvidia.com/deploy/xid-errors/
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A known error in a text: its rule, its first position, and its words with a few that follow."""
+    """A known error in a text: its rule, the position of its first occurrence, and the words there.
+
+    ``words`` are the matched words and a few words after them.
+    """
 
     rule: ErrorRule
     position: int
@@ -48,7 +52,11 @@ class Found:
 
 @lru_cache(maxsize=4096)
 def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
-    """Return the rule for a failure: that of the deepest cause in its words, else that of its number, else None."""
+    """Return the rule that a failure matches, or None.
+
+    The name of the failure decides first, then its message (the rule whose reason has the smallest ``depth``), then its
+    number.
+    """
     known = knowledge.errors_by_name.get(failure.name)
     if known is not None:
         return known
@@ -67,10 +75,9 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
 
 
 def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
-    """Return all known errors in ``text``, each rule once, the deepest cause first.
+    """Return all known errors in ``text``, at most one for each rule, ordered by the ``depth`` of their reasons.
 
-    Rules of the ``fallback`` kind, which tell that something failed but not what, count only where no other rule
-    explains it.
+    A ``fallback`` rule says only that something failed. It counts only if no other rule explains the failure.
     """
     lowered = lower(text)
     text, lowered = _without_harmless(text, lowered, knowledge)
@@ -93,12 +100,12 @@ def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
 
 
 def only_harmless(text: str, knowledge: Knowledge) -> bool:
-    """Return whether all lines of ``text`` only look like failures."""
+    """Return whether ``text`` consists of harmless lines only, which look like failures but are none."""
     return not _without_harmless(text, lower(text), knowledge)[0].strip()
 
 
 def unknown_xids(text: str, knowledge: Knowledge) -> list[int]:
-    """Return the Xid numbers in ``text`` that no rule knows."""
+    """Return the numbers of the Xid errors in ``text`` that no rule contains."""
     known = knowledge.errors_by_code
     return [number for number in _xids(lower(text)) if ("xid", number) not in known]
 
@@ -113,10 +120,10 @@ def _xids(lowered: str) -> dict[int, tuple[int, int]]:
 
 
 def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
-    """Return the rules that only say that something failed.
+    """Return the errors of ``fallback`` rules, which say only that something failed.
 
-    Those of the kind ``line`` count on lines that no other rule explains, those of the kind ``text`` only if no rule
-    explains anything in the text.
+    Rules of the kind ``line`` count on lines that match no other rule. Rules of the kind ``text`` count only if the
+    whole text matches no other rule, except rules with the status Note.
     """
     explained = any(entry.rule.status != "Note" for entry in found)
     told: list[Found] = []
@@ -145,7 +152,10 @@ def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> 
 
 
 def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[str, str]:
-    """Return both texts with blanks for the lines that only look like failures, so that positions stay the same."""
+    """Return both texts with spaces in place of harmless lines, so that the positions in the texts do not change.
+
+    ``lowered`` is ``text`` in lower case. Harmless lines look like failures but are none.
+    """
     spans: list[tuple[int, int]] = []
     for mark in (mark for row in knowledge.harmless for mark in row.text):
         position = lowered.find(mark)
@@ -170,7 +180,7 @@ def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[st
 
 
 def _words(text: str, start: int, end: int) -> str:
-    """Return the matched words with a few that follow on the same line."""
+    """Return the matched words and a few words after them on the same line."""
     words = " ".join(text[start : end + _CONTEXT].split("\n", maxsplit=1)[0].split())
     whole = " ".join(text[start:end].split())
     return (words if len(words) >= len(whole) else whole)[:MAX_WORDS]
@@ -193,7 +203,10 @@ def _wrapped_place(wrapped: str, rule: ErrorRule) -> tuple[int, int] | None:
 def _find(
     text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
 ) -> tuple[int, int] | None:
-    """Return the first place where all ``parts`` follow each other in one line without a word of ``unless``."""
+    """Return (start, end) of the first match after ``position``, or None.
+
+    A match has all ``parts`` in this order on one line, and that line contains no word of ``unless``.
+    """
     first = parts[0].removesuffix("$")
     start = text.find(first, position)
     for _ in range(MAX_OCCURRENCES):
@@ -216,7 +229,7 @@ def _follow(text: str, start: int, parts: tuple[str, ...]) -> int:
         position = found + len(wanted)
         following = text[position : position + 1]
         if wanted != part and (following.isalnum() or following in ("_", "-")):
-            return -1  # the pattern ends a word, the text does not
+            return -1  # ``$`` says that a word ends here, but in the text the word goes on
     return position
 
 

@@ -1,4 +1,4 @@
-"""The facts of several sources about one machine, merged. Where two differ, the earlier counts, and both are named."""
+"""Merges facts from several sources about one machine. If two sources differ, the earlier one counts."""
 
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ Versioned = TypeVar("Versioned", DriverFacts, TorchFacts)
 
 
 def merge(sources: list[Facts]) -> Facts:
-    """Return the facts of several sources as one; the first source is trusted most.
+    """Return the facts of all sources as one value; the first source is trusted most.
 
-    Contradictions are in ``conflicts``.
+    ``conflicts`` of the result describes values in which the sources differ.
     """
     merged = sources[0]
     conflicts: list[str] = list(merged.conflicts)
@@ -39,7 +39,7 @@ def merge(sources: list[Facts]) -> Facts:
 
 
 def _fill(first: Part, later: Part) -> Part:
-    """Return ``first`` with the values that only ``later`` knows."""
+    """Return ``first``, with values from ``later`` in the fields that ``first`` does not know."""
     missing: dict[str, Any] = {
         field.name: getattr(later, field.name)
         for field in fields(first)
@@ -49,12 +49,18 @@ def _fill(first: Part, later: Part) -> Part:
 
 
 def _fill_same(first: Versioned, later: Versioned) -> Versioned:
-    """Return ``first`` with the values that only ``later`` knows, unless they are about another version."""
+    """Return ``first``, completed from ``later`` as in :func:`_fill`, but only if both have the same version.
+
+    Values of another version of the driver or of PyTorch do not belong to ``first``.
+    """
     return first if _differ(first.version, later.version) else _fill(first, later)
 
 
 def _gpus(first: Facts, later: Facts) -> tuple[Any, ...]:
-    """Return the GPUs of the first source that names any, with compute capabilities of the later one."""
+    """Return the GPUs of ``first``, or those of ``later`` if ``first`` has none.
+
+    A compute capability that ``first`` does not know is taken from the GPU of the same product in ``later``.
+    """
     if not first.gpus:
         return later.gpus
     told = {gpu.product: gpu.compute_capability for gpu in later.gpus if gpu.compute_capability}

@@ -1,6 +1,7 @@
-"""Facts from node labels: those of GPU Feature Discovery, GKE, EKS (Karpenter) and AKS.
+"""Reads facts from the node labels of GPU Feature Discovery, GKE, EKS (Karpenter) and AKS.
 
-Only GPU Feature Discovery tells the driver version; the clouds tell at most the model. Label names:
+Only the labels of GPU Feature Discovery contain the driver version. Those of the clouds contain at most the GPU model.
+The labels are documented at
 https://github.com/NVIDIA/k8s-device-plugin/blob/main/docs/gpu-feature-discovery/README.md,
 https://cloud.google.com/kubernetes-engine/docs/concepts/gpus, https://karpenter.sh/docs/concepts/scheduling/,
 https://learn.microsoft.com/azure/aks/use-labels.
@@ -21,7 +22,10 @@ _SUFFIXES = ("-SHARED",)
 
 
 def has_gpu_labels(labels: Mapping[str, str]) -> bool:
-    """Return whether labels say that a node has NVIDIA GPUs, also while no device plug-in offers them."""
+    """Return whether the labels of a node say that it has NVIDIA GPUs.
+
+    The labels stay while no device plug-in advertises the GPUs.
+    """
     if labels.get("nvidia.com/gpu.present") == "false":
         return False
     return (
@@ -33,7 +37,7 @@ def has_gpu_labels(labels: Mapping[str, str]) -> bool:
 
 
 def node_facts(name: str, labels: Mapping[str, str], capacity: Mapping[str, str]) -> NodeFacts:
-    """Return what the labels and the resources of a node say about its GPUs; what they do not say is None."""
+    """Return the facts about the GPUs of a node from its labels and its ``status.capacity``."""
     product = labels.get("nvidia.com/gpu.product")
     for suffix in _SUFFIXES:
         product = product.removesuffix(suffix) if product else None

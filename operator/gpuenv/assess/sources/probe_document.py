@@ -1,9 +1,9 @@
-"""The probe document: what the two stages of one run reported, joined once.
+"""The probe document: the probe reports of the two stages of one run, joined.
 
-A node report's status stores the document, and every assessment reads its facts from it
-(:mod:`gpuenv.assess.sources.probe_facts`). An image wrote the reports, so they are cut down to what JSON and the API
-server keep unchanged: no nulls, no NaN, no lone surrogates, no endless lists. Reading back what was stored gives an
-equal document.
+The status of the node report stores the document, and every assessment reads its facts from it
+(:mod:`gpuenv.assess.sources.probe_facts`). Programs in the image wrote the probe reports, so they are not trusted. Only
+values that JSON and the API server keep unchanged are taken over: no nulls, no NaN, no lone surrogates, no endless
+lists. A stored document is therefore equal to the original when it is read again.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
 Document = dict[str, Any]
 
 FACTS: Final = "facts"
-"""The document's key for what is no table: the sections, the stages that were complete, and how the probe ended."""
+"""Key of the part of the document that is no list of rows: sections, complete stages, and how the probe ended."""
 SECTIONS: Final = ("container", "driver", "torch")
 GPUS: Final = "gpus"
 STEPS: Final = "steps"
@@ -23,18 +23,21 @@ BENCHMARKS: Final = "benchmarks"
 KEYS: Final = (FACTS, GPUS, STEPS, COMMANDS, BENCHMARKS)
 
 MAX_TEXT: Final = 500
-"""Characters of one text."""
+"""Most characters of one text."""
 MAX_LIST: Final = 64
-"""GPUs, commands, notes and texts of one list."""
+"""Most GPUs, command checks, notes, or texts of one list."""
 MAX_ROWS: Final = 1024
-"""Steps and benchmarks: 16 GPUs with all kernels and number formats. No list or object is longer."""
+"""Most steps, benchmarks, or entries of any list or object. It suffices for all kernels and data types on 16 GPUs."""
 _MAX_DEPTH: Final = 6
 _MAX_OMITTED: Final = 256
 _STAGES: Final = ("facts", "kernels")
 
 
 def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | None) -> Document:
-    """Return one document of the reports of both stages. Where both know a value, that of the kernels stage counts."""
+    """Return the document made from the probe reports of both stages, each None if it could not be read.
+
+    If both reports contain a value, that of the kernels stage counts.
+    """
     reports = [report for report in (facts, kernels) if report is not None]
     known: Document = {name: _section(reports, name) for name in SECTIONS}
     known["stages"] = [
@@ -54,7 +57,7 @@ def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | N
 
 
 def clean_text(value: str) -> str:
-    """Return the text cut to its limit, with blanks for what cannot be printed; line breaks stay."""
+    """Return the text cut to :data:`MAX_TEXT` characters, with spaces instead of unprintable ones except line breaks."""
     cut = value[:MAX_TEXT]
     if cut.isprintable():
         return cut
@@ -62,7 +65,7 @@ def clean_text(value: str) -> str:
 
 
 def gpu_index(row: Mapping[str, Any], place: int) -> int:
-    """Return CUDA's number of the GPU in a row of ``gpus``: its place in the list where the row names none."""
+    """Return CUDA's number of the GPU in a row of ``gpus``. If the row has none, it is the row's place in the list."""
     index = integer(row.get("index"))
     return place if index is None else index
 
@@ -75,7 +78,7 @@ def _section(reports: list[Mapping[str, Any]], name: str) -> Document:
 
 
 def _gpus(reports: list[Mapping[str, Any]]) -> list[Document]:
-    """Return one row for each GPU: both stages look at it, and each has values of its own."""
+    """Return one row for each GPU, joined from the reports of both stages: each stage reads other values of a GPU."""
     found: dict[int, Document] = {}
     for report in reports:
         for place, row in enumerate(mappings(report.get(GPUS))[:MAX_LIST]):
@@ -98,7 +101,10 @@ def _clean_mapping(value: Mapping[str, Any]) -> Document:
 
 
 def _clean(value: object, depth: int) -> Any:
-    """Return the value as JSON that the API server keeps unchanged, or None if it does not."""
+    """Return the value converted to JSON types that the API server keeps unchanged, or None if that is not possible.
+
+    ``depth`` is the number of lists and objects around the value; it is limited.
+    """
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, bool):
@@ -118,7 +124,10 @@ def _clean(value: object, depth: int) -> Any:
 
 
 def _clean_number(value: float) -> float | int | None:
-    """Return whole numbers as integers, because the API server writes 12.0 as 12."""
+    """Return the number, or None if it is too large for JSON. A whole number becomes an integer.
+
+    The API server stores 12.0 as 12.
+    """
     if not -MAX_INTEGER <= value <= MAX_INTEGER:  # also false for NaN
         return None
     return int(value) if value == int(value) else value

@@ -1,4 +1,4 @@
-"""Facts from a probe document. The image that wrote it is not trusted: an ill-typed value is not known."""
+"""Reads facts from a probe document. The image is not trusted: a value of the wrong type counts as not known."""
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -43,7 +43,7 @@ Section = Mapping[str, Any]
 
 
 def facts_from_document(document: Mapping[str, Any], node: NodeFacts) -> Facts:
-    """Return what a probe document says about image and node, beside what ``node`` says already."""
+    """Return the facts in a probe document. ``node`` are the facts from the labels of the node, taken over as they are."""
     known = mapping(document, FACTS)
     stages = _texts(known.get("stages"))
     return Facts(
@@ -63,14 +63,14 @@ def facts_from_document(document: Mapping[str, Any], node: NodeFacts) -> Facts:
 
 
 def _text(value: object) -> str | None:
-    """Return a text on one line, or None if nothing is left of it."""
+    """Return a text on one line without unprintable characters, or None if it is empty or no text."""
     if not isinstance(value, str):
         return None
     return clean_text(value).replace("\n", " ").strip() or None
 
 
 def _member(kind: type[E], value: object) -> E | None:
-    """Return the member of an enumeration that a text names, or None for anything else."""
+    """Return the member of the enumeration ``kind`` whose value is ``value``, or None if there is none."""
     try:
         return kind(value) if isinstance(value, str) else None
     except ValueError:
@@ -190,7 +190,7 @@ def _gpu(row: Section, place: int) -> Gpu:
 
 
 def read_health(health: Mapping[str, Any]) -> Health:
-    """Return NVML's readings under their own names; the probe names them as NVML's functions do."""
+    """Return the health of a GPU from NVML's readings in a probe document."""
     if not health:
         return NO_HEALTH
     lost = _failure(health.get("error"))
@@ -238,7 +238,7 @@ def read_health(health: Mapping[str, Any]) -> Health:
 
 
 def _truth(value: object) -> bool | None:
-    """Return a truth value; NVML's own are the numbers 0 and 1."""
+    """Return 0, 1, False or True as a boolean, and None for anything else. NVML's booleans are the numbers 0 and 1."""
     return bool(value) if isinstance(value, int) and value in (0, 1) else None
 
 

@@ -1,7 +1,7 @@
-"""Answers of a Python prompt that people paste (``>>> torch.__version__``), and lists that they write by hand.
+"""Reads pasted output of a Python prompt (``>>> torch.__version__``), and lists of versions written by hand.
 
-Every pattern is anchored at an expression of PyTorch's and reaches a few blanks further, so that reading is linear in
-the text.
+Every pattern starts with a fixed expression such as ``torch.__version__`` and has bounded repetitions only, so that
+matching takes time linear in the length of the text.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 _ANSWER = (
     r"\)?\)?[\"']? {0,4}(?:\n {0,4}(?:Out\[\d{1,4}\]: ?)?|(?:[:=]|=>|->|returns?|returned|gives) ?)[\"']?"
 )
-"""What may stand between a question and its answer: brackets and a line break, or a colon in a list."""
+"""Matches the text between an expression and its value: brackets and a line break, or the colon in a list."""
 _VERSION = re.compile(r"torch\.__version__" + _ANSWER + r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})")
 _CUDA = re.compile(r"torch\.version\.cuda" + _ANSWER + r"(\d{1,2}\.\d{1,2}|None)\b")
 _AVAILABLE = re.compile(r"torch\.cuda\.is_available\(\)" + _ANSWER + r"(True|False)\b")
@@ -32,7 +32,10 @@ _LISTED_TORCH = re.compile(
     _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})",
     re.MULTILINE | re.IGNORECASE,
 )
-"""Lines of lists that people write: ``- GPU: RTX 4090``, ``Driver: 550.54.15``, ``torch: 2.4.0+cu121``."""
+"""The three ``_LISTED`` patterns match lines of lists written by hand.
+
+Examples are ``- GPU: RTX 4090``, ``Driver: 550.54.15`` and ``torch: 2.4.0+cu121``.
+"""
 _EXPRESSIONS = {
     "torch.__version__": "version",
     "torch.version.cuda": "cuda",
@@ -42,7 +45,10 @@ _EXPRESSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What Python answered; None if it was not asked. ``cpu_build`` True means that ``torch.version.cuda`` is None."""
+    """Values that Python printed; None means that the text does not contain the value.
+
+    ``cpu_build`` True means that ``torch.version.cuda`` was printed as None.
+    """
 
     version: str | None = None
     cuda: str | None = None
@@ -54,7 +60,7 @@ class Answers:
 
 
 def read_prompt(text: str) -> Answers:
-    """Return the first answer to each question."""
+    """Return the values of PyTorch's expressions in the text. If one occurs several times, its first value counts."""
     told = _printed(text)
     for key, pattern in (("version", _VERSION), ("cuda", _CUDA), ("available", _AVAILABLE)):
         found = pattern.search(text)
@@ -75,7 +81,10 @@ def read_prompt(text: str) -> Answers:
 
 
 def _printed(text: str) -> dict[str, str]:
-    """Return the answers to ``print(torch.__version__, torch.version.cuda)``, if the next line has as many words."""
+    """Return the values that ``print(torch.__version__, torch.version.cuda)`` printed, by their field in Answers.
+
+    There are none if the line after the call does not have as many words as the call has arguments.
+    """
     found = _PRINT.search(text)
     asked = [part.strip() for part in found[1].split(",")] if found else []
     answers = found[2].split() if found else []
