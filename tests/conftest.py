@@ -1,4 +1,7 @@
-"""Before the first test: signals as at a terminal; what takes minutes, outside of any test's time limit."""
+"""Preparations for all tests: signal handling as at a terminal, and downloads and builds that take minutes.
+
+They take place before the first test, because the time limit of a test would be too short for them.
+"""
 
 import signal
 
@@ -10,7 +13,7 @@ from tests.torch_releases import releases
 
 from gpuenv_sandbox.programs import binaries, catalogue
 
-# On a busy machine an example may take any time, and drawing it too. A failure prints how to repeat it.
+# No deadlines: a busy machine may need any time to generate and run an example. A failure prints how to repeat it.
 hypothesis.settings.register_profile(
     "gpuenv", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -18,9 +21,9 @@ hypothesis.settings.load_profile("gpuenv")
 
 
 def pytest_configure() -> None:
-    """A run in the background inherits ignored signals and hands them on to every program it starts.
+    """Restore the default handling of signals that a shell makes a background process ignore.
 
-    Then Ctrl-C means nothing to the programs whose answer to Ctrl-C is tested
+    Child processes inherit ignored signals, so tests of what a program does on Ctrl-C would fail in the background
     (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_11).
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,7 +32,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Get the programs, image layers and releases of PyTorch that the collected tests will need."""
+    """Download or build the programs, image layers and PyTorch releases that the collected tests need."""
     if session.config.option.collectonly:
         return
     fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
@@ -54,4 +57,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if "torch_python" in fixtures or ("torch_wheel" in fixtures and why_not() is None):
                 releases.ensure(releases.release(releases.DEFAULT))
         except (catalogue.BinaryError, rootfs.LayerError, releases.UnavailableError):
-            """The fixture meets it again, and skips its tests with this reason."""
+            """The fixture raises the same error again, and skips its tests with this reason."""

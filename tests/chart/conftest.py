@@ -1,4 +1,4 @@
-"""The Helm chart: rendered, and installed into a real control plane."""
+"""Fixtures of the tests of the Helm chart."""
 
 from tests.support.helm import helm
 

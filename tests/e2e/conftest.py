@@ -1,4 +1,4 @@
-"""Tests on a real kubelet; skipped, with the reason, where there can be none."""
+"""Fixtures of tests with a real kubelet. The tests are skipped, with the reason, where no kubelet can run."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @pytest.fixture(scope="session")
 def real_node(request: pytest.FixtureRequest) -> Iterator[RealNode]:
-    """A Ready node on this machine, with one ``nvidia.com/gpu`` as if a device plug-in had advertised it."""
+    """A Ready node on this machine that advertises one ``nvidia.com/gpu``, as if a device plug-in had done it."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
@@ -46,13 +46,13 @@ def real_node(request: pytest.FixtureRequest) -> Iterator[RealNode]:
 
 @pytest.fixture(scope="session")
 def probe_images(real_node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> NodeImages:
-    """The images that probes meet, on the node: ``probe_images["no_torch"]`` is the name of one."""
+    """Images for probe pods, imported on the node. ``probe_images["no_torch"]`` is the full name of one of them."""
     return NodeImages(real_node, tmp_path_factory.mktemp("layers"))
 
 
 @pytest.fixture(scope="session")
 def torch_wheel() -> Iterator[Layer]:
-    """The real PyTorch 2.9.1+cu128; its file is gone at the end, what stores have made of it goes with them."""
+    """An image layer with the real PyTorch 2.9.1+cu128. Its file is deleted at the end of the test run."""
     try:
         with torch_wheel_layer() as layer:
             yield layer

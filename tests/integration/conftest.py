@@ -1,4 +1,4 @@
-"""Tests against a real API server; skipped, with the reason, where its binaries cannot be had."""
+"""Fixtures of tests against a real API server. The tests are skipped, with the reason, if it is not available."""
 
 from tests.support.control_plane import admin, control_plane, kubectl, namespace
 from tests.support.installation import installed

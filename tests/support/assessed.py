@@ -1,4 +1,4 @@
-"""Facts of a healthy A100 and what becomes of them: for tests of the assessment's policies."""
+"""Facts of a healthy A100 and variants of them, for tests of the assessment's policies."""
 
 from dataclasses import replace
 from typing import Any
@@ -76,7 +76,7 @@ def torch(**changes: Any) -> Facts:
 
 
 def stopped(**changes: Any) -> Facts:
-    """CUDA does not start: no kernels either."""
+    """Return facts of a node on which CUDA does not start, so that no kernels ran. ``changes`` are driver facts."""
     base = (
         driver(cu_init=None, device_count=None, **changes)
         if "cu_init" not in changes

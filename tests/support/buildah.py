@@ -1,4 +1,4 @@
-"""Real Dockerfiles, built by buildah without a registry: bases are local, wheels are at hand."""
+"""Builds real Dockerfiles with buildah, without a registry: base images and Python wheels are local."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ from gpuenv_sandbox.programs.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11.2"
-"""Of the local base."""
+"""Version of Python in the image that :func:`local_base` returns."""
 SECONDS = 1200
-"""For one step of a build, and for a download."""
+"""Time limit of one buildah command, and of a download."""
 WHEELS = "/wheels"
 OUTPUT = "/output"
 TO_FILES = f'exec "$@" > {OUTPUT}/stdout 2> {OUTPUT}/stderr'
@@ -31,30 +31,33 @@ LAST_LINES = 15
 
 
 class BuildError(Exception):
-    """A Dockerfile does not build; its last lines."""
+    """A buildah command failed. The message contains the last lines of its output."""
 
 
 def why_not() -> str | None:
-    """Why images cannot be built here, or None."""
+    """Return why images cannot be built on this machine, or None if they can."""
     if os.geteuid() != 0:
         return "needs root"
     return None if shutil.which("buildah") else "missing: buildah; run tests/e2e/install-packages.sh"
 
 
 def local_base() -> Image:
-    """What Dockerfiles of the repository are built on: Debian 12 with venv and pip. Raises LayerError, BinaryError."""
+    """Return the base image for the Dockerfiles of the repository: Debian 12 with Python, venv and pip.
+
+    Raises LayerError and BinaryError.
+    """
     return Image((python_layer(), packages_layer("python3-venv", "python3-pip")))
 
 
 class Buildah:
-    """One store of images. Use :func:`store`."""
+    """A store of images in a directory, and buildah's commands on it. Tests get one from :func:`store`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._flags = ["--root", str(directory / "store"), "--runroot", str(directory / "run")]
 
     def __call__(self, *arguments: str) -> str:
-        """Return standard output. Raises BuildError."""
+        """Run a buildah command, and return its standard output. Raises BuildError."""
         command = ["buildah", *self._flags, *arguments]
         result = finished(command, timeout=SECONDS, cwd=ROOT, env=self._env())
         if result.returncode != 0:
@@ -63,12 +66,12 @@ class Buildah:
         return result.stdout
 
     def _env(self) -> dict[str, str]:
-        # chroot: neither a runtime nor cgroups nor a network of its own is needed.
+        # The isolation chroot needs no container runtime, no cgroups and no network namespace.
         own = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
         return own | {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
 
     def base(self, name: str, image: Image) -> str:
-        """A local image for ``FROM``."""
+        """Import ``image`` into the store under ``name``, for use in ``FROM``. Return ``name``."""
         layout = self._directory / "base"
         write_layout(layout, name, image)
         found = self("pull", f"oci:{layout}").strip().splitlines()[-1]
@@ -77,7 +80,10 @@ class Buildah:
         return name
 
     def build(self, dockerfile: str, name: str, arguments: Mapping[str, str], wheels: Path) -> str:
-        """Builds a Dockerfile of the repository; Python packages come from ``wheels``. Raises BuildError."""
+        """Build a Dockerfile of the repository as image ``name``, and return ``name``. Raises BuildError.
+
+        ``arguments`` are its build arguments. Python packages are installed from the directory ``wheels``.
+        """
         given = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": WHEELS} | dict(arguments)
         flags = [flag for pair in given.items() for flag in ("--build-arg", "=".join(pair))]
         self("build", "--pull=never", "--volume", f"{wheels}:{WHEELS}:ro", *flags,
@@ -85,13 +91,13 @@ class Buildah:
         return name
 
     def config(self, name: str) -> dict[str, Any]:
-        """The ``config`` of an image, as OCI has it."""
+        """Return the ``config`` of an image, in the format of OCI."""
         return dict(json.loads(self("inspect", "--type", "image", name))["OCIv1"]["config"])
 
     def run(self, name: str, *command: str) -> str:
-        """Return what a command prints to standard output inside the image, as its user. Raises BuildError.
+        """Run a command inside an image, as the image's user, and return its standard output. Raises BuildError.
 
-        The command writes to files: on a busy machine buildah can lose the last lines of a process that ends at once.
+        The command writes to files, because on a busy machine buildah can lose the last lines of a short process.
         """
         container = self("from", "--pull=never", name).strip()
         output = self._directory / unique("output")
@@ -109,12 +115,12 @@ class Buildah:
 
     @contextmanager
     def running(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Iterator[Path]:
-        """Runs a command in the background, with the image's user and environment; yields the path of its log."""
+        """Run a command in the background with the image's user and environment, and yield the path of its log."""
         container = self("from", "--pull=never", name).strip()
         flags = [flag for pair in (env or {}).items() for flag in ("--env", "=".join(pair))]
         log = self._directory / f"{container}.log"
         with log.open("w") as file:
-            # In a process namespace of its own: buildah's children would outlive it.
+            # It gets its own process namespace, because buildah's children would otherwise outlive it.
             start = ["unshare", "--pid", "--fork", "--kill-child", "buildah", *self._flags, "run"]
             child = subprocess.Popen(
                 [*start, *flags, container, "--", *command],
@@ -131,7 +137,7 @@ class Buildah:
                 self("rm", container)
 
     def save(self, name: str, reference: str) -> Path:
-        """A docker archive that holds the image under ``reference``."""
+        """Write an image into a docker archive, in which it is named ``reference``, and return the archive's path."""
         archive = self._directory / "image.tar"
         archive.unlink(missing_ok=True)
         self("push", name, f"docker-archive:{archive}:{reference}")
@@ -139,7 +145,7 @@ class Buildah:
 
 
 def _last_lines(output: Path) -> list[str]:
-    """Return the last lines that a command wrote to its files."""
+    """Return the last lines of the files in ``output``, to which a command has written."""
     files = [output / "stdout", output / "stderr"]
     return [line for file in files if file.exists() for line in file.read_text().splitlines()[-LAST_LINES:]]
 
@@ -148,18 +154,21 @@ def _last_lines(output: Path) -> list[str]:
 def store() -> Iterator[Buildah]:
     """Yield an empty store of images, and delete it at the end.
 
-    buildah names a local image after its path, so the directory has a name that an image may have.
+    buildah derives the name of a local image from its path, so the directory's name must be valid in an image's name.
     """
     with unique_directory("gpuenv-buildah") as directory:
         yield Buildah(directory)
-        # Overlays that buildah has left mounted would keep the directory from going.
+        # The directory could not be deleted while an overlay is mounted there, which buildah sometimes leaves behind.
         subprocess.run(
             ["umount", "--quiet", f"{directory}/store/overlay"], check=False, stderr=subprocess.DEVNULL
         )
 
 
 def wheels(*requirements: str) -> Path:
-    """A directory with the pinned wheels of these texts of requirements, for the local base's Python."""
+    """Return a directory with the wheels that these requirements, contents of requirements files, pin.
+
+    The wheels are for the Python of :func:`local_base`. They are downloaded once and cached.
+    """
     pinned = "\n".join(requirements)
     key = hashlib.sha256(pinned.encode()).hexdigest()[:12]
     target = cache_root() / "wheels" / f"{PYTHON}-{key}"
@@ -179,7 +188,7 @@ def wheels(*requirements: str) -> Path:
 
 
 def requirements(path: str, only: str = "") -> str:
-    """The text of a requirements file, or just of the one package ``only``."""
+    """Return the text of a requirements file, or only its entry for the package ``only``."""
     text = (ROOT / path).read_text(encoding="utf-8")
     if not only:
         return text

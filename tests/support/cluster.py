@@ -1,4 +1,4 @@
-"""What a test needs of a cluster beyond its API: kubectl, and namespaces of its own."""
+"""Runs kubectl against a test cluster."""
 
 import json
 import subprocess
@@ -19,15 +19,15 @@ class Kubectl:
 
     def __init__(self, cluster: ControlPlane, kubeconfig: Path | None = None) -> None:
         self._command = [str(cluster.kubectl), "--kubeconfig", str(kubeconfig or cluster.admin_kubeconfig)]
-        # The default is in the user's home directory, by address and port: another cluster may have had this port.
+        # kubectl's default cache is in the home directory, by address and port, which an earlier cluster may have had.
         self._command += ["--cache-dir", str(cluster.directory / "kubectl-cache")]
 
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Return the finished process, whatever its exit code: for tests of refusals."""
+        """Run kubectl and return the finished process, also if it has failed. For tests of refusals."""
         return finished([*self._command, *arguments], input=stdin)
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        """Return standard output; fail the test with kubectl's words when it does not succeed."""
+        """Run kubectl and return its standard output. If it fails, fail the test with its error message."""
         result = self.run(*arguments, stdin=stdin)
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr.strip()}"
         return result.stdout
@@ -37,7 +37,10 @@ class Kubectl:
 
     @contextmanager
     def watch(self, *arguments: str) -> Iterator[list[str]]:
-        """The lines that ``kubectl get --watch`` prints meanwhile, each run of equal ones once."""
+        """Run ``kubectl get --watch`` in the background, and yield a list to which its lines are appended.
+
+        A line that equals the one before it is left out.
+        """
         seen: list[str] = []
 
         def read() -> None:
@@ -58,5 +61,5 @@ class Kubectl:
                 reader.join()
 
     def get(self, *arguments: str) -> Any:
-        """``kubectl get`` as an object."""
+        """Run ``kubectl get`` and return its JSON output, decoded."""
         return json.loads(self("get", *arguments, "-o", "json"))

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the probe as the strictest pod does: a read-only root, a user without a name, nothing writable but /tmp and the
-# termination log. As root, inside a mount namespace of its own: unshare --mount --propagation private confine.sh ...
+# Runs the probe as in the strictest pod: the root file system is read-only, the user has no name, and only /tmp and the
+# termination log are writable. It must run as root and in its own mount namespace:
+#     unshare --mount --propagation private confine.sh ...
 # Arguments: an empty directory, the interpreter's home, the zip application, the stand-in torch, the command.
 set -eu
 root=$1 home=$2 archive=$3 torch=$4

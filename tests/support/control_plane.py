@@ -1,4 +1,4 @@
-"""The fixtures that tests against a real API server share; conftest files import them."""
+"""The fixtures that tests against a real API server share. Files conftest.py import them."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,10 @@ from gpuenv_sandbox.programs.catalogue import BinaryError
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
-    """A whole control plane with controllers, one for all tests: make names unique, or use ``namespace``."""
+    """A control plane with controllers, which all tests share.
+
+    So tests must use unique names, or the fixture ``namespace``.
+    """
     try:
         cluster = ControlPlane().start()
     except BinaryError as error:
@@ -26,19 +29,19 @@ def control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def admin(control_plane: ControlPlane) -> RestClient:
-    """A blocking client with full rights."""
+    """A blocking client of the shared control plane, with full rights."""
     return control_plane.admin
 
 
 @pytest.fixture
 def kubectl(control_plane: ControlPlane) -> Kubectl:
-    """kubectl with full rights."""
+    """kubectl for the shared control plane, with full rights."""
     return Kubectl(control_plane)
 
 
 @pytest.fixture
 def namespace(admin: RestClient) -> Iterator[str]:
-    """A fresh namespace, in which pods can be created at once; deleted afterwards."""
+    """The name of a new namespace in which pods can be created. It is deleted after the test."""
     name = unique("test")
     admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
     wait_until(lambda: _exists(admin, f"/api/v1/namespaces/{name}/serviceaccounts/default"))

@@ -1,4 +1,7 @@
-"""Forwards TCP connections: ``forward.py 10.96.0.1:443 127.0.0.1:6443``. Stands in for kube-proxy."""
+"""A program that forwards TCP connections, in place of kube-proxy.
+
+Usage: ``forward.py 10.96.0.1:443 127.0.0.1:6443``, the address to listen on and the target.
+"""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Files as another project reads them: a small Go program around that project's own types."""
+"""Builds small Go programs that read our files with the Go types of another project."""
 
 import hashlib
 import os
@@ -17,9 +17,10 @@ BUILD_SECONDS = 900
 
 
 def reader(program: str, modules: Mapping[str, str], whose: str) -> Path:
-    """Return the program, built with these versions of Go modules and kept in the cache.
+    """Build a Go program with these versions of Go modules, or take it from the cache. Return its path.
 
-    Skips the test, with the reason, where it cannot be built. ``whose`` names the project in that reason.
+    ``program`` is its source text. If it cannot be built, the test is skipped with a reason that names the project
+    ``whose``.
     """
     required = "".join(f"\t{module} {version}\n" for module, version in modules.items())
     module = f"module reader\n\ngo 1.24\n\nrequire (\n{required})\n"

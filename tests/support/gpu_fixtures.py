@@ -1,4 +1,4 @@
-"""Reports of real GPUs, kept by ``tests/bench/gpu_session.py``: what each has to hold, whoever assesses it."""
+"""Assesses the probe reports of real GPUs that ``tests/bench/gpu_session.py`` has recorded."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ ABOUT = {"date", "gpu", "gpuCount", "driver", "torch", "cuda", "profiles"}
 
 
 def assess_fixture(path: Path) -> dict[str, Assessment]:
-    """The assessment of each profile's report.
+    """Return the assessment of a recorded file for each profile.
 
-    Raises AssertionError where a report does not follow the schema, or outgrows a termination message.
+    Raises AssertionError if a probe report violates the schema or is too long for a termination message.
     """
     fixture = json.loads(path.read_text(encoding="utf-8"))
     assert set(fixture) == ABOUT

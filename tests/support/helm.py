@@ -1,4 +1,4 @@
-"""The real Helm: rendering without a cluster, and installing into one."""
+"""Runs the real Helm, to render the chart without a cluster or to install it into one."""
 
 import subprocess
 from pathlib import Path
@@ -13,42 +13,42 @@ CHART = Path(__file__).parents[2] / "helm/gpuenv"
 NAMESPACE = "gpuenv-system"
 SECONDS = 400
 KUBE_VERSION = "1.30.0"
-"""For rendering without a cluster: a Helm built from source believes in an ancient one."""
+"""Kubernetes version for rendering without a cluster. The default of a Helm built from source is too old."""
 
 
 class Helm:
-    """Runs helm, by default without a cluster."""
+    """Runs helm commands; without a kubeconfig, only those that need no cluster."""
 
     def __init__(self, program: Path, kubeconfig: Path | None = None) -> None:
         self.program = program
         self._flags = ["--kubeconfig", str(kubeconfig)] if kubeconfig else []
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The finished process, whatever its exit code: for tests of refusals."""
+        """Run helm and return the finished process, also if it has failed. For tests of refusals."""
         command = [self.program, *arguments, *self._flags]
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     def __call__(self, *arguments: str) -> str:
-        """Standard output; fails the test with helm's words when it does not succeed."""
+        """Run helm and return its standard output. If it fails, fail the test with its error message."""
         result = self.run(*arguments)
         assert result.returncode == 0, f"helm {' '.join(arguments)}: {result.stderr.strip()}"
         return result.stdout
 
     def template(self, *arguments: str, namespace: str = NAMESPACE) -> str:
-        """The chart, rendered with these flags."""
+        """Render the chart with these flags, and return the manifests as text."""
         return self(
             "template", "gpuenv", str(CHART), "-n", namespace, "--kube-version", KUBE_VERSION, *arguments
         )
 
     def documents(self, *arguments: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-        """What the chart renders to, as objects."""
+        """Render the chart with these flags, and return the manifests as dicts."""
         text = self.template(*arguments, namespace=namespace)
         return [one for one in yaml.safe_load_all(text) if one]
 
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
-    """Helm without a cluster."""
+    """The helm program, used without a cluster."""
     try:
         return Helm(binaries.ensure(["helm"])["helm"])
     except catalogue.BinaryError as error:

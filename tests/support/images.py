@@ -1,4 +1,4 @@
-"""Container images without a registry: layers as tar files, put together as OCI image archives.
+"""Makes container images without a registry: tar files as layers, combined into OCI archives and layouts.
 
 Format: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
@@ -20,7 +20,7 @@ IMAGE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Layer:
-    """An uncompressed tar file, named by its SHA-256."""
+    """An uncompressed tar file, identified by its SHA-256 ``digest`` in hexadecimal."""
 
     path: Path
     digest: str
@@ -41,7 +41,7 @@ class File:
 
 @dataclass(frozen=True)
 class Image:
-    """What an image consists of, from its lowest layer up."""
+    """The layers of an image, the lowest first, and its configuration."""
 
     layers: tuple[Layer, ...]
     command: tuple[str, ...] = ("python3",)
@@ -50,7 +50,10 @@ class Image:
     env: Mapping[str, str] = field(default_factory=dict)
 
     def config(self) -> bytes:
-        """https://github.com/opencontainers/image-spec/blob/main/config.md"""
+        """Return the image's configuration as JSON.
+
+        Format: https://github.com/opencontainers/image-spec/blob/main/config.md
+        """
         env = {"PATH": IMAGE_PATH} | dict(self.env)
         return _json(
             {
@@ -69,7 +72,7 @@ class Image:
 
 
 def directory_layer(target: Path, source: Path, at: str) -> Layer:
-    """A layer with the files of ``source`` under the absolute path ``at``."""
+    """Write a layer to ``target`` that contains the files of ``source`` under the absolute path ``at``."""
     files = {
         f"{at}/{path.relative_to(source)}": File(path.read_bytes(), path.stat().st_mode & 0o777)
         for path in sorted(source.rglob("*"))
@@ -85,9 +88,10 @@ def file_layer(
     removed: Iterable[str] = (),
     directories: Mapping[str, int] | None = None,
 ) -> Layer:
-    """A layer of files by absolute path, owned by root. ``removed`` paths of lower layers disappear.
+    """Write a layer to ``target`` that contains ``files``, by absolute path, owned by root.
 
-    Missing parents are made with mode 0755; ``directories`` are made with the mode given.
+    The layer hides the paths ``removed`` of lower layers. ``directories`` are created with the given modes, and parents
+    of files with mode 0755.
     """
     modes = dict(directories or {})
     for path in files:
@@ -105,7 +109,7 @@ def file_layer(
 
 
 def write_archive(out: IO[bytes], name: str, image: Image, present: Sequence[Layer] = ()) -> None:
-    """Streams an OCI image archive. Layers in ``present`` are left out: the reader has them already."""
+    """Write an OCI image archive to a stream, without the layers in ``present``, which the reader already has."""
     with tarfile.open(fileobj=out, mode="w|") as tar:
         for path, content in _documents(name, image).items():
             _add(tar, f"/{path}", tarfile.REGTYPE, 0o644, content)
@@ -115,7 +119,7 @@ def write_archive(out: IO[bytes], name: str, image: Image, present: Sequence[Lay
 
 
 def write_layout(directory: Path, name: str, image: Image) -> None:
-    """Writes an OCI image layout; large layers are linked, not copied, where the file system can."""
+    """Write an OCI image layout. Layers are hard-linked instead of copied, if the file system allows it."""
     (directory / "blobs/sha256").mkdir(parents=True)
     for path, content in _documents(name, image).items():
         (directory / path).write_bytes(content)
@@ -127,7 +131,7 @@ def write_layout(directory: Path, name: str, image: Image) -> None:
 
 
 def _documents(name: str, image: Image) -> dict[str, bytes]:
-    """Everything of a layout but its layers, by path."""
+    """Return the files of a layout by path, except its layers."""
     config = image.config()
     manifest = _json(
         {

@@ -1,4 +1,4 @@
-"""gpuenv's kinds, namespaces and rights, installed into the shared control plane."""
+"""A fixture that installs gpuenv's CRDs, namespaces and permissions into the shared control plane."""
 
 import pytest
 import yaml

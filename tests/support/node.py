@@ -1,9 +1,10 @@
-"""A real node for end-to-end tests: containerd, runc, CNI and a kubelet on this machine, as root.
+"""Runs a real node for end-to-end tests: containerd, runc, CNI and a kubelet on this machine, as root.
 
     with RealNode(control_plane) as node:
         node.import_image("gpuenv.test/mine:1", Image((python_layer(),)))
 
-One at a time on a machine. All traces are removed at the end; what a killed run has left, at the next start.
+There is one such node on a machine at a time. All its traces are removed at the end, or, if a run was killed, when the
+next one starts.
 """
 
 import json
@@ -37,7 +38,7 @@ CNI_BINARIES = "/usr/lib/cni"
 
 
 def why_not() -> str | None:
-    """Why there can be no real node on this machine, in one line; None when there can."""
+    """Return in one line why no real node can run on this machine, or None if it can."""
     if sys.platform != "linux":
         return "a real kubelet needs Linux"
     if os.geteuid() != 0:
@@ -51,9 +52,9 @@ def why_not() -> str | None:
 
 
 class RealNode:
-    """One node, joined to a control plane. A context manager.
+    """A context manager that runs one node, joined to a control plane.
 
-    Raises BinaryError and LayerError, at once, when its programs or its first image cannot be had.
+    The constructor raises BinaryError or LayerError if the node's programs or its first image are not available.
     """
 
     def __init__(self, cluster: ControlPlane) -> None:
@@ -78,36 +79,36 @@ class RealNode:
         with (
             self._undo,
             suppress(ProcessError, ApiUnreachableError),
-        ):  # a dead control plane has said so before
+        ):  # a control plane that has died was reported before
             for program in ("kubelet", "containerd", "service-address"):
                 self.cluster.processes.end(program)
             self.cluster.admin.delete(f"/api/v1/nodes/{self.name}")
 
     def advertise(self, resources: dict[str, str]) -> None:
-        """Sets extended resources, as a device plug-in would: ``{"nvidia.com/gpu": "1"}``; also to "0"."""
+        """Set extended resources of the node, such as ``{"nvidia.com/gpu": "1"}``, as a device plug-in would."""
         path = f"/api/v1/nodes/{self.name}"
         status = {"status": {"capacity": resources, "allocatable": resources}}
         self.cluster.admin.merge(f"{path}/status", status)
         wait_until(lambda: resources.items() <= self.cluster.admin.get(path)["status"]["allocatable"].items())
 
     def leave_and_join_again(self) -> None:
-        """The Node object goes, and a kubelet that starts anew makes another one of the same name."""
+        """Delete the Node object and restart the kubelet, which creates another Node of the same name."""
         self.cluster.admin.delete(f"/api/v1/nodes/{self.name}")
         self.cluster.processes.end("kubelet")
         self._start_kubelet()
         wait_until(self._ready, self._what_is_wrong)
 
     def import_image(self, name: str, image: Image) -> str:
-        """Makes an image known to the container runtime under a full name, and returns that name.
+        """Import an image into the container runtime under a full name, and return that name.
 
-        Layers that an earlier image has brought are not copied again.
+        Layers that were imported with an earlier image are not copied again.
         """
         self._import(lambda pipe: write_archive(pipe, name, image, self._imported))
         self._imported += [layer for layer in image.layers if layer not in self._imported]
         return name
 
     def import_archive(self, archive: Path) -> None:
-        """As :meth:`import_image`, from a docker or OCI archive, whose images have their names in it."""
+        """Import all images of a docker or OCI archive, under the names that it contains."""
         with archive.open("rb") as file:
             self._import(lambda pipe: shutil.copyfileobj(file, pipe))
 
@@ -118,7 +119,7 @@ class RealNode:
         ) as child:
             assert child.stdin is not None
             assert child.stdout is not None
-            with suppress(BrokenPipeError), closing(child.stdin) as pipe:  # ctr says why
+            with suppress(BrokenPipeError), closing(child.stdin) as pipe:  # the output of ctr says why
                 write(pipe)
             output = child.stdout.read().decode()
         assert child.returncode == 0, f"ctr cannot import: {output.strip()}"
@@ -141,7 +142,7 @@ class RealNode:
         wait_until(self._ready, self._what_is_wrong)
 
     def _start_service_address(self) -> None:
-        """Lets pods reach the API server at the address of the Service ``kubernetes``, like kube-proxy."""
+        """Make the API server reachable for pods at the address of the Service ``kubernetes``, like kube-proxy."""
         server = self.cluster.server.removeprefix("https://")
         forward = [
             sys.executable,
@@ -204,7 +205,7 @@ class RealNode:
 
 
 def _network(host: NodeHost) -> dict[str, Any]:
-    """https://www.cni.dev/plugins/current/main/bridge/"""
+    """Return the CNI configuration of the pods' network: https://www.cni.dev/plugins/current/main/bridge/."""
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": SUBNET, "gateway": NODE_ADDRESS}]],
@@ -216,9 +217,10 @@ def _network(host: NodeHost) -> dict[str, Any]:
 
 
 def _containerd(host: NodeHost, network: Path, runc: str) -> str:
-    """https://github.com/containerd/containerd/blob/main/docs/cri/config.md
+    """Return the configuration of containerd, in TOML.
 
-    restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a score and dies.
+    ``restrict_oom_score_adj`` is set because without CAP_SYS_RESOURCE runc may not lower a score, and would fail
+    (https://github.com/containerd/containerd/blob/main/docs/cri/config.md).
     """
     return f"""
 version = 3
@@ -255,9 +257,10 @@ SystemdCgroup = false
 
 
 def _kubelet(host: NodeHost) -> dict[str, Any]:
-    """https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
+    """Return the configuration of the kubelet.
 
-    Nothing outside its own directories is touched, apart from what :class:`NodeHost` undoes.
+    With it, the kubelet changes nothing outside its own directories but what :class:`NodeHost` undoes
+    (https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/).
     """
     runtime = f"unix://{host.run}/containerd.sock"
     return {

@@ -1,4 +1,4 @@
-"""What a real node changes on its machine, and how all of it is undone, also after a killed run."""
+"""Prepares this machine for a real node, and undoes every change, even those of a killed test run."""
 
 import fcntl
 import json
@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.support.wait import PATIENCE, wait_until
 
 LOCK_SECONDS = 4 * PATIENCE
-"""The other run may have just begun its end-to-end tests."""
+"""How long to wait for another test run, which may have just begun its end-to-end tests."""
 CNI_RESULTS = Path("/var/lib/cni/results")
 LOG_LINKS = Path("/var/log/containers")
 FIXED_DIRECTORIES = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-"""Directories outside our own that kubelet, shims and CNI make at paths that cannot be configured."""
+"""Directories that kubelet, containerd and CNI create at paths that cannot be configured."""
 SETTINGS = (
     "vm/overcommit_memory",
     "vm/panic_on_oom",
@@ -31,13 +31,16 @@ PROGRAMS = {"kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc"}
 
 
 class NodeHost:
-    """The part of this machine that belongs to one node; ``name`` has at most 14 characters."""
+    """The directories, control groups and network of this machine that one node uses.
+
+    ``name`` has at most 14 characters, because that of a network interface is limited to 15.
+    """
 
     def __init__(self, name: str = "gpuenv-e2e") -> None:
         self.name = name
         self.state = Path("/var/lib") / name
         self.run = Path("/run") / name
-        """Sockets live here: their paths are limited to 107 bytes."""
+        """Directory of the sockets. It is short, because the path of a socket is limited to 107 bytes."""
         self.cgroup = name
         self.network = name
         self.bridge = f"{name}0"
@@ -45,7 +48,7 @@ class NodeHost:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Waits until no other run has this node; begins and ends without any trace of one."""
+        """Wait until no other test run uses this node, and remove all traces of a node before and after the block."""
         lock = Path("/run/lock") / f"{self.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as file:
@@ -62,7 +65,7 @@ class NodeHost:
                 self.clean()
 
     def prepare(self, *addresses: str) -> None:
-        """Makes directories, control groups and the pods' bridge with the node's own addresses."""
+        """Create directories, control groups and the network bridge of the pods, which gets these addresses."""
         self.state.mkdir(parents=True)
         self.run.mkdir(parents=True)
         settings = {name: Path("/proc/sys", name).read_text() for name in SETTINGS}
@@ -76,12 +79,12 @@ class NodeHost:
         _ip("link", "set", self.bridge, "up")
 
     def clean(self) -> None:
-        """Removes every trace of a node. Idempotent; safe when there is none."""
+        """Remove every trace of a node. Does nothing if there is none."""
         _kill(self._own_processes)
         _kill(self._contained_processes)
         for mount in sorted(self._mounts(), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        # Deleting through a mount would delete what it shows.
+        # Deleting a directory with a mount in it would delete the mounted files.
         assert not self._mounts(), f"still mounted: {self._mounts()}"
         for hierarchy in hierarchies():
             _remove_cgroup(hierarchy / self.cgroup)
@@ -89,7 +92,7 @@ class NodeHost:
         self._remove_files()
 
     def is_node_already(self) -> bool:
-        """Whether another kubelet runs on this machine: it and ours would share a socket."""
+        """Return whether another kubelet runs on this machine. It would use the same socket as ours."""
         ours = self._own_processes()
         for entry in _processes():
             with suppress(OSError):
@@ -98,7 +101,7 @@ class NodeHost:
         return False
 
     def _own_processes(self) -> list[int]:
-        """The programs of a node that name our directories on their command line."""
+        """Return the process ids of a node's programs whose command line contains one of our directories."""
         found = []
         for entry in _processes():
             with suppress(OSError):
@@ -109,7 +112,7 @@ class NodeHost:
         return found
 
     def _contained_processes(self) -> list[int]:
-        """Processes in our control groups: the containers'."""
+        """Return the process ids in our control groups, that is, those of containers."""
         found: list[int] = []
         for hierarchy in hierarchies():
             for file in (hierarchy / self.cgroup).rglob("cgroup.procs"):
@@ -139,20 +142,23 @@ class NodeHost:
 
 
 def hierarchies() -> list[Path]:
-    """The mounted control-group hierarchies: several in version 1, one in version 2."""
+    """Return the mounted control-group hierarchies: several in version 1, one in version 2."""
     mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
     return [Path(path) for path, kind in mounts if kind in {"cgroup", "cgroup2"}]
 
 
 def _make_cgroup(hierarchy: Path, cgroup: Path) -> None:
-    """Makes the parent of all pods' control groups; the kubelet does not make its ``cgroupRoot`` itself."""
+    """Create the parent of all pods' control groups, because the kubelet does not create its ``cgroupRoot``."""
     controllers = hierarchy / "cgroup.controllers"
-    if controllers.exists():  # version 2: the kubelet wants its controllers delegated
+    if controllers.exists():  # version 2: the kubelet needs the controllers enabled for its groups
         for controller in controllers.read_text().split():
             with suppress(OSError):
                 (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")
     cgroup.mkdir()
-    for file in ("cpuset.cpus", "cpuset.mems"):  # empty in a new child of version 1: no process could join
+    for file in (
+        "cpuset.cpus",
+        "cpuset.mems",
+    ):  # version 1: empty in a new group, which no process could join then
         if (cgroup / file).exists() and not controllers.exists():
             (cgroup / file).write_text((hierarchy / file).read_text())
 

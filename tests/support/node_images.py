@@ -1,4 +1,4 @@
-"""The images that probe pods meet in end-to-end tests, each a thin layer above the same Debian."""
+"""The images of probe pods in end-to-end tests, each with a few thin layers above the same Debian."""
 
 import json
 import platform
@@ -14,13 +14,13 @@ from tests.support.rootfs import python_layer, torch_layer
 STUB_TORCH = Path(__file__).parents[1] / "stub_torch" / "torch"
 SITE_PACKAGES = "/usr/local/lib/python3.11/dist-packages"
 LIBRARIES = f"/usr/lib/{platform.machine()}-linux-gnu"
-"""Where the dynamic linker looks without ``ldconfig``."""
+"""Directory in which the dynamic linker finds libraries without ``ldconfig``."""
 PYTHON = "/usr/bin/python3.11"
 ROOTS_PYTHON = "/root/.venv/bin/python3"
 
 
 def stand_in_torch(scratch: Path) -> Image:
-    """Python, the stand-in of tests/stub_torch and the driver libraries of tests/fake_cuda: one A100."""
+    """Return an image with Python, the stand-in torch and the fake driver libraries, which emulate one A100."""
     torch = directory_layer(scratch / "stub-torch.tar", STUB_TORCH, f"{SITE_PACKAGES}/torch")
     if fake_cuda.compiler() is None:
         pytest.skip("no C compiler for the stand-in of the driver's libraries: install gcc")
@@ -30,23 +30,29 @@ def stand_in_torch(scratch: Path) -> Image:
 
 
 def cpu_torch(_: Path) -> Image:
-    """Debian's python3-torch 1.13.1, which calls itself 1.13.0a0: a real PyTorch, built without CUDA."""
+    """Return an image with Debian's python3-torch 1.13.1, a real PyTorch built without CUDA.
+
+    Its ``torch.__version__`` is 1.13.0a0.
+    """
     return Image((python_layer(), torch_layer()))
 
 
 def no_torch(_: Path) -> Image:
-    """Python and nothing else."""
+    """Return an image with Python but without torch."""
     return Image((python_layer(),))
 
 
 def no_python(scratch: Path) -> Image:
-    """No ``python3`` on PATH."""
+    """Return an image without ``python3`` on PATH."""
     links = ["/usr/bin/python3", PYTHON]
     return Image((python_layer(), file_layer(scratch / "no-python.tar", {}, removed=links)), ("/bin/sh",))
 
 
 def root_only_python(scratch: Path) -> Image:
-    """The stand-in, with its interpreter in root's home directory only, as pyenv and uv leave it there."""
+    """Return an image with the stand-in torch whose only interpreter is in root's home directory.
+
+    pyenv and uv install interpreters there.
+    """
     layer = file_layer(
         scratch / "root-only-python.tar",
         {ROOTS_PYTHON: File(_file_of(python_layer().path, PYTHON), 0o755)},
@@ -58,7 +64,10 @@ def root_only_python(scratch: Path) -> Image:
 
 
 def needs_entrypoint(scratch: Path) -> Image:
-    """The stand-in where only the image's ENTRYPOINT finds it, as with images that activate an environment."""
+    """Return an image with the stand-in torch in a directory that only its ENTRYPOINT adds to PYTHONPATH.
+
+    Images that activate a Python environment at start work in this way.
+    """
     script = b'#!/bin/sh\nexport PYTHONPATH=/opt/env\nexec "$@"\n'
     torch = directory_layer(scratch / "hidden-torch.tar", STUB_TORCH, "/opt/env/torch")
     entry = file_layer(scratch / "entrypoint.tar", {"/entrypoint.sh": File(script, 0o755)})
@@ -67,14 +76,14 @@ def needs_entrypoint(scratch: Path) -> Image:
 
 
 def hangs_at_once(scratch: Path) -> Image:
-    """Something that Python runs at its start never returns: the probe's first line is not reached."""
+    """Return an image whose Python hangs at its start, before the first line of the probe."""
     program = b"import threading; threading.Event().wait()\n"
     layer = file_layer(scratch / "hangs.tar", {f"{SITE_PACKAGES}/hangs.pth": File(program)})
     return Image((*stand_in_torch(scratch).layers, layer))
 
 
 def hangs_in_a_kernel(scratch: Path) -> Image:
-    """The stand-in, whose matrix product never ends."""
+    """Return an image with a stand-in torch whose matrix product never ends."""
     emulated = json.dumps({"faults": {"matmul": "hang"}}).encode()
     layer = file_layer(scratch / "faults.tar", {f"{SITE_PACKAGES}/emulated.json": File(emulated)})
     return Image((*stand_in_torch(scratch).layers, layer))
@@ -87,7 +96,10 @@ MAKERS = (
 
 
 class NodeImages(dict[str, str]):
-    """Names of images on a node, by the function that makes them; imported on first use."""
+    """Full names of images on a node, by the name of the function that makes the image.
+
+    An image is imported when its name is first looked up.
+    """
 
     def __init__(self, node: RealNode, scratch: Path) -> None:
         super().__init__()

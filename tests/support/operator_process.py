@@ -1,4 +1,4 @@
-"""The operator as tests run it: its own process with its own rights, on a control plane with simulated nodes."""
+"""Runs the operator for tests, in its own process with its own permissions, on simulated nodes."""
 
 import json
 import os
@@ -36,7 +36,10 @@ QUICK = ("--retry-seconds", "1", "--writes-per-second", "0")
 
 
 def started(*, install: bool = True) -> Iterator[ControlPlane]:
-    """Body of a fixture: a control plane of one's own, where others' operators do not act."""
+    """Yield a new control plane, in which no operator of another test runs. It is the body of a fixture.
+
+    ``install``: whether gpuenv's manifests are applied to it.
+    """
     try:
         cluster = ControlPlane().start()
     except BinaryError as error:
@@ -48,7 +51,10 @@ def started(*, install: bool = True) -> Iterator[ControlPlane]:
 
 
 class OperatorProcess:
-    """``gpuenv operator`` under the service account of the manifests; started at once."""
+    """A process of ``gpuenv operator`` with the service account of the manifests. The constructor starts it.
+
+    ``server`` is the URL that it uses instead of the API server's own, for example that of a proxy.
+    """
 
     def __init__(self, cluster: ControlPlane, *flags: str, server: str = "") -> None:
         self.cluster = cluster
@@ -75,7 +81,7 @@ class OperatorProcess:
         os.kill(self.pid, number)
 
     def stop(self) -> int:
-        """Ends it as a kubelet would; its exit code."""
+        """End the process with SIGTERM, as a kubelet would, and return its exit code."""
         if self.exit_code is None:
             self.signal()
         return wait_until(lambda: self.exit_code is not None and [self.exit_code], self.tail)[0]
@@ -100,7 +106,10 @@ class OperatorProcess:
 
 @contextmanager
 def operator(cluster: ControlPlane, *flags: str, server: str = "") -> Iterator[OperatorProcess]:
-    """A running operator; at the end it must stop as told, without a fault of its own in its log."""
+    """Run an operator, and stop it at the end.
+
+    It must then exit with code 0, and its log must contain no traceback and no "fault of our own".
+    """
     one = OperatorProcess(cluster, *flags, server=server)
     try:
         yield one
@@ -113,7 +122,10 @@ def operator(cluster: ControlPlane, *flags: str, server: str = "") -> Iterator[O
 
 @asynccontextmanager
 async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator[tuple[Fleet, list[str]]]:
-    """Simulated nodes with names of their own, and those names; gone at the end."""
+    """Yield a fleet of simulated nodes and their unique names. The nodes are deleted at the end.
+
+    Each of ``fields`` describes one node, as in a scenario.
+    """
     group = unique("sim")
     found = [f"{group}-{number}" for number in range(len(fields))]
     described = [{"name": name, **one} for name, one in zip(found, fields, strict=True)]
@@ -126,7 +138,7 @@ async def nodes(cluster: ControlPlane, *fields: dict[str, Any]) -> AsyncIterator
 
 
 def apply(cluster: ControlPlane, nodes: list[str], **fields: Any) -> str:
-    """An environment for these nodes only; its name."""
+    """Create an environment that selects exactly these nodes, and return its name."""
     name = unique("e")
     expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}
     fields = {"nodes__selector": {"matchExpressions": [expression]}} | fields
@@ -135,7 +147,7 @@ def apply(cluster: ControlPlane, nodes: list[str], **fields: Any) -> str:
 
 
 def find(cluster: ControlPlane, path: str) -> Any:
-    """The object, or None."""
+    """Return the object at an API path, or None if it does not exist."""
     try:
         return cluster.admin.get(path)
     except ApiError as error:
@@ -170,7 +182,10 @@ def probe_pods(cluster: ControlPlane, environment: str) -> list[dict[str, Any]]:
 async def until_labelled(
     cluster: ControlPlane, environment: str, nodes: list[str], value: str, running: OperatorProcess
 ) -> None:
-    """Waits until every node has that label; shows the environment and the operator's log if not."""
+    """Wait until the environment's label has this value on every node.
+
+    If it never has, the error shows the environment's status, its probe pods and the operator's log.
+    """
 
     def show() -> Any:
         status = (find(cluster, f"{ENVIRONMENTS}/{environment}") or {}).get("status")
@@ -181,7 +196,7 @@ async def until_labelled(
 
 
 def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> None:
-    """Kills the API server, does ``down()``, and starts it again on the same data and port."""
+    """Stop the API server, call ``down``, and start the API server again with the same data and port."""
     pid = cluster.processes._pids["kube-apiserver"]
     argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
     cluster.processes.end("kube-apiserver")
@@ -202,7 +217,10 @@ def kubectl_yaml(cluster: ControlPlane, *objects: dict[str, Any]) -> None:
 
 
 def comparable(node: dict[str, Any]) -> str:
-    """What belongs to others on a node: labels, annotations, taints, types of conditions; without ours."""
+    """Return everything on a node that is not gpuenv's, as text: labels, annotations, taints and so on.
+
+    Two such texts are equal if the operator has changed nothing that belongs to others.
+    """
     metadata = node["metadata"]
     # The node controller's own taints come and go with the node's Lease.
     taints = [one for one in node["spec"].get("taints") or [] if "node.kubernetes.io/" not in one["key"]]

@@ -1,4 +1,4 @@
-"""Running the probe as a pod would: the zip application, an interpreter, variables, a termination log."""
+"""Runs the probe as a pod does: the zip application with an interpreter, variables and a termination log."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from gpuenv_probe import codec
 STUB_TORCH = Path(__file__).parents[1] / "stub_torch"
 _PYENV = Path("~/.pyenv/versions").expanduser()
 DEADLINES = (6, 18, 54, 162)
-"""Seconds."""
+"""Deadlines of the probe, in seconds, that :func:`run_into_deadline` tries one after the other."""
 
 
 @cache
 def archive() -> Path:
-    """The zip application in a file of its own, readable by every user."""
+    """Return the path of the zip application, as a file that every user may read."""
     directory = _directory("gpuenv-probe-")
     directory.chmod(0o755)
     path = directory / "gpuenv-probe.pyz"
@@ -40,7 +40,10 @@ def archive() -> Path:
 
 
 def changed_archive(directory: Path, module: str, old: str, new: str) -> Path:
-    """The zip application with one text of one module replaced, as to make a limit shorter than a test may wait."""
+    """Write a copy of the zip application in which ``module`` has ``new`` in place of ``old``; return its path.
+
+    Tests use it to shorten time limits of the probe.
+    """
     path = directory / "changed-probe.pyz"
     name = f"gpuenv_probe/{module}.py"
     with zipfile.ZipFile(archive()) as source, zipfile.ZipFile(path, "w") as target:
@@ -55,19 +58,19 @@ def changed_archive(directory: Path, module: str, old: str, new: str) -> Path:
 
 @cache
 def fake_libraries() -> Path:
-    """A directory with the fake driver libraries, for ``LD_LIBRARY_PATH``."""
+    """Build the fake driver libraries, and return their directory, for ``LD_LIBRARY_PATH``."""
     return fake_cuda.build(_directory("gpuenv-fake-cuda-"))
 
 
 def _directory(prefix: str) -> Path:
-    """A temporary directory that goes with this process."""
+    """Create a temporary directory, which is deleted when this process exits."""
     path = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
 
 def interpreter(version: str) -> Path | None:
-    """Some Python of that minor version (``3.9``) on this machine, or None."""
+    """Return a Python interpreter of a minor version (``3.9``) on this machine, or None if there is none."""
     found = sorted(_PYENV.glob(f"{version}.*/bin/python"))
     if found:
         return found[-1]
@@ -77,7 +80,7 @@ def interpreter(version: str) -> Path | None:
 
 @dataclass
 class Run:
-    """What one run of the probe left behind."""
+    """Result of one run of the probe: exit code, output, termination message and probe reports by stage."""
 
     code: int
     output: str
@@ -86,11 +89,11 @@ class Run:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The report in the termination log: of the last stage."""
+        """The probe report in the termination message, which is that of the last stage."""
         return codec.decode(self.message)
 
     def step(self, name: str, dtype: str | None = None) -> dict[str, Any]:
-        """The one row of ``steps`` with that name (and dtype)."""
+        """Return the only row of ``steps`` with that name, and that dtype unless it is None."""
         rows = [row for row in self.report["steps"] if row["name"] == name]
         rows = [row for row in rows if dtype is None or row.get("dtype") == dtype]
         assert len(rows) == 1, (name, dtype, self.report["steps"])
@@ -100,7 +103,7 @@ class Run:
 def start(
     stage: str, directory: Path, *arguments: str, python: str | Path = sys.executable, **variables: str
 ) -> subprocess.Popen[str]:
-    """Starts the probe; ``directory`` gets the termination log and the output file."""
+    """Start the probe in the background. It writes termination log and reports into ``directory``."""
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     env |= {
         "GPUENV_RUN": "test-run",
@@ -114,7 +117,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], directory: Path, timeout: float = PATIENCE) -> Run:
-    """Wait for the probe's end and collect its reports."""
+    """Wait until the probe has ended, and return its result."""
     output, _ = process.communicate(timeout=timeout)
     reports = directory / "reports.json"
     return Run(
@@ -126,14 +129,14 @@ def finish(process: subprocess.Popen[str], directory: Path, timeout: float = PAT
 
 
 def run(stage: str, directory: Path, *arguments: str, timeout: float = PATIENCE, **options: Any) -> Run:
-    """Start the probe and wait for its end."""
+    """Start the probe, wait until it has ended, and return its result."""
     return finish(start(stage, directory, *arguments, **options), directory, timeout)
 
 
 def run_into_deadline(stage: str, directory: Path, activity: str, **options: Any) -> Run:
-    """Run the probe with ever longer deadlines until one of them falls into ``activity``; return the last run.
+    """Run the probe with longer and longer deadlines until one passes during ``activity``. Return the last run.
 
-    An activity that hangs is reached sooner or later, depending on how busy the machine is.
+    The probe hangs in ``activity``. How long it takes to get there depends on how busy the machine is.
     """
     for seconds in DEADLINES:
         done = run(stage, directory, **options, GPUENV_DEADLINE_SECONDS=str(seconds))
@@ -143,7 +146,7 @@ def run_into_deadline(stage: str, directory: Path, activity: str, **options: Any
 
 
 def message(directory: Path) -> str:
-    """The termination message as it is now; empty before there is one."""
+    """Return the present termination message; "" if there is none yet."""
     try:
         return (directory / "termination-log").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -151,7 +154,10 @@ def message(directory: Path) -> str:
 
 
 def stub_torch(directory: Path, **settings: Any) -> dict[str, str]:
-    """Variables that put the stand-in torch into the image; a small GPU unless ``settings`` say otherwise."""
+    """Return environment variables with which Python imports the stand-in torch of tests/stub_torch.
+
+    ``settings`` describe the emulated machine; by default it has one small GPU.
+    """
     path = directory / "emulated.json"
     gpu = {"name": "NVIDIA GeForce GTX 980", "capability": [5, 2], "memory_mib": 4096, "free_mib": 2048}
     path.write_text(json.dumps({"gpus": [gpu], **settings}), encoding="utf-8")
@@ -159,13 +165,13 @@ def stub_torch(directory: Path, **settings: Any) -> dict[str, str]:
 
 
 def fake_gpu(directory: Path, **settings: object) -> dict[str, str]:
-    """Variables that put the fake driver libraries into the image."""
+    """Return environment variables with which the fake driver libraries are loaded; ``settings`` configure them."""
     path = fake_cuda.write_settings(directory / "fake-gpu.conf", **settings)
     return {"LD_LIBRARY_PATH": str(fake_libraries()), "FAKE_GPU": str(path)}
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and all its descendants, as the out-of-memory killer does to a container."""
+    """Send SIGKILL to a process and all its descendants, as the out-of-memory killer does to a container."""
     for child in children(pid):
         kill_tree(child)
     try:
@@ -175,7 +181,7 @@ def kill_tree(pid: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that ``pid`` started and that still run."""
+    """Return the ids of the running child processes of ``pid``."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections a test can cut: what a network partition looks like from inside."""
+"""A TCP proxy whose connections a test can cut, to simulate a network partition."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from tests.support.wait import PATIENCE
 
 
 class Proxy:
-    """Listens on a loopback port and forwards to ``host:port``. Runs in a thread of its own."""
+    """Listens on a loopback port and forwards to ``host:port``. It runs in its own thread."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -34,7 +34,7 @@ class Proxy:
             thread.join(PATIENCE)
 
     def cut(self) -> None:
-        """Ends all connections and refuses new ones."""
+        """End all connections, and refuse new ones until :meth:`mend` is called."""
         self._open = False
 
         def close() -> None:

@@ -1,6 +1,6 @@
-"""gpuenv as people meet it: the operator's image, built from its Dockerfile; the chart, installed by Helm on a real node.
+"""Fixtures that build the operator's image from its Dockerfile and install the chart with Helm on a real node.
 
-A conftest imports the fixtures. One release at a time: each module of tests installs it and takes it away again.
+A conftest imports them. There is one release at a time: each test module installs and uninstalls its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,30 +31,30 @@ PROBES = "gpuenv-probes"
 
 @dataclass(frozen=True)
 class Release:
-    """An installed release."""
+    """An installed Helm release of gpuenv, with the means to inspect it."""
 
     helm: Helm
     kubectl: Kubectl
     node: RealNode
 
     def roll_out(self) -> None:
-        """Waits until the operator's pod is ready, and no older one is left."""
+        """Wait until the operator's new pod is ready and no older one is left."""
         command = ("rollout", "status", "deployment/gpuenv-operator", "-n", NAMESPACE, "--timeout=2s")
         wait_until(lambda: self.kubectl.run(*command).returncode == 0, self.told)
 
     def answer(self, name: str, timeout: float = PATIENCE) -> dict[str, object]:
-        """Return the status of the environment's report on the node, once the environment is Ready."""
+        """Wait until an environment is Ready, and return the status of its node report for the node."""
         command = ("wait", "--for=condition=Ready", f"genv/{name}", "--timeout=2s")
         wait_until(lambda: self.kubectl.run(*command).returncode == 0, self.told, timeout=timeout)
         return dict(self.kubectl.get("gnr", f"{name}.{self.node.name}")["status"])
 
     def label(self, name: str) -> str | None:
-        """The node's label for an environment."""
+        """Return the value of the node's label for an environment, or None."""
         labels = self.kubectl.get("node", self.node.name)["metadata"]["labels"]
         return labels.get(names.node_label(name))
 
     def told(self) -> str:
-        """What the cluster and the operator say, for a test that fails."""
+        """Return objects, pods and the operator's log as text, for the message of a failed test."""
         environments = self.kubectl.run("get", "genv,gnr", "-o", "wide").stdout
         pods = self.kubectl.run("describe", "pods", "-n", NAMESPACE).stdout[-1500:]
         probes = self.kubectl.run("get", "pods", "-n", PROBES).stdout
@@ -64,7 +64,7 @@ class Release:
 
 @pytest.fixture(scope="session")
 def operator_images() -> Iterator[Buildah]:
-    """A store with the operator's image, built from operator/Dockerfile on a local base."""
+    """An image store with the operator's image, built from operator/Dockerfile on a local base image."""
     if reason := buildah.why_not():
         pytest.skip(reason)
     try:
@@ -81,7 +81,7 @@ def operator_images() -> Iterator[Buildah]:
 
 @pytest.fixture(scope="session")
 def operator_on_node(operator_images: Buildah, real_node: RealNode) -> RealNode:
-    """The node, which has the operator's image."""
+    """The real node, after the operator's image was imported there."""
     archive = operator_images.save(IMAGE, REFERENCE)
     real_node.import_archive(archive)
     archive.unlink()
@@ -90,7 +90,7 @@ def operator_on_node(operator_images: Buildah, real_node: RealNode) -> RealNode:
 
 @pytest.fixture(scope="module")
 def release(operator_on_node: RealNode, helm: Helm) -> Iterator[Release]:
-    """The chart, installed and ready; at the end environments and release go as people let them go."""
+    """The chart, installed and ready. At the end it is removed as a user would: first environments, then release."""
     with installed(operator_on_node, helm) as one:
         yield one
         one.kubectl("delete", "genv", "--all", PATIENTLY)
@@ -99,7 +99,7 @@ def release(operator_on_node: RealNode, helm: Helm) -> Iterator[Release]:
 
 @contextmanager
 def installed(node: RealNode, helm: Helm, settings: Sequence[str] = SETTINGS) -> Iterator[Release]:
-    """Install the chart; whatever happens, no release of it is left."""
+    """Install the chart with these flags of Helm, and uninstall it at the end, even after a failure."""
     one = Release(Helm(helm.program, node.cluster.admin_kubeconfig), Kubectl(node.cluster), node)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     try:
@@ -117,6 +117,6 @@ def installed(node: RealNode, helm: Helm, settings: Sequence[str] = SETTINGS) ->
 
 
 def going(kubectl: Kubectl, namespace: str) -> bool:
-    """Whether the namespace is being deleted."""
+    """Return whether a namespace is being deleted."""
     shown = kubectl.run("get", "namespace", namespace, "-o", "jsonpath={.status.phase}")
     return shown.returncode == 0 and shown.stdout == "Terminating"

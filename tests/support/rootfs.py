@@ -1,7 +1,7 @@
-"""Debian root file systems as image layers, made by debootstrap and apt; cached, since each takes minutes.
+"""Makes image layers with Debian's root file system and packages. They are cached, because each takes minutes.
 
-Needs root, Linux and the packages of tests/e2e/install-packages.sh. Everything is mounted in a mount
-namespace of its own, so that no mount outlives a killed run.
+It needs root, Linux and the packages of tests/e2e/install-packages.sh. debootstrap and apt run in their own mount
+namespace, so that no mount outlives a killed test run.
 """
 
 import functools
@@ -22,7 +22,7 @@ from gpuenv_sandbox.programs.progress import Progress
 
 SUITE = "bookworm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-"""Packages are signed, so plain HTTP will do. The mirror is debootstrap's own default."""
+"""Debian's public keys. Packages are signed, so debootstrap's default mirror, which uses plain HTTP, is safe."""
 
 BOOTSTRAP = f"""
 debootstrap --keyring={KEYRING} --variant=minbase --include=python3 {SUITE} "$1/tree"
@@ -49,35 +49,41 @@ rm -rf share/doc share/locale lib/libtorch-test lib/*-linux-gnu/dri
 
 
 class LayerError(Exception):
-    """A layer cannot be made, for instance without a network; one line with the last words of apt."""
+    """A layer cannot be made, for instance without a network. The message is one line with the last output of apt."""
 
 
 def python_layer() -> Layer:
-    """A minimal Debian 12 with its Python 3.11."""
+    """Return a layer with a minimal Debian 12 and its Python 3.11."""
     return _cached("debian-python3", BOOTSTRAP, "1 min")
 
 
 def torch_layer() -> Layer:
-    """Above :func:`python_layer`: Debian's python3-torch (1.13.1, built without CUDA)."""
+    """Return a layer above :func:`python_layer` with Debian's python3-torch (1.13.1, built without CUDA)."""
     return packages_layer("python3-torch", usual="2 min")
 
 
 def packages_layer(*packages: str, usual: str = "1 min") -> Layer:
-    """Above :func:`python_layer`: Debian packages and what they depend on."""
+    """Return a layer above :func:`python_layer` with Debian packages and their dependencies.
+
+    ``usual`` is how long that usually takes, as a text that is shown meanwhile.
+    """
     name = "debian-" + "-".join(packages)
     return _cached(name, ADD_PACKAGES.format(packages=" ".join(packages)), usual, python_layer())
 
 
 @functools.cache
 def _cached(name: str, script: str, usual: str, base: Layer | None = None) -> Layer:
-    """The layer that ``script`` leaves in ``$1/tree``; ``$2`` is the unpacked base. Keyed by both."""
+    """Return the layer that a shell script makes in ``$1/tree``, from the cache if possible.
+
+    ``$2`` is a directory with the unpacked layer ``base``. The key in the cache is a digest of script and base.
+    """
     key = hashlib.sha256(f"{script}{base.digest if base else ''}".encode()).hexdigest()[:12]
     directory = cache_root() / "images"
     target = directory / f"{name}-{architecture()}-{key}.tar"
     with exclusive("images"):
         if not target.is_file():
             directory.mkdir(parents=True, exist_ok=True)
-            for left in directory.glob(".new-*"):  # of a run that was killed
+            for left in directory.glob(".new-*"):  # left behind by a killed run
                 shutil.rmtree(left)
             with (
                 tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as scratch,
@@ -94,7 +100,7 @@ def _make(script: str, scratch: Path, base: Layer | None) -> None:
         lower.mkdir()
         subprocess.run(["tar", "-xpf", base.path, "-C", lower, "--numeric-owner"], check=True)
     result = subprocess.run(
-        # Its own namespaces: mounts and whatever a package's script has started end with the script.
+        # With its own namespaces, mounts and processes that the script leaves behind end with it.
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "sh", scratch, lower],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -112,7 +118,7 @@ def _make(script: str, scratch: Path, base: Layer | None) -> None:
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
-    """Adds one file, or the whiteout that stands for a deletion in an overlay's upper directory.
+    """Add one file to a layer. A deletion in an overlay's upper directory becomes a whiteout file.
 
     https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-directories
     """

@@ -1,4 +1,4 @@
-"""The real PyTorch wheel as an image layer: large, so made when first asked for and gone after the test run."""
+"""Makes an image layer of the real PyTorch wheel. It is large, so it is deleted after the test run."""
 
 import shutil
 import subprocess
@@ -14,9 +14,9 @@ from gpuenv_sandbox.programs.cache import cache_root
 from gpuenv_sandbox.programs.progress import Progress
 
 SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"
-"""Where Debian's Python looks; the wheels are for the same Python 3.11."""
+"""Where Debian's Python 3.11 finds packages. The wheels are for the same version."""
 NEEDED_BYTES = 35 * 10**9
-"""The layer (6.8 GB), what two container stores keep of it, and what they unpack it to."""
+"""Disk space for the layer (6.8 GB), and for its packed and unpacked copies in two container stores."""
 NOT_OF_THE_WHEEL = (
     "pip",
     "pip-*",
@@ -29,7 +29,7 @@ NOT_OF_THE_WHEEL = (
 
 @contextmanager
 def torch_wheel_layer() -> Iterator[Layer]:
-    """PyTorch 2.9.1+cu128 with its CUDA libraries, as PyPI serves them. Raises LayerError."""
+    """Yield a layer with PyTorch 2.9.1+cu128 and its CUDA libraries from PyPI. Raises LayerError."""
     try:
         python = releases.ensure(releases.release(releases.DEFAULT))
     except releases.UnavailableError as error:

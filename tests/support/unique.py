@@ -1,7 +1,7 @@
-"""Names that nothing else has, valid wherever tests put them.
+"""Unique names that are valid as Kubernetes names and in image references.
 
-The names of ``tempfile`` are not: they may begin with an underscore, and ``gpuenv-_x`` is neither a component of an
-image reference nor a DNS label.
+The names of ``tempfile`` are not always valid: they may begin with an underscore, and ``gpuenv-_x`` is neither a
+component of an image reference nor a DNS label.
 """
 
 import shutil
@@ -15,16 +15,20 @@ DIGITS = 8
 
 
 def unique(prefix: str) -> str:
-    """Return a new name that begins with ``prefix``: a DNS label, and so a label's value and part of an image's name.
+    """Return a new name that begins with ``prefix`` and is a DNS label.
 
-    ``prefix`` is such a name itself, of at most 54 characters.
+    So it is also valid as the value of a Kubernetes label and as part of an image's name. ``prefix`` must be a DNS
+    label of at most 54 characters.
     """
     return f"{prefix}-{uuid.uuid4().hex[:DIGITS]}"
 
 
 @contextmanager
 def unique_directory(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """Make an empty directory of such a name, and delete it with its contents at the end, as far as that can be done."""
+    """Create an empty directory with a unique name, yield it, and delete it with its contents at the end.
+
+    Errors of the deletion are ignored.
+    """
     directory = (parent or Path(tempfile.gettempdir())) / unique(prefix)
     directory.mkdir(mode=0o700)
     try:

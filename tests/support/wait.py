@@ -1,8 +1,7 @@
-"""The only way in which tests let time pass: conditions, programs and kubectl's waits, all with one deadline.
+"""How tests wait: for a condition, for the end of a program, or with kubectl, all with the same time limit.
 
-A deadline here says only when to give up. It is minutes long, because a machine that is busy with something
-else can make anything slow, and a wait ends as soon as its condition is true. No test asserts how long
-something took.
+The limit only decides when a test gives up. It is minutes long, because everything is slow on a busy machine, and a
+wait ends as soon as its condition is true. No test asserts how long something took.
 """
 
 import asyncio
@@ -17,11 +16,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 240.0
-"""Seconds after which a test gives up. The limit of a whole test (``timeout`` in pyproject.toml) is longer."""
+"""Seconds after which a wait gives up. The limit of a whole test (``timeout`` in pyproject.toml) is longer."""
 PATIENTLY = f"--timeout={PATIENCE:.0f}s"
-"""The same deadline as a flag of ``kubectl wait``, ``kubectl delete`` and ``helm uninstall``."""
+"""The limit PATIENCE as a flag of ``kubectl wait``, ``kubectl delete`` and ``helm uninstall``."""
 LONGER_THAN_ITS_OWN = PATIENCE + 60
-"""Seconds for a program that is told to give up after PATIENCE: its own words say more than a killed process."""
+"""Time limit, in seconds, of a program that gives up itself after PATIENCE.
+
+It is longer than PATIENCE, because the program's own error message says more than that it was killed.
+"""
 INTERVAL_SECONDS = 0.1
 SHOWN_CHARACTERS = 4000
 
@@ -29,7 +31,7 @@ SHOWN_CHARACTERS = 4000
 def finished(
     command: Sequence[str | PathLike[str]], *, timeout: float = LONGER_THAN_ITS_OWN, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it printed, whatever its exit code.
+    """Run a program and return the finished process with its output, also if the program has failed.
 
     ``options`` are those of :func:`subprocess.run`.
     """
@@ -44,11 +46,11 @@ def wait_until(
     timeout: float = PATIENCE,
     interval: float = INTERVAL_SECONDS,
 ) -> T:
-    """Call ``predicate`` until its answer is true, and return that answer.
+    """Call ``predicate`` until it returns a true value, and return that value.
 
-    A predicate may also assert: an AssertionError counts as "not yet", any other exception ends the wait.
-    ``describe`` says what is waited for, or is called on failure and returns the object to show.
-    Raises AssertionError with the last answer.
+    If ``predicate`` raises AssertionError, that counts as a false value; any other exception ends the wait.
+    ``describe`` is a text that says what is waited for, or a function that returns an object to show after a failure.
+    Raises AssertionError, with what ``predicate`` last returned, after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -72,7 +74,7 @@ async def wait_until_async(
     timeout: float = PATIENCE,  # noqa: ASYNC109 - the deadline is part of the message, so it is ours to keep
     interval: float = INTERVAL_SECONDS,
 ) -> T:
-    """Wait like :func:`wait_until`, without blocking the event loop; both callables may be coroutine functions."""
+    """Wait like :func:`wait_until`, but in the event loop. Both functions may also be coroutine functions."""
     deadline = time.monotonic() + timeout
     while True:
         try:

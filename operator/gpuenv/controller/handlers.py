@@ -23,8 +23,8 @@ RELOGIN_SECONDS = 5.0
 def build(kube: Kube, cache: Cache, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
     """Return a Kopf registry with all handlers of one operator.
 
-    ``relisted`` is called when Kopf has started a watch anew. Kopf then lists all objects of that kind, and passes each to
-    its handler as an event whose type is None.
+    ``relisted`` is called when Kopf has started a watch anew. Kopf then lists all objects of that kind, and passes
+    each to its handler as an event whose type is None.
     """
     registry = kopf.OperatorRegistry()
 

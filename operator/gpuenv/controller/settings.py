@@ -36,7 +36,7 @@ of other operators that are built with Kopf.
 def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     """Return settings with which Kopf delivers watch events and does nothing else."""
     settings = kopf.OperatorSettings()
-    # Kopf's peering is no leader election, and another operator's ClusterKopfPeering named `default` would pause gpuenv.
+    # Kopf's peering is no leader election, and a foreign ClusterKopfPeering named `default` would pause gpuenv.
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False

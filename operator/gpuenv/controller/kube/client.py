@@ -48,7 +48,7 @@ TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 class ApiError(Exception):
     """The API server refused a request, or did not respond (status 0).
 
-    ``reason`` is the reason field of Kubernetes' Status object (``NotFound``, ``AlreadyExists`` ...). ``retry_after``
+    ``reason`` is that of Kubernetes' Status object (``NotFound``, ``AlreadyExists`` ...). ``retry_after``
     is the pause in seconds that the server asked for, or None. ``where`` names the request in the error's text.
     """
 
@@ -89,8 +89,8 @@ class Credentials:
 class Kube:
     """An asynchronous client of one API server. It belongs to one event loop, and has to be closed.
 
-    ``reload`` is an asynchronous function that loads the credentials anew and returns them as a configuration. ``agent``
-    is the user agent, from which the API server derives the field manager. A ``writes_per_second`` of 0 sets no limit.
+    ``reload`` is an asynchronous function that loads the credentials anew and returns a configuration. ``agent`` is the
+    user agent, from which the API server derives the field manager. A ``writes_per_second`` of 0 sets no limit.
     At most ``max_in_flight`` requests run at the same time. ``observe(method, status)`` is called after each request
     (status 0: no response), for metrics.
     """
