@@ -1,4 +1,4 @@
-"""The fixtures that tests against a real API server share. Files conftest.py import them."""
+"""The fixtures that tests against a real API server share. The conftest.py files import them."""
 
 from collections.abc import Iterator
 

@@ -73,9 +73,10 @@ def packages_layer(*packages: str, usual: str = "1 min") -> Layer:
 
 @functools.cache
 def _cached(name: str, script: str, usual: str, base: Layer | None = None) -> Layer:
-    """Return the layer that a shell script makes in ``$1/tree``, from the cache if possible.
+    """Return the layer that a shell script makes, from the cache if possible.
 
-    ``$2`` is a directory with the unpacked layer ``base``. The key in the cache is a digest of script and base.
+    The script writes the files into ``$1/tree``. ``$2`` is a directory with the unpacked layer ``base``. The
+    key in the cache is a digest of script and base.
     """
     key = hashlib.sha256(f"{script}{base.digest if base else ''}".encode()).hexdigest()[:12]
     directory = cache_root() / "images"

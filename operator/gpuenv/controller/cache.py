@@ -168,7 +168,7 @@ class Cache:
             unannounced=self.unannounced,
         )
 
-    # ---- before and after a plan ---------------------------------------------------------------------------
+    # ---- before and after a plan --------------------------------------------------------------------------
 
     def wrote_report(self, key: ValidationKey, raw: Mapping[str, Any], before: ReportRecord | None) -> None:
         """Store a node report that the operator has just written, and note its verdict as new for the next plan.
@@ -195,7 +195,7 @@ class Cache:
             if self.new_verdicts.get(key) is verdict:
                 del self.new_verdicts[key]
 
-    # ---- internals -----------------------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------------------
 
     def _put(self, kind: KindName, name: str, raw: Mapping[str, Any]) -> bool:
         match kind:
@@ -246,7 +246,7 @@ class Cache:
 
 
 GONE_FOR_GOOD: Final = 1 << 64
-"""A number higher than any resource version: no later version of the object is accepted."""
+"""A number higher than any resource version. An object that disappeared at it is never accepted again."""
 
 
 def _name(raw: Mapping[str, Any]) -> str:

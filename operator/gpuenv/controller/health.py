@@ -36,11 +36,11 @@ class Health:
         self._beats.pop(name, None)
 
     def wait(self, name: str, why: str) -> None:
-        """Make ``/readyz`` fail until :meth:`done` is called for ``name``, and show ``why``, one line, there."""
+        """Make ``/readyz`` fail with the line ``why`` until :meth:`done` is called for ``name``."""
         self._waiting[name] = why
 
     def done(self, name: str) -> None:
-        """Record that the operator is no longer waiting for ``name``."""
+        """Record that the operator is no longer waiting for ``name``, for which :meth:`wait` was called."""
         self._waiting.pop(name, None)
 
     def problems(self) -> list[str]:

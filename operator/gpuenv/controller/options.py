@@ -38,5 +38,5 @@ class Options:
 
     @property
     def scope(self) -> Scope:
-        """The probe pods and nodes that the operator watches, by their namespace and by a label selector."""
+        """Which objects the operator watches: the namespace of probe pods and a label selector for nodes."""
         return Scope(self.probe_namespace, self.node_selector)

@@ -56,7 +56,10 @@ async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
 
 
 async def prune(kube: Kube, scope: Scope, current: str) -> None:
-    """Delete each ConfigMap of a probe that no probe pod mounts, except the one named ``current``. Raises ApiError."""
+    """Delete the ConfigMaps of other versions of the probe, unless a probe pod mounts them. Raises ApiError.
+
+    ``current`` is the name of the ConfigMap of this version, which is kept.
+    """
     used = {current}
     async for page in kube.pages(scope.pods, {"labelSelector": scope.selector("pods")}):
         for pod in page["items"]:

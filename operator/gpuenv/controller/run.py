@@ -238,7 +238,7 @@ class Operator:
             namespaces=[self._options.probe_namespace],
             standalone=True,
             # Kopf would ask the system for the user's name, and the user id of a container need not have one.
-            identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that Kopf keeps to itself
+            identity=self._identity,  # type: ignore[arg-type]  # the type is a private NewType of str in Kopf
             stop_flag=stop,
         )
         return asyncio.create_task(kopf.run_tasks(tasks, ignored=_EveryTask()), name="kopf")
@@ -292,7 +292,7 @@ class Operator:
     def _beats(self, name: str, limit: float = 0.0) -> Callable[[], None]:
         """Return the function that the loop ``name`` calls as a sign of life.
 
-        Without a call, the loop counts as stuck after ``limit`` seconds, but never before health.LIMIT_SECONDS.
+        Without another call, the loop counts as stuck after ``limit`` seconds, but not before health.LIMIT_SECONDS.
         """
         return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
 

@@ -277,7 +277,7 @@ class Kube:
         query = {"labelSelector": selector, "limit": str(limit)}
         return await self._call("DELETE", _with(path, query), write=True)
 
-    # ---- internals -----------------------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------------------
 
     async def _call(
         self, method: str, path: str, body: Any = None, content_type: str = JSON, *, write: bool = False

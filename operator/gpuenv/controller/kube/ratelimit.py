@@ -8,7 +8,7 @@ from collections.abc import Callable
 class TokenBucket:
     """Provides ``rate`` tokens per second. One token must be taken for each action that is to be limited.
 
-    Unused tokens are saved, at most ``burst`` of them (default: those of two seconds). A rate of 0 means no limit.
+    Unused tokens are saved, at most ``burst`` of them (default: two seconds' worth). A rate of 0 means no limit.
     """
 
     def __init__(

@@ -55,9 +55,9 @@ class Uninstall:
         )
 
     async def run(self, deployment: str | None = None) -> Removed:
-        """Stop the operator, then remove everything. Raises ApiError.
+        """Stop the operator, then remove everything of gpuenv but environments and node reports. Raises ApiError.
 
-        ``deployment`` is the name of the operator's Deployment; None: the operator is already stopped.
+        ``deployment`` is the name of the operator's Deployment. None means that the operator is already stopped.
         """
         if deployment is not None:
             await self._stop(deployment)

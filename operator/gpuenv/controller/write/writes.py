@@ -1,6 +1,6 @@
 """Carries out single actions of a plan, with a few requests each, and puts the responses into the cache.
 
-The order of actions, back-off and limits are the executor's business.
+The executor decides about the order of actions, back-off and limits.
 """
 
 import time
@@ -92,7 +92,7 @@ class Writes:
         self.cache.put("pods", raw)
 
     def refused(self, action: CreatePod, error: ApiError) -> None:
-        """Keep a rejected pod as an :class:`Attempt` in the cache, which the next plan writes into the node report."""
+        """Record in the cache that the API server rejected a pod. The next plan writes it into the node report."""
         key = (action.environment, action.node)
         self.cache.rejections[key] = attempt_of(action, error, self.clock())
         self.cache.changed()
