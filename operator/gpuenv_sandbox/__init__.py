@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane on this machine, and simulated GPU nodes that join it.
+"""The sandbox: a real Kubernetes control plane on this machine, and simulated GPU nodes that join it.
 
-Nothing outside this package knows that a node may be simulated.
+No module outside this package knows that a node may be simulated.
 """

@@ -1,4 +1,4 @@
-"""Follows environments and node reports of the sandbox's cluster, and says when all is settled."""
+"""Follows the environments, node reports and probe pods of the sandbox, and says whether all results are final."""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,7 +18,10 @@ PROBES: Final = {"labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_PRO
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One GPUNodeReport, as far as the sandbox shows it."""
+    """The fields of one node report that the sandbox shows.
+
+    ``verdict``, ``reason`` and ``message`` are empty as long as the node report has no status.
+    """
 
     environment: str
     node: str
@@ -28,7 +31,7 @@ class Row:
 
 
 class Observer:
-    """Follows environments, reports and probe pods."""
+    """Keeps the current environments, node reports and probe pods of one cluster, as long as :meth:`run` is active."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -66,7 +69,7 @@ class Observer:
                 self._probes.pop(metadata["uid"], None)
 
     def probing(self) -> frozenset[tuple[str, str]]:
-        """Return environment and node of every probe that runs."""
+        """Return the environment and node of every probe pod that is pending or running."""
         return frozenset(self._probes.values())
 
     def rows(self) -> list[Row]:
@@ -74,11 +77,11 @@ class Observer:
         return sorted(self._rows.values(), key=lambda found: (found.environment, found.node))
 
     def settled(self) -> bool:
-        """Return whether every environment has its answers and nothing runs."""
+        """Return whether there are environments, all of them have a final result, and no probe is running."""
         return bool(self.environments) and not list(self.unsettled())
 
     def unsettled(self) -> Iterator[str]:
-        """Yield a line for each environment that is not settled, which says why."""
+        """Yield one line for each environment that has no final result yet: its name and what is missing."""
         for name, found in sorted(self.environments.items()):
             why = unsettled(found)
             if why:
@@ -86,7 +89,7 @@ class Observer:
 
 
 def row(report: Object) -> Row:
-    """Return the row of a node report. A node report without a status yet has no verdict."""
+    """Return the row of a node report. The row of a node report without a status has no verdict."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
     return Row(
         environment=spec.get("environment", ""),
@@ -98,7 +101,11 @@ def row(report: Object) -> Row:
 
 
 def unsettled(environment: Object) -> str:
-    """Return why an environment has no final answer yet, or "" if it has one for its generation and nothing runs."""
+    """Return why an environment has no final result yet, or "" if it has one.
+
+    A result is final if it belongs to the environment's current generation, no probe is running, and the environment is
+    either ready or remains not ready until it or its nodes change.
+    """
     status = environment.get("status") or {}
     generation = environment["metadata"].get("generation", 0)
     ready = condition(environment, "Ready")
@@ -113,11 +120,11 @@ def unsettled(environment: Object) -> str:
 
 
 def _is_decided(reason: str) -> bool:
-    """Return whether an environment that is not ready stays so until somebody changes it or its nodes."""
+    """Return whether an environment that is not ready for this reason stays so until it or its nodes change."""
     return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
 
 
 def condition(environment: Object, kind: str) -> Object | None:
-    """Return the condition of this type from an object's status, or None."""
+    """Return the condition with the type ``kind`` in an object's status, or None."""
     rows = (environment.get("status") or {}).get("conditions") or []
     return next((found for found in rows if found.get("type") == kind), None)

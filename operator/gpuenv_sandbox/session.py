@@ -1,4 +1,4 @@
-"""One sandbox from start to end: gpuenv on a real control plane with simulated nodes."""
+"""One sandbox session: installs gpuenv on a real control plane, with simulated nodes, and runs it."""
 
 import asyncio
 import contextlib
@@ -26,23 +26,29 @@ Say = Callable[[str], None]
 OPERATOR_PROCESS: Final = "operator"
 POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
-"""Seconds that all must stay settled, because a run that confirms an answer follows it at once."""
+"""Seconds for which all results must stay final, because a run that confirms a result may start just after it."""
 KUBECTL_SECONDS: Final = 240
 NOISE: Final = ("KUBERNETES_", "KUBECONFIG")
-"""Environment variables that would lead the operator to another cluster."""
+"""Prefixes of environment variables that are withheld from the operator.
+
+With these variables it would connect to another cluster.
+"""
 
 
 def _flag(setting: str) -> str:
-    """Return the operator's flag for a setting of the scenario: ``--max-probes`` for ``maxProbes``."""
+    """Return the operator's command-line flag for a scenario's setting, such as ``--max-probes`` for ``maxProbes``."""
     return "--" + re.sub("[A-Z]", lambda letter: f"-{letter.group().lower()}", setting)
 
 
 class SandboxError(Exception):
-    """The sandbox cannot continue; one line that says why."""
+    """The sandbox cannot continue. The message is one line that says why."""
 
 
 class Session:
-    """gpuenv on one control plane. First :meth:`install`, then :meth:`run`."""
+    """gpuenv on one control plane. Call :meth:`install` first, then enter :meth:`run`.
+
+    ``say`` is called with a line of text for the user.
+    """
 
     def __init__(self, cluster: ControlPlane, scenario: Scenario, say: Say) -> None:
         self._cluster = cluster
@@ -59,13 +65,16 @@ class Session:
 
     @property
     def fleet(self) -> Fleet:
-        """The simulated nodes, while the session runs."""
+        """The simulated nodes. Raises SandboxError while the session is not running."""
         if self._fleet is None:
             raise SandboxError("the session is not running")
         return self._fleet
 
     def install(self) -> None:
-        """Create the kinds, namespaces, service account and rights. Raises SandboxError."""
+        """Create gpuenv's custom resource definitions, namespace, service account and permissions.
+
+        Raises SandboxError.
+        """
         schemas = manifests.crds()
         self._kubectl("create", "-f", "-", objects=schemas)
         crds = [f"crd/{one['metadata']['name']}" for one in schemas]
@@ -74,7 +83,7 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def run(self, environments: Sequence[Object]) -> AsyncIterator[Observer]:
-        """Join the nodes, start the operator and apply the environments; yield an observer of them.
+        """Join the nodes, start the operator and apply the environments; yield an observer of the cluster.
 
         Raises SandboxError, and the exceptions of :class:`Fleet`.
         """
@@ -94,9 +103,9 @@ class Session:
                     await asyncio.gather(self._observing, return_exceptions=True)
 
     async def settle(self, observer: Observer, limit: float, show: Callable[[], None]) -> bool:
-        """Wait until all is settled, calling ``show`` now and then. Return False after ``limit`` seconds without that.
+        """Wait until all results are final. Return False if they are not after ``limit`` seconds.
 
-        Raises the exceptions of :meth:`check`.
+        ``show`` is called several times a second meanwhile. Raises the exceptions of :meth:`check`.
         """
         deadline = self.elapsed + limit
         steady_since: float | None = None
@@ -114,7 +123,7 @@ class Session:
             await asyncio.sleep(POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise an error with the reason when a process or task that the session needs has died."""
+        """Raise an error with the reason if a process or task that the session needs has died."""
         self._cluster.check()
         self._cluster.processes.check([OPERATOR_PROCESS])
         if self._fleet is not None:
@@ -123,19 +132,22 @@ class Session:
             self._observing.result()
 
     def _start_operator(self) -> None:
-        """Start the operator as a process of its own, with exactly the rights of its service account."""
+        """Start the operator as a separate process, with exactly the permissions of its service account."""
         rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         variables = {key: value for key, value in os.environ.items() if not key.startswith(NOISE)}
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
-        # Ports of fixed numbers may be taken on a machine that is no cluster node.
+        # Fixed port numbers may be in use on this machine. With 0, the operating system chooses free ports.
         command += ["--metrics-port", "0", "--health-port", "0"]
         command += [f"{_flag(name)}={value}" for name, value in self._scenario.operator]
         self._cluster.spawn(OPERATOR_PROCESS, command, env=variables | {"PYTHONUNBUFFERED": "1"})
 
     def _kubectl(self, *arguments: str, objects: Sequence[Object] = ()) -> None:
-        """Run kubectl as the administrator. Raises SandboxError with kubectl's message."""
+        """Run kubectl as the cluster's administrator, with ``objects`` as its input.
+
+        Raises SandboxError if it fails.
+        """
         flags = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
-        # kubectl's own cache is in the user's home directory, by address and port; it would outlive the sandbox.
+        # kubectl's default cache is in the user's home directory and would outlive the sandbox.
         flags += ["--cache-dir", str(self._cluster.directory / "kubectl-cache")]
         command = [str(self._cluster.kubectl), *flags, *arguments]
         text = yaml.safe_dump_all(objects) if objects else None

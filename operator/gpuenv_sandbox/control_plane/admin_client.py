@@ -1,6 +1,6 @@
 """A minimal Kubernetes client for the sandbox and the tests: blocking, standard library only.
 
-The operator has its own asynchronous client. This one is for the cluster's administrator.
+It acts as the cluster's administrator. The operator has an asynchronous client of its own.
 """
 
 import json
@@ -14,7 +14,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """The API server answered with an error. ``status`` is the HTTP code."""
+    """The API server responded with an error. ``status`` is the HTTP status code."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HTTP {status}: {message}")
@@ -23,11 +23,14 @@ class ApiError(Exception):
 
 
 class ApiUnreachableError(Exception):
-    """No server answers at the API server's address."""
+    """The API server cannot be reached, or the connection broke before it responded."""
 
 
 class RestClient:
-    """Sends requests to one API server. Paths are those of the Kubernetes API (``/api/v1/nodes``). Thread-safe."""
+    """Sends requests to one API server.
+
+    Paths are those of the Kubernetes API, such as ``/api/v1/nodes``. Thread-safe.
+    """
 
     def __init__(self, server: str, context: ssl.SSLContext) -> None:
         parts = urlsplit(server)
@@ -40,7 +43,7 @@ class RestClient:
         return self.request("POST", path, body)
 
     def merge(self, path: str, body: dict[str, Any]) -> Any:
-        """Send a JSON merge patch (RFC 7386), where null deletes a key, and return the new object."""
+        """Send a JSON merge patch (RFC 7386), in which null deletes a key, and return the changed object."""
         return self.request("PATCH", path, body, content_type=MERGE_PATCH)
 
     def delete(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -54,7 +57,10 @@ class RestClient:
         *,
         content_type: str = "application/json",
     ) -> Any:
-        """Return the decoded answer, or its text where it is not JSON. Raises ApiError and ApiUnreachableError."""
+        """Send one request and return the decoded JSON of the response, or its text if it is not JSON.
+
+        Raises ApiError for an HTTP status of 400 or more, and ApiUnreachableError if there is no response.
+        """
         connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
         try:
             payload = None if body is None else json.dumps(body)

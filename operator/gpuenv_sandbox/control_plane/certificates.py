@@ -1,7 +1,7 @@
-"""Certificates for a control plane that lives for minutes.
+"""Creates the certificates of a control plane that exists only for minutes.
 
-Which component needs which certificate: https://kubernetes.io/docs/setup/best-practices/certificates/.
-The keys are elliptic-curve keys, because making RSA keys would take most of the start-up time.
+The certificates that each component needs are listed in https://kubernetes.io/docs/setup/best-practices/certificates/.
+The keys are elliptic-curve keys, because creating RSA keys would take most of the start-up time.
 """
 
 import datetime
@@ -21,14 +21,14 @@ CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class KeyPair:
-    """Paths of a PEM certificate and its private key."""
+    """The paths of a PEM certificate and its private key."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """A certificate authority with its files in one directory of mode 0700."""
+    """A certificate authority that keeps its files in ``directory``, which has mode 0700."""
 
     def __init__(self, directory: Path) -> None:
         self.directory: Final = directory
@@ -48,9 +48,10 @@ class Authority:
     def issue(
         self, file: str, common_name: str, *, groups: list[str] | None = None, hosts: list[str] | None = None
     ) -> KeyPair:
-        """Return a new certificate for the user ``common_name`` in ``groups``, valid for servers at ``hosts``.
+        """Issue a certificate for the user ``common_name`` in ``groups``, and for servers at the addresses ``hosts``.
 
-        Every certificate is valid for client and server authentication, because etcd is its own peer.
+        The files are called ``file`` with the suffixes ``.crt`` and ``.key``. Every certificate is valid for both
+        client and server authentication, because etcd needs both for connections to its peers.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups or []]
@@ -65,7 +66,7 @@ class Authority:
         return self._write(file, builder.sign(self._key, hashes.SHA256()), key)
 
     def signing_key(self, file: str) -> KeyPair:
-        """Return a key pair that signs service-account tokens; its ``certificate`` is the bare public key."""
+        """Return a key pair that signs service-account tokens. Its ``certificate`` file is the bare public key."""
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -1,10 +1,11 @@
-"""A Kubernetes control plane on this machine: etcd, API server, controller manager and scheduler, no root.
+"""Runs a Kubernetes control plane on this machine: etcd, API server, controller manager and scheduler.
 
     with ControlPlane() as cluster:
         subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
 
-They are real processes of the upstream projects on free loopback ports, with their data in a temporary
-directory. Nothing is left behind, however this process ends (:mod:`gpuenv_sandbox.control_plane.supervisor`).
+The processes are those of the upstream projects, and need no root. They listen on free loopback ports and keep their
+data in a temporary directory. Nothing is left behind, however this process ends (see
+:mod:`gpuenv_sandbox.control_plane.supervisor`).
 """
 
 import json
@@ -27,7 +28,10 @@ from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
 from gpuenv_sandbox.programs import binaries, catalogue
 
 READY_SECONDS: Final = 240.0
-"""How long a component may take to become ready on a busy machine. A component that dies ends the wait at once."""
+"""Seconds that a component may take to become ready on a busy machine.
+
+The wait ends at once if a component dies.
+"""
 POLL_SECONDS: Final = 0.1
 PORT_ATTEMPTS: Final = 3
 TOKEN_SECONDS: Final = 7 * 24 * 3600
@@ -35,14 +39,15 @@ SERVER_NAMES: Final = [LOOPBACK, command_lines.SERVICE_ADDRESS, "localhost", "ku
 
 
 class ControlPlaneError(Exception):
-    """The control plane cannot be started, or one of its components has died; one line that says why."""
+    """The control plane cannot be started, or one of its components has died. The message is one line that says why."""
 
 
 class ControlPlane:
-    """One control plane, started with :meth:`start` or as a context manager. Its methods block and are thread-safe.
+    """One control plane, used with :meth:`start` and :meth:`stop` or as a context manager.
 
-    ``controllers=False`` leaves out the controller manager and the scheduler. Objects are then only stored and
-    validated: no pod is bound, no namespace emptied, nothing garbage-collected.
+    Its methods block and are thread-safe. ``controllers=False`` leaves out the controller manager and the scheduler.
+    The API server then only stores and validates objects: no pod is bound to a node, no namespace is emptied, and
+    nothing is garbage-collected.
     """
 
     def __init__(self, *, controllers: bool = True) -> None:
@@ -52,11 +57,11 @@ class ControlPlane:
         self._authority: Authority
         self._admin: RestClient
         self.server: str = ""
-        """URL of the API server."""
+        """The URL of the API server."""
         self.kubectl: Path
-        """A kubectl of the API server's version."""
+        """The path of a kubectl that has the API server's version."""
         self.admin_kubeconfig: Path
-        """Full rights, as group ``system:masters``."""
+        """The path of a kubeconfig of the administrator, who may do everything (group ``system:masters``)."""
 
     def __enter__(self) -> Self:
         return self.start()
@@ -67,10 +72,11 @@ class ControlPlane:
         self.stop()
 
     def start(self) -> Self:
-        """Get the programs, start all components and return once they answer. Harmless when repeated.
+        """Get the programs, start all components and return this control plane when they are ready.
 
-        Raises :class:`ControlPlaneError`, and :class:`gpuenv_sandbox.programs.catalogue.BinaryError` when a program can
-        neither be found nor made.
+        Does nothing if the control plane is running. Raises :class:`ControlPlaneError`, and
+        :class:`gpuenv_sandbox.programs.catalogue.BinaryError` if a program can be neither found, nor downloaded, nor
+        built.
         """
         if self._running is not None:
             return self
@@ -92,7 +98,7 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """End all processes and delete their data. Harmless when repeated."""
+        """End all processes and delete their data. Does nothing if the control plane is not running."""
         if self._running is not None:
             self._running.stop()
             self._running = None
@@ -100,21 +106,21 @@ class ControlPlane:
 
     @property
     def directory(self) -> Path:
-        """The temporary directory for files of this sandbox, which is deleted on stop."""
+        """The temporary directory of this control plane, which is deleted when it stops."""
         return self._supervised.directory
 
     @property
     def admin(self) -> RestClient:
-        """The administrator's client, which has full rights."""
+        """The client of the cluster's administrator, who may do everything."""
         return self._admin
 
     @property
     def authority(self) -> Authority:
-        """The certificate authority that signed the API server's certificate and those of its clients."""
+        """The certificate authority that signed the certificates of the API server and its clients."""
         return self._authority
 
     def check(self) -> None:
-        """Raise :class:`ControlPlaneError`, with the end of the log, when a component has died."""
+        """Raise :class:`ControlPlaneError`, with the end of the component's log, if a component has died."""
         try:
             self._supervised.check(self._components)
         except ProcessError as error:
@@ -128,24 +134,28 @@ class ControlPlane:
         env: Mapping[str, str] | None = None,
         grace: float = 10.0,
     ) -> int:
-        """Start one more process that lives no longer than the control plane, and return its pid.
+        """Start a further process that ends with the control plane, and return its process id.
 
-        Processes end in the reverse order of their start, so that this one ends while the API server still answers.
-        Its output goes to ``log(name)``. Raises :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
+        Processes are ended in the reverse order of their start, so the API server still works while this process ends.
+        Its output goes to the file ``log(name)``. ``grace`` is the seconds between SIGTERM and SIGKILL. Raises
+        :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)
 
     @property
     def processes(self) -> Supervised:
-        """The processes of this control plane, for example to end one of them."""
+        """The supervised processes of this control plane, with which a test can end a single component."""
         return self._supervised
 
     def log(self, name: str) -> Path:
-        """Return the path of the log of a component (``kube-apiserver``) or of a spawned process."""
+        """Return the path of the log of a component, such as ``kube-apiserver``, or of a process of :meth:`spawn`."""
         return self._supervised.log(name)
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """Return a kubeconfig with exactly the rights of a service account, which must exist (TokenRequest API)."""
+        """Return a kubeconfig with exactly the permissions of an existing service account.
+
+        Its token comes from the TokenRequest API.
+        """
         path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         token = self._admin.create(path, request | {"spec": {"expirationSeconds": TOKEN_SECONDS}})
@@ -153,7 +163,7 @@ class ControlPlane:
         return self._kubeconfig(user, token["status"]["token"], namespace)
 
     def kubeconfig_for_node(self, name: str) -> Path:
-        """Return a kubeconfig for a kubelet, whose rights end at its own node (NodeRestriction)."""
+        """Return a kubeconfig for the kubelet of one node, which may write only to this node (NodeRestriction)."""
         user = f"system:node:{name}"
         return self._kubeconfig(
             f"node-{name}", self._authority.issue(f"node-{name}", user, groups=["system:nodes"])
@@ -216,7 +226,8 @@ class ControlPlane:
             authority=self._authority.files,
             etcd=issue("etcd", "etcd", hosts=[LOOPBACK]),
             server=issue("apiserver", "kube-apiserver", hosts=SERVER_NAMES),
-            # Known to every kubelet, by its webhook authorization, as one that may read logs.
+            # The API server reads container logs from kubelets with this certificate. Each kubelet asks the API server
+            # whether its owner may do that (webhook authorization).
             kubelet_client=issue("apiserver-kubelet", "kube-apiserver-kubelet", groups=["system:masters"]),
             service_accounts=self._authority.signing_key("service-accounts"),
         )

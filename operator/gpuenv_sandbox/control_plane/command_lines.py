@@ -1,6 +1,6 @@
-"""Command lines of the control plane's components, which all listen on loopback only.
+"""The command lines of the control plane's components, all of which listen only on loopback.
 
-Flags: https://kubernetes.io/docs/reference/command-line-tools-reference/ and
+The flags are documented in https://kubernetes.io/docs/reference/command-line-tools-reference/ and
 https://etcd.io/docs/v3.6/op-guide/configuration/.
 """
 
@@ -13,13 +13,16 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 LOOPBACK: Final = "127.0.0.1"
 SERVICE_RANGE: Final = "10.96.0.0/24"
 SERVICE_ADDRESS: Final = "10.96.0.1"
-"""The address of the Service ``kubernetes``: the first one of the range."""
+"""The address of the Service ``kubernetes``: the first address of the range."""
 
 NODE_GRACE_SECONDS: Final = 150
-"""Seconds without a Lease renewal after which a node is not ready; the default is 50."""
+"""Seconds without a Lease renewal after which a node counts as not ready. Kubernetes' default is 50."""
 CLIENT_QPS: Final = 500
 CLIENT_BURST: Final = 1000
-"""Requests in a burst. The default of 30 slows a fleet of simulated nodes: see the DaemonSet figures in docs."""
+"""The largest number of requests in one burst of the controller manager or scheduler.
+
+The default of 30 slows down work on a fleet of simulated nodes.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Ports:
 
 
 def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """Return etcd's command. It runs without fsync: its data are deleted with the sandbox anyway."""
+    """Return etcd's command line. fsync is switched off, because etcd's data are deleted with the sandbox anyway."""
     client, peer = f"https://{LOOPBACK}:{ports.etcd}", f"https://{LOOPBACK}:{ports.etcd_peer}"
     return [
         str(binary),
@@ -67,7 +70,7 @@ def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> li
 
 
 def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """Return the API server's command, with the authorizers and admission plug-ins of an ordinary cluster."""
+    """Return the API server's command line, with the authorizers and admission plug-ins of an ordinary cluster."""
     return [
         str(binary),
         f"--etcd-servers=https://{LOOPBACK}:{ports.etcd}",
@@ -100,11 +103,11 @@ def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list
 def kube_controller_manager(
     binary: Path, kubeconfig: Path, plugins: Path, credentials: Credentials
 ) -> list[str]:
-    """Return the controller manager's command: all default controllers, one instance, no server of its own."""
+    """Return the controller manager's command line: all default controllers, no leader election, no port."""
     return [
         str(binary),
         f"--kubeconfig={kubeconfig}",
-        # As root it would make the default directory under /usr.
+        # As root, the controller manager would create the default directory under /usr.
         f"--flex-volume-plugin-dir={plugins}",
         "--leader-elect=false",
         "--secure-port=0",
@@ -126,7 +129,7 @@ def kube_scheduler(binary: Path, configuration: Path) -> list[str]:
 
 
 def scheduler_configuration(kubeconfig: Path) -> dict[str, object]:
-    """Return the scheduler's configuration.
+    """Return the content of the scheduler's configuration file.
 
     https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/
     """

@@ -1,4 +1,7 @@
-"""Kubeconfig files: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ (JSON is valid YAML)."""
+"""Writes kubeconfig files as JSON, which is valid YAML.
+
+https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
+"""
 
 import json
 from pathlib import Path
@@ -10,9 +13,9 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 def write_kubeconfig(
     path: Path, *, server: str, authority: Path, user: str, credential: KeyPair | str, namespace: str
 ) -> Path:
-    """Write a kubeconfig of mode 0600 for one user, whose credential is a certificate or a bearer token.
+    """Write a kubeconfig with mode 0600 for one user, whose credential is a certificate or a bearer token.
 
-    File names in it are absolute. It works as long as the sandbox's directory exists.
+    Its paths are absolute, and the files that they name are deleted with the sandbox.
     """
     authentication: dict[str, Any] = (
         {"token": credential}

@@ -1,4 +1,4 @@
-"""Free TCP ports for servers that must be told their port before they start."""
+"""Finds free TCP ports for servers that need their port on the command line."""
 
 import socket
 from contextlib import ExitStack
@@ -8,16 +8,20 @@ from typing import Final
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
 
 RANGE: Final = range(15_000, 30_000)
-"""Below the ports that Linux, macOS and the BSDs give to outgoing connections by default (from 32768, or 49152).
+"""Port numbers below the ranges from which operating systems take the ports of outgoing connections.
 
-In that range any outgoing connection could take the port before the server does, and a client that calls a server
-which is down for a moment can even be given the server's own port, and be connected to itself.
-https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html (ip_local_port_range)
+These ranges begin at 32768 or 49152 by default on Linux, macOS and the BSDs. Inside them, any outgoing connection could
+take the port before the server does. A client could even be given the port of the server that it calls while that
+server is down, and so be connected to itself. https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html
+(ip_local_port_range)
 """
 
 
 def free_ports(count: int, address: str = LOOPBACK) -> list[int]:
-    """Return different ports that are free at this moment. Another server may still take one: be ready to try again."""
+    """Return different ports that are free at this moment.
+
+    Another process may still take one of them, so the caller must be ready to try again.
+    """
     found: list[int] = []
     with ExitStack() as held:
         for port in SystemRandom().sample(RANGE, len(RANGE)):

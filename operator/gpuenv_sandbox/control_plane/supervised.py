@@ -1,4 +1,4 @@
-"""Starts processes that cannot outlive this one, by way of :mod:`gpuenv_sandbox.control_plane.supervisor`."""
+"""Starts processes that end with this one, by means of :mod:`gpuenv_sandbox.control_plane.supervisor`."""
 
 import json
 import os
@@ -20,14 +20,14 @@ TAIL_BYTES: Final = 8192
 
 
 class ProcessError(Exception):
-    """A supervised process could not be started, or has died. The text says where its log is, and how the log ends."""
+    """A supervised process could not be started, or has died. The message contains the reason or the end of its log."""
 
 
 class Supervised:
-    """Processes that share one temporary directory, and end with it.
+    """Processes that share one temporary directory and end together with it.
 
-    All of them, and the directory, are gone after :meth:`stop`, and also when this process ends in any other way,
-    SIGKILL included. Thread-safe.
+    All of them, and the directory, are gone after :meth:`stop`, and also if this process ends in any other way, SIGKILL
+    included. Thread-safe.
     """
 
     def __init__(self, prefix: str = "gpuenv-") -> None:
@@ -42,7 +42,7 @@ class Supervised:
             [sys.executable, "-I", supervisor.__file__, str(self.directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for us; the supervisor ends when we do
+            start_new_session=True,  # Ctrl-C must reach this process only; the supervisor ends after it
         )
         threading.Thread(target=self._listen, name="supervisor-events", daemon=True).start()
 
@@ -62,9 +62,9 @@ class Supervised:
         env: Mapping[str, str] | None = None,
         grace: float = 0.0,
     ) -> int:
-        """Start a process, whose output goes to ``logs/<name>.log``, and return its pid.
+        """Start a process whose output goes to ``logs/<name>.log``, and return its process id.
 
-        ``grace`` is the time in seconds between SIGTERM and SIGKILL when it is stopped; 0 kills at once,
+        ``grace`` is the seconds between SIGTERM and SIGKILL when the process is ended. With 0, SIGKILL is sent at once,
         which is right for a process that keeps its state in the temporary directory. Raises :class:`ProcessError`.
         """
         with self._changed:
@@ -85,7 +85,7 @@ class Supervised:
             return self._pids[name]
 
     def end(self, name: str, timeout: float = 120.0) -> None:
-        """End one process and wait until it has ended."""
+        """End one process and wait for its end, for at most ``timeout`` seconds."""
         with self._changed:
             self._send({"stop": name})
             self._changed.wait_for(lambda: name in self._exits, timeout)
@@ -94,19 +94,22 @@ class Supervised:
         return self.logs / f"{name}.log"
 
     def exit_code(self, name: str) -> int | None:
-        """Return the exit code: None while the process runs, negative when a signal ended it."""
+        """Return a process's exit code.
+
+        It is None while the process runs, and negative if a signal ended the process.
+        """
         with self._changed:
             return self._exits.get(name)
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise :class:`ProcessError` with the end of the log when one of these processes has died."""
+        """Raise :class:`ProcessError`, with the end of the process's log, if one of these processes has ended."""
         for name in names:
             code = self.exit_code(name)
             if code is not None:
                 raise ProcessError(f"{name} ended with code {code}: {self.tail(name)}")
 
     def tail(self, name: str) -> str:
-        """Return the last lines of a log, joined to one line."""
+        """Return the last lines of a process's log, joined to one line."""
         try:
             text = self.log(name).read_bytes()[-TAIL_BYTES:].decode(errors="replace")
         except OSError:
@@ -115,13 +118,12 @@ class Supervised:
         return " | ".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
 
     def stop(self) -> None:
-        """End all processes and delete the directory. Harmless when repeated."""
+        """End all processes and delete the directory. Does nothing if that has already happened."""
         if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
             self._supervisor.stdin.close()
         self._supervisor.wait()
-        shutil.rmtree(
-            self.directory, ignore_errors=True
-        )  # there is something only if the supervisor was killed
+        # The supervisor has deleted the directory, unless it was killed.
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _send(self, request: dict[str, Any]) -> None:
         pipe = self._supervisor.stdin

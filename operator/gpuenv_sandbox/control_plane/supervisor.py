@@ -1,18 +1,18 @@
-"""Owns the processes of a sandbox, so that they end with the process that asked for them.
+"""Supervises the processes of a sandbox, so that they end when the process that requested them ends.
 
-It runs as a process of its own (``python -I supervisor.py DIRECTORY``), reads one JSON request a line from its
-standard input, and answers with one JSON line an event on its standard output:
+It runs as a separate process (``python -I supervisor.py DIRECTORY``). Requests are JSON objects, one per line, on its
+standard input; events are JSON objects, one per line, on its standard output:
 
-* ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process;
-  answers ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}``;
-* ``{"stop": NAME}`` ends one process;
-* ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended (negative: killed by that signal).
+* The request ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process. The event
+  ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}`` follows.
+* The request ``{"stop": NAME}`` ends one process.
+* The event ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended (negative: killed by that signal).
 
-When standard input closes, the parent has died or wants to stop: every process is ended
-(SIGTERM, then SIGKILL after its grace), the newest first, and DIRECTORY is deleted. A pipe is closed by the
-kernel even after SIGKILL, and unlike PR_SET_PDEATHSIG it does not depend on which *thread* of the parent
-started the process (https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). PDEATHSIG guards
-only the last gap: the death of this supervisor.
+When standard input closes, the parent has died or has asked for the end. Every process is then ended (SIGTERM, then
+SIGKILL after its grace), the newest first, and DIRECTORY is deleted. The kernel closes a pipe even after SIGKILL, and
+unlike PR_SET_PDEATHSIG it does not depend on which *thread* of the parent started the process
+(https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). PR_SET_PDEATHSIG is used only in case this
+supervisor itself is killed.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """Make the kernel kill this new child when the supervisor dies. Runs in the child before exec."""
+    """Make the kernel kill the calling process when the supervisor dies. It runs in a new child before exec."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Processes:
-    """The children, in the order in which they were started."""
+    """The running processes, in the order in which they were started."""
 
     def __init__(self) -> None:
         self.running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
@@ -91,18 +91,18 @@ class Processes:
 
 
 def signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to the child's whole process group, because what it forked must end too."""
+    """Send a signal to the child's whole process group, because processes that the child forked must end too."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
 
 
 def emit(event: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # nobody is left to read it
+    with contextlib.suppress(OSError):  # the reader may have died
         os.write(1, json.dumps(event).encode() + b"\n")
 
 
 def serve(processes: Processes) -> None:
-    """Serve requests until standard input closes."""
+    """Handle requests and report ended processes until standard input closes."""
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
@@ -118,7 +118,7 @@ def serve(processes: Processes) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Delete the data directory. It tries several times, because a dying process may still be writing."""
+    """Delete a directory. Several attempts are made, because a dying process may still be writing to it."""
     deadline = time.monotonic() + 5
     while directory.exists() and time.monotonic() < deadline:
         shutil.rmtree(directory, ignore_errors=True)
@@ -127,7 +127,7 @@ def remove(directory: Path) -> None:
 def main() -> None:
     directory = Path(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A handler and not SIG_IGN, which every child would inherit.
+        # An empty handler is used instead of SIG_IGN, which every child would inherit.
         signal.signal(number, lambda *_: None)
     processes = Processes()
     try:

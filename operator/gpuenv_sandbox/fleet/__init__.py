@@ -1,1 +1,1 @@
-"""Simulated GPU nodes: what they are, what their kubelets do, what their probes report."""
+"""Simulates GPU nodes: their API objects, the behaviour of their kubelets, and the reports of their probes."""

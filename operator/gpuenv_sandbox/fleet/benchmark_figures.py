@@ -1,4 +1,4 @@
-"""The benchmark figures of simulated GPUs: typical of the product, a little different from card to card."""
+"""The benchmark figures of simulated GPUs: typical of the product, with small differences between cards."""
 
 import hashlib
 from typing import Any, Final
@@ -9,25 +9,29 @@ from gpuenv_sandbox.scenario.model import Fault, SimulatedNode
 Rows = list[dict[str, Any]]
 
 FORMAT_SINCE: Final = {"fp16": (5, 3), "tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
-"""The first compute capability that has the number format in hardware."""
+"""The first compute capability that supports each number format in hardware."""
 HW_SLOWDOWN: Final = 0x08 | 0x40
-"""NVML's clock event reasons HwSlowdown and HwThermalSlowdown."""
+"""The bit mask of NVML's clock event reasons HwSlowdown and HwThermalSlowdown."""
 
 _SLOWED: Final = 0.35
-"""The share of its usual figures that a card in thermal slowdown still reaches."""
+"""The fraction of its usual figures that a card in thermal slowdown still reaches."""
 _SPREAD: Final = 0.04
 _SAMPLES: Final = 21
 _PINNED_GBPS: Final = {"h2d": 24.5, "d2h": 25.1}
-"""GB/s that copies from pinned memory over PCIe 4.0 x16 reach."""
+"""The usual GB/s of copies from (h2d) and to (d2h) pinned host memory over PCIe 4.0 x16."""
 
 
 def measure(node: SimulatedNode, devices: int, sharing: str) -> Rows:
-    """Return all rows of a benchmark profile. A row that cannot be measured says why."""
+    """Return the benchmark rows of ``devices`` GPUs of a node, as a probe would report them.
+
+    The row of a figure that cannot be measured contains the reason. ``sharing`` is how the GPUs are shared between
+    pods, or "" if they are not; shared GPUs are not measured.
+    """
     return [row for gpu in range(devices) for row in _of_gpu(node, gpu, sharing)]
 
 
 def conditions(node: SimulatedNode, devices: int) -> Rows:
-    """Return what NVML says of clocks and temperature while the benchmarks run."""
+    """Return the temperature and throttle reasons of each GPU during the benchmarks, as NVML would report them."""
     slow = node.fault is Fault.SLOW
     health = {"busyTemperatureC": 92 if slow else 61, "busyThrottleReasons": HW_SLOWDOWN if slow else 0}
     return [{"index": gpu, "health": health} for gpu in range(devices)]
@@ -64,7 +68,10 @@ def _typical(hardware: Hardware) -> list[tuple[str, str, str, float]]:
 
 
 def _sample(node: SimulatedNode, what: str, typical: float) -> dict[str, Any]:
-    """Return a figure near the typical one. It differs by a few per cent from card to card, always in the same way."""
+    """Return the median, percentiles and sample count of a figure near the value ``typical``.
+
+    The figure differs by a few per cent from card to card, but is always the same for one card.
+    """
     place = hashlib.sha256(f"{node.name}/{what}".encode()).digest()[0] / 255
     slowed = node.fault is Fault.SLOW and not what.endswith(("h2d/", "d2h/"))
     median = typical * (1 + _SPREAD * (place - 0.5)) * (_SLOWED if slowed else 1.0)

@@ -1,4 +1,4 @@
-"""Stand-ins for the kubelets of simulated nodes: one shared watch on pods, and a task for each pod's life."""
+"""Simulates the kubelets of all nodes, with one shared watch on pods and one task per pod."""
 
 import asyncio
 import logging
@@ -18,22 +18,22 @@ logger = logging.getLogger(__name__)
 PODS: Final = "/api/v1/pods"
 BOUND: Final = {"fieldSelector": "spec.nodeName!="}
 GONE: Final = frozenset({404, 409, 422})
-"""HTTP codes of a write which mean that this pod is gone, or that another pod has its name."""
+"""HTTP codes of a failed write which mean that this pod is gone, or that another pod now has its name."""
 
 
 def now() -> str:
-    """Return the time in the form of ``metav1.Time``."""
+    """Return the current time in the format of ``metav1.Time``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Orders:
-    """What watch events have said about one pod since its life began."""
+    """Signals to the task that simulates one pod: the pod was deleted, or the fault of its node was removed."""
 
     def __init__(self) -> None:
         self.delete: Final = asyncio.Event()
         self.grace = 0.0
         self.cured: Final = asyncio.Event()
-        """Set when the node is no longer what kept the pod from ending."""
+        """Set when the fault that has kept the pod from ending is removed from the node."""
 
     def see(self, pod: Object) -> None:
         if pod["metadata"].get("deletionTimestamp"):
@@ -42,7 +42,10 @@ class _Orders:
 
 
 class Kubelets:
-    """All kubelets of a fleet. ``node`` returns the present state of a node, None for other nodes."""
+    """Simulates the kubelets of all nodes of a fleet.
+
+    ``node`` returns the current state of a simulated node, given its name, or None for any other node.
+    """
 
     def __init__(self, kube: Kube, scenario: Scenario, node: Callable[[str], SimulatedNode | None]) -> None:
         self._kube, self._scenario, self._node = kube, scenario, node
@@ -52,7 +55,7 @@ class Kubelets:
         self._pulled: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Play the pods of all nodes until cancelled."""
+        """Simulate the pods on all nodes until cancelled."""
         try:
             async for present, pod in follow(self._kube, PODS, BOUND):
                 if present:
@@ -65,7 +68,7 @@ class Kubelets:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def cure(self, node: str) -> None:
-        """Let pods end that a fault of this node has kept from ending."""
+        """Let those pods of a node end that its fault has kept from ending. Call it when the fault has been removed."""
         for uid, name in self._nodes.items():
             if name == node and uid in self._orders:
                 self._orders[uid].cured.set()
@@ -103,7 +106,7 @@ class Kubelets:
                 logger.warning("simulated node %s, pod %s: %s", node.name, metadata["name"], error)
 
     async def _live(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> bool:
-        """Play the pod to its end, its deadline or its deletion. Return whether its image was pulled."""
+        """Simulate a pod up to its end, its deadline or its deletion. Return whether its image was pulled."""
         limit = pod["spec"].get("activeDeadlineSeconds")
         try:
             async with asyncio.timeout(limit):
@@ -111,14 +114,17 @@ class Kubelets:
                 if not life.ended:
                     await orders.delete.wait()
         except TimeoutError:
-            if life.fault is Fault.PROBE_STUCK:  # a pod has not failed before its processes are gone
+            if life.fault is Fault.PROBE_STUCK:  # a pod fails only after its processes have ended
                 await orders.cured.wait()
             words = "Pod was active on the node longer than the specified deadline"
             await self._report(path, pod, life.killed(reason="DeadlineExceeded", message=words))
         return life.pulled
 
     async def _beats(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> None:
-        """Write the pod's statuses up to its end or deletion. Like a kubelet, leave out one that did not last."""
+        """Write the statuses of a pod up to its end or deletion.
+
+        Like a kubelet, it does not write a status that another one replaces immediately.
+        """
         unwritten: Object | None = None
         for beat in life.beats(pulled=pulled):
             if not isinstance(beat, float):
@@ -149,7 +155,7 @@ class Kubelets:
 
 
 async def _pause(seconds: float, until: asyncio.Event) -> None:
-    """Wait for some seconds, or until the event if that comes first."""
+    """Wait for ``seconds``, or until the event ``until`` is set if that happens first."""
     try:
         async with asyncio.timeout(seconds):
             await until.wait()

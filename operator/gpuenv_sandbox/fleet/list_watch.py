@@ -1,4 +1,4 @@
-"""Follows a collection of objects: a list, and the watches after it."""
+"""Follows a collection of API objects with a list request and the watches after it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -14,10 +14,10 @@ RETRY_SECONDS: Final = 1.0
 async def follow(
     kube: Kube, path: str, params: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[bool, Object]]:
-    """Yield every object as it is and whenever it changes, as (still there, object).
+    """Yield every object of a collection now and after each of its changes, as (still exists, object).
 
-    A lost watch is started again. An object that was deleted meanwhile comes as gone, in its last known state.
-    Raises ApiError where the server refuses.
+    A watch that was lost is started again. For an object that was deleted while no watch was running, (False, its last
+    known state) is yielded. Raises ApiError if the server refuses a request for a reason that is not transient.
     """
     known: dict[str, Object] = {}
     while True:

@@ -1,6 +1,6 @@
-"""The API objects of simulated nodes: Node, Lease, and the pods of other users that hold their GPUs.
+"""Builds the API objects of simulated nodes: Node, Lease, and pods of other users that occupy GPUs.
 
-Labels: https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery (GFD),
+Sources of the labels: https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery (GFD),
 https://cloud.google.com/kubernetes-engine/docs/concepts/gpus (GKE), https://karpenter.sh/docs/reference/instance-types/
 (EKS), https://learn.microsoft.com/azure/aks/use-nvidia-gpu (AKS).
 """
@@ -20,16 +20,22 @@ Object = dict[str, Any]
 DEVICE: Final = GPUDevice().resource_name
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
-"""The same as a real kubelet's: https://kubernetes.io/docs/concepts/architecture/leases/."""
+"""The duration of a node's Lease in seconds, as real kubelets set it.
+
+https://kubernetes.io/docs/concepts/architecture/leases/
+"""
 OTHERS_NAMESPACE: Final = "team-a"
-"""The namespace of the pods of other users."""
+"""The namespace of the simulated pods of other users."""
 OTHERS_IMAGE: Final = "registry.example/team-a/train:v3"
 
 LABEL_SIMULATED: Final = "sandbox.gpuenv.dev/simulated"
-"""A label of every node of the fleet."""
+"""The label that every simulated node carries."""
 
 ANNOTATION_FAULT: Final = "sandbox.gpuenv.dev/fault"
-"""An annotation with which a user sets the fault of a node. An empty or unknown fault means none."""
+"""The annotation with which a user sets the fault of a simulated node.
+
+With an empty or unknown value the node has no fault.
+"""
 LABEL_DRIVER: Final = "nvidia.com/cuda.driver-version.full"
 
 _KUBELET: Final = "v1.36.3"
@@ -38,7 +44,10 @@ _FAMILIES: Final = {6: "pascal", 7: "volta", 8: "ampere", 9: "hopper", 10: "blac
 
 
 def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
-    """Return the Node as its kubelet would register it. ``boot`` counts the node's boots."""
+    """Return the Node object as the node's kubelet would register it.
+
+    ``boot`` is the number of reboots so far; each gives the node a new boot id. ``now`` is the current time.
+    """
     capacity = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "500Gi", "pods": "110"}
     body: Object = {
         "apiVersion": "v1",
@@ -62,7 +71,10 @@ def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
 
 
 def as_edited(simulated: SimulatedNode, found: Object) -> SimulatedNode:
-    """Return the node as a user has changed it with kubectl: its fault by annotation, its driver by GFD's label."""
+    """Return the simulated node with the changes that a user made to its Node object ``found`` with kubectl.
+
+    The annotation ``ANNOTATION_FAULT`` sets the fault, and GFD's label for the driver version sets the driver.
+    """
     metadata = found["metadata"]
     fault, driver = simulated.fault, simulated.driver
     wanted = (metadata.get("annotations") or {}).get(ANNOTATION_FAULT)
@@ -101,7 +113,7 @@ def others_pod(simulated: SimulatedNode) -> Object:
 
 
 def labels(simulated: SimulatedNode) -> dict[str, str]:
-    """Return all labels of the node. Labels from the scenario win over the platform's."""
+    """Return all labels of the node. Labels given in the scenario override those of the platform."""
     common = {
         "kubernetes.io/hostname": simulated.name,
         "kubernetes.io/os": "linux",
@@ -174,7 +186,7 @@ def _eks(simulated: SimulatedNode, names: CloudNames) -> dict[str, str]:
 
 
 def _short(product: str) -> str:
-    """Return Karpenter's short name of a product: ``a100`` for ``NVIDIA A100-SXM4-80GB``."""
+    """Return Karpenter's short name of a GPU product, such as ``a100`` for ``NVIDIA A100-SXM4-80GB``."""
     return re.split(r"[ -]", product.removeprefix("NVIDIA ").removeprefix("Tesla "))[0].lower()
 
 

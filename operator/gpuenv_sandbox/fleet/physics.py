@@ -1,8 +1,8 @@
-"""What a real machine would do with an image: a small model of drivers, GPUs and PyTorch builds.
+"""A small model of drivers, GPUs and PyTorch builds, which says what a real machine would do with an image.
 
-It is independent of gpuenv's knowledge and policies on purpose. It decides what a probe *sees* (error numbers and
-texts); the operator must find verdict and reason by itself. Two derivations that agree check each other. A test
-(``tests/unit/test_physics_and_knowledge.py``) notices when one of the two has not been brought up to date.
+The model is deliberately independent of the operator's knowledge tables. It says what a probe observes (error numbers
+and texts), and the operator has to derive verdict and reason from that. Since model and tables are independent, each
+checks the other. The test ``tests/unit/test_physics_and_knowledge.py`` fails if only one of them has been updated.
 Sources: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/ (drivers),
 https://docs.nvidia.com/deploy/cuda-compatibility/ (minor-version compatibility),
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary and PTX compatibility).
@@ -16,7 +16,7 @@ from typing import Any, Final
 from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 Failure = dict[str, Any]
-"""An error in the form of a probe report: layer, code, name, message."""
+"""An error in the form of a probe report: layer, code, name and message."""
 
 CUDA_OF_BRANCH: Final = {
     440: (10, 2),
@@ -26,10 +26,10 @@ CUDA_OF_BRANCH: Final = {
     555: (12, 5), 560: (12, 6), 565: (12, 7), 570: (12, 8), 575: (12, 9),
     580: (13, 0), 590: (13, 1), 595: (13, 2), 610: (13, 3), 615: (13, 4),
 }  # fmt: skip
-"""The CUDA version that each driver branch implements, as ``nvidia-smi`` shows it.
+"""The CUDA version of each driver branch, as ``nvidia-smi`` shows it.
 
-610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29,
-615: https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
+Source of branch 610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29, of branch 615:
+https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
 """
 
 FIRST_BRANCH: Final = {
@@ -43,11 +43,13 @@ FIRST_BRANCH: Final = {
     (12, 0): 570,
     (12, 1): 575,
 }
-"""The first driver branch that knows a GPU; older GPUs are known to all branches above, and a GPU between two rows
-to the branches of the lower row."""
+"""The first driver branch that supports GPUs of each compute capability.
+
+A GPU between two rows is treated like the lower row. GPUs below the first row have no first branch.
+"""
 
 _LAST_BRANCH: Final = (((5, 0), 470), ((7, 5), 580))
-"""GPUs below this compute capability are known up to this branch."""
+"""Pairs of a compute capability and the last driver branch that supports GPUs below this compute capability."""
 
 DEVICE_NODES: Final = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0")
 
@@ -63,17 +65,22 @@ _UNKNOWN: Final = (
 
 
 class Code(StrEnum):
-    """How a GPU can run a build."""
+    """The kind of compiled code through which a GPU can run a PyTorch build, best first."""
 
     NATIVE = "native"
     PTX = "ptx"
-    """The driver has to compile the build's PTX first."""
+    """PTX, which the driver has to compile for the GPU first."""
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How the driver starts inside a container; ``devices`` is what CUDA counts, None where it cannot."""
+    """The result of starting CUDA and NVML inside a container.
+
+    ``cu_init`` is the number that cuInit returns, or None without a libcuda. ``devices`` is the number of GPUs that
+    CUDA counts, or None if CUDA does not start. ``libcuda`` is the object of this name in the probe report. ``nvml`` is
+    NVML's error, and ``missing_nodes`` are the device nodes that do not exist.
+    """
 
     cu_init: int | None = 0
     devices: int | None = None
@@ -81,29 +88,29 @@ class Start:
     nvml: Failure | None = None
     missing_nodes: tuple[str, ...] = ()
     torch: Failure | None = None
-    """What ``torch.cuda.init()`` raises in a CUDA build."""
+    """The error that ``torch.cuda.init()`` raises in a PyTorch build for CUDA, or None if CUDA starts."""
 
 
 def branch(driver: str) -> int:
-    """Return the branch of a driver version: 570 of 570.124.06."""
+    """Return the branch of a driver version, such as 570 for 570.124.06."""
     return int(driver.partition(".")[0])
 
 
 def driver_api(driver: str) -> int:
-    """Return what ``cuDriverGetVersion`` answers with this driver: 1000*major + 10*minor."""
+    """Return what ``cuDriverGetVersion`` returns with this driver: 13000 for CUDA 13.0 (1000*major + 10*minor)."""
     known = [number for number in CUDA_OF_BRANCH if number <= branch(driver)]
     major, minor = CUDA_OF_BRANCH[max(known)] if known else (10, 0)
     return 1000 * major + 10 * minor
 
 
 def image_api(image: Image) -> int:
-    """Return the CUDA version of the image as the driver counts it; 0 for a CPU build."""
+    """Return the image's CUDA version in the form of ``cuDriverGetVersion``, 13000 for 13.0, or 0 for a CPU build."""
     major, minor = map(int, (image.cuda or "0.0").split("."))
     return 1000 * major + 10 * minor
 
 
 def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
-    """Return whether this driver runs GPUs of this compute capability."""
+    """Return whether a driver of this version supports GPUs of this compute capability."""
     row = max((known for known in FIRST_BRANCH if known <= capability), default=None)
     first = FIRST_BRANCH[row] if row else 0
     last = next((number for below, number in _LAST_BRANCH if capability < below), 9999)
@@ -111,10 +118,10 @@ def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
 
 
 def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
-    """Return how a GPU runs a build with these targets.
+    """Return the kind of code through which a GPU can run a build with the targets ``archs``, such as sm_90.
 
-    Binaries run on the same major version and an equal or higher minor version, those for an ``a`` target on exactly
-    that one, and PTX on all later versions.
+    Binaries (``sm_``) run on GPUs of the same major version and an equal or higher minor version. Binaries for a target
+    with the suffix ``a`` run on exactly that version. PTX (``compute_``) runs on its own version and all later ones.
     """
     found = Code.NONE
     for arch in archs:
@@ -130,7 +137,10 @@ def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
 
 
 def start(node: SimulatedNode, image: Image, devices: int) -> Start:
-    """Return how CUDA starts for a container with ``devices`` of the node's GPUs. A fault comes before versions."""
+    """Return the result of starting CUDA in a container that has ``devices`` of the node's GPUs.
+
+    A fault of the node that affects the start decides; without one, the versions of driver and image decide.
+    """
     fault = _FAULTS.get(node.fault) if node.fault else None
     if fault is not None:
         return fault
@@ -142,7 +152,7 @@ def start(node: SimulatedNode, image: Image, devices: int) -> Start:
 
 
 def launch(node: SimulatedNode, image: Image) -> Failure | None:
-    """Return what the first kernel raises once CUDA has started, or None if it runs."""
+    """Return the error that the first kernel raises after CUDA has started, or None if the kernel runs."""
     code = code_for(image.archs, node.hardware.compute_capability)
     if code is Code.NONE:
         return _accelerator(209, "no kernel image is available for execution on the device")
@@ -152,9 +162,9 @@ def launch(node: SimulatedNode, image: Image) -> Failure | None:
 
 
 def api_in_container(node: SimulatedNode, image: Image) -> int | None:
-    """Return what ``cuDriverGetVersion`` answers in a container of the image, or None where there is no libcuda.
+    """Return what ``cuDriverGetVersion`` returns in a container of the image, or None without a libcuda.
 
-    A compat library answers with its own version.
+    A cuda-compat library returns its own version.
     """
     if node.fault is Fault.NO_GPU_IN_CONTAINER:
         return None
@@ -175,12 +185,18 @@ def _torch(message: str) -> Failure:
 
 
 def _count_failed(code: int, text: str) -> Failure:
-    """Return the error that names CUDA's error number; the probe finds the number in this text only."""
+    """Return PyTorch's error for a failed count of GPUs, whose text contains CUDA's error number ``code``.
+
+    The probe finds the number only in this text.
+    """
     return _torch(_COUNT_FAILED.format(code=code, text=text)) | {"layer": "cudart", "code": code}
 
 
 def _accelerator(code: int, text: str) -> Failure:
-    """Return an error as PyTorch 2.8 and later raise it, without the advice after it, which the probe drops."""
+    """Return an error as PyTorch 2.8 and later raise it.
+
+    PyTorch's advice at the end of the text is left out, because the probe removes it.
+    """
     return {"layer": "cudart", "code": code, "name": "AcceleratorError", "message": f"CUDA error: {text}"}
 
 

@@ -1,7 +1,7 @@
-"""The life of a pod on a simulated node, as its kubelet would report it: statuses with pauses between them.
+"""Simulates the life of a pod as its kubelet would report it: a sequence of statuses with pauses between them.
 
-It is pure but for the clock that is handed in. A container whose command is the probe's zip application plays the
-probe; every other container runs until it is deleted. Words and fields are those of a real kubelet
+The module does no I/O, and gets its clock as a parameter. A container whose command is the probe's zip application
+behaves like the probe. Every other container runs until it is deleted. Texts and fields are those of a real kubelet
 with containerd: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/.
 """
 
@@ -18,19 +18,22 @@ from gpuenv_sandbox.scenario.model import Fault, Image, Pace, SimulatedNode
 
 Object = dict[str, Any]
 Clock = Callable[[], str]
-"""Returns the time now, in the form of RFC 3339."""
+"""A function that returns the current time in the format of RFC 3339."""
 Beat = Object | float
-"""A status to report, or the seconds until the next one."""
+"""A pod status to report, or the seconds to wait before the next status."""
 
 ARCHIVE: Final = "gpuenv-probe.pyz"
 PULL_BACKOFF: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-"""Seconds between attempts to pull (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff)."""
+"""Seconds between attempts to pull an image.
+
+https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff
+"""
 _STARTING: Final = {"waiting": {"reason": "PodInitializing"}}
 _GARBAGE: Final = "Traceback: \x1b[31mthe image's own wrapper wrote this\x1b[0m, no probe did {]"
 
 
 def probe_stage(container: Object) -> str | None:
-    """Return the probe's stage that a container runs, ``facts`` or ``kernels``; None for any other container."""
+    """Return the stage that a probe container runs, ``facts`` or ``kernels``, or None for any other container."""
     words = [*(container.get("command") or []), *(container.get("args") or [])]
     for word, following in pairwise(words):
         if word.endswith(ARCHIVE):
@@ -39,7 +42,11 @@ def probe_stage(container: Object) -> str | None:
 
 
 class PodLife:
-    """One pod on one node: :meth:`beats` plays it to its natural end, :meth:`killed` ends it before."""
+    """The life of one pod on one node.
+
+    :meth:`beats` yields the pod's statuses up to its natural end, and :meth:`killed` returns the last status of a pod
+    that is ended before that.
+    """
 
     def __init__(self, pod: Object, node: SimulatedNode, image: Image, *, pace: Pace, clock: Clock) -> None:
         self._pod, self._node, self._image, self._pace, self._clock = pod, node, image, pace, clock
@@ -53,12 +60,15 @@ class PodLife:
         self.pulled = False
         """True once the image is on the node."""
         self.ended = False
-        """True once the last status was a final one."""
+        """True if the last status was final: Succeeded or Failed."""
         self._conditions: dict[str, Object] = {}
         self._states: dict[str, Object] = {c["name"]: _STARTING for c in [*self._init, *self._main]}
 
     def beats(self, *, pulled: bool = False) -> Iterator[Beat]:
-        """Yield statuses and pauses up to the pod's natural end. A pod that keeps running has no further ones."""
+        """Yield the pod's statuses and the pauses between them, up to the pod's natural end.
+
+        For a pod that never ends, they stop at its last status. ``pulled`` is true if the image is already on the node.
+        """
         yield self._status("Pending")
         if self.fault is Fault.SETUP_FAILS:
             return
@@ -87,8 +97,8 @@ class PodLife:
     def killed(self, *, reason: str = "", message: str = "") -> Object:
         """Return the last status of a pod that is ended from outside.
 
-        A working probe completes its report on SIGTERM; a deaf one is ended by SIGKILL. ``reason`` is the pod's own,
-        such as DeadlineExceeded.
+        A working probe completes its report on SIGTERM, and a hanging probe is ended by SIGKILL. ``reason`` and
+        ``message`` are those of the pod's status, such as DeadlineExceeded.
         """
         for container in [*self._init, *self._main]:
             state = self._states[container["name"]]
@@ -99,7 +109,7 @@ class PodLife:
 
     @property
     def deaf(self) -> bool:
-        """True when the pod ignores SIGTERM, so that deleting it takes its whole grace period."""
+        """Whether the pod ignores SIGTERM, so that deleting it takes its whole grace period."""
         running = any("running" in state for state in self._states.values())
         return running and self.fault in {Fault.PROBE_HANGS, Fault.PROBE_STUCK}
 
@@ -123,7 +133,7 @@ class PodLife:
             attempt += 1
 
     def _run(self, container: Object, seconds: float) -> Iterator[Beat]:
-        """Play one probe container from its start to its end, or to the point where a fault holds it for ever."""
+        """Yield the statuses and pauses of one container, up to its end or to the point where a fault makes it hang."""
         name, stage = container["name"], probe_stage(container)
         if stage and self._image.python is None:
             self._states[name] = self._start_error(container)
@@ -144,7 +154,7 @@ class PodLife:
         yield self._status("Running")
 
     def _end(self, container: Object, stage: str | None) -> Object:
-        """Return the terminated state of a container that ends by itself."""
+        """Return the state ``terminated`` of a container that ends on its own."""
         if stage is None:
             return self._terminated(container, 0, "Completed", "")
         report = self._report(container, stage)
@@ -243,7 +253,10 @@ class PodLife:
         return status | ({"reason": reason, "message": message} if reason else {})
 
     def _set_conditions(self, *rows: tuple[str, bool, str]) -> list[Object]:
-        """Return all conditions after these changes. A transition time changes only with the status."""
+        """Set conditions of the pod, given as (type, whether true, reason), and return all of its conditions.
+
+        A condition's transition time changes only if its status changes.
+        """
         for kind, true, reason in rows:
             status = "True" if true else "False"
             old = self._conditions.get(kind, {})
@@ -271,7 +284,7 @@ class PodLife:
 
 
 def _full_name(reference: str) -> str:
-    """Return an image reference as containerd writes it: ``docker.io/pytorch/pytorch:x`` for ``pytorch/pytorch:x``."""
+    """Return an image reference as containerd writes it: ``docker.io/library/nginx:1`` for ``nginx:1``."""
     registry, slash, _ = reference.partition("/")
     if slash and ("." in registry or ":" in registry or registry == "localhost"):
         return reference
@@ -279,7 +292,10 @@ def _full_name(reference: str) -> str:
 
 
 def _image_id(reference: str) -> str:
-    """Return repository and digest. The digest follows from the reference, so that all nodes have the same content."""
+    """Return the id of an image: its repository and digest.
+
+    The digest is derived from the reference, so that the image has the same id on all nodes.
+    """
     name, at, digest = _full_name(reference).partition("@")
     repository = name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
     return f"{repository}@{digest if at else 'sha256:' + _sha256(name)}"

@@ -1,7 +1,6 @@
-"""The probe reports that a simulated machine gives: facts and error numbers, never a verdict or a reason.
+"""Builds the probe reports of simulated nodes: facts and error numbers, never a verdict or a reason.
 
-They follow from the node, the image and the pod's request, and have the form of the probe's
-``report.schema.json``.
+A report depends on the node, the image and the probe's options. It has the form of the probe's ``report.schema.json``.
 """
 
 import hashlib
@@ -27,14 +26,14 @@ _STEPS: Final = (
     ("torchscript", ("fp32",)),
     ("jit", ("fp32",)),
 )
-"""The steps of the probe's second stage on each GPU."""
+"""The names and number formats of the steps that the probe's kernels stage runs on each GPU."""
 _FABRIC_SINCE: Final = (9, 0)
 _LOST: Final = {"layer": "nvml", "code": 15, "name": "NVML_ERROR_GPU_IS_LOST", "message": "GPU is lost"}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a probe pod asks its probe to do, from the container's environment variables."""
+    """The options of a simulated probe: its container's environment variables and number of GPUs."""
 
     run: str
     devices: int = 1
@@ -46,7 +45,10 @@ class Request:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], devices: int) -> "Request":
-        """Read the variables as the probe does. A variable that is absent or no JSON asks for nothing."""
+        """Return the options in a probe container's environment variables, read as the probe reads them.
+
+        A list that is absent or not valid JSON counts as empty. ``devices`` is the number of GPUs of the container.
+        """
         return cls(
             run=environment.get("GPUENV_RUN", ""),
             devices=devices,
@@ -63,7 +65,10 @@ class Request:
 
 
 def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the report of the first stage: versions, driver, GPUs. It starts CUDA by the driver API only."""
+    """Return the probe report of the facts stage: versions, driver and GPUs.
+
+    This stage starts CUDA through the driver API only.
+    """
     start = physics.start(node, image, request.devices)
     return {
         "schema": 1,
@@ -78,7 +83,7 @@ def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the report of the second stage, in which PyTorch starts CUDA and computes."""
+    """Return the probe report of the kernels stage, in which PyTorch starts CUDA and computes."""
     report: Report = {"schema": 1, "stage": "kernels", "run": request.run, "complete": True}
     report["torch"] = _torch_start(node, image, request)
     starts = report["torch"].get("available") is True
@@ -96,7 +101,11 @@ def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def unfinished(report: Report, ended: str = "during matmul fp32 on GPU 0") -> Report:
-    """Return a kernels report as it is while its second step runs: the probe rewrites it before every step."""
+    """Return a kernels report as it is during the second step of the stage.
+
+    The probe writes its report before every step, so this is what a killed probe leaves behind. ``ended`` is the value
+    of the report's field of this name.
+    """
     steps = report.get("steps", [])[:1]
     partial = {key: value for key, value in report.items() if key not in ("benchmarks", "commands", "gpus")}
     return partial | {"complete": False, "ended": ended, "steps": steps}
@@ -112,7 +121,7 @@ def _container(node: SimulatedNode, image: Image) -> Report:
         "uid": 65532,
         "memoryLimitMiB": 4096,
         "shmMiB": 64,
-        "writable": ["/tmp", "/dev/shm"],  # noqa: S108 - what a report says, not a path that is used
+        "writable": ["/tmp", "/dev/shm"],  # noqa: S108 - the content of a report, no path that is used
         "env": {"NVIDIA_VISIBLE_DEVICES": _uuid(node, 0), "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
         "compiler": image.compiler,
         "triton": image.triton,
@@ -156,7 +165,10 @@ def _gpus(node: SimulatedNode, start: Start, devices: int) -> list[Report]:
 
 
 def _health(node: SimulatedNode) -> Report:
-    """Return NVML's answers. GeForce cards have no ECC, and only NVSwitch systems of Hopper and later have a fabric."""
+    """Return the ``health`` facts of a GPU.
+
+    GeForce cards have no ECC, and only NVSwitch systems of Hopper and later have an NVLink fabric.
+    """
     slow = node.fault is Fault.SLOW
     health: Report = {
         "temperatureC": 91 if slow else 36,
@@ -192,7 +204,7 @@ def _no_torch() -> Report:
 
 
 def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the outcome of ``torch.cuda.init()``."""
+    """Return the result of ``torch.cuda.init()``, in the form of the report's object ``torch``."""
     if image.torch is None:
         return _no_torch()
     torch: Report = {"missing": False, "version": image.torch}
@@ -210,7 +222,10 @@ def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def _init_warnings(node: SimulatedNode, image: Image) -> list[str]:
-    """Return PyTorch's warnings: it warns when the build has no code for a GPU, and starts CUDA nevertheless."""
+    """Return the warnings that PyTorch gives when it starts CUDA.
+
+    PyTorch warns if its build has no code for a GPU, and starts CUDA nevertheless.
+    """
     capability = node.hardware.compute_capability
     if physics.code_for(image.archs, capability) is not physics.Code.NONE:
         return []

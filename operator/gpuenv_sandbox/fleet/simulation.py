@@ -1,4 +1,4 @@
-"""The simulated fleet: nodes that register, renew their Leases, and play the pods bound to them."""
+"""Simulates a fleet of nodes, which register, renew their Leases, and run the pods bound to them."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,17 @@ from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 RENEW_SECONDS: Final = 10.0
 """Seconds between two renewals of a Lease, as with a real kubelet."""
 RENEWALS_PER_SECOND: Final = 80.0
-"""A large fleet renews less often than that, so that Leases do not take the whole machine."""
+"""The number of Lease renewals per second that a large fleet should not exceed.
+
+Its nodes renew their Leases less often, so that renewals do not use the whole machine.
+"""
 RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
-"""The longest time between two renewals: well within the time after which a node counts as not ready."""
+"""The longest time in seconds between two renewals of a Lease.
+
+It is well below the time after which a node counts as not ready.
+"""
 PATIENCE_SECONDS: Final = 120.0
-"""How long a namespace that the control plane makes by itself may take to appear."""
+"""Seconds to wait for an object that the control plane creates by itself, such as a namespace."""
 IN_FLIGHT: Final = 64
 OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}
 
@@ -29,7 +35,7 @@ OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}
 class Fleet:
     """All nodes of a scenario, joined to one API server: ``async with Fleet(kube, scenario) as fleet``.
 
-    ``kube`` needs full rights and should have no limit on writes (see :func:`fleet_client`).
+    ``kube`` needs full permissions and should not limit writes (see :func:`fleet_client`).
     """
 
     def __init__(self, kube: Kube, scenario: Scenario) -> None:
@@ -55,7 +61,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def node(self, name: str) -> SimulatedNode:
-        """Return the node as it is now."""
+        """Return the current state of the node called ``name``."""
         return self._nodes[name]
 
     def check(self) -> None:
@@ -65,9 +71,10 @@ class Fleet:
                 task.result()
 
     async def change(self, name: str, *, reboot: bool = False, **changes: Any) -> SimulatedNode:
-        """Change fields of a running node (``driver="580.95.05"``, ``fault=None``) for later probes.
+        """Change fields of a running node, such as ``driver="580.95.05"`` or ``fault=None``, and return its new state.
 
-        ``reboot`` gives the node a new boot id; on a real machine, a new driver comes with a reboot.
+        The change affects later probes. ``reboot`` gives the node a new boot id: a real machine is rebooted for a new
+        driver.
         """
         old, new = self._nodes[name], replace(self._nodes[name], **changes)
         self._boots[name] += reboot
@@ -84,7 +91,7 @@ class Fleet:
         return new
 
     async def _listen(self) -> None:
-        """Take over what users change on the nodes with kubectl."""
+        """Apply changes that users make to the Node objects with kubectl to the simulated nodes."""
         async for present, found in follow(self._kube, "/api/v1/nodes", OURS):
             old = self._nodes.get(found["metadata"]["name"])
             if present and old is not None:
@@ -103,8 +110,8 @@ class Fleet:
             async with slots:
                 body = node_objects.node(node, now())
                 await self._kube.create("/api/v1/nodes", body)
-                # Admission has tainted the node not-ready. The node controller sees that it is ready
-                # and removes the taint, but among thousands of new nodes that takes it minutes.
+                # An admission plug-in has tainted the node as not ready. The node controller removes this taint from
+                # ready nodes, but that takes minutes if there are thousands of new nodes.
                 taints = {"spec": {"taints": body["spec"].get("taints")}}
                 await self._kube.merge_patch(f"/api/v1/nodes/{node.name}", taints)
                 await self._kube.create(_leases(), node_objects.lease(node.name, _micro_now()))
@@ -126,7 +133,7 @@ class Fleet:
             await _appears(self._kube, f"/api/v1/namespaces/{name}/serviceaccounts/default")
 
     async def _renew(self) -> None:
-        """Renew every Lease once in a period, spread evenly over it."""
+        """Renew every Lease once per period. The renewals are spread evenly over the period."""
         names = list(self._nodes)
         period = min(RENEW_MAX_SECONDS, max(RENEW_SECONDS, len(names) / RENEWALS_PER_SECOND))
         loop = asyncio.get_running_loop()
@@ -138,18 +145,18 @@ class Fleet:
                 count += 1
 
     async def _renew_one(self, name: str) -> None:
-        # A missed renewal is what Leases are made to survive; the next one comes.
+        # A Lease survives a missed renewal, and the next renewal follows.
         with contextlib.suppress(ApiError):
             await self._kube.merge_patch(_leases(name), {"spec": {"renewTime": _micro_now()}})
 
 
 async def fleet_client(kubeconfig: str) -> Kube:
-    """Return a client without a limit on writes, because a whole fleet writes through it."""
+    """Return a client without a limit on writes, because all simulated nodes write through it."""
     return await Kube.from_environment(kubeconfig, writes_per_second=0, max_in_flight=IN_FLIGHT)
 
 
 async def _appears(kube: Kube, path: str) -> None:
-    """Wait for an object that the control plane makes by itself."""
+    """Wait until an object exists that the control plane creates by itself."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     while True:
         try:
@@ -168,5 +175,5 @@ def _leases(name: str = "") -> str:
 
 
 def _micro_now() -> str:
-    """Return the time in the form of ``metav1.MicroTime``."""
+    """Return the current time in the format of ``metav1.MicroTime``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,1 +1,1 @@
-"""The programs that the sandbox and the tests run: found, downloaded or built from source."""
+"""Finds, downloads or builds the programs that the sandbox and the tests run, such as etcd and kubectl."""

@@ -33,14 +33,14 @@ _VERSION_ARGUMENTS: Final = {
 _VERSION: Final = re.compile(r"\bv?(\d+)\.(\d+)\.\d+")
 
 Obtain: TypeAlias = Callable[[Component, Sequence[str], Path], str | None]
-"""Puts programs of a component into a directory, and returns None, or why that was not possible."""
+"""A function that puts programs of a component into a directory. It returns None, or why that was not possible."""
 
 
 def ensure(programs: Sequence[str]) -> dict[str, Path]:
-    """Return the path of each program, which is found, downloaded or built. Reports on stderr what takes time.
+    """Find, download or build programs, and return the path of each. Slow actions are shown on stderr.
 
-    Ask for all programs in one call: builds of several components share what they download and compile.
-    Raises :class:`BinaryError`; ``KeyError`` for a program that no component has.
+    Request all programs in one call, because builds of several components share downloaded and compiled files. Raises
+    :class:`BinaryError` if a program cannot be provided, and ``KeyError`` if it belongs to no component.
     """
     found, missing = _search(programs)
     with SourceBuilds([component for component, _ in missing]) as builds:
@@ -48,12 +48,12 @@ def ensure(programs: Sequence[str]) -> dict[str, Path]:
 
 
 def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:
-    """Do the same as :func:`ensure`, with these sources for what is missing, the first one first."""
+    """Do the same as :func:`ensure`, but get missing programs from ``sources``, which are tried in this order."""
     return _complete(programs, *_search(programs), sources)
 
 
 def _search(programs: Sequence[str]) -> tuple[dict[str, Path], list[tuple[Component, list[str]]]]:
-    """Return the programs that are already on this machine, and the missing ones by component."""
+    """Return the paths of programs already on this machine, and the missing programs of each component."""
     found = {program: find(program) for program in programs}
     missing = []
     for component in COMPONENTS:
@@ -76,7 +76,7 @@ def _complete(
 
 
 def find(program: str) -> Path | None:
-    """Return a usable program that is already on this machine, or None."""
+    """Return the path of a usable program that is already on this machine, or None."""
     component = _BY_PROGRAM[program]
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         asset = Path(assets) / program
@@ -115,7 +115,7 @@ def _is_usable(path: Path, component: Component) -> bool:
 def _obtain(component: Component, missing: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:
     target = cache_directory(component)
     with exclusive(component.name):
-        # Another process may have done it while this one waited for the lock.
+        # Another process may have got the programs while this one waited for the lock.
         missing_now = [program for program in missing if not (target / program).is_file()]
         if missing_now:
             _fill(component, missing_now, target, sources)
@@ -123,9 +123,13 @@ def _obtain(component: Component, missing: Sequence[str], sources: Sequence[Obta
 
 
 def _fill(component: Component, missing: Sequence[str], target: Path, sources: Sequence[Obtain]) -> None:
-    """Fill the cache by renaming finished files into it, so that a killed run leaves nothing half-done."""
+    """Put the missing programs of a component into the directory ``target`` of the cache.
+
+    Finished files are renamed into it, so that a killed process leaves no incomplete program. Raises BinaryError if no
+    source has the programs.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    for left in target.glob(".new-*"):  # of a run that was killed: whoever lives holds the lock
+    for left in target.glob(".new-*"):  # left by a killed process, because a running one would hold the lock
         shutil.rmtree(left, ignore_errors=True)
     reasons = []
     for obtain in sources:

@@ -1,7 +1,7 @@
-"""Where everything is kept that is expensive to get: programs, image layers, wheels; and locks on it.
+"""The cache for files that are expensive to get (programs, image layers, wheels), and locks on its parts.
 
-The cache is ``$GPUENV_CACHE``, else ``$XDG_CACHE_HOME/gpuenv``, else ``~/.cache/gpuenv``; it may be deleted
-at any time when no sandbox is running.
+The cache is ``$GPUENV_CACHE``, else ``$XDG_CACHE_HOME/gpuenv``, else ``~/.cache/gpuenv``. It may be deleted at any time
+when no sandbox is running.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from gpuenv_sandbox.programs.catalogue import BinaryError
 
 
 def cache_root() -> Path:
-    """Return the cache's directory, which need not exist yet."""
+    """Return the directory of the cache, which may not exist yet."""
     if own := os.environ.get("GPUENV_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -25,7 +25,10 @@ def cache_root() -> Path:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Hold a lock among all processes that use this cache; the kernel frees it when this process dies."""
+    """Hold the lock ``name``, which only one of the processes that use this cache can hold at a time.
+
+    The kernel releases it if this process dies.
+    """
     with _lock_file(name) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -33,9 +36,9 @@ def exclusive(name: str) -> Iterator[None]:
 
 @contextmanager
 def shared_while_used(name: str) -> Iterator[Path]:
-    """Yield a directory of the cache that several processes may use at once; the last of them removes it.
+    """Yield a directory of the cache that several processes may use at once. The last of them removes it.
 
-    What a killed process has left in it is removed by the next one that uses it.
+    Files that a killed process left in the directory are removed the next time that it is used.
     """
     directory = cache_root() / name
     with _lock_file(name) as lock:

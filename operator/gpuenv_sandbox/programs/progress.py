@@ -1,4 +1,4 @@
-"""Shows on stderr, in one line, how far something slow is and how long it usually takes."""
+"""Shows on stderr, in one line, the progress of a slow action and how long it usually takes."""
 
 import sys
 import threading
@@ -13,12 +13,15 @@ LOG_SECONDS: Final = 15.0
 
 
 def say(text: str) -> None:
-    """Print one line for the user who waits."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - stderr is where a person waits
+    """Print one line on stderr for the waiting user."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the user waits for this line
 
 
 class Progress:
-    """A line that is rewritten on a terminal, and repeated now and then in a log."""
+    """A progress line on stderr, which is rewritten on a terminal and repeated every 15 s in a log.
+
+    ``what`` is the action, and ``usual`` its usual duration as text, or "" if it is not known.
+    """
 
     def __init__(self, what: str, usual: str = "") -> None:
         self._what: Final = what

@@ -1,8 +1,9 @@
 """Builds programs from their Go modules.
 
-A module of gpuenv's own requires the wanted one at its pinned version, and ``go build`` builds its main packages:
-``go install module@version`` refuses modules with replace directives, which Kubernetes and etcd have. Go
-checks every module against the public checksum database (https://go.dev/ref/mod#authenticating).
+For each component, a Go module is written that requires the component's module at its pinned version, and ``go build``
+builds the component's main packages. ``go install module@version`` is no alternative: it refuses modules with replace
+directives, which Kubernetes and etcd have. Go verifies every module with the public checksum database
+(https://go.dev/ref/mod#authenticating).
 """
 
 import json
@@ -21,16 +22,16 @@ from gpuenv_sandbox.programs.go_toolchain import GO_MINIMUM, Go, GoError, find_g
 from gpuenv_sandbox.programs.progress import Progress, say
 
 CACHES: Final = "go-build"
-"""The folder of the cache where Go keeps what it downloads and compiles during a build."""
+"""The directory in gpuenv's cache where Go keeps downloaded and compiled files during builds."""
 
 _STAGING: Final = re.compile(r"^\s*(\S+) => \./staging/", re.MULTILINE)
 _GODEBUG: Final = re.compile(r"^godebug .*$", re.MULTILINE)
 
 
 class SourceBuilds:
-    """Builds of several components that share what Go downloads and compiles, which is removed after the last one.
+    """Builds components that share the files that Go downloads and compiles. These files are removed at the end.
 
-    ``components`` are those that may have to be built, in their order.
+    ``components`` are those that may have to be built, in the order of building.
     """
 
     def __init__(self, components: Sequence[Component]) -> None:
@@ -49,7 +50,7 @@ class SourceBuilds:
                 self._stack.close()
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """Build into ``target``: an :data:`gpuenv_sandbox.programs.binaries.Obtain`."""
+        """Build programs of a component into the directory ``target``. Return None, or why that was not possible."""
         try:
             if self._caches is None:
                 self._begin(component)
@@ -68,9 +69,10 @@ class SourceBuilds:
         return None
 
     def _begin(self, first: Component) -> None:
-        """Say what the builds will take, before they take it. Raises OSError where the disk is too full.
+        """Print how much time and disk space the builds from ``first`` on need, and prepare the shared caches.
 
-        The sum is an upper bound: components share some of their dependencies.
+        Raises OSError if too little disk space is free. The printed disk space is an upper bound, because components
+        share some of their dependencies.
         """
         expected = self._components[self._components.index(first) :]
         gigabytes = sum(component.gigabytes for component in expected)
@@ -89,11 +91,12 @@ class SourceBuilds:
 
 
 def write_module(component: Component, programs: Sequence[str], go_mod: str, directory: Path) -> list[str]:
-    """Write the building module and return the main packages to build.
+    """Write a Go module that depends on the component into ``directory``; return the main packages to build.
 
-    ``go_mod`` is the wanted module's own go.mod: Kubernetes replaces its staging modules by directories that
-    a consumer does not have, and publishes each as ``v0.X.Y`` beside its own ``v1.X.Y``
-    (https://github.com/kubernetes/kubernetes/tree/master/staging).
+    ``go_mod`` is the text of the component's own go.mod. Kubernetes uses it to replace its staging modules with
+    directories, which other modules do not have. Kubernetes also publishes each staging module as ``v0.X.Y`` for its
+    own ``v1.X.Y`` (https://github.com/kubernetes/kubernetes/tree/master/staging), so the written module requires these
+    versions.
     """
     staging = component.version.replace("v1.", "v0.", 1)
     replaced = [f"replace {module} => {module} {staging}" for module in _STAGING.findall(go_mod)]

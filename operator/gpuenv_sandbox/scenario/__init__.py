@@ -1,1 +1,1 @@
-"""Scenario files: which nodes a sandbox has, what the images contain, and what is broken."""
+"""Reads scenario files, which define a sandbox's nodes, the content of container images, and what is broken."""

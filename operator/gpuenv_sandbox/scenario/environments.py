@@ -15,19 +15,22 @@ _IN_WHEEL: Final = _HERE / _NAME
 _IN_CHECKOUT: Final = _HERE.parents[2] / "examples" / _NAME
 
 EXAMPLE: Final = _IN_WHEEL if _IN_WHEEL.is_file() else _IN_CHECKOUT
-"""The environment that is applied when neither the scenario nor the command line names one.
+"""The file with the environment that is applied if neither the scenario nor the command line names one.
 
-A wheel carries a copy of it beside this module (``setup.py``).
+In a wheel, this is a copy of the example beside this module, which ``setup.py`` puts there.
 """
 
 CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
-"""Seconds that one of ``spec.checks`` may take unless it says so itself."""
+"""Seconds that a command check may take if it does not set ``timeoutSeconds``."""
 
 Object = dict[str, Any]
 
 
 def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> list[Object]:
-    """Return the environments of all files, in their order. Raises ScenarioError."""
+    """Return the environments in all files, in their order, with the scenario's ``timeouts`` where they set none.
+
+    Raises ScenarioError.
+    """
     found = [document for path in paths for document in _read(path)]
     names = [document["metadata"]["name"] for document in found]
     for name in names:
@@ -37,10 +40,10 @@ def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> lis
 
 
 def with_timeouts(environment: Object, timeouts: Mapping[str, int]) -> Object:
-    """Return a copy whose ``spec.probe.timeouts`` holds ``timeouts`` too. What the environment sets itself stays.
+    """Return a copy of an environment with ``timeouts`` added to its ``spec.probe.timeouts``.
 
-    A run must be allowed longer than each of the environment's own checks, so ``runSeconds`` is raised where
-    they are long.
+    Timeouts that the environment itself sets are kept. A run must be allowed longer than each of the environment's
+    command checks, so an added ``runSeconds`` is raised if a check may take longer.
     """
     changed = copy.deepcopy(environment)
     spec = changed.get("spec")
@@ -48,7 +51,7 @@ def with_timeouts(environment: Object, timeouts: Mapping[str, int]) -> Object:
         return changed
     probe = spec.setdefault("probe", {})
     own = (probe.get("timeouts") or {}) if isinstance(probe, dict) else None
-    if isinstance(own, dict):  # anything else is for the API server to refuse
+    if isinstance(own, dict):  # the API server will reject anything else
         filled = {name: max(value, _at_least(name, spec)) for name, value in timeouts.items()}
         probe["timeouts"] = {**filled, **own}
     return changed

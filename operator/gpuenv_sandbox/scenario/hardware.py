@@ -1,10 +1,10 @@
-"""The GPU products that scenarios can name without saying more, and what clouds call them.
+"""The GPU products that a scenario can specify by name alone, and the products' names in public clouds.
 
-This is a table of its own, and not gpuenv's knowledge, on purpose: a wrong row in the knowledge must not make a
-simulated machine agree with it. Memory is what ``nvidia-smi`` shows; figures are about what healthy cards reach.
-Sources: https://developer.nvidia.com/cuda-gpus (compute capability),
-https://github.com/stas00/ml-engineering/tree/master/compute/accelerator and
-https://github.com/NVIDIA/DCGM, ``diag-skus.yaml.in`` (figures).
+They are deliberately separate from the operator's knowledge tables: a wrong row in these tables must not make a
+simulated machine agree with it. Memory is what ``nvidia-smi`` shows. Benchmark figures are approximately those of
+healthy cards. Sources: https://developer.nvidia.com/cuda-gpus (compute capability),
+https://github.com/stas00/ml-engineering/tree/master/compute/accelerator and https://github.com/NVIDIA/DCGM,
+``diag-skus.yaml.in`` (benchmark figures).
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A GPU product: TFLOPS of a large matrix product in fp32 and in 16 bits, and GB/s of a device copy."""
+    """The compute capability, memory and typical benchmark figures of a GPU product.
+
+    ``fp32_tflops`` and ``half_tflops`` are the TFLOPS of a large matrix product in fp32 and in 16-bit formats.
+    ``memory_gbps`` is the GB/s of a copy within the GPU's memory.
+    """
 
     compute_capability: tuple[int, int]
     memory_mib: int
@@ -24,7 +28,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class CloudNames:
-    """How clouds name a product (GKE's accelerator, EC2's instance type, Azure's size); None where it is not offered."""
+    """The names of a GPU product in clouds: GKE's accelerator, EC2's instance type and Azure's VM size.
+
+    A name is None if the cloud does not offer the product.
+    """
 
     gke: str | None = None
     ec2: str | None = None
@@ -84,5 +91,5 @@ CLOUD_NAMES: Final[dict[str, CloudNames]] = {
 
 
 def generic(compute_capability: tuple[int, int], memory_mib: int) -> Hardware:
-    """Return a product that is not in the table, with made-up benchmark figures."""
+    """Return the hardware of a GPU product that is not in ``PRODUCTS``, with made-up benchmark figures."""
     return Hardware(compute_capability, memory_mib)

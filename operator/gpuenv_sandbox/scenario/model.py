@@ -1,4 +1,4 @@
-"""What a scenario says: a sandbox's nodes, its images' content and what is broken (docs/scenario.md)."""
+"""The data model of a scenario: nodes, the content of images, and what is broken (see docs/scenario.md)."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _DRIVER: Final = re.compile(r"\d{3}(\.\d+){1,2}")
 
 
 class Fault(StrEnum):
-    """A fault of a node, or of every probe on it. docs/scenario.md explains each."""
+    """A simulated fault of a node, or of every probe on the node. docs/scenario.md explains each fault."""
 
     UVM_MISSING = "uvmMissing"
     FORWARD_COMPAT = "forwardCompat"
@@ -35,7 +35,7 @@ class Fault(StrEnum):
 
 
 class Platform(StrEnum):
-    """The platform whose labels a node carries."""
+    """The platform whose labels a node carries: GPU feature discovery (GFD), GKE, EKS, AKS or none."""
 
     GFD = "gfd"
     GKE = "gke"
@@ -48,7 +48,8 @@ class Platform(StrEnum):
 class Image:
     """The content of a container image. The defaults are those of PyTorch 2.9.1 for CUDA 12.8, read from its wheel.
 
-    ``torch`` is None where there is no such module, ``cuda`` in a CPU build, ``python`` where there is no interpreter.
+    ``torch`` is None if the image has no such module, ``cuda`` is None in a CPU build, and ``python`` is None if the
+    image has no interpreter.
     """
 
     torch: str | None = "2.9.1+cu128"
@@ -65,7 +66,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The verdict and reason that a node must end with. Tests hold the operator to it."""
+    """The verdict and reason that a node must end with. Tests compare the operator's result with them."""
 
     verdict: Verdict
     reason: str
@@ -73,7 +74,11 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """One node. Another user's running pod holds ``in_use`` GPUs; ``advertised`` GPUs are allocatable."""
+    """One simulated node.
+
+    ``in_use`` of its GPUs are held by a running pod of another user, and ``advertised`` of its GPUs are allocatable.
+    ``expect`` is None if the scenario does not say how the node must end.
+    """
 
     name: str
     product: str
@@ -92,7 +97,7 @@ class SimulatedNode:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long each part of a probe pod's life takes, in seconds."""
+    """The duration of each part of a probe pod's life, in seconds."""
 
     setup: float = 0.1
     pull: float = 0.4
@@ -102,10 +107,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole scenario.
+    """The content of one scenario file.
 
-    ``environments`` are files with GPUEnvironments. ``timeouts`` go into ``spec.probe.timeouts`` where an environment
-    sets none, so that a probe that hangs takes seconds only.
+    ``image`` is the content of every image that matches none of the name patterns in ``images``. ``environments`` are
+    files with GPUEnvironments. ``timeouts`` are added to the ``spec.probe.timeouts`` of environments that do not set
+    them, so that a hanging probe takes only seconds.
     """
 
     source: str
@@ -115,14 +121,17 @@ class Scenario:
     environments: tuple[Path, ...] = ()
     timeouts: tuple[tuple[str, int], ...] = ()
     operator: tuple[tuple[str, int], ...] = ()
-    """Settings of the operator, by the names of its flags."""
+    """Settings of the operator as pairs of name and value. ``maxProbes`` stands for the flag ``--max-probes``."""
     pace: Pace = Pace()
 
     def contents(self, reference: str) -> Image:
-        """Return the content of the image called ``reference``: of the first pattern that matches, else the default."""
+        """Return the content of the image called ``reference``.
+
+        It belongs to the first matching name pattern in ``images``; without a match, it is ``image``.
+        """
         return next((image for pattern, image in self.images if fnmatchcase(reference, pattern)), self.image)
 
 
 def is_driver(text: str) -> bool:
-    """Return whether this is a version of the NVIDIA driver, such as 570.124.06."""
+    """Return whether ``text`` is a version of the NVIDIA driver, such as 570.124.06."""
     return _DRIVER.fullmatch(text) is not None

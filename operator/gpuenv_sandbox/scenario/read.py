@@ -1,4 +1,4 @@
-"""Reads a scenario from its file; a mistake in it is one line that names file, field and cure."""
+"""Reads a scenario file. Every error is one line that names the file, the field and how to fix it."""
 
 import difflib
 import re
@@ -27,9 +27,9 @@ DEFAULT: Final = Path(__file__).with_name("default.yaml")
 
 MAX_NODES: Final = 10_000
 TIMEOUTS: Final = ("schedulingSeconds", "setupSeconds", "pullSeconds", "runSeconds")
-"""Fields of ``spec.probe.timeouts``."""
+"""The fields of ``spec.probe.timeouts`` that a scenario may set."""
 OPERATOR_SETTINGS: Final = ("maxProbes", "retrySeconds", "stuckSeconds", "writesPerSecond")
-"""Flags of the operator that a scenario may set (``--max-probes`` ...)."""
+"""The settings of the operator that a scenario may set. ``maxProbes`` stands for the flag ``--max-probes``."""
 
 # A node's name becomes a label value (kubernetes.io/hostname), which holds 63 characters.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
@@ -39,7 +39,7 @@ _ARCH: Final = re.compile(r"(sm|compute)_\d{2,3}[af]?")
 
 
 def read_scenario(path: Path = DEFAULT) -> Scenario:
-    """Return the scenario in ``path`` (default: the one that comes with gpuenv). Raises ScenarioError."""
+    """Return the scenario in the file ``path``, by default the one that gpuenv includes. Raises ScenarioError."""
     document, *more = documents(path)
     if more:
         raise ScenarioError(f"{path}: holds {len(more) + 1} documents; a scenario is one, remove the others")
@@ -47,7 +47,7 @@ def read_scenario(path: Path = DEFAULT) -> Scenario:
 
 
 def parse_scenario(document: Any, path: Path) -> Scenario:
-    """Return the scenario in a document that was read from ``path``. Raises ScenarioError."""
+    """Return the scenario in a parsed YAML document, which was read from ``path``. Raises ScenarioError."""
     try:
         return _scenario(Fields("", document), path)
     except FieldError as error:
@@ -111,7 +111,7 @@ def _image(fields: Fields, default: Image) -> Image:
 
 
 def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
-    """Yield one node, or as many as ``repeat`` asks for."""
+    """Yield the simulated node that ``fields`` describe, or as many such nodes as their field ``repeat`` says."""
     pattern = fields.required_text("name")
     repeat = fields.integer("repeat", 1, 1, MAX_NODES)
     name = pattern if repeat == 1 else _numbered(pattern, 1, repeat)
@@ -127,7 +127,10 @@ def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
 
 
 def _numbered(pattern: str, number: int, repeat: int) -> str:
-    """Return ``pattern`` with its run of ``#`` replaced by the number, padded to the same length."""
+    """Return ``pattern`` with its run of ``#`` replaced by ``number``, padded with zeros to the same length.
+
+    Without a ``#`` in the pattern, the number is appended.
+    """
     hashes = re.search("#+", pattern)
     if hashes is None:
         return f"{pattern}-{number:0{len(str(repeat))}}"
@@ -167,8 +170,8 @@ def _hardware(fields: Fields, product: str) -> Hardware:
     known = PRODUCTS.get(product)
     if known is None and (capability is None or memory is None):
         close = difflib.get_close_matches(product, PRODUCTS, 1, 0.8)
-        cure = f"did you mean {close[0]!r}? Else " if close else ""
-        fields.fail("product", f"{product!r} is not in the tables; {cure}add computeCapability and memoryMiB")
+        hint = f"did you mean {close[0]!r}? Else " if close else ""
+        fields.fail("product", f"{product!r} is not in the tables; {hint}add computeCapability and memoryMiB")
     major_minor = (int(capability[:-2]), int(capability[-1])) if capability else None
     if known is None:
         assert major_minor is not None
@@ -189,7 +192,7 @@ def _expected(fields: Fields) -> Expected:
 
 
 def _numbers(fields: Fields, known: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Return those of the ``known`` fields that are set, each a positive whole number."""
+    """Return the names and values of those ``known`` fields that are set. Each value is a positive whole number."""
     values = [(field, fields.integer(field, None, 1, 86_400)) for field in known]
     fields.close()
     return tuple((field, value) for field, value in values if value is not None)

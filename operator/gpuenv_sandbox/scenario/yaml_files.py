@@ -1,4 +1,4 @@
-"""Reads the YAML files that a user gives the sandbox."""
+"""Reads the YAML files that a user gives to the sandbox."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,14 @@ import yaml
 
 
 class ScenarioError(ValueError):
-    """A scenario file that cannot be used; one line that names the file, the field and the cure."""
+    """A file for the sandbox cannot be used.
+
+    The message is one line that names the file, the field and how to fix it.
+    """
 
 
 def documents(path: Path) -> list[Any]:
-    """Return the YAML documents in ``path``, at least one. Raises ScenarioError."""
+    """Return the YAML documents in the file ``path``, at least one. Raises ScenarioError."""
     try:
         found = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
     except OSError as error:

@@ -151,9 +151,9 @@ def _add_spent(context: Context, seconds: float) -> Partial:
 def _runner(
     row: tuple[str, str, str], rest: tuple[tuple[str, str, str], ...]
 ) -> Callable[[Context], Partial]:
-    """Return the ``run`` function of a benchmark step: it measures the figure ``row``.
+    """Return the ``run`` function of a benchmark step: it measures the figure ``row``, an entry of ``FIGURES``.
 
-    ``rest`` holds this figure and the figures after it, which share the time that is left.
+    ``rest`` holds this entry and the entries after it, which share the time that is left.
     """
 
     def run(context: Context) -> Partial:

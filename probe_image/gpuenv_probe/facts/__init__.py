@@ -1,1 +1,1 @@
-"""Facts about the container, the driver, the GPUs and torch, read without judging them."""
+"""Collects facts about the container, the driver, the GPUs and torch."""

@@ -89,7 +89,10 @@ def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[
 
 
 def _not_opened(library: Any, error: Any) -> dict[str, Any]:
-    """Return the ``health`` of a GPU for which NVML gives no handle, such as a GPU off the bus (error 15)."""
+    """Return the ``health`` of a GPU for which NVML gives no handle.
+
+    For example, NVML gives error 15 for a GPU that has fallen off the bus.
+    """
     number = nvml.code_of(error)
     if number in nvml.UNKNOWN_DEVICE:
         return {"unavailable": {str(number): ["handle"]}}
