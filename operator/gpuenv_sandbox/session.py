@@ -28,7 +28,7 @@ POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
 """Seconds for which all results must stay final, because a run that confirms a result may start just after it."""
 KUBECTL_SECONDS: Final = 240
-NOISE: Final = ("KUBERNETES_", "KUBECONFIG")
+WITHHELD: Final = ("KUBERNETES_", "KUBECONFIG")
 """Prefixes of environment variables that are withheld from the operator.
 
 With these variables it would connect to another cluster.
@@ -134,7 +134,7 @@ class Session:
     def _start_operator(self) -> None:
         """Start the operator as a separate process, with exactly the permissions of its service account."""
         rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
-        variables = {key: value for key, value in os.environ.items() if not key.startswith(NOISE)}
+        variables = {key: value for key, value in os.environ.items() if not key.startswith(WITHHELD)}
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
         # Fixed port numbers may be in use on this machine. With 0, the operating system chooses free ports.
         command += ["--metrics-port", "0", "--health-port", "0"]

@@ -64,7 +64,7 @@ class _Table:
 PLAIN = "plain"
 """The shape of any JSON value that is encoded unchanged."""
 COLUMNS = "columns"
-"""The shape of an object inside a row that has nearly the same keys in all rows. It is encoded as one list per key."""
+"""The shape of an object in every row that has nearly the same keys in all rows. It is encoded as one list per key."""
 
 _FAILURE = _Record(layer=PLAIN, code=PLAIN, name=PLAIN, message=PLAIN)
 

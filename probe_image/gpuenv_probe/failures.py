@@ -35,7 +35,7 @@ _ADVICE = re.compile(
 
 
 def failure(layer: str, code: int | None = None, name: str = "", message: str = "") -> Failure:
-    """Return a failure with the given fields, without the empty ones.
+    """Return a failure with those of the given fields that are not empty.
 
     ``layer`` is the layer that failed: cuda, cudart, nvml, torch, python, os or signal.
     """

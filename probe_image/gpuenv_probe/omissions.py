@@ -87,6 +87,6 @@ OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
 )
 """The parts to leave out of a probe report that is too long: a name, and the function that removes the part.
 
-The names of the removed parts are in the report's field ``omitted``. The least important parts come first, those that
-decide the verdict last.
+The report's field ``omitted`` lists the names of the removed parts. The least important parts come first, and the parts
+that decide the verdict come last.
 """

@@ -13,8 +13,8 @@ class Options(NamedTuple):
     ``run`` is the id that the operator gave the run. ``termination_log`` is the file for the encoded report.
     ``deadline`` is the seconds that each stage may take, or None for the default. ``profile`` is the benchmark profile.
     ``sharing`` is how the GPUs are shared between pods, such as ``time-slicing``, or "" if they are not. ``imports``
-    are the modules of ``expect.imports``. ``out`` is a file for the complete reports as JSON, and ``json`` prints JSON
-    lines instead of text.
+    are the modules of ``expect.imports``. ``out`` is a file for the complete reports as JSON. ``json`` is true to print
+    JSON lines instead of text.
     """
 
     stages: tuple[str, ...]

@@ -163,7 +163,7 @@ class ControlPlane:
         return self._kubeconfig(user, token["status"]["token"], namespace)
 
     def kubeconfig_for_node(self, name: str) -> Path:
-        """Return a kubeconfig for the kubelet of one node, which may write only to this node (NodeRestriction)."""
+        """Return a kubeconfig for a kubelet, which may change only its own Node and its own pods (NodeRestriction)."""
         user = f"system:node:{name}"
         return self._kubeconfig(
             f"node-{name}", self._authority.issue(f"node-{name}", user, groups=["system:nodes"])

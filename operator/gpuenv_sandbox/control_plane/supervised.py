@@ -1,4 +1,4 @@
-"""Starts processes that end with this one, by means of :mod:`gpuenv_sandbox.control_plane.supervisor`."""
+"""Starts processes that end when this process ends, by means of the module ``supervisor`` beside this one."""
 
 import json
 import os

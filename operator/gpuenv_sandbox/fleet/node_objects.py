@@ -46,7 +46,7 @@ _FAMILIES: Final = {6: "pascal", 7: "volta", 8: "ampere", 9: "hopper", 10: "blac
 def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
     """Return the Node object as the node's kubelet would register it.
 
-    ``boot`` is the number of reboots so far; each gives the node a new boot id. ``now`` is the current time.
+    ``now`` is the current time. ``boot`` is the number of reboots so far; each reboot gives the node a new boot id.
     """
     capacity = {"cpu": "32", "memory": "128Gi", "ephemeral-storage": "500Gi", "pods": "110"}
     body: Object = {

@@ -77,9 +77,9 @@ class Code(StrEnum):
 class Start:
     """The result of starting CUDA and NVML inside a container.
 
-    ``cu_init`` is the number that cuInit returns, or None without a libcuda. ``devices`` is the number of GPUs that
-    CUDA counts, or None if CUDA does not start. ``libcuda`` is the object of this name in the probe report. ``nvml`` is
-    NVML's error, and ``missing_nodes`` are the device nodes that do not exist.
+    ``cu_init`` is the number that cuInit returns, or None if there is no libcuda. ``devices`` is the number of GPUs
+    that CUDA counts, or None if CUDA does not start. ``libcuda`` is the object of this name in the probe report.
+    ``nvml`` is NVML's error or None, and ``missing_nodes`` are the device nodes that do not exist.
     """
 
     cu_init: int | None = 0
@@ -121,7 +121,8 @@ def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
     """Return the kind of code through which a GPU can run a build with the targets ``archs``, such as sm_90.
 
     Binaries (``sm_``) run on GPUs of the same major version and an equal or higher minor version. Binaries for a target
-    with the suffix ``a`` run on exactly that version. PTX (``compute_``) runs on its own version and all later ones.
+    with the suffix ``a`` run only on exactly the target's version. PTX (``compute_``) runs on the target's version and
+    all later ones.
     """
     found = Code.NONE
     for arch in archs:
@@ -162,7 +163,7 @@ def launch(node: SimulatedNode, image: Image) -> Failure | None:
 
 
 def api_in_container(node: SimulatedNode, image: Image) -> int | None:
-    """Return what ``cuDriverGetVersion`` returns in a container of the image, or None without a libcuda.
+    """Return what ``cuDriverGetVersion`` returns in a container of the image, or None if it has no libcuda.
 
     A cuda-compat library returns its own version.
     """

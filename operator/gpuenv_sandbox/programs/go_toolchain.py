@@ -145,7 +145,7 @@ def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None)
 def _environment(go: Path) -> dict[str, str]:
     """Return the environment variables for Go commands.
 
-    They are the caller's (for example its module proxy), except those that would change the build.
+    They are the caller's variables, which may name a module proxy, with fixed values for those that affect the build.
     """
     environment = dict(os.environ) | {
         "CGO_ENABLED": "0",

@@ -182,9 +182,10 @@ def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
 
 
 def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
-    """Return a partial report with the measured figure ``row``, or with the reason why it was not measured.
+    """Measure the figure ``row``, an entry of ``FIGURES``. Return its row of the report, as a partial report.
 
-    If the GPU no longer works after an error, a new worker process is requested for the remaining figures.
+    The row contains the reason if the figure cannot be measured. If the GPU no longer works after an error, a new
+    worker process is requested for the remaining figures.
     """
     device = context.found["device"]
     try:

@@ -156,7 +156,7 @@ def _read(path: str) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    """Return the whole number in ``text``, or None if ``text`` is not a number, such as ``max``."""
+    """Return the whole number in ``text``, or None if ``text`` is anything else, such as ``max``."""
     try:
         return int(text or "")
     except ValueError:

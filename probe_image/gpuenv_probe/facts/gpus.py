@@ -14,7 +14,7 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 _MOST = 64
-"""The largest number of GPUs that are examined. The operator reads at most as many rows of a report."""
+"""The largest number of GPUs that are examined. The operator reads no more rows than that from a report."""
 _LIMIT = 15.0
 """Seconds that each step may take."""
 _MAX_HANGS = 2

@@ -116,7 +116,10 @@ def of_error(library: Any, error: Any) -> Failure:
 
 
 def code_of(error: Any) -> int:
-    """Return NVML's number of ``error``, or 13 (function not found) if the bindings lack the function."""
+    """Return NVML's error number for the exception ``error``.
+
+    It is 13 (function not found) if the bindings lack the function.
+    """
     return int(getattr(error, "value", _FUNCTION_NOT_FOUND))
 
 
@@ -193,7 +196,7 @@ def mig_profile(product: str) -> str:
 
 
 def _mig(library: Any, handle: Any) -> str | None:
-    """Return the profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, or None without MIG."""
+    """Return the profile of a MIG instance, ``enabled`` for a whole GPU in MIG mode, or None if MIG is off."""
     if library.nvmlDeviceIsMigDeviceHandle(handle):
         return mig_profile(str(_text(library.nvmlDeviceGetName(handle)))) or "instance"
     return "enabled" if library.nvmlDeviceGetMigMode(handle)[0] == 1 else None
@@ -244,7 +247,7 @@ def _throttle(library: Any, handle: Any) -> Any:
 def _fabric(library: Any, handle: Any) -> dict[str, Any]:
     """Return the NVLink fabric state (1 not started, 2 in progress, 3 completed), status and health mask.
 
-    Only Hopper and later GPUs have a fabric. State 0 means that it is not supported.
+    Only Hopper and later GPUs have a fabric. Nothing is returned for state 0, which means that the GPU has none.
     """
     info = library.c_nvmlGpuFabricInfo_v2_t()
     library.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))

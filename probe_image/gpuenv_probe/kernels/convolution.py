@@ -9,8 +9,8 @@ _BATCH, _CHANNELS, _SIDE, _KERNEL = 8, 32, 16, 3
 _WINOGRAD = 8.0
 """The factor on the tolerance for a Winograd algorithm, which cuDNN may choose.
 
-Its error is several times that of the direct sum (Barabasz et al., "Error analysis and improving the accuracy of
-Winograd convolution", ACM TOMS 2020).
+The error of such an algorithm is several times that of the direct sum (Barabasz et al., "Error analysis and improving
+the accuracy of Winograd convolution", ACM TOMS 2020).
 """
 
 

@@ -40,7 +40,7 @@ class Device:
         self.was_alive = self.is_alive()
 
     def seed(self) -> None:
-        """Seed torch's random numbers, so that a step draws the same ones in every run and after any other step."""
+        """Seed torch's random generator, so that a step draws the same numbers in every run and after any other step."""
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:

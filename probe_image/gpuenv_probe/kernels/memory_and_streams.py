@@ -9,9 +9,9 @@ _ELEMENTS = 1024 * 1024
 
 
 def alloc(device: Device, dtype: str) -> str | None:
-    """Copy 4 MiB to the device, on the device and back, and check that every bit is the same.
+    """Copy 4 MiB to the device, on the device and back, and compare every bit with the original.
 
-    Raises WrongResult if it is not.
+    Raises WrongResult if a bit differs.
     """
     torch = device.torch
     source = torch.arange(_ELEMENTS, dtype=torch.int32)
@@ -26,9 +26,10 @@ def alloc(device: Device, dtype: str) -> str | None:
 
 
 def stream(device: Device, dtype: str) -> str | None:
-    """Compute on a second CUDA stream between two events, make the first stream wait for it, and check the sum.
+    """Compute on a second CUDA stream between two events, and check the sum of the result on the first stream.
 
-    Raises WrongResult if the sum or the time between the events is wrong.
+    The first stream waits for the second before it computes the sum. Raises WrongResult if the sum or the time between
+    the events is wrong.
     """
     if device.kind == "cpu":
         raise Skip("a CPU has no streams")

@@ -8,8 +8,8 @@ is::
                  + (2 * u_output + 4 * u_input) * |C64|
 
 ``u_input`` is the kernel's rounding of its inputs. It is 0 for inputs that are already in the kernel's format, because
-the reference is computed from the rounded values. TF32 keeps 10 bits of mantissa; hardware that cuts the rest off
-instead of rounding shifts the whole sum, hence the second line of the bound.
+the reference is computed from the rounded values. TF32 keeps 10 bits of mantissa. Hardware that truncates instead of
+rounding shifts the whole sum, which the second line of the bound allows for.
 
 ``u_output`` is the rounding of the result and of the partial sums that split-K kernels keep in the output's format.
 The factor 4 allows for 32 partial sums.

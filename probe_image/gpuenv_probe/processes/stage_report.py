@@ -85,7 +85,7 @@ class StageReport:
 
 
 def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
-    """Merge a partial report into ``report``, which is changed.
+    """Merge a partial report into ``report``, which is changed in place.
 
     Rows are added to the lists in ``_ROW_KEYS``, and items to other lists. GPUs are merged by index, and objects field
     by field. Other values are replaced. Failures are also replaced as a whole, because a mixture of two failures would

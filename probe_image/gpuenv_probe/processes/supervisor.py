@@ -61,7 +61,7 @@ class Clock:
         os.set_blocking(self.wake_reader, False)
 
     def listen(self) -> None:
-        """Handle SIGTERM and SIGINT, so that they end the stage after its report is written."""
+        """Handle SIGTERM and SIGINT in such a way that they end the stage, but its report is still written."""
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)
