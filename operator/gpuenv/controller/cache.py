@@ -181,7 +181,8 @@ class Cache:
     def carried_out(self, seen: Snapshot, plan: Plan) -> None:
         """Prepare the cache for the next plan, after ``plan``, which was made from ``seen``, was carried out.
 
-        Tombstones and rejections are kept as long as plans need them for a node report, and new verdicts for one plan.
+        Tombstones and rejections are kept until no plan needs them for a node report, and new verdicts until a plan has
+        seen them.
         """
         self.left_since, self.unannounced = plan.left_since, plan.unannounced
         unrecorded = plan.unrecorded

@@ -35,7 +35,7 @@ REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 90.0
 """A watch that delivers nothing for this long is dead, because the API server sends a bookmark every 60 s."""
 DEADLINE_SECONDS: Final = 40.0
-"""A request is not repeated later than this many seconds after the call of the method began."""
+"""A failed request is not repeated later than this many seconds after its first attempt began."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
 """Average pauses before a failed request is repeated for the first, second, third and fourth time."""
 
@@ -124,8 +124,8 @@ class Kube:
     ) -> Self:
         """Return a client for the API server that ``kubeconfig``, the path of a file, names.
 
-        If ``kubeconfig`` is None, a pod's service account is used; outside a pod, ``$KUBECONFIG`` or
-        ``~/.kube/config``. Raises KubeconfigError.
+        If it is None, the client uses the pod's service account in a pod, and ``$KUBECONFIG`` or ``~/.kube/config``
+        elsewhere. Raises KubeconfigError.
         """
 
         async def load() -> Any:

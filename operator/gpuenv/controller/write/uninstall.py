@@ -23,7 +23,7 @@ from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = f"{names.COMPAT_PREFIX}/"
-"""All labels and conditions of a node whose name begins with this prefix were set by gpuenv."""
+"""The names of all labels and conditions that gpuenv sets on nodes begin with this; no other names do."""
 
 
 @dataclass(slots=True)
