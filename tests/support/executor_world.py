@@ -12,7 +12,23 @@ from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write.executor import Executed, Executor
 from gpuenv.controller.write.writes import Writes
-from gpuenv.plan.model import Action, CreatePod, Plan, PostEvent, ReportRecord, SetLabel, WriteReport
+from gpuenv.plan.model import (
+    Action,
+    AddFinalizer,
+    Cleanup,
+    CreatePod,
+    DeletePod,
+    EnvironmentAction,
+    OrphanedEnvironment,
+    Plan,
+    PostEvent,
+    ReportRecord,
+    SetLabel,
+    ValidationAction,
+    ValidationKey,
+    WriteReport,
+    WriteStatus,
+)
 
 SCOPE = Scope("probes")
 LABEL = "compat.gpuenv.dev/e"
@@ -49,7 +65,27 @@ class World:
         return self.kube.objects[SCOPE.item(kind, name)]
 
     async def run(self, *actions: Action) -> Executed:
-        return await self.executor.run(Plan(actions, None, {}))
+        return await self.executor.run(self.plan(*actions))
+
+    def plan(self, *actions: Action) -> Plan:
+        """A plan of these actions, in their order within each validation."""
+        environments: dict[str, EnvironmentAction] = {}
+        validations: dict[ValidationKey, tuple[ValidationAction, ...]] = {}
+        events: list[PostEvent] = []
+        for action in actions:
+            match action:
+                case PostEvent():
+                    events.append(action)
+                case AddFinalizer() | Cleanup() | OrphanedEnvironment() | WriteStatus():
+                    environments[action.environment] = action
+                case DeletePod(name=name):
+                    pod = self.cache.pods[name]
+                    key = (pod.environment, pod.node)
+                    validations[key] = (*validations.get(key, ()), action)
+                case _:
+                    key = (action.environment, action.node)
+                    validations[key] = (*validations.get(key, ()), action)
+        return Plan(environments, validations, tuple(events))
 
 
 def record(environment: str, node: str, **fields: Any) -> ReportRecord:

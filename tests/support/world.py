@@ -11,6 +11,7 @@ from tests.support import builders
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.knowledge import load
+from gpuenv.plan.memo import Memo
 from gpuenv.plan.model import (
     Action,
     AddFinalizer,
@@ -31,7 +32,7 @@ from gpuenv.plan.model import (
     WriteStatus,
 )
 from gpuenv.plan.objects.times import show_time
-from gpuenv.plan.planner import Memo, plan
+from gpuenv.plan.planner import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

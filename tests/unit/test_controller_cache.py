@@ -77,9 +77,9 @@ def test_a_deleted_pod_stays_as_a_tombstone_with_its_last_state(cache: Cache) ->
     assert cache.pods[name].phase == "Succeeded"
     assert cache.names("pods") == []
     seen = cache.snapshot(Settings())
-    cache.carried_out(seen, Plan((write("e", "a"),), None, {}))
+    cache.carried_out(seen, Plan(validations={("e", "a"): (write("e", "a"),)}))
     assert name in cache.pods
-    cache.carried_out(seen, Plan((), None, {}))
+    cache.carried_out(seen, Plan())
     assert name not in cache.pods
 
 
@@ -87,7 +87,7 @@ def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
     cache.put("pods", at(1, builders.pod("e", "a")))
     seen = cache.snapshot(Settings())
     cache.gone("pods", builders.pod("e", "a")["metadata"]["name"])
-    cache.carried_out(seen, Plan((), None, {}))
+    cache.carried_out(seen, Plan())
     (pod,) = cache.pods.values()
     assert pod.vanished
 
@@ -96,9 +96,9 @@ def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
     attempt = Attempt("r", "ProbeRejected", "words", "cure", 0.0, "i", "f", 1)
     cache.rejections["e", "a"] = attempt
     seen = cache.snapshot(Settings())
-    cache.carried_out(seen, Plan((write("e", "a"),), None, {}))
+    cache.carried_out(seen, Plan(validations={("e", "a"): (write("e", "a"),)}))
     assert cache.rejections
-    cache.carried_out(seen, Plan((), None, {}))
+    cache.carried_out(seen, Plan())
     assert not cache.rejections
 
 

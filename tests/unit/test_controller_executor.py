@@ -16,7 +16,6 @@ from gpuenv.plan.model import (
     Attempt,
     CreatePod,
     DeletePod,
-    Plan,
     PostEvent,
     SetNodeCondition,
     Settings,
@@ -112,7 +111,7 @@ async def test_delays_are_told_by_a_clock_that_nobody_sets_back(world: World) ->
     executor = Executor(world.executor._writes, world.executor._events, world.metrics)
     world.kube.fail("POST", "gpunodereports", 500)
     before = time.monotonic()
-    outcome = await executor.run(Plan((write("e", "a"),), None, {}))
+    outcome = await executor.run(world.plan(write("e", "a")))
     assert outcome.retry_at is not None
     assert before < outcome.retry_at <= time.monotonic() + executors.BACKOFF_SECONDS
 

@@ -28,7 +28,7 @@ class Loop:
         self.cache.synced = True
         self.seen: list[Snapshot] = []
         self.run_plans: list[Plan] = []
-        self.plan: Any = Plan((), None, {})
+        self.plan: Any = Plan()
         self.outcome = Executed()
         self.allowed = asyncio.Event()
         self.allowed.set()
@@ -82,7 +82,7 @@ async def test_a_change_causes_one_plan() -> None:
 
 async def test_a_due_time_causes_a_plan() -> None:
     loop = Loop()
-    loop.plan = lambda now: Plan((), now + 0.05, {("e", "a"): now})
+    loop.plan = lambda now: Plan(wake_at=now + 0.05, left_since={("e", "a"): now})
     async with loop.running():
         loop.reconciler.wake()
         await wait_until_async(lambda: len(loop.run_plans) >= 3)
@@ -139,10 +139,20 @@ async def test_a_fault_of_a_plan_is_logged_counted_and_tried_again(
     async with loop.running():
         loop.reconciler.wake()
         await wait_until_async(lambda: len(loop.seen) >= 3)
-        loop.plan = Plan((), None, {})
+        loop.plan = Plan()
         await wait_until_async(lambda: loop.run_plans)
     assert "planning failed" in caplog.text
     assert b'gpuenv_errors_total{where="plan"}' in loop.metrics.text()
+
+
+async def test_a_validation_that_cannot_be_judged_is_logged_once(caplog: Any) -> None:
+    loop = Loop()
+    loop.plan = lambda now: Plan(wake_at=now, faults=("environment pt on node a cannot be judged",))
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: len(loop.run_plans) >= 3)
+    assert caplog.text.count("cannot be judged") == 1
+    assert b'gpuenv_errors_total{where="plan"} 1.0' in loop.metrics.text()
 
 
 @pytest.mark.parametrize(("limit", "beside"), [(-1.0, True), (1e9, False)])
@@ -155,7 +165,7 @@ async def test_slow_plans_and_the_first_are_made_beside_the_loop(
 
     def plan(now: float) -> Plan:
         threads.append(threading.current_thread())
-        return Plan((), now, {})
+        return Plan(wake_at=now)
 
     loop.plan = plan
     async with loop.running():

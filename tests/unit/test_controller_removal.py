@@ -114,7 +114,7 @@ def selecting(world: World, selector: str) -> Executor:
 async def test_a_node_that_left_the_operators_node_selector_is_unmarked(world: World) -> None:
     populated(world)
     executor = selecting(world, "gpu=yes")
-    outcome = await executor.run(Plan((LeaveNode("e", "a", "uid-a", gone=True),), None, {}))
+    outcome = await executor.run(Plan(validations={("e", "a"): (LeaveNode("e", "a", "uid-a", gone=True),)}))
     assert (outcome.done, outcome.retry_at) == (1, None)
     node = world.get("nodes", "a")
     assert {key for key in node["metadata"]["labels"] if "gpuenv" in key} == {"compat.gpuenv.dev/f"}
@@ -128,7 +128,7 @@ async def test_a_node_that_the_operators_node_selector_lets_in_again_keeps_every
     world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(gpu="yes"))
     executor = selecting(world, "gpu=yes")
     for uid in ("uid-a", ""):
-        outcome = await executor.run(Plan((LeaveNode("e", "a", uid, gone=True),), None, {}))
+        outcome = await executor.run(Plan(validations={("e", "a"): (LeaveNode("e", "a", uid, gone=True),)}))
         assert outcome.done == 0
         world.now = outcome.retry_at or 0
     assert list(executor._cache.nodes) == ["a"]

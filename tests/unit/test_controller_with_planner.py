@@ -20,7 +20,8 @@ from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
 from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Executor
 from gpuenv.controller.write.writes import Writes
-from gpuenv.plan.planner import Memo, plan
+from gpuenv.plan.memo import Memo
+from gpuenv.plan.planner import plan
 
 STATUS_WRITE = ("PATCH", f"{ENVIRONMENTS}/pt/status")
 
@@ -242,6 +243,29 @@ async def test_a_renewal_with_the_same_verdict_never_takes_ready_away() -> None:
         await operator.step()
         assert operator.condition("Ready") == before
     assert operator.posted.events == []
+
+
+async def test_ready_speaks_of_a_new_generation_only_when_its_reports_are_written() -> None:
+    """The verdict stays the same, but the report would still say what the old expectations led to."""
+    world = worlds.validated()
+    world.environment(expect={"pytorch": "==2.9.*"})
+    operator = Operator(world)
+    json_patch = operator.kube.json_patch
+
+    async def refused(path: str, body: Any) -> Any:
+        if "gpunodereports" in path:
+            operator.kube.fail("PATCH", path, 403, "Forbidden", "nope")
+        return await json_patch(path, body)
+
+    operator.kube.json_patch = refused  # type: ignore[method-assign]  # a policy
+    await operator.until(30)
+    ready = operator.condition("Ready")
+    assert (ready["status"], ready["observedGeneration"]) == ("False", 2)
+    assert ready["message"].startswith("1 result is not written yet: 403 Forbidden: nope")
+    operator.kube.json_patch = json_patch  # type: ignore[method-assign]  # lifted
+    await operator.until(60)
+    assert operator.said("Ready") == ("True", "AllAnswered")
+    assert operator.kube.objects[operator.scope.item("reports", "pt.n1")]["status"]["answeredGeneration"] == 2
 
 
 async def test_a_verdict_that_changes_takes_ready_away_before_the_label_changes() -> None:

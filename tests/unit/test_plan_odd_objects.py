@@ -10,7 +10,7 @@ from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
-from gpuenv.plan import planner
+from gpuenv.plan import memo
 from gpuenv.plan.context import Validation
 from gpuenv.plan.model import CreatePod, Settings, Snapshot, WriteReport
 from gpuenv.plan.objects import records
@@ -115,7 +115,7 @@ def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
             raise ZeroDivisionError("by design")
         return desired_state(validation, now)
 
-    monkeypatch.setattr(planner, "desired_state", faulty)
+    monkeypatch.setattr(memo, "desired_state", faulty)
     made = World()
     made.environment()
     for name in ("n1", "n2"):

@@ -1,8 +1,7 @@
-"""The one loop: woken by a change or a due time, it takes a snapshot, asks the planner, and hands the plan to
-the executor.
+"""The loop that plans: woken by a change or a due time, it asks the planner about a snapshot and executes the plan.
 
-One planner over all environments, because some rules are node-wide (one probe pod a node). It never ends: a
-fault of a plan is logged, counted, and tried again with back-off.
+There is one planner over all environments, because some rules are node-wide, such as one probe pod a node. The loop
+never ends by itself: an exception while planning is logged and counted, and the next try comes after a back-off.
 """
 
 import asyncio
@@ -20,26 +19,26 @@ from gpuenv.plan.model import Plan, Settings, Snapshot
 logger = logging.getLogger(__name__)
 
 DEBOUNCE_SECONDS: Final = 0.2
-"""After a wake-up: events come in bursts."""
+"""How long the loop waits after a wake-up, because changes come in bursts."""
 INTERVAL_SECONDS: Final = 1.0
-"""Between the beginnings of two plans."""
+"""The least time between the beginnings of two plans."""
 IDLE_SECONDS: Final = 30.0
-"""A plan at least this often, and a sign of life."""
+"""The most time between two plans. Each is also a sign of life."""
 THREAD_SECONDS: Final = 0.1
-"""A plan that took longer than this is computed beside the event loop next time."""
+"""If a plan took longer than this, the next one is computed in a thread, so that the event loop goes on."""
 BACKOFF_MAX_SECONDS: Final = 60.0
 
 Planner = Callable[[Snapshot, float], Plan]
 
 
 class Runs(Protocol):
-    """What the loop needs of an executor."""
+    """An executor, as far as the loop needs it."""
 
     async def run(self, plan: Plan) -> Executed: ...
 
 
 class Reconciler:
-    """``wake`` may be called at any time, from the event loop."""
+    """Makes plans and has them executed. ``wake`` may be called at any time in the event loop."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """``allowed`` returns when something may be written (the lease is held)."""
+        """``allowed`` returns once something may be written, which is while the lease is held."""
         self._cache = cache
         self._planner = planner
         self._executor = executor
@@ -68,13 +67,14 @@ class Reconciler:
         self._wake_at: float | None = None
         self._slow = True  # the first plan judges everything, which a large cluster feels
         self._faults = 0
+        self._known_faults: frozenset[str] = frozenset()
 
     def wake(self) -> None:
-        """Something changed: plan soon."""
+        """Plan soon, because something changed."""
         self._dirty.set()
 
     async def run(self) -> None:
-        """Ends only by cancellation."""
+        """Plan until cancelled."""
         while True:
             self._beat()
             await self._wait()
@@ -93,7 +93,7 @@ class Reconciler:
             await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - started)))
 
     async def once(self) -> None:
-        """One plan, carried out as far as its time goes."""
+        """Make one plan and execute as much of it as its time allows."""
         self._dirty.clear()
         seen = self._cache.snapshot(self._settings)
         if not seen.synced:
@@ -101,30 +101,32 @@ class Reconciler:
             return
         plan = await self._plan(seen)
         for fault in plan.faults:
-            logger.error("a fault of our own: %s", fault)
-            self._metrics.error("plan")
+            if fault not in self._known_faults:
+                logger.error("a fault of our own: %s", fault)
+                self._metrics.error("plan")
+        self._known_faults = frozenset(plan.faults)
         self._beat()
         executed = await self._executor.run(plan)
         self._cache.carried_out(seen, plan)
         self._wake_at = self._next(plan.wake_at, executed.retry_at)
-        if plan.actions:
+        if planned := len(plan.actions):
             logger.debug(
                 "plan of %d actions: %d done, %d failed, %d put off",
-                len(plan.actions),
+                planned,
                 executed.done,
                 executed.failed,
                 executed.skipped,
             )
 
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
-        """When to plan again, by the monotonic clock. The plan tells a time of day, the executor one of that clock."""
+        """Return when to plan again, by the monotonic clock, to which ``retry_at`` belongs; ``wake_at`` does not."""
         due = [] if retry_at is None else [retry_at]
         if wake_at is not None:
             due.append(time.monotonic() + wake_at - self._clock())
         return min(due, default=None)
 
     async def _permission(self) -> None:
-        """Waits until something may be written, and shows that it lives while it waits."""
+        """Wait until something may be written, and give signs of life meanwhile."""
         while True:
             self._beat()
             with contextlib.suppress(TimeoutError):
@@ -144,7 +146,7 @@ class Reconciler:
         return plan
 
     async def _wait(self) -> None:
-        """Until woken, or due, or idle for long."""
+        """Wait until the loop is woken, a plan is due, or the loop was idle for long."""
         seconds = IDLE_SECONDS
         if self._wake_at is not None:
             seconds = min(seconds, max(0.0, self._wake_at - time.monotonic()))

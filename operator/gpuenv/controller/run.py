@@ -32,8 +32,8 @@ from gpuenv.controller.write.writes import Writes
 from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.plan import planner
+from gpuenv.plan.memo import Memo
 from gpuenv.plan.model import Plan, Settings, Snapshot
-from gpuenv.plan.planner import Memo
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What all validations of one environment have in common: spec, tables, settings, and what peers reach."""
+"""One validation with everything that its desired state follows from."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -23,14 +23,17 @@ from gpuenv.plan.model import (
 )
 
 MIN_PEERS: Final = 3
-"""Fewer nodes of one product are no crowd to be compared with."""
+"""A figure is compared with its peers only where at least this many nodes of one product have one."""
 _STEP: Final = math.log(1.02)
-"""Medians are rounded to steps of two percent: each new figure would otherwise re-assess the whole fleet."""
+"""Medians are rounded to steps of two percent. Otherwise each new figure would have the whole fleet assessed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Equal contexts give equal desired states; the environment's status is not part of it."""
+    """What all validations of one environment have in common: spec, settings, tables, and the figures of peers.
+
+    Equal contexts lead to equal desired states. The environment's status is no part of it.
+    """
 
     name: str
     uid: str
@@ -45,7 +48,7 @@ class Context:
 
     @property
     def peer_floors(self) -> frozenset[str]:
-        """Names of the checks that compare with peers."""
+        """The names of the checks that compare a figure with peers."""
         floors = [floor for floor in self.spec.floors if floor.min_percent_of_peers is not None]
         return frozenset(check_names.FLOOR.of(floor.kernel, floor.dtype) for floor in floors)
 
@@ -61,11 +64,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """One environment on one node, with all that is known of the two together.
+    """One environment on one node, with all records about both.
 
-    ``stuck`` is a probe pod on the node that does not end, of whichever environment. ``assessed`` is a result that
-    was assessed under this context, with the same facts about the node, and came out as it is: assessing it again
-    would only cost time.
+    ``stuck`` is a probe pod on the node, of any environment, that was deleted and does not end. ``assessed`` is a
+    result that was assessed under this context, with the same facts about the node, and came out as it is: assessing
+    it again would only cost time.
     """
 
     context: Context
@@ -77,22 +80,22 @@ class Validation:
     assessed: Result | None = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
-        """Whether what was found under these hashes still speaks of this image on this node."""
+        """Return whether a finding with these two digests is about the present image and the present node."""
         return inputs_hash == self.context.inputs_hash and same_node(fingerprint, self.node.fingerprint)
 
 
 def same_node(one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same node in the same state, as far as both tell.
+    """Return whether two fingerprints are of the same node in the same state, as far as both are known.
 
-    The part after the dot is the driver's; it is empty where no label names a driver. Whoever writes those labels
-    may fail or come late, and a label that is missing is not a driver that changed.
+    The part after the dot is the driver's. It is empty where no node label names the driver: labels are written late or
+    not at all by some tools, and a missing label does not mean that the driver changed.
     """
     (machine, _, driver), (other_machine, _, other_driver) = one.partition("."), other.partition(".")
     return machine == other_machine and (driver == other_driver or not driver or not other_driver)
 
 
 def knows_more(new: str, old: str) -> bool:
-    """Whether ``new`` tells of a driver and ``old``, of the same node, does not."""
+    """Return whether ``new`` includes the driver and ``old``, of the same node, does not."""
     return new != old and new.partition(".")[2] != "" and old.partition(".")[2] == ""
 
 
@@ -115,7 +118,7 @@ def make_tables(knowledge: Knowledge) -> Tables:
 def make_context(
     environment: EnvironmentRecord, settings: Settings, tables: Tables, reports: Iterable[ReportRecord]
 ) -> Context:
-    """The context of an environment whose spec is understood."""
+    """Return the context of an environment whose specification is understood."""
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood is not judged"
     compared = any(floor.min_percent_of_peers is not None for floor in spec.floors)
@@ -134,7 +137,7 @@ def make_context(
 
 
 def _peers(inputs_hash: str, reports: Iterable[ReportRecord]) -> dict[str, float]:
-    """The median of each figure over all nodes with the same product that ran the same inputs."""
+    """Return the median of each figure over all nodes with the same product that ran the same inputs."""
     figures: dict[str, list[float]] = {}
     for report in reports:
         if report.result is not None and report.result.inputs_hash == inputs_hash:

@@ -1,32 +1,35 @@
-"""What the planner sees (records, slim and immutable) and what it answers (actions, as data).
+"""What the planner looks at, as slim and immutable records, and what it answers, as actions that are data.
 
-Times are seconds since the epoch (float), handed in; the planner has no clock. Records are replaced, never
-changed, so that identity tells whether anything is new: the desired states of validations whose records did not change are
-reused between plans, which keeps a plan over 5,000 nodes and ten environments far below a second.
+Times are seconds since the epoch, as floats, and handed in: the planner has no clock. Records are replaced and never
+changed, so two plans that see the same objects know that nothing changed. Desired states are reused that way, which
+keeps a plan over 5,000 nodes and ten environments far below a second.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
 
-# ---- what is seen ----------------------------------------------------------------------------------
+NEVER: Final = float("inf")
+"""A time that does not come."""
 
 ValidationKey = tuple[str, str]
 """(environment, node): names one validation, that is one environment on one node."""
 
+# ---- what is seen ----------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecord:
-    """One GPUEnvironment. ``spec`` is None where ``spec_error`` says in one line why it cannot be understood.
+    """One GPUEnvironment. ``spec`` is None if it cannot be understood, and ``spec_error`` says why in one line.
 
-    ``status`` is the raw status as last read, for comparison and conditions' transition times. ``revalidate``
-    is the annotation's token. ``inputs_hash`` covers what changes the probe's outcome and nothing else,
-    ``expectations_hash`` covers ``expect`` and floors (:mod:`gpuenv.api.environment`).
+    ``status`` is the raw status as it was read last. ``revalidate`` is the token of the annotation that asks for new
+    runs. ``inputs_hash`` covers what can change a probe's outcome, ``expectations_hash`` what the outcome is compared
+    with (:mod:`gpuenv.api.environment`).
     """
 
     name: str
@@ -39,19 +42,19 @@ class EnvironmentRecord:
     revalidate: str = ""
     deleting: bool = False
     finalized: bool = False
-    """Whether our finalizer is on the object."""
+    """Whether gpuenv's finalizer is on the object."""
     status: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """One node, slim. ``devices``: each extended resource of *capacity* as (capacity, allocatable), also 0.
+    """One node. ``devices`` has (capacity, allocatable) of each extended resource in its capacity, 0 included.
 
-    ``labels`` are all labels except gpuenv's own; ``compat`` our own labels by environment,
-    ``compat_conditions`` the (status, reason) of our own node conditions by environment. ``hold`` says in one line why
-    the node is held off ("" when it is not): cordoned, driver upgrade or MIG change in progress, full disk,
-    quarantine, ``gpuenv.dev/skip``. ``fingerprint`` hashes uid and boot id, and apart from them the driver version,
-    from node-side facts only (a probe's own view would loop).
+    ``labels`` are all labels but gpuenv's own. ``compat`` are gpuenv's labels by environment, ``compat_conditions`` the
+    (status, reason) of its node conditions. ``hold`` says in one line why nothing may start on the node: it is
+    cordoned, its driver is being upgraded, its disk is full and the like. It is "" if something may start.
+    ``fingerprint`` identifies the node's state by uid, boot id and the driver that its labels name. What a probe saw
+    is no part of it, because every run would then make the next one due.
     """
 
     name: str
@@ -59,7 +62,7 @@ class NodeRecord:
     labels: Mapping[str, str]
     devices: Mapping[str, tuple[int, int]]
     gpu_labels: bool
-    """GPU Feature Discovery's or a cloud's labels say that this node has GPUs."""
+    """Whether labels of GPU Feature Discovery or of a cloud say that the node has GPUs."""
     facts: NodeFacts
     boot_id: str
     fingerprint: str
@@ -72,7 +75,7 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """State of one probe container. ``exit_code`` None: not terminated. ``message`` is untrusted."""
+    """The state of one probe container. ``exit_code`` is None until it terminates. The image controls ``message``."""
 
     waiting_reason: str = ""
     waiting_message: str = ""
@@ -86,7 +89,7 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """One probe pod. ``vanished`` marks one that is known to be gone (a DELETED event carried this state)."""
+    """One probe pod. ``vanished``: it is gone, and this is its last state."""
 
     name: str
     uid: str
@@ -97,7 +100,7 @@ class PodRecord:
     fingerprint: str
     created_at: float
     revalidate: str = ""
-    """The on-demand token this run answers."""
+    """The on-demand tokens that this run answers."""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -105,14 +108,14 @@ class PodRecord:
     vanished: bool = False
     scheduled_at: float | None = None
     scheduling_reason: str = ""
-    """Reason of PodScheduled=False: ``Unschedulable``, ``SchedulingGated`` ..."""
+    """The reason of PodScheduled=False: ``Unschedulable``, ``SchedulingGated`` ..."""
     scheduling_message: str = ""
     sandbox_ready_at: float | None = None
-    """When PodReadyToStartContainers became True: the pull clock starts here."""
+    """When PodReadyToStartContainers became True. The time for the image pull starts here."""
     tells_sandbox: bool = True
-    """False: the kubelet is too old for that condition (before 1.29), so set-up and pull cannot be told apart."""
+    """Whether the kubelet sets that condition. Before 1.29 it does not, and set-up and image pull look the same."""
     disruption: str = ""
-    """Reason of the DisruptionTarget condition: ``PreemptionByScheduler``, ``EvictionByEvictionAPI`` ..."""
+    """The reason of DisruptionTarget=True: ``PreemptionByScheduler``, ``EvictionByEvictionAPI`` ..."""
     facts: ContainerRecord = ContainerRecord()
     kernels: ContainerRecord = ContainerRecord()
     image_id: str = ""
@@ -120,12 +123,11 @@ class PodRecord:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of the last run that said something about the image on the node, as assessed last.
+    """The outcome of the last run that said something about the image on the node, as it was assessed last.
 
-    ``probe`` is what the report's status stores of both probe reports (:mod:`gpuenv.assess.sources.probe_document`), packed: a
-    re-assessment needs it, and 50,000 of them must fit in memory. ``assessment_key`` covers expectations,
-    knowledge and peers. ``unconfirmed`` is a reason (WrongResult, BelowFloor against peers) that a second run
-    has yet to confirm.
+    ``probe`` is the probe document (:mod:`gpuenv.assess.sources.probe_document`), compressed: assessing again needs it,
+    and 50,000 of them must fit in memory. ``assessment_key`` covers expectations, knowledge and peers. ``unconfirmed``
+    is a reason that a second run has yet to confirm: a wrong number, or a figure below what peers reach.
     """
 
     verdict: Verdict
@@ -142,16 +144,16 @@ class Result:
     platform: str = ""
     unconfirmed: str = ""
     pod_check: Check | None = None
-    """What the pod itself told about this run (a timeout, a crash), beside its reports."""
+    """What the pod's end says about this run, beside its reports: a timeout, a crash."""
     figures: tuple[tuple[str, str, str, float], ...] = ()
-    """(kernel, dtype, product, median) of each benchmark: what peers are compared by."""
+    """(kernel, dtype, product, median) of each benchmark, by which peers are compared."""
     versions: tuple[tuple[str, str], ...] = ()
-    """What the image contains, by name (torch, CUDA, cuDNN, Python): what nodes are compared by."""
+    """(name, version) of what the image contains, by which nodes are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last try that ended without an answer (busy, rejected, timed out ...), for back-off and display."""
+    """The last run that led to no result: it was refused, found no free GPU, timed out and the like."""
 
     run_id: str
     reason: str
@@ -161,12 +163,12 @@ class Attempt:
     inputs_hash: str
     fingerprint: str
     count: int
-    """Consecutive tries without result; the back-off grows with it."""
+    """How many runs in a row led to no result. The back-off grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRecord:
-    """One GPUNodeReport: what is displayed (verdict, reason, message) and what it was derived from."""
+    """One GPUNodeReport: the verdict, reason and message that it shows, and what they follow from."""
 
     name: str
     uid: str
@@ -180,35 +182,35 @@ class ReportRecord:
     result: Result | None = None
     attempt: Attempt | None = None
     runs: int = 0
-    """Number of tries so far: part of the next run id."""
+    """The number of runs so far. The next run id contains it."""
     revalidate: str = ""
-    """Token of the report's own annotation."""
+    """The token of the report's own annotation."""
     observed_revalidate: str = ""
-    """Digest of the environment's and the report's tokens that the last run answered."""
+    """A digest of the environment's and the report's tokens that the last run answered."""
     current: bool = False
-    """Status of the condition ``Validated`` as last written: the verdict is of current inputs and node."""
+    """Whether the condition ``Validated`` was True when it was written last: verdict, inputs and node go together."""
     current_since: float = 0.0
-    """Its transition time."""
+    """The transition time of that condition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The operator's own settings, as far as the planner needs them."""
+    """The operator's settings that the planner needs."""
 
     max_probes: int = 50
-    """Cap on probe pods over all environments."""
+    """The most probe pods at a time, over all environments."""
     probe_namespace: str = names.PROBE_NAMESPACE
     probe_priority_class: str = names.PROBE_PRIORITY_CLASS
     config_map: str = ""
-    """Name of the immutable ConfigMap with the zip application."""
+    """The name of the ConfigMap with the probe's zip application."""
     leave_grace_seconds: float = 300.0
-    """How long a node must have left the selection before its label goes."""
+    """How long a node must have been outside the selection before its label is removed."""
     stuck_seconds: float = 120.0
-    """How long a deleted pod may take to go before it counts as stuck."""
+    """How long a deleted pod may take to end before it counts as stuck."""
     retry_seconds: float = 60.0
     retry_max_seconds: float = 3600.0
     failed_pods_kept: int = 20
-    """Failed pods kept for ``kubectl logs``, per environment."""
+    """The most failed pods that one environment keeps for ``kubectl logs``."""
     openshift: bool = False
 
 
@@ -229,7 +231,7 @@ class Unannounced:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the planner may look at. ``synced``: all four kinds have been listed since start.
+    """Everything the planner may look at. ``synced``: all four kinds have been listed since the operator started.
 
     ``left_since``: since when a node has been outside an environment's selection, as the last plan found.
     ``rejections``: probe pods that the API server refused, as attempts that are not in a report yet.
@@ -256,7 +258,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class CreatePod:
-    """Start a run: create this pod (a ready-made manifest). An existing pod of that name is success."""
+    """Start a run by creating this pod. That a pod of this name exists already counts as success."""
 
     environment: str
     node: str
@@ -268,7 +270,7 @@ class CreatePod:
 
 @dataclass(frozen=True, slots=True)
 class DeletePod:
-    """Delete a probe pod of ours, gracefully, with its uid as precondition."""
+    """Delete a probe pod gracefully, with its uid as precondition."""
 
     name: str
     uid: str
@@ -277,7 +279,7 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """Create the report when it does not exist, and write this status (whole, a merge patch on /status)."""
+    """Write a report's whole status, and create the report first when it does not exist."""
 
     environment: str
     environment_uid: str
@@ -287,12 +289,12 @@ class WriteReport:
     exists: bool
     status: dict[str, Any]
     record: ReportRecord
-    """What the cache may hold at once, so that the next plan does not wait for the watch."""
+    """The report after the write."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetLabel:
-    """Write ``compat.gpuenv.dev/<environment>`` on a node (merge patch of that key and uid); None removes."""
+    """Set the label ``compat.gpuenv.dev/<environment>`` of a node, or remove it if ``value`` is None."""
 
     environment: str
     node: str
@@ -302,7 +304,7 @@ class SetLabel:
 
 @dataclass(frozen=True, slots=True)
 class SetNodeCondition:
-    """Write the opt-in node condition; ``status`` None removes it."""
+    """Set the node condition of an environment, or remove it if ``status`` is None."""
 
     environment: str
     node: str
@@ -313,18 +315,18 @@ class SetNodeCondition:
 
 @dataclass(frozen=True, slots=True)
 class LeaveNode:
-    """The node seems gone or deselected: confirm with a live GET, then remove label, report and pods."""
+    """Remove label, condition, report and pods from a node that left, once a live GET has confirmed that it did."""
 
     environment: str
     node: str
     node_uid: str
     gone: bool
-    """True: the node is absent from the cache; act only when the live GET says 404 (or another uid)."""
+    """Whether the node itself is gone, and not merely outside the selection."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddFinalizer:
-    """Put our finalizer on an environment before anything is made for it."""
+    """Put gpuenv's finalizer on an environment, before anything is made for it."""
 
     environment: str
     uid: str
@@ -332,7 +334,7 @@ class AddFinalizer:
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """Remove all that was made for a deleted environment (pods, labels, conditions, reports), then let go."""
+    """Remove everything that was made for an environment that is being deleted, then its finalizer."""
 
     environment: str
     uid: str
@@ -340,7 +342,7 @@ class Cleanup:
 
 @dataclass(frozen=True, slots=True)
 class OrphanedEnvironment:
-    """Labels, reports or pods name an environment nobody knows: confirm by live GET (404), then clean up."""
+    """Remove what is left of an environment that is gone, once a live GET has confirmed that it is."""
 
     environment: str
 
@@ -367,30 +369,41 @@ class WriteStatus:
     events: tuple[PostEvent, ...] = ()
 
 
-Action = (
-    CreatePod | DeletePod | WriteReport | SetLabel | SetNodeCondition | LeaveNode | AddFinalizer | Cleanup
-    | OrphanedEnvironment | WriteStatus | PostEvent
-)  # fmt: skip
+ValidationAction = CreatePod | DeletePod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
+EnvironmentAction = AddFinalizer | Cleanup | OrphanedEnvironment | WriteStatus
+Action = ValidationAction | EnvironmentAction | PostEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions, in the order in which they should be taken up, and when to plan again at the latest.
+    """What is to be done, and when to plan again at the latest.
 
+    The actions of one validation are to be carried out in their order; nothing else depends on an order.
     ``left_since`` and ``unannounced`` are what the next snapshot says under these names.
     """
 
-    actions: tuple[Action, ...]
-    wake_at: float | None
-    left_since: Mapping[ValidationKey, float]
+    environments: Mapping[str, EnvironmentAction] = field(default_factory=dict)
+    validations: Mapping[ValidationKey, tuple[ValidationAction, ...]] = field(default_factory=dict)
+    events: tuple[PostEvent, ...] = ()
+    wake_at: float | None = None
+    left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     """Figures for metrics: nodes that are selected, running and waiting."""
     faults: tuple[str, ...] = ()
-    """Bugs, a line each: validations whose planning raised an exception. They get no actions in this plan."""
+    """Bugs, a line each: validations whose planning raised an exception. They get no actions."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All actions: those about validations first, then Events, then those about whole environments."""
+        about_validations = (action for actions in self.validations.values() for action in actions)
+        return (*about_validations, *self.events, *self.environments.values())
 
     @property
     def unrecorded(self) -> frozenset[ValidationKey]:
         """Validations whose report this plan writes: until it is written, what it is made from must be kept."""
-        writes = (action for action in self.actions if isinstance(action, WriteReport))
-        return frozenset((action.environment, action.node) for action in writes)
+        return frozenset(
+            key
+            for key, actions in self.validations.items()
+            if any(isinstance(action, WriteReport) for action in actions)
+        )

@@ -18,7 +18,7 @@ from typing import Final
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.metrics import Metrics
-from gpuenv.controller.write.chains import NODE_WRITES, Chain, chains, title
+from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
@@ -32,7 +32,6 @@ from gpuenv.plan.model import (
     LeaveNode,
     OrphanedEnvironment,
     Plan,
-    PostEvent,
     SetLabel,
     SetNodeCondition,
     ValidationKey,
@@ -55,6 +54,8 @@ WORDS: Final = 300
 """How many characters of a refusal are kept, to be quoted in a status."""
 OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
 """Answers that are about the API server and not about the object."""
+NODE_WRITES: Final = (SetLabel, SetNodeCondition)
+"""Writes that may be refused without stopping the rest of their chain."""
 RESULTS: Final = (WriteReport, *NODE_WRITES)
 """Writes whose refusal the next plan is to know of."""
 
@@ -123,10 +124,9 @@ class Executor:
         executed = Executed()
         self._deadline = self._clock() + self._seconds
         self._outage = False
-        for action in plan.actions:
-            if isinstance(action, PostEvent):
-                self._events.post(action)
-        todo = chains(plan.actions, self._cache.pods)
+        for event in plan.events:
+            self._events.post(event)
+        todo = chains(plan)
         await self._work_off(todo, executed)
         if todo and not self._outage:
             executed.skipped += len(todo)

@@ -1,4 +1,4 @@
-"""The four conditions of an environment. All are always set, so that ``kubectl wait`` never waits for a missing one."""
+"""The conditions of an environment. All are always set, because ``kubectl wait`` waits forever for a missing one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAX_MESSAGE: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition without its times. ``status``: ``True``, ``False`` or ``Unknown``."""
+    """One condition without its times. ``status`` is ``True``, ``False`` or ``Unknown``."""
 
     type: str
     status: str
@@ -66,18 +66,21 @@ def untimed_conditions(
         ]
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
-        _once_written(_ready(totals), "False", totals, refusal),
-        _once_written(_compatible(totals), "Unknown", totals, refusal),
+        _once_written(environment, _ready(totals), "False", totals, refusal),
+        _once_written(environment, _compatible(totals), "Unknown", totals, refusal),
         _consistent(totals),
     ]
 
 
-def _once_written(condition: Condition, instead: str, totals: Totals, refusal: str) -> Condition:
+def _once_written(
+    environment: EnvironmentRecord, condition: Condition, instead: str, totals: Totals, refusal: str
+) -> Condition:
     """Return the condition, or one with the status ``instead`` of True while results are not written.
 
-    Whoever waits for it to be True may rely on every report and label being in place.
+    It becomes True only when every report and label is in place, so that people who wait for it find them. Once it is
+    True, a new run that comes to the same verdict does not take it away.
     """
-    missing = len(totals.unwritten)
+    missing = len(totals.differing if _is_true(environment, condition.type) else totals.unwritten)
     if condition.status != "True" or not missing:
         return condition
     message = f"{missing} result{' is' if missing == 1 else 's are'} not written yet"
@@ -86,6 +89,15 @@ def _once_written(condition: Condition, instead: str, totals: Totals, refusal: s
         instead,
         reasons.ValidationRunning,
         message + (f": {refusal}" if refusal else ""),
+    )
+
+
+def _is_true(environment: EnvironmentRecord, kind: str) -> bool:
+    """Return whether the environment's status already says so of its present generation."""
+    return any(
+        (one.get("type"), one.get("status"), one.get("observedGeneration"))
+        == (kind, "True", environment.generation)
+        for one in mappings(environment.status.get("conditions"))
     )
 
 
@@ -127,19 +139,19 @@ def _compatible(totals: Totals) -> Condition:
 
 
 def _worst(totals: Totals) -> str:
-    """The first problems, with their counts."""
+    """Return the first three problems with their counts."""
     return ", ".join(f"{one.reason} ({one.count})" for one in totals.problems[:3])
 
 
 def _consistent(totals: Totals) -> Condition:
-    """One content for each platform, and one set of versions everywhere."""
+    """Return whether all nodes ran the same image content, platform by platform, with the same versions in it."""
     if not totals.contents:
         return Condition(CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported what it ran")
     digests: dict[tuple[str, bool], set[str]] = {}
     versions: dict[str, set[str]] = {}
     for (digest, platform, found), _ in totals.contents:
         if digest:
-            # A configuration's digest is never that of a manifest: only like is compared with like.
+            # The digest of a configuration and that of a manifest differ although the content may be the same.
             digests.setdefault((platform, digest.startswith("sha256:")), set()).add(digest)
         for name, version in found:
             versions.setdefault(name, set()).add(version)

@@ -13,6 +13,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import ACCEPTED, READY
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.model import (
+    NEVER,
     EnvironmentRecord,
     PostEvent,
     ReportRecord,
@@ -21,7 +22,6 @@ from gpuenv.plan.model import (
     ValidationKey,
     WriteReport,
 )
-from gpuenv.plan.validation.report_after_runs import NEVER
 
 NODES_NAMED: Final = 5
 GATHER_SECONDS: Final = 60.0

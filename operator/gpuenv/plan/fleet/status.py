@@ -79,7 +79,7 @@ def _problems(totals: Totals) -> list[Json]:
 
 
 def _scheduling(totals: Totals) -> Json:
-    """Ready to paste into a pod's spec. There is nothing to select by where no label is published."""
+    """Return snippets for a pod's specification that select nodes by the label; nothing if no label is published."""
     if not totals.context.spec.node_label:
         return {}
     label = names.node_label(totals.context.name)
@@ -100,7 +100,7 @@ def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
 
 
 def _effective(expect: Expectations) -> Json:
-    """The expectations as they were understood, in the words of the spec."""
+    """Return the expectations as they were understood, under the names of the specification."""
     low, high = expect.min_compute_capability, expect.max_compute_capability
     capability = {"min": low and f"{low[0]}.{low[1]}", "max": high and f"{high[0]}.{high[1]}"}
     gpus = {"products": list(expect.products), "minMemoryBytes": expect.min_memory_bytes}

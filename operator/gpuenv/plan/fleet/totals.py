@@ -8,8 +8,8 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
+from gpuenv.plan.model import NEVER
 from gpuenv.plan.validation.desired_state import DesiredState
-from gpuenv.plan.validation.report_after_runs import NEVER
 
 NODES_NAMED: Final = 20
 MAX_PROBLEMS: Final = 50
@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The environment over all its nodes. Desired states appear in it where something is to be done about them."""
+    """One environment over all nodes. It holds the desired states about which something is to be done."""
 
     context: Context
     selected: int
@@ -43,18 +43,21 @@ class Totals:
     asked: int
     """Nodes whose answer to an on-demand token is still to come."""
     unwritten: frozenset[str]
-    """Nodes whose report, label or node condition says something else, or is not there yet."""
+    """Nodes whose report, label or node condition still has to be written."""
+    differing: frozenset[str]
+    """Those of them where it also says something else, or is not there."""
     problems: tuple[Problem, ...]
     contents: tuple[tuple[Content, int], ...]
     acting: tuple[DesiredState, ...]
     due: tuple[DesiredState, ...]
     kept: tuple[DesiredState, ...]
     leaving: tuple[DesiredState, ...]
+    faults: tuple[str, ...]
     recheck_at: float
 
 
 def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
-    """Adds up."""
+    """Add up the desired states of an environment on all nodes."""
     selected = [one for one in states if one.selected]
     return Totals(
         context=context,
@@ -65,18 +68,20 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         waiting=sum(not one.shown.answered and not one.live for one in selected),
         asked=sum(one.asked for one in selected),
         unwritten=frozenset(one.node for one in selected if one.unwritten),
+        differing=frozenset(one.node for one in selected if one.differs),
         problems=tuple(_problems(selected)),
         contents=_contents(selected),
         acting=tuple(one for one in states if one.actions),
         due=tuple(one for one in selected if one.due is not None),
         kept=tuple(one for one in states if one.kept is not None),
         leaving=tuple(one for one in states if one.leaving),
+        faults=tuple(one.fault for one in states if one.fault),
         recheck_at=min((one.recheck_at for one in states), default=NEVER),
     )
 
 
 def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
-    """Grouped by verdict and reason, worst first, then by the number of nodes."""
+    """Return the nodes with a problem, grouped by verdict and reason: the worst first, then the most frequent."""
     groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
     for one in selected:
         waits = one.report is None or one.shown.reason == reasons.NotYetValidated
@@ -88,7 +93,7 @@ def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
 
 
 def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
-    # The most frequent words stand for all; on a tie the first in the alphabet, so that nothing flaps.
+    # The most frequent message stands for all; of equally frequent ones the first by alphabet, so that it stays.
     words = Counter((one.shown.message, one.shown.remediation) for one in found)
     message, remediation = min(words, key=lambda one: (-words[one], one))
     named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
@@ -96,7 +101,7 @@ def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Proble
 
 
 def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:
-    """What nodes ran under the environment's image, most frequent first."""
+    """Return what nodes found in the environment's image, the most frequent content first."""
     found: Counter[Content] = Counter()
     for one in selected:
         result = one.report.result if one.report is not None else None

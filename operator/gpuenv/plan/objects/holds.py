@@ -1,6 +1,6 @@
-"""Why a node is left alone for now: maintenance, other tools' quarantine, or somebody's wish.
+"""Why nothing may start on a node for now: maintenance, a quarantine by another tool, or an annotation.
 
-Probing such a node would disturb, or say something that is over in a minute.
+A probe would disturb the maintenance there, or come to a verdict that is outdated in a minute.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ _TAINTS: Final = {
 
 
 def hold(raw: Mapping[str, Any], labels: Mapping[str, str], conditions: Mapping[str, str]) -> str:
-    """The first reason to keep away from a node, in one line; empty when there is none."""
+    """Return the first reason why nothing may start on a node, in one line, or "" if there is none."""
     return next(_reasons(raw, labels, conditions), "")
 
 

@@ -1,4 +1,4 @@
-"""A GPUNodeReport as JSON and back. Reading what was written gives an equal record: nothing is rewritten."""
+"""A GPUNodeReport as JSON and as a record. A record that is written and read back is equal to itself."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -24,17 +24,17 @@ VALIDATED: Final = "Validated"
 def _check(  # noqa: PLR0917 - the fields of a Check, in its order
     name: str, status: Status, reason: str = "", message: str = "", remediation: str = "", source: str = ""
 ) -> Check:
-    """One object for all nodes that share a check: there are millions of them in a large fleet."""
+    """Return the same object for all nodes that share a check: a large fleet has millions of them."""
     return Check(name, status, reason, message, remediation, source)
 
 
 def kept(checks: Iterable[Check]) -> tuple[Check, ...]:
-    """Checks as they are stored: the worst ones, texts cut, and of what passed only that it did."""
+    """Return checks as they are stored: the worst ones, with texts cut to size, and passed ones by name alone."""
     return tuple(kept_check(check) for check in list(checks)[:MAX_CHECKS])
 
 
 def kept_check(check: Check) -> Check:
-    """One check as it is stored."""
+    """Return one check as it is stored."""
     if check.status is Status.PASS:
         return _check(check.name[:_MAX_NAME], check.status)
     return _check(
@@ -48,12 +48,12 @@ def kept_check(check: Check) -> Check:
 
 
 def clip(message: str) -> str:
-    """A message within the schema's limit."""
+    """Return the message, cut to the schema's limit."""
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
 def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
-    """The whole status of a report."""
+    """Return the whole status of a report."""
     status: Json = {
         "verdict": record.verdict.value,
         "reason": record.reason,
@@ -127,7 +127,7 @@ def _attempt(attempt: Attempt) -> Json:
 
 
 def read(raw: Mapping[str, Any]) -> ReportRecord:
-    """A report as a record; whatever is odd in it counts as absent."""
+    """Return a report as a record. Values of a wrong type count as absent."""
     metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
     condition = next(
         (item for item in mappings(status.get("conditions")) if item.get("type") == VALIDATED), {}

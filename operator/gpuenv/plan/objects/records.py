@@ -1,4 +1,4 @@
-"""From raw API objects to slim records. Tolerant: an odd object makes an odd record, never an exception."""
+"""From raw API objects to records. A malformed object gives a record with gaps, never an exception."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
 
 
 def environment_record(raw: Raw) -> EnvironmentRecord:
-    """A GPUEnvironment, its spec parsed."""
+    """Return the record of a GPUEnvironment, with its specification parsed."""
     metadata = mapping(raw, "metadata")
     spec: EnvironmentSpec | None = None
     error = ""
@@ -44,7 +44,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
 
 
 def node_record(raw: Raw) -> NodeRecord:
-    """A node, with what its labels tell about GPUs."""
+    """Return the record of a node, with the facts about GPUs in its labels."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
     name, uid = text(metadata.get("name")), text(metadata.get("uid"))
     labels = texts(metadata.get("labels"))
@@ -89,17 +89,17 @@ def _compat(entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def fingerprint(uid: str, boot_id: str, driver: str) -> str:
-    """``machine.driver``: what a verdict holds for. The driver's part is empty where the node's labels name none."""
+    """Return the state of a node that a verdict holds for, as ``machine.driver``; the driver may be unknown."""
     return f"{digest(uid, boot_id)}.{digest(driver) if driver else ''}"
 
 
 def digest(*parts: str) -> str:
-    """A short stable hash over several texts."""
+    """Return a short stable digest of several texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
-    """A probe pod, with the states of its two containers."""
+    """Return the record of a probe pod, with the states of its two containers."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
     labels, annotations = texts(metadata.get("labels")), texts(metadata.get("annotations"))
     conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
@@ -168,5 +168,5 @@ def _container(status: Raw) -> ContainerRecord:
 
 
 def report_record(raw: Raw) -> ReportRecord:
-    """A GPUNodeReport, its status read back."""
+    """Return the record of a GPUNodeReport."""
     return read(raw)

@@ -1,14 +1,14 @@
-"""Times of the API: RFC 3339 in UTC with whole seconds outside, seconds since the epoch inside."""
+"""Times as the API writes them (RFC 3339, UTC, whole seconds) and as the planner counts them (epoch seconds)."""
 
 from datetime import UTC, datetime
 from typing import Final
 
 _END: Final = 253_000_000_000.0
-"""In the year 9987: a later time may be one that cannot be shown in UTC."""
+"""A time in the year 9987. Later ones may have no form in UTC."""
 
 
 def read_time(value: object) -> float | None:
-    """Seconds since the epoch; None for what is no time, and for the epoch itself (a kubelet's "never")."""
+    """Return epoch seconds, or None if there is no time. The epoch itself is a kubelet's way to say "never"."""
     if not isinstance(value, str):
         return None
     try:
@@ -20,5 +20,5 @@ def read_time(value: object) -> float | None:
 
 
 def show_time(seconds: float) -> str:
-    """The time as the API writes it."""
+    """Return the time as the API writes it."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
-"""A probe pod against its clocks: still running, over, or stuck.
+"""Whether a probe pod still has time, is over, or is stuck.
 
-There are separate clocks for the scheduler, the pod's set-up, the image pull and each stage, because a slow registry
-is not a sick node. An overdue run is told to end first; what it then reports is part of the outcome.
+The scheduler, the pod's set-up, the image pull and each stage have limits of their own, because a slow registry does
+not mean that the node is broken. An overdue pod is deleted first, and what it reports while it ends still counts.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ MAX_SLACK: Final = 30.0
 def observe(
     pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, settings: Settings, now: float
 ) -> Outcome:
-    """What a pod of the current inputs amounts to at ``now``."""
+    """Return what is known at ``now`` about the run of a pod with the current inputs."""
     if is_over(pod):
         return ended(pod, spec.probe.device, overdue=_was_overdue(pod, spec))
     if pod.deleting_since is not None:
@@ -32,12 +32,12 @@ def observe(
 
 
 def is_over(pod: PodRecord) -> bool:
-    """Whether the pod holds no device any more."""
+    """Return whether the pod has ended, so that it holds no device any more."""
     return pod.vanished or pod.phase in TERMINAL
 
 
 def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
-    """Whether the pod was deleted long ago and is still there."""
+    """Return whether the pod was deleted long ago and is still there."""
     return (
         not is_over(pod)
         and pod.deleting_since is not None
@@ -46,7 +46,7 @@ def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
 
 
 def run_limit(spec: EnvironmentSpec) -> float:
-    """Seconds one stage may take; a little more than the probe gives itself."""
+    """Return how many seconds one stage may take: a little more than the probe allows itself."""
     run = spec.probe.timeouts.run
     return run + min(MAX_SLACK, max(MIN_SLACK, run / 10))
 
@@ -60,7 +60,7 @@ def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | St
 
 
 def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: float) -> Running | Ended:
-    """The clock that runs at the moment."""
+    """Return the outcome by the time limit of the phase that the pod is in."""
     limits = spec.probe.timeouts
     stage_start = pod.kernels.started_at or (pod.facts.started_at if pod.facts.finished_at is None else None)
     if stage_start is not None:
@@ -86,7 +86,7 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
 
 
 def _was_overdue(pod: PodRecord, spec: EnvironmentSpec) -> bool:
-    """Whether the time was up when the pod was told to end: then it was we who told it."""
+    """Return whether its time was up when the pod was deleted: then the operator deleted it for that."""
     if pod.deleting_since is None or pod.facts.started_at is None:
         return False
     started = pod.kernels.started_at or pod.facts.started_at

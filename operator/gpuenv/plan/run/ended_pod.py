@@ -1,4 +1,4 @@
-"""A probe pod that is over: its reports, or why there are none.
+"""A probe pod that has ended: its reports, or why there are none.
 
 The kubelet's reasons: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
 https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions.
@@ -30,7 +30,7 @@ _PREEMPTIONS: Final = frozenset({"Preempting", "Preempted"})
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What one container left behind. ``kind`` says why ``report`` is None although there should be one."""
+    """What one container left behind. ``kind`` is the decoder's error where the report cannot be used."""
 
     container: ContainerRecord
     report: dict[str, Any] | None
@@ -98,7 +98,7 @@ def _told_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, ov
 
 
 def _ended_by_itself(pod: PodRecord) -> bool:
-    """Whether the pod had ended before it was deleted. Its deletion time is that of the order plus grace."""
+    """Return whether the pod ended before it was deleted. Its deletion time is that of the request plus grace."""
     if pod.phase not in ("Succeeded", "Failed"):
         return False
     finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
@@ -116,7 +116,7 @@ def _timed_out(pod: PodRecord, kernels: _Stage, words: str) -> Ended:
 
 
 def _trouble(stage: _Stage) -> Ended | None:
-    """What is wrong with how one container ended; None when nothing is."""
+    """Return what is wrong with how one container ended, None if nothing is."""
     container = stage.container
     if container.exit_code is None:
         return None
@@ -145,7 +145,7 @@ def _crash(stage: _Stage) -> str:
 
 
 def _where(stage: _Stage) -> str:
-    """How far a partial report came, in the probe's words: ``during matmul``, also of ``sigterm during matmul``."""
+    """Return what a stage was doing when it ended, such as `` during matmul``, if its partial report says so."""
     words = printable(str((stage.report or {}).get("ended", "")), 100)
     _, found, activity = f" {words}".partition(" during ")
     return f" during {activity}" if found else ""

@@ -1,4 +1,4 @@
-"""The probe pod: the user's image, our zip application, one device, and as little else as possible.
+"""The manifest of a probe pod: the user's image, the probe's zip application, the device, and little else.
 
 Two containers of the same image: ``facts`` as init container, then ``kernels``. Both ask for the device; the
 device manager hands an init container's devices on to the main container, so the pod takes one
@@ -18,11 +18,11 @@ MOUNT: Final = "/opt/gpuenv"
 ARCHIVE: Final = f"{MOUNT}/gpuenv-probe.pyz"
 TERMINATION_LOG: Final = "/dev/termination-log"
 PROBE_UID: Final = 65532
-"""What distroless images call "nonroot": no image gives this user anything by accident."""
+"""The uid that distroless images call "nonroot". Images give this user no rights by accident."""
 GRACE_SECONDS: Final = 5
-"""A probe that must make room has nothing to save; whoever preempts it waits for this long."""
+"""Short, because a pod that preempts a probe has to wait for this long, and a probe has nothing to save."""
 SLACK_SECONDS: Final = 300
-"""On top of all clocks: the kubelet's deadline is for the case that no operator is there to end the pod."""
+"""Added to all time limits, because the kubelet's deadline is only for the case that no operator ends the pod."""
 _REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
 """Small, so that a node whose GPUs are free is never too full for the probe."""
 _MEMORY: Final = "8Gi"
@@ -34,7 +34,7 @@ _SCRATCH: Final = "4Gi"
 def build(
     environment: EnvironmentRecord, node: NodeRecord, settings: Settings, *, run_id: str, token: str
 ) -> Manifest:
-    """The manifest of one run. ``token`` is what the run answers of on-demand annotations."""
+    """Return the manifest of one run. ``token`` stands for the on-demand annotations that the run answers."""
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood starts nothing"
     return {
@@ -102,21 +102,21 @@ def tolerations(spec: EnvironmentSpec) -> list[Manifest]:
 
 
 def deadline(spec: EnvironmentSpec) -> int:
-    """Seconds after which the kubelet ends the pod by itself: all clocks, and slack."""
+    """Return after how many seconds the kubelet ends the pod: the sum of all time limits, and slack."""
     clocks = spec.probe.timeouts
     return clocks.scheduling + clocks.setup + clocks.pull + 2 * clocks.run + SLACK_SECONDS
 
 
 def _only_on(node: str) -> Manifest:
-    """Required affinity instead of nodeName: the scheduler, quota and preemption stay in charge."""
+    """Return the affinity for one node. Unlike ``nodeName``, it leaves the pod to the scheduler and to quotas."""
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
 def _pod_security(spec: EnvironmentSpec, *, openshift: bool) -> Manifest:
-    """Pod Security ``restricted``; the uid is explicit because an image that names none would be refused.
+    """Return a security context for Pod Security ``restricted``, with a uid, because images without one are refused.
 
-    OpenShift gives every namespace a range of uids of its own and refuses others.
+    On OpenShift there is none: each namespace has its own range of uids there, and others are refused.
     """
     seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
     if spec.probe.run_as == "Image":
@@ -174,7 +174,7 @@ def _env(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict[str,
 
 
 def _literal(value: str) -> str:
-    """So that the kubelet, which replaces ``$(NAME)``, leaves a command as it was written.
+    """Return a value that the kubelet leaves as it is, although it replaces ``$(NAME)`` by a variable.
 
     https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
     """

@@ -1,4 +1,4 @@
-"""What a probe pod amounts to at one moment."""
+"""What is known about the run of a probe pod at one moment: it runs, is stuck, or has ended."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from gpuenv.api.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Nothing to conclude before ``until`` (epoch seconds). ``overdue``: time to end it, so that it reports."""
+    """The run is to be looked at again at ``until``. ``overdue``: its time is up, and its pod has to be ended."""
 
     until: float
     overdue: bool = False
@@ -16,18 +16,18 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """It was deleted long ago and does not go."""
+    """The pod was deleted long ago and is still there."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It is over. ``reason`` and ``message`` are what the pod itself told, empty when its reports say it all.
+    """The run is over. ``reason`` and ``message`` say how the pod ended; they are empty when its reports are complete.
 
-    ``answered``: the run said something about the image on this node (a result); otherwise it was a mere attempt.
-    ``facts`` and ``kernels`` are the decoded reports, as far as there are any. ``runtime_error``: the container runtime's
-    words, which may name the cause.
+    ``answered``: the run leads to a result about the image on this node, and not to a mere attempt. ``facts`` and
+    ``kernels`` are the decoded probe reports that there are. ``runtime_error`` is the message of the container runtime,
+    which may name the cause.
     """
 
     reason: str = ""
@@ -42,10 +42,10 @@ Outcome = Running | Stuck | Ended
 
 
 def attempt(reason: Reason, message: str, runtime_error: str = "") -> Ended:
-    """An end without any word about the image."""
+    """Return an end that says nothing about the image."""
     return Ended(reason, message, answered=False, runtime_error=runtime_error)
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """The first ``limit`` printable characters of a text that nobody vouches for."""
+    """Return the first ``limit`` printable characters of an untrusted text."""
     return "".join(char for char in text[: 20 * limit] if char.isprintable())[:limit]

@@ -1,4 +1,4 @@
-"""Why a container does not start, from the kubelet's reasons and the runtime's words."""
+"""Why a container does not start, from the kubelet's reason and the runtime's message."""
 
 import re
 from typing import Final
@@ -29,7 +29,7 @@ _HOOK: Final = re.compile(r"nvidia-container|hook|cdi", re.I)
 
 
 def waiting(container: ContainerRecord) -> Ended | None:
-    """The end that a waiting container's reason announces; None while there is hope."""
+    """Return how a waiting container will end, None while it may still start."""
     reason, words = container.waiting_reason, container.waiting_message
     if reason in _PULL:
         if _is_for_others(words):
@@ -43,7 +43,7 @@ def waiting(container: ContainerRecord) -> Ended | None:
 
 
 def start_error(reason: str, words: str) -> Ended:
-    """A container that the runtime could not start: no interpreter, or something of the node's."""
+    """Explain why the runtime could not start the container: the image has no interpreter, or the node is at fault."""
     shown = printable(words, 500)
     if _is_for_others(words):
         return attempt(reasons.ImageArchMismatch, shown)

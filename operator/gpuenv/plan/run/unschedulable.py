@@ -1,6 +1,6 @@
-"""Why a probe pod waits for a place: read from the node, because the scheduler's text does not tell.
+"""Why a probe pod is not scheduled. This is read from the node, because the scheduler's message is not precise enough.
 
-``Insufficient nvidia.com/gpu`` means "all in use" as well as "none offered", and a taint is named without its key.
+``Insufficient nvidia.com/gpu`` means "all are in use" as well as "none is offered", and taints are not named.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
 def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -> Ended:
-    """The attempt that a pod without a place ends as."""
+    """Explain why the pod could not be scheduled."""
     words = printable(pod.scheduling_message, 400)
     said = f"; the scheduler says: {words}" if words else ""
     if pod.scheduling_reason == "SchedulingGated":
@@ -41,7 +41,7 @@ def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -
 
 
 def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
-    """What of the node itself keeps the pod away."""
+    """Return what keeps the pod off the node, "" if nothing is seen there."""
     if node is None:
         return "the node is gone"
     if not node.ready:

@@ -1,4 +1,4 @@
-"""From what a run left behind to a result, now or again later: the same function on the same stored facts."""
+"""From a run's reports to its result. Assessing it again later uses the same function and the same stored facts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _CONFIG_DIGEST: Final = "config@"
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """An assessment, and the reason that a second run has yet to confirm."""
+    """An assessment, and the reason that a second run has yet to confirm ("" if none has to be)."""
 
     assessment: Assessment
     unconfirmed: str
@@ -31,7 +31,7 @@ class _Judged:
 def new_result(
     validation: Validation, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None
 ) -> Result:
-    """The result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
+    """Return the result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
     context = validation.context
     document = join_reports(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
@@ -91,7 +91,7 @@ def assessed_again(validation: Validation, result: Result) -> Result:
 
 
 def runtime_verdict(context: Context, words: str) -> Check | None:
-    """What the tables know of a container runtime's refusal, where that is an answer about image and node.
+    """Return the check that a container runtime's error leads to, if it is an answer about image and node.
 
     ``nvidia-container-cli`` refuses an image whose NVIDIA_REQUIRE_CUDA the driver does not meet, for example.
     """
@@ -104,16 +104,15 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
 
 
 def cure(context: Context, reason: str) -> str:
-    """What to do about a reason, as the tables say."""
+    """Return what the tables say to do about a reason."""
     text = context.tables.knowledge.reasons.get(reason)
     return clip(text.cure) if text else ""
 
 
 def image_digest(image_id: str) -> str:
-    """The digest in a container's imageID; marked where it is of the image's configuration.
+    """Return the digest in a container's imageID, marked if it is that of the image's configuration.
 
-    A runtime that does not know the repository's digest gives that of the configuration instead, and the two are
-    not to be compared.
+    A runtime that does not know the digest in the registry names that of the configuration. The two cannot be compared.
     """
     name, at, digest = image_id.rpartition("@")
     if at and name:
@@ -148,13 +147,13 @@ def _judge(
     ]
     assessment = decide(doubted)
     changed = [new.reason for old, new in zip(checks, doubted, strict=True) if old is not new]
-    # Where something else fails anyway, nothing hangs on the confirmation.
+    # Where something else fails anyway, a confirmation would change nothing.
     pending = assessment.verdict is not Verdict.INCOMPATIBLE and bool(changed)
     return _Judged(assessment, changed[0] if pending else "")
 
 
 def _is_doubtful(context: Context, check: Check) -> bool:
-    """Whether one run is not enough to say it: a wrong result, or a figure below what peers reach."""
+    """Return whether one run is not enough for this check: a wrong number, or a figure below what peers reach."""
     if check.status not in (Status.FAIL, Status.WARN):
         return False
     if reasons.behaviour(check.reason).next_run is not reasons.NextRun.CONFIRM:
@@ -169,6 +168,6 @@ def _doubted(check: Check) -> Check:
 
 
 def _standing(context: Context, result: Result | None) -> set[str]:
-    """Reasons that a second run has confirmed."""
+    """Return the reasons that a second run has confirmed."""
     checks = result.checks if result is not None else ()
     return {check.reason for check in checks if _is_doubtful(context, check)}

@@ -7,7 +7,7 @@ from gpuenv.api.reasons import Stale
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import (
-    Action,
+    NEVER,
     DeletePod,
     LeaveNode,
     NodeRecord,
@@ -16,12 +16,13 @@ from gpuenv.plan.model import (
     Result,
     SetLabel,
     SetNodeCondition,
+    ValidationAction,
     WriteReport,
 )
 from gpuenv.plan.objects.node_report import status_of
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.validation.next_run import Due, demand, is_asked, next_run
-from gpuenv.plan.validation.report_after_runs import NEVER, AfterRuns, blank, report_after_runs
+from gpuenv.plan.validation.report_after_runs import AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
 from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, hold, missing_device, shown_verdict
 
@@ -48,9 +49,11 @@ class DesiredState:
     shown: ShownVerdict = WAITING
     report: ReportRecord | None = None
     before: Verdict | None = None
-    actions: tuple[Action, ...] = ()
+    actions: tuple[ValidationAction, ...] = ()
     unwritten: bool = False
-    """Whether the report, the label or the node condition says something else, or is not there yet."""
+    """Whether the report, the label or the node condition still has to be written."""
+    differs: bool = False
+    """Whether one of them also says something else, or is not there; a new run with the same verdict is mere detail."""
     live: bool = False
     due: Due | None = None
     kept: PodRecord | None = None
@@ -58,6 +61,8 @@ class DesiredState:
     asked: bool = False
     assessed: Result | None = None
     recheck_at: float = NEVER
+    fault: str = ""
+    """The exception that kept this from being worked out."""
 
 
 def desired_state(validation: Validation, now: float) -> DesiredState:
@@ -75,6 +80,7 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
     waits = due is not None and due.at > now
     observed = report.observed_revalidate if report is not None else ""
     actions = tuple(_actions(validation, after, shown, runs, now))
+    unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
     return DesiredState(
         node=node.name,
         selected=True,
@@ -82,8 +88,10 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         report=after,
         before=report.verdict if report is not None else None,
         actions=actions,
-        unwritten=not _says_the_same(report, after)
-        or any(isinstance(one, SetLabel | SetNodeCondition) for one in actions),
+        unwritten=bool(unwritten),
+        differs=any(
+            not isinstance(one, WriteReport) or not _says_the_same(report, one.record) for one in unwritten
+        ),
         live=runs.live,
         due=None if waits else due,
         kept=runs.kept,
@@ -94,7 +102,7 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
 
 
 def _assessed(validation: Validation, report: ReportRecord | None) -> Result | None:
-    """Return the report's result, unless it is about other inputs or another state of the node: then nobody assessed it."""
+    """Return the report's result, or None if it is about other inputs or another state of the node."""
     result = report.result if report is not None else None
     if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
         return None
@@ -102,7 +110,7 @@ def _assessed(validation: Validation, report: ReportRecord | None) -> Result | N
 
 
 def _outside(validation: Validation) -> DesiredState:
-    """A node that is not selected (any more); what is ours there goes after a grace period."""
+    """Return the state of a node that is not selected, or not any more: label and report go after a grace period."""
     name, node = validation.context.name, validation.node
     marked = name in node.compat or name in node.compat_conditions
     actions = tuple(
@@ -121,7 +129,7 @@ def _outside(validation: Validation) -> DesiredState:
 
 
 def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
-    """The report is about an earlier node of this name: it goes, and the new node begins anew."""
+    """Return the state of a node whose report is about an earlier node of that name: it starts from nothing."""
     shown = ShownVerdict(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
     leave = LeaveNode(validation.context.name, validation.node.name, report.node_uid, gone=True)
     return DesiredState(
@@ -137,7 +145,7 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
 def _after(
     validation: Validation, report: ReportRecord | None, shown: ShownVerdict | None, now: float
 ) -> ReportRecord | None:
-    """The report with what it displays; the one there is when nothing would be written."""
+    """Return the report with the verdict that it shows, or the present one when nothing would be written."""
     if shown is None:
         return None
     base, before = report or blank(validation), validation.report
@@ -149,14 +157,14 @@ def _after(
         message=shown.message,
         current=shown.current,
         current_since=since,
-        # A try without an answer speaks of the generation it was made for.
+        # An attempt without a result answers the generation that it was made for.
         answered_generation=base.answered_generation if base.attempt else validation.context.generation,
     )
     return before if before is not None and _same(after, before) else after
 
 
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
-    """Whether there is nothing to write; a generation that changed nothing here is no reason to."""
+    """Return whether there is nothing to write. A new generation that changed nothing here is no reason to write."""
     return (
         new.result is old.result
         and new.attempt is old.attempt
@@ -165,15 +173,17 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
     )
 
 
-def _says_the_same(old: ReportRecord | None, new: ReportRecord | None) -> bool:
-    """Return whether two reports agree in what counts: a newer run with the same verdict is mere detail."""
-    if old is None or new is None:
-        return old is new
-    return (old.verdict, old.reason, old.current) == (new.verdict, new.reason, new.current)
+def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
+    """Return whether a report already shows the verdict of a new one."""
+    return old is not None and (old.verdict, old.reason, old.current) == (
+        new.verdict,
+        new.reason,
+        new.current,
+    )
 
 
 def _is_blocked(validation: Validation) -> bool:
-    """Whether nothing may be started on the node for this environment."""
+    """Return whether nothing may be started on the node for this environment."""
     context, node = validation.context, validation.node
     return bool(context.spec.suspend or validation.stuck or hold(node) or missing_device(context, node))
 
@@ -184,9 +194,9 @@ def _actions(
     shown: ShownVerdict | None,
     runs: AfterRuns,
     now: float,
-) -> list[Action]:
-    """Report, then label and condition, then the pods that have told all they had to."""
-    actions: list[Action] = []
+) -> list[ValidationAction]:
+    """Return the writes in order: the report, then label and node condition, then the deletion of unneeded pods."""
+    actions: list[ValidationAction] = []
     if after is not None and shown is not None and after is not validation.report:
         actions.append(
             WriteReport(
@@ -200,25 +210,25 @@ def _actions(
                 record=after,
             )
         )
-    actions += _marks(validation.context, validation.node, shown)
+    actions += _node_writes(validation.context, validation.node, shown)
     actions += [DeletePod(pod.name, pod.uid, why) for pod, why in runs.delete]
     return actions
 
 
-def _marks(context: Context, node: NodeRecord, shown: ShownVerdict | None) -> list[Action]:
-    """The node label and the node condition, where they are wanted, and gone where they are not any more."""
-    marks: list[Action] = []
+def _node_writes(context: Context, node: NodeRecord, shown: ShownVerdict | None) -> list[ValidationAction]:
+    """Return the writes of node label and node condition: set where they are wanted, removed where they are not."""
+    writes: list[ValidationAction] = []
     spec, name = context.spec, context.name
     label, condition = node.compat.get(name), node.compat_conditions.get(name)
     if shown is not None and spec.node_label:
         if label != shown.verdict.value:
-            marks.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
+            writes.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
     elif label is not None and not spec.node_label:
-        marks.append(SetLabel(name, node.name, node.uid, None))
+        writes.append(SetLabel(name, node.name, node.uid, None))
     if shown is not None and spec.node_condition:
         wanted = (_CONDITION_STATUS[shown.verdict], shown.reason or shown.verdict.value)
         if condition != wanted:
-            marks.append(SetNodeCondition(name, node.name, *wanted, shown.message))
+            writes.append(SetNodeCondition(name, node.name, *wanted, shown.message))
     elif condition is not None and not spec.node_condition:
-        marks.append(SetNodeCondition(name, node.name, None))
-    return marks
+        writes.append(SetNodeCondition(name, node.name, None))
+    return writes

@@ -1,4 +1,4 @@
-"""When the next run of one environment on one node is due, and which due run goes first."""
+"""When the next run of one validation is due, and how urgent it is."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
-"""Share of an interval by which nodes are spread, so that a fleet made in one go is not renewed in one go."""
+"""By which share intervals differ between nodes, so that a fleet that was validated at once is not renewed at once."""
 
 
 class Priority(IntEnum):
-    """First things first."""
+    """Why a run is due, the most urgent reason first."""
 
     ON_DEMAND = 0
     CONFIRMATION = 1
@@ -26,14 +26,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A run is due at ``at`` (epoch seconds; 0: at once)."""
+    """A run is due at ``at``, in epoch seconds; 0 means at once."""
 
     priority: Priority
     at: float
 
 
 def next_run(validation: Validation, report: ReportRecord | None) -> Due:
-    """When and why the next run is due after ``report``, if nothing speaks against it."""
+    """Return when and why the next run is due after ``report``, if nothing keeps it from starting."""
     context, node = validation.context, validation.node
     if report is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
@@ -42,7 +42,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     attempt, result = report.attempt, report.result
     if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
         if context.generation > report.answered_generation:
-            return Due(Priority.RETRY, 0.0)  # somebody changed something, perhaps the pull secret
+            return Due(Priority.RETRY, 0.0)  # the environment was changed, perhaps to name a pull secret
         return Due(Priority.RETRY, attempt.at + _wait(validation, attempt))
     if result is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
@@ -63,26 +63,26 @@ def _wait(validation: Validation, attempt: Attempt) -> float:
 
 
 def backoff(settings: Settings, count: int) -> float:
-    """Seconds to wait after ``count`` tries in a row without an answer."""
+    """Return how many seconds to wait after ``count`` runs in a row without a result."""
     doublings = min(max(count - 1, 0), 30)
     return float(min(settings.retry_seconds * 2.0**doublings, settings.retry_max_seconds))
 
 
 def fraction(*parts: str) -> float:
-    """A number from 0 to 1 that is the same after every restart."""
+    """Return a number from 0 to 1 that is the same after every restart of the operator."""
     return int(hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
 
 
 def run_id(context: Context, node: NodeRecord, number: int) -> str:
-    """Names one run of these inputs on this node as it is."""
+    """Return the id of one run with the present inputs on the node in its present state."""
     text = "\0".join([context.uid, node.uid, node.fingerprint, context.inputs_hash, str(number)])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:10]
 
 
 def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None) -> str:
-    """Names the next run: the same until that run has ended, so that a double create meets itself.
+    """Return the id of the next run. It stays the same until that run has ended, so that no run is created twice.
 
-    A report that somebody deleted counts from 0 again, and may have taken over a pod from before.
+    A report that was deleted by hand counts from 0 again, and may have taken over a pod from before its deletion.
     """
     if report is None:
         return run_id(context, node, 0)
@@ -92,7 +92,7 @@ def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None)
 
 
 def demand(environment_token: str, report_token: str) -> str:
-    """Both on-demand tokens as one short text; empty when nobody ever asked."""
+    """Return both on-demand tokens as one short text, "" when neither is set."""
     if not environment_token and not report_token:
         return ""
     return f"{_short(environment_token)}.{_short(report_token)}"
@@ -103,6 +103,6 @@ def _short(token: str) -> str:
 
 
 def is_asked(wanted: str, observed: str) -> bool:
-    """Whether one of the two tokens is new; one that was taken away asks for nothing."""
+    """Return whether one of the two tokens is new. A token that was removed asks for nothing."""
     new, old = wanted.partition("."), observed.partition(".")
     return any(new[part] and new[part] != old[part] for part in (0, 2))

@@ -1,26 +1,30 @@
-"""From the pods of one (environment, node) to its report: which run ended how, and what that leaves of the report."""
+"""From the probe pods of one validation to its report, in three passes.
 
+The runs that ended are taken over into the report, the current run is chosen and looked at, and every pod that is not
+needed any more is listed for deletion, with the reason.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Validation, knows_more, same_node
-from gpuenv.plan.model import Attempt, PodRecord, ReportRecord, Result
+from gpuenv.plan.model import NEVER, Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, runtime_verdict
 from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
 
-NEVER: Final = float("inf")
-
 
 @dataclass(frozen=True, slots=True)
 class AfterRuns:
-    """The report as it should be (what is displayed comes later), and what is to be done with the pods.
+    """The report as it should be, without the verdict to show, and what is to be done with the pods.
 
-    ``kept`` is a failed pod that may stay for its logs. ``until``: when the run at hand has to be looked at again.
+    ``live``: a probe pod is on the node and may still end by itself. ``kept`` is a failed pod that may stay for its
+    log. ``until`` is when the current run has to be looked at again.
     """
 
     report: ReportRecord | None
@@ -30,67 +34,132 @@ class AfterRuns:
     until: float = NEVER
 
 
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """The run that is followed, and what it amounts to now. ``pod`` is None when no run is followed."""
+
+    pod: PodRecord | None = None
+    until: float = NEVER
+    overdue: bool = False
+
+
 def report_after_runs(validation: Validation, now: float) -> AfterRuns:
-    """Takes over what has ended since the report was written."""
-    report, rejection = validation.report, validation.rejection
-    if rejection is not None and rejection.run_id == next_run_id(validation.context, validation.node, report):
-        # The refused pod would have answered what is asked now; asking again must not hammer the API server.
-        token = demand(validation.context.revalidate, report.revalidate if report else "")
-        said = _Said(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
-        report = _tried(validation, report, said, now)
-    delete: list[tuple[PodRecord, str]] = []
+    """Return the report after everything that has happened since it was written, and what becomes of the pods."""
+    ended = sorted(
+        (pod for pod in validation.pods if is_over(pod)), key=lambda pod: (-pod.created_at, pod.name)
+    )
+    others = sorted(
+        (pod for pod in validation.pods if not is_over(pod)), key=lambda pod: (pod.created_at, pod.name)
+    )
+    report = _after_rejection(validation, now)
+    report = _after_ended(validation, report, ended, now)
+    report, current = _after_current(validation, report, others, now)
     kept: PodRecord | None = None
-    until = NEVER
-    running = later = False
-    for pod in sorted(validation.pods, key=_newest_ended_first):
-        why = _superfluous(validation, report, pod, running=running, later=later)
-        if not why:
-            running = not is_over(pod)
-            report, until, why = _follow(validation, report, pod, now)
-        later = later or is_over(pod)
-        if why and pod.phase == "Failed" and not pod.vanished and kept is None and why in _LOGS_MATTER:
+    delete: list[tuple[PodRecord, str]] = []
+    for pod, why in _unneeded(validation, report, ended, others, current):
+        if why == _RECORDED and pod.phase == "Failed" and not pod.vanished and kept is None:
             kept = pod
-        elif why and not pod.vanished and pod.deleting_since is None:
+        elif not pod.vanished and pod.deleting_since is None:
             delete.append((pod, why))
     if report is not None and report.result is not None:
         report = _reassessed(validation, report, report.result)
-    live = any(
-        not is_over(pod) and not is_stuck(pod, validation.context.settings, now) for pod in validation.pods
-    )
-    return AfterRuns(report, live, tuple(delete), kept, until)
+    live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
+    return AfterRuns(report, live, tuple(delete), kept, current.until)
 
 
-def _newest_ended_first(pod: PodRecord) -> tuple[bool, float, str]:
-    """Then what runs, oldest first."""
-    return (False, -pod.created_at, pod.name) if is_over(pod) else (True, pod.created_at, pod.name)
+# ---- first pass: what has ended --------------------------------------------------------------------------
 
 
-_SETTLED: Final = "its outcome is recorded"
-_OVERDUE: Final = "its time is up"
-_LOGS_MATTER: Final = frozenset({_SETTLED})
+def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
+    """Return the report after the API server has refused to create the next probe pod, if it has."""
+    report, rejection = validation.report, validation.rejection
+    if rejection is None or rejection.run_id != next_run_id(validation.context, validation.node, report):
+        return report
+    # The refused pod would have answered what is asked for now; asking again must not hammer the API server.
+    token = demand(validation.context.revalidate, report.revalidate if report else "")
+    said = _Said(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
+    return _tried(validation, report, said, now)
+
+
+def _after_ended(
+    validation: Validation, report: ReportRecord | None, ended: Sequence[PodRecord], now: float
+) -> ReportRecord | None:
+    """Return the report after the newest run that has ended; earlier ones would say nothing more."""
+    if not ended or _reason_to_ignore(validation, report, ended[0]):
+        return report
+    return _after_pod(validation, report, ended[0], now)[0]
+
+
+# ---- second pass: the current run ------------------------------------------------------------------------
+
+
+def _after_current(
+    validation: Validation, report: ReportRecord | None, others: Sequence[PodRecord], now: float
+) -> tuple[ReportRecord | None, _Current]:
+    """Return the current run, which is the oldest that still counts, and the report after what it shows already.
+
+    A pod can be done before it is over: one whose image cannot be pulled will never report anything.
+    """
+    for pod in others:
+        if not _reason_to_ignore(validation, report, pod):
+            return _after_pod(validation, report, pod, now)
+    return report, _Current()
+
+
+def _after_pod(
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
+) -> tuple[ReportRecord | None, _Current]:
+    outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
+    match outcome:
+        case Running(until=until, overdue=overdue):
+            return report, _Current(pod, NEVER if overdue else until, overdue)
+        case Ended():
+            return _concluded(validation, report, pod, outcome, now), _Current(pod)
+    return report, _Current(pod)
+
+
+# ---- third pass: what is not needed any more -------------------------------------------------------------
+
+_RECORDED: Final = "its outcome is recorded"
 _LINGERING: Final = 16
-"""Runs back that a pod which does not go (a finalizer of somebody's) is still recognised."""
+"""How many past run ids are still recognised. A foreign finalizer can keep a pod alive through several later runs."""
 
 
-def _superfluous(
-    validation: Validation, report: ReportRecord | None, pod: PodRecord, *, running: bool, later: bool
-) -> str:
-    """Why nobody waits for this pod; empty for the run at hand. ``later``: one that began later has ended."""
-    if report is not None and _is_settled(validation, report, pod):
-        return _SETTLED
+def _unneeded(
+    validation: Validation,
+    report: ReportRecord | None,
+    ended: Sequence[PodRecord],
+    others: Sequence[PodRecord],
+    current: _Current,
+) -> Iterator[tuple[PodRecord, str]]:
+    """Return the pods that can be deleted, each with the reason."""
+    for pod in ended:
+        yield pod, _reason_to_ignore(validation, report, pod) or "a later run has ended"
+    for pod in others:
+        why = _reason_to_ignore(validation, report, pod)
+        if not why and pod is current.pod:
+            why = "its time is up" if current.overdue else ""
+        elif not why:
+            why = "another probe pod runs for this node"
+        if why:
+            yield pod, why
+
+
+def _reason_to_ignore(validation: Validation, report: ReportRecord | None, pod: PodRecord) -> str:
+    """Return why this pod, taken for itself, has nothing more to say; "" when it may have."""
+    if report is not None and _is_recorded(validation, report, pod):
+        return _RECORDED
     if not validation.is_current(pod.inputs_hash, pod.fingerprint):
         return "the image, other inputs or the node changed since it was created"
     if validation.context.spec.suspend and (
         pod.deleting_since is not None or not is_over(pod) or pod.vanished
     ):
         return "the environment is suspended"
-    if later and is_over(pod):
-        return "a later run has ended"
-    return "another probe pod runs for this node" if running else ""
+    return ""
 
 
-def _is_settled(validation: Validation, report: ReportRecord, pod: PodRecord) -> bool:
-    """Whether the report has taken over this run, however long its pod lingers. Run ids count up with ``runs``."""
+def _is_recorded(validation: Validation, report: ReportRecord, pod: PodRecord) -> bool:
+    """Return whether the report has taken over this run, however long its pod stays. Run ids count up with ``runs``."""
     known = {
         run_id(validation.context, validation.node, number)
         for number in range(max(0, report.runs - _LINGERING), report.runs)
@@ -99,36 +168,27 @@ def _is_settled(validation: Validation, report: ReportRecord, pod: PodRecord) ->
     return pod.run_id in known
 
 
-def _follow(
-    validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
-) -> tuple[ReportRecord | None, float, str]:
-    """The run at hand: the report after it, when to look again, and why its pod may go (if it may)."""
-    outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
-    if isinstance(outcome, Running):
-        if outcome.overdue:
-            return report, NEVER, _OVERDUE
-        return report, outcome.until, ""
-    if isinstance(outcome, Ended):
-        return _concluded(validation, report, pod, outcome, now), NEVER, _SETTLED
-    return report, NEVER, ""
+# ---- one run into the report -----------------------------------------------------------------------------
 
 
 def _concluded(
     validation: Validation, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
 ) -> ReportRecord:
+    """Return the report after a run: with its result, or with an attempt that has led to none."""
     said = _Said(
         pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.revalidate
     )
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
         return _tried(validation, report, said, now)
-    result = new_result(validation, pod, ended, now, previous=report.result if report is not None else None)
+    previous = report.result if report is not None else None
+    result = new_result(validation, pod, ended, now, previous=previous)
     if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
         remedy = cure(validation.context, result.reason)
         said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
         tried = _tried(validation, report, said, now)
         if result.reason == reasons.GpuBusy:
             return tried
-        return replace(tried, result=_with_doubt(result, report.result if report is not None else None))
+        return replace(tried, result=_with_doubt(result, previous))
     return replace(_begun(validation, report, pod.revalidate), result=result, attempt=None)
 
 
@@ -138,7 +198,7 @@ def _is_retried(reason: str) -> bool:
 
 
 def _with_doubt(result: Result, previous: Result | None) -> Result:
-    """A crash neither confirms nor clears what a run before it has seen once."""
+    """Keep an unconfirmed finding across a crashed run: a crash neither confirms nor refutes it."""
     if previous is None or result.unconfirmed or previous.inputs_hash != result.inputs_hash:
         return result
     known = same_node(previous.fingerprint, result.fingerprint)
@@ -147,7 +207,7 @@ def _with_doubt(result: Result, previous: Result | None) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """How a try ended, in words. ``token``: the on-demand tokens that it answers."""
+    """How a run without a result ended, in words. ``token``: the on-demand tokens that it answers."""
 
     run_id: str
     reason: str
@@ -172,14 +232,14 @@ def blank(validation: Validation) -> ReportRecord:
 
 
 def _begun(validation: Validation, report: ReportRecord | None, token: str) -> ReportRecord:
-    """The report after one more run, whatever its outcome."""
+    """Return the report after one more run, whatever its outcome."""
     base = report or blank(validation)
     generation = validation.context.generation
     return replace(base, runs=base.runs + 1, answered_generation=generation, observed_revalidate=token)
 
 
 def _tried(validation: Validation, report: ReportRecord | None, said: _Said, now: float) -> ReportRecord:
-    """The report after a try without an answer; tries in a row under the same circumstances are counted."""
+    """Return the report after a run without a result. Such runs in a row, of the same inputs, are counted."""
     last = report.attempt if report is not None else None
     again = last is not None and validation.is_current(last.inputs_hash, last.fingerprint)
     attempt = Attempt(
@@ -196,6 +256,7 @@ def _tried(validation: Validation, report: ReportRecord | None, said: _Said, now
 
 
 def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
+    """Return the report with its result judged by the expectations and tables of today."""
     if not validation.is_current(result.inputs_hash, result.fingerprint):
         return report
     again = assessed_again(validation, result)

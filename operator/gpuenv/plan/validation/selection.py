@@ -1,4 +1,4 @@
-"""Which nodes an environment is about, by labels and devices; never by what happens to be allocatable now."""
+"""Which nodes an environment selects, by labels and devices, and never by what is allocatable at the moment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def is_selected(spec: EnvironmentSpec, node: NodeRecord, *, known: bool) -> bool
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """A ``metav1.LabelSelector`` against labels; an empty one matches everything."""
+    """Return whether a ``metav1.LabelSelector`` matches labels. An empty one matches everything."""
     for key, value in selector.get("matchLabels", {}).items():
         if labels.get(key) != value:
             return False
@@ -35,5 +35,5 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     if operator == "DoesNotExist":
         return not present
     inside = present and labels[expression["key"]] in expression["values"]
-    # A label that is absent is "not in" any list, as in Kubernetes itself.
+    # As in Kubernetes itself, an absent label is "not in" any list.
     return inside if operator == "In" else not inside

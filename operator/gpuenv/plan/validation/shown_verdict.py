@@ -1,4 +1,4 @@
-"""What is shown for one environment on one node: the result, or what has happened since."""
+"""The verdict that a node report shows: that of the last result, or Unknown because of what happened since."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,9 @@ from gpuenv.plan.validation.assessing import cure
 
 @dataclass(frozen=True, slots=True)
 class ShownVerdict:
-    """The displayed verdict. ``answered``: there is nothing more to wait for at the moment.
+    """The verdict that is shown. ``answered``: no further answer is expected at the moment.
 
-    ``current``: it is the result of a run of the current inputs on the node as it is.
+    ``current``: the verdict is the result of a run with the present inputs on the node in its present state.
     """
 
     verdict: Verdict
@@ -33,7 +33,7 @@ WAITING: Final = ShownVerdict(Verdict.UNKNOWN, reasons.NotYetValidated, "no prob
 
 
 def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownVerdict | None:
-    """What to show of ``report``; None when there is nothing to say yet, and no report is to be made."""
+    """Return the verdict to show of ``report``, or None while there is none and no report is needed."""
     context, node, stuck = validation.context, validation.node, validation.stuck
     result = report.result if report is not None else None
     valid = result is not None and validation.is_current(result.inputs_hash, result.fingerprint)
@@ -54,7 +54,7 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
         and validation.is_current(attempt.inputs_hash, attempt.fingerprint)
     ):
         message, remedy = attempt.message + _former(result), attempt.remediation
-        # Somebody has changed the environment since: the next try is the answer they wait for.
+        # If the environment was changed since, only the next run answers the change.
         answered = report.answered_generation >= context.generation
         return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=answered)
     if result is not None:
@@ -65,12 +65,12 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
 
 
 def hold(node: NodeRecord) -> str:
-    """Why nothing is started on the node now; empty when something may be."""
+    """Return why nothing may start on the node now, or "" if something may."""
     return node.hold or ("" if node.ready else "the node is not ready")
 
 
 def missing_device(context: Context, node: NodeRecord) -> str:
-    """What the node says about a device it should offer and does not; empty when it offers one."""
+    """Return what the node advertises of a device that it does not offer, or "" if it offers one."""
     resource = context.spec.probe.device.resource_name
     capacity, allocatable = node.devices.get(resource, (0, 0))
     if allocatable > 0:
@@ -108,7 +108,7 @@ def _former(result: Result | None) -> str:
 
 
 def _stale(context: Context, node: NodeRecord, result: Result) -> str:
-    """Names what changed, as far as it is known."""
+    """Return what changed since the last run, as far as it is known."""
     changed = []
     if result.inputs_hash != context.inputs_hash:
         changed.append("the image or other inputs of the probe changed")

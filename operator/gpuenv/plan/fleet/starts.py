@@ -1,0 +1,79 @@
+"""Which due runs start now: the most urgent first, one probe pod a node, and never more than the limits allow."""
+
+import heapq
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gpuenv.plan.context import Context
+from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.model import CreatePod
+from gpuenv.plan.run import manifest
+from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.validation.desired_state import DesiredState
+from gpuenv.plan.validation.next_run import Priority, demand, next_run_id
+from gpuenv.plan.view import View
+
+_OVERDUE_FIRST: Final = frozenset({Priority.RETRY, Priority.AGE})
+"""Priorities within which the run that is overdue for the longest time comes first."""
+
+
+def starts(view: View, fleets: Sequence[Totals]) -> Iterator[tuple[DesiredState, CreatePod]]:
+    """Return the runs to start, each with the desired state of its validation."""
+    settings = view.snapshot.settings
+    live = [pod for pod in view.snapshot.pods.values() if not is_over(pod)]
+    busy = {pod.node for pod in live}
+    # A pod that never ends keeps its node occupied, but it must not take a place from other nodes as well.
+    moving = [pod for pod in live if not is_stuck(pod, settings, view.now)]
+    running = Counter(pod.environment for pod in moving)
+    budget = settings.max_probes - len(moving)
+    caps = {fleet.context.name: max_concurrent(fleet) for fleet in fleets}
+    queue = [_queued(fleet.context, state) for fleet in fleets for state in fleet.due] if budget > 0 else []
+    heapq.heapify(queue)
+    while queue and budget > 0:
+        *_, context, state = heapq.heappop(queue)
+        if state.node in busy or running[context.name] >= caps[context.name]:
+            continue
+        busy.add(state.node)
+        running[context.name] += 1
+        budget -= 1
+        yield state, _start(view, context, state)
+
+
+def _start(view: View, context: Context, state: DesiredState) -> CreatePod:
+    node, report = view.snapshot.nodes[state.node], state.report
+    environment = view.snapshot.environments[context.name]
+    run = next_run_id(context, node, report)
+    token = demand(context.revalidate, report.revalidate if report is not None else "")
+    return CreatePod(
+        environment=context.name,
+        node=node.name,
+        run_id=run,
+        inputs_hash=context.inputs_hash,
+        fingerprint=node.fingerprint,
+        manifest=manifest.build(environment, node, view.snapshot.settings, run_id=run, token=token),
+    )
+
+
+def max_concurrent(fleet: Totals) -> int:
+    """Return how many probe pods the environment may have at a time."""
+    limit = fleet.context.spec.max_concurrent
+    if isinstance(limit, int):
+        return limit
+    return max(1, math.ceil(fleet.selected * int(limit.rstrip("%")) / 100))
+
+
+_Queued = tuple[int, float, int, str, str, Context, DesiredState]
+
+
+def _queued(context: Context, state: DesiredState) -> _Queued:
+    """Return a due run so that the most urgent sorts first. A hash spreads runs that are equally urgent over the nodes,
+    in the same order in every plan.
+    """
+    due = state.due
+    assert due is not None, "only due runs are queued"
+    at = due.at if due.priority in _OVERDUE_FIRST else 0.0
+    spread = zlib.crc32(f"{context.name}/{state.node}".encode("utf-8", "replace"))
+    return due.priority, at, spread, context.name, state.node, context, state

@@ -1,0 +1,106 @@
+"""The desired states of one environment's validations, reused from the plan before wherever they still hold.
+
+With 50,000 validations a plan must not work out each of them anew. A desired state follows from the records of its
+validation, which are replaced and never changed, and holds until its own ``recheck_at``. So it is reused while the
+records are the same objects. That saves time and never changes what a plan says.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from gpuenv.knowledge import Knowledge
+from gpuenv.plan.context import Context, Tables, Validation, make_context, make_tables
+from gpuenv.plan.fleet.totals import Totals, totals
+from gpuenv.plan.model import EnvironmentRecord
+from gpuenv.plan.validation.desired_state import DesiredState, desired_state
+from gpuenv.plan.view import View
+
+
+@dataclass(slots=True)
+class _Remembered:
+    """The desired states and totals of one environment in the last plan."""
+
+    context: Context
+    validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
+    totals: Totals | None = None
+
+
+class Memo:
+    """What the last plan worked out, kept from plan to plan."""
+
+    def __init__(self) -> None:
+        self.environments: dict[str, _Remembered] = {}
+        self._tables: Tables | None = None
+
+    def tables(self, knowledge: Knowledge) -> Tables:
+        """Return the tables with their digest, which takes some ten milliseconds to compute."""
+        if self._tables is None or self._tables.knowledge is not knowledge:
+            self._tables = make_tables(knowledge)
+        return self._tables
+
+    def keep_only(self, environments: Collection[str]) -> None:
+        """Forget all other environments."""
+        for name in self.environments.keys() - set(environments):
+            del self.environments[name]
+
+
+def environment_totals(view: View, environment: EnvironmentRecord, tables: Tables, memo: Memo) -> Totals:
+    """Return the totals over the desired states of an environment's validations on all nodes."""
+    reports = view.reports.get(environment.name, {})
+    context = make_context(environment, view.snapshot.settings, tables, reports.values())
+    remembered = memo.environments.get(environment.name)
+    if remembered is None or remembered.context != context:
+        remembered = memo.environments[environment.name] = _Remembered(context)
+    found, changed = _desired_states(view, remembered)
+    if changed or remembered.totals is None:
+        remembered.totals = totals(remembered.context, found)
+    return remembered.totals
+
+
+def _desired_states(view: View, remembered: _Remembered) -> tuple[list[DesiredState], bool]:
+    """Return the desired state on every node, and whether any of them is new."""
+    context, old, now = remembered.context, remembered.validations, view.now
+    name, nodes, rejections, pods_of, stuck = (
+        context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
+    )  # fmt: skip
+    reports = view.reports.get(name, {})
+    found: list[DesiredState] = []
+    changed = len(old) != len(nodes)
+    validations: dict[str, tuple[Validation, DesiredState]] = {}
+    for node_name, node in nodes.items():
+        key = (name, node_name)
+        report, pods = reports.get(node_name), pods_of.get(key, ())
+        rejection = rejections.get(key) if rejections else None
+        hanging = stuck.get(node_name) if stuck else None
+        known = old.get(node_name)
+        if known is not None:
+            validation, state = known
+            if (
+                validation.node is node
+                and validation.report is report
+                and validation.pods == pods
+                and validation.rejection is rejection
+                and validation.stuck is hanging
+                and now < state.recheck_at
+            ):
+                validations[node_name] = known
+                found.append(state)
+                continue
+        changed = True
+        assessed = known[1].assessed if known is not None and known[0].node.facts == node.facts else None
+        validation = Validation(context, node, report, pods, rejection, hanging, assessed)
+        state = _desired_state(validation, now)
+        validations[node_name] = (validation, state)
+        found.append(state)
+    remembered.validations = validations
+    return found, changed
+
+
+def _desired_state(validation: Validation, now: float) -> DesiredState:
+    """Return the desired state. An exception about one validation must not stop the plan of all others."""
+    try:
+        return desired_state(validation, now)
+    except Exception as error:
+        place = f"environment {validation.context.name} on node {validation.node.name}"
+        fault = f"{place} cannot be judged: {type(error).__name__}: {error}"
+        return DesiredState(validation.node.name, selected=True, report=validation.report, fault=fault)
