@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from typing import Final
 
@@ -59,7 +60,13 @@ class Context:
         """
         keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
-        return digest([self.expectations_hash, self.tables.key, *peers])
+        return _digest(self.expectations_hash, self.tables.key, *peers)
+
+
+@lru_cache(maxsize=1 << 12)
+def _digest(*parts: str) -> str:
+    """Return the digest of some texts. Most nodes share theirs, and the first plan needs one for each validation."""
+    return digest(list(parts))
 
 
 @dataclass(frozen=True, slots=True)
