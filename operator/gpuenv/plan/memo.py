@@ -59,7 +59,7 @@ def environment_totals(view: View, environment: EnvironmentRecord, tables: Table
 
 def _desired_states(view: View, remembered: _Remembered) -> tuple[list[DesiredState], bool]:
     """Return the desired state on every node, and whether any of them is new."""
-    context, old, now = remembered.context, remembered.validations, view.now
+    context, old, now = remembered.context, remembered.validations, view.at
     name, nodes, rejections, pods_of, stuck = (
         context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
     )  # fmt: skip

@@ -93,7 +93,7 @@ def _environment_actions(seen: View, fleets: Mapping[str, Totals]) -> dict[str, 
 def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) -> WriteStatus | None:
     """Return the write of an environment's status, None when the status is as it should be."""
     refusal = _refusal(seen.snapshot, fleet) if fleet is not None else ""
-    status = environment_status(environment, fleet, seen.now, refusal)
+    status = environment_status(environment, fleet, seen.at, refusal)
     if status == environment.status:
         return None
     return WriteStatus(

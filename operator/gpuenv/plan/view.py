@@ -9,10 +9,10 @@ from gpuenv.plan.run.clocks import is_over, is_stuck
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A snapshot at ``now``. ``wake_at`` is when the next probe pod will count as stuck, if it is still there."""
+    """A snapshot at the time ``at``. ``wake_at`` is when the next probe pod counts as stuck, if it is still there."""
 
     snapshot: Snapshot
-    now: float
+    at: float
     reports: Mapping[str, Mapping[str, ReportRecord]]
     """By environment, then by node."""
     pods: Mapping[ValidationKey, tuple[PodRecord, ...]]

@@ -28,10 +28,10 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
     left_since: dict[ValidationKey, float] = {}
     for leave in (leave for fleet in fleets for leave in _outside(view, fleet)):
         key = (leave.environment, leave.node)
-        since = min(seen.left_since.get(key, view.now), view.now)
-        if key in seen.left_since and view.now - since >= grace:
+        since = min(seen.left_since.get(key, view.at), view.at)
+        if key in seen.left_since and view.at - since >= grace:
             actions[key] = leave
-            since = view.now
+            since = view.at
         left_since[key] = since
     wake_at = min((since + grace for since in left_since.values()), default=NEVER)
     return Leaving(actions, left_since, wake_at)

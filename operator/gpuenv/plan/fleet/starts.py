@@ -26,7 +26,7 @@ def starts(view: View, fleets: Sequence[Totals]) -> Iterator[tuple[DesiredState,
     live = [pod for pod in view.snapshot.pods.values() if not is_over(pod)]
     busy = {pod.node for pod in live}
     # A pod that never ends keeps its node occupied, but it must not take a place from other nodes as well.
-    moving = [pod for pod in live if not is_stuck(pod, settings, view.now)]
+    moving = [pod for pod in live if not is_stuck(pod, settings, view.at)]
     running = Counter(pod.environment for pod in moving)
     budget = settings.max_probes - len(moving)
     caps = {fleet.context.name: max_concurrent(fleet) for fleet in fleets}
