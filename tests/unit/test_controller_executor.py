@@ -354,7 +354,7 @@ async def test_counting_a_run_does_not_look_at_all_pods(world: World) -> None:
 
     attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
     world.cache.pods = Pods(world.cache.pods)
-    world.metrics.answered(write("e", "a", attempt=attempt), None, world.cache)
+    world.metrics.report_written(write("e", "a", attempt=attempt), None, world.cache)
     assert (
         'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in world.metrics.text().decode()
     )

@@ -203,5 +203,5 @@ def test_a_bucket_refills_with_time_and_never_beyond_its_burst() -> None:
     bucket = TokenBucket(2, 4, clock=lambda: now)
     assert [bucket.reserve() for _ in range(6)] == [0, 0, 0, 0, 0.5, 1.0]
     now = 100.0
-    assert [bucket.offer() for _ in range(5)] == [True] * 4 + [False]
+    assert [bucket.try_take() for _ in range(5)] == [True] * 4 + [False]
     assert TokenBucket(0).reserve() == 0

@@ -97,7 +97,7 @@ class Metrics:
         """Count changes to objects of one kind that the watch did not deliver and a sweep found."""
         self._missed.labels(kind).inc(count)
 
-    def answered(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
+    def report_written(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
         """Count the runs that a node report shows for the first time, and the GPU time that their pods have used.
 
         The node report was just written by ``action``. Runs that it already showed ``before`` are not counted again.

@@ -1,7 +1,7 @@
-"""The loop that plans: woken by a change or a due time, it asks the planner about a snapshot and executes the plan.
+"""The operator's main loop: after a change or at a due time, it makes a plan and has it carried out.
 
-There is one planner over all environments, because some rules are node-wide, such as one probe pod a node. The loop
-never ends by itself: an exception while planning is logged and counted, and the next try comes after a back-off.
+There is one planner for all environments, because some rules concern a whole node, such as one probe pod per node. The
+loop never ends by itself: if planning raises an exception, this is logged and counted, and a back-off follows.
 """
 
 import asyncio
@@ -21,24 +21,25 @@ logger = logging.getLogger(__name__)
 DEBOUNCE_SECONDS: Final = 0.2
 """How long the loop waits after a wake-up, because changes come in bursts."""
 INTERVAL_SECONDS: Final = 1.0
-"""The least time between the beginnings of two plans."""
+"""Minimum time between the starts of two plans."""
 IDLE_SECONDS: Final = 30.0
-"""The most time between two plans. Each is also a sign of life."""
+"""Maximum time between two plans. Each plan is also a sign of life."""
 THREAD_SECONDS: Final = 0.1
-"""If a plan took longer than this, the next one is computed in a thread, so that the event loop goes on."""
+"""If a plan took longer than this, the next one is computed in a thread, so as not to block the event loop."""
 BACKOFF_MAX_SECONDS: Final = 60.0
+"""Longest pause after planning has failed. The first is two seconds, and it doubles with each failure."""
 
 Planner = Callable[[Snapshot, float], Plan]
 
 
 class Runs(Protocol):
-    """An executor, as far as the loop needs it."""
+    """The only method of an executor that the loop calls. Tests replace the executor."""
 
     async def run(self, plan: Plan) -> Executed: ...
 
 
 class Reconciler:
-    """Makes plans and has them executed. ``wake`` may be called at any time in the event loop."""
+    """Makes plans and has them carried out. ``wake`` may be called at any time from the event loop."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """``allowed`` returns once something may be written, which is while the lease is held."""
+        """``allowed`` waits until something may be written, that is, until this process holds the Lease."""
         self._cache = cache
         self._planner = planner
         self._executor = executor
@@ -65,16 +66,16 @@ class Reconciler:
         self._interval = interval
         self._dirty = asyncio.Event()
         self._wake_at: float | None = None
-        self._slow = True  # the first plan judges everything, which a large cluster feels
+        self._slow = True  # the first plan assesses everything, which takes long in a large cluster
         self._faults = 0
         self._known_faults: frozenset[str] = frozenset()
 
     def wake(self) -> None:
-        """Plan soon, because something changed."""
+        """Request a plan soon, because something has changed."""
         self._dirty.set()
 
     async def run(self) -> None:
-        """Plan until cancelled."""
+        """Make and carry out plans until cancelled."""
         while True:
             self._beat()
             await self._wait()
@@ -93,7 +94,7 @@ class Reconciler:
             await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - started)))
 
     async def once(self) -> None:
-        """Make one plan and execute as much of it as its time allows."""
+        """Make one plan, and carry out as much of it as its time limit allows."""
         self._dirty.clear()
         seen = self._cache.snapshot(self._settings)
         if not seen.synced:
@@ -119,14 +120,17 @@ class Reconciler:
             )
 
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
-        """Return when to plan again, by the monotonic clock, to which ``retry_at`` belongs; ``wake_at`` does not."""
+        """Return the monotonic time of the next plan, or None if none is due.
+
+        ``wake_at``, from the planner, is in seconds since the epoch. ``retry_at``, from the executor, is monotonic.
+        """
         due = [] if retry_at is None else [retry_at]
         if wake_at is not None:
             due.append(time.monotonic() + wake_at - self._clock())
         return min(due, default=None)
 
     async def _permission(self) -> None:
-        """Wait until something may be written, and give signs of life meanwhile."""
+        """Wait until this process may write, and give signs of life meanwhile."""
         while True:
             self._beat()
             with contextlib.suppress(TimeoutError):
@@ -146,7 +150,7 @@ class Reconciler:
         return plan
 
     async def _wait(self) -> None:
-        """Wait until the loop is woken, a plan is due, or the loop was idle for long."""
+        """Wait until :meth:`wake` is called or a plan is due, at most IDLE_SECONDS."""
         seconds = IDLE_SECONDS
         if self._wake_at is not None:
             seconds = min(seconds, max(0.0, self._wake_at - time.monotonic()))

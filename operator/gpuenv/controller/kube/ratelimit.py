@@ -34,7 +34,7 @@ class TokenBucket:
         self._tokens -= 1
         return max(0.0, -self._tokens / self._rate)
 
-    def offer(self) -> bool:
+    def try_take(self) -> bool:
         """Take a token if one is available now. Return whether one was taken."""
         if self._rate <= 0:
             return True

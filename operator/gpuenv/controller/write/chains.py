@@ -1,4 +1,4 @@
-"""The order in which a plan is carried out: chains of actions that depend on each other, in fair turns."""
+"""The order in which a plan is carried out: chains of dependent actions, with environments in turn."""
 
 from collections import deque
 from itertools import zip_longest
@@ -6,15 +6,18 @@ from itertools import zip_longest
 from gpuenv.plan.model import Action, CreatePod, DeletePod, Plan, ValidationKey
 
 Chain = tuple[ValidationKey, tuple[Action, ...]]
-"""Actions that are carried out one after the other. The node is "" where they are about a whole environment."""
+"""The actions about one environment on one node, which are carried out one after the other.
+
+In the key, the node is "" for an action about the environment itself.
+"""
 
 
 def chains(plan: Plan) -> deque[Chain]:
-    """Return the chains of a plan in the order in which they are to be started.
+    """Return the chains of a plan, in the order in which they should be started.
 
-    Environments take turns, so that a large change of one does not keep the others waiting. Within an environment its
-    status comes first, because a claim that is no longer true must be withdrawn before anything else. Then come the
-    chains on which GPUs depend, with pods to start or to delete.
+    Environments take turns, so that a large change of one does not keep the others waiting. Within an environment, its
+    status is written first, because a status that is no longer true must be corrected before anything else. Then come
+    the chains that start or delete pods, because GPUs wait for these.
     """
     groups: dict[str, list[Chain]] = {name: [((name, ""), (one,))] for name, one in plan.environments.items()}
     for chain in sorted(plan.validations.items(), key=_starts_no_pod_and_deletes_none):
@@ -29,6 +32,6 @@ def _starts_no_pod_and_deletes_none(chain: Chain) -> bool:
 
 
 def title(action: Action) -> str:
-    """Return one action as a line of the log."""
+    """Describe an action for the log: its class, environment, node and name."""
     what = [getattr(action, name, None) for name in ("environment", "node", "name")]
     return " ".join([type(action).__name__, *(str(one) for one in what if one)])

@@ -71,7 +71,7 @@ class EventPoster:
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
             self._limits.popitem(last=False)
-        if not limit.offer() or len(self._queue) >= QUEUE:
+        if not limit.try_take() or len(self._queue) >= QUEUE:
             self._dropped()
             return
         self._queue.append(event)

@@ -1,9 +1,9 @@
-"""Carries out a plan: order within a validation, validations side by side, a time limit, and back-off after failures.
+"""Carries out plans: chains of actions in parallel, with a time limit, and with back-off after failures.
 
-Actions about one (environment, node) form a chain, done in the plan's order: report before label before deletion of
-the pod. An action that failed, or that the time did not suffice for, is left undone. The next plan asks for it again,
-because the cluster still differs. So a failing action delays its own chain and nothing else, and an outage of the API
-server loses nothing.
+A chain contains all actions about one environment on one node. They are carried out in the plan's order: first the
+node report, then the label, then the deletion of the pod. An action that fails, or for which there is no time, is left
+undone. The next plan contains it again, because the cluster still differs from the desired state. So a failed action
+delays only its own chain, and nothing is lost in an outage of the API server.
 """
 
 import asyncio
@@ -42,59 +42,72 @@ from gpuenv.plan.model import (
 logger = logging.getLogger(__name__)
 
 WORKERS: Final = 16
+"""How many chains are carried out at the same time."""
 SECONDS_PER_PLAN: Final = 5.0
-"""A large change is worked off in slices, so that new events are planned for in between."""
+"""How long one plan may be carried out. The rest is left to the next plan, which also considers new events."""
 STATUS_PER_SECOND: Final = 0.5
+"""How often per second the status of one environment is written, after STATUS_BURST writes in a row."""
 STATUS_BURST: Final = 2
-"""How often the status of one environment is written: twice in a row, then every two seconds."""
+"""How many times in a row the status of one environment is written before STATUS_PER_SECOND limits it."""
 BACKOFF_SECONDS: Final = 1.0
+"""Pause after the first failure of an action. It doubles with each consecutive failure."""
 BACKOFF_MAX_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 2.0
+"""Pause after the first StaleError of an action. It doubles with each consecutive failure."""
 WORDS: Final = 300
-"""How many characters of a refusal are kept, to be quoted in a status."""
+"""How many characters of an error message are kept, to be quoted in the status of the environment."""
 OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
-"""Answers that are about the API server and not about the object."""
+"""Status codes that mean that the API server does not work; the action was not at fault. 0: no response."""
 NODE_WRITES: Final = (SetLabel, SetNodeCondition)
-"""Writes that may be refused without stopping the rest of their chain."""
-RESULTS: Final = (WriteReport, *NODE_WRITES)
-"""Writes whose refusal the next plan is to know of."""
+"""Actions whose failure does not stop the rest of their chain."""
+REPORTED_IF_REFUSED: Final = (WriteReport, *NODE_WRITES)
+"""Actions for which the next plan has to know the error message if the API server refused them."""
 
 Place = tuple[str, str, str]
-"""(environment, node, part): what backs off together. The label, the node condition and new pods each are a part."""
+"""(environment, node, part): the actions that share one back-off.
+
+``part`` is the class name of actions with a back-off of their own (pod, label, node condition), and "" for all others.
+"""
 
 
 @dataclass(slots=True)
 class Executed:
-    """What became of a plan's actions."""
+    """How many actions of a plan were carried out, failed or were skipped."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
     retry_at: float | None = None
-    """When something that was not done may be tried again (by a monotonic clock); None when all was done."""
+    """Monotonic time at which a failed or skipped action may be tried again, or None if all actions were done."""
 
     def retry(self, at: float) -> None:
+        """Make ``retry_at`` at most ``at``."""
         self.retry_at = at if self.retry_at is None else min(at, self.retry_at)
 
 
 @dataclass(slots=True)
 class _Trouble:
+    """The consecutive failures at one place, when it may be tried again, and the error message to be quoted."""
+
     count: int
     not_before: float
     words: str
 
 
 class _Step(Enum):
+    """What became of one action of a chain."""
+
     DONE = auto()
     PASSED_OVER = auto()
-    """Not done, but the rest of the chain does not depend on it."""
+    """The action was not carried out, but the rest of the chain is, because it does not depend on it."""
     STOPPED = auto()
 
 
 class Executor:
-    """Carries out plans. Between plans it remembers only what failed and how often statuses were written.
+    """Carries out plans. Between plans it keeps only the back-off of failed actions and the rates of status writes.
 
-    ``clock`` must be monotonic: a clock that is set back would stop all writes until it has caught up.
+    ``clock`` must be monotonic: if it were set back, it would stop all writes until it has caught up. ``seconds`` is
+    the time limit of one plan.
     """
 
     def __init__(
@@ -120,23 +133,23 @@ class Executor:
         self._deadline = 0.0
 
     async def run(self, plan: Plan) -> Executed:
-        """Carry out a plan. Nothing is raised but cancellation."""
+        """Carry out a plan, as far as the time limit allows. Raises nothing but CancelledError."""
         executed = Executed()
         self._deadline = self._clock() + self._seconds
         self._outage = False
         for event in plan.events:
             self._events.post(event)
         todo = chains(plan)
-        await self._work_off(todo, executed)
+        await self._run_chains(todo, executed)
         if todo and not self._outage:
             executed.skipped += len(todo)
             executed.retry(self._clock())
-        self._after(executed)
+        self._finish(executed)
         return executed
 
     # ---- chains ----------------------------------------------------------------------------------------
 
-    async def _work_off(self, todo: deque[Chain], executed: Executed) -> None:
+    async def _run_chains(self, todo: deque[Chain], executed: Executed) -> None:
         async def work() -> None:
             while todo and self._in_time():
                 await self._run_chain(todo.popleft(), executed)
@@ -162,7 +175,7 @@ class Executor:
         if trouble is not None and self._clock() < trouble.not_before:
             executed.skipped += 1
             executed.retry(trouble.not_before)
-            return self._without(action)
+            return self._step_after_failure(action)
         if isinstance(action, WriteStatus) and not self._may_write_status(action.environment, executed):
             return _Step.STOPPED
         try:
@@ -177,27 +190,30 @@ class Executor:
             return _Step.STOPPED
         except ApiError as error:
             self._failed(place, action, executed, error)
-            return self._without(action)
+            return self._step_after_failure(action)
         except Exception:
             logger.exception("%s failed by a fault of our own", title(action))
             executed.failed += 1
             self._metrics.error(type(action).__name__)
             self._delay(place, executed, BACKOFF_SECONDS, "")
-            return self._without(action)
+            return self._step_after_failure(action)
         executed.done += 1
         if place[2]:
             self._trouble.pop(place, None)
         return _Step.DONE
 
-    def _without(self, action: Action) -> _Step:
-        """Return how a chain goes on after a failed action: a refused label must not keep a GPU occupied."""
+    def _step_after_failure(self, action: Action) -> _Step:
+        """Return whether a chain continues after this action has failed or was skipped.
+
+        It continues after a label or node condition: a refused label must not keep the probe pod on its GPU.
+        """
         return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
 
     async def _apply(self, action: Action) -> None:
         if isinstance(action, WriteReport):
             before = self._cache.reports.get((action.environment, action.node))
             await self._writes.write_report(action)
-            self._metrics.answered(action, before, self._cache)
+            self._metrics.report_written(action, before, self._cache)
         elif isinstance(action, WriteStatus):
             await self._writes.write_status(action)
             for event in action.events:
@@ -226,12 +242,15 @@ class Executor:
         raise TypeError(f"no such action: {action!r}")
 
     def _may_write_status(self, environment: str, executed: Executed) -> bool:
-        """Limit how often one status is written. A status that is left out is in a later plan again."""
+        """Return whether the rate limit allows to write the status of an environment now.
+
+        If not, the action counts as skipped, and a later plan contains it again.
+        """
         limit = self._status_limits.get(environment)
         if limit is None:
             limit = TokenBucket(STATUS_PER_SECOND, STATUS_BURST, self._clock)
             self._status_limits[environment] = limit
-        if limit.offer():
+        if limit.try_take():
             return True
         executed.skipped += 1
         executed.retry(self._clock() + limit.seconds_left())
@@ -254,19 +273,24 @@ class Executor:
             self._writes.refused(action, error)
             del self._trouble[place]
         else:
-            refused = isinstance(action, RESULTS)
+            refused = isinstance(action, REPORTED_IF_REFUSED)
             seconds = self._delay(place, executed, BACKOFF_SECONDS, str(error)[:WORDS] if refused else "")
             logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
     def _delay(self, place: Place, executed: Executed, seconds: float, words: str) -> float:
-        """Try nothing of this place for ``seconds``, doubled each time in a row. Return for how long that is."""
+        """Start the back-off of ``place`` after a failure, and return its length in seconds.
+
+        It is ``seconds`` after the first failure, and doubles with each consecutive one up to BACKOFF_MAX_SECONDS.
+        ``words`` is the error message that the next plan gets, or "".
+        """
         count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
         self._trouble[place] = _Trouble(count + 1, self._clock() + seconds, words)
         executed.retry(self._trouble[place].not_before)
         return seconds
 
-    def _after(self, executed: Executed) -> None:
+    def _finish(self, executed: Executed) -> None:
+        """Update the back-offs after a plan, and put the messages of refused actions into the cache."""
         self._outages = self._outages + 1 if self._outage else 0
         if self._outage:
             seconds = min(BACKOFF_SECONDS * 2 ** (self._outages - 1), BACKOFF_MAX_SECONDS / 2)
