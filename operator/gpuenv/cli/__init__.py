@@ -1,7 +1,7 @@
 """The ``gpuenv`` command.
 
-The module of a subcommand is imported only when that subcommand runs: ``gpuenv explain`` answers in a tenth of a
-second because it never imports kopf, kubernetes or rich.
+The module of a subcommand is imported only when that subcommand runs. ``gpuenv explain`` takes a tenth of a second,
+because it does not import kopf, kubernetes or rich.
 """
 
 import sys
@@ -28,28 +28,34 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "operator": ("gpuenv.cli.operator", "Run the operator."),
     "uninstall": ("gpuenv.cli.uninstall", "Remove what the operator put on nodes and environments."),
 }
-"""For each subcommand: the module that holds it as ``command``, and its line in ``gpuenv --help``."""
+"""Maps the name of each subcommand to its module and its line in ``gpuenv --help``.
+
+The module defines the subcommand as ``command``.
+"""
 
 NOT_INSTALLED: Final[dict[str, str]] = {
     "cryptography": "`pip install cryptography`, or install gpuenv with its extra, gpuenv[sandbox]",
     "gpuenv_sandbox": "the operator's image has none; on a Linux machine run `make sandbox` in a checkout of gpuenv",
 }
-"""Parts that an installation may lack, and what to do about each."""
+"""Maps each Python module that an installation may lack to the instruction how to install it."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it runs.
+    """A click group that imports the module of a subcommand when the subcommand runs.
 
-    A command returns its exit code, or raises one of gpuenv.cli.errors.
+    A subcommand returns its exit code, or raises an error of :mod:`gpuenv.cli.errors`.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table."""
+        """Return the names of the subcommands in the order of :data:`COMMANDS`."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command. Raises ClickException when a package that the command needs is not installed."""
+        """Import a subcommand and return it, or return None if there is none with this name.
+
+        Raises ClickException if a package that the subcommand needs is not installed.
+        """
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -71,7 +77,10 @@ class LazyGroup(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and exit with its code. An error is one line on standard error, never a page of usage."""
+        """Run a subcommand and exit with the code that it returns. An error is one line on standard error.
+
+        Without ``standalone_mode``, return the code instead, and let errors propagate to the caller.
+        """
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
         try:
@@ -86,7 +95,7 @@ class LazyGroup(click.Group):
         sys.exit(code if isinstance(code, int) else exit_codes.OK)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands in ``--help`` without importing them."""
+        """Write the list of subcommands of ``--help`` without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])

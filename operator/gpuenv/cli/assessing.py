@@ -1,4 +1,4 @@
-"""The answers of ``gpuenv explain``: joins everything that was given into facts, and assesses them."""
+"""The work of ``gpuenv explain``: it joins all inputs into facts and assesses each image on each node."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from gpuenv.knowledge import Knowledge
 
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
-    """Yield an answer for each image on each node. Raises BadInput."""
+    """Assess each image on each node and yield the results. Raises BadInput if an input is invalid or none is given."""
     spec = read_environment(given.environment)[0] if given.environment else None
     expect, floors = (spec.expect, spec.floors) if spec else (None, ())
     pasted = list(read_pasted(given, knowledge))
@@ -37,7 +37,7 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
 
 
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
-    """Return the facts of one image on one node. Options take precedence over pasted texts."""
+    """Return the facts about one image on one node. Command-line options take precedence over pasted texts."""
     options = Facts(
         source=Source.FLAGS,
         torch=image.torch,
@@ -48,6 +48,6 @@ def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
     )
     nothing = Facts(source=Source.FLAGS, node=NodeFacts(platform=node.facts.platform))
     facts = merge(pasted if pasted and options == nothing else [options, *pasted])
-    if node.facts.platform:  # a person who names the platform knows it better than a text
+    if node.facts.platform:  # --platform takes precedence over the platform that a pasted text names
         facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))
     return facts

@@ -1,4 +1,4 @@
-"""``gpuenv check``: the probe that runs in pods, run on this machine, and the same assessment of its report."""
+"""``gpuenv check``: runs the probe on this machine instead of in a pod, and assesses its reports."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ from gpuenv.cli.output.answer import Answer
 from gpuenv.knowledge import load
 
 _PYTHON_TOO_OLD = 65
-"""The probe's own exit code under a Python that it does not support."""
+"""The exit code with which the probe ends if it does not support the version of Python."""
 _CPU_WARNING = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
 _STEP_STATUS = {StepStatus.PASS: Status.PASS, StepStatus.SKIPPED: Status.SKIPPED}
 
@@ -85,10 +85,10 @@ def command(
         variables = local_probe.environment(spec, seconds)
         local_probe.require_python(interpreter, variables)
         if save:
-            _save(save, {})  # a place that cannot be written to is an error now, not after minutes
+            _save(save, {})  # fails now, and not after minutes, if the file cannot be written
         run = local_probe.run(interpreter, variables, benchmarks, device)
         if save:
-            _save(save, run.reports)  # a partial report, too
+            _save(save, run.reports)  # also if the reports are partial
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     if run.interrupted:
@@ -102,7 +102,11 @@ def command(
 
 
 def _interpreter(given: str | None) -> str:
-    """Return the path of the program to probe. Raises BadInput when there is no such program."""
+    """Return the path of the Python interpreter to probe: the given one, or the default.
+
+    The default is the interpreter that runs gpuenv if it has torch, else ``python3`` on PATH. Raises BadInput if the
+    given interpreter does not exist.
+    """
     if given is None:
         if importlib.util.find_spec("torch") is not None:
             return sys.executable
@@ -135,7 +139,10 @@ def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str)
 
 
 def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
-    """Assess a run that wrote no report: Python was too old, or the interpreter failed for another reason."""
+    """Return the assessment of a run of the probe that wrote no report.
+
+    Either Python was too old for the probe, or the interpreter failed for another reason.
+    """
     how = local_probe.how_it_ended(run.code)
     last = _last_words(run)
     if run.code == _PYTHON_TOO_OLD:
@@ -147,7 +154,7 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
 
 
 def _crash(run: ProbeRun) -> Check:
-    """Return the check of a probe that failed or was killed. Its partial report says at which step."""
+    """Return the check for a probe that failed or was killed. Its partial report names the step."""
     last = _last_words(run)
     stages = [run.reports.get(name) or {} for name in ("kernels", "facts")]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
@@ -165,7 +172,10 @@ def _last_words(run: ProbeRun) -> str:
 
 
 def _of_the_cpu(facts: Facts) -> Assessment:
-    """Return a check for each kernel that ran on the CPU. The verdict is Unknown: nothing ran on a GPU."""
+    """Return the assessment of a run on the CPU, with a check for each kernel.
+
+    The verdict is Unknown, because no kernel ran on a GPU.
+    """
     checks = [
         Check(
             check_names.KERNEL.of(step.name, step.dtype),

@@ -1,4 +1,4 @@
-"""What the commands that talk to a cluster share: the connection, its errors, and reading our objects."""
+"""Functions for the commands that use a cluster: they connect to it, explain errors, and read gpuenv's objects."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 def ask(kubeconfig: str | None, question: Callable[[Kube], Awaitable[T]]) -> T:
-    """Connect to the cluster and return what ``question`` returns. Raises ClusterError."""
+    """Connect to the cluster, run ``question`` with the client, and return its result.
+
+    Raises ClusterError if there is no usable kubeconfig, or if a request fails.
+    """
 
     async def run() -> T:
         async with await Kube.from_environment(kubeconfig) as kube:
@@ -36,16 +39,16 @@ def _explained(error: ApiError) -> str:
 
 
 def _no_such_kind(error: ApiError) -> bool:
-    """Return whether our CustomResourceDefinitions are missing.
+    """Return whether an error means that gpuenv's CustomResourceDefinitions are not installed.
 
-    The API server words it differently when the whole group is unknown and when only the kind is.
+    The API server sends one message if the whole API group is unknown, and another if only the kind is unknown.
     """
     words = ("could not find the requested resource", "404 page not found")
     return error.status == 404 and any(one in error.message for one in words)
 
 
 async def environment(kube: Kube, name: str) -> Object:
-    """Return one environment. Raises ApiError, and ClusterError when there is no environment of that name."""
+    """Return the GPUEnvironment ``name``. Raises ClusterError if it does not exist, and ApiError."""
     try:
         found: Object = await kube.get(f"{ENVIRONMENTS}/{name}")
     except ApiError as error:
@@ -56,16 +59,16 @@ async def environment(kube: Kube, name: str) -> Object:
 
 
 async def environments(kube: Kube) -> list[Object]:
-    """Return all environments in the order of their names. Raises ApiError."""
+    """Return all GPUEnvironments in the order of their names. Raises ApiError."""
     found = [item async for page in kube.pages(ENVIRONMENTS) for item in page["items"]]
     return sorted(found, key=lambda item: str(item["metadata"]["name"]))
 
 
 async def node_reports(kube: Kube, *, name: str | None = None, node: str | None = None) -> list[Object]:
-    """Return the node reports of an environment, of a node, or of both, the worst first. Raises ApiError.
+    """Return the node reports of the environment ``name``, of the node ``node``, or of both. Raises ApiError.
 
-    API servers before 1.31 cannot select our objects by field, so the label selects. It holds a shortened node name,
-    so the whole name is compared, too.
+    The worst verdict is first. API servers before 1.31 cannot select custom resources by field, so a label selects
+    them. The label contains a shortened node name, so the whole name is compared, too.
     """
     labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: names.shorten(node) if node else None}
     selector = ",".join(f"{key}={value}" for key, value in labels.items() if value)
@@ -76,7 +79,7 @@ async def node_reports(kube: Kube, *, name: str | None = None, node: str | None 
 
 
 def verdict(report: Object) -> Verdict:
-    """Return the verdict of a node report; Unknown if it has no verdict yet."""
+    """Return the verdict of a node report, or Unknown if it has no verdict yet."""
     try:
         return Verdict(str((report.get("status") or {}).get("verdict")))
     except ValueError:
@@ -84,7 +87,10 @@ def verdict(report: Object) -> Verdict:
 
 
 def condition(environment: Object, kind: str) -> Object:
-    """Return a condition of an environment, or {} if it is missing or about an older generation."""
+    """Return the condition of an environment with the type ``kind``.
+
+    Return {} if there is no such condition, or if it is about an older generation of the environment.
+    """
     generation = environment["metadata"].get("generation")
     for found in (environment.get("status") or {}).get("conditions") or []:
         if found["type"] == kind and found.get("observedGeneration", generation) == generation:

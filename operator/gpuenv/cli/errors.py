@@ -1,6 +1,6 @@
-"""Errors that a person sees: one line on standard error, and an exit code.
+"""Errors that end a command with a message to the user: one line on standard error, and an exit code.
 
-A command returns its exit code when it has an answer. Otherwise it raises one of these errors.
+A command that did its work returns an exit code. Otherwise it raises one of these errors.
 """
 
 import click
@@ -16,22 +16,22 @@ class CommandError(click.ClickException):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.ctx = click.get_current_context(silent=True)
-        """The line begins with the name of the command that was running (``gpuenv check: ...``)."""
+        """The context of the running command. The error line begins with its name (``gpuenv check: ...``)."""
 
 
-class BadInput(CommandError):  # noqa: N818 - it names what a person gave, not a fault of the program
-    """An option, an argument or a file makes no sense."""
+class BadInput(CommandError):  # noqa: N818 - the user's input is wrong, not the program
+    """An option, an argument or an input file is invalid."""
 
     exit_code = exit_codes.USAGE
 
 
 class ClusterError(CommandError):
-    """The cluster cannot be asked, or it has no such object."""
+    """A request to the cluster failed, or the object does not exist."""
 
     exit_code = exit_codes.USAGE
 
 
 class Interrupted(CommandError):  # noqa: N818 - Ctrl-C is no fault of the program
-    """A person ended the command with Ctrl-C. The message says what was saved."""
+    """The user ended the command with Ctrl-C. The message says which results were saved."""
 
     exit_code = exit_codes.INTERRUPTED

@@ -1,4 +1,4 @@
-"""The exit codes of every command. Scripts rely on them, so a code never changes its meaning."""
+"""The exit codes of all commands. Scripts rely on them, so the meaning of a code never changes."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,11 +7,11 @@ from gpuenv.assess.model import Verdict
 
 OK: Final = 0
 FAILED: Final = 1
-"""The command could not do its work."""
+"""The command began, but could not do its work."""
 USAGE: Final = 2
-"""The command cannot begin: its input makes no sense, or the cluster cannot be asked."""
+"""The command cannot begin: its input is invalid, or a request to the cluster failed."""
 INTERRUPTED: Final = 130
-"""Ctrl-C: 128 and the number of SIGINT, as shells count."""
+"""Ctrl-C ended the command: 128 plus 2, the number of SIGINT, as in shells."""
 
 OF_VERDICT: Final = {
     Verdict.COMPATIBLE: OK,
@@ -19,11 +19,11 @@ OF_VERDICT: Final = {
     Verdict.DEGRADED: 3,
     Verdict.UNKNOWN: 4,
 }
-"""The exit code of a command whose answer is a verdict."""
+"""The exit code for each verdict, of the commands whose result is a verdict."""
 HELP: Final = "Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown"
-"""The line below the help text of such a command."""
+"""The last line of the help text of a command whose exit code stands for a verdict."""
 
 
 def of_worst(verdicts: Iterable[Verdict]) -> int:
-    """Return the exit code of the worst verdict; without any verdict, that of Unknown."""
+    """Return the exit code of the worst verdict. If there is no verdict, return that of Unknown."""
     return OF_VERDICT[max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.UNKNOWN)]

@@ -1,4 +1,4 @@
-"""``gpuenv explain``: from versions, a pasted environment, an error or a saved report to cause and cure."""
+"""``gpuenv explain``: assesses versions, a pasted environment, an error text or a saved probe report."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``gpuenv knowledge``: prints the tables that verdicts follow from, with the source of every row."""
+"""``gpuenv knowledge``: prints the tables from which verdicts follow, with the source of every row."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -99,7 +99,7 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "errors": _errors,
     "reasons": _reasons,
 }
-"""Each table by its name. Its first row is the heading."""
+"""Maps the name of each printed table to the function that yields its rows. The first row is the heading."""
 
 
 @click.command()

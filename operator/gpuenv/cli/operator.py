@@ -1,4 +1,4 @@
-"""``gpuenv operator``: the process that runs in the cluster."""
+"""``gpuenv operator``: runs the operator, the process that validates nodes in a cluster."""
 
 from pathlib import Path
 from typing import Final, get_args
@@ -88,7 +88,7 @@ def command(**flags: object) -> int:
     2 cannot start (flags, kubeconfig, a port in use). If the cluster lacks something (CRDs, permissions), the log
     says so and the operator waits for it.
     """
-    # Imported here: kopf and kubernetes take a second, and `--help` needs neither.
+    # Imported only here: importing kopf and kubernetes takes a second, and `--help` needs neither.
     from gpuenv.controller.run import main  # noqa: PLC0415 - see above
 
     return main(Options(**flags))  # type: ignore[arg-type]  # click has checked each against its option

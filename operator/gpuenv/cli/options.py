@@ -1,4 +1,4 @@
-"""Options that several commands have, so that they read the same everywhere."""
+"""Options that several commands share, so that names, defaults and help texts are the same in all of them."""
 
 import click
 
@@ -13,7 +13,10 @@ tables_directory = click.option(
 table_or_json = click.option(
     "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
-"""For commands that list things. The formats of ``explain`` and ``check`` are in gpuenv.cli.output.formats."""
+"""The option ``--output`` of all commands except ``explain`` and ``check``.
+
+The option of these two has more formats; it is in :mod:`gpuenv.cli.output.formats`.
+"""
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show checks that passed, and sources.")
 probe_namespace = click.option(
     "--probe-namespace", default=names.PROBE_NAMESPACE, show_default=True, help="Where probe pods run."

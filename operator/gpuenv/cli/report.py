@@ -1,4 +1,4 @@
-"""``gpuenv report``: every check behind a verdict in a cluster, with what helps."""
+"""``gpuenv report``: prints the checks in the node reports of a cluster, with their remediations."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""``gpuenv revalidate``: asks the operator for a new run now."""
+"""``gpuenv revalidate``: requests a new run of an environment from the operator."""
 
 from datetime import UTC, datetime
 

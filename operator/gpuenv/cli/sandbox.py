@@ -1,4 +1,4 @@
-"""``gpuenv sandbox``: a real control plane, simulated GPU nodes and the operator, on this machine."""
+"""``gpuenv sandbox``: runs a real control plane, simulated GPU nodes and the operator on this machine."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 from gpuenv_sandbox.session import SandboxError, Session
 
 CHECK_SECONDS: Final = 1.0
-"""How often a settled sandbox looks whether its processes still run."""
+"""Seconds between two checks whether the processes of a settled sandbox still run."""
 
 
 @click.command("sandbox")
@@ -72,7 +72,8 @@ def command(
     except ScenarioError as error:
         raise BadInput(str(error)) from error
     _reach_loopback()
-    # Until the event loop has its own handlers, let these signals unwind the stack as Ctrl-C does.
+    # Until the event loop has its own handlers, these signals raise an exception, as Ctrl-C does, so that the sandbox
+    # is cleaned up.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit_signalled)
     try:
@@ -97,7 +98,10 @@ async def _run(
     limit: float,
     once: bool,
 ) -> int:
-    """Run the session until everything is settled, and without ``once`` until Ctrl-C. Return the exit code."""
+    """Run the session until all nodes have their verdicts or ``limit`` seconds have passed. Return the exit code.
+
+    Without ``once``, keep the session running after that until Ctrl-C.
+    """
     ended = _end_on_signals()
     settled = False
     try:
@@ -124,7 +128,10 @@ async def _run(
 
 
 def _end_on_signals() -> list[int]:
-    """Let Ctrl-C, SIGTERM and SIGHUP cancel the calling task. Return the list that will hold the exit code."""
+    """Install handlers by which SIGINT, SIGTERM and SIGHUP cancel the calling task.
+
+    Return a list to which a handler appends the exit code, 128 plus the number of the signal.
+    """
     task, loop, codes = asyncio.current_task(), asyncio.get_running_loop(), list[int]()
     assert task is not None
 
@@ -140,7 +147,10 @@ def _end_on_signals() -> list[int]:
 
 @contextlib.contextmanager
 def _written(kubeconfig: Path, copy: Path | None) -> Iterator[Path]:
-    """Yield the path of the kubeconfig for people: the copy, if they asked for one. It is removed with the cluster."""
+    """Copy the kubeconfig to the path ``copy``, and remove the copy when this context ends.
+
+    Yield the path that messages to the user name: that of the copy, or of the original if ``copy`` is None.
+    """
     if copy is None:
         yield kubeconfig
         return
@@ -155,7 +165,7 @@ def _written(kubeconfig: Path, copy: Path | None) -> Iterator[Path]:
 
 
 def _reach_loopback() -> None:
-    """Make this process and its children reach the API server on loopback without a proxy."""
+    """Set ``no_proxy`` so that this process and its children use no proxy for the API server on loopback."""
     for name in ("no_proxy", "NO_PROXY"):
         known = os.environ.get(name, "")
         if known != "*":

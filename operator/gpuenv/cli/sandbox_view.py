@@ -1,4 +1,4 @@
-"""What ``gpuenv sandbox`` shows: a table of environments and nodes while they change, and what to do next."""
+"""The output of ``gpuenv sandbox``: a live view of environments and nodes, and commands to try next."""
 
 import contextlib
 import dataclasses
@@ -26,15 +26,15 @@ from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
 Object = dict[str, Any]
 
 MAX_ROWS: Final = 40
-"""How many nodes of a large fleet the table shows."""
+"""Most rows of the view. Of a larger fleet, the nodes with the worst verdicts are shown."""
 FILE_WIDTH: Final = 200
-"""Columns of a table that is written to a file, where nothing may be cut off."""
+"""Width in characters of a view that is not written to a terminal. It is so large that nothing is cut off."""
 LOG_SECONDS: Final = 10.0
-"""How often progress is logged when standard output is no terminal."""
+"""Seconds between two lines about the progress if standard output is no terminal."""
 
 
 class View:
-    """Shows the progress of a sandbox: a live table on a terminal, lines on standard error elsewhere."""
+    """Shows the progress of a sandbox: as a live view on a terminal, else as lines on standard error."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class View:
         kubeconfig: Path,
         form: str,
     ) -> None:
-        """``form`` is ``table`` or ``json``."""
+        """Create a view of a session. ``form`` is the output format: ``table`` or ``json``."""
         self._session, self._cluster, self._nodes = session, cluster, nodes
         self._kubeconfig, self._form = kubeconfig, form
         self._console = Console(highlight=False)
@@ -55,7 +55,7 @@ class View:
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """Redraw the table on a terminal as long as this context lasts."""
+        """Show a live view as long as this context lasts, if the format is ``table`` and the output is a terminal."""
         if self._form == "table" and self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
                 yield
@@ -64,7 +64,7 @@ class View:
             yield
 
     def show(self, observer: Observer) -> None:
-        """Show the present state."""
+        """Update the live view. If there is none, print a line about the progress every :data:`LOG_SECONDS`."""
         if self._live is not None:
             self._live.update(self._table(observer))
         elif self._session.elapsed - self._logged_at >= LOG_SECONDS:
@@ -81,7 +81,7 @@ class View:
             self._console.print(self._table(observer))
 
     def commands(self, observer: Observer) -> None:
-        """Print what a person can type next."""
+        """Print commands with which the user can explore the cluster from another terminal."""
         log = self._cluster.log(OPERATOR_PROCESS)
         words = commands(self._cluster.kubectl, self._kubeconfig, observer.rows(), log)
         say(f"\nThe cluster stays until Ctrl-C. In another terminal:\n{words}")
@@ -101,9 +101,9 @@ def table(
     elapsed: float,
     probing: Collection[tuple[str, str]] = (),
 ) -> RenderableType:
-    """Return a summary of each environment, then a line for each node.
+    """Return the view: a summary of each environment, then a line for each node.
 
-    ``probing`` holds environment and node of each probe that runs now.
+    ``elapsed`` is the age of the sandbox in seconds. ``probing`` holds (environment, node) of each running probe pod.
     """
     found = list(environments)
     heads = [_summary(environment, elapsed) for environment in found]
@@ -111,7 +111,7 @@ def table(
 
 
 def _summary(environment: Object, elapsed: float) -> Text:
-    """Return name, image, verdicts so far, and how many probes run or wait."""
+    """Return the summary of an environment: name, image, and numbers of verdicts, running and waiting probes."""
     status = environment.get("status") or {}
     counts = status.get("summary") or {}
     line = Text()
@@ -143,7 +143,7 @@ def _node_table(
     several = len(environments) > 1
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for title in [*(["ENVIRONMENT"] if several else []), "NODE", "GPU", "DRIVER", "VERDICT", "REASON"]:
-        # On a narrow terminal the product is shortened, and never the verdict.
+        # On a narrow terminal, the GPU column is shortened, and never the verdict.
         grid.add_column(title, no_wrap=title != "GPU")
     for found in shown:
         node = by_name[found.node]
@@ -163,17 +163,17 @@ def _node_table(
 
 
 def _worst_first(row: Row) -> float:
-    """Return the sort key of a row. One without an answer comes before the compatible ones."""
+    """Return the sort key by which the worst verdict comes first. A row without a verdict comes before Compatible."""
     return -Verdict(row.verdict).severity if row.verdict else -Verdict.COMPATIBLE.severity - 0.5
 
 
 def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
-    """Return what ``-o json`` prints, in the form that ``gpuenv status -o json`` has, too."""
+    """Return the output of ``-o json``, which has the same form as that of ``gpuenv status -o json``."""
     return fleet_json(environments, [NodeVerdict(*dataclasses.astuple(row)) for row in rows])
 
 
 def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
-    """Return commands for another terminal, with an environment and a node of this cluster filled in."""
+    """Return commands for another terminal, one a line, that use an environment and a node of the sandbox."""
     row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
     environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
     lines = [

@@ -1,4 +1,4 @@
-"""``gpuenv status``: the environments in a cluster and their verdicts."""
+"""``gpuenv status``: prints the environments in a cluster and their verdicts."""
 
 import click
 

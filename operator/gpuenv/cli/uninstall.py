@@ -1,4 +1,4 @@
-"""``gpuenv uninstall``: removes what the operator put on nodes and environments."""
+"""``gpuenv uninstall``: removes labels, conditions, probe pods and finalizers that the operator has made."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def command(
 
     The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
     """
-    # Imported here: kubernetes takes half a second, and `--help` does not need it.
+    # Imported only here: importing kubernetes takes half a second, and `--help` does not need it.
     from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError  # noqa: PLC0415 - see above
     from gpuenv.controller.kube.kinds import Scope  # noqa: PLC0415 - see above
     from gpuenv.controller.write.uninstall import Uninstall  # noqa: PLC0415 - see above

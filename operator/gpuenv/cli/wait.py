@@ -1,4 +1,4 @@
-"""``gpuenv wait``: waits until every selected node has its answer; the worst verdict is the exit code."""
+"""``gpuenv wait``: waits until every selected node has a current verdict, and exits with the worst one's code."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
-"""How much of a token the operator repeats in the status."""
+"""The operator repeats this many characters of the revalidate annotation in the status."""
 NODES_NAMED: Final = 5
-"""How many nodes a message names."""
+"""Most nodes that a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 
 
@@ -52,7 +52,10 @@ def _is_refused(environment: Object) -> bool:
 
 
 async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
-    """Return the environment once it is answered or refused. After ``seconds``, return also which answer is missing."""
+    """Wait until all nodes of the environment have a current verdict, or its specification is rejected.
+
+    Return the environment and "". After ``seconds``, return the environment and a line that says what is missing.
+    """
     deadline = time.monotonic() + seconds
     said = ""
     asked = _Asked(kube, name)
@@ -74,7 +77,7 @@ async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
 
 
 def _unanswered(environment: Object) -> str:
-    """Return what the environment's own status says is missing, in one line; "" when nothing is."""
+    """Return one line that says which verdicts are missing according to the status of the environment, or ""."""
     ready = cluster.condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
@@ -85,9 +88,10 @@ def _unanswered(environment: Object) -> str:
 
 
 class _Asked:
-    """The node reports of one environment for which a person has asked for a new run.
+    """The node reports of one environment for which a user has requested a new run by an annotation.
 
-    An environment may have thousands of reports. They are listed once, and then only these are read again.
+    An environment may have thousands of node reports. All are listed once. After that, only those with an outstanding
+    request are read again.
     """
 
     def __init__(self, kube: Kube, name: str) -> None:
@@ -96,7 +100,10 @@ class _Asked:
         self._waiting: list[str] | None = None
 
     async def unanswered(self, environment: Object) -> str:
-        """Return which answers are missing, in one line; "" when none is. A suspended environment gets no answers."""
+        """Return one line that names the nodes whose requested runs have not ended, or "" if there are none.
+
+        Return "" also if the environment is suspended, because then no run starts.
+        """
         if (environment.get("spec") or {}).get("suspend"):
             return ""
         found = await self._read()
@@ -129,9 +136,9 @@ def _is_asked(report: Object) -> bool:
 
 
 def _is_blocked(status: Object) -> bool:
-    """Return whether no probe can run on the node.
+    """Return whether no probe can run on the node for now, according to the status of its node report.
 
-    Neither this command nor the condition Ready waits for a run there.
+    Neither this command nor the condition Ready waits for runs on such a node.
     """
     return reasons.behaviour(status.get("reason", "")).next_run is reasons.NextRun.BLOCKED
 

@@ -1,7 +1,7 @@
-"""What is known about drivers, toolkits, GPUs and PyTorch builds: tables with a source per row.
+"""The tables of drivers, CUDA toolkits, GPUs, PyTorch builds and known errors, with a source for each row.
 
-The YAML files beside this module are the tables; :func:`load` returns them typed. A newer set of tables can be given as a
-directory: its files replace those of the same name.
+Each table is a YAML file in this package; :func:`load` returns all of them as typed values. A user can pass a directory
+with other tables, whose files replace the package's files of the same name.
 """
 
 from gpuenv.knowledge.files import KnowledgeError

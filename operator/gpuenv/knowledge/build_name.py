@@ -1,4 +1,4 @@
-"""The version text of a PyTorch build (``2.9.1+cu128``), taken apart in one place."""
+"""Parses the version text of a PyTorch build, such as ``2.9.1+cu128``."""
 
 import re
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ _COMMIT_DIGITS = 7
 
 @dataclass(frozen=True, slots=True)
 class BuildName:
-    """What a version text says about a build.
+    """The version text of a PyTorch build, parsed into its parts.
 
-    ``text`` is the text as given, or "" if none was. ``release`` has at least major and minor number: "2" names no
-    release. ``local`` is the local version label in lower case (``cu128``, ``cpu``, ``145a3a7bda.nv25.10``), or ""
-    without one. ``cuda`` is the CUDA version in that label: ``cu128`` is 12.8, ``cu111`` is 11.1.
+    ``text`` is the original text, or "" if the version is not known. ``release`` is the release number with at least
+    major and minor version, or None: "2" is no release. ``local`` is the local version label in lower case (``cu128``,
+    ``cpu``, ``145a3a7bda.nv25.10``), or "" if there is none. ``cuda`` is the CUDA version in that label: 12.8 for
+    ``cu128``, 11.1 for ``cu111``.
     """
 
     text: str
@@ -26,12 +27,12 @@ class BuildName:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text is nothing but a release number, as of PyPI's default build."""
+        """Whether the text consists of a release number only, like the version of PyPI's default build."""
         return bool(self.text) and _is_number(self.text)
 
     @property
     def is_release(self) -> bool:
-        """Whether the PyTorch project released the build: it is no nightly, source or vendor build."""
+        """Whether the PyTorch project released the build: it is no nightly build, source build or vendor's build."""
         head = self.text.partition("+")[0]
         if not head or not _is_number(head) or "." in self.local:
             return False
@@ -39,28 +40,31 @@ class BuildName:
 
     @property
     def is_cuda_wheel(self) -> bool:
-        """Whether the label is that of the project's CUDA wheels (``cu128``)."""
+        """Whether the local version label is one of the PyTorch project's CUDA wheels (``cu128``)."""
         return self.local.startswith("cu")
 
     @property
     def is_without_cuda(self) -> bool:
-        """Whether the label is that of a build without CUDA (``cpu``, ``rocm6.4``, ``xpu``)."""
+        """Whether the local version label is one of a build without CUDA (``cpu``, ``rocm6.4``, ``xpu``)."""
         return self.local.startswith(("cpu", "rocm", "xpu"))
 
     @property
     def is_commit(self) -> bool:
-        """Whether the label is seven digits of a commit and nothing else, as in NVIDIA's older containers."""
+        """Whether the local version label consists of seven digits of a commit, as in NVIDIA's older containers."""
         return len(self.local) == _COMMIT_DIGITS and all(char in "0123456789abcdef" for char in self.local)
 
     def marked(self, mark: str) -> Version | None:
-        """Return the number that follows a vendor's mark in the label: 25.10 for ``.nv`` in ``145a3a7bda.nv25.10``."""
+        """Return the version that follows ``mark`` in the local version label, or None if it does not occur.
+
+        ``mark`` is a vendor's sign: in ``145a3a7bda.nv25.10``, the version after ``nv`` is 25.10.
+        """
         _, found, number = self.local.rpartition(mark)
         return parse_version(number) if found else None
 
 
 @lru_cache(maxsize=4096)
 def parse_build_name(text: str | None) -> BuildName:
-    """Return the parts of a version text. A build whose version is not known has an empty name."""
+    """Return the parsed version text of a build. If it is None, ``text`` and ``local`` of the result are ""."""
     given = text or ""
     local = given.partition("+")[2].lower()
     release = parse_version(given)

@@ -1,6 +1,6 @@
-"""``python -m gpuenv.knowledge.compile``: makes ``tables.json`` from the YAML files that people edit.
+"""``python -m gpuenv.knowledge.compile``: generates ``tables.json`` from the YAML files that people edit.
 
-``make tables`` runs it, and so does every build of the package (``setup.py``).
+``make tables`` and every build of the package (``setup.py``) run it.
 """
 
 import json
@@ -11,7 +11,7 @@ from gpuenv.knowledge.load import build
 
 
 def fast_form() -> str:
-    """Return the text of ``tables.json``. Raises ``KnowledgeError`` when a table makes no sense."""
+    """Return the content of ``tables.json``. Raises ``KnowledgeError`` if a table is invalid."""
     tables = yaml_tables()
     build(tables)
     made = {"checksum": checksum(), "tables": tables}
@@ -19,7 +19,7 @@ def fast_form() -> str:
 
 
 def write(path: Path = FAST_FORM) -> None:
-    """Write ``tables.json``; a process that reads it meanwhile sees the old or the new one, never half of it."""
+    """Write ``tables.json`` atomically: a process that reads it at the same time gets the old or the new content."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_text(fast_form(), encoding="utf-8")
     unfinished.replace(path)

@@ -1,8 +1,8 @@
-"""The files that hold the tables: YAML to edit, and one JSON file that loads quickly.
+"""Reads the tables from YAML files, which people edit, or from a generated JSON file, which is faster to read.
 
-PyYAML needs a quarter of a second for these tables, which is more than a whole ``gpuenv explain`` may take. So there is
-``tables.json`` beside them, made by the build and by ``make tables`` (``gpuenv.knowledge.compile``) and not committed.
-It carries a checksum of the YAML files: where it is missing or out of date, the YAML files are read instead.
+PyYAML needs a quarter of a second for the tables, which is more than a whole ``gpuenv explain`` may take. For that
+reason the build and ``make tables`` (``gpuenv.knowledge.compile``) generate ``tables.json``, which is not committed. It
+contains a checksum of the YAML files. If it is missing or out of date, the YAML files are read instead.
 """
 
 import json
@@ -11,34 +11,42 @@ from pathlib import Path
 from typing import Any, Final
 
 TABLES: Final = ("cuda", "architectures", "torch", "gpus", "errors", "platforms")
-"""Names of the table files, each ``<name>.yaml``."""
+"""Names of the tables. The file of a table is ``<name>.yaml``."""
 
 HERE: Final = Path(__file__).parent
+"""The directory of the package's own tables."""
 FAST_FORM: Final = HERE / "tables.json"
+"""The generated JSON file, which loads faster than the YAML files."""
 
 
 class KnowledgeError(ValueError):
-    """A table makes no sense; the message names file, row and field in one line."""
+    """A table is invalid. The message is one line that names the file, the row and the problem."""
 
 
 def packaged_tables() -> dict[str, Any]:
-    """Return the package's own tables as plain data, by name."""
+    """Return the content of the package's own tables, by the name of the table.
+
+    It is read from ``tables.json``, or from the YAML files if that is missing or out of date.
+    """
     try:
         made = json.loads(FAST_FORM.read_text(encoding="utf-8"))
         if made["checksum"] == checksum():
             return dict(made["tables"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not made yet, or by another version of gpuenv
+        pass  # tables.json was not generated yet, or by another version of gpuenv
     return yaml_tables()
 
 
 def yaml_tables() -> dict[str, Any]:
-    """Return the same, read from the YAML files. Raises :class:`KnowledgeError` when one is not readable."""
+    """Return the content of the package's tables, by name, read from the YAML files. Raises :class:`KnowledgeError`."""
     return {name: read_yaml(HERE / f"{name}.yaml") for name in TABLES}
 
 
 def checksum() -> int:
-    """Return a number that changes with the YAML files. It guards against forgetting, not against forgery."""
+    """Return a checksum of the package's YAML files.
+
+    It detects that ``tables.json`` was not generated again after an edit. It is no protection against tampering.
+    """
     value = 0
     for name in TABLES:
         value = zlib.crc32((HERE / f"{name}.yaml").read_bytes(), value)
@@ -46,7 +54,7 @@ def checksum() -> int:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a table file. Raises :class:`KnowledgeError` when it is not readable YAML."""
+    """Return the content of a YAML file. Raises :class:`KnowledgeError` if it cannot be read or is no YAML."""
     import yaml  # noqa: PLC0415  costs 50 ms, and only edited tables need it
 
     try:

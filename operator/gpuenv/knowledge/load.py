@@ -1,4 +1,4 @@
-"""Makes typed tables of what the files hold, and refuses a row that makes no sense."""
+"""Converts the content of the table files to typed tables, and rejects an invalid row."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -27,7 +27,10 @@ from gpuenv.knowledge.model import (
 from gpuenv.knowledge.versions import Version, parse_version
 
 REASONS = "reasons"
-"""Name of a file of somebody's own with other words for reasons. The package's words are in :mod:`gpuenv.api.reasons`."""
+"""Name of an optional user-supplied table with other texts for reasons.
+
+The package has no such file: its own texts are in :mod:`gpuenv.api.reasons`.
+"""
 
 T = TypeVar("T")
 STATUSES = frozenset({"Fail", "Unknown", "Warn", "Note"})
@@ -35,9 +38,9 @@ FALLBACKS = frozenset({"", "line", "text"})
 
 
 def load(directory: Path | None = None) -> Knowledge:
-    """The tables; files of ``directory`` replace those of the same name that the package carries.
+    """Return the typed tables. Files in ``directory`` replace the package's files of the same name.
 
-    Raises :class:`KnowledgeError` when a table of ``directory`` cannot be read or makes no sense.
+    Raises :class:`KnowledgeError` if a table in ``directory`` cannot be read or is invalid.
     """
     if directory is None:
         return _packaged()
@@ -59,7 +62,10 @@ def _packaged() -> Knowledge:
 
 
 def build(tables: Mapping[str, Any]) -> Knowledge:
-    """Typed tables from plain data. Raises :class:`KnowledgeError` naming table, row and field."""
+    """Return typed tables made from the content of the files, by table name.
+
+    Raises :class:`KnowledgeError`, whose message names the table, the row and the problem.
+    """
     toolkits = _rows(tables, "cuda", "toolkits", _toolkit)
     branches = _rows(tables, "cuda", "branches", _branch)
     architectures = _rows(tables, "architectures", "architectures", _architecture)
@@ -81,7 +87,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         toolkits={row.cuda: row for row in toolkits},
         branches=tuple(sorted(branches, key=lambda row: row.branch, reverse=True)),
         architectures={row.cc: row for row in architectures},
-        # Of two releases that are equally near to a version, the first one counts: not the order of the file's rows.
+        # The order decides between two releases that are equally near to a version. It must not depend on the file.
         torch={row.torch: row for row in sorted(releases, key=lambda row: row.torch)},
         vendors=tuple(sorted(vendors, key=lambda row: row.since, reverse=True)),
         channels={(row.channel, row.cuda): row for row in channels},
@@ -116,13 +122,19 @@ def _rows(tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mappi
 def _more_rows(
     tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mapping[str, Any]], T]
 ) -> list[T]:
-    """As :func:`_rows`, of a list that older tables of somebody's own do not have."""
+    """Return the rows of a list as :func:`_rows` does, or none if the table has no such list.
+
+    User-supplied tables that were written for an older gpuenv may lack the list.
+    """
     known = isinstance(tables.get(table), Mapping) and key in tables[table]
     return _rows(tables, table, key, make) if known else []
 
 
 def _reasons(table: Any) -> dict[str, ReasonText]:
-    """Return the words for every reason: the package's own, or those of ``table``. It replaces words, never behaviour."""
+    """Return the texts for every reason: those of the user-supplied ``table``, else the package's own.
+
+    The table cannot change the behaviour of a reason. Raises :class:`KnowledgeError` if it is invalid.
+    """
     words = {code: ReasonText(row.cause, row.cure, row.source) for code, row in ROWS.items()}
     if table is None:
         return words

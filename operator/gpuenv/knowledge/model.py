@@ -1,4 +1,4 @@
-"""The typed tables. Everything is frozen; the one :class:`Knowledge` may be shared by all assessments."""
+"""The types of the tables and their rows. All are immutable, so that all assessments can share one Knowledge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ ComputeCapability = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Toolkit:
-    """One CUDA toolkit. ``min_driver`` decides under minor-version compatibility, ``toolkit_driver`` under the Toolkit rule."""
+    """One CUDA toolkit and the drivers that can run programs built with it.
+
+    ``min_driver`` is the oldest driver by minor-version compatibility, and ``first_release`` is the first released
+    driver that satisfies it. ``toolkit_driver`` is the driver that came with the toolkit, the oldest one that satisfies
+    the Toolkit rule; None means that it is not known. The ``_text`` fields are the same versions as text. ``verified``
+    True means that the row was read from NVIDIA's own release notes.
+    """
 
     cuda: Version
     toolkit_driver: Version | None
@@ -27,7 +33,7 @@ class Toolkit:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A driver branch and the CUDA version of its driver API."""
+    """A driver branch, such as 580, and the CUDA version that its driver API supports."""
 
     branch: int
     cuda: Version
@@ -36,7 +42,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A GPU generation, by compute capability."""
+    """One compute capability (``cc``) and the GPU generation (``name``) that it belongs to.
+
+    ``first_cuda`` and ``last_cuda`` are the first and the last toolkit that compile for it. ``first_driver`` is the
+    oldest driver branch that supports it, and ``dropped_from_driver`` the first branch that no longer does.
+    ``dropped_from_cudnn`` is the first cuDNN without kernels for it. ``embedded`` True means that it is a Jetson's
+    GPU. Such a GPU runs only code for its own compute capability; from the toolkit ``neighbours_from_cuda`` on, it also
+    runs code for a lower minor version. None in any of these fields means that there is no such version, or that it is
+    not known.
+    """
 
     cc: ComputeCapability
     name: str
@@ -55,7 +69,9 @@ class Architecture:
 class TorchBuild:
     """One released build of PyTorch for one CUDA version.
 
-    ``archs`` as ``torch.cuda.get_arch_list()`` prints them on x86_64, ``aarch64`` those of the aarch64 wheel where known.
+    ``archs`` are its targets on x86_64, as ``torch.cuda.get_arch_list()`` prints them. ``aarch64`` are the targets of
+    the aarch64 wheel; empty means that they are not known or that there is no such wheel. ``verified`` True means that
+    the row was read from the wheel itself.
     """
 
     cuda: Version
@@ -69,11 +85,13 @@ class TorchBuild:
 
 @dataclass(frozen=True, slots=True)
 class VendorBuild:
-    """Builds of NVIDIA's containers from one release (25.01) on; ``mark`` is what their local version label ends in.
+    """The PyTorch builds in a series of NVIDIA's containers: all from one release on, such as 25.01.
 
-    ``embedded`` rows are for Jetson modules, for toolkits of the major version of ``cuda`` where that is given. ``compat`` are
-    the oldest drivers, one a branch, on which the container's own cuda-compat carries it on data-centre GPUs. ``unmarked`` are
-    the PyTorch releases whose containers of this series have no mark in their version.
+    ``since`` is that release. In the local version label of a build, ``mark`` stands before the container's release:
+    ``nv`` in ``nv25.01``. ``unmarked`` are the PyTorch releases whose containers of this series have no mark.
+    ``embedded`` True means that the row is about wheels for Jetson modules; if ``cuda`` is given, only about those for
+    its CUDA major version. ``compat`` are the oldest drivers, one for each branch, with which the container's own
+    cuda-compat works on data-centre GPUs.
     """
 
     mark: str
@@ -88,7 +106,7 @@ class VendorBuild:
 
 @dataclass(frozen=True, slots=True)
 class ChannelBuild:
-    """Builds of another distributor (conda-forge) for one CUDA version."""
+    """The builds of another distributor than the PyTorch project, such as conda-forge, for one CUDA version."""
 
     channel: str
     cuda: Version
@@ -98,7 +116,11 @@ class ChannelBuild:
 
 @dataclass(frozen=True, slots=True)
 class TorchRelease:
-    """One release series of PyTorch (2.9) and its builds. ``python`` is the oldest and newest Python with wheels."""
+    """One release series of PyTorch, such as 2.9, and its builds.
+
+    ``released`` is its date. ``python`` is the oldest and the newest Python version with wheels. ``default_cuda`` is
+    the CUDA version of the build on PyPI.
+    """
 
     torch: Version
     released: str
@@ -108,7 +130,7 @@ class TorchRelease:
     builds: tuple[TorchBuild, ...]
 
     def build(self, cuda: Version | None) -> TorchBuild | None:
-        """The build for ``cuda`` (major and minor count), if it was released."""
+        """Return the build for a CUDA version, or None if none was released. Only major and minor version count."""
         if cuda is None:
             return None
         return next((build for build in self.builds if build.cuda == cuda[:2]), None)
@@ -116,9 +138,10 @@ class TorchRelease:
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """What a product name tells.
+    """A GPU model, such as A100: properties that follow from the words ``name`` in a product name.
 
-    ``datacenter`` None: the name does not tell whether cuda-compat works on it. ``arm``: found beside aarch64 processors only.
+    ``cc`` is the compute capability. ``datacenter`` says whether cuda-compat works on the model; None means that it
+    works on some products with this name. ``arm`` True means that the model is sold only together with aarch64 CPUs.
     """
 
     name: str
@@ -130,7 +153,10 @@ class GpuModel:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """Published dense peaks of one product: TFLOPS by dtype, GB/s, W."""
+    """The published peak performance of one product: dense TFLOPS by data type, memory GB/s, and power in W.
+
+    ``names`` are the names of the product. ``confidence`` says how reliable the source is.
+    """
 
     names: tuple[str, ...]
     tflops: Mapping[str, float]
@@ -142,12 +168,16 @@ class Peak:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """One known error: a number of a layer, or words of its text (all lower case), and what it means.
+    """One known error: the numbers and texts by which it is recognised, and its meaning.
 
-    ``status`` is a :class:`gpuenv.assess.model.Status` value. ``text`` alternatives match when all their parts (split at
-    ``…``) occur in this order in one line, none that holds a word of ``unless``; a part that ends in ``$`` ends a word too.
-    ``codes`` are numbers as the driver API and the runtime share them, ``xids`` those of the kernel driver. ``fallback``: the
-    rule says that something failed, not what; it counts where no other rule explains the ``line``, or the whole ``text``.
+    ``layer`` is the software layer of the numbers in ``codes``; the driver API and the runtime API share the layer
+    ``cuda``. ``xids`` are error numbers of NVIDIA's kernel driver. ``text`` holds alternative patterns in lower case,
+    each a tuple of parts. A pattern matches a line that contains all its parts in this order and no word of ``unless``;
+    if a part ends in ``$``, a word of the line must end there. ``status`` is the value of a
+    :class:`gpuenv.assess.model.Status`. An empty ``remediation`` means that the one of the reason applies.
+
+    ``fallback`` is not "" if the rule says only that something failed. It then counts if no other rule explains the
+    line (``line``), or if none explains anything in the text (``text``).
     """
 
     name: str
@@ -166,7 +196,7 @@ class ErrorRule:
 
 @dataclass(frozen=True, slots=True)
 class Harmless:
-    """Words, lower case, of log lines that only look like failures."""
+    """Texts, in lower case, that mark log lines which look like failures but are none."""
 
     text: tuple[str, ...]
     source: str
@@ -174,7 +204,7 @@ class Harmless:
 
 @dataclass(frozen=True, slots=True)
 class ReasonText:
-    """Documentation of one reason: cause, cure, source."""
+    """The texts about one reason: its cause, its remediation (``cure``), and the URL of its source."""
 
     cause: str
     cure: str
@@ -183,20 +213,20 @@ class ReasonText:
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """All tables. Look-ups are total: what is not in the tables is None, never an exception.
+    """All tables. A look-up of something that is not in the tables returns None and never raises.
 
-    One loaded set of tables equals only itself, so that what follows from it can be remembered (``lru_cache``).
+    Two objects are never equal, so that functions of the tables can cache their results by object (``lru_cache``).
     """
 
     toolkits: Mapping[Version, Toolkit]
     branches: tuple[Branch, ...]
-    """Newest first."""
+    """All driver branches, the newest first."""
     architectures: Mapping[ComputeCapability, Architecture]
     torch: Mapping[Version, TorchRelease]
     vendors: tuple[VendorBuild, ...]
-    """Newest first."""
+    """All series of NVIDIA's containers, the newest first."""
     channels: Mapping[tuple[str, Version], ChannelBuild]
-    """By distributor and CUDA version."""
+    """The builds of other distributors, by distributor and CUDA version."""
     models: Mapping[str, GpuModel]
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]
@@ -208,7 +238,10 @@ class Knowledge:
     errors_by_name: Mapping[str, ErrorRule]
 
     def toolkit(self, cuda: Version | None) -> Toolkit | None:
-        """The row of a toolkit; of an unknown minor version of a known major one, the newest row of that major version."""
+        """Return the row of a CUDA toolkit, or None.
+
+        If the minor version is not in the tables, return the newest row with the same major version.
+        """
         if cuda is None:
             return None
         row = self.toolkits.get(cuda[:2])
@@ -218,30 +251,34 @@ class Knowledge:
         return row
 
     def last_branch(self, dropped_from: int) -> int:
-        """The newest known branch before the one that dropped a generation."""
+        """Return the newest driver branch before ``dropped_from``, the branch that dropped a GPU generation."""
         return next((row.branch for row in self.branches if row.branch < dropped_from), dropped_from - 1)
 
     def branch(self, driver: Version | None) -> Branch | None:
-        """The branch a driver belongs to; also of Windows drivers, whose numbers lie between the branches'."""
+        """Return the branch that a driver belongs to, or None if the driver is older than all branches in the tables.
+
+        The major version of a Windows driver can lie between the numbers of two branches; it belongs to the lower one.
+        """
         if not driver:
             return None
         return next((row for row in self.branches if row.branch <= driver[0]), None)
 
     def release(self, torch: Version | None) -> TorchRelease | None:
-        """The release series of a torch version."""
+        """Return the release series that a version of PyTorch belongs to, or None."""
         return self.torch.get(torch[:2]) if torch and len(torch) > 1 else None
 
     def newest_release(self) -> TorchRelease:
-        """The newest PyTorch release of the tables."""
+        """Return the newest PyTorch release in the tables."""
         return self.torch[max(self.torch)]
 
     def vendor_build(
         self, name: BuildName, cuda: Version | None = None, embedded: bool = False
     ) -> VendorBuild | None:
-        """Return NVIDIA's series of containers that a build such as ``2.9.0a0+145a3a7bda.nv25.10`` belongs to.
+        """Return the series of NVIDIA's containers that a build such as ``2.9.0a0+145a3a7bda.nv25.10`` belongs to.
 
-        On a Jetson it is the series of wheels for that module. Older containers have seven digits of a commit and nothing else
-        (``2.2.0a0+81ea7a4``); people's own builds say ``git``.
+        With ``embedded``, return the series of wheels for Jetson modules. Older containers have only seven digits of a
+        commit as the local version label (``2.2.0a0+81ea7a4``). Builds that people make from source have another
+        label, with ``git`` before the digits. Return None if the build belongs to no series.
         """
         for row in self.vendors:
             number = name.marked(row.mark)
@@ -256,22 +293,26 @@ class Knowledge:
         return None
 
     def model(self, product: str | None) -> GpuModel | None:
-        """The GPU model inside a product name, label or accelerator name; the longest match wins."""
+        """Return the GPU model that a product name or node label contains, or None. The longest model name wins."""
         return find_model(product, self) if product else None
 
     def cure(self, what: str, platform: str | None) -> str:
-        """What to do for ``what`` on ``platform``, or anywhere."""
+        """Return the remediation ``what`` of platforms.yaml for a platform, else the one for all platforms, else ""."""
         table = self.cures.get(what, {})
         return table.get(platform or "default") or table.get("default", "")
 
 
 _JOINED = ("RTX", "GTX", "GT")
+"""Words that may be joined to the number after them, as in ``RTX4090``."""
 _AMPERE = "RTXA"
-"""vGPU names write ``RTXA6000-48Q``."""
+"""Beginning of a product name that joins ``RTX`` and ``A6000``, as names of virtual GPUs do (``RTXA6000-48Q``)."""
 
 
 def model_words(product: str) -> tuple[str, ...]:
-    """A product name as upper-case words, its usual spellings unified (``RTX4090``, ``1080Ti``, ``A100-SXM4-40GB``)."""
+    """Return the words of a product name in upper case, independent of its spelling.
+
+    ``RTX4090`` and ``RTX 4090`` are the same two words, and so are ``1080Ti`` and ``1080 Ti``. Dashes separate words.
+    """
     text = "".join(char if char.isalnum() else " " for char in product[:200].upper())
     words: list[str] = []
     for word in text.split():
@@ -292,7 +333,7 @@ def model_words(product: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def find_model(product: str, knowledge: Knowledge) -> GpuModel | None:
-    """The longest model name that occurs in ``product`` as whole words."""
+    """Return the GPU model with the longest name that occurs in ``product`` as whole words, or None."""
     words = model_words(product)[:16]
     for length in range(min(4, len(words)), 0, -1):
         for start in range(len(words) - length + 1):

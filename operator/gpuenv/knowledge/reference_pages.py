@@ -1,4 +1,4 @@
-"""``python -m gpuenv.knowledge.reference_pages docs``: writes the pages of reasons and of checks, from their tables."""
+"""``python -m gpuenv.knowledge.reference_pages docs``: generates ``docs/reasons.md`` and ``docs/checks.md``."""
 
 import sys
 from collections.abc import Iterator
@@ -36,7 +36,10 @@ CONDITIONS: Final = """
 
 
 def reasons_page(knowledge: Knowledge) -> str:
-    """Return the page of reasons. The words are those of the package, whatever words ``knowledge`` has for them."""
+    """Return the Markdown page about all reasons. ``knowledge`` supplies the errors by which a reason is recognised.
+
+    The texts about a reason are always those of the package, even if ``knowledge`` replaces them.
+    """
     rows = dict(sorted(ROWS.items()))
     parts = [REASONS_HEAD.rstrip("\n"), VERDICTS]
     parts += [
@@ -76,7 +79,7 @@ def _section(code: str, row: Row, knowledge: Knowledge) -> Iterator[str]:
 
 
 def _seen(reason: str, knowledge: Knowledge) -> list[str]:
-    """Numbers and words by which the reason is recognised in errors."""
+    """Return the line that lists the error numbers and texts by which a reason is recognised, or no line."""
     signs = [sign for rule in knowledge.errors if rule.reason == reason for sign in _signs(rule)]
     return [f"- **Seen as:** {', '.join(signs)}"] if signs else []
 
@@ -106,13 +109,13 @@ This page is made from `operator/gpuenv/api/check_names.py` by `make docs`.
 
 
 def checks_page() -> str:
-    """Return the page of checks."""
+    """Return the Markdown page about all checks."""
     rows = (f"| `{name}` | {text} |" for name, text in sorted(check_names.DESCRIPTIONS.items()))
     return CHECKS_HEAD + "\n".join(rows) + "\n"
 
 
 def pages() -> dict[str, str]:
-    """Return the text of every page, by the name of its file."""
+    """Return the content of both pages, by the name of the file in ``docs/``."""
     return {"checks.md": checks_page(), "reasons.md": reasons_page(load())}
 
 

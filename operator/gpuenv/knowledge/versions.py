@@ -1,4 +1,4 @@
-"""Versions as integer tuples: never floats (580.159 is newer than 580.65), never text."""
+"""Versions as tuples of integers. As floats or texts they would compare wrongly: 580.159 is newer than 580.65."""
 
 import re
 from functools import lru_cache
@@ -10,7 +10,10 @@ _NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 
 @lru_cache(maxsize=4096)
 def parse_version(text: str | None) -> Version | None:
-    """The leading dotted number of ``text`` (``2.9.0a0+145a3a7bda.nv25.10`` is 2.9.0, ``R580`` is 580); None without one."""
+    """Return the version at the beginning of a text, or None if there is none.
+
+    ``2.9.0a0+145a3a7bda.nv25.10`` is (2, 9, 0), and ``R580`` is (580,).
+    """
     if not text:
         return None
     found = _NUMBERS.match(text.strip().lstrip("vVrR"))
@@ -18,21 +21,27 @@ def parse_version(text: str | None) -> Version | None:
 
 
 def show(version: Version | None) -> str:
-    """Dotted text of a CUDA, torch or capability version."""
+    """Return a version as dotted text, or "unknown" for None."""
     return "unknown" if version is None else ".".join(str(part) for part in version)
 
 
 def at_least(version: Version, floor: Version) -> bool:
-    """Whether ``version`` reaches ``floor``, as far as both name parts: a driver known only as 580 reaches 580.65.06."""
+    """Return whether ``version`` is at least ``floor``. Only parts that both versions have are compared.
+
+    So a driver whose version is known only as 580 counts as at least 580.65.06.
+    """
     length = min(len(version), len(floor))
     return version[:length] >= floor[:length]
 
 
 def api_number(cuda: Version) -> int:
-    """CUDA 12.8 as the driver API counts it: 12080 (https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__VERSION.html)."""
+    """Return the number by which the driver API identifies a CUDA version: 12080 for CUDA 12.8.
+
+    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__VERSION.html
+    """
     return cuda[0] * 1000 + (cuda[1] if len(cuda) > 1 else 0) * 10
 
 
 def api_version(number: int) -> Version:
-    """The inverse of :func:`api_number`: 12080 is CUDA 12.8."""
+    """Return the CUDA version that a number of the driver API identifies: (12, 8) for 12080."""
     return number // 1000, number % 1000 // 10

@@ -1,7 +1,7 @@
-"""What the cluster needs besides the operator itself, as dicts: for the sandbox and the tests.
+"""The Kubernetes objects that the operator needs in its cluster, as dicts, for the sandbox and the tests.
 
-The Helm chart installs the same; a test compares them. The CustomResourceDefinitions are written in ``crds/`` at
-the repository's root; a wheel carries a copy of them beside this module (``setup.py``).
+The Helm chart installs the same objects; a test compares both. The CustomResourceDefinitions are files in ``crds/`` at
+the root of the repository. A wheel contains a copy of them in this package (``setup.py``).
 """
 
 from pathlib import Path
@@ -18,12 +18,15 @@ _IN_CHECKOUT: Final = _HERE.parents[2] / "crds"
 
 
 def crds() -> list[dict[str, Any]]:
-    """Return the CustomResourceDefinitions of both kinds."""
+    """Return the CustomResourceDefinitions of GPUEnvironment and GPUNodeReport."""
     return _documents(_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT)
 
 
 def load() -> list[dict[str, Any]]:
-    """Namespaces, PriorityClass, service account and roles, in the order in which they can be created."""
+    """Return all other objects, in an order in which they can be created.
+
+    They are the admission policy, the namespaces, the PriorityClass, the service account and the roles.
+    """
     account = {"name": OPERATOR, "namespace": OPERATOR_NAMESPACE}
     return [
         *_documents(_HERE),

@@ -1,7 +1,9 @@
-"""What the operator may do, and why: the one table from which roles and the check at start are made.
+"""All permissions of the operator, each with the reason why it is needed.
 
-Nothing else is needed: no secrets, no pods outside the probe namespace, no update or delete of a node.
-Asking for one's own rights (SelfSubjectAccessReview) is everybody's right, by ``system:basic-user``.
+Both the RBAC roles and the operator's check of its own permissions at its start are made from this list. The operator
+needs no other permission: no access to secrets or to pods outside the probe namespace, and neither of the verbs
+``update`` and ``delete`` for nodes. It may ask for its own permissions (SelfSubjectAccessReview) because the
+ClusterRole ``system:basic-user`` allows that to every account.
 """
 
 from dataclasses import dataclass
@@ -11,19 +13,22 @@ from gpuenv.api import names
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 
 EVENT_NAMESPACE: Final = "default"
-"""Where Events about cluster-scoped objects belong: ``kubectl describe`` looks for them nowhere else."""
+"""Namespace of Events about cluster-scoped objects, the only one in which ``kubectl describe`` looks for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One rule. ``namespace`` empty: in the whole cluster. ``name`` narrows it down to one object."""
+    """One RBAC rule. It applies in ``namespace``, or in the whole cluster if that is "".
+
+    If ``name`` is not "", it applies only to the object with this name.
+    """
 
     group: str
     resource: str
-    """With its subresource, where it is one: ``nodes/status``."""
+    """The plural name of the resource. A subresource follows after a slash: ``nodes/status``."""
     verbs: tuple[str, ...]
     why: str
-    """What does not work without it; completes "needed to"."""
+    """Why the permission is needed: a verb phrase that completes the sentence "needed to ..."."""
     namespace: str = ""
     name: str = ""
 
@@ -31,7 +36,7 @@ class Permission:
 def permissions(
     operator_namespace: str = OPERATOR_NAMESPACE, probe_namespace: str = PROBE_NAMESPACE
 ) -> tuple[Permission, ...]:
-    """Every permission of the operator, for an installation with these namespaces."""
+    """Return all permissions of the operator, for an installation with these namespaces."""
     group = names.GROUP
     environments, reports = names.ENVIRONMENT_PLURAL, names.REPORT_PLURAL
     watch = ("get", "list", "watch")
@@ -39,29 +44,41 @@ def permissions(
         Permission("", "nodes", watch, "find GPU nodes and notice new drivers and reboots"),
         Permission("", "nodes", ("patch",), f"set the label {names.COMPAT_PREFIX}/<environment>"),
         Permission("", "nodes/status", ("patch",), "set the condition of spec.publish.nodeCondition"),
-        Permission(group, environments, watch, "see which environments there are"),
-        Permission(group, environments, ("patch",), "put its finalizer on environments and take it off"),
+        Permission(group, environments, watch, "read the environments and notice changes"),
+        Permission(group, environments, ("patch",), "add its finalizer to environments and remove it"),
         Permission(group, f"{environments}/status", ("patch",), "write the status of environments"),
-        Permission(group, reports, watch, "remember verdicts across restarts"),
-        Permission(group, reports, ("create",), "make a report for each environment and node"),
+        Permission(group, reports, watch, "read earlier verdicts after a restart"),
+        Permission(group, reports, ("create",), "create a node report for each environment and node"),
         Permission(
             group,
             reports,
             ("delete", "deletecollection"),
-            "remove reports of nodes and environments that are gone",
+            "delete the node reports of deleted nodes and environments",
         ),
         Permission(group, f"{reports}/status", ("patch",), "write verdicts"),
-        Permission("", "pods", watch, "read what probes report", probe_namespace),
-        Permission("", "pods", ("create",), "start probes", probe_namespace),
-        Permission("", "pods", ("delete",), "remove probes that have ended or hang", probe_namespace),
-        Permission("", "configmaps", ("get", "create"), "hand probes their program", probe_namespace),
+        Permission("", "pods", watch, "read the results of probe pods", probe_namespace),
+        Permission("", "pods", ("create",), "start probe pods", probe_namespace),
+        Permission("", "pods", ("delete",), "delete probe pods that have ended or hang", probe_namespace),
         Permission(
-            "", "configmaps", ("list", "delete"), "remove programs of former versions", probe_namespace
+            "", "configmaps", ("get", "create"), "provide the probe program to probe pods", probe_namespace
         ),
-        Permission("", "events", ("create",), "tell of verdicts in kubectl describe", EVENT_NAMESPACE),
-        Permission("", "events", ("patch",), "count an Event up instead of repeating it", EVENT_NAMESPACE),
-        # The name of an object that does not exist yet cannot be checked: creating is a rule of its own.
-        Permission("coordination.k8s.io", "leases", ("create",), "make its Lease", operator_namespace),
+        Permission(
+            "",
+            "configmaps",
+            ("list", "delete"),
+            "delete the probe programs of former versions",
+            probe_namespace,
+        ),
+        Permission("", "events", ("create",), "show verdicts in kubectl describe", EVENT_NAMESPACE),
+        Permission(
+            "",
+            "events",
+            ("patch",),
+            "raise the count of an Event instead of posting it again",
+            EVENT_NAMESPACE,
+        ),
+        # A separate rule, because RBAC cannot restrict "create" to a name: the object does not exist yet.
+        Permission("coordination.k8s.io", "leases", ("create",), "create its Lease", operator_namespace),
         Permission(
             "coordination.k8s.io",
             "leases",
@@ -76,9 +93,10 @@ def permissions(
 def roles(
     operator_namespace: str = OPERATOR_NAMESPACE, probe_namespace: str = PROBE_NAMESPACE
 ) -> list[dict[str, Any]]:
-    """A ClusterRole, a Role for each purpose, and their bindings to the operator's service account.
+    """Return a ClusterRole, Roles for the probe pods, the Events and the Lease, and their bindings.
 
-    Each has a name of its own, because two purposes may share a namespace.
+    The bindings grant them to the operator's service account. Each Role has its own name, because the namespaces of two
+    Roles can be the same.
     """
     by_purpose: dict[tuple[str, str], list[Permission]] = {}
     for permission in permissions(operator_namespace, probe_namespace):
@@ -98,7 +116,7 @@ def roles(
 
 
 def role_name(permission: Permission) -> str:
-    """Name of the Role or ClusterRole that grants it."""
+    """Return the name of the Role or ClusterRole that grants a permission."""
     if not permission.namespace:
         return OPERATOR
     purposes = {"events": "events", "leases": "lease"}

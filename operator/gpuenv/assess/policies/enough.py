@@ -1,4 +1,4 @@
-"""Policies on missing and contradictory facts. Without a probe, a verdict needs the build, the driver and the GPU."""
+"""Policies on missing and contradictory facts. Without a probe, a verdict needs build, driver and GPU."""
 
 from collections.abc import Iterator
 

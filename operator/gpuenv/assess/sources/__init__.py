@@ -1,1 +1,1 @@
-"""Functions that read facts, one module for each source: probe reports, pasted text, error messages, node labels."""
+"""Functions that read facts, in one module for each source: probe documents, pasted text, node labels."""

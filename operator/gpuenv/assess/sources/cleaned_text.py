@@ -1,7 +1,7 @@
-"""Functions that prepare pasted text for searching: they remove colours, HTML entities, curly quotes and line breaks.
+"""Functions that prepare pasted text for searching.
 
-Issue trackers, terminals and log collectors change the text that software has printed. Every step takes time linear in
-the length of the text.
+They remove colours, HTML entities, curly quotes and line breaks. Issue trackers, terminals and log collectors change
+the text that software has printed. Every step takes time linear in the length of the text.
 """
 
 import re
@@ -20,7 +20,7 @@ _SPELLINGS = (
     ("&#39;", "'"), ("&#x27;", "'"), ("&apos;", "'"), ("&rsquo;", "'"), ("&quot;", '"'), ("&#34;", '"'),
     ("&nbsp;", " "), ("&#160;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"),
 )  # fmt: skip
-"""Pairs of a spelling that editors, browsers or issue trackers insert, and the plain character that it stands for."""
+"""Pairs of a spelling that editors, browsers or issue trackers insert, and the character it stands for."""
 
 _LINE_START = re.compile(
     r"\n[\n ]{0,80}(?:\d{4}-\d\d-\d\dT[\d:.,Z+-]{6,30} std(?:out|err) [FP] )?(?:\[[^\]\n]{1,40}\]:? {1,3}){0,2}"

@@ -1,8 +1,8 @@
 """Reads facts from a pasted environment: the output of ``collect_env``, ``nvidia-smi``, pip, conda or Python.
 
-It understands ``collect_env`` of PyTorch since 1.8 and of vLLM. A label may be anywhere in the text (after a log prefix,
-in a quote or table, or in a dump on a single line). Its value ends at the next label or at the end of the line. The
-functions never raise, and every step takes time linear in the length of the text.
+It understands ``collect_env`` of PyTorch since 1.8 and of vLLM. A label may be anywhere in the text (after a log
+prefix, in a quote or table, or in a dump on a single line). Its value ends at the next label or at the end of the line.
+The functions never raise, and every step takes time linear in the length of the text.
 https://github.com/pytorch/pytorch/blob/main/torch/utils/collect_env.py,
 https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
 """
@@ -54,7 +54,7 @@ _LABELS = {
 }  # fmt: skip
 _BY_LABEL = {label.lower(): key for key, labels in _LABELS.items() for label in labels}
 _LABEL = re.compile(
-    # The first letter alone rules out most positions in the text, such as spaces. That makes the search four times as fast.
+    # The first letter alone rules out most positions in the text, such as spaces. The search is four times as fast.
     f"(?=[{''.join(sorted({label[0] for label in _BY_LABEL}))}])"
     + r"(?<![\w])("
     + "|".join(re.escape(label) for label in sorted(_BY_LABEL, key=len, reverse=True))
@@ -87,7 +87,7 @@ _CONDA_FORGE = re.compile(
 _CONDA_CPU = re.compile(
     r"^[^\n]{0,20}?\b(?:pytorch|libtorch) {1,40}\d[\w.]{0,20} {1,40}(?:py\d\.\d{1,2}_cpu_|cpu_)", re.MULTILINE
 )
-"""Matches conda's name of a build without CUDA, such as ``py3.11_cpu_0`` or conda-forge's ``cpu_generic_py311_…``."""
+"""Matches conda's name of a build without CUDA: ``py3.11_cpu_0``, or conda-forge's ``cpu_generic_py311_…``."""
 _ARCHS = re.compile(r"\[ {0,4}['\"](?:sm|compute)_\d{2,3}[^\]\n]{0,200}\]")
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?\b")
 _ENV = re.compile(

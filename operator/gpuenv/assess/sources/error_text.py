@@ -1,4 +1,4 @@
-"""Reads facts from a pasted error (a traceback, a log, a warning): the errors in it, and the versions that it names.
+"""Reads facts from a pasted error (a traceback, a log, a warning): the errors and the versions in it.
 
 PyTorch's messages are defined in https://github.com/pytorch/pytorch/blob/main/torch/cuda/__init__.py
 (``_check_capability``, ``_check_cubins``) and

@@ -26,7 +26,7 @@ MAX_XIDS = 200
 _CONTEXT = 120
 _FEWEST_WORDS = 3
 _DISPROVABLE = 400
-"""Number of characters before a match that are searched for a word of ``unless``, which would disprove the match."""
+"""Number of characters before a match in which a word of ``unless`` disproves the match."""
 
 _NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
 _XID = re.compile(

@@ -27,7 +27,7 @@ MAX_TEXT: Final = 500
 MAX_LIST: Final = 64
 """Most GPUs, command checks, notes, or texts of one list."""
 MAX_ROWS: Final = 1024
-"""Most steps, benchmarks, or entries of any list or object. It suffices for all kernels and data types on 16 GPUs."""
+"""Most steps, benchmarks, or entries of any list or object: enough for all kernels and data types on 16 GPUs."""
 _MAX_DEPTH: Final = 6
 _MAX_OMITTED: Final = 256
 _STAGES: Final = ("facts", "kernels")
@@ -57,7 +57,10 @@ def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | N
 
 
 def clean_text(value: str) -> str:
-    """Return the text cut to :data:`MAX_TEXT` characters, with spaces instead of unprintable ones except line breaks."""
+    """Return the text cut to :data:`MAX_TEXT` characters, with unprintable characters replaced by spaces.
+
+    Line breaks are kept.
+    """
     cut = value[:MAX_TEXT]
     if cut.isprintable():
         return cut

@@ -43,7 +43,7 @@ Section = Mapping[str, Any]
 
 
 def facts_from_document(document: Mapping[str, Any], node: NodeFacts) -> Facts:
-    """Return the facts in a probe document. ``node`` are the facts from the labels of the node, taken over as they are."""
+    """Return the facts in a probe document. The result includes ``node``, the facts from the labels of the node."""
     known = mapping(document, FACTS)
     stages = _texts(known.get("stages"))
     return Facts(

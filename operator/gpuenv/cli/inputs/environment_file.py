@@ -1,4 +1,4 @@
-"""A GPUEnvironment in a file (``-f``)."""
+"""Reads a GPUEnvironment from a file (the option ``-f``)."""
 
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.cli.errors import BadInput
@@ -6,9 +6,9 @@ from gpuenv.cli.inputs.files import read_text
 
 
 def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
-    """Return the specification in a file (``-``: standard input), and its ``runSeconds`` if the file sets it.
+    """Return the specification in a file, and its ``runSeconds``, or None if the file does not set that field.
 
-    Raises BadInput.
+    The path ``-`` stands for standard input. Raises BadInput.
     """
     import yaml  # noqa: PLC0415 - takes 50 ms, and only -f needs it
 

@@ -1,4 +1,4 @@
-"""Texts from files and from standard input, of any size and encoding."""
+"""Reads texts of any size from files and from standard input. They may be UTF-8 or UTF-16."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,9 @@ _CHUNK_BYTES: Final = 1_000_000
 
 
 def read_text(path: str, option: str) -> str:
-    """Return the text of a file, or of standard input for ``-``.
+    """Return the text of a file, or of standard input if the path is ``-``.
 
-    Raises BadInput, which names ``option``, when the file cannot be read or is binary.
+    Raises BadInput if the file cannot be read or is binary. ``option`` is the option that the message names.
     """
     try:
         data = _standard_input() if path == STANDARD_INPUT else _file(path)
@@ -28,9 +28,10 @@ def read_text(path: str, option: str) -> str:
 
 
 def text_or_file(given: str, option: str) -> str:
-    """Return what a person pasted, or the text of the file that it names.
+    """Return the value of an option, or the text of the file whose path it is.
 
-    Several words that name no file are the text itself. Raises BadInput.
+    A value of several words is the text itself, unless a file with this name exists or the value ends in ``.txt`` or
+    ``.log``. A single word is always a path. Raises BadInput if the file cannot be read.
     """
     if len(given.split()) > 1 and not given.endswith((".txt", ".log")) and not _exists(given):
         return given[:MAX_BYTES]
@@ -54,9 +55,9 @@ def _file(path: str) -> bytes:
 
 
 def read_ends(file: BinaryIO) -> bytes:
-    """Return the content of a file. Of one larger than MAX_BYTES, only the beginning and the end.
+    """Return the content of a file. If it is larger than :data:`MAX_BYTES`, return only its beginning and its end.
 
-    Logs say at their beginning what was started, and at their end what happened.
+    Logs name versions at their beginning, and errors at their end.
     """
     half = MAX_BYTES // 2
     head = file.read(half)

@@ -1,11 +1,11 @@
-"""What a person gave to ``gpuenv explain``, option by option."""
+"""The values of the options of ``gpuenv explain``."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """The options that say what to judge, as typed on the command line. None or empty: not given."""
+    """The options that describe images and nodes, as typed on the command line. None or () means not given."""
 
     torches: tuple[str, ...]
     cuda: str | None

@@ -1,4 +1,4 @@
-"""Images as the options of ``gpuenv explain`` describe them (``--torch``, ``--cuda``, ``--arch-list`` ...)."""
+"""Reads facts about images from options of ``gpuenv explain`` (``--torch``, ``--cuda``, ``--arch-list`` ...)."""
 
 from dataclasses import dataclass, field
 
@@ -12,14 +12,17 @@ from gpuenv.knowledge.versions import parse_version
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The facts of one image. Without any fact, no option describes the image."""
+    """The facts about one image. It equals ``Image()`` if no option describes an image."""
 
     torch: TorchFacts = field(default_factory=TorchFacts)
     container: ContainerFacts = field(default_factory=ContainerFacts)
 
 
 def read_images(given: Given) -> list[Image]:
-    """Return an image for each ``--torch``; all other options hold for all of them. Raises BadInput."""
+    """Return one image for each ``--torch``, or one image without it. All other options apply to each image.
+
+    Raises BadInput.
+    """
     return [_image(given, torch) for torch in given.torches or (None,)]
 
 
@@ -42,7 +45,7 @@ def _dotted(version: tuple[int, ...] | None) -> str | None:
 
 
 def _cudnn_number(version: tuple[int, ...] | None) -> int | None:
-    """Return the version as ``cudnnGetVersion()`` codes it: 90100 for 9.1.0, but 8902 for 8.9.2."""
+    """Return a cuDNN version in the encoding of ``cudnnGetVersion()``: 90100 for 9.1.0, but 8902 for 8.9.2."""
     if version is None:
         return None
     major, minor, patch = (*version, 0, 0)[:3]

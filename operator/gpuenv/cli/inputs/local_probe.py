@@ -1,4 +1,4 @@
-"""Runs the probe on this machine: how long it may take, its progress on the terminal, and the report it leaves."""
+"""Runs the probe on this machine, with a deadline and with progress on the terminal, and reads its reports."""
 
 import json
 import os
@@ -22,41 +22,48 @@ from gpuenv.cli.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 
 FIRST_GPU_SECONDS: Final = 300
-"""Kernels on one GPU, without benchmarks: the probe's own default for a stage."""
+"""Seconds for the kernels on one GPU, without benchmarks. The probe itself has the same default for a stage."""
 _NEXT_GPU_SECONDS: Final = 120
-"""Kernels on one more GPU: another process imports torch, perhaps from a cold disk."""
+"""Seconds for the kernels on each further GPU: another process imports torch, perhaps from a slow disk."""
 _BENCHMARK_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
-"""Benchmarks on one GPU, by profile: the benchmarks, importing torch once more, and making the inputs."""
+"""Seconds for the benchmarks on one GPU, by profile.
+
+The first number is for the benchmarks, the second for importing torch again and making the inputs.
+"""
 _IMPORT_SECONDS: Final = 180
-"""The probe's own limit for one module of ``expect.imports``."""
+"""Seconds for each module of ``expect.imports``. It is the probe's own limit."""
 _MOST_SECONDS: Final = 86400
-"""The longest deadline that the probe accepts."""
+"""The longest deadline that the probe accepts, in seconds."""
 START_SECONDS: Final = 60.0
-"""How long an interpreter may take to start. A cold image on a network disk is slow."""
+"""Seconds that a Python interpreter may take to start. From a network disk, that can be slow."""
 _GRACE_SECONDS: Final = 10.0
-"""How long an interrupted probe may take to end its workers. It gives up on a worker stuck in the kernel after 3 s."""
+"""Seconds that an interrupted probe has to end. It gives up on a worker stuck in the kernel after 3 s."""
 _LATE_SECONDS: Final = 1.0
-"""How long output is still read after the probe has ended."""
+"""Seconds during which output is still read after the probe has ended."""
 _ASK: Final = "print('gpuenv' + str(6 * 7))"
+"""Python code that shows whether a program is a Python interpreter. It has to print :data:`_ANSWER`."""
 _ANSWER: Final = "gpuenv42"
-"""Python's answer to the code above. It is computed, so that a program that repeats its arguments does not pass."""
+"""The output of :data:`_ASK`. It is computed, so that a program that only prints its arguments does not pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRun:
-    """A run of the probe that has ended."""
+    """The result of a run of the probe on this machine."""
 
     reports: dict[str, Any]
-    """The report of each stage; partial or empty when the probe was killed."""
+    """The probe report of each stage, by the name of the stage. It is partial or missing if the probe was killed."""
     code: int
-    """The exit code; negative for a signal."""
+    """The exit code of the probe. If a signal ended it, the code is the negative number of the signal."""
     stderr: str
     interrupted: bool = False
-    """Ctrl-C ended the run."""
+    """Whether Ctrl-C ended the run."""
 
 
 def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
-    """Return the seconds for a stage of an environment that sets none: the sum of all limits within the stage."""
+    """Return the deadline of a stage in seconds, for an environment that sets none.
+
+    It is the sum of the limits of everything that the stage does, and at most :data:`_MOST_SECONDS`.
+    """
     seconds = FIRST_GPU_SECONDS + (gpus - 1) * _NEXT_GPU_SECONDS + gpus * _BENCHMARK_SECONDS[profile]
     seconds += len(spec.expect.imports) * _IMPORT_SECONDS
     seconds += sum(check.timeout_seconds for check in spec.checks)
@@ -64,7 +71,10 @@ def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
 
 
 def gpu_count(devices: Path = Path("/dev")) -> int:
-    """Return how many GPUs have a device node. On WSL, where no GPU has its own, it is 1."""
+    """Return the number of GPUs that have a device file ``/dev/nvidia<number>``, but at least 1.
+
+    On WSL, GPUs have no such device files.
+    """
     try:
         return max(1, sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.iterdir()))
     except OSError:
@@ -72,7 +82,10 @@ def gpu_count(devices: Path = Path("/dev")) -> int:
 
 
 def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
-    """Return the probe's environment variables: this process's, the specification's, and those of a probe pod."""
+    """Return the environment variables for the probe.
+
+    They are those of this process, ``spec.probe.env``, and the variables through which a pod configures the probe.
+    """
     checks = [
         {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
         for check in spec.checks
@@ -92,10 +105,11 @@ def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
 
 
 def require_python(interpreter: str, env: Mapping[str, str], limit: float = START_SECONDS) -> None:
-    """Raise BadInput if a program is no Python interpreter. Any version of Python will do.
+    """Raise BadInput if a program is no Python interpreter. Any version of Python is accepted.
 
-    ``-S`` skips ``site``: code that an image runs there is for the probe to report. ``-I`` is left out because
-    Python 2.7 does not know it, and the probe itself says that such a Python is too old.
+    ``limit`` is in seconds. The option ``-S`` skips the module ``site``, in which an image may run code of its own; the
+    probe reports if that fails. The option ``-I`` is not used, because Python 2.7 does not have it. The probe itself
+    reports that such a Python is too old.
     """
     try:
         done = subprocess.run(
@@ -123,7 +137,10 @@ def _no_python(interpreter: str, why: str) -> BadInput:
 
 
 def how_it_ended(code: int) -> str:
-    """Describe an exit code. Shells report a signal as 128 plus its number."""
+    """Return a description of an exit code, such as ``signal 9 (SIGKILL)`` or ``exit code 1``.
+
+    Python reports a signal as its negative number, and shells report it as 128 plus its number.
+    """
     number = -code if code < 0 else code - 128 if 128 < code < 128 + signal.NSIG else 0
     try:
         return f"signal {number} ({signal.Signals(number).name})" if number else f"exit code {code}"
@@ -132,7 +149,11 @@ def how_it_ended(code: int) -> str:
 
 
 def run(interpreter: str, env: Mapping[str, str], profile: str, device: str) -> ProbeRun:
-    """Run both stages, with progress on standard error. Raises BadInput when the interpreter cannot be started."""
+    """Run both stages of the probe, with progress on standard error.
+
+    ``profile`` is a benchmark profile, and ``device`` is ``cuda`` or ``cpu``. Raises BadInput if the interpreter
+    cannot be started.
+    """
     with tempfile.TemporaryDirectory(prefix="gpuenv-") as name:
         archive, out = Path(name) / "gpuenv-probe.pyz", Path(name) / "reports.json"
         archive.write_bytes(build_zipapp())
@@ -156,7 +177,7 @@ def _start(arguments: list[str], env: Mapping[str, str], errors: IO[bytes]) -> s
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Show the probe's present step until the probe has ended. Return whether Ctrl-C ended it."""
+    """Show the current step of the probe until the probe has ended. Return whether Ctrl-C ended it."""
     try:
         for line in _lines(process):
             show_activity(_activity(line))
@@ -174,9 +195,9 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Yield whole lines as they come, until the probe has ended.
+    """Yield each complete line of the probe's output as soon as it is written, until the probe has ended.
 
-    A daemon that the image starts may hold the pipe open for ever, so the end of the pipe is not waited for.
+    The end of the pipe is not awaited, because a daemon that the image started may keep it open forever.
     """
     assert process.stdout is not None
     rest, until = b"", float("inf")
@@ -197,7 +218,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _activity(line: bytes) -> str | None:
-    """Return the step that a line of the probe announces; None for any other line, such as an image's own output."""
+    """Return the step that a line of output announces, or None for any other line, such as output of the image."""
     try:
         event = json.loads(line)
         return f"{event['activity']} ..." if event["event"] == "start" else None
@@ -206,9 +227,9 @@ def _activity(line: bytes) -> str | None:
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    """Ask the probe to end in good order. A second Ctrl-C kills it.
+    """Send SIGINT to the probe and wait until it has ended. Kill it after a timeout or a second Ctrl-C.
 
-    A terminal sends Ctrl-C to the probe, too; it does no harm that the probe gets the signal twice.
+    A terminal sends SIGINT to the probe, too. Receiving it twice does no harm.
     """
     try:
         process.send_signal(signal.SIGINT)
@@ -219,19 +240,22 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def show_activity(text: str | None) -> None:
-    """Show a step on a line that the next step overwrites. Without a terminal, show nothing."""
+    """Show a text on standard error, in a line that the next text overwrites.
+
+    Show nothing if standard error is no terminal, or if ``text`` is None. "" clears the line.
+    """
     if text is None or not sys.stderr.isatty():
         return
-    # The width of standard error's own terminal: standard output may be a file, whose width would be a guess.
+    # Use the width of the terminal of standard error: standard output may be a file, which has no width.
     columns = os.get_terminal_size(sys.stderr.fileno()).columns or shutil.get_terminal_size().columns
     click.echo(f"\r{text[: columns - 1].ljust(columns - 1)}\r", nl=False, err=True)
 
 
 def read_reports(out: Path) -> dict[str, Any]:
-    """Return the reports as of the last step.
+    """Return the probe reports in the file that the probe writes after each step, or {} if there are none.
 
-    The probe overwrites the file and then truncates it. A probe killed in between leaves the end of a longer,
-    older report behind the new one.
+    The probe overwrites the file and then truncates it. If it is killed in between, the end of a longer, older text
+    follows after the reports, and is ignored.
     """
     try:
         value, _ = json.JSONDecoder().raw_decode(out.read_text(encoding="utf-8", errors="replace"))

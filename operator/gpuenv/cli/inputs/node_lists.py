@@ -1,4 +1,4 @@
-"""Lists of nodes: CSV, a YAML list, or what ``kubectl get nodes -o yaml`` (or ``json``) prints."""
+"""Reads lists of nodes: CSV, a YAML list, or the output of ``kubectl get nodes -o yaml`` (or ``-o json``)."""
 
 import csv
 import io
@@ -21,14 +21,17 @@ _SPELLINGS: Final = {
     "driver_version": "driver", "nvidia_driver": "driver", "nvidia_driver_version": "driver",
     "computecapability": "compute_capability", "compute_cap": "compute_capability", "cc": "compute_capability",
 }  # fmt: skip
-"""Other names that people and tools (``nvidia-smi --query-gpu``) give to the columns."""
+"""Maps other names that people and tools (``nvidia-smi --query-gpu``) give to a column to the name in FIELDS."""
 _COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
-"""The count in front of a product, as in ``8x NVIDIA H100``."""
+"""Matches the number of GPUs before a product name, as in ``8x NVIDIA H100``."""
 MOST_GPUS: Final = 64
 
 
 def parse_nodes(text: str, path: str) -> Iterator[Node]:
-    """Yield the nodes of a file's text. Raises BadInput when it names no node, or when a row makes no sense."""
+    """Yield the nodes in the text of a file. Raises BadInput if there is no node, or if a row is invalid.
+
+    ``path`` is the path of the file, for messages.
+    """
     rows = list(_rows(text, path))
     if not rows:
         raise BadInput(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
@@ -56,9 +59,9 @@ def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
 
 
 def _delimiter(heading: str) -> str:
-    """Return the character between the columns of a heading, or "" when the text is no CSV.
+    """Return the character that separates the columns of a heading, or "" if the text is no CSV.
 
-    A heading of a single known column is CSV, too.
+    The heading may consist of a single column if its name is known.
     """
     if heading.lstrip().startswith(("-", "{", "[")) or heading.rstrip().endswith(":"):
         return ""
@@ -67,7 +70,7 @@ def _delimiter(heading: str) -> str:
 
 
 def _field(heading: str) -> str:
-    """Return the field that a column heading means: ``driver`` for ``Driver version``."""
+    """Return the field that a column heading stands for: ``driver`` for ``Driver version``."""
     name = "_".join(heading.strip().strip("\"'").lower().replace("-", " ").replace("_", " ").split())
     return _SPELLINGS.get(name, name)
 
@@ -85,8 +88,8 @@ def _from_row(row: dict[str, Any], where: str) -> Node:
         raise BadInput(f"{where} names neither gpu nor driver; fields are {', '.join(FIELDS)}")
     if words.get("compute_capability") and capability is None:
         raise BadInput(f"{where}: {words['compute_capability'][:60]!r} is no compute capability such as 8.0")
-    # Inventories often have the CUDA version of nvidia-smi in this column. It names no driver, but one such row
-    # must not refuse a whole fleet: the assessment says that the driver is not known.
+    # Inventories often have the CUDA version that nvidia-smi prints in this column. Such a row must not make the whole
+    # file invalid. The assessment will say that the driver is not known.
     if driver and not is_driver(driver) and not is_cuda(driver):
         raise BadInput(f"{where}: {driver[:60]!r} is no driver version such as {EXAMPLE_DRIVER}")
     gpus = tuple(
@@ -116,7 +119,7 @@ def _products(cell: object) -> list[str]:
 
 
 def _from_kubernetes(node: dict[str, Any]) -> Node:
-    """Return a node from a Node object of Kubernetes, as far as its labels describe the GPUs."""
+    """Return the facts in a Kubernetes Node object. GPU and driver are known only if its labels contain them."""
     metadata, status = node.get("metadata") or {}, node.get("status") or {}
     facts = node_facts(
         str(metadata.get("name", "")),

@@ -1,4 +1,4 @@
-"""Nodes as the options of ``gpuenv explain`` describe them: GPUs and drivers, or a file with many nodes."""
+"""Reads nodes from the options of ``gpuenv explain``: ``--gpu`` and ``--driver``, or ``--nodes`` with a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from gpuenv.cli.inputs.versions import require_compute_capability, require_drive
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The facts of one node. ``name`` is empty for the only one."""
+    """The facts about one node. ``name`` is "" if the options describe only one node."""
 
     name: str = ""
     driver: DriverFacts = field(default_factory=DriverFacts)
@@ -21,7 +21,7 @@ class Node:
 
 
 def read_nodes(given: Given) -> list[Node]:
-    """Return the nodes that were given; an empty list when no option describes a node. Raises BadInput."""
+    """Return the nodes that the options describe, or an empty list if no option describes a node. Raises BadInput."""
     capability = require_compute_capability(given.compute_capability)
     drivers = [require_driver(text) for text in given.drivers]
     if not given.nodes:
@@ -34,7 +34,7 @@ def read_nodes(given: Given) -> list[Node]:
 
 
 def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[Node]:
-    """Yield the nodes of the file. A driver from ``--driver`` replaces the driver of every node."""
+    """Yield the nodes in the file ``path``. A driver from ``--driver`` replaces the driver of every node."""
     from gpuenv.cli.inputs.node_lists import parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
     for node in parse_nodes(read_text(path, "--nodes"), path):
@@ -47,7 +47,10 @@ def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[
 
 
 def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] | None) -> Iterator[Node]:
-    """Yield a node for each GPU with its driver. A single GPU or driver goes with all of the others."""
+    """Yield a node for each pair of a ``--gpu`` and a ``--driver``, in the order of the command line.
+
+    If only one ``--gpu`` is given, all nodes have this GPU. If only one ``--driver`` is given, all have this driver.
+    """
     if any(not name.strip() for name in given.gpus):
         raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")
     gpus = [Gpu(product=name, compute_capability=capability) for name in given.gpus]

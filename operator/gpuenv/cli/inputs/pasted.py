@@ -1,4 +1,4 @@
-"""Texts that a person pastes or saves: a probe report, the output of collect_env, an error."""
+"""Reads texts that a user pasted or saved: a probe report, the output of collect_env, an error."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from gpuenv.knowledge import Knowledge
 
 
 def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
-    """Yield the facts in each text that was given, the most reliable source first. Raises BadInput."""
+    """Yield the facts in each text that an option names, the most reliable source first. Raises BadInput."""
     if [given.collect_env, given.error, given.report].count(STANDARD_INPUT) > 1:
         raise BadInput("only one file can be standard input (-)")
     if given.report:
@@ -20,11 +20,11 @@ def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
         yield parse_report(read_text(given.report, "--report"), given.report)
     if not given.collect_env and not given.error:
         return
-    # Their patterns take 10 ms to compile, which most calls need not pay.
+    # Imported only if needed: compiling the regular expressions of these modules takes 10 ms.
     from gpuenv.assess.sources.collect_env import read_collect_env  # noqa: PLC0415 - see above
     from gpuenv.assess.sources.error_text import read_error_text  # noqa: PLC0415 - see above
 
-    # People paste the output of collect_env and a traceback together, so both texts are read for both.
+    # People paste the output of collect_env and a traceback together, so each text is read as both.
     if given.collect_env:
         text = read_text(given.collect_env, "--collect-env")
         yield read_collect_env(text)

@@ -1,4 +1,4 @@
-"""Saved probe reports: JSON with one stage or both, or the compact form of a pod's termination message."""
+"""Reads saved probe reports: JSON with one stage or both, or the compact form in a pod's termination message."""
 
 import json
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.errors import BadInput
 
 MOST_LINES: Final = 16
-"""Lines in the compact form that are read; a probe pod writes two, one for each stage."""
+"""Most lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
 
 
 def parse_report(text: str, path: str) -> Facts:
-    """Return the facts in a saved report. Raises BadInput when the text is no report of the probe."""
+    """Return the facts in a saved probe report. Raises BadInput if the text is no probe report."""
     stages = {document.get("stage"): document for document in _documents(text, path)}
     if not stages.keys() & {"facts", "kernels"}:
         raise BadInput(f"--report: {path}: is no report of the probe (gpuenv check --save FILE writes one)")
@@ -22,7 +22,10 @@ def parse_report(text: str, path: str) -> Facts:
 
 
 def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:
-    """Yield the report of each stage, wherever it stands: alone, in a list, or under its stage's name."""
+    """Yield each probe report in the text.
+
+    In JSON, it can be the whole text, an item of a list, or the value of a key.
+    """
     for block in _blocks(text):
         if not block.startswith(("{", "[")):
             yield _decoded(block, path)
@@ -40,7 +43,10 @@ def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _blocks(text: str) -> list[str]:
-    """Return the whole text when it is JSON, else its lines: the compact form takes a line for each stage."""
+    """Return the parts of the text that each can be decoded alone: the whole text if it is JSON, else its lines.
+
+    The compact form has one line for each stage.
+    """
     stripped = text.strip()
     if stripped.startswith(("{", "[")):
         return [stripped]

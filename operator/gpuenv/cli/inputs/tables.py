@@ -1,4 +1,4 @@
-"""The knowledge tables, with those that a person replaces (``--knowledge DIR``)."""
+"""Loads the tables, including those with which a user replaces the package's own (``--knowledge DIR``)."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from gpuenv.knowledge import Knowledge, KnowledgeError, load
 
 
 def read_tables(directory: str | None) -> Knowledge:
-    """Return the tables. Those in ``directory`` replace the packaged tables of the same name. Raises BadInput."""
+    """Return the tables. Files in ``directory`` replace the package's tables of the same name. Raises BadInput."""
     try:
         return load(Path(directory) if directory else None)
     except KnowledgeError as error:

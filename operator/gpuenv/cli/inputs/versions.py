@@ -1,4 +1,4 @@
-"""Versions and compute capabilities as people write them, and whether they make sense."""
+"""Checks that versions and compute capabilities in options and files are valid."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from gpuenv.knowledge.versions import parse_version
 EXAMPLE_DRIVER: Final = "580.65.06"
 MAX_CHARACTERS: Final = 100
 _BEYOND_BRANCHES: Final = 1000
-"""The first number of a driver version has three digits, and the numbers after it have at most three."""
+"""No number in a driver version reaches this value: each has at most three digits."""
 
 
 def is_driver(text: str) -> bool:
@@ -19,13 +19,16 @@ def is_driver(text: str) -> bool:
 
 
 def is_cuda(text: str) -> bool:
-    """Return whether ``text`` is rather the CUDA version that nvidia-smi prints beside the driver version."""
+    """Return whether ``text`` is a version too small for a driver, such as the CUDA version that nvidia-smi prints."""
     version = parse_version(text)
     return version is not None and version[0] < OLDEST_BRANCH
 
 
 def require_version(text: str | None, option: str, *, parts: int = 1, example: str = "12.8") -> str | None:
-    """Return ``text`` if it begins with a version of at least ``parts`` numbers. Raises BadInput otherwise."""
+    """Return ``text`` if it is None or begins with a version of at least ``parts`` numbers, else raise BadInput.
+
+    The message names ``option``, and shows ``example`` as a valid version.
+    """
     if text is None:
         return None
     version = parse_version(text)
@@ -35,7 +38,7 @@ def require_version(text: str | None, option: str, *, parts: int = 1, example: s
 
 
 def require_driver(text: str) -> str:
-    """Return ``text`` if it is a driver version. Raises BadInput otherwise."""
+    """Return ``text`` if it is a driver version, else raise BadInput."""
     require_version(text, "--driver", example=EXAMPLE_DRIVER)
     if not is_driver(text):
         raise BadInput(
@@ -56,7 +59,10 @@ def compute_capability(text: str) -> tuple[int, int] | None:
 
 
 def require_compute_capability(text: str | None) -> tuple[int, int] | None:
-    """Return the compute capability that an option gives as two numbers. Raises BadInput otherwise."""
+    """Return the compute capability in the value of an option, or None if the option was not given.
+
+    Raises BadInput unless the value has both major and minor version.
+    """
     if text is None:
         return None
     found = compute_capability(text) if text.partition(".")[2] else None

@@ -1,1 +1,1 @@
-"""How answers are shown: the formats of ``explain`` and ``check``, and the tables and JSON of all commands."""
+"""The output of commands: formats of ``explain`` and ``check``, and aligned columns and JSON for all commands."""

@@ -1,4 +1,4 @@
-"""An answer of ``gpuenv explain`` or ``gpuenv check``, and the parts of it that every format shows."""
+"""One result of ``gpuenv explain`` or ``gpuenv check``, and the parts of it that every output format shows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,10 @@ NOTHING_FOUND: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One image on one node, assessed. ``name`` is what the person calls the node; empty for the only one."""
+    """One result: the facts about one image on one node, and their assessment.
+
+    ``name`` identifies the node and the image among several results. It is "" if there is only one result.
+    """
 
     name: str
     facts: Facts
@@ -28,7 +31,7 @@ class Answer:
 
     @property
     def findings(self) -> list[Check]:
-        """All checks but those that passed or did not apply; repeated ones once."""
+        """All checks except those with the status Pass or Skipped. Checks with the same message appear only once."""
         found: dict[tuple[str, str], Check] = {}
         for check in self.assessment.checks:
             if check.status not in (Status.PASS, Status.SKIPPED):
@@ -37,7 +40,7 @@ class Answer:
 
     @property
     def subject(self) -> str:
-        """What the answer is about: PyTorch, driver, GPUs and errors, as far as they are known."""
+        """A line that names PyTorch, driver, GPUs and errors, as far as they are known."""
         facts = self.facts
         gpus = [
             gpu.product or (show(gpu.compute_capability) if gpu.compute_capability else "GPU")
@@ -53,7 +56,10 @@ class Answer:
 
 
 def cures(answers: Iterable[Answer]) -> dict[str, str]:
-    """Return the cure for the worst check of each answer as a key, with its reason as the value; each cure once."""
+    """Return the remediation of the worst check of each result, mapped to the reason of that check.
+
+    A remediation that several results share appears only once.
+    """
     found: dict[str, str] = {}
     for answer in answers:
         worst = answer.assessment.checks[0] if answer.assessment.checks else None
@@ -63,7 +69,7 @@ def cures(answers: Iterable[Answer]) -> dict[str, str]:
 
 
 def as_data(answer: Answer) -> dict[str, Any]:
-    """Return the answer as JSON data, the same for ``explain`` and ``check``."""
+    """Return one result as JSON data. It has the same fields for ``explain`` and ``check``."""
     case = make_case(answer.facts, None, (), answer.knowledge, None)
     data = {
         "verdict": str(answer.assessment.verdict),
@@ -86,7 +92,7 @@ def _check_data(check: Check) -> dict[str, str]:
 
 
 def _facts_data(case: Case) -> dict[str, Any]:
-    """Return the facts that the verdict follows from. A fact that is not known has no key."""
+    """Return the facts from which the verdict follows. A fact that is not known is left out."""
     facts = case.facts
     data = {
         "source": facts.source,

@@ -1,4 +1,4 @@
-"""The JSON form of environments and their nodes, the same for ``gpuenv status`` and ``gpuenv sandbox``."""
+"""The JSON output about environments and their nodes, the same for ``gpuenv status`` and ``gpuenv sandbox``."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ Object = dict[str, Any]
 
 
 class NodeVerdict(NamedTuple):
-    """A node report in short. ``verdict`` is empty while the node has no answer."""
+    """The summary of a node report. ``verdict`` is "" until the node has a verdict."""
 
     environment: str
     node: str
@@ -19,7 +19,7 @@ class NodeVerdict(NamedTuple):
 
 
 def fleet_json(environments: Iterable[Object], nodes: Iterable[NodeVerdict]) -> str:
-    """Return the status of each environment under its name, and a row for each node."""
+    """Return a JSON text with the name and the status of each environment, and the verdict of each node."""
     return as_json(
         {
             "environments": [

@@ -1,6 +1,7 @@
 """The output formats of ``gpuenv explain`` and ``gpuenv check``.
 
-A new format is a function here and a row of :data:`FORMATS`; the option of both commands follows from the rows.
+To add a format, write a function in this module and add it to :data:`FORMATS`, from which the option of both commands
+is made.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,10 @@ from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 
 
 def table(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return one answer line by line, or several as a table with each cure once, for people."""
+    """Return text for people: the details of a single result, or several results as a table.
+
+    Below the table is the remediation for each result; a remediation that several results share appears only once.
+    """
     return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
 
 
@@ -40,14 +44,14 @@ def _several(answers: Sequence[Answer]) -> list[str]:
 
 
 def json(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return one object for one answer, or ``{"results": [...]}`` for several, for programs."""
-    del verbose  # programs always get everything
+    """Return JSON for programs: one object for a single result, or ``{"results": [...]}`` for several."""
+    del verbose  # the JSON output always contains everything
     data = [as_data(answer) for answer in answers]
     return text.as_json(data[0] if len(data) == 1 else {"results": data}) + "\n"
 
 
 def markdown(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return text to paste into an issue on GitHub."""
+    """Return Markdown text to paste into an issue on GitHub."""
     one = len(answers) == 1
     lines = _markdown_one(answers[0], verbose) if one else _markdown_several(answers)
     return "\n".join(lines) + "\n"
@@ -94,7 +98,10 @@ _ESCAPES: Final = {
 
 
 def _escaped(words: str) -> str:
-    """Return text that Markdown shows as it is. Names and error texts are pasted by strangers."""
+    """Return the text with all characters escaped that have a meaning in Markdown or HTML.
+
+    Names and error texts come from strangers and may contain anything.
+    """
     return "".join(_ESCAPES.get(char, char) for char in words)
 
 
@@ -107,7 +114,7 @@ FORMATS: Final[dict[str, Callable[[Sequence[Answer], bool], str]]] = {
     "json": json,
     "markdown": markdown,
 }
-"""The formats by the name that ``--output`` takes. Each is called with the answers and with ``--verbose``."""
+"""Maps each value of ``--output`` to the function that formats the results. It also gets ``--verbose``."""
 
 option = click.option(
     "-o",
@@ -117,4 +124,4 @@ option = click.option(
     default=next(iter(FORMATS)),
     show_default=True,
 )
-"""The ``--output`` of both commands; it gives them the name of a format as ``form``."""
+"""The option ``--output`` of both commands. They get the name of the format as the parameter ``form``."""

@@ -1,4 +1,4 @@
-"""Pieces of output that all commands share: verdicts in colour, lines of a check, aligned tables, JSON."""
+"""Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns, JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,16 +23,16 @@ _STATUS_GLYPHS: Final = {
     Status.SKIPPED: ("-", None),
     Status.PASS: ("✓", "green"),
 }
-"""The character in front of a check, and its colour."""
+"""Maps the status of a check to the character before the check, and to the colour of that character."""
 
 
 def headline(verdict: str, reason: str) -> str:
-    """Return the verdict and its leading reason, in the verdict's colour."""
+    """Return the verdict and its reason, if it has one, in the colour of the verdict."""
     return style(f"{verdict}: {reason}" if reason else verdict, fg=VERDICT_COLOURS[verdict], bold=True)
 
 
 def check_lines(check: Check, *, source: bool) -> Iterator[str]:
-    """Yield the lines of one check: what was found, what helps, and (with ``source``) where the rule comes from."""
+    """Yield the lines of one check: its message, its remediation, and with ``source`` also its source."""
     glyph, colour = _STATUS_GLYPHS[check.status]
     code = f"{check.reason}: " if check.reason else ""
     yield f"{style(glyph, fg=colour)} {check.name:<16} {code}{check.message}".rstrip()
@@ -43,14 +43,17 @@ def check_lines(check: Check, *, source: bool) -> Iterator[str]:
 
 
 def _origin(check: Check) -> str:
-    """Return where the rule comes from, and where gpuenv's own documentation explains the reason."""
+    """Return the source of a check, and the section of gpuenv's own documentation about its reason."""
     outside = check.source if check.source != reasons.OWN_RULE else ""
     section = f"see {reasons.section(check.reason)}" if reasons.known(check.reason) else ""
     return "  ".join(part for part in (outside, section) if part) or check.source
 
 
 def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Sequence[str]) -> list[str]:
-    """Return the parts of a line about an image and a node, such as ``driver 580.65.06``."""
+    """Return the parts of a line that names an image and a node, such as ``driver 580.65.06`` and ``2 × NVIDIA L4``.
+
+    A part that is not known is left out.
+    """
     parts = []
     if torch or cuda:
         parts.append("PyTorch" + (f" {torch}" if torch else "") + (f" (CUDA {cuda})" if cuda else ""))
@@ -63,7 +66,7 @@ def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Seque
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return aligned columns, with verdicts in colour. The last column may be of any length."""
+    """Return header and rows as aligned columns, with verdicts in colour. The last column is not padded."""
     cells = [tuple(header), *(tuple(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
     lines = []
@@ -79,5 +82,5 @@ def _coloured(text: str, width: int) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON for programs."""
+    """Return a value as indented JSON text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
