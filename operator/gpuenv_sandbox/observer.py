@@ -120,7 +120,7 @@ def unsettled(environment: Object) -> str:
 
 
 def _is_decided(reason: str) -> bool:
-    """Return whether an environment that is not ready for this reason stays so until it or its nodes change."""
+    """Return whether an environment that is not ready for ``reason`` remains so until it or its nodes change."""
     return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
 
 

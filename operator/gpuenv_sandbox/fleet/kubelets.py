@@ -68,7 +68,10 @@ class Kubelets:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def cure(self, node: str) -> None:
-        """Let those pods of a node end that its fault has kept from ending. Call it when the fault has been removed."""
+        """Let those pods of a node end that the node's fault has kept from ending.
+
+        Call this when the fault of the node has been removed or replaced.
+        """
         for uid, name in self._nodes.items():
             if name == node and uid in self._orders:
                 self._orders[uid].cured.set()

