@@ -11,6 +11,7 @@ from gpuenv_sandbox.scenario.model import Fault, Platform, Scenario
 from gpuenv_sandbox.scenario.read import read_scenario
 from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 
+TESTS = Path(__file__).parents[1]
 NODE = {"name": "n1", "product": "NVIDIA L4", "driver": "570.124.06"}
 
 
@@ -39,15 +40,29 @@ def test_default_scenario_has_what_it_promises() -> None:
     }
 
 
-def test_the_documented_table_is_the_default_scenario() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
-    table = text.partition("## The default scenario")[2].partition("\n## ")[0]
-    rows = [
+def documented(heading: str) -> list[list[str]]:
+    """The rows of the table under a heading of docs/scenario.md."""
+    text = (TESTS.parent / "docs" / "scenario.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [
         [cell.strip(" `") for cell in line.split("|")[1:-1]]
-        for line in table.splitlines()
-        if "`" in line and "|" in line
+        for line in section.splitlines()
+        if line.startswith("| `")
     ]
-    assert {name: (verdict, reason) for name, _, verdict, reason in rows} == {
+
+
+def test_the_documented_faults_are_those_of_the_code_with_their_verdicts() -> None:
+    nodes = read_scenario(TESTS / "integration" / "all_faults.yaml").nodes
+    verdicts = {
+        one.fault: f"{one.expect.verdict}, {one.expect.reason}" for one in nodes if one.fault and one.expect
+    }
+    said = {Fault(name): verdict.partition(" (")[0] for name, _, verdict in documented("Faults")}
+    assert set(said) == set(Fault)
+    assert said == verdicts
+
+
+def test_the_documented_table_is_the_default_scenario() -> None:
+    assert {name: (verdict, reason) for name, _, verdict, reason in documented("The default scenario")} == {
         node.name: (node.expect.verdict, node.expect.reason) for node in read_scenario().nodes if node.expect
     }
 
