@@ -25,10 +25,10 @@ RunAs = Literal["NonRoot", "Image"]
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """``spec.expect``: what the image and the node must have.
+    """``spec.expect``: requirements on the image and the node. None or empty means no requirement.
 
-    Version specifiers are kept as PEP 440 text. A version satisfies one by its release segment alone: ``2.9.1+cu128``
-    is compared as ``2.9.1``.
+    Requirements on versions are PEP 440 specifiers, kept as text. Only the release segment of a version is compared
+    with them: ``2.9.1+cu128`` counts as ``2.9.1``.
     """
 
     pytorch: str | None = None
@@ -50,7 +50,7 @@ class Expectations:
 
 @dataclass(frozen=True, slots=True)
 class CommandCheck:
-    """One of ``spec.checks``: a command of the user that the probe runs. It passes with exit code 0."""
+    """A command check: one of ``spec.checks``, which the probe runs. It passes if its exit code is 0."""
 
     name: str
     command: tuple[str, ...]
@@ -117,7 +117,7 @@ class EnvironmentSpec:
     probe: ProbeSpec = ProbeSpec()
     interval_seconds: int = 604800
     max_concurrent: int | str = "10%"
-    """Most probe pods at a time: a number, or a percentage of the selected nodes (rounded up, at least 1)."""
+    """Maximum number of probe pods at a time, or a percentage of the selected nodes (rounded up, at least 1)."""
     node_label: bool = True
     node_condition: bool = False
     suspend: bool = False

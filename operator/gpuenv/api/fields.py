@@ -93,7 +93,10 @@ class Fields:
         return value
 
     def integer(self, name: str, default: D, low: int, high: int) -> int | D:
-        """Return the whole number in a field, or ``default`` if it is absent. ``low`` and ``high`` are allowed, too."""
+        """Return the whole number in a field, or ``default`` if it is absent.
+
+        Raises FieldError unless ``low <= number <= high``.
+        """
         value = self.raw(name)
         if value is None:
             return default
@@ -102,7 +105,10 @@ class Fields:
         return value
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
-        """Return the number in a field, or ``default`` if it is absent. ``low`` and ``high`` are allowed, too."""
+        """Return the number in a field, or ``default`` if it is absent.
+
+        Raises FieldError unless ``low <= number <= high``.
+        """
         value = self.raw(name)
         if value is None:
             return default
@@ -155,11 +161,11 @@ class Fields:
         return dict(value)
 
     def child(self, name: str) -> "Fields":
-        """Return the fields of the mapping in a field; there are none if it is absent."""
+        """Return a Fields for the mapping that a field holds. It is empty if the field is absent."""
         return Fields(self._place(name), self.raw(name))
 
     def children(self, name: str) -> Iterator["Fields"]:
-        """Yield the fields of each mapping in the list that a field holds. An absent field counts as an empty list."""
+        """Yield a Fields for each mapping in the list that a field holds. An absent field counts as an empty list."""
         value = self.raw(name)
         if value is not None and not isinstance(value, list | tuple):
             self.fail(name, f"is {kind(value)}; write a list")
@@ -167,7 +173,7 @@ class Fields:
             yield Fields(f"{self._place(name)}[{index}]", item)
 
     def required_children(self, name: str) -> Iterator["Fields"]:
-        """Return the same as :meth:`children`, but raise FieldError if the list is absent or empty."""
+        """Return a Fields for each mapping in the list that a field holds. Raises FieldError if there is none."""
         if not self.has(name):
             self.fail(name, "is missing; add it")
         if self.raw(name) == []:

@@ -43,7 +43,10 @@ ANNOTATION_RUN: Final = f"{GROUP}/run-id"
 ANNOTATION_INPUTS: Final = f"{GROUP}/inputs-hash"
 ANNOTATION_FINGERPRINT: Final = f"{GROUP}/node-fingerprint"
 ANNOTATION_REVALIDATE: Final = f"{GROUP}/revalidate"
-"""Annotation of an environment or a node report. A new value requests a new run, whose status repeats the value."""
+"""Annotation of an environment or a node report. A new value requests a new run.
+
+The status field ``observedRevalidate`` shows for which value the last run was made.
+"""
 ANNOTATION_SKIP: Final = f"{GROUP}/skip"
 """Annotation of a node. Any value except "false" keeps probe pods off the node."""
 

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 EMPTY: Final[Mapping[str, Any]] = {}
 MAX_INTEGER: Final = 2**53
-"""Whole numbers from this one on may not survive JSON, whose numbers are doubles (RFC 8259, section 6)."""
+"""Whole numbers with at least this absolute value count as absent.
+
+JSON does not keep them exactly, because its numbers are doubles (RFC 8259, section 6).
+"""
 MAX_NUMBER: Final = 1e18
 """Numbers with at least this absolute value, infinity and NaN count as absent."""
 
@@ -23,7 +26,7 @@ def mapping(value: object, *path: str) -> Mapping[str, Any]:
 
 
 def mappings(value: object) -> list[Mapping[str, Any]]:
-    """Return the items of a list that are mappings. Anything else than a list has none."""
+    """Return the items of a list that are mappings, or [] if ``value`` is no list."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
 
 

@@ -9,9 +9,10 @@ from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
 def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
-    """Return the name of the nearest released PyTorch build that has code for ``device``, or "" if there is none.
+    """Return the name of a released PyTorch build that has code for ``device``, or "" if there is none.
 
-    The build also runs on the node's driver, unless ``respect_driver`` is False.
+    It is the build whose release is nearest to that of the image. It also runs on the node's driver, unless
+    ``respect_driver`` is False.
     """
     major = case.api // 1000 if respect_driver and case.api is not None else None
     capability = device.compute_capability if device else None
@@ -44,7 +45,7 @@ STALE_CURE = (
 
 
 def stale_libcuda(case: Case) -> str:
-    """Return a sentence if the loaded libcuda is older than the one that belongs to the node's driver, else ""."""
+    """Return a sentence saying that the loaded libcuda is older than that of the node's driver, or "" if it is not."""
     branch = case.knowledge.branch(case.driver)
     if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
         return ""
@@ -55,7 +56,7 @@ def stale_libcuda(case: Case) -> str:
 
 
 def upgrade(case: Case, floor: str = "") -> str:
-    """Return the advice how to install a driver of at least version ``floor`` on the platform of the node.
+    """Return advice on how to install a driver of at least version ``floor`` on the platform of the node.
 
     If newer driver branches no longer support a GPU of the node, the advice names the newest branch that does.
     """

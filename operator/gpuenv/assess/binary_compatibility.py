@@ -2,7 +2,8 @@
 
 - A cubin (native code) runs on GPUs of its own compute capability, and of a higher minor version with the same major
   version. It never runs on another major version.
-- Integrated (Jetson) GPUs do not run code for other GPUs of their major version.
+- Integrated (Jetson) GPUs are an exception: they run only code for their own compute capability. Some also run code for
+  a lower minor version, if it was compiled by a new enough toolkit.
 - Targets with the suffix ``a`` run on exactly one compute capability, and those with ``f`` within one family.
 - PTX without a suffix runs on any later GPU.
 

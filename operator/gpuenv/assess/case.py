@@ -42,7 +42,7 @@ FIRST_ARM_CUDA = (2, 11)
 """The first PyTorch release whose aarch64 wheel on PyPI has CUDA, according to the list of files on PyPI."""
 
 OLDEST_BRANCH = 100
-"""Smallest major version of a driver with CUDA. A smaller number is usually the CUDA version, not the driver's."""
+"""Smallest major version of a driver with CUDA. A smaller number is usually not a driver's, but CUDA's version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,10 @@ def make_case(
     knowledge: Knowledge,
     peers: Mapping[str, float] | None,
 ) -> Case:
-    """Return the case for these facts, expectations and tables. ``peers`` maps a ``peer_key`` to a median figure."""
+    """Return the case for these facts, expectations and tables.
+
+    ``peers`` maps a ``peer_key`` to the median result of a benchmark on other nodes.
+    """
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
     cpu_build = _is_cpu_build(facts, name)

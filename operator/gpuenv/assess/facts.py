@@ -109,8 +109,7 @@ class DriverFacts:
     ``nvml_cuda_version`` is the version that NVML reports (it asks the same libcuda). ``cu_init`` is the result of
     ``cuInit``: 0 or an error number. ``device_count`` is the result of ``cuDeviceGetCount``. ``nvml`` is the error with
     which NVML failed to initialise, if it did. ``cuda`` is the error of a driver API call that failed after ``cuInit``
-    had succeeded.
-    ``absent`` True means that a pasted text says that there is no driver (``No CUDA``).
+    had succeeded. ``absent`` True means that a pasted text says that there is no driver (``No CUDA``).
     """
 
     version: str | None = None

@@ -26,7 +26,7 @@ from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
 Object = dict[str, Any]
 
 MAX_ROWS: Final = 40
-"""Most rows of the view. Of a larger fleet, the nodes with the worst verdicts are shown."""
+"""Maximum number of rows in the view. Of a larger fleet, the nodes with the worst verdicts are shown."""
 FILE_WIDTH: Final = 200
 """Width in characters of a view that is not written to a terminal. It is so large that nothing is cut off."""
 LOG_SECONDS: Final = 10.0
@@ -173,7 +173,7 @@ def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
 
 
 def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
-    """Return commands for another terminal, one a line, that use an environment and a node of the sandbox."""
+    """Return commands for another terminal, one on each line, that use an environment and a node of the sandbox."""
     row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
     environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
     lines = [

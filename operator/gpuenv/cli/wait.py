@@ -1,4 +1,4 @@
-"""``gpuenv wait``: waits until every selected node has a current verdict, and exits with the worst one's code."""
+"""``gpuenv wait``: waits until every selected node has a current verdict. The worst one sets the exit code."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
 """The operator repeats this many characters of the revalidate annotation in the status."""
 NODES_NAMED: Final = 5
-"""Most nodes that a message names."""
+"""Maximum number of nodes that a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 
 
@@ -77,7 +77,7 @@ async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
 
 
 def _unanswered(environment: Object) -> str:
-    """Return one line that says which verdicts are missing according to the status of the environment, or ""."""
+    """Return a line that says what is missing according to the status of the environment, or "" if nothing is."""
     ready = cluster.condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)

@@ -215,7 +215,7 @@ class ReasonText:
 class Knowledge:
     """All tables. A look-up of something that is not in the tables returns None and never raises.
 
-    Two objects are never equal, so that functions of the tables can cache their results by object (``lru_cache``).
+    Two objects are never equal, so that a function that takes the tables can cache its results with ``lru_cache``.
     """
 
     toolkits: Mapping[Version, Toolkit]

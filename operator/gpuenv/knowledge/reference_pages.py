@@ -12,16 +12,17 @@ from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 REASONS_HEAD: Final = """# Reasons
 
-Every check, condition and Event of gpuenv names its reason by one of these constants. They are API: new ones may come, those
-that are here keep their meaning. How bad a reason is says the status beside it, not the reason.
+Every check, condition and Event of gpuenv names its reason by one of these constants. They are API: new ones may be added, and
+existing ones keep their meaning. A reason does not say how bad a problem is; the status of the check does.
 
 This page is made from `operator/gpuenv/api/reasons/` and `operator/gpuenv/knowledge/errors.yaml` by `make docs`.
 
-- **Next run** says when the probe runs again by itself, where the reason leads the verdict. The interval is `spec.interval`
-  of the environment. A pause that doubles applies while the verdict is Unknown, and a floor in absolute figures needs no
-  confirmation. `gpuenv revalidate` asks for a run at any time; a new image, another driver or a reboot starts one too.
-- **Event** is the type of the Event that is posted when the reason leads a new verdict other than Compatible. It is Normal where
-  the reason passes by itself.
+- **Next run** says when the probe runs again by itself if this is the reason of the verdict. The interval is
+  `spec.schedule.intervalSeconds` of the environment. A pause that doubles applies only while the verdict is Unknown, and a floor
+  in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image, another driver or a reboot
+  starts one, too.
+- **Event** is the type of the Event that is posted about a new verdict with this reason, except Compatible. It is Normal if the
+  problem goes away by itself.
 """
 VERDICTS: Final = """
 ## Reasons of checks and verdicts

@@ -115,9 +115,10 @@ UNLISTED: Final = Behaviour(depth=LAST, next_run=NextRun.NONE, warns=True, start
 
 
 def behaviour(reason: str) -> Behaviour:
-    """Return the way in which gpuenv reacts to ``reason``. Any string is accepted, and never raises an error.
+    """Return the way in which gpuenv reacts to ``reason``, which may be any string.
 
-    A stored node report can contain a reason that this version of gpuenv does not know.
+    The behaviour of an unknown reason is :data:`UNLISTED`: a stored node report can contain a reason that this version
+    of gpuenv does not know.
     """
     row = ROWS.get(reason)
     return row.behaviour if row is not None else UNLISTED

@@ -37,10 +37,10 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
         )
     if code is Code.PTX and _libraries_know(case, device, flags):
         return _ptx(case, device, listed)
-    if device.architecture is not None and device.architecture.embedded and not _is_project_wheel(case):
+    if device.architecture is not None and device.architecture.embedded and not _has_certain_targets(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
-    if case.arch_source == ArchSource.ASSUMED and not _is_project_wheel(case):
+    if case.arch_source == ArchSource.ASSUMED and not _has_certain_targets(case):
         message = (
             f"the nearest released build has no code that {device.title} can run ({listed}), but this is not that one: "
             "its own targets are not known"
@@ -57,8 +57,11 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     )
 
 
-def _is_project_wheel(case: Case) -> bool:
-    """Return whether the build reported its targets, or is a CUDA wheel of the PyTorch project by its version."""
+def _has_certain_targets(case: Case) -> bool:
+    """Return whether the targets of the build are certain.
+
+    They are if the build reported them, or if its version is that of a CUDA wheel of the PyTorch project.
+    """
     return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
 
 

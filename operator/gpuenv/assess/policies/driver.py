@@ -21,7 +21,7 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 _BRANCH_WIDTH = 4
-"""Most by which a driver's major version exceeds its branch number: Windows drivers of R570 go up to 574."""
+"""Largest difference between a driver's major version and its branch: Windows drivers of R570 go up to 574."""
 
 
 def visible(case: Case) -> Iterator[Check]:
@@ -115,7 +115,7 @@ def new_enough(case: Case) -> Iterator[Check]:
 def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
     """Yield the check of the driver for a CUDA major version that is not in the tables.
 
-    A driver for an older CUDA major version cannot run it, and any other driver can.
+    If the driver's own CUDA major version is older, it cannot run the image; otherwise it can.
     """
     newest = case.knowledge.branches[0]
     beyond = (
@@ -340,7 +340,7 @@ def _node_devices(case: Case) -> tuple[Device, ...]:
 
 
 def forward_compat(case: Case) -> Iterator[Check]:
-    """Note if cuda-compat is in use: the node's driver is then older than the CUDA version that programs see."""
+    """Yield a Note if cuda-compat is in use: the node's driver is then older than the CUDA that programs see."""
     driver = case.facts.driver
     branch = case.knowledge.branch(case.driver)
     compat = driver.libcuda is not None and driver.libcuda.origin == LibcudaOrigin.COMPAT

@@ -16,7 +16,7 @@ from gpuenv.knowledge.versions import show
 UVM = "/dev/nvidia-uvm"
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
-"""Maps the name of an error rule to the entry of ``cures`` that fits it better than the entry of its reason."""
+"""Maps the name of an error rule to its key in ``cures`` of platforms.yaml, used instead of its reason's key."""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers that fail before any program runs. If CUDA did start, that was in another container."""
 
@@ -99,7 +99,7 @@ def from_rule(
 def _too_old(case: Case, message: str) -> tuple[str, str | None]:
     """Return message and remediation for a driver that is too old.
 
-    The message gains the versions. The remediation names an image that the driver could run, if there is one.
+    The returned message includes the versions. The remediation names an image that the driver can run, if there is one.
     """
     if case.api_cuda is None:
         return message, None
@@ -171,7 +171,7 @@ def hidden_by(case: Case) -> str:
 
 
 def nvml(case: Case) -> Iterator[Check]:
-    """Check that NVML works. If only NVML fails, the verdict is at most Degraded, because CUDA works without it."""
+    """Check that NVML works. If only NVML fails, the verdict is Degraded at worst, because CUDA works without it."""
     failure = case.facts.driver.nvml
     if failure is None:
         return

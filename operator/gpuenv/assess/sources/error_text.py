@@ -91,8 +91,8 @@ _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
 def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> Facts:
     """Return the facts in an error text.
 
-    ``given`` True means that a person passed the text as an error. Then something fails even if the text matches no
-    rule, and ``unrecognised`` of the facts holds the line that tells most about the failure.
+    ``given`` True means that a person passed the text as an error, so that something fails for that person. If the text
+    then matches no rule, ``unrecognised`` of the result holds the line that describes the failure best.
     """
     text = clean(text)
     text, started = _container_start(text)

@@ -18,7 +18,7 @@ from gpuenv.knowledge.model import ErrorRule, Knowledge
 MAX_OCCURRENCES = 50
 """Number of occurrences of a pattern's first part that are tried before the pattern counts as not found."""
 REACH = 300
-"""Most characters between two consecutive parts of a pattern."""
+"""Number of characters after one part of a pattern within which the next part must end."""
 STARTS = "CUDA does not start"
 """Beginning of the message of a failure with a number that CUDA had while it started or counted its devices."""
 MAX_WORDS = 420

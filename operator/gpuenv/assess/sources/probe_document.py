@@ -23,11 +23,11 @@ BENCHMARKS: Final = "benchmarks"
 KEYS: Final = (FACTS, GPUS, STEPS, COMMANDS, BENCHMARKS)
 
 MAX_TEXT: Final = 500
-"""Most characters of one text."""
+"""Maximum number of characters in one text."""
 MAX_LIST: Final = 64
-"""Most GPUs, command checks, notes, or texts of one list."""
+"""Maximum number of GPUs, command checks, notes, or texts in a list."""
 MAX_ROWS: Final = 1024
-"""Most steps, benchmarks, or entries of any list or object: enough for all kernels and data types on 16 GPUs."""
+"""Maximum number of steps or benchmarks, enough for 16 GPUs. No list or object may have more entries."""
 _MAX_DEPTH: Final = 6
 _MAX_OMITTED: Final = 256
 _STAGES: Final = ("facts", "kernels")
@@ -68,7 +68,7 @@ def clean_text(value: str) -> str:
 
 
 def gpu_index(row: Mapping[str, Any], place: int) -> int:
-    """Return CUDA's number of the GPU in a row of ``gpus``. If the row has none, it is the row's place in the list."""
+    """Return CUDA's number of the GPU in a row of ``gpus``. If the row has none, return its place in the list."""
     index = integer(row.get("index"))
     return place if index is None else index
 

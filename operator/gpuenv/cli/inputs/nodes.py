@@ -12,7 +12,7 @@ from gpuenv.cli.inputs.versions import require_compute_capability, require_drive
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The facts about one node. ``name`` is "" if the options describe only one node."""
+    """The facts about one node. ``name`` is "" if ``--gpu`` and ``--driver`` describe a single node."""
 
     name: str = ""
     driver: DriverFacts = field(default_factory=DriverFacts)

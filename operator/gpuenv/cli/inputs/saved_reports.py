@@ -10,7 +10,7 @@ from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.errors import BadInput
 
 MOST_LINES: Final = 16
-"""Most lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
+"""Number of lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
 
 
 def parse_report(text: str, path: str) -> Facts:

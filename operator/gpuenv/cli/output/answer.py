@@ -20,7 +20,8 @@ NOTHING_FOUND: Final = (
 class Answer:
     """One result: the facts about one image on one node, and their assessment.
 
-    ``name`` identifies the node and the image among several results. It is "" if there is only one result.
+    ``name`` distinguishes several results: it contains the name of the node, the version of PyTorch, or both. It is ""
+    for a single result on a node without a name.
     """
 
     name: str

@@ -18,7 +18,7 @@ from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 def table(answers: Sequence[Answer], verbose: bool) -> str:
     """Return text for people: the details of a single result, or several results as a table.
 
-    Below the table is the remediation for each result; a remediation that several results share appears only once.
+    A table is followed by the remediations; a remediation that several results share appears only once.
     """
     return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
 
