@@ -270,7 +270,7 @@ def _specifier(expect: Fields, name: str) -> str | None:
     text = expect.text(name)
     if text is None:
         return None
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  12 ms that only this costs
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  takes 12 ms
 
     try:
         specifiers = list(SpecifierSet(text))

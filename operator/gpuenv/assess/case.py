@@ -127,7 +127,7 @@ Policy = Callable[[Case], Iterator[Check]]
 """A pure function that reads a case and yields checks."""
 
 
-def check(  # noqa: PLR0917  the columns of a check, everywhere in this order
+def check(  # noqa: PLR0917  the parameters are the fields of a check, in the same order
     case: Case,
     name: CheckName,
     status: Status,
@@ -174,7 +174,7 @@ def make_case(
     driver_text = facts.driver.version or facts.node.driver_version or ""
     driver = parse_version(driver_text)
     if driver is not None and driver[0] < OLDEST_BRANCH:
-        driver, driver_text = None, ""  # a CUDA version, or Windows' own numbering
+        driver, driver_text = None, ""  # no driver version: a CUDA version, or Windows' own numbering
     branch = knowledge.branch(driver)
     loaded = facts.driver.cuda_version or (
         facts.driver.nvml_cuda_version if facts.source == Source.PROBE else None

@@ -61,7 +61,8 @@ def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ..
 def is_arm(facts: Facts, knowledge: Knowledge) -> bool:
     """Return whether the CPU is an Arm CPU.
 
-    The facts name the CPU, or a GPU is of a model that is sold only with Arm CPUs.
+    If the facts do not name the CPU, it counts as an Arm CPU if one of the GPUs is of a model that is sold only with
+    Arm CPUs.
     """
     if facts.container.machine is not None:
         return facts.container.machine in ("aarch64", "arm64")

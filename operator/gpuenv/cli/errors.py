@@ -16,7 +16,7 @@ class CommandError(click.ClickException):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.ctx = click.get_current_context(silent=True)
-        """The context of the running command. The error line begins with its name (``gpuenv check: ...``)."""
+        """The click context of the running command, with whose name the error line begins (``gpuenv check: ...``)."""
 
 
 class BadInput(CommandError):  # noqa: N818 - the user's input is wrong, not the program

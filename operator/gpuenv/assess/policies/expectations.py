@@ -83,7 +83,7 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
 @lru_cache(maxsize=1024)
 def satisfies(specifier: str, release: str) -> bool:
     """Return whether a release number satisfies a PEP 440 specifier. No release satisfies an invalid specifier."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  30 ms that only expectations cost
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  takes 30 ms
 
     try:
         return SpecifierSet(specifier).contains(release, prereleases=True)
@@ -120,7 +120,7 @@ def hardware(case: Case) -> Iterator[Check]:
         yield _each(case, "gpu-memory", f"{needed / GIB:g} GiB", sizes, is_enough, _memory)
 
 
-def _each(  # noqa: PLR0917  what differs between three expectations
+def _each(  # noqa: PLR0917  three expectations differ in all of them
     case: Case,
     name: str,
     wanted: str,

@@ -72,7 +72,7 @@ def _not_measured(case: Case, name: CheckName, what: str, figure: Benchmark | No
     return check(case, name, status, reasons.FloorNotMeasured, f"{what} was not measured: {why}")
 
 
-def _against_peers(  # noqa: PLR0917  all that a floor's line is made of
+def _against_peers(  # noqa: PLR0917  the check's message needs all of them
     case: Case, floor: Floor, device: Device, figure: Benchmark, name: CheckName, what: str
 ) -> Check:
     assert figure.median is not None

@@ -73,7 +73,7 @@ def released_build(case: Case) -> Iterator[Check]:
             yield check(case, check_names.TORCH_RELEASE, Status.NOTE, reasons.TorchNotInTables, message)
         return
     named = case.facts.source != Source.FLAGS and case.build_name.cuda == case.runtime
-    # A wheel whose version names its CUDA (2.9.0+cu129) was read on a machine, so it exists, even if not in the tables.
+    # A wheel whose version names its CUDA (2.9.0+cu129) was seen on a machine, so it exists even if the tables lack it.
     if case.runtime and case.build is None and not named and case.build_name.is_release:
         name = show(case.release.torch)
         *first, last = (show(build.cuda) for build in case.release.builds)
