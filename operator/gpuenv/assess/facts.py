@@ -128,9 +128,9 @@ class DriverFacts:
 class Health:
     """NVML's readings of one GPU. None means that NVML does not offer the reading for the GPU, or was not asked.
 
-    ``error`` is the error with which NVML could not open the GPU. ``ecc_corrected`` and ``ecc_uncorrected`` count memory
-    errors since the driver was loaded; ``ecc_uncorrected_total`` counts them over the life of the GPU. Readings that
-    begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bit masks
+    ``error`` is the error with which NVML could not open the GPU. ``ecc_corrected`` and ``ecc_uncorrected`` count
+    memory errors since the driver was loaded; ``ecc_uncorrected_total`` counts them over the life of the GPU. Readings
+    that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bit masks
     (``nvmlClocksEventReasons``).
     https://docs.nvidia.com/deploy/nvml-api/
     """
