@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -46,45 +47,109 @@ def kubectl(cluster: ControlPlane) -> Kubectl:
     return Kubectl(cluster)
 
 
-@pytest.fixture
-def release(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
-    """The chart, installed as people install it: as if for the first time."""
+@contextmanager
+def installed(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
+    """Install the chart as people do, as if for the first time, and yield the release's name; nothing of it is left."""
     helm("install", "gpuenv", str(CHART), "-n", NAMESPACE)
     yield "gpuenv"
     for namespace in (NAMESPACE, ELSEWHERE):
         for name in helm("list", "-n", namespace, "--short").split():
             helm("uninstall", name, "-n", namespace, "--no-hooks")
-    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", PATIENTLY)
-    kubectl("delete", "crd", "--ignore-not-found", PATIENTLY, *CRDS)
+    left = [f"namespace/{PROBE_NAMESPACE}", *(f"crd/{name}" for name in CRDS)]
+    kubectl("delete", "--ignore-not-found", PATIENTLY, *left)
 
 
-def test_the_operator_is_admitted_under_restricted_pod_security(release: str, kubectl: Kubectl) -> None:
-    pods = wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
-    assert [one["spec"]["serviceAccountName"] for one in pods] == [OPERATOR]
+@pytest.fixture
+def release(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
+    """A release of the test's own, which may change it."""
+    with installed(helm, kubectl) as name:
+        yield name
 
 
-def test_the_account_passes_the_operators_own_check(release: str, cluster: ControlPlane) -> None:
-    """The operator asks at start for everything it needs, and waits while something is missing."""
-    rights = cluster.kubeconfig_for_service_account(NAMESPACE, OPERATOR)
-    command = [
-        sys.executable,
-        "-m",
-        "gpuenv",
-        "operator",
-        "--kubeconfig",
-        str(rights),
-        "--metrics-port=0",
-        "--health-port=0",
-    ]
-    cluster.spawn("operator", command)
-    try:
-        wait_until(
-            lambda: "holding lease" in cluster.log("operator").read_text(),
-            lambda: cluster.log("operator").read_text(),
+@pytest.fixture(scope="class")
+def shared_release(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
+    with installed(helm, kubectl) as name:
+        yield name
+
+
+class TestOneRelease:
+    """What changes nothing that matters to the others shares a release."""
+
+    def test_the_operator_is_admitted_under_restricted_pod_security(
+        self, shared_release: str, kubectl: Kubectl
+    ) -> None:
+        pods = wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
+        assert [one["spec"]["serviceAccountName"] for one in pods] == [OPERATOR]
+
+    def test_the_account_passes_the_operators_own_check(
+        self, shared_release: str, cluster: ControlPlane
+    ) -> None:
+        """The operator asks at start for everything it needs, and waits while something is missing."""
+        rights = cluster.kubeconfig_for_service_account(NAMESPACE, OPERATOR)
+        command = [
+            sys.executable,
+            "-m",
+            "gpuenv",
+            "operator",
+            "--kubeconfig",
+            str(rights),
+            "--metrics-port=0",
+            "--health-port=0",
+        ]
+        cluster.spawn("operator", command)
+        try:
+            wait_until(
+                lambda: "holding lease" in cluster.log("operator").read_text(),
+                lambda: cluster.log("operator").read_text(),
+            )
+        finally:
+            cluster.processes.end("operator")
+        assert "missing permission" not in cluster.log("operator").read_text()
+
+    def test_the_notes_say_what_to_do_next_and_what_stays(self, helm: Helm, shared_release: str) -> None:
+        notes = " ".join(helm("get", "notes", shared_release, "-n", NAMESPACE).split())
+        for command in (
+            f"kubectl -n {NAMESPACE} rollout status deployment/{OPERATOR}",
+            f"helm test -n {NAMESPACE} {shared_release}",
+            "kubectl apply -f - <<EOF apiVersion: gpuenv.dev/v1alpha1 kind: GPUEnvironment",
+            "kubectl wait --for=condition=Ready genv/pytorch-2-9",
+            "kubectl get genv,gnr",
+            f"helm uninstall -n {NAMESPACE} {shared_release} --no-hooks",
+            "gpuenv uninstall --lease-namespace gpuenv-system --probe-namespace gpuenv-probes",
+            "kubectl delete crd gpuenvironments.gpuenv.dev gpunodereports.gpuenv.dev",
+            "kubectl delete namespace gpuenv-probes",
+        ):
+            assert command in notes
+        assert "Your environments, their reports and the two CustomResourceDefinitions stay." in notes
+        assert "Namespace gpuenv-probes stays, with your pull Secrets" in notes
+        assert "after this one is uninstalled and never beside it" in notes
+        assert "WARNING" not in notes
+
+    def test_the_notes_warn(self, helm: Helm, shared_release: str) -> None:
+        off = "admissionPolicy.enabled=false,uninstallHook.enabled=false,crds.keep=false"
+        elsewhere = "probes.createNamespace=false,probes.namespace=nowhere"
+        text = helm(
+            "upgrade",
+            shared_release,
+            str(CHART),
+            "-n",
+            NAMESPACE,
+            "--dry-run=server",
+            "--set",
+            f"{off},{elsewhere}",
         )
-    finally:
-        cluster.processes.end("operator")
-    assert "missing permission" not in cluster.log("operator").read_text()
+        notes = " ".join(text.partition("\nNOTES:\n")[2].split())
+        assert "WARNING: admissionPolicy.enabled is false" in notes
+        assert "namespace nowhere does not exist: create it" in notes
+        assert "nothing is cleaned (uninstallHook.enabled is false)" in notes
+        assert f"--probe-namespace nowhere --deployment {OPERATOR}" in notes
+        assert "the CustomResourceDefinitions go too, and with them every environment" in notes
+        assert "stay" not in notes.partition("On `helm uninstall`")[2].partition("The same release")[0]
+
+    def test_the_example_of_the_annotations_is_accepted(self, shared_release: str, kubectl: Kubectl) -> None:
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+        examples = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
+        assert kubectl.apply(*examples).count("created") == len(examples) > 0
 
 
 def test_kubectl_may_install_it(helm: Helm, cluster: ControlPlane, kubectl: Kubectl) -> None:
@@ -170,47 +235,6 @@ def test_a_changed_priority_is_refused_with_the_cure(release: str, helm: Helm, k
     kubectl("delete", "priorityclass", "gpuenv-probe")
     helm(*command)
     assert kubectl.get("priorityclass", "gpuenv-probe")["value"] == -50
-
-
-def test_the_notes_say_what_to_do_next_and_what_stays(helm: Helm, release: str) -> None:
-    notes = " ".join(helm("get", "notes", release, "-n", NAMESPACE).split())
-    for command in (
-        f"kubectl -n {NAMESPACE} rollout status deployment/{OPERATOR}",
-        f"helm test -n {NAMESPACE} {release}",
-        "kubectl apply -f - <<EOF apiVersion: gpuenv.dev/v1alpha1 kind: GPUEnvironment",
-        "kubectl wait --for=condition=Ready genv/pytorch-2-9",
-        "kubectl get genv,gnr",
-        f"helm uninstall -n {NAMESPACE} {release} --no-hooks",
-        "gpuenv uninstall --lease-namespace gpuenv-system --probe-namespace gpuenv-probes",
-        "kubectl delete crd gpuenvironments.gpuenv.dev gpunodereports.gpuenv.dev",
-        "kubectl delete namespace gpuenv-probes",
-    ):
-        assert command in notes
-    assert "Your environments, their reports and the two CustomResourceDefinitions stay." in notes
-    assert "Namespace gpuenv-probes stays, with your pull Secrets" in notes
-    assert "after this one is uninstalled and never beside it" in notes
-    assert "WARNING" not in notes
-
-
-def test_the_notes_warn(helm: Helm, release: str) -> None:
-    off = "admissionPolicy.enabled=false,uninstallHook.enabled=false,crds.keep=false"
-    elsewhere = "probes.createNamespace=false,probes.namespace=nowhere"
-    text = helm(
-        "upgrade", release, str(CHART), "-n", NAMESPACE, "--dry-run=server", "--set", f"{off},{elsewhere}"
-    )
-    notes = " ".join(text.partition("\nNOTES:\n")[2].split())
-    assert "WARNING: admissionPolicy.enabled is false" in notes
-    assert "namespace nowhere does not exist: create it" in notes
-    assert "nothing is cleaned (uninstallHook.enabled is false)" in notes
-    assert f"--probe-namespace nowhere --deployment {OPERATOR}" in notes
-    assert "the CustomResourceDefinitions go too, and with them every environment" in notes
-    assert "stay" not in notes.partition("On `helm uninstall`")[2].partition("The same release")[0]
-
-
-def test_the_example_of_the_annotations_is_accepted(release: str, kubectl: Kubectl) -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    examples = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
-    assert kubectl.apply(*examples).count("created") == len(examples) > 0
 
 
 def test_another_release_takes_the_kept_schemas_over(

@@ -1,16 +1,16 @@
 """Fixtures of tests with a real kubelet. The tests are skipped, with the reason, where no kubelet can run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support.control_plane import admin, control_plane, kubectl, namespace
 from tests.support.helm import helm
-from tests.support.images import Layer
 from tests.support.node import RealNode, why_not
 from tests.support.node_images import NodeImages
 from tests.support.release import operator_images, operator_on_node, release
 from tests.support.rootfs import LayerError
-from tests.support.torch_image import torch_wheel_layer
+from tests.support.torch_image import torch_packages
 
 from gpuenv_sandbox.programs.catalogue import BinaryError
 
@@ -51,10 +51,9 @@ def probe_images(real_node: RealNode, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def torch_wheel() -> Iterator[Layer]:
-    """An image layer with the real PyTorch 2.9.1+cu128. Its file is deleted at the end of the test run."""
+def torch_wheel() -> Path:
+    """The directory with the packages of the real PyTorch 2.9.1+cu128."""
     try:
-        with torch_wheel_layer() as layer:
-            yield layer
+        return torch_packages()
     except LayerError as error:
         pytest.skip(str(error))

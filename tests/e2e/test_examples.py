@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.images import Image, Layer
 from tests.support.node_images import stand_in_torch
 from tests.support.release import Release
-from tests.support.rootfs import python_layer
+from tests.support.torch_image import import_torch_image
 
 pytestmark = pytest.mark.e2e
 
@@ -22,9 +21,11 @@ def applied(release: Release, file: str, name: str) -> dict[str, Any]:
     return release.answer(name)
 
 
-def test_the_real_pytorch_without_a_driver_says_so(release: Release, torch_wheel: Layer) -> None:
+def test_the_real_pytorch_without_a_driver_says_so(
+    release: Release, torch_wheel: Path, tmp_path: Path
+) -> None:
     """The wheel that the official image has, in the official image's name, on a machine without an NVIDIA driver."""
-    release.node.import_image(OFFICIAL, Image((python_layer(), torch_wheel)))
+    import_torch_image(release.node, OFFICIAL, torch_wheel, tmp_path)
     status = applied(release, "pytorch-2.9.yaml", "pytorch-2-9")
     assert (status["verdict"], status["reason"]) == ("Incompatible", "DriverNotVisible"), status
     assert "libcuda.so.1" in status["message"]

@@ -55,6 +55,7 @@ class Buildah:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._flags = ["--root", str(directory / "store"), "--runroot", str(directory / "run")]
+        self._mounts: list[str] = []
 
     def __call__(self, *arguments: str) -> str:
         """Run a buildah command, and return its standard output. Raises BuildError."""
@@ -69,6 +70,10 @@ class Buildah:
         # The isolation chroot needs no container runtime, no cgroups and no network namespace.
         own = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
         return own | {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
+
+    def mount(self, source: Path, target: str) -> None:
+        """Show a directory of this machine, read-only, to every build and every container from now on."""
+        self._mounts += ["--volume", f"{source}:{target}:ro"]
 
     def base(self, name: str, image: Image) -> str:
         """Import ``image`` into the store under ``name``, for use in ``FROM``. Return ``name``."""
@@ -86,7 +91,7 @@ class Buildah:
         """
         given = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": WHEELS} | dict(arguments)
         flags = [flag for pair in given.items() for flag in ("--build-arg", "=".join(pair))]
-        self("build", "--pull=never", "--volume", f"{wheels}:{WHEELS}:ro", *flags,
+        self("build", "--pull=never", *self._mounts, "--volume", f"{wheels}:{WHEELS}:ro", *flags,
              "--file", dockerfile, "--tag", name, ".")  # fmt: skip
         return name
 
@@ -104,9 +109,8 @@ class Buildah:
         output.mkdir()
         output.chmod(0o777)
         try:
-            self(
-                "run", "--volume", f"{output}:{OUTPUT}", container, "--", "sh", "-c", TO_FILES, "sh", *command
-            )
+            mounts = [*self._mounts, "--volume", f"{output}:{OUTPUT}"]
+            self("run", *mounts, container, "--", "sh", "-c", TO_FILES, "sh", *command)
         except BuildError as error:
             raise BuildError("\n".join([str(error), *_last_lines(output)])) from None
         finally:
@@ -123,7 +127,7 @@ class Buildah:
             # It gets its own process namespace, because buildah's children would otherwise outlive it.
             start = ["unshare", "--pid", "--fork", "--kill-child", "buildah", *self._flags, "run"]
             child = subprocess.Popen(
-                [*start, *flags, container, "--", *command],
+                [*start, *self._mounts, *flags, container, "--", *command],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

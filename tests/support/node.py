@@ -112,6 +112,11 @@ class RealNode:
         with archive.open("rb") as file:
             self._import(lambda pipe: shutil.copyfileobj(file, pipe))
 
+    def unpacked(self, path: str) -> list[Path]:
+        """Return where the file at that absolute path lies on this machine, in each unpacked layer that has it."""
+        snapshots = self._host.state / "containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        return list(snapshots.glob(f"*/fs{path}"))
+
     def _import(self, write: Callable[[IO[bytes]], None]) -> None:
         command = [*self._ctr(), "images", "import", "--local", "-"]
         with subprocess.Popen(

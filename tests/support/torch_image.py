@@ -1,22 +1,18 @@
-"""Makes an image layer of the real PyTorch wheel. It is large, so it is deleted after the test run."""
+"""Puts the real PyTorch into images. It has 7 GB, so it is linked or mounted there instead of packed and unpacked."""
 
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
-from tests.support.images import Layer
-from tests.support.rootfs import LayerError
-from tests.support.unique import unique_directory
+from tests.support.images import File, Image, file_layer
+from tests.support.node import RealNode
+from tests.support.rootfs import LayerError, python_layer
 from tests.torch_releases import releases
 
-from gpuenv_sandbox.programs.cache import cache_root
-from gpuenv_sandbox.programs.progress import Progress
-
-SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"
+SITE_PACKAGES = "/usr/local/lib/python3.11/dist-packages"
 """Where Debian's Python 3.11 finds packages. The wheels are for the same version."""
-NEEDED_BYTES = 35 * 10**9
-"""Disk space for the layer (6.8 GB), and for its packed and unpacked copies in two container stores."""
+MARK = "pytorch-is-here"
+"""An empty file by which the layer is found among the unpacked ones."""
 NOT_OF_THE_WHEEL = (
     "pip",
     "pip-*",
@@ -27,9 +23,8 @@ NOT_OF_THE_WHEEL = (
 )
 
 
-@contextmanager
-def torch_wheel_layer() -> Iterator[Layer]:
-    """Yield a layer with PyTorch 2.9.1+cu128 and its CUDA libraries from PyPI. Raises LayerError."""
+def torch_packages() -> Path:
+    """Return the directory with PyTorch 2.9.1+cu128 and its CUDA libraries from PyPI. Raises LayerError."""
     try:
         python = releases.ensure(releases.release(releases.DEFAULT))
     except releases.UnavailableError as error:
@@ -39,19 +34,22 @@ def torch_wheel_layer() -> Iterator[Layer]:
     fits, source = answer.strip().split(" ", 1)
     if fits != "True":
         raise LayerError("the PyTorch at hand is not for Python 3.11, which the local base has")
-    with unique_directory("torch-layer", cache_root()) as directory:
-        free = shutil.disk_usage(directory).free
-        if free < NEEDED_BYTES:
-            raise LayerError(
-                f"images with PyTorch need {NEEDED_BYTES // 10**9} GB of disk, {free // 10**9} are free"
-            )
-        target = directory / "layer.tar"
-        with Progress("making an image layer of the PyTorch wheel", "1 min"):
-            excluded = [f"--exclude=./{pattern}" for pattern in (*NOT_OF_THE_WHEEL, "__pycache__")]
-            owner = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name"]
-            rename = f"--transform=flags=rh;s,^\\.,{SITE_PACKAGES},"
-            subprocess.run(
-                ["tar", "-cf", target, *excluded, *owner, rename, "-C", source, "."], check=True, timeout=1200
-            )
-            layer = Layer.of(target)
-        yield layer
+    return Path(source)
+
+
+def import_torch_image(node: RealNode, name: str, packages: Path, scratch: Path) -> None:
+    """Import an image with these packages into the container runtime of a node."""
+    layer = file_layer(scratch / "torch.tar", {f"{SITE_PACKAGES}/{MARK}": File(b"")})
+    node.import_image(name, Image((python_layer(), layer)))
+    (mark,) = node.unpacked(f"{SITE_PACKAGES}/{MARK}")
+    copy_or_link(packages, mark.parent)
+    for pattern in NOT_OF_THE_WHEEL:
+        for path in mark.parent.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def copy_or_link(source: Path, target: Path) -> None:
+    """Fill a directory with the files of another one: as hard links if both are in one file system, else as copies."""
+    same = source.stat().st_dev == target.stat().st_dev
+    how = ["--link"] if same else ["--reflink=auto"]
+    subprocess.run(["cp", "--archive", *how, f"{source}/.", target], check=True)
