@@ -12,6 +12,7 @@ import pytest
 from tests.support import buildah
 from tests.support.buildah import Buildah, BuildError, requirements, wheels
 from tests.support.images import File, file_layer
+from tests.support.probes import ONE_THREAD
 from tests.support.rootfs import LayerError
 from tests.support.torch_image import SITE_PACKAGES
 from tests.support.wait import finished, wait_until
@@ -92,7 +93,8 @@ def test_torch_compile_works(images: Buildah) -> None:
         "import torch; f = torch.compile(lambda x: (x * 2 + 1).relu().sum()); "
         "print(f(torch.ones(1000)).item(), torch._dynamo.utils.counters['stats']['unique_graphs'])"
     )
-    assert images.run(IMAGE, *ENTRYPOINT, "python3", "-c", program).strip() == "3000.0 1"
+    variables = [f"{name}={value}" for name, value in ONE_THREAD.items()]
+    assert images.run(IMAGE, "env", *variables, *ENTRYPOINT, "python3", "-c", program).strip() == "3000.0 1"
 
 
 def test_jupyter_asks_for_its_token(images: Buildah) -> None:

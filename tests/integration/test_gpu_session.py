@@ -188,13 +188,9 @@ torch_figures.SETTLE_SECONDS = torch_figures.MEASURE_SECONDS = 0.01
 names = ["matmul fp32", "matmul tf32", "matmul bf16", "matmul fp8", "memory"]
 print(json.dumps(torch_figures.measure(torch, names, "cpu", 64, 1 << 20)))
 """
-    done = subprocess.run(
-        [python, "-c", code],
-        cwd=Path(gpu_session.__file__).parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    directory = Path(gpu_session.__file__).parent
+    done = finished([python, "-c", code], cwd=directory, env=os.environ | probes.ONE_THREAD)
+    assert done.returncode == 0, done.stderr
     rows = {found["name"]: found for found in json.loads(done.stdout)}
     assert all(rows[name]["value"] > 0 for name in ("matmul fp32", "matmul tf32", "matmul bf16", "memory"))
     assert all("value" in found or found["detail"] for found in rows.values())

@@ -6,6 +6,7 @@ There is no GPU in these tests, and nothing here says anything about one.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import jsonschema
 import pytest
 from tests.support import probes
 from tests.support.unique import unique
-from tests.support.wait import PATIENCE
+from tests.support.wait import PATIENCE, finished
 from tests.torch_releases import cpu_figures, driver_errors, releases, tolerances
 
 import gpuenv_probe
@@ -122,7 +123,7 @@ def error_rows(torch_python: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command = [torch_python, driver_errors.__file__, probes.archive(), settings, *map(str, CODES)]
     done = subprocess.run(
         command,
-        env={"LD_LIBRARY_PATH": str(probes.fake_libraries()), "PATH": "/usr/bin:/bin"},
+        env={"LD_LIBRARY_PATH": str(probes.fake_libraries()), "PATH": "/usr/bin:/bin"} | probes.ONE_THREAD,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -194,17 +195,17 @@ def test_64_mib_over_torch_suffice(torch_python: Path, tmp_path: Path) -> None:
 
 def _in_group(group: Path, command: list[Any], directory: Path) -> None:
     shell = ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *map(str, command)]
-    done = subprocess.run(
-        shell, cwd=directory, capture_output=True, text=True, check=False, timeout=3 * PATIENCE
-    )
+    done = measured(shell, cwd=directory)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def measured(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program that computes with the real torch to its end."""
+    return finished(command, env=os.environ | probes.ONE_THREAD, timeout=3 * PATIENCE, **options)
+
+
 def test_tolerances_let_rounding_through_and_no_mistake(torch_python: Path) -> None:
-    done = subprocess.run(
-        [torch_python, tolerances.__file__, probes.archive()],
-        capture_output=True, text=True, check=False, timeout=3 * PATIENCE,
-    )  # fmt: skip
+    done = measured([torch_python, tolerances.__file__, probes.archive()])
     assert done.returncode == 0, done.stderr
     played = json.loads(done.stdout)
     rows = played["products"]
@@ -224,13 +225,7 @@ def test_tolerances_let_rounding_through_and_no_mistake(torch_python: Path) -> N
 
 def test_the_benchmarks_calls_are_right_on_the_cpu(torch_python: Path, tmp_path: Path) -> None:
     """Every figure's code with a real torch, small, and with a clock in place of CUDA's events: no figures result."""
-    done = subprocess.run(
-        [torch_python, cpu_figures.__file__, probes.archive()],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3 * PATIENCE,
-    )
+    done = measured([torch_python, cpu_figures.__file__, probes.archive()])
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert set(rows) == {"matmul", "conv", "train", "memory"}

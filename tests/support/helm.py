@@ -57,7 +57,7 @@ class Helm:
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
-    """Helm without a cluster."""
+    """The helm program, used without a cluster."""
     try:
         return Helm(binaries.ensure(["helm"])["helm"])
     except catalogue.BinaryError as error:

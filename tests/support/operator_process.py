@@ -196,13 +196,23 @@ async def until_labelled(
 
 
 def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> None:
-    """Stop the API server, call ``down``, and start the API server again with the same data and port."""
-    pid = cluster.processes._pids["kube-apiserver"]
-    argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+    """Stop the API server, call ``down``, and start the API server again with the same data and port.
+
+    The scheduler and the controllers start again too: by themselves they come back after half a minute or more.
+    """
+    names = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
+    commands = {name: _command(cluster.processes._pids[name]) for name in names}
     cluster.processes.end("kube-apiserver")
     down()
-    cluster.processes.start("kube-apiserver", argv)
-    wait_until(lambda: _ready(cluster), "the API server to come back")
+    for name in names:
+        cluster.processes.end(name)
+        cluster.processes.start(name, commands[name])
+        wait_until(lambda: _ready(cluster), "the API server to come back")
+
+
+def _command(pid: int) -> list[str]:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
 
 
 def _ready(cluster: ControlPlane) -> bool:

@@ -24,6 +24,8 @@ from gpuenv_probe import codec
 
 STUB_TORCH = Path(__file__).parents[1] / "stub_torch"
 _PYENV = Path("~/.pyenv/versions").expanduser()
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""Variables for small work: PyTorch's threads wait for each other in a loop, which costs six times the CPU on 2 cores."""
 DEADLINES = (6, 18, 54, 162)
 """Deadlines of the probe, in seconds, that :func:`run_into_deadline` tries one after the other."""
 
@@ -105,7 +107,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start the probe in the background. It writes termination log and reports into ``directory``."""
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    env |= {
+    env |= ONE_THREAD | {
         "GPUENV_RUN": "test-run",
         "GPUENV_TERMINATION_LOG": str(directory / "termination-log"),
         **variables,

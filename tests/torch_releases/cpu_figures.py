@@ -40,7 +40,7 @@ def main():
     rows = {}
     for kernel in ("matmul", "conv", "train", "memory"):
         rows[kernel] = workloads.MEASURES[kernel](
-            device, "fp32", meter.Meter(device, 0.01, time.monotonic() + 150)
+            device, "fp32", meter.Meter(device, 0.01, time.monotonic() + 3600)
         ).summary()
     print(json.dumps(rows))
 
