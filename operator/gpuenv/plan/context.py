@@ -118,8 +118,14 @@ class Tables:
 
 
 def make_tables(knowledge: Knowledge) -> Tables:
-    """Return the knowledge with its key. This takes about 20 ms, so keep the result."""
-    return Tables(knowledge, digest([__version__, knowledge]))
+    """Return the knowledge with its key."""
+    return Tables(knowledge, _tables_key(__version__, knowledge))
+
+
+@lru_cache(maxsize=4)  # takes 25 ms
+def _tables_key(version: str, knowledge: Knowledge) -> str:
+    """Return the digest of the content of the tables and of the version of gpuenv that reads them."""
+    return digest([version, knowledge])
 
 
 def make_context(

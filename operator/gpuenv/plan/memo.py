@@ -33,7 +33,7 @@ class Memo:
         self._tables: Tables | None = None
 
     def tables(self, knowledge: Knowledge) -> Tables:
-        """Return the tables with their digest, which takes some ten milliseconds to compute."""
+        """Return the tables with their digest: one object as long as the knowledge is the same."""
         if self._tables is None or self._tables.knowledge is not knowledge:
             self._tables = make_tables(knowledge)
         return self._tables
