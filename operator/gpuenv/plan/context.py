@@ -1,4 +1,4 @@
-"""One validation with everything that its desired state follows from."""
+"""The input of a desired state: the records of one validation, and the context of its environment."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -24,16 +24,21 @@ from gpuenv.plan.model import (
 )
 
 MIN_PEERS: Final = 3
-"""A figure is compared with its peers only where at least this many nodes of one product have one."""
+"""A benchmark is compared with peers only if at least this many nodes with the same GPU product have run it."""
 _STEP: Final = math.log(1.02)
-"""Medians are rounded to steps of two percent. Otherwise each new figure would have the whole fleet assessed again."""
+"""Medians of peers are rounded to steps of two percent; this is the logarithm of one step.
+
+Without rounding, each new benchmark result would cause a new assessment of the whole fleet.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What all validations of one environment have in common: spec, settings, tables, and the figures of peers.
+    """What all validations of one environment have in common: spec, settings, tables and the medians of peers.
 
-    Equal contexts lead to equal desired states. The environment's status is no part of it.
+    ``peers`` holds the median of a benchmark over all nodes with the same GPU product, by
+    :func:`gpuenv.assess.policies.floors.peer_key`. The environment's status is left out, because no desired state
+    depends on it: when only the status changes, the contexts are equal and no desired state has to be computed anew.
     """
 
     name: str
@@ -49,14 +54,15 @@ class Context:
 
     @property
     def peer_floors(self) -> frozenset[str]:
-        """The names of the checks that compare a figure with peers."""
+        """The names of the checks that compare a node's benchmark with the same benchmark on other nodes."""
         floors = [floor for floor in self.spec.floors if floor.min_percent_of_peers is not None]
         return frozenset(check_names.FLOOR.of(floor.kernel, floor.dtype) for floor in floors)
 
     def assessment_key(self, result: Result) -> str:
-        """Return the digest of everything besides the stored facts that the verdict follows from.
+        """Return a digest of everything that the verdict depends on, apart from the facts that the result stores.
 
-        A result whose key differs is assessed again. The key alone is no reason to write a report.
+        A result that was stored with another key is assessed again. A changed key alone does not cause a write of the
+        node report.
         """
         keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
@@ -65,17 +71,18 @@ class Context:
 
 @lru_cache(maxsize=1 << 12)
 def _digest(*parts: str) -> str:
-    """Return the digest of some texts. Most nodes share theirs, and the first plan needs one for each validation."""
+    """Return the digest of the texts. It is cached, because most validations of an environment have equal texts."""
     return digest(list(parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """One environment on one node, with all records about both.
+    """One environment on one node, with the records that concern it.
 
-    ``stuck`` is a probe pod on the node, of any environment, that was deleted and does not end. ``assessed`` is a
-    result that was assessed under this context, with the same facts about the node, and came out as it is: assessing
-    it again would only cost time.
+    ``report`` is the node report, None before the first one. ``pods`` are the probe pods of the validation.
+    ``rejection`` is the refusal of its last probe pod by the API server, None without one. ``stuck`` is a probe pod on
+    the node, of any environment, that was deleted but does not end. ``assessed`` is a result that the last plan
+    assessed with the same context and the same facts about the node, so that this plan need not assess it again.
     """
 
     context: Context
@@ -87,30 +94,31 @@ class Validation:
     assessed: Result | None = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
-        """Return whether a finding with these two digests is about the present image and the present node."""
+        """Return whether a run with this inputs hash and fingerprint is about the current inputs and node."""
         return inputs_hash == self.context.inputs_hash and same_node(fingerprint, self.node.fingerprint)
 
 
 def same_node(one: str, other: str) -> bool:
-    """Return whether two fingerprints are of the same node in the same state, as far as both are known.
+    """Return whether two fingerprints belong to the same node in the same state.
 
-    The part after the dot is the driver's. It is empty where no node label names the driver: labels are written late or
-    not at all by some tools, and a missing label does not mean that the driver changed.
+    A fingerprint is ``machine.driver``: a digest of the node's uid and boot id, a dot, and a digest of the driver
+    version. The second digest is missing if no node label names the driver. Drivers are compared only if both
+    fingerprints have it: some tools write labels late or never, and a missing label does not mean a changed driver.
     """
     (machine, _, driver), (other_machine, _, other_driver) = one.partition("."), other.partition(".")
     return machine == other_machine and (driver == other_driver or not driver or not other_driver)
 
 
 def knows_more(new: str, old: str) -> bool:
-    """Return whether ``new`` includes the driver and ``old``, of the same node, does not."""
+    """Return whether fingerprint ``new`` includes the driver and ``old``, of the same node, does not."""
     return new != old and new.partition(".")[2] != "" and old.partition(".")[2] == ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """The knowledge, with a key that differs where an assessment may come out differently.
+    """The knowledge tables, with a key that changes whenever they may lead to other assessments.
 
-    The key covers what the tables say, and the version of gpuenv that reads them.
+    The key is a digest of the tables' content and of the version of gpuenv, whose code interprets them.
     """
 
     knowledge: Knowledge
@@ -118,20 +126,20 @@ class Tables:
 
 
 def make_tables(knowledge: Knowledge) -> Tables:
-    """Return the knowledge with its key."""
+    """Return the knowledge tables with their key."""
     return Tables(knowledge, _tables_key(__version__, knowledge))
 
 
-@lru_cache(maxsize=4)  # takes 25 ms
+@lru_cache(maxsize=4)  # Computing the digest takes 25 ms.
 def _tables_key(version: str, knowledge: Knowledge) -> str:
-    """Return the digest of the content of the tables and of the version of gpuenv that reads them."""
+    """Return a digest of the tables' content and of the version of gpuenv, whose code interprets them."""
     return digest([version, knowledge])
 
 
 def make_context(
     environment: EnvironmentRecord, settings: Settings, tables: Tables, reports: Iterable[ReportRecord]
 ) -> Context:
-    """Return the context of an environment whose specification is understood."""
+    """Return the context of an environment. Its specification must be valid, that is, ``spec`` must not be None."""
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood is not judged"
     compared = any(floor.min_percent_of_peers is not None for floor in spec.floors)
@@ -150,7 +158,10 @@ def make_context(
 
 
 def _peers(inputs_hash: str, reports: Iterable[ReportRecord]) -> dict[str, float]:
-    """Return the median of each figure over all nodes with the same product that ran the same inputs."""
+    """Return the rounded median of each benchmark over all nodes with the same GPU product, by ``peer_key``.
+
+    Only results with this inputs hash count, and a benchmark needs results of at least ``MIN_PEERS`` nodes.
+    """
     figures: dict[str, list[float]] = {}
     for report in reports:
         if report.result is not None and report.result.inputs_hash == inputs_hash:

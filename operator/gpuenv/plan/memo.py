@@ -1,8 +1,8 @@
-"""The desired states of one environment's validations, reused from the plan before wherever they still hold.
+"""Desired states and totals of the last plan, reused by the next plan while they are still valid.
 
-With 50,000 validations a plan must not work out each of them anew. A desired state follows from the records of its
-validation, which are replaced and never changed, and holds until its own ``recheck_at``. So it is reused while the
-records are the same objects. That saves time and never changes what a plan says.
+With 50,000 validations, a plan cannot afford to compute every desired state anew. A desired state depends on the
+context and the records of its validation, and it is valid until its own ``recheck_at``. Records are replaced and never
+changed. So a desired state is reused while its records are the same objects. This saves time and never changes a plan.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from gpuenv.plan.view import View
 
 @dataclass(slots=True)
 class _Remembered:
-    """The desired states and totals of one environment in the last plan."""
+    """The last plan's desired states (by node) and totals of one environment, with their context."""
 
     context: Context
     validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
@@ -26,26 +26,26 @@ class _Remembered:
 
 
 class Memo:
-    """What the last plan worked out, kept from plan to plan."""
+    """The last plan's desired states and totals by environment, kept so that the next plan can reuse them."""
 
     def __init__(self) -> None:
         self.environments: dict[str, _Remembered] = {}
         self._tables: Tables | None = None
 
     def tables(self, knowledge: Knowledge) -> Tables:
-        """Return the tables with their digest: one object as long as the knowledge is the same."""
+        """Return the tables with their key: the same object as before, as long as ``knowledge`` is the same object."""
         if self._tables is None or self._tables.knowledge is not knowledge:
             self._tables = make_tables(knowledge)
         return self._tables
 
     def keep_only(self, environments: Collection[str]) -> None:
-        """Forget all other environments."""
+        """Forget all environments except those with these names."""
         for name in self.environments.keys() - set(environments):
             del self.environments[name]
 
 
 def environment_totals(view: View, environment: EnvironmentRecord, tables: Tables, memo: Memo) -> Totals:
-    """Return the totals over the desired states of an environment's validations on all nodes."""
+    """Return the totals of an environment, summed over its validations on all nodes."""
     reports = view.reports.get(environment.name, {})
     context = make_context(environment, view.snapshot.settings, tables, reports.values())
     remembered = memo.environments.get(environment.name)
@@ -58,7 +58,7 @@ def environment_totals(view: View, environment: EnvironmentRecord, tables: Table
 
 
 def _desired_states(view: View, remembered: _Remembered) -> tuple[list[DesiredState], bool]:
-    """Return the desired state on every node, and whether any of them is new."""
+    """Return the desired state for every node, and whether any was computed anew or the number of nodes changed."""
     context, old, now = remembered.context, remembered.validations, view.at
     name, nodes, rejections, pods_of, stuck = (
         context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
@@ -97,7 +97,11 @@ def _desired_states(view: View, remembered: _Remembered) -> tuple[list[DesiredSt
 
 
 def _desired_state(validation: Validation, now: float) -> DesiredState:
-    """Return the desired state. An exception about one validation must not stop the plan of all others."""
+    """Return the desired state of one validation.
+
+    If computing it raises an exception, return a state that names the exception in ``fault``: a bug that concerns one
+    validation must not stop the plan for all others.
+    """
     try:
         return desired_state(validation, now)
     except Exception as error:

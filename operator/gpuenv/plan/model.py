@@ -15,21 +15,21 @@ from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
 
 NEVER: Final = float("inf")
-"""A time that does not come."""
+"""The time of something that never happens."""
 
 ValidationKey = tuple[str, str]
-"""(environment, node): names one validation, that is one environment on one node."""
+"""(environment, node): the two names that identify a validation."""
 
 # ---- what is seen ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecord:
-    """One GPUEnvironment. ``spec`` is None if it cannot be understood, and ``spec_error`` says why in one line.
+    """One GPUEnvironment. ``spec`` is None if it is invalid, and ``spec_error`` then says why in one line.
 
-    ``status`` is the raw status as it was read last. ``revalidate`` is the token of the annotation that asks for new
-    runs. ``inputs_hash`` covers what can change a probe's outcome, ``expectations_hash`` what the outcome is compared
-    with (:mod:`gpuenv.api.environment`).
+    ``status`` is the object's status as JSON. ``revalidate`` is the value of the annotation ``gpuenv.dev/revalidate``:
+    a new value asks for new runs. ``inputs_hash`` is a digest of everything in the spec that can change what a run
+    finds, ``expectations_hash`` of everything that its findings are compared with (:mod:`gpuenv.api.environment`).
     """
 
     name: str
@@ -48,13 +48,14 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """One node. ``devices`` has (capacity, allocatable) of each extended resource in its capacity, 0 included.
+    """One node of the cluster.
 
-    ``labels`` are all labels but gpuenv's own. ``compat`` are gpuenv's labels by environment, ``compat_conditions`` the
-    (status, reason) of its node conditions. ``hold`` says in one line why nothing may start on the node: it is
-    cordoned, its driver is being upgraded, its disk is full and the like. It is "" if something may start.
-    ``fingerprint`` identifies the node's state by uid, boot id and the driver that its labels name. What a probe saw
-    is no part of it, because every run would then make the next one due.
+    ``devices`` maps each extended resource in the node's capacity, even if that is 0, to (capacity, allocatable).
+    ``labels`` are all labels except gpuenv's own. ``compat`` maps environments to the values of gpuenv's labels,
+    ``compat_conditions`` to the (status, reason) of gpuenv's node conditions. ``hold`` says in one line why no run may
+    start on the node (it is cordoned, its driver is being upgraded, its disk is full ...); "" if runs may start.
+    ``fingerprint`` is a digest of the node's uid, boot id and the driver version in its labels. It covers nothing that
+    a run found, because otherwise every run would make the next one due.
     """
 
     name: str
@@ -62,7 +63,7 @@ class NodeRecord:
     labels: Mapping[str, str]
     devices: Mapping[str, tuple[int, int]]
     gpu_labels: bool
-    """Whether labels of GPU Feature Discovery or of a cloud say that the node has GPUs."""
+    """Whether labels of GPU Feature Discovery or of a cloud provider say that the node has GPUs."""
     facts: NodeFacts
     boot_id: str
     fingerprint: str
@@ -75,7 +76,10 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """The state of one probe container. ``exit_code`` is None until it terminates. The image controls ``message``."""
+    """The state of one container of a probe pod. ``exit_code`` is None until the container terminates.
+
+    ``message`` is the termination message. The user's image controls it, so it is not to be trusted.
+    """
 
     waiting_reason: str = ""
     waiting_message: str = ""
@@ -89,7 +93,7 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """One probe pod. ``vanished``: it is gone, and this is its last state."""
+    """One probe pod. If ``vanished`` is True, the pod no longer exists, and the record is its last known state."""
 
     name: str
     uid: str
@@ -100,7 +104,7 @@ class PodRecord:
     fingerprint: str
     created_at: float
     revalidate: str = ""
-    """The on-demand tokens that this run answers."""
+    """A digest of the revalidate annotations (of environment and report) that this run takes into account."""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -108,14 +112,17 @@ class PodRecord:
     vanished: bool = False
     scheduled_at: float | None = None
     scheduling_reason: str = ""
-    """The reason of PodScheduled=False: ``Unschedulable``, ``SchedulingGated`` ..."""
+    """The reason of the pod condition PodScheduled=False (``Unschedulable``, ``SchedulingGated`` ...), or ""."""
     scheduling_message: str = ""
     sandbox_ready_at: float | None = None
-    """When PodReadyToStartContainers became True. The time for the image pull starts here."""
-    tells_sandbox: bool = True
-    """Whether the kubelet sets that condition. Before 1.29 it does not, and set-up and image pull look the same."""
+    """When the pod condition PodReadyToStartContainers became True. The time limit for the image pull starts here."""
+    has_sandbox_condition: bool = True
+    """Whether the kubelet sets PodReadyToStartContainers; True also while the pod has no container status yet.
+
+    Kubelets before 1.29 do not set it. The set-up of the pod then cannot be distinguished from the image pull.
+    """
     disruption: str = ""
-    """The reason of DisruptionTarget=True: ``PreemptionByScheduler``, ``EvictionByEvictionAPI`` ..."""
+    """The reason of the pod condition DisruptionTarget=True (``PreemptionByScheduler`` ...), or ""."""
     facts: ContainerRecord = ContainerRecord()
     kernels: ContainerRecord = ContainerRecord()
     image_id: str = ""
@@ -123,11 +130,12 @@ class PodRecord:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of the last run that said something about the image on the node, as it was assessed last.
+    """The outcome of the last run that found out something about the image on the node, with its latest assessment.
 
-    ``probe`` is the probe document (:mod:`gpuenv.assess.sources.probe_document`), compressed: assessing again needs it,
-    and 50,000 of them must fit in memory. ``assessment_key`` covers expectations, knowledge and peers. ``unconfirmed``
-    is a reason that a second run has yet to confirm: a wrong number, or a figure below what peers reach.
+    ``probe`` is the probe document (:mod:`gpuenv.assess.sources.probe_document`), from which the result can be assessed
+    again. It is compressed, because 50,000 of them must fit in memory. ``assessment_key`` is a digest of the
+    expectations, the tables and the medians of peers on which the verdict is based. ``unconfirmed`` is a reason that a
+    second run must confirm (a kernel computed a wrong number, or a benchmark is slower than on peers), or "".
     """
 
     verdict: Verdict
@@ -144,16 +152,16 @@ class Result:
     platform: str = ""
     unconfirmed: str = ""
     pod_check: Check | None = None
-    """What the pod's end says about this run, beside its reports: a timeout, a crash."""
+    """The check that follows from how the pod ended (a timeout, a crash ...), None if the pod ended well."""
     figures: tuple[tuple[str, str, str, float], ...] = ()
-    """(kernel, dtype, product, median) of each benchmark, by which peers are compared."""
+    """(kernel, data type, GPU product, median) of each benchmark, to be compared with other nodes."""
     versions: tuple[tuple[str, str], ...] = ()
-    """(name, version) of what the image contains, by which nodes are compared."""
+    """(name, version) of PyTorch, CUDA, cuDNN and Python in the image, to be compared with other nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last run that led to no result: it was refused, found no free GPU, timed out and the like."""
+    """The last run, if it led to no result: its pod was refused, found no free GPU, was evicted and so on."""
 
     run_id: str
     reason: str
@@ -163,12 +171,12 @@ class Attempt:
     inputs_hash: str
     fingerprint: str
     count: int
-    """How many runs in a row led to no result. The back-off grows with it."""
+    """How many runs in a row led to no result. The pause before the next run grows with this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRecord:
-    """One GPUNodeReport: the verdict, reason and message that it shows, and what they follow from."""
+    """One GPUNodeReport: the verdict, reason and message that it shows, and the result and attempt behind them."""
 
     name: str
     uid: str
@@ -182,48 +190,55 @@ class ReportRecord:
     result: Result | None = None
     attempt: Attempt | None = None
     runs: int = 0
-    """The number of runs so far. The next run id contains it."""
+    """The number of runs so far. The id of the next run is a digest that includes this number."""
     revalidate: str = ""
-    """The token of the report's own annotation."""
+    """The value of the annotation ``gpuenv.dev/revalidate`` on the report itself."""
     observed_revalidate: str = ""
-    """A digest of the environment's and the report's tokens that the last run answered."""
+    """A digest of the revalidate annotations (of environment and report) that the last run took into account."""
     current: bool = False
-    """Whether the condition ``Validated`` was True when it was written last: verdict, inputs and node go together."""
+    """Whether the condition ``Validated`` was last written as True: the shown verdict was that of a current result."""
     current_since: float = 0.0
-    """The transition time of that condition."""
+    """The last transition time of the condition ``Validated``; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The operator's settings that the planner needs."""
+    """The settings of the operator that the planner needs."""
 
     max_probes: int = 50
-    """The most probe pods at a time, over all environments."""
+    """The largest number of probe pods at a time, over all environments."""
     probe_namespace: str = names.PROBE_NAMESPACE
     probe_priority_class: str = names.PROBE_PRIORITY_CLASS
     config_map: str = ""
-    """The name of the ConfigMap with the probe's zip application."""
+    """The name of the ConfigMap that contains the probe as a zip application."""
     leave_grace_seconds: float = 300.0
-    """How long a node must have been outside the selection before its label is removed."""
+    """How long a node must have been outside an environment's selection before label and report are removed."""
     stuck_seconds: float = 120.0
-    """How long a deleted pod may take to end before it counts as stuck."""
+    """How long after its deletion time a pod may take to end before it counts as stuck."""
     retry_seconds: float = 60.0
     retry_max_seconds: float = 3600.0
     failed_pods_kept: int = 20
-    """The most failed pods that one environment keeps for ``kubectl logs``."""
+    """The largest number of failed probe pods that each environment keeps so that people can read their logs."""
     openshift: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewVerdict:
-    """A report was written. ``before`` is the verdict that it showed until then, None for a first report."""
+    """Marks a node report that was written since the last plan.
+
+    ``before`` is the verdict that the report showed before the write, None if the write created the report.
+    """
 
     before: Verdict | None
 
 
 @dataclass(frozen=True, slots=True)
 class Unannounced:
-    """A new verdict that no Event about its environment has named yet. ``since`` is when a plan first saw it."""
+    """Marks a node report whose new verdict no Event about its environment has announced yet.
+
+    ``before`` is the verdict that the report showed before, None if it showed none. ``since`` is the time of the first
+    plan that saw the new verdict.
+    """
 
     before: Verdict | None
     since: float
@@ -231,13 +246,14 @@ class Unannounced:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the planner may look at. ``synced``: all four kinds have been listed since the operator started.
+    """Everything that a plan is computed from, besides the time and the knowledge tables.
 
-    ``left_since``: since when a node has been outside an environment's selection, as the last plan found.
-    ``rejections``: probe pods that the API server refused, as attempts that are not in a report yet.
-    ``refusals``: the API server's words about a report, label or node condition that it refused to store.
-    ``new_verdicts``: reports that were written since the last plan. ``unannounced``: those that a plan has already
-    seen, but whose verdict no Event about their environment has named yet.
+    ``synced``: environments, nodes, pods and reports have all been listed since the operator started.
+    ``left_since``: since when a node has been outside an environment's selection, according to the last plan.
+    ``rejections``: probe pods that the API server refused to create, as attempts that no report contains yet.
+    ``refusals``: the API server's error message about a report, label or node condition that it refused to store.
+    ``new_verdicts``: the reports that were written since the last plan.
+    ``unannounced``: reports that an earlier plan has seen, but whose verdict no Event of their environment announces.
     """
 
     environments: Mapping[str, EnvironmentRecord]
@@ -258,7 +274,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class CreatePod:
-    """Start a run by creating this pod. That a pod of this name exists already counts as success."""
+    """Create the probe pod of a run. If a pod of this name exists already, that counts as success."""
 
     environment: str
     node: str
@@ -270,7 +286,7 @@ class CreatePod:
 
 @dataclass(frozen=True, slots=True)
 class DeletePod:
-    """Delete a probe pod gracefully, with its uid as precondition."""
+    """Delete a probe pod gracefully, but only if it still has this uid. ``why`` is the reason, for the log."""
 
     name: str
     uid: str
@@ -279,7 +295,7 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """Write a report's whole status, and create the report first when it does not exist."""
+    """Write the whole status of a node report. If ``exists`` is False, create the report first."""
 
     environment: str
     environment_uid: str
@@ -289,7 +305,7 @@ class WriteReport:
     exists: bool
     status: dict[str, Any]
     record: ReportRecord
-    """The report after the write."""
+    """The record that the report has after the write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +320,7 @@ class SetLabel:
 
 @dataclass(frozen=True, slots=True)
 class SetNodeCondition:
-    """Set the node condition of an environment, or remove it if ``status`` is None."""
+    """Set the condition of an environment on a node, or remove it if ``status`` is None."""
 
     environment: str
     node: str
@@ -315,18 +331,21 @@ class SetNodeCondition:
 
 @dataclass(frozen=True, slots=True)
 class LeaveNode:
-    """Remove label, condition, report and pods from a node that left, once a live GET has confirmed that it did."""
+    """Remove label, condition, report and pods of an environment from a node that is no longer selected.
+
+    The executor first confirms by a live GET that the node has left the selection, or the cluster.
+    """
 
     environment: str
     node: str
     node_uid: str
     gone: bool
-    """Whether the node itself is gone, and not merely outside the selection."""
+    """Whether the node itself no longer exists; False: it exists, but the environment does not select it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddFinalizer:
-    """Put gpuenv's finalizer on an environment, before anything is made for it."""
+    """Put gpuenv's finalizer on an environment, before anything is created for it."""
 
     environment: str
     uid: str
@@ -334,7 +353,7 @@ class AddFinalizer:
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """Remove everything that was made for an environment that is being deleted, then its finalizer."""
+    """Remove everything that was created for an environment that is being deleted, then remove its finalizer."""
 
     environment: str
     uid: str
@@ -342,14 +361,17 @@ class Cleanup:
 
 @dataclass(frozen=True, slots=True)
 class OrphanedEnvironment:
-    """Remove what is left of an environment that is gone, once a live GET has confirmed that it is."""
+    """Remove the labels, conditions, reports and pods of an environment that no longer exists.
+
+    The executor first confirms by a live GET that the environment does not exist.
+    """
 
     environment: str
 
 
 @dataclass(frozen=True, slots=True)
 class PostEvent:
-    """Post an Event about the object that ``kind``, ``name`` and ``uid`` name. ``type`` is Normal or Warning."""
+    """Post a Kubernetes Event about the object with this kind, name and uid. ``type`` is Normal or Warning."""
 
     kind: str
     name: str
@@ -361,7 +383,7 @@ class PostEvent:
 
 @dataclass(frozen=True, slots=True)
 class WriteStatus:
-    """Write the environment's whole status. ``events`` announce its new conditions, once it is written."""
+    """Write the whole status of an environment, then post ``events``, which announce its changed conditions."""
 
     environment: str
     uid: str
@@ -376,10 +398,10 @@ Action = ValidationAction | EnvironmentAction | PostEvent
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, and when to plan again at the latest.
+    """The actions to carry out, and the latest time of the next plan (``wake_at``; None if there is no such time).
 
-    The actions of one validation are to be carried out in their order; nothing else depends on an order.
-    ``left_since`` and ``unannounced`` are what the next snapshot says under these names.
+    The actions of one validation must be carried out in the given order; all others may be carried out in any order.
+    ``left_since`` and ``unannounced`` are the values of the fields of these names in the next snapshot.
     """
 
     environments: Mapping[str, EnvironmentAction] = field(default_factory=dict)
@@ -389,9 +411,9 @@ class Plan:
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Figures for metrics: nodes that are selected, running and waiting."""
+    """The numbers of validations that are ``selected``, ``running`` and ``waiting``, for metrics."""
     faults: tuple[str, ...] = ()
-    """Bugs, a line each: validations whose planning raised an exception. They get no actions."""
+    """Bugs, one line each: validations for which planning raised an exception, so that they get no actions."""
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -401,7 +423,11 @@ class Plan:
 
     @property
     def unrecorded(self) -> frozenset[ValidationKey]:
-        """Validations whose report this plan writes: until it is written, what it is made from must be kept."""
+        """The validations whose report this plan writes.
+
+        Until the report is written, the records of pods that no longer exist and of refused pods must be kept, because
+        the report is computed from them.
+        """
         return frozenset(
             key
             for key, actions in self.validations.items()

@@ -1,7 +1,8 @@
-"""The plan over all environments at once, because some rules are node-wide: one probe pod a node, one limit for all.
+"""Make the plan for all environments together, because some rules concern several of them.
 
-A plan is made in steps that only look at the snapshot and at what the steps before have found: the desired state of
-every validation, the nodes to leave, the runs to start, the Events, the statuses. At the end they are put together.
+Each node runs one probe pod at a time, and the total number of probe pods is limited. A plan is made in steps: the
+desired state of every validation, the nodes to leave, the runs to start, the Events, and the statuses of environments.
+Each step only reads the snapshot and the results of earlier steps. At the end, the actions of all steps are merged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,11 +35,14 @@ from gpuenv.plan.model import (
 from gpuenv.plan.view import View, view
 
 _Step = Iterator[tuple[ValidationKey, ValidationAction]]
-"""Actions of one step of the plan, each with its validation."""
+"""The actions of one step of the plan, each with the key of its validation."""
 
 
 def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None = None) -> Plan:
-    """Return what is to be done about ``snapshot`` at ``now`` (epoch seconds): nothing before everything was listed."""
+    """Return the plan for ``snapshot`` at ``now`` (epoch seconds). It is empty while the snapshot is not ``synced``.
+
+    ``memo`` holds what the last plan computed and is updated. Without it, everything is computed anew.
+    """
     if not snapshot.synced:
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced)
     memo = memo or Memo()
@@ -74,7 +78,7 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
 
 
 def _environment_actions(seen: View, fleets: Mapping[str, Totals]) -> dict[str, EnvironmentAction]:
-    """Return what is to be done about environments as a whole, at most one thing for each."""
+    """Return the actions about environments as a whole, by environment, at most one for each."""
     actions: dict[str, EnvironmentAction] = {}
     for name, environment in sorted(seen.snapshot.environments.items()):
         if environment.deleting:
@@ -91,7 +95,7 @@ def _environment_actions(seen: View, fleets: Mapping[str, Totals]) -> dict[str, 
 
 
 def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) -> WriteStatus | None:
-    """Return the write of an environment's status, None when the status is as it should be."""
+    """Return the write of an environment's status, or None if the status is already as it should be."""
     refusal = _refusal(seen.snapshot, fleet) if fleet is not None else ""
     status = environment_status(environment, fleet, seen.at, refusal)
     if status == environment.status:
@@ -102,7 +106,11 @@ def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) ->
 
 
 def _refusal(snapshot: Snapshot, fleet: Totals) -> str:
-    """Return the API server's words about one of the results that it refused: the first by node, so that they stay."""
+    """Return the API server's error message about a result that it refused to store, or "" if it refused none.
+
+    If it refused several, the message about the first node by name is returned, so that it does not change from plan to
+    plan.
+    """
     refused = {
         node: words
         for (environment, node), words in snapshot.refusals.items()
@@ -117,7 +125,7 @@ def _refusal(snapshot: Snapshot, fleet: Totals) -> str:
 def _validation_actions(
     seen: View, fleets: Mapping[str, Totals], left: Leaving
 ) -> dict[ValidationKey, tuple[ValidationAction, ...]]:
-    """Return the actions of all steps by validation. The order of the steps is kept within each validation."""
+    """Return the actions of all steps, by validation. Within a validation, they keep the order of the steps."""
     actions: dict[ValidationKey, tuple[ValidationAction, ...]] = {
         (fleet.context.name, state.node): state.actions for fleet in fleets.values() for state in fleet.acting
     }
@@ -133,7 +141,10 @@ def _validation_actions(
 
 
 def _starts(seen: View, fleets: Mapping[str, Totals]) -> _Step:
-    """Start due runs. A failed pod that was kept for its log is deleted when the next run of its validation begins."""
+    """Yield the creation of each probe pod that starts now.
+
+    If a failed pod of the same validation was kept for its log, its deletion comes first.
+    """
     for state, create in starts(seen, list(fleets.values())):
         if state.kept is not None:
             yield from _deletions((state.kept,), "the next run begins")
@@ -141,15 +152,16 @@ def _starts(seen: View, fleets: Mapping[str, Totals]) -> _Step:
 
 
 def _logs_beyond_cap(fleet: Totals, settings: Settings) -> _Step:
-    """Delete the oldest of the failed pods that were kept for their logs, where there are too many."""
+    """Yield the deletion of an environment's oldest failed pods, where more are kept for their logs than allowed."""
     kept = sorted((one.kept for one in fleet.kept if one.kept), key=lambda pod: (-pod.created_at, pod.name))
     yield from _deletions(kept[settings.failed_pods_kept :], "there are newer failed pods to look at")
 
 
 def _stopped(seen: View) -> _Step:
-    """Stop the runs of environments whose specification cannot be understood; their verdicts stay as they are.
+    """Yield the actions for environments with an invalid specification: their probe pods are deleted.
 
-    Only a label must not vouch for a node that has changed since, even though nobody can judge the node anew.
+    Their verdicts stay as they are, with one exception: if a node has changed since its last result, its label becomes
+    Unknown, because no run can confirm the old verdict.
     """
     for name, environment in seen.snapshot.environments.items():
         if environment.spec is not None or environment.deleting or not environment.finalized:

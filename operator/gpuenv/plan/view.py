@@ -1,4 +1,4 @@
-"""One snapshot at one time, grouped as the parts of the planner need it."""
+"""A snapshot at one point in time, with reports and pods grouped by environment, validation and node."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ from gpuenv.plan.run.clocks import is_over, is_stuck
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A snapshot at the time ``at``. ``wake_at`` is when the next probe pod counts as stuck, if it is still there."""
+    """A snapshot at the time ``at``, in epoch seconds, with its reports and pods in groups."""
 
     snapshot: Snapshot
     at: float
     reports: Mapping[str, Mapping[str, ReportRecord]]
-    """By environment, then by node."""
+    """The node reports, by environment and then by node."""
     pods: Mapping[ValidationKey, tuple[PodRecord, ...]]
-    """By validation, sorted by name."""
+    """The probe pods of each validation, sorted by name."""
     stuck: Mapping[str, PodRecord]
-    """By node, a probe pod of any environment that was deleted and does not end: the first by name."""
+    """By node, the first probe pod (by name, of any environment) that was deleted but does not end."""
     wake_at: float
+    """The earliest time at which another deleted pod counts as stuck, if it still exists then."""
 
 
 def view(snapshot: Snapshot, now: float) -> View:
-    """Return the snapshot in groups."""
+    """Return the snapshot with its reports and pods in groups. ``now`` is in epoch seconds."""
     reports: dict[str, dict[str, ReportRecord]] = {}
     for (environment, node), report in snapshot.reports.items():
         reports.setdefault(environment, {})[node] = report

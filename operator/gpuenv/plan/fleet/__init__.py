@@ -1,1 +1,1 @@
-"""One environment on all its nodes: totals, conditions, status and Events."""
+"""One environment on all its nodes: totals, conditions, status, Events, runs to start and nodes to leave."""

@@ -1,4 +1,4 @@
-"""The conditions of an environment. All are always set, because ``kubectl wait`` waits forever for a missing one."""
+"""The status conditions of an environment. All are always set: ``kubectl wait`` waits forever for a missing one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAX_MESSAGE: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition without its times. ``status`` is ``True``, ``False`` or ``Unknown``."""
+    """One condition without its transition time. ``status`` is ``True``, ``False`` or ``Unknown``."""
 
     type: str
     status: str
@@ -33,7 +33,8 @@ class Condition:
 def conditions(environment: EnvironmentRecord, totals: Totals | None, refusal: str, now: float) -> list[Json]:
     """Return all conditions as JSON. A transition time changes only together with the status of its condition.
 
-    ``refusal`` is what the API server said about one of the results that it refused to store.
+    ``totals`` is None if the specification is invalid. ``refusal`` is the API server's error message about a result
+    that it refused to store, "" if it refused none. ``now`` is in epoch seconds.
     """
     found = untimed_conditions(environment, totals, refusal)
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
@@ -55,7 +56,7 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
 def untimed_conditions(
     environment: EnvironmentRecord, totals: Totals | None, refusal: str = ""
 ) -> list[Condition]:
-    """Return all conditions without their times, in the order in which people read them."""
+    """Return all conditions without their transition times: Accepted, Ready, Compatible, Consistent."""
     if totals is None:
         refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
         return [
@@ -75,10 +76,10 @@ def untimed_conditions(
 def _once_written(
     environment: EnvironmentRecord, condition: Condition, instead: str, totals: Totals, refusal: str
 ) -> Condition:
-    """Return the condition, or one with the status ``instead`` of True while results are not written.
+    """Return the condition, but with the status ``instead`` if it would become True before all results are written.
 
-    It becomes True only when every report and label is in place, so that people who wait for it find them. Once it is
-    True, a new run that comes to the same verdict does not take it away.
+    Whoever waits for the condition thus finds every report and label in place. Once it is True, it stays True while a
+    new run writes the same verdict again.
     """
     missing = len(totals.differing if _is_true(environment, condition.type) else totals.unwritten)
     if condition.status != "True" or not missing:
@@ -93,7 +94,7 @@ def _once_written(
 
 
 def _is_true(environment: EnvironmentRecord, kind: str) -> bool:
-    """Return whether the environment's status already says so of its present generation."""
+    """Return whether the environment's status has this condition as True for the present generation."""
     return any(
         (one.get("type"), one.get("status"), one.get("observedGeneration"))
         == (kind, "True", environment.generation)
@@ -139,19 +140,19 @@ def _compatible(totals: Totals) -> Condition:
 
 
 def _worst(totals: Totals) -> str:
-    """Return the first three problems with their counts."""
+    """Return the three worst problems as text: their reasons, each with the number of nodes."""
     return ", ".join(f"{one.reason} ({one.count})" for one in totals.problems[:3])
 
 
 def _consistent(totals: Totals) -> Condition:
-    """Return whether all nodes ran the same image content, platform by platform, with the same versions in it."""
+    """Return the condition Consistent: all nodes ran the same versions, and on each platform the same image digest."""
     if not totals.contents:
         return Condition(CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported what it ran")
     digests: dict[tuple[str, bool], set[str]] = {}
     versions: dict[str, set[str]] = {}
     for (digest, platform, found), _ in totals.contents:
         if digest:
-            # The digest of a configuration and that of a manifest differ although the content may be the same.
+            # The digests of a configuration and of a manifest differ even if the content is the same.
             digests.setdefault((platform, digest.startswith("sha256:")), set()).add(digest)
         for name, version in found:
             versions.setdefault(name, set()).add(version)

@@ -1,6 +1,6 @@
-"""Kubernetes Events: verdicts and conditions that have just changed, grouped so that they do not flood a cluster.
+"""Kubernetes Events about verdicts and conditions that have changed, grouped so that a cluster gets few of them.
 
-Events about a verdict are made from reports that are written, never from reports that are merely planned.
+Events about verdicts are based on node reports that have been written, never on writes that are only planned.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,15 +25,15 @@ from gpuenv.plan.model import (
 
 NODES_NAMED: Final = 5
 GATHER_SECONDS: Final = 60.0
-"""So long an Event about an environment waits for more nodes that are about to come to the same verdict."""
+"""How long an Event about an environment is delayed while more nodes are about to show the same verdict."""
 
 _Outcome = tuple[Verdict, str]
-"""(verdict, reason): nodes that share it are named in one Event."""
+"""(verdict, reason). One Event names all nodes for which both are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announcements:
-    """Events to post now, and the new verdicts that are announced later, at ``wake_at`` at the latest."""
+    """The Events to post now, and the new verdicts to announce later, at ``wake_at`` (epoch seconds) at the latest."""
 
     events: tuple[PostEvent, ...]
     unannounced: Mapping[ValidationKey, Unannounced]
@@ -41,10 +41,11 @@ class Announcements:
 
 
 def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> Announcements:
-    """Announce the verdicts of reports that were written: each to its report at once, then to its environment.
+    """Return the Events about new verdicts of written node reports, for the reports and for their environments.
 
-    An environment is told once for each verdict and reason. That waits while more reports with the same verdict
-    and reason are being written, so that a change of a whole fleet, which takes minutes, makes few Events.
+    Each report gets its Event at once. An environment gets one Event for each verdict and reason. That Event is delayed
+    while more reports with the same verdict and reason are about to be written, so that a change of a whole fleet,
+    which takes minutes, leads to few Events.
     """
     events: list[PostEvent] = []
     groups: dict[str, dict[_Outcome, dict[ValidationKey, Unannounced]]] = {}
@@ -76,7 +77,10 @@ def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> A
 
 
 def _expected(totals: Totals, snapshot: Snapshot) -> frozenset[_Outcome]:
-    """Return the new verdicts that reports of an environment are about to show, without those that were refused."""
+    """Return the new verdicts that reports of an environment are about to show, each with its reason.
+
+    Reports that the API server refused to store are left out.
+    """
     return frozenset(
         (one.shown.verdict, one.shown.reason)
         for one in totals.acting
@@ -93,7 +97,10 @@ def _report_event(report: ReportRecord, before: Verdict | None) -> PostEvent:
 
 
 def _environment_event(environment: EnvironmentRecord, reports: list[ReportRecord]) -> PostEvent:
-    """Return the Event that names the nodes of ``reports``, which share their verdict and reason."""
+    """Return the Event about an environment that names the nodes of these reports.
+
+    The reports must have the same verdict and the same reason.
+    """
     first = min(reports, key=lambda report: report.node)
     named = ", ".join(sorted(report.node for report in reports)[:NODES_NAMED])
     more = f" and {len(reports) - NODES_NAMED} more" if len(reports) > NODES_NAMED else ""
@@ -114,7 +121,7 @@ def _type(report: ReportRecord) -> str:
 
 
 def condition_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
-    """Announce that the environment was not accepted, or that every node has answered."""
+    """Yield Events for conditions that ``status`` changes: Accepted to False, or Ready to True."""
     known = mappings(environment.status.get("conditions"))
     old = {text(item.get("type")): item.get("status") for item in known}
     for condition in mappings(mapping(status).get("conditions")):

@@ -1,4 +1,8 @@
-"""What is left of an environment on nodes that it does not select any more, or that are gone."""
+"""Find nodes and environments whose labels, conditions, reports and pods have to be removed.
+
+These are nodes that an environment no longer selects, nodes that no longer exist, and environments that no longer
+exist.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +14,10 @@ from gpuenv.plan.view import View
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Nodes to leave now, and since when each of the others has been outside the selection."""
+    """The nodes to leave now, and since when each unselected node has been outside the selection (epoch seconds).
+
+    ``wake_at`` is when the next grace period ends.
+    """
 
     actions: Mapping[ValidationKey, LeaveNode]
     left_since: Mapping[ValidationKey, float]
@@ -18,10 +25,10 @@ class Leaving:
 
 
 def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
-    """Leave each node that was outside the selection, or gone, for the whole grace period.
+    """Return the nodes that were outside the selection, or did not exist, for the whole grace period.
 
-    The executor confirms by a live GET that the node has really left. If it has not, nothing is removed, and the next
-    plan may ask again after another grace period.
+    The executor confirms this by a live GET before it removes anything. If it finds the node still selected, it removes
+    nothing, and a plan may contain the same action again after another grace period.
     """
     seen, grace = view.snapshot, view.snapshot.settings.leave_grace_seconds
     actions: dict[ValidationKey, LeaveNode] = {}
@@ -38,19 +45,19 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
 
 
 def _outside(view: View, fleet: Totals) -> Iterator[LeaveNode]:
-    """Return every node outside the selection on which something of the environment is left."""
+    """Yield an action for every node outside the selection for which label, condition, report or pods still exist."""
     name, nodes = fleet.context.name, view.snapshot.nodes
     for state in fleet.leaving:
         yield LeaveNode(name, state.node, nodes[state.node].uid, gone=False)
     reports = view.reports.get(name, {})
-    # A pod that still waits for its node when that goes does not end, and nothing in the cluster removes it.
+    # A pod that was not scheduled yet when its node was deleted never ends, and nothing else in the cluster removes it.
     waiting = {node for environment, node in view.pods if environment == name}
     for node in sorted({*reports, *waiting} - nodes.keys()):
         yield LeaveNode(name, node, reports[node].node_uid if node in reports else "", gone=True)
 
 
 def orphans(view: View) -> Mapping[str, OrphanedEnvironment]:
-    """Return the environments that are gone and of which labels, conditions, reports or pods are left."""
+    """Return an action, by name, for each environment that no longer exists but left labels, reports or pods behind."""
     known = view.snapshot.environments
     traces = {*view.reports, *(environment for environment, _ in view.pods)}
     for node in view.snapshot.nodes.values():

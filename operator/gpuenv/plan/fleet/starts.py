@@ -1,4 +1,4 @@
-"""Which due runs start now: the most urgent first, one probe pod a node, and never more than the limits allow."""
+"""Choose the due runs that start now: the most urgent first, one probe pod per node, within the limits."""
 
 import heapq
 import math
@@ -17,15 +17,15 @@ from gpuenv.plan.validation.next_run import Priority, demand, next_run_id
 from gpuenv.plan.view import View
 
 _OVERDUE_FIRST: Final = frozenset({Priority.RETRY, Priority.AGE})
-"""Priorities within which the run that is overdue for the longest time comes first."""
+"""For these priorities, runs of equal priority start in the order in which they became due."""
 
 
 def starts(view: View, fleets: Sequence[Totals]) -> Iterator[tuple[DesiredState, CreatePod]]:
-    """Return the runs to start, each with the desired state of its validation."""
+    """Yield the creation of each probe pod that starts now, with the desired state of its validation."""
     settings = view.snapshot.settings
     live = [pod for pod in view.snapshot.pods.values() if not is_over(pod)]
     busy = {pod.node for pod in live}
-    # A pod that never ends keeps its node occupied, but it must not take a place from other nodes as well.
+    # A pod that never ends blocks its own node, but it must not count against the limits for other nodes.
     moving = [pod for pod in live if not is_stuck(pod, settings, view.at)]
     running = Counter(pod.environment for pod in moving)
     budget = settings.max_probes - len(moving)
@@ -58,7 +58,7 @@ def _start(view: View, context: Context, state: DesiredState) -> CreatePod:
 
 
 def max_concurrent(fleet: Totals) -> int:
-    """Return how many probe pods the environment may have at a time."""
+    """Return the largest number of probe pods that the environment may have at a time."""
     limit = fleet.context.spec.max_concurrent
     if isinstance(limit, int):
         return limit
@@ -69,8 +69,9 @@ _Queued = tuple[int, float, int, str, str, Context, DesiredState]
 
 
 def _queued(context: Context, state: DesiredState) -> _Queued:
-    """Return a due run so that the most urgent sorts first. A hash spreads runs that are equally urgent over the nodes,
-    in the same order in every plan.
+    """Return a due run as a tuple that sorts by urgency, the most urgent first.
+
+    A hash of environment and node orders runs that are equally urgent, in the same way in every plan.
     """
     due = state.due
     assert due is not None, "only due runs are queued"

@@ -1,4 +1,4 @@
-"""The status of an environment, computed in this one place from what is observed."""
+"""Compute the whole status of an environment from its totals. No other module writes a part of it."""
 
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ MAX_DIGESTS: Final = 64
 def environment_status(
     environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: str = ""
 ) -> Json:
-    """Return the status that the environment should have.
+    """Return the status that the environment should have at ``now``, in epoch seconds.
 
-    Without totals (the spec cannot be understood) the last counts stay as they are. ``refusal`` is what the API
-    server said about one of the environment's results that it refused to store.
+    ``totals`` is None if the specification is invalid; the counts in the status then stay as they are. ``refusal`` is
+    the API server's error message about a result that it refused to store, "" if it refused none.
     """
     judged = {
         "observedGeneration": environment.generation,
@@ -79,7 +79,7 @@ def _problems(totals: Totals) -> list[Json]:
 
 
 def _scheduling(totals: Totals) -> Json:
-    """Return snippets for a pod's specification that select nodes by the label; nothing if no label is published."""
+    """Return snippets for pod specifications that select nodes by gpuenv's label; {} if the label is disabled."""
     if not totals.context.spec.node_label:
         return {}
     label = names.node_label(totals.context.name)
@@ -92,7 +92,10 @@ def _scheduling(totals: Totals) -> Json:
 
 
 def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
-    """Return the on-demand token once every node's report answers it; until then the one before it."""
+    """Return the revalidate annotation of the environment that all its nodes have taken into account.
+
+    That is the present value once every run that it asks for has ended, and until then the previous value.
+    """
     before = environment.status.get("observedRevalidate")
     if totals.asked and environment.revalidate:
         return before if isinstance(before, str) else ""
@@ -100,7 +103,7 @@ def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
 
 
 def _effective(expect: Expectations) -> Json:
-    """Return the expectations as they were understood, under the names of the specification."""
+    """Return the expectations with their defaults filled in, under the field names of the specification."""
     low, high = expect.min_compute_capability, expect.max_compute_capability
     capability = {"min": low and f"{low[0]}.{low[1]}", "max": high and f"{high[0]}.{high[1]}"}
     gpus = {"products": list(expect.products), "minMemoryBytes": expect.min_memory_bytes}

@@ -1,4 +1,4 @@
-"""All states of one environment, added up once: what its status, its runs and its removals follow from."""
+"""Sum up the desired states of an environment on all nodes, for its status, its runs and its removals."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,15 @@ from gpuenv.plan.validation.desired_state import DesiredState
 NODES_NAMED: Final = 20
 MAX_PROBLEMS: Final = 50
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
-"""(digest, platform, versions) of what a node ran."""
+"""(image digest, platform, versions of PyTorch, CUDA, cuDNN and Python) that a node found in the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Nodes that share a verdict and its reason."""
+    """The nodes with the same verdict, other than Compatible, and the same reason.
+
+    ``nodes`` names at most ``NODES_NAMED`` of them. ``message`` and ``remediation`` are those that most of them have.
+    """
 
     verdict: Verdict
     reason: str
@@ -31,7 +34,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """One environment over all nodes. It holds the desired states about which something is to be done."""
+    """The counts of one environment over all nodes, and the desired states that need an action.
+
+    ``acting`` are the states with actions, ``due`` those with a run that may start now, ``kept`` those with a failed
+    pod that is kept for its log, ``leaving`` those of nodes that are no longer selected.
+    """
 
     context: Context
     selected: int
@@ -39,13 +46,13 @@ class Totals:
     answered: int
     running: int
     waiting: int
-    """Nodes without an answer on which nothing runs."""
+    """The number of nodes that still need a run but have no running probe pod."""
     asked: int
-    """Nodes whose answer to an on-demand token is still to come."""
+    """The number of nodes on which a run that the revalidate annotation asks for has not ended yet."""
     unwritten: frozenset[str]
-    """Nodes whose report, label or node condition still has to be written."""
+    """The names of the nodes whose report, label or node condition still has to be written."""
     differing: frozenset[str]
-    """Those of them where it also says something else, or is not there."""
+    """The names of those ``unwritten`` nodes where report, label or condition is missing or shows another verdict."""
     problems: tuple[Problem, ...]
     contents: tuple[tuple[Content, int], ...]
     acting: tuple[DesiredState, ...]
@@ -57,7 +64,7 @@ class Totals:
 
 
 def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
-    """Add up the desired states of an environment on all nodes."""
+    """Return the totals of the desired states of an environment on all nodes."""
     selected = [one for one in states if one.selected]
     return Totals(
         context=context,
@@ -81,7 +88,10 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
 
 
 def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
-    """Return the nodes with a problem, grouped by verdict and reason: the worst first, then the most frequent."""
+    """Return at most ``MAX_PROBLEMS`` problems, the worst verdict first, then the largest number of nodes.
+
+    Nodes that have not been validated yet are no problem.
+    """
     groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
     for one in selected:
         waits = one.report is None or one.shown.reason == reasons.NotYetValidated
@@ -93,7 +103,7 @@ def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
 
 
 def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
-    # The most frequent message stands for all; of equally frequent ones the first by alphabet, so that it stays.
+    # The most frequent message is shown. Of equally frequent ones it is the first in the alphabet, in every plan.
     words = Counter((one.shown.message, one.shown.remediation) for one in found)
     message, remediation = min(words, key=lambda one: (-words[one], one))
     named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
@@ -101,7 +111,7 @@ def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Proble
 
 
 def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:
-    """Return what nodes found in the environment's image, the most frequent content first."""
+    """Return the contents that nodes found in the environment's image, each with the number of nodes, largest first."""
     found: Counter[Content] = Counter()
     for one in selected:
         result = one.report.result if one.report is not None else None

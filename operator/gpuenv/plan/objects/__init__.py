@@ -1,1 +1,1 @@
-"""API objects read into records, and records written as API objects."""
+"""Conversions: API objects into records, and report records into the status of GPUNodeReport objects."""

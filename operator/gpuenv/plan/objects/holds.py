@@ -1,6 +1,6 @@
-"""Why nothing may start on a node for now: maintenance, a quarantine by another tool, or an annotation.
+"""Find out whether no run may start on a node: maintenance, a quarantine by another tool, or an annotation.
 
-A probe would disturb the maintenance there, or come to a verdict that is outdated in a minute.
+A probe pod would disturb the maintenance, or would lead to a verdict that is outdated a minute later.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,10 @@ from gpuenv.api.tolerant import mapping, mappings, text, texts
 
 _UPGRADE_STATE: Final = "nvidia.com/gpu-driver-upgrade-state"
 _UPGRADE_IDLE: Final = frozenset({"", "unknown", "upgrade-required", "upgrade-done"})
-"""https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-driver-upgrades.html"""
+"""Values of the GPU Operator's upgrade label that mean that no driver upgrade is in progress.
+
+https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-driver-upgrades.html
+"""
 _MIG_STATE: Final = "nvidia.com/mig.config.state"
 _MIG_CHANGING: Final = frozenset({"pending", "rebooting"})
 _WORKLOAD: Final = "nvidia.com/gpu.workload.config"
@@ -30,7 +33,10 @@ _TAINTS: Final = {
 
 
 def hold(raw: Mapping[str, Any], labels: Mapping[str, str], conditions: Mapping[str, str]) -> str:
-    """Return the first reason why nothing may start on a node, in one line, or "" if there is none."""
+    """Return the first reason why no run may start on a node, in one line, or "" if there is none.
+
+    ``raw`` is the Node object, ``conditions`` maps the types of its conditions to their statuses.
+    """
     return next(_reasons(raw, labels, conditions), "")
 
 

@@ -1,4 +1,4 @@
-"""A GPUNodeReport as JSON and as a record. A record that is written and read back is equal to itself."""
+"""Convert a GPUNodeReport between JSON and its record. A record that is written and read back is equal to itself."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -24,17 +24,20 @@ VALIDATED: Final = "Validated"
 def _check(  # noqa: PLR0917 - the fields of a Check, in its order
     name: str, status: Status, reason: str = "", message: str = "", remediation: str = "", source: str = ""
 ) -> Check:
-    """Return the same object for all nodes that share a check: a large fleet has millions of them."""
+    """Return a check with these fields, the same object for equal arguments: a large fleet has millions of checks."""
     return Check(name, status, reason, message, remediation, source)
 
 
 def kept(checks: Iterable[Check]) -> tuple[Check, ...]:
-    """Return checks as they are stored: the worst ones, with texts cut to size, and passed ones by name alone."""
+    """Return the checks to store: the first ``MAX_CHECKS``, each shortened by :func:`kept_check`.
+
+    Assessments list the worst checks first.
+    """
     return tuple(kept_check(check) for check in list(checks)[:MAX_CHECKS])
 
 
 def kept_check(check: Check) -> Check:
-    """Return one check as it is stored."""
+    """Return a check as it is stored: with shortened texts, or, if it passed, with its name and status only."""
     if check.status is Status.PASS:
         return _check(check.name[:_MAX_NAME], check.status)
     return _check(
@@ -48,12 +51,12 @@ def kept_check(check: Check) -> Check:
 
 
 def clip(message: str) -> str:
-    """Return the message, cut to the schema's limit."""
+    """Return the message, cut to the ``MAX_MESSAGE`` characters that the schema of the CRD allows."""
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
 def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
-    """Return the whole status of a report."""
+    """Return the whole status of a node report as JSON. ``now`` is in epoch seconds."""
     status: Json = {
         "verdict": record.verdict.value,
         "reason": record.reason,
@@ -127,7 +130,7 @@ def _attempt(attempt: Attempt) -> Json:
 
 
 def read(raw: Mapping[str, Any]) -> ReportRecord:
-    """Return a report as a record. Values of a wrong type count as absent."""
+    """Return the record of a GPUNodeReport object. Values of a wrong type count as absent."""
     metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
     condition = next(
         (item for item in mappings(status.get("conditions")) if item.get("type") == VALIDATED), {}

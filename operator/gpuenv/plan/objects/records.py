@@ -1,4 +1,4 @@
-"""From raw API objects to records. A malformed object gives a record with gaps, never an exception."""
+"""Convert API objects into records. A malformed object gives a record with default values, never an exception."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
 
 
 def environment_record(raw: Raw) -> EnvironmentRecord:
-    """Return the record of a GPUEnvironment, with its specification parsed."""
+    """Return the record of a GPUEnvironment. If its specification is invalid, ``spec`` is None."""
     metadata = mapping(raw, "metadata")
     spec: EnvironmentSpec | None = None
     error = ""
@@ -44,7 +44,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
 
 
 def node_record(raw: Raw) -> NodeRecord:
-    """Return the record of a node, with the facts about GPUs in its labels."""
+    """Return the record of a Node, including the facts about its GPUs that its labels contain."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
     name, uid = text(metadata.get("name")), text(metadata.get("uid"))
     labels = texts(metadata.get("labels"))
@@ -89,17 +89,20 @@ def _compat(entries: Mapping[str, T]) -> dict[str, T]:
 
 
 def fingerprint(uid: str, boot_id: str, driver: str) -> str:
-    """Return the state of a node that a verdict holds for, as ``machine.driver``; the driver may be unknown."""
+    """Return the fingerprint of a node: a digest of uid and boot id, a dot, and a digest of the driver version.
+
+    If ``driver`` is "", nothing follows the dot.
+    """
     return f"{digest(uid, boot_id)}.{digest(driver) if driver else ''}"
 
 
 def digest(*parts: str) -> str:
-    """Return a short stable digest of several texts."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of several texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
-    """Return the record of a probe pod, with the states of its two containers."""
+    """Return the record of a probe pod. ``vanished``: the pod no longer exists, and ``raw`` is its last state."""
     metadata, status = mapping(raw, "metadata"), mapping(raw, "status")
     labels, annotations = texts(metadata.get("labels")), texts(metadata.get("annotations"))
     conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
@@ -125,7 +128,7 @@ def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
         scheduling_reason="" if is_scheduled else text(scheduled.get("reason")),
         scheduling_message="" if is_scheduled else text(scheduled.get("message")),
         sandbox_ready_at=_true_since(conditions.get("PodReadyToStartContainers", EMPTY)),
-        tells_sandbox="PodReadyToStartContainers" in conditions or not containers,
+        has_sandbox_condition="PodReadyToStartContainers" in conditions or not containers,
         disruption=_disruption(conditions.get("DisruptionTarget", EMPTY)),
         facts=_container(containers.get(names.FACTS_CONTAINER, EMPTY)),
         kernels=_container(containers.get(names.KERNELS_CONTAINER, EMPTY)),

@@ -1,4 +1,4 @@
-"""The probe document inside a node report's status: how it is kept in memory, and what the planner reads from it."""
+"""Functions for the probe document in a node report's status: compress it, and read single values from it."""
 
 import json
 import math
@@ -13,25 +13,28 @@ _PLATFORMS: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def pick(status: Mapping[str, Any]) -> Document:
-    """Return the document inside a node report's status."""
+    """Return the probe document that a node report's status contains; empty if it contains none."""
     return {key: status[key] for key in KEYS if status.get(key)}
 
 
 def pack(document: Document) -> bytes:
-    """Return the document compressed, so that 50,000 of them fit in memory. Equal documents give equal bytes."""
+    """Return the document compressed, because 50,000 of them must fit in memory. Equal documents give equal bytes."""
     if not document:
         return b""
     return zlib.compress(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
 
 def unpack(packed: bytes) -> Document:
-    """Return the document that :func:`pack` compressed."""
+    """Return the document that :func:`pack` compressed; an empty one for empty bytes."""
     document: Document = json.loads(zlib.decompress(packed)) if packed else {}
     return document
 
 
 def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], ...]:
-    """Return (kernel, number format, product, median) of each benchmark; of GPUs of one product, the lowest median."""
+    """Return (kernel, data type, GPU product, median) of each benchmark.
+
+    If a node has several GPUs of one product, the lowest of their medians is returned.
+    """
     products = {
         gpu_index(gpu, place): text(gpu.get("product"))
         for place, gpu in enumerate(mappings(document.get(GPUS)))
@@ -46,7 +49,7 @@ def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], .
 
 
 def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the known versions of what the image contains, each with its name."""
+    """Return (name, version) of PyTorch, CUDA, cuDNN and Python in the image, as far as they are known."""
     torch, container = mapping(document, "facts", "torch"), mapping(document, "facts", "container")
     found = {
         "PyTorch": torch.get("version"),
@@ -60,6 +63,6 @@ def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def platform(document: Mapping[str, Any]) -> str:
-    """Return the image's platform as registries name it (``linux/amd64``), or "" if it is not known."""
+    """Return the image's platform in the form that registries use (``linux/amd64``), or "" if it is not known."""
     machine = text(mapping(document, "facts", "container").get("machine"))
     return f"linux/{_PLATFORMS.get(machine, machine)}" if machine else ""

@@ -1,14 +1,17 @@
-"""Times as the API writes them (RFC 3339, UTC, whole seconds) and as the planner counts them (epoch seconds)."""
+"""Convert times between the Kubernetes API's form (RFC 3339, UTC, whole seconds) and epoch seconds."""
 
 from datetime import UTC, datetime
 from typing import Final
 
 _END: Final = 253_000_000_000.0
-"""A time in the year 9987. Later ones may have no form in UTC."""
+"""The limit of valid times, in epoch seconds: it lies in the year 9987, and Python's datetime ends with 9999."""
 
 
 def read_time(value: object) -> float | None:
-    """Return epoch seconds, or None if there is no time. The epoch itself is a kubelet's way to say "never"."""
+    """Return a time in epoch seconds, or None if ``value`` is not a valid time.
+
+    The epoch itself (1970-01-01) counts as not valid too: the kubelet writes it for a time that never came.
+    """
     if not isinstance(value, str):
         return None
     try:
@@ -20,5 +23,5 @@ def read_time(value: object) -> float | None:
 
 
 def show_time(seconds: float) -> str:
-    """Return the time as the API writes it."""
+    """Return a time, given in epoch seconds, in the form of the API, such as ``2026-01-31T12:00:00Z``."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,1 +1,1 @@
-"""One probe pod: its manifest, its clocks, and how it started, waited or ended."""
+"""One probe pod: its manifest, its time limits, and whether it waits, runs, is stuck or has ended."""

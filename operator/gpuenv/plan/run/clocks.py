@@ -1,7 +1,7 @@
-"""Whether a probe pod still has time, is over, or is stuck.
+"""Decide whether a probe pod is within its time limits, has exceeded one, has ended, or is stuck.
 
-The scheduler, the pod's set-up, the image pull and each stage have limits of their own, because a slow registry does
-not mean that the node is broken. An overdue pod is deleted first, and what it reports while it ends still counts.
+Scheduling, pod set-up, image pull and each stage have separate time limits, because a slow registry does not mean that
+the node is broken. A pod whose stage exceeds its limit is deleted, and what it reports while it ends still counts.
 """
 
 from typing import Final
@@ -23,7 +23,10 @@ MAX_SLACK: Final = 30.0
 def observe(
     pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, settings: Settings, now: float
 ) -> Outcome:
-    """Return what is known at ``now`` about the run of a pod with the current inputs."""
+    """Return the outcome of a probe pod's run, as far as it is known at ``now`` (epoch seconds).
+
+    The pod must have been created with the current inputs. ``node`` is None if the node no longer exists.
+    """
     if is_over(pod):
         return ended(pod, spec.probe.device, overdue=_was_overdue(pod, spec))
     if pod.deleting_since is not None:
@@ -32,12 +35,12 @@ def observe(
 
 
 def is_over(pod: PodRecord) -> bool:
-    """Return whether the pod has ended, so that it holds no device any more."""
+    """Return whether the pod has ended or no longer exists, so that it occupies no device."""
     return pod.vanished or pod.phase in TERMINAL
 
 
 def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
-    """Return whether the pod was deleted long ago and is still there."""
+    """Return whether the pod was deleted, but has not ended ``settings.stuck_seconds`` after its deletion time."""
     return (
         not is_over(pod)
         and pod.deleting_since is not None
@@ -46,7 +49,7 @@ def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
 
 
 def run_limit(spec: EnvironmentSpec) -> float:
-    """Return how many seconds one stage may take: a little more than the probe allows itself."""
+    """Return the time limit of one stage in seconds: a little more than the time after which the probe stops itself."""
     run = spec.probe.timeouts.run
     return run + min(MAX_SLACK, max(MIN_SLACK, run / 10))
 
@@ -60,7 +63,10 @@ def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | St
 
 
 def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: float) -> Running | Ended:
-    """Return the outcome by the time limit of the phase that the pod is in."""
+    """Return whether the pod still runs, or how its run ended because the current phase exceeded its time limit.
+
+    The phases are scheduling, set-up, image pull, the first stage, the start of the second stage, and the second stage.
+    """
     limits = spec.probe.timeouts
     stage_start = pod.kernels.started_at or (pod.facts.started_at if pod.facts.finished_at is None else None)
     if stage_start is not None:
@@ -72,7 +78,7 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
     if pod.facts.finished_at is not None:
         until, words = pod.facts.finished_at + limits.setup, "the second stage was not started"
     elif pod.sandbox_ready_at is None:
-        pull = 0 if pod.tells_sandbox else limits.pull
+        pull = 0 if pod.has_sandbox_condition else limits.pull
         until, words = pod.scheduled_at + limits.setup + pull, "the pod was not set up"
     else:
         until = pod.sandbox_ready_at + limits.pull
@@ -86,7 +92,10 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
 
 
 def _was_overdue(pod: PodRecord, spec: EnvironmentSpec) -> bool:
-    """Return whether its time was up when the pod was deleted: then the operator deleted it for that."""
+    """Return whether the stage had exceeded its time limit when the pod was deleted.
+
+    The operator then deleted the pod for this reason. One second is allowed for rounding.
+    """
     if pod.deleting_since is None or pod.facts.started_at is None:
         return False
     started = pod.kernels.started_at or pod.facts.started_at

@@ -1,6 +1,6 @@
-"""A probe pod that has ended: its reports, or why there are none.
+"""Find out how a probe pod ended: its probe reports, or the reason why a report is missing or partial.
 
-The kubelet's reasons: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
+The reasons that the kubelet writes: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
 https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions.
 """
 
@@ -21,7 +21,10 @@ OTHER_STAGE: Final = "otherStage"
 PYTHON_TOO_OLD: Final = 65
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
-"""126 and 127 are a shell's, in an entry point that hands over to the probe (POSIX, 2.8.2)."""
+"""Exit code of a shell that did not find the command. 126 means that the command may not be executed.
+
+An image's entry point can be a shell script that starts the probe (POSIX, Shell Command Language, 2.8.2).
+"""
 _EVICTIONS: Final = frozenset(
     {"Evicted", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity"}
 )
@@ -30,7 +33,11 @@ _PREEMPTIONS: Final = frozenset({"Preempting", "Preempted"})
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What one container left behind. ``kind`` is the decoder's error where the report cannot be used."""
+    """A container that ran one stage, with its decoded probe report.
+
+    ``report`` is None if the container has not terminated, or if its report cannot be used; ``kind`` then names the
+    fault (a key of ``_KINDS``).
+    """
 
     container: ContainerRecord
     report: dict[str, Any] | None
@@ -42,12 +49,12 @@ class _Stage:
 
 
 def ended(pod: PodRecord, device: GPUDevice, *, overdue: bool) -> Ended:
-    """Return the outcome of a pod that has ended. ``overdue``: its time was up when it was told to end."""
+    """Return the outcome of a pod that has ended. ``overdue``: it was deleted because its stage took too long."""
     facts = _read(pod.facts, names.FACTS_CONTAINER, pod.run_id)
     kernels = _read(pod.kernels, names.KERNELS_CONTAINER, pod.run_id)
     if facts.complete and kernels.complete:
         return Ended(facts=facts.report, kernels=kernels.report)
-    found = _told_from_outside(pod, device, kernels, overdue=overdue) or _trouble(facts) or _trouble(kernels)
+    found = _ended_from_outside(pod, device, kernels, overdue=overdue) or _trouble(facts) or _trouble(kernels)
     if found is None:
         found = _nothing_wrong(pod, facts, kernels)
     return replace(found, facts=facts.report, kernels=kernels.report) if found.answered else found
@@ -55,7 +62,7 @@ def ended(pod: PodRecord, device: GPUDevice, *, overdue: bool) -> Ended:
 
 def _nothing_wrong(pod: PodRecord, facts: _Stage, kernels: _Stage) -> Ended:
     if facts.report is not None and kernels.report is not None:
-        return Ended()  # partial, and the reports say why themselves
+        return Ended()  # A report is partial, and says itself why.
     if facts.container.exit_code is None:
         words = printable(pod.message, 300) or pod.reason or "no container was started"
         return attempt(reasons.SandboxFailed, f"the pod ended before the probe began: {words}")
@@ -76,8 +83,8 @@ def _read(container: ContainerRecord, stage: str, run_id: str) -> _Stage:
     return _Stage(container, report)
 
 
-def _told_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, overdue: bool) -> Ended | None:
-    """Return the outcome of a pod that something outside it ended, or kept from starting; None for any other."""
+def _ended_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, overdue: bool) -> Ended | None:
+    """Return the outcome of a pod that was rejected, preempted, evicted, deleted or timed out; None for others."""
     words = printable(pod.message, 400)
     if overdue or pod.reason == "DeadlineExceeded":
         return _timed_out(pod, kernels, words)
@@ -98,7 +105,10 @@ def _told_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, ov
 
 
 def _ended_by_itself(pod: PodRecord) -> bool:
-    """Return whether the pod ended before it was deleted. Its deletion time is that of the request plus grace."""
+    """Return whether the pod ended before it was deleted.
+
+    A pod's deletion timestamp is the time of the request plus the grace period, which is therefore subtracted.
+    """
     if pod.phase not in ("Succeeded", "Failed"):
         return False
     finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
@@ -116,7 +126,7 @@ def _timed_out(pod: PodRecord, kernels: _Stage, words: str) -> Ended:
 
 
 def _trouble(stage: _Stage) -> Ended | None:
-    """Return what is wrong with how one container ended, None if nothing is."""
+    """Return the outcome that follows from how one container ended; None if it ended well or has not ended."""
     container = stage.container
     if container.exit_code is None:
         return None
@@ -145,7 +155,7 @@ def _crash(stage: _Stage) -> str:
 
 
 def _where(stage: _Stage) -> str:
-    """Return what a stage was doing when it ended, such as `` during matmul``, if its partial report says so."""
+    """Return what a stage was doing when it ended, such as `` during matmul``; "" if its report does not say so."""
     words = printable(str((stage.report or {}).get("ended", "")), 100)
     _, found, activity = f" {words}".partition(" during ")
     return f" during {activity}" if found else ""

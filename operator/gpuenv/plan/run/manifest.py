@@ -1,7 +1,8 @@
-"""The manifest of a probe pod: the user's image, the probe's zip application, the device, and little else.
+"""Build the manifest of a probe pod, which runs the probe's zip application in the user's image with a GPU.
 
-Two containers of the same image: ``facts`` as init container, then ``kernels``. Both ask for the device; the
-device manager hands an init container's devices on to the main container, so the pod takes one
+The pod has two containers with the same image: ``facts``, an init container, and then ``kernels``. Both request the
+device. The kubelet passes the devices of an init container on to the main container, so the pod occupies no more than
+one container's devices
 (https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers).
 """
 
@@ -18,23 +19,29 @@ MOUNT: Final = "/opt/gpuenv"
 ARCHIVE: Final = f"{MOUNT}/gpuenv-probe.pyz"
 TERMINATION_LOG: Final = "/dev/termination-log"
 PROBE_UID: Final = 65532
-"""The uid that distroless images call "nonroot". Images give this user no rights by accident."""
+"""The user id under which the probe runs: "nonroot" in distroless images, and rarely used for anything else."""
 GRACE_SECONDS: Final = 5
-"""Short, because a pod that preempts a probe has to wait for this long, and a probe has nothing to save."""
+"""The grace period of a probe pod. It is short: a pod that preempts it has to wait, and a probe saves nothing."""
 SLACK_SECONDS: Final = 300
-"""Added to all time limits, because the kubelet's deadline is only for the case that no operator ends the pod."""
+"""Added to the sum of a pod's time limits: the kubelet is to end the pod only if no operator runs that does it."""
 _REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
-"""Small, so that a node whose GPUs are free is never too full for the probe."""
+"""The pod's requests. They are small, so that CPU and memory rarely keep it off a node whose GPUs are free."""
 _MEMORY: Final = "8Gi"
 _MEMORY_COMPILE: Final = "16Gi"
-"""Importing torch, CUDA and cuDNN takes 2 to 5 GiB of host memory; torch.compile forks compilers."""
+"""The memory limit with ``expect.compile``, because torch.compile forks compilers.
+
+Without it, ``_MEMORY`` suffices: importing torch, CUDA and cuDNN takes 2 to 5 GiB of host memory.
+"""
 _SCRATCH: Final = "4Gi"
 
 
 def build(
     environment: EnvironmentRecord, node: NodeRecord, settings: Settings, *, run_id: str, token: str
 ) -> Manifest:
-    """Return the manifest of one run. ``token`` stands for the on-demand annotations that the run answers."""
+    """Return the manifest of the probe pod for one run.
+
+    ``token`` is a digest of the revalidate annotations (of environment and report) that the run takes into account.
+    """
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood starts nothing"
     return {
@@ -97,26 +104,28 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
 
 
 def tolerations(spec: EnvironmentSpec) -> list[Manifest]:
-    """Return the tolerations of a probe pod: those for its device, then the environment's own."""
+    """Return the tolerations of a probe pod: those for taints of its device, then those of the environment."""
     return [*({"key": key, "operator": "Exists"} for key in spec.probe.device.taint_keys), *spec.tolerations]
 
 
 def deadline(spec: EnvironmentSpec) -> int:
-    """Return after how many seconds the kubelet ends the pod: the sum of all time limits, and slack."""
+    """Return ``activeDeadlineSeconds``, after which the kubelet ends the pod: the sum of all time limits and slack."""
     clocks = spec.probe.timeouts
     return clocks.scheduling + clocks.setup + clocks.pull + 2 * clocks.run + SLACK_SECONDS
 
 
 def _only_on(node: str) -> Manifest:
-    """Return the affinity for one node. Unlike ``nodeName``, it leaves the pod to the scheduler and to quotas."""
+    """Return the affinity for one node. Unlike ``nodeName``, it bypasses neither the scheduler nor its quotas."""
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
 def _pod_security(spec: EnvironmentSpec, *, openshift: bool) -> Manifest:
-    """Return a security context for Pod Security ``restricted``, with a uid, because images without one are refused.
+    """Return a security context that satisfies the Pod Security Standard ``restricted``.
 
-    On OpenShift there is none: each namespace has its own range of uids there, and others are refused.
+    It sets a user id, because with ``runAsNonRoot`` alone the kubelet refuses images whose user is root. On OpenShift
+    it sets none: there, each namespace has its own range of user ids, and all others are refused. If ``runAs`` is
+    ``Image``, the image's own user is kept.
     """
     seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
     if spec.probe.run_as == "Image":
@@ -174,7 +183,7 @@ def _env(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict[str,
 
 
 def _literal(value: str) -> str:
-    """Return a value that the kubelet leaves as it is, although it replaces ``$(NAME)`` by a variable.
+    """Return a value escaped so that the kubelet does not replace ``$(NAME)`` in it with the value of a variable.
 
     https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
     """

@@ -1,4 +1,4 @@
-"""What is known about the run of a probe pod at one moment: it runs, is stuck, or has ended."""
+"""The outcome of a probe pod's run at one point in time: it is running, stuck, or has ended."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,10 @@ from gpuenv.api.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The run is to be looked at again at ``until``. ``overdue``: its time is up, and its pod has to be ended."""
+    """The run has not ended; it has to be looked at again at ``until``, in epoch seconds.
+
+    ``overdue``: a stage has exceeded its time limit, so the pod has to be deleted.
+    """
 
     until: float
     overdue: bool = False
@@ -16,18 +19,18 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The pod was deleted long ago and is still there."""
+    """The pod was deleted, but has not ended long after its grace period. ``message`` says so."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run is over. ``reason`` and ``message`` say how the pod ended; they are empty when its reports are complete.
+    """The run has ended. ``reason`` and ``message`` say what went wrong with its pod; "" if nothing did.
 
-    ``answered``: the run leads to a result about the image on this node, and not to a mere attempt. ``facts`` and
-    ``kernels`` are the decoded probe reports that there are. ``runtime_error`` is the message of the container runtime,
-    which may name the cause.
+    ``answered``: the run leads to a result about the image on this node; False: it leads to an attempt only.
+    ``facts`` and ``kernels`` are the decoded probe reports, None if missing. ``runtime_error`` is the error message of
+    the container runtime, which may name the cause, or "".
     """
 
     reason: str = ""
@@ -42,10 +45,10 @@ Outcome = Running | Stuck | Ended
 
 
 def attempt(reason: Reason, message: str, runtime_error: str = "") -> Ended:
-    """Return an end that says nothing about the image."""
+    """Return the end of a run that found out nothing about the image, such as one that was evicted."""
     return Ended(reason, message, answered=False, runtime_error=runtime_error)
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return the first ``limit`` printable characters of an untrusted text."""
+    """Return the first ``limit`` printable characters of an untrusted text, without the unprintable ones."""
     return "".join(char for char in text[: 20 * limit] if char.isprintable())[:limit]

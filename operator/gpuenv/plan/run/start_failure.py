@@ -1,4 +1,4 @@
-"""Why a container does not start, from the kubelet's reason and the runtime's message."""
+"""Explain why a container does not start, from the kubelet's reason and the container runtime's message."""
 
 import re
 from typing import Final
@@ -18,7 +18,10 @@ _PULL: Final = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go"""
+"""The kubelet's reasons for an image that cannot be pulled.
+
+https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
+"""
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "PreCreateHookError", "PreStartHookError"})
 START: Final = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
 _OTHER_PLATFORM: Final = ("no match for platform", "no matching manifest", "exec format error")
@@ -29,7 +32,7 @@ _HOOK: Final = re.compile(r"nvidia-container|hook|cdi", re.I)
 
 
 def waiting(container: ContainerRecord) -> Ended | None:
-    """Return how a waiting container will end, None while it may still start."""
+    """Return why a waiting container will not start, as the end of its run; None while it may still start."""
     reason, words = container.waiting_reason, container.waiting_message
     if reason in _PULL:
         if _is_for_others(words):
@@ -43,7 +46,11 @@ def waiting(container: ContainerRecord) -> Ended | None:
 
 
 def start_error(reason: str, words: str) -> Ended:
-    """Explain why the runtime could not start the container: the image has no interpreter, or the node is at fault."""
+    """Return why the runtime could not start the container, as the end of its run.
+
+    The image is for another platform, its Python interpreter is missing or may not be executed, or the node is at
+    fault.
+    """
     shown = printable(words, 500)
     if _is_for_others(words):
         return attempt(reasons.ImageArchMismatch, shown)

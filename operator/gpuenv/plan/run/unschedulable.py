@@ -1,6 +1,7 @@
-"""Why a probe pod is not scheduled. This is read from the node, because the scheduler's message is not precise enough.
+"""Explain why a probe pod is not scheduled, mainly from the state of its node.
 
-``Insufficient nvidia.com/gpu`` means "all are in use" as well as "none is offered", and taints are not named.
+The scheduler's message alone is not precise enough: ``Insufficient nvidia.com/gpu`` can mean that all GPUs are in use
+or that the node offers none, and the message does not name taints.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
 def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -> Ended:
-    """Explain why the pod could not be scheduled."""
+    """Return why the pod could not be scheduled, as the end of its run. ``node`` is None if it no longer exists."""
     words = printable(pod.scheduling_message, 400)
     said = f"; the scheduler says: {words}" if words else ""
     if pod.scheduling_reason == "SchedulingGated":
@@ -41,7 +42,7 @@ def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -
 
 
 def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
-    """Return what keeps the pod off the node, "" if nothing is seen there."""
+    """Return what prevents the pod from running on the node, as its record shows; "" if it shows nothing."""
     if node is None:
         return "the node is gone"
     if not node.ready:
@@ -60,7 +61,10 @@ def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
-    """https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
+    """Return whether a toleration matches a taint.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
+    """
     if toleration.get("effect") and toleration.get("effect") != taint.get("effect"):
         return False
     if toleration.get("operator") == "Exists":

@@ -1,1 +1,1 @@
-"""One environment on one node: its desired state and its next run."""
+"""The desired state and the next run of a validation, that is, of one environment on one node."""

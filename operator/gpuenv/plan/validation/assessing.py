@@ -1,4 +1,7 @@
-"""From a run's reports to its result. Assessing it again later uses the same function and the same stored facts."""
+"""Turn the probe reports of a run into its result, and assess stored results again after changes.
+
+A stored result is assessed again when the expectations, the tables or the medians of peers have changed.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +25,7 @@ _CONFIG_DIGEST: Final = "config@"
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """An assessment, and the reason that a second run has yet to confirm ("" if none has to be)."""
+    """An assessment, and the reason that a second run must confirm ("" if no confirmation is needed)."""
 
     assessment: Assessment
     unconfirmed: str
@@ -31,7 +34,10 @@ class _Judged:
 def new_result(
     validation: Validation, pod: PodRecord, ended: Ended, now: float, *, previous: Result | None
 ) -> Result:
-    """Return the result of a run that has just ended. ``previous`` is the result before it, which it may confirm."""
+    """Return the result of a run that has just ended. ``previous`` is the result of an earlier run, or None.
+
+    If both runs found the same doubtful reason with the same inputs on the same node, the reason is confirmed.
+    """
     context = validation.context
     document = join_reports(ended.facts, ended.kernels)
     pod_check = _pod_check(context, ended)
@@ -66,10 +72,11 @@ def new_result(
 
 
 def assessed_again(validation: Validation, result: Result) -> Result:
-    """Return the result under the context's expectations and tables; itself where nothing but its key would differ.
+    """Return the result, assessed with the present expectations, tables and peers.
 
-    The result then keeps its old key. That costs one assessment after each start of the operator, until the next
-    run, and saves a write to every report of the cluster when gpuenv is upgraded.
+    If only its ``assessment_key`` would change, the same object is returned, with its old key. The result is then
+    assessed once after each start of the operator, until the next run. In return, an upgrade of gpuenv does not cause a
+    write to every node report in the cluster.
     """
     if result is validation.assessed:
         return result
@@ -91,9 +98,10 @@ def assessed_again(validation: Validation, result: Result) -> Result:
 
 
 def runtime_verdict(context: Context, words: str) -> Check | None:
-    """Return the check that a container runtime's error leads to, if it is an answer about image and node.
+    """Return the failed check that follows from a container runtime's error message, or None.
 
-    ``nvidia-container-cli`` refuses an image whose NVIDIA_REQUIRE_CUDA the driver does not meet, for example.
+    There is one if the tables know the error as an incompatibility of image and node. For example,
+    ``nvidia-container-cli`` refuses to start an image whose NVIDIA_REQUIRE_CUDA the driver does not satisfy.
     """
     rule = classify(Failure(layer="runtime", message=words), context.tables.knowledge) if words else None
     if rule is None or rule.status != Status.FAIL.value:
@@ -104,15 +112,16 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
 
 
 def cure(context: Context, reason: str) -> str:
-    """Return what the tables say to do about a reason."""
+    """Return the remediation for a reason, from the tables; "" if they do not contain the reason."""
     text = context.tables.knowledge.reasons.get(reason)
     return clip(text.cure) if text else ""
 
 
 def image_digest(image_id: str) -> str:
-    """Return the digest in a container's imageID, marked if it is that of the image's configuration.
+    """Return the digest in a container's ``imageID``: of the image's manifest, or, marked, of its configuration.
 
-    A runtime that does not know the digest in the registry names that of the configuration. The two cannot be compared.
+    A runtime that does not know the manifest's digest in the registry reports the digest of the configuration instead.
+    The two must not be compared with each other, so the latter gets the prefix ``config@``. "" if there is no digest.
     """
     name, at, digest = image_id.rpartition("@")
     if at and name:
@@ -153,12 +162,12 @@ def _judge(
 
 
 def _is_doubtful(context: Context, check: Check) -> bool:
-    """Return whether one run is not enough for this check: a wrong number, or a figure below what peers reach."""
+    """Return whether a second run must confirm a check: a wrong number, or a benchmark slower than on peers."""
     if check.status not in (Status.FAIL, Status.WARN):
         return False
     if reasons.behaviour(check.reason).next_run is not reasons.NextRun.CONFIRM:
         return False
-    # An absolute floor needs no second run: only the median of the peers may be a fluke of its own.
+    # Only a comparison with peers needs a second run; an absolute floor does not.
     return check.reason != reasons.BelowFloor or check.name in context.peer_floors
 
 
@@ -168,6 +177,9 @@ def _doubted(check: Check) -> Check:
 
 
 def _standing(context: Context, result: Result | None) -> set[str]:
-    """Return the reasons that a second run has confirmed."""
+    """Return the reasons in a result that would need a second run, had not one confirmed them already.
+
+    An unconfirmed check is stored with the status Unknown, so a check that is still Fail or Warn has been confirmed.
+    """
     checks = result.checks if result is not None else ()
     return {check.reason for check in checks if _is_doubtful(context, check)}

@@ -1,4 +1,4 @@
-"""One environment on one node: what its report, label and pods should be, and whether a run is due."""
+"""Compute the desired state of a validation: report, label, node condition and pods, and whether a run is due."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -36,12 +36,14 @@ _CONDITION_STATUS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What should become of one validation. It holds until ``recheck_at``, or until one of the records is replaced.
+    """What node report, label, condition and pods of one validation should be, and the actions that lead there.
 
-    ``before`` is the verdict that the report shows now, None without a report. ``due`` is a run that may start now.
-    ``leaving``: the node is not selected, but something of the environment is still on it. ``asked``: a run was
-    asked for by annotation, and no report answers it yet. ``assessed`` is the result of ``report`` where it holds
-    under the tables and expectations of now.
+    It is valid until ``recheck_at`` (epoch seconds), or until a record of the validation is replaced. ``report`` is the
+    report after the actions, ``before`` the verdict that it shows now (None without a report). ``due`` is a run that
+    may start now. ``live``: a probe pod is on the node and may still end by itself. ``kept`` is a failed pod that is
+    kept for its log. ``leaving``: the node is not selected, but label, condition or report of the environment still
+    exist. ``asked``: the environment's revalidate annotation asks for a run that has not ended yet. ``assessed`` is the
+    result of ``report``, assessed with the present expectations and tables; None if it is not current.
     """
 
     node: str
@@ -53,7 +55,7 @@ class DesiredState:
     unwritten: bool = False
     """Whether the report, the label or the node condition still has to be written."""
     differs: bool = False
-    """Whether one of them also says something else, or is not there; a new run with the same verdict is mere detail."""
+    """Whether one of them is missing or shows another verdict or reason, so that its write changes what people see."""
     live: bool = False
     due: Due | None = None
     kept: PodRecord | None = None
@@ -62,11 +64,11 @@ class DesiredState:
     assessed: Result | None = None
     recheck_at: float = NEVER
     fault: str = ""
-    """The exception that kept this from being worked out."""
+    """The exception because of which the state could not be computed, with the names of environment and node; or ""."""
 
 
 def desired_state(validation: Validation, now: float) -> DesiredState:
-    """Return what should become of one validation at ``now``."""
+    """Return the desired state of a validation at ``now``, in epoch seconds."""
     node, report = validation.node, validation.report
     if not is_selected(validation.context.spec, node, known=report is not None):
         return _outside(validation)
@@ -102,7 +104,7 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
 
 
 def _assessed(validation: Validation, report: ReportRecord | None) -> Result | None:
-    """Return the report's result, or None if it is about other inputs or another state of the node."""
+    """Return the report's result, or None if it is not current, that is, about other inputs or a changed node."""
     result = report.result if report is not None else None
     if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
         return None
@@ -110,7 +112,10 @@ def _assessed(validation: Validation, report: ReportRecord | None) -> Result | N
 
 
 def _outside(validation: Validation) -> DesiredState:
-    """Return the state of a node that is not selected, or not any more: label and report go after a grace period."""
+    """Return the desired state for a node that is not selected, or no longer: its probe pods are deleted at once.
+
+    Label, condition and report are removed after a grace period (:mod:`gpuenv.plan.fleet.leaving`).
+    """
     name, node = validation.context.name, validation.node
     marked = name in node.compat or name in node.compat_conditions
     actions = tuple(
@@ -129,7 +134,10 @@ def _outside(validation: Validation) -> DesiredState:
 
 
 def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
-    """Return the state of a node whose report is about an earlier node of that name: it starts from nothing."""
+    """Return the desired state for a node whose report is about an earlier node of the same name.
+
+    Everything that belongs to the earlier node is removed first.
+    """
     shown = ShownVerdict(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
     leave = LeaveNode(validation.context.name, validation.node.name, report.node_uid, gone=True)
     return DesiredState(
@@ -145,7 +153,7 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
 def _after(
     validation: Validation, report: ReportRecord | None, shown: ShownVerdict | None, now: float
 ) -> ReportRecord | None:
-    """Return the report with the verdict that it shows, or the present one when nothing would be written."""
+    """Return the report with the verdict to show, or the present report object if nothing has to be written."""
     if shown is None:
         return None
     base, before = report or blank(validation), validation.report
@@ -157,14 +165,14 @@ def _after(
         message=shown.message,
         current=shown.current,
         current_since=since,
-        # An attempt without a result answers the generation that it was made for.
+        # An attempt takes into account the generation for which its run was started, and no later one.
         answered_generation=base.answered_generation if base.attempt else validation.context.generation,
     )
     return before if before is not None and _same(after, before) else after
 
 
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
-    """Return whether there is nothing to write. A new generation that changed nothing here is no reason to write."""
+    """Return whether the new report need not be written. A difference in the generation alone is not written."""
     return (
         new.result is old.result
         and new.attempt is old.attempt
@@ -174,7 +182,7 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
 
 
 def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
-    """Return whether a report already shows the verdict of a new one."""
+    """Return whether the old report already shows the same verdict and reason as the new one."""
     return old is not None and (old.verdict, old.reason, old.current) == (
         new.verdict,
         new.reason,
@@ -183,7 +191,7 @@ def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
 
 
 def _is_blocked(validation: Validation) -> bool:
-    """Return whether nothing may be started on the node for this environment."""
+    """Return whether no run of this environment may start on the node."""
     context, node = validation.context, validation.node
     return bool(context.spec.suspend or validation.stuck or hold(node) or missing_device(context, node))
 
@@ -195,7 +203,7 @@ def _actions(
     runs: AfterRuns,
     now: float,
 ) -> list[ValidationAction]:
-    """Return the writes in order: the report, then label and node condition, then the deletion of unneeded pods."""
+    """Return the actions in order: write the report, then label and node condition, then delete unneeded pods."""
     actions: list[ValidationAction] = []
     if after is not None and shown is not None and after is not validation.report:
         actions.append(
@@ -216,7 +224,7 @@ def _actions(
 
 
 def _node_writes(context: Context, node: NodeRecord, shown: ShownVerdict | None) -> list[ValidationAction]:
-    """Return the writes of node label and node condition: set where they are wanted, removed where they are not."""
+    """Return the actions that set the node's label and condition to the verdict, or remove disabled ones."""
     writes: list[ValidationAction] = []
     spec, name = context.spec, context.name
     label, condition = node.compat.get(name), node.compat_conditions.get(name)

@@ -1,4 +1,4 @@
-"""When the next run of one validation is due, and how urgent it is."""
+"""Compute when the next run of a validation is due, how urgent it is, and its run id."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
-"""By which share intervals differ between nodes, so that a fleet that was validated at once is not renewed at once."""
+"""Largest share by which pauses between runs vary, so that a fleet validated at once is not all due at once again."""
 
 
 class Priority(IntEnum):
-    """Why a run is due, the most urgent reason first."""
+    """Why a run is due. The most urgent reason has the smallest value."""
 
     ON_DEMAND = 0
     CONFIRMATION = 1
@@ -26,14 +26,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A run is due at ``at``, in epoch seconds; 0 means at once."""
+    """The next run of a validation: why it is due, and when (``at``, in epoch seconds; 0 means at once)."""
 
     priority: Priority
     at: float
 
 
 def next_run(validation: Validation, report: ReportRecord | None) -> Due:
-    """Return when and why the next run is due after ``report``, if nothing keeps it from starting."""
+    """Return when and why the next run is due, given the node report. Holds and limits are not considered."""
     context, node = validation.context, validation.node
     if report is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
@@ -42,7 +42,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     attempt, result = report.attempt, report.result
     if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
         if context.generation > report.answered_generation:
-            return Due(Priority.RETRY, 0.0)  # the environment was changed, perhaps to name a pull secret
+            return Due(Priority.RETRY, 0.0)  # The environment was changed; perhaps a pull secret was added.
         return Due(Priority.RETRY, attempt.at + _wait(validation, attempt))
     if result is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
@@ -63,18 +63,18 @@ def _wait(validation: Validation, attempt: Attempt) -> float:
 
 
 def backoff(settings: Settings, count: int) -> float:
-    """Return how many seconds to wait after ``count`` runs in a row without a result."""
+    """Return the pause in seconds before the next run, after ``count`` runs in a row without a result."""
     doublings = min(max(count - 1, 0), 30)
     return float(min(settings.retry_seconds * 2.0**doublings, settings.retry_max_seconds))
 
 
 def fraction(*parts: str) -> float:
-    """Return a number from 0 to 1 that is the same after every restart of the operator."""
+    """Return a number from 0 to 1 computed from a hash of ``parts``, so that equal parts give equal numbers."""
     return int(hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
 
 
 def run_id(context: Context, node: NodeRecord, number: int) -> str:
-    """Return the id of one run with the present inputs on the node in its present state."""
+    """Return the id of run number ``number`` with the present inputs on the node in its present state."""
     text = "\0".join([context.uid, node.uid, node.fingerprint, context.inputs_hash, str(number)])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:10]
 
@@ -82,7 +82,8 @@ def run_id(context: Context, node: NodeRecord, number: int) -> str:
 def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None) -> str:
     """Return the id of the next run. It stays the same until that run has ended, so that no run is created twice.
 
-    A report that was deleted by hand counts from 0 again, and may have taken over a pod from before its deletion.
+    Run numbers whose id is that of the report's result or attempt are skipped: if somebody deletes the report, the
+    numbers start from 0 again, although a pod from before the deletion may already have used one of them.
     """
     if report is None:
         return run_id(context, node, 0)
@@ -92,7 +93,10 @@ def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None)
 
 
 def demand(environment_token: str, report_token: str) -> str:
-    """Return both on-demand tokens as one short text, "" when neither is set."""
+    """Return a digest of the revalidate annotations of environment and report, "" if neither is set.
+
+    It consists of one digest for each annotation, "" if it is not set, with a dot between them.
+    """
     if not environment_token and not report_token:
         return ""
     return f"{_short(environment_token)}.{_short(report_token)}"
@@ -103,6 +107,10 @@ def _short(token: str) -> str:
 
 
 def is_asked(wanted: str, observed: str) -> bool:
-    """Return whether one of the two tokens is new. A token that was removed asks for nothing."""
+    """Return whether a revalidate annotation asks for a run. Both arguments are digests from :func:`demand`.
+
+    That is the case if one of the two annotations in ``wanted`` is set and differs from ``observed``, which the last
+    run took into account. An annotation that was removed asks for nothing.
+    """
     new, old = wanted.partition("."), observed.partition(".")
     return any(new[part] and new[part] != old[part] for part in (0, 2))

@@ -1,7 +1,7 @@
-"""From the probe pods of one validation to its report, in three passes.
+"""Compute the node report of a validation from its probe pods, and which of the pods can be deleted.
 
-The runs that ended are taken over into the report, the current run is chosen and looked at, and every pod that is not
-needed any more is listed for deletion, with the reason.
+This takes three passes. The first writes the newest run that has ended into the report. The second chooses the current
+run and looks at its state. The third lists every pod that is no longer needed, with the reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,11 @@ from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
 
 @dataclass(frozen=True, slots=True)
 class AfterRuns:
-    """The report as it should be, without the verdict to show, and what is to be done with the pods.
+    """The node report with all runs so far, but without the verdict to show, and what to do with the probe pods.
 
-    ``live``: a probe pod is on the node and may still end by itself. ``kept`` is a failed pod that may stay for its
-    log. ``until`` is when the current run has to be looked at again.
+    ``live``: a probe pod of the validation exists and may still end by itself. ``delete`` holds the pods to delete,
+    each with the reason. ``kept`` is a failed pod that is kept for its log. ``until`` is when the current run has to be
+    looked at again, in epoch seconds.
     """
 
     report: ReportRecord | None
@@ -36,7 +37,10 @@ class AfterRuns:
 
 @dataclass(frozen=True, slots=True)
 class _Current:
-    """The run that is followed, and what it amounts to now. ``pod`` is None when no run is followed."""
+    """The current run of a validation. ``pod`` is its probe pod, None if there is no current run.
+
+    ``until`` is when the run has to be looked at again. ``overdue``: it has exceeded a time limit.
+    """
 
     pod: PodRecord | None = None
     until: float = NEVER
@@ -44,7 +48,7 @@ class _Current:
 
 
 def report_after_runs(validation: Validation, now: float) -> AfterRuns:
-    """Return the report after everything that has happened since it was written, and what becomes of the pods."""
+    """Return the report with everything that has happened since it was written, and what to do with the pods."""
     ended = sorted(
         (pod for pod in validation.pods if is_over(pod)), key=lambda pod: (-pod.created_at, pod.name)
     )
@@ -67,24 +71,25 @@ def report_after_runs(validation: Validation, now: float) -> AfterRuns:
     return AfterRuns(report, live, tuple(delete), kept, current.until)
 
 
-# ---- first pass: what has ended --------------------------------------------------------------------------
+# ---- first pass: runs that have ended --------------------------------------------------------------------
 
 
 def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
-    """Return the report after the API server has refused to create the next probe pod, if it has."""
+    """Return the report, with an attempt if the API server has refused to create the next probe pod."""
     report, rejection = validation.report, validation.rejection
     if rejection is None or rejection.run_id != next_run_id(validation.context, validation.node, report):
         return report
-    # The refused pod would have answered what is asked for now; asking again must not hammer the API server.
+    # The refused run counts as one that took the present revalidate annotations into account. Otherwise it would be due
+    # again at once, without a pause, as long as the API server refuses it.
     token = demand(validation.context.revalidate, report.revalidate if report else "")
-    said = _Said(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
-    return _tried(validation, report, said, now)
+    no_result = _NoResult(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
+    return _tried(validation, report, no_result, now)
 
 
 def _after_ended(
     validation: Validation, report: ReportRecord | None, ended: Sequence[PodRecord], now: float
 ) -> ReportRecord | None:
-    """Return the report after the newest run that has ended; earlier ones would say nothing more."""
+    """Return the report with the newest run that has ended. Earlier runs would add nothing to it."""
     if not ended or _reason_to_ignore(validation, report, ended[0]):
         return report
     return _after_pod(validation, report, ended[0], now)[0]
@@ -96,9 +101,10 @@ def _after_ended(
 def _after_current(
     validation: Validation, report: ReportRecord | None, others: Sequence[PodRecord], now: float
 ) -> tuple[ReportRecord | None, _Current]:
-    """Return the current run, which is the oldest that still counts, and the report after what it shows already.
+    """Return the report, and the current run: that of the oldest pod that has not ended and is still needed.
 
-    A pod can be done before it is over: one whose image cannot be pulled will never report anything.
+    The report includes the current run if its outcome is known before its pod ends. For example, a pod whose image
+    cannot be pulled will never report anything.
     """
     for pod in others:
         if not _reason_to_ignore(validation, report, pod):
@@ -118,11 +124,11 @@ def _after_pod(
     return report, _Current(pod)
 
 
-# ---- third pass: what is not needed any more -------------------------------------------------------------
+# ---- third pass: pods that are no longer needed ----------------------------------------------------------
 
 _RECORDED: Final = "its outcome is recorded"
 _LINGERING: Final = 16
-"""How many past run ids are still recognised. A foreign finalizer can keep a pod alive through several later runs."""
+"""How many past run ids are recognised. A finalizer of another tool can keep a pod through several later runs."""
 
 
 def _unneeded(
@@ -132,7 +138,7 @@ def _unneeded(
     others: Sequence[PodRecord],
     current: _Current,
 ) -> Iterator[tuple[PodRecord, str]]:
-    """Return the pods that can be deleted, each with the reason."""
+    """Yield the pods that are no longer needed, each with the reason."""
     for pod in ended:
         yield pod, _reason_to_ignore(validation, report, pod) or "a later run has ended"
     for pod in others:
@@ -146,7 +152,7 @@ def _unneeded(
 
 
 def _reason_to_ignore(validation: Validation, report: ReportRecord | None, pod: PodRecord) -> str:
-    """Return why this pod, taken for itself, has nothing more to say; "" when it may have."""
+    """Return why the outcome of this pod's run does not matter any more, or "" if it still matters."""
     if report is not None and _is_recorded(validation, report, pod):
         return _RECORDED
     if not validation.is_current(pod.inputs_hash, pod.fingerprint):
@@ -159,7 +165,10 @@ def _reason_to_ignore(validation: Validation, report: ReportRecord | None, pod: 
 
 
 def _is_recorded(validation: Validation, report: ReportRecord, pod: PodRecord) -> bool:
-    """Return whether the report has taken over this run, however long its pod stays. Run ids count up with ``runs``."""
+    """Return whether the report already includes the run of this pod.
+
+    Run ids are computed from run numbers, so the ids of the last ``_LINGERING`` runs can be computed again.
+    """
     known = {
         run_id(validation.context, validation.node, number)
         for number in range(max(0, report.runs - _LINGERING), report.runs)
@@ -168,24 +177,28 @@ def _is_recorded(validation: Validation, report: ReportRecord, pod: PodRecord) -
     return pod.run_id in known
 
 
-# ---- one run into the report -----------------------------------------------------------------------------
+# ---- one run in the report -------------------------------------------------------------------------------
 
 
 def _concluded(
     validation: Validation, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
 ) -> ReportRecord:
-    """Return the report after a run: with its result, or with an attempt that has led to none."""
-    said = _Said(
+    """Return the report with a run that has ended: with its result, with an attempt, or with both.
+
+    If the result is Unknown for a reason that a later run may clear up, the run also counts as an attempt, so that the
+    next run starts after a pause.
+    """
+    no_result = _NoResult(
         pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.revalidate
     )
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
-        return _tried(validation, report, said, now)
+        return _tried(validation, report, no_result, now)
     previous = report.result if report is not None else None
     result = new_result(validation, pod, ended, now, previous=previous)
     if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
         remedy = cure(validation.context, result.reason)
-        said = _Said(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
-        tried = _tried(validation, report, said, now)
+        no_result = _NoResult(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
+        tried = _tried(validation, report, no_result, now)
         if result.reason == reasons.GpuBusy:
             return tried
         return replace(tried, result=_with_doubt(result, previous))
@@ -193,12 +206,16 @@ def _concluded(
 
 
 def _is_retried(reason: str) -> bool:
-    """Return whether the run gave no answer that is worth keeping until the interval is over."""
+    """Return whether a run that ended with this reason is repeated after a pause, and not only at the interval."""
     return reasons.behaviour(reason).next_run is reasons.NextRun.BACKOFF
 
 
 def _with_doubt(result: Result, previous: Result | None) -> Result:
-    """Keep an unconfirmed finding across a crashed run: a crash neither confirms nor refutes it."""
+    """Return the Unknown result of a run, with the unconfirmed reason of the previous result.
+
+    A run that crashed, for example, neither confirms nor refutes that reason. If inputs or node have changed since, the
+    reason is dropped.
+    """
     if previous is None or result.unconfirmed or previous.inputs_hash != result.inputs_hash:
         return result
     known = same_node(previous.fingerprint, result.fingerprint)
@@ -206,8 +223,8 @@ def _with_doubt(result: Result, previous: Result | None) -> Result:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """How a run without a result ended, in words. ``token``: the on-demand tokens that it answers."""
+class _NoResult:
+    """Why a run led to no result. ``token`` is a digest of the revalidate annotations that it took into account."""
 
     run_id: str
     reason: str
@@ -217,7 +234,7 @@ class _Said:
 
 
 def blank(validation: Validation) -> ReportRecord:
-    """Return the first report of a validation, with nothing in it yet."""
+    """Return a new report of a validation, without any run in it."""
     return ReportRecord(
         name=names.report_name(validation.context.name, validation.node.name),
         uid="",
@@ -232,31 +249,40 @@ def blank(validation: Validation) -> ReportRecord:
 
 
 def _begun(validation: Validation, report: ReportRecord | None, token: str) -> ReportRecord:
-    """Return the report after one more run, whatever its outcome."""
+    """Return the report with one more run counted, of any outcome. ``token`` becomes its ``observed_revalidate``."""
     base = report or blank(validation)
     generation = validation.context.generation
     return replace(base, runs=base.runs + 1, answered_generation=generation, observed_revalidate=token)
 
 
-def _tried(validation: Validation, report: ReportRecord | None, said: _Said, now: float) -> ReportRecord:
-    """Return the report after a run without a result. Such runs in a row, of the same inputs, are counted."""
+def _tried(
+    validation: Validation, report: ReportRecord | None, no_result: _NoResult, now: float
+) -> ReportRecord:
+    """Return the report with an attempt, that is, a run without a result.
+
+    The attempt counts how many such runs followed each other with the same inputs on the same node.
+    """
     last = report.attempt if report is not None else None
     again = last is not None and validation.is_current(last.inputs_hash, last.fingerprint)
     attempt = Attempt(
-        run_id=said.run_id,
-        reason=said.reason,
-        message=clip(said.message),
-        remediation=clip(said.remediation),
+        run_id=no_result.run_id,
+        reason=no_result.reason,
+        message=clip(no_result.message),
+        remediation=clip(no_result.remediation),
         at=float(int(now)),
         inputs_hash=validation.context.inputs_hash,
         fingerprint=validation.node.fingerprint,
         count=last.count + 1 if last is not None and again else 1,
     )
-    return replace(_begun(validation, report, said.token), attempt=attempt)
+    return replace(_begun(validation, report, no_result.token), attempt=attempt)
 
 
 def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
-    """Return the report with its result judged by the expectations and tables of today."""
+    """Return the report with its result assessed by the present expectations and tables.
+
+    If the node's labels name the driver only since the run, the result's fingerprint is completed. A result that is not
+    current stays as it is.
+    """
     if not validation.is_current(result.inputs_hash, result.fingerprint):
         return report
     again = assessed_again(validation, result)

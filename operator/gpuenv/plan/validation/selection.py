@@ -1,4 +1,4 @@
-"""Which nodes an environment selects, by labels and devices, and never by what is allocatable at the moment."""
+"""Decide whether an environment selects a node, by labels and capacity, never by what is allocatable right now."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,12 @@ from gpuenv.plan.model import NodeRecord
 
 
 def is_selected(spec: EnvironmentSpec, node: NodeRecord, *, known: bool) -> bool:
-    """Return whether the environment is about the node. ``known``: there is a report of it already.
+    """Return whether the environment selects the node. ``known``: the validation already has a node report.
 
-    A device plug-in that restarts takes the device out of *allocatable*, a new one has not put it in yet: neither
-    deselects a node (https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802 tells what that does).
-    NVIDIA's labels announce the devices of NVIDIA's plug-in. They say nothing about the resources of another one.
+    Allocatable devices do not matter: a device plug-in that restarts removes them for a while, and a new plug-in has
+    not added them yet (https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802 shows the harm of
+    deselecting nodes for that). GPU labels only count for NVIDIA's resources, because they say nothing about the
+    resources of other device plug-ins.
     """
     if not matches(spec.selector, node.labels):
         return False
@@ -21,7 +22,7 @@ def is_selected(spec: EnvironmentSpec, node: NodeRecord, *, known: bool) -> bool
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Return whether a ``metav1.LabelSelector`` matches labels. An empty one matches everything."""
+    """Return whether a ``metav1.LabelSelector`` matches these labels. An empty selector matches everything."""
     for key, value in selector.get("matchLabels", {}).items():
         if labels.get(key) != value:
             return False

@@ -1,4 +1,4 @@
-"""The verdict that a node report shows: that of the last result, or Unknown because of what happened since."""
+"""Choose the verdict that a node report shows: that of the current result, or Unknown with a reason."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +16,10 @@ from gpuenv.plan.validation.assessing import cure
 
 @dataclass(frozen=True, slots=True)
 class ShownVerdict:
-    """The verdict that is shown. ``answered``: no further answer is expected at the moment.
+    """The verdict that a node report shows.
 
-    ``current``: the verdict is the result of a run with the present inputs on the node in its present state.
+    ``answered``: no run is expected to change the verdict soon. ``current``: the verdict is that of a current result,
+    that is, of a run with the present inputs on the node in its present state.
     """
 
     verdict: Verdict
@@ -33,7 +34,10 @@ WAITING: Final = ShownVerdict(Verdict.UNKNOWN, reasons.NotYetValidated, "no prob
 
 
 def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownVerdict | None:
-    """Return the verdict to show of ``report``, or None while there is none and no report is needed."""
+    """Return the verdict that the node report should show, or None if there is no report and none is needed yet.
+
+    ``report`` is the report with all runs so far, None if there is none.
+    """
     context, node, stuck = validation.context, validation.node, validation.stuck
     result = report.result if report is not None else None
     valid = result is not None and validation.is_current(result.inputs_hash, result.fingerprint)
@@ -65,12 +69,15 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
 
 
 def hold(node: NodeRecord) -> str:
-    """Return why nothing may start on the node now, or "" if something may."""
+    """Return why no run may start on the node now, or "" if a run may start."""
     return node.hold or ("" if node.ready else "the node is not ready")
 
 
 def missing_device(context: Context, node: NodeRecord) -> str:
-    """Return what the node advertises of a device that it does not offer, or "" if it offers one."""
+    """Return a message that the node offers no allocatable device, or "" if it offers at least one.
+
+    The device is the one that the environment's probe requests.
+    """
     resource = context.spec.probe.device.resource_name
     capacity, allocatable = node.devices.get(resource, (0, 0))
     if allocatable > 0:
@@ -108,7 +115,7 @@ def _former(result: Result | None) -> str:
 
 
 def _stale(context: Context, node: NodeRecord, result: Result) -> str:
-    """Return what changed since the last run, as far as it is known."""
+    """Return a message about what changed since the last run (inputs, node or driver), as far as it is known."""
     changed = []
     if result.inputs_hash != context.inputs_hash:
         changed.append("the image or other inputs of the probe changed")
