@@ -10,7 +10,10 @@ from typing import Final, NewType
 CheckName = NewType("CheckName", str)
 
 DESCRIPTIONS: Final[dict[str, str]] = {}
-"""Maps every check name to one sentence that is true if the check passes. The key of a family is its pattern."""
+"""Maps every check name to one sentence that is true if the check passes.
+
+A :class:`Family` has a pattern as its key, such as ``floor-<kernel>-<data type>``.
+"""
 
 
 def _name(name: str, description: str) -> CheckName:
@@ -22,7 +25,7 @@ def _name(name: str, description: str) -> CheckName:
 class Family:
     """A group of check names that share a prefix: ``floor-matmul-bf16`` belongs to the family ``floor``.
 
-    The rest of a name comes from the specification or from the probe report.
+    What follows the prefix comes from the specification (``import-flash_attn``) or from the probe report.
     """
 
     prefix: str

@@ -8,10 +8,12 @@ still means the same. These rules ensure that:
   no digest.
 * The order of a mapping or a set does not count. The order of a list does, because it can change what a probe
   does: a command is a list, and a variable of ``env`` may refer to variables before it.
-* Texts are compared by code point, and numbers by their JSON form (``1`` is not ``1.0``).
-* When a default changes, the field names its first default as ``metadata={FIRST_DEFAULT: ...}``. The digest then
-  goes on leaving out the first default, which the API server has stored in existing objects, and contains the new
-  one. So objects that keep the old value keep their verdicts, and those that take the new value are validated again.
+* Texts with different code points have different digests, and so have numbers with different JSON forms (``1`` and
+  ``1.0``).
+* When a default changes, the field names its first default as ``metadata={FIRST_DEFAULT: ...}``. From then on, the
+  field is left out if its value equals the first default, and not if it equals the new one. The API server has stored
+  the first default in existing objects: they keep their digest and their verdicts. Objects with the new default get a
+  new digest, and are validated again.
 * Names of fields are part of the digest. If a field is renamed, or moved to another dataclass, the verdicts of every
   environment that sets it become stale.
 """
@@ -43,7 +45,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    """Return the value converted to JSON types. Raises TypeError if a part of it has no JSON form."""
+    """Return the value that JSON can hold for ``value``. Raises TypeError for a type that has no digest."""
     if _is_record(value):
         return {field.name: held for field in dataclasses.fields(value) for held in _held(value, field)}
     if isinstance(value, Mapping):
@@ -60,9 +62,8 @@ def _plain(value: object) -> Any:
 def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
     """Yield the value of a field in JSON types, or nothing if the digest leaves the field out.
 
-    A field that holds a dataclass is left out if all fields of that dataclass are left out. Comparing the dataclass
-    with the default of the outer field would be wrong: it would use the present defaults of the inner fields instead
-    of their first defaults.
+    A field that holds a dataclass is left out if all fields of that dataclass are left out. It is not compared with
+    its own default: that is a dataclass with the present defaults of the inner fields, but their first defaults count.
     """
     value, default = getattr(record, field.name), _default(field)
     plain = _plain(value)
@@ -72,7 +73,7 @@ def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
 
 
 def _default(field: "dataclasses.Field[Any]") -> object:
-    """Return the first default of a field. A required field has ``dataclasses.MISSING``, which equals no value."""
+    """Return the first default of a field, or ``dataclasses.MISSING``, which equals no value, if it is required."""
     if FIRST_DEFAULT in field.metadata:
         return field.metadata[FIRST_DEFAULT]
     if field.default_factory is not dataclasses.MISSING:

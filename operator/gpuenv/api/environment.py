@@ -41,9 +41,9 @@ class Expectations:
     min_compute_capability: tuple[int, int] | None = None
     max_compute_capability: tuple[int, int] | None = None
     products: tuple[str, ...] = ()
-    """Shell-style patterns of GPU product names."""
+    """Shell-style patterns: the product name of each GPU must match at least one. Empty means any product."""
     min_memory_bytes: int | None = None
-    """The nominal GPU memory. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
+    """The least nominal memory of each GPU. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
     imports: tuple[str, ...] = ()
     compile: bool = False
 
@@ -59,7 +59,10 @@ class CommandCheck:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """One of ``spec.benchmarks.floors``: the minimum result of a benchmark. Exactly one of the minima is set."""
+    """One of ``spec.benchmarks.floors``: the minimum result of a benchmark.
+
+    Exactly one of the three fields ``min_...`` is set; the two others are None. Empty ``products`` means all GPUs.
+    """
 
     kernel: str
     dtype: str = ""
@@ -71,7 +74,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """``spec.probe.timeouts``, in seconds. ``run`` applies to each of the two stages of a probe."""
+    """``spec.probe.timeouts``: limits in seconds. ``run`` is the limit of each of the two stages of a probe."""
 
     scheduling: int = 120
     setup: int = 120
@@ -145,7 +148,7 @@ _OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
-    """Return the typed form of a raw ``spec``. Unknown fields are ignored. Raises :class:`SpecError`."""
+    """Return the typed form of a raw ``spec``, without unknown fields. Raises :class:`SpecError` if it is invalid."""
     try:
         return _environment(Fields("spec", spec))
     except FieldError as error:
@@ -153,7 +156,7 @@ def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
 
 
 def inputs_hash(spec: EnvironmentSpec) -> str:
-    """Return the digest of all fields that can change what a run finds. If it changes, verdicts become stale.
+    """Return the digest of all fields that can change what a run finds. When it changes, new runs are needed.
 
     The fields are the image, ``probe``, the benchmark profile, ``checks``, ``expect.imports`` and ``expect.compile``.
     :mod:`gpuenv.api.digest` explains why an upgrade of gpuenv does not change the digest.
@@ -167,7 +170,7 @@ def inputs_hash(spec: EnvironmentSpec) -> str:
 def expectations_hash(spec: EnvironmentSpec) -> str:
     """Return the digest of the fields that facts are compared with: ``expect`` and the benchmark floors.
 
-    If only these fields change, the facts are compared again and no new run is needed.
+    If it changes and :func:`inputs_hash` does not, the stored facts are compared again, and no new run is needed.
     """
     return digest(EnvironmentSpec(image="", expect=spec.expect, floors=spec.floors))
 
@@ -217,7 +220,7 @@ def _image(spec: Fields) -> str:
 
 
 def _selector(selector: Fields) -> dict[str, Any]:
-    """Return the LabelSelector after checking that it is valid, so that matching nodes with it never fails."""
+    """Return a LabelSelector as a dict. Raises FieldError if it is invalid, so that matching nodes never fails."""
     parsed: dict[str, Any] = {}
     labels = selector.text_map("matchLabels")
     expressions = []
@@ -293,7 +296,7 @@ def _compute_capability(text: str) -> tuple[int, int]:
 def quantity(text: str) -> int:
     """Return the number of bytes in a positive Kubernetes quantity such as ``40Gi``, ``40G`` or ``1073741824``.
 
-    Exponents are not supported. Raises ValueError.
+    Exponents such as ``1e9`` are not supported. Raises ValueError if ``text`` is no such quantity, or 2**63 or more.
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
     found = _QUANTITY.fullmatch(text.strip())

@@ -16,10 +16,11 @@ class FieldError(ValueError):
 
 
 class Fields:
-    """The fields of one mapping in a raw object. ``path`` is the place of the mapping; "" is the whole object.
+    """The fields of one mapping in a raw object, such as the mapping at the path ``spec.probe``.
 
-    A field that is null counts as absent, except in :meth:`nullable_text`. Unknown fields are ignored, unless
-    :meth:`close` is called at the end.
+    ``path`` is the path that error messages name; it is "" for the whole object. Every method that returns a typed
+    value raises FieldError if the field has another type. A field that is null counts as absent, except in
+    :meth:`nullable_text`. Unknown fields are ignored, unless :meth:`close` is called at the end.
     """
 
     def __init__(self, path: str, value: object) -> None:
@@ -74,9 +75,9 @@ class Fields:
         return value
 
     def nullable_text(self, name: str, default: str | None) -> str | None:
-        """Return the text in a field: None if the field is null, ``default`` if it is absent.
+        """Return the text in a field, None if the field is null, or ``default`` if the field is absent.
 
-        It is for fields in which null has a meaning of its own.
+        Use this method for a field in which null does not mean the same as an absent field.
         """
         value = self.raw(name)
         if value is not None and not isinstance(value, str):
@@ -161,7 +162,7 @@ class Fields:
         return dict(value)
 
     def child(self, name: str) -> "Fields":
-        """Return a Fields for the mapping that a field holds. It is empty if the field is absent."""
+        """Return a Fields for the mapping that a field holds; it has no fields if the field is absent."""
         return Fields(self._place(name), self.raw(name))
 
     def children(self, name: str) -> Iterator["Fields"]:
@@ -173,7 +174,10 @@ class Fields:
             yield Fields(f"{self._place(name)}[{index}]", item)
 
     def required_children(self, name: str) -> Iterator["Fields"]:
-        """Return a Fields for each mapping in the list that a field holds. Raises FieldError if there is none."""
+        """Return an iterator over a Fields for each mapping in the list that a field holds.
+
+        Raises FieldError if the field is absent or the list is empty.
+        """
         if not self.has(name):
             self.fail(name, "is missing; add it")
         if self.raw(name) == []:
@@ -195,12 +199,12 @@ class Fields:
 
 
 def shown(value: object) -> str:
-    """Return the form in which messages show a value: a scalar's ``repr``, or a name for any other type."""
+    """Return the text by which messages show a value: the ``repr`` of a scalar, else :func:`kind`."""
     return repr(value)[:80] if isinstance(value, str | int | float) else kind(value)
 
 
 def kind(value: object) -> str:
-    """Return a name for the type of a value, such as "a list". A number is returned as its ``repr``."""
+    """Return words for a message about a value of the wrong type: the ``repr`` of a number, else such as "a list"."""
     names = {dict: "a mapping", list: "a list", tuple: "a list", bool: "true or false", str: "a text"}
     if value is None:
         return "empty"
@@ -208,5 +212,8 @@ def kind(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return a hint to put a number in quotes, or "" for other values. YAML reads an unquoted 12.8 as a number."""
+    """Return the end of a message: a hint to write a number in quotes, or "" if ``value`` is no number.
+
+    YAML reads an unquoted 12.8 as a number and not as a text.
+    """
     return f' in quotes, "{value}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""

@@ -43,9 +43,9 @@ ANNOTATION_RUN: Final = f"{GROUP}/run-id"
 ANNOTATION_INPUTS: Final = f"{GROUP}/inputs-hash"
 ANNOTATION_FINGERPRINT: Final = f"{GROUP}/node-fingerprint"
 ANNOTATION_REVALIDATE: Final = f"{GROUP}/revalidate"
-"""Annotation of an environment or a node report. A new value requests a new run.
+"""Annotation of an environment or a node report. A new value requests new runs on its nodes.
 
-The status field ``observedRevalidate`` shows for which value the last run was made.
+When these runs have ended, the operator records that in ``status.observedRevalidate`` of the same object.
 """
 ANNOTATION_SKIP: Final = f"{GROUP}/skip"
 """Annotation of a node. Any value except "false" keeps probe pods off the node."""
@@ -59,7 +59,7 @@ MAX_ENVIRONMENT_NAME: Final = 50
 def shorten(text: str, limit: int = 63) -> str:
     """Return a text of at most ``limit`` characters: ``text`` itself, or its beginning and a hash of all of it.
 
-    The result is valid as a label value if ``text`` consists of characters that are valid there.
+    The returned text is a valid label value if all characters of ``text`` may occur in a label value.
     """
     if len(text) <= limit:
         return text
@@ -68,7 +68,7 @@ def shorten(text: str, limit: int = 63) -> str:
 
 
 def node_label(environment: str) -> str:
-    """Return the key of an environment's node label. The environment's node condition has the same text as its type."""
+    """Return the key of the node label of an environment. It is also the type of the node condition."""
     return f"{COMPAT_PREFIX}/{environment}"
 
 

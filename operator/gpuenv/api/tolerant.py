@@ -19,7 +19,7 @@ MAX_NUMBER: Final = 1e18
 
 
 def mapping(value: object, *path: str) -> Mapping[str, Any]:
-    """Return the mapping at ``path`` below ``value``, or an empty one."""
+    """Return the mapping reached from ``value`` by the keys of ``path``, or an empty one if no mapping is there."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else EMPTY
@@ -36,7 +36,7 @@ def text(value: object) -> str:
 
 
 def texts(value: object) -> dict[str, str]:
-    """Return the entries of a mapping whose key and value are texts."""
+    """Return the entries of a mapping whose key and value are texts, or {} if ``value`` is no mapping."""
     return {
         key: item for key, item in mapping(value).items() if isinstance(key, str) and isinstance(item, str)
     }

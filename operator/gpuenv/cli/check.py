@@ -139,9 +139,9 @@ def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str)
 
 
 def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
-    """Return the assessment of a run of the probe that wrote no report.
+    """Return the assessment if the probe ended without a probe report. The verdict is Unknown.
 
-    Either Python was too old for the probe, or the interpreter failed for another reason.
+    Either the version of Python is too old for the probe, or the interpreter failed for another reason.
     """
     how = local_probe.how_it_ended(run.code)
     last = _last_words(run)
@@ -154,7 +154,7 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
 
 
 def _crash(run: ProbeRun) -> Check:
-    """Return the check for a probe that failed or was killed. Its partial report names the step."""
+    """Return the check that says that the probe failed or was killed, and during which step, if that is known."""
     last = _last_words(run)
     stages = [run.reports.get(name) or {} for name in ("kernels", "facts")]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
@@ -172,7 +172,7 @@ def _last_words(run: ProbeRun) -> str:
 
 
 def _of_the_cpu(facts: Facts) -> Assessment:
-    """Return the assessment of a run on the CPU, with a check for each kernel.
+    """Return the assessment for ``--device cpu``, with a check for each kernel that the probe ran on the CPU.
 
     The verdict is Unknown, because no kernel ran on a GPU.
     """

@@ -48,7 +48,10 @@ def _no_such_kind(error: ApiError) -> bool:
 
 
 async def environment(kube: Kube, name: str) -> Object:
-    """Return the GPUEnvironment ``name``. Raises ClusterError if it does not exist, and ApiError."""
+    """Return the GPUEnvironment ``name``.
+
+    Raises ClusterError if it does not exist, and ApiError if the request fails for another reason.
+    """
     try:
         found: Object = await kube.get(f"{ENVIRONMENTS}/{name}")
     except ApiError as error:
@@ -59,16 +62,17 @@ async def environment(kube: Kube, name: str) -> Object:
 
 
 async def environments(kube: Kube) -> list[Object]:
-    """Return all GPUEnvironments in the order of their names. Raises ApiError."""
+    """Return all GPUEnvironments in the order of their names. Raises ApiError if a request fails."""
     found = [item async for page in kube.pages(ENVIRONMENTS) for item in page["items"]]
     return sorted(found, key=lambda item: str(item["metadata"]["name"]))
 
 
 async def node_reports(kube: Kube, *, name: str | None = None, node: str | None = None) -> list[Object]:
-    """Return the node reports of the environment ``name``, of the node ``node``, or of both. Raises ApiError.
+    """Return the node reports that belong to the environment ``name`` and to the node ``node``, worst verdict first.
 
-    The worst verdict is first. API servers before 1.31 cannot select custom resources by field, so a label selects
-    them. The label contains a shortened node name, so the whole name is compared, too.
+    None for ``name`` or ``node`` means any environment or any node. Raises ApiError if a request fails. The API server
+    selects by label, because versions before 1.31 cannot select custom resources by field. The label may contain a
+    shortened node name, so the whole name is compared, too.
     """
     labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: names.shorten(node) if node else None}
     selector = ",".join(f"{key}={value}" for key, value in labels.items() if value)
@@ -87,7 +91,7 @@ def verdict(report: Object) -> Verdict:
 
 
 def condition(environment: Object, kind: str) -> Object:
-    """Return the condition of an environment with the type ``kind``.
+    """Return the condition with the type ``kind`` in the status of an environment.
 
     Return {} if there is no such condition, or if it is about an older generation of the environment.
     """

@@ -26,7 +26,7 @@ class BadInput(CommandError):  # noqa: N818 - the user's input is wrong, not the
 
 
 class ClusterError(CommandError):
-    """A request to the cluster failed, or the object does not exist."""
+    """A request to the cluster failed, or an object that the user named does not exist."""
 
     exit_code = exit_codes.USAGE
 

@@ -7,9 +7,9 @@ from gpuenv.assess.model import Verdict
 
 OK: Final = 0
 FAILED: Final = 1
-"""The command began, but could not do its work."""
+"""The command began its work, but could not finish it. Commands with a verdict use 1 for Incompatible instead."""
 USAGE: Final = 2
-"""The command cannot begin: its input is invalid, or a request to the cluster failed."""
+"""The input of the command is invalid, a request to the cluster failed, or an object does not exist."""
 INTERRUPTED: Final = 130
 """Ctrl-C ended the command: 128 plus 2, the number of SIGINT, as in shells."""
 
@@ -19,11 +19,11 @@ OF_VERDICT: Final = {
     Verdict.DEGRADED: 3,
     Verdict.UNKNOWN: 4,
 }
-"""The exit code for each verdict, of the commands whose result is a verdict."""
+"""Maps each verdict to the exit code of a command that ends with this verdict."""
 HELP: Final = "Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown"
-"""The last line of the help text of a command whose exit code stands for a verdict."""
+"""The last line of the help text of a command whose exit code depends on a verdict."""
 
 
 def of_worst(verdicts: Iterable[Verdict]) -> int:
-    """Return the exit code of the worst verdict. If there is no verdict, return that of Unknown."""
+    """Return the exit code of the worst verdict, or the exit code of Unknown if there is no verdict."""
     return OF_VERDICT[max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.UNKNOWN)]

@@ -1,4 +1,4 @@
-"""``gpuenv revalidate``: requests a new run of an environment from the operator."""
+"""``gpuenv revalidate``: asks the operator to validate an environment again, on all its nodes or on one."""
 
 from datetime import UTC, datetime
 

@@ -28,7 +28,7 @@ from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 from gpuenv_sandbox.session import SandboxError, Session
 
 CHECK_SECONDS: Final = 1.0
-"""Seconds between two checks whether the processes of a settled sandbox still run."""
+"""Seconds between two tests whether all processes of the sandbox still run, after its nodes have their verdicts."""
 
 
 @click.command("sandbox")
@@ -98,9 +98,11 @@ async def _run(
     limit: float,
     once: bool,
 ) -> int:
-    """Run the session until all nodes have their verdicts or ``limit`` seconds have passed. Return the exit code.
+    """Run a sandbox with the environments ``chosen``, and return the exit code of the command.
 
-    Without ``once``, keep the session running after that until Ctrl-C.
+    Wait until all nodes have their verdicts, but at most ``limit`` seconds, and print the verdicts. If ``once`` is
+    True, end the sandbox then, else keep it running until Ctrl-C. The exit code is FAILED if a verdict is still missing
+    after ``limit`` seconds, and 128 plus the number of the signal if a signal ended the wait.
     """
     ended = _end_on_signals()
     settled = False
@@ -128,9 +130,9 @@ async def _run(
 
 
 def _end_on_signals() -> list[int]:
-    """Install handlers by which SIGINT, SIGTERM and SIGHUP cancel the calling task.
+    """Make SIGINT, SIGTERM and SIGHUP cancel the calling task.
 
-    Return a list to which a handler appends the exit code, 128 plus the number of the signal.
+    Return a list, empty at first, to which each signal appends an exit code: 128 plus the number of the signal.
     """
     task, loop, codes = asyncio.current_task(), asyncio.get_running_loop(), list[int]()
     assert task is not None

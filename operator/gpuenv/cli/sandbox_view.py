@@ -74,7 +74,7 @@ class View:
             say(f"{self._logged_at:4.0f} s  {answered} of {len(self._nodes)} nodes answered; {waits}")
 
     def result(self, observer: Observer) -> None:
-        """Print the final state on standard output."""
+        """Print the environments and the verdicts of all nodes on standard output, in the chosen format."""
         if self._form == "json":
             click.echo(to_json(observer.environments.values(), observer.rows()))
         else:
@@ -103,7 +103,8 @@ def table(
 ) -> RenderableType:
     """Return the view: a summary of each environment, then a line for each node.
 
-    ``elapsed`` is the age of the sandbox in seconds. ``probing`` holds (environment, node) of each running probe pod.
+    ``elapsed`` is the age of the sandbox in seconds. ``probing`` contains a pair for each running probe pod: the names
+    of its environment and its node.
     """
     found = list(environments)
     heads = [_summary(environment, elapsed) for environment in found]
@@ -111,7 +112,10 @@ def table(
 
 
 def _summary(environment: Object, elapsed: float) -> Text:
-    """Return the summary of an environment: name, image, and numbers of verdicts, running and waiting probes."""
+    """Return the lines about an environment: its name, its image, how many nodes have each verdict, and ``elapsed``.
+
+    The lines also say on how many nodes a probe runs, and how many nodes wait for one.
+    """
     status = environment.get("status") or {}
     counts = status.get("summary") or {}
     line = Text()
@@ -163,7 +167,10 @@ def _node_table(
 
 
 def _worst_first(row: Row) -> float:
-    """Return the sort key by which the worst verdict comes first. A row without a verdict comes before Compatible."""
+    """Return the sort key by which rows with the worst verdict come first.
+
+    A row without a verdict comes directly before Compatible.
+    """
     return -Verdict(row.verdict).severity if row.verdict else -Verdict.COMPATIBLE.severity - 0.5
 
 
@@ -173,7 +180,10 @@ def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
 
 
 def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
-    """Return commands for another terminal, one on each line, that use an environment and a node of the sandbox."""
+    """Return commands to try in another terminal, one on each line.
+
+    Examples use the first Incompatible row, or else the first row. ``log`` is the log file of the operator.
+    """
     row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
     environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
     lines = [

@@ -1,4 +1,4 @@
-"""``gpuenv wait``: waits until every selected node has a current verdict. The worst one sets the exit code."""
+"""``gpuenv wait``: waits until every selected node has a current verdict. The worst verdict sets the exit code."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
-"""The operator repeats this many characters of the revalidate annotation in the status."""
+"""Maximum length of ``status.observedRevalidate``, to which the operator copies the revalidate annotation."""
 NODES_NAMED: Final = 5
 """Maximum number of nodes that a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
@@ -54,7 +54,7 @@ def _is_refused(environment: Object) -> bool:
 async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
     """Wait until all nodes of the environment have a current verdict, or its specification is rejected.
 
-    Return the environment and "". After ``seconds``, return the environment and a line that says what is missing.
+    Give up after ``seconds``. Return the environment, and a line that says what is still missing, or "".
     """
     deadline = time.monotonic() + seconds
     said = ""
@@ -77,7 +77,7 @@ async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
 
 
 def _unanswered(environment: Object) -> str:
-    """Return a line that says what is missing according to the status of the environment, or "" if nothing is."""
+    """Return a line about verdicts or requested runs that are missing according to the environment's status, or ""."""
     ready = cluster.condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
@@ -88,7 +88,7 @@ def _unanswered(environment: Object) -> str:
 
 
 class _Asked:
-    """The node reports of one environment for which a user has requested a new run by an annotation.
+    """Finds the node reports of an environment whose revalidate annotation requests a run that has not ended.
 
     An environment may have thousands of node reports. All are listed once. After that, only those with an outstanding
     request are read again.
@@ -136,7 +136,7 @@ def _is_asked(report: Object) -> bool:
 
 
 def _is_blocked(status: Object) -> bool:
-    """Return whether no probe can run on the node for now, according to the status of its node report.
+    """Return whether the reason in a node report's status means that no probe can run on the node for now.
 
     Neither this command nor the condition Ready waits for runs on such a node.
     """

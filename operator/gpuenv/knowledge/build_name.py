@@ -16,8 +16,8 @@ class BuildName:
 
     ``text`` is the original text, or "" if the version is not known. ``release`` is the release number with at least
     major and minor version, or None: "2" is no release. ``local`` is the local version label in lower case (``cu128``,
-    ``cpu``, ``145a3a7bda.nv25.10``), or "" if there is none. ``cuda`` is the CUDA version in that label: 12.8 for
-    ``cu128``, 11.1 for ``cu111``.
+    ``cpu``, ``145a3a7bda.nv25.10``), or "" if there is none. ``cuda`` is the CUDA version in that label (12.8 for
+    ``cu128``, 11.1 for ``cu111``), or None if the label names none.
     """
 
     text: str
@@ -40,21 +40,21 @@ class BuildName:
 
     @property
     def is_cuda_wheel(self) -> bool:
-        """Whether the local version label is one of the PyTorch project's CUDA wheels (``cu128``)."""
+        """Whether the local version label is that of a CUDA wheel of the PyTorch project, such as ``cu128``."""
         return self.local.startswith("cu")
 
     @property
     def is_without_cuda(self) -> bool:
-        """Whether the local version label is one of a build without CUDA (``cpu``, ``rocm6.4``, ``xpu``)."""
+        """Whether the local version label is that of a build without CUDA, such as ``cpu``, ``rocm6.4`` or ``xpu``."""
         return self.local.startswith(("cpu", "rocm", "xpu"))
 
     @property
     def is_commit(self) -> bool:
-        """Whether the local version label consists of seven digits of a commit, as in NVIDIA's older containers."""
+        """Whether the local version label is seven hexadecimal digits of a commit, as in NVIDIA's older containers."""
         return len(self.local) == _COMMIT_DIGITS and all(char in "0123456789abcdef" for char in self.local)
 
     def marked(self, mark: str) -> Version | None:
-        """Return the version that follows ``mark`` in the local version label, or None if it does not occur.
+        """Return the version that follows ``mark`` in the local version label, or None if ``mark`` does not occur.
 
         ``mark`` is a vendor's sign: in ``145a3a7bda.nv25.10``, the version after ``nv`` is 25.10.
         """
@@ -64,7 +64,7 @@ class BuildName:
 
 @lru_cache(maxsize=4096)
 def parse_build_name(text: str | None) -> BuildName:
-    """Return the parsed version text of a build. If it is None, ``text`` and ``local`` of the result are ""."""
+    """Return the parsed version text of a build. If ``text`` is None, the version counts as not known."""
     given = text or ""
     local = given.partition("+")[2].lower()
     release = parse_version(given)

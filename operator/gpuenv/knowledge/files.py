@@ -26,7 +26,7 @@ class KnowledgeError(ValueError):
 def packaged_tables() -> dict[str, Any]:
     """Return the content of the package's own tables, by the name of the table.
 
-    It is read from ``tables.json``, or from the YAML files if that is missing or out of date.
+    The content is read from ``tables.json``, or from the YAML files if ``tables.json`` is missing or out of date.
     """
     try:
         made = json.loads(FAST_FORM.read_text(encoding="utf-8"))

@@ -62,9 +62,9 @@ def _packaged() -> Knowledge:
 
 
 def build(tables: Mapping[str, Any]) -> Knowledge:
-    """Return typed tables made from the content of the files, by table name.
+    """Return typed tables. ``tables`` maps the name of each table to the content of its file.
 
-    Raises :class:`KnowledgeError`, whose message names the table, the row and the problem.
+    Raises :class:`KnowledgeError` if a row is invalid. The message names the table, the row and the problem.
     """
     toolkits = _rows(tables, "cuda", "toolkits", _toolkit)
     branches = _rows(tables, "cuda", "branches", _branch)
@@ -122,18 +122,20 @@ def _rows(tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mappi
 def _more_rows(
     tables: Mapping[str, Any], table: str, key: str, make: Callable[[Mapping[str, Any]], T]
 ) -> list[T]:
-    """Return the rows of a list as :func:`_rows` does, or none if the table has no such list.
+    """Return the rows of the list ``key`` in a table, converted by ``make``, or [] if the table has no such list.
 
-    User-supplied tables that were written for an older gpuenv may lack the list.
+    User-supplied tables that were written for an older gpuenv may lack the list. Raises :class:`KnowledgeError` if the
+    list is empty or a row is invalid.
     """
     known = isinstance(tables.get(table), Mapping) and key in tables[table]
     return _rows(tables, table, key, make) if known else []
 
 
 def _reasons(table: Any) -> dict[str, ReasonText]:
-    """Return the texts for every reason: those of the user-supplied ``table``, else the package's own.
+    """Return the texts about every reason: those in the user-supplied ``table``, else the package's own.
 
-    The table cannot change the behaviour of a reason. Raises :class:`KnowledgeError` if it is invalid.
+    ``table`` is None if the user supplied no such table. It cannot change the behaviour of a reason. Raises
+    :class:`KnowledgeError` if the table is invalid.
     """
     words = {code: ReasonText(row.cause, row.cure, row.source) for code, row in ROWS.items()}
     if table is None:

@@ -13,12 +13,13 @@ ComputeCapability = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Toolkit:
-    """One CUDA toolkit and the drivers that can run programs built with it.
+    """One version of the CUDA toolkit (``cuda``) and the drivers that can run programs built with it.
 
-    ``min_driver`` is the oldest driver by minor-version compatibility, and ``first_release`` is the first released
-    driver that satisfies it. ``toolkit_driver`` is the driver that came with the toolkit, the oldest one that satisfies
-    the Toolkit rule; None means that it is not known. The ``_text`` fields are the same versions as text. ``verified``
-    True means that the row was read from NVIDIA's own release notes.
+    ``min_driver`` is the lowest driver version that suffices by NVIDIA's minor-version compatibility, and
+    ``first_release`` is the first released driver of at least that version. ``toolkit_driver`` is the driver that came
+    with the toolkit; ``driverRule: Toolkit`` in a specification requires at least that driver. None means that it is
+    not known. The ``_text`` fields are the same versions as text. ``verified`` True means that the row was read from
+    NVIDIA's own release notes.
     """
 
     cuda: Version
@@ -46,10 +47,10 @@ class Architecture:
 
     ``first_cuda`` and ``last_cuda`` are the first and the last toolkit that compile for it. ``first_driver`` is the
     oldest driver branch that supports it, and ``dropped_from_driver`` the first branch that no longer does.
-    ``dropped_from_cudnn`` is the first cuDNN without kernels for it. ``embedded`` True means that it is a Jetson's
-    GPU. Such a GPU runs only code for its own compute capability; from the toolkit ``neighbours_from_cuda`` on, it also
-    runs code for a lower minor version. None in any of these fields means that there is no such version, or that it is
-    not known.
+    ``dropped_from_cudnn`` is the first cuDNN without kernels for it. ``embedded`` True means that it belongs to the GPU
+    of a Jetson module. Such a GPU runs only code for its own compute capability; if the code was built with the toolkit
+    ``neighbours_from_cuda`` or a newer one, it also runs code for a lower minor version. None in any of these fields
+    means that there is no such version, or that the version is not known.
     """
 
     cc: ComputeCapability
@@ -85,10 +86,11 @@ class TorchBuild:
 
 @dataclass(frozen=True, slots=True)
 class VendorBuild:
-    """The PyTorch builds in a series of NVIDIA's containers: all from one release on, such as 25.01.
+    """The PyTorch builds in a series of NVIDIA's containers, such as all containers since the release 25.01.
 
-    ``since`` is that release. In the local version label of a build, ``mark`` stands before the container's release:
-    ``nv`` in ``nv25.01``. ``unmarked`` are the PyTorch releases whose containers of this series have no mark.
+    ``since`` is the first release of the series; the next newer row begins the next series. In the local version label
+    of a build, ``mark`` stands before the container's release: ``nv`` in ``nv25.01``. ``unmarked`` are the PyTorch
+    releases of which builds in this series have no mark.
     ``embedded`` True means that the row is about wheels for Jetson modules; if ``cuda`` is given, only about those for
     its CUDA major version. ``compat`` are the oldest drivers, one for each branch, with which the container's own
     cuda-compat works on data-centre GPUs.
@@ -138,7 +140,7 @@ class TorchRelease:
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A GPU model, such as A100: properties that follow from the words ``name`` in a product name.
+    """A GPU model and its properties. A product is of this model if its name contains ``name``, such as ``A100``.
 
     ``cc`` is the compute capability. ``datacenter`` says whether cuda-compat works on the model; None means that it
     works on some products with this name. ``arm`` True means that the model is sold only together with aarch64 CPUs.
@@ -215,7 +217,8 @@ class ReasonText:
 class Knowledge:
     """All tables. A look-up of something that is not in the tables returns None and never raises.
 
-    Two objects are never equal, so that a function that takes the tables can cache its results with ``lru_cache``.
+    Objects of this class are compared and hashed by identity. So ``lru_cache`` can be used on a function with a
+    Knowledge as parameter.
     """
 
     toolkits: Mapping[Version, Toolkit]
@@ -226,7 +229,7 @@ class Knowledge:
     vendors: tuple[VendorBuild, ...]
     """All series of NVIDIA's containers, the newest first."""
     channels: Mapping[tuple[str, Version], ChannelBuild]
-    """The builds of other distributors, by distributor and CUDA version."""
+    """Maps a distributor other than the PyTorch project and a CUDA version to the builds of that distributor."""
     models: Mapping[str, GpuModel]
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]
@@ -238,7 +241,7 @@ class Knowledge:
     errors_by_name: Mapping[str, ErrorRule]
 
     def toolkit(self, cuda: Version | None) -> Toolkit | None:
-        """Return the row of a CUDA toolkit, or None.
+        """Return the row of the CUDA toolkit ``cuda``, or None if the tables have no row with the same major version.
 
         If the minor version is not in the tables, return the newest row with the same major version.
         """
@@ -264,7 +267,7 @@ class Knowledge:
         return next((row for row in self.branches if row.branch <= driver[0]), None)
 
     def release(self, torch: Version | None) -> TorchRelease | None:
-        """Return the release series that a version of PyTorch belongs to, or None."""
+        """Return the release series that a version of PyTorch belongs to, or None if it is not in the tables."""
         return self.torch.get(torch[:2]) if torch and len(torch) > 1 else None
 
     def newest_release(self) -> TorchRelease:
@@ -276,9 +279,11 @@ class Knowledge:
     ) -> VendorBuild | None:
         """Return the series of NVIDIA's containers that a build such as ``2.9.0a0+145a3a7bda.nv25.10`` belongs to.
 
-        With ``embedded``, return the series of wheels for Jetson modules. Older containers have only seven digits of a
-        commit as the local version label (``2.2.0a0+81ea7a4``). Builds that people make from source have another
-        label, with ``git`` before the digits. Return None if the build belongs to no series.
+        With ``embedded``, return the series of wheels for Jetson modules instead. ``cuda`` is the CUDA version of the
+        build, or None if it is not known; a series for one CUDA major version contains only builds for it. In older
+        containers, the local version label of a build is only seven digits of a commit (``2.2.0a0+81ea7a4``). Such a
+        build is recognised, too. A build that somebody made from source is not: its label has ``git`` before the
+        digits. Return None if the build belongs to no series.
         """
         for row in self.vendors:
             number = name.marked(row.mark)
@@ -293,19 +298,23 @@ class Knowledge:
         return None
 
     def model(self, product: str | None) -> GpuModel | None:
-        """Return the GPU model that a product name or node label contains, or None. The longest model name wins."""
+        """Return the GPU model whose name a product name or node label contains, or None. The longest name wins."""
         return find_model(product, self) if product else None
 
     def cure(self, what: str, platform: str | None) -> str:
-        """Return the remediation ``what`` of platforms.yaml for a platform, else the one for all platforms, else ""."""
+        """Return the text of the remediation ``what``, such as "upgrade-driver", in the words of a platform.
+
+        Return the text for all platforms if platforms.yaml has none for ``platform``, and "" if it has no such text
+        either.
+        """
         table = self.cures.get(what, {})
         return table.get(platform or "default") or table.get("default", "")
 
 
 _JOINED = ("RTX", "GTX", "GT")
-"""Words that may be joined to the number after them, as in ``RTX4090``."""
+"""Words of product names that some spellings join to the number after them, as in ``RTX4090``."""
 _AMPERE = "RTXA"
-"""Beginning of a product name that joins ``RTX`` and ``A6000``, as names of virtual GPUs do (``RTXA6000-48Q``)."""
+"""Beginning of a word that joins ``RTX`` and ``A6000``, as in ``RTXA6000-48Q``, the name of a virtual GPU."""
 
 
 def model_words(product: str) -> tuple[str, ...]:

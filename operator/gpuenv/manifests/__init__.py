@@ -1,4 +1,4 @@
-"""The Kubernetes objects that the operator needs in its cluster, as dicts, for the sandbox and the tests.
+"""The Kubernetes objects that an installation of the operator needs, as dicts, for the sandbox and the tests.
 
 The Helm chart installs the same objects; a test compares both. The CustomResourceDefinitions are files in ``crds/`` at
 the root of the repository. A wheel contains a copy of them in this package (``setup.py``).
@@ -23,7 +23,7 @@ def crds() -> list[dict[str, Any]]:
 
 
 def load() -> list[dict[str, Any]]:
-    """Return all other objects, in an order in which they can be created.
+    """Return all objects except the CustomResourceDefinitions, in an order in which they can be created.
 
     They are the admission policy, the namespaces, the PriorityClass, the service account and the roles.
     """

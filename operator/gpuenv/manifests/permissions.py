@@ -18,9 +18,9 @@ EVENT_NAMESPACE: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One RBAC rule. It applies in ``namespace``, or in the whole cluster if that is "".
+    """One RBAC rule. It applies in ``namespace``, or in the whole cluster if ``namespace`` is "".
 
-    If ``name`` is not "", it applies only to the object with this name.
+    If ``name`` is not "", the rule applies only to the object with this name.
     """
 
     group: str
@@ -93,10 +93,10 @@ def permissions(
 def roles(
     operator_namespace: str = OPERATOR_NAMESPACE, probe_namespace: str = PROBE_NAMESPACE
 ) -> list[dict[str, Any]]:
-    """Return a ClusterRole, Roles for the probe pods, the Events and the Lease, and their bindings.
+    """Return a ClusterRole, three Roles (probe pods, Events, Lease), and their bindings.
 
-    The bindings grant them to the operator's service account. Each Role has its own name, because the namespaces of two
-    Roles can be the same.
+    The bindings grant the roles to the operator's service account. Each Role has its own name, because the namespaces of
+    two Roles can be the same.
     """
     by_purpose: dict[tuple[str, str], list[Permission]] = {}
     for permission in permissions(operator_namespace, probe_namespace):

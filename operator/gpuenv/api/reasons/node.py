@@ -1,4 +1,4 @@
-"""Reasons about the node, and about the course of the probe's run on it."""
+"""Reasons about the node, and about probe pods that did not start or ended early on it."""
 
 from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
 

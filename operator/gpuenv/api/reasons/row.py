@@ -39,22 +39,22 @@ class NextRun(StrEnum):
 
 
 class Start(StrEnum):
-    """Whether CUDA can start if a reason applies.
+    """The effect of a reason on the start of CUDA: it prevents the start, may prevent it, or has no effect.
 
-    gpuenv needs this if an error says that CUDA cannot start, but other facts say that it did start.
+    gpuenv uses the effect when an error says that CUDA cannot start, but other facts say that it did start.
     """
 
     UNRELATED = "unrelated"
     """The reason does not depend on whether CUDA started."""
     PREVENTED = "prevented"
-    """CUDA cannot start. If other facts say that it did, the error comes from another environment or library."""
+    """CUDA cannot start. If other facts say that it did, the error is about another environment or library."""
     DOUBTFUL = "doubtful"
-    """CUDA cannot start, but programs print the same error for other causes, too (a fork, a search for a library).
+    """CUDA may be unable to start: programs also print the error for other causes, such as a fork.
 
     If other facts say that CUDA started, such an error does not count as a failure of the node.
     """
     GPU_GONE = "gpu-gone"
-    """One GPU cannot be reached. NVML reports that, while CUDA starts on the other GPUs of the node."""
+    """One GPU cannot be reached. NVML reports this GPU, while CUDA starts on the other GPUs of the node."""
 
 
 class Subject(StrEnum):

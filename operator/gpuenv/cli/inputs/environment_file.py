@@ -6,9 +6,10 @@ from gpuenv.cli.inputs.files import read_text
 
 
 def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
-    """Return the specification in a file, and its ``runSeconds``, or None if the file does not set that field.
+    """Return the specification in a file, and the deadline of a stage in seconds that the file sets.
 
-    The path ``-`` stands for standard input. Raises BadInput.
+    The deadline is the field ``spec.probe.timeouts.runSeconds``. It is None if the file does not contain this field.
+    The path ``-`` stands for standard input. Raises BadInput if the file is no valid GPUEnvironment.
     """
     import yaml  # noqa: PLC0415 - takes 50 ms, and only -f needs it
 

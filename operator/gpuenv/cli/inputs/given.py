@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """The options that describe images and nodes, as typed on the command line. None or () means not given."""
+    """The options that describe images and nodes, as typed on the command line.
+
+    An option that was not given is None, or () if it can be given several times.
+    """
 
     torches: tuple[str, ...]
     cuda: str | None

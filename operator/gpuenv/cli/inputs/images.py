@@ -19,9 +19,9 @@ class Image:
 
 
 def read_images(given: Given) -> list[Image]:
-    """Return one image for each ``--torch``, or one image without it. All other options apply to each image.
+    """Return one image for each ``--torch``, or a single image if there is no ``--torch``.
 
-    Raises BadInput.
+    All other options apply to each image. Raises BadInput if the value of an option is invalid.
     """
     return [_image(given, torch) for torch in given.torches or (None,)]
 

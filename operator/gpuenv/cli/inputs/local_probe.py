@@ -22,47 +22,53 @@ from gpuenv.cli.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 
 FIRST_GPU_SECONDS: Final = 300
-"""Seconds for the kernels on one GPU, without benchmarks. The probe itself has the same default for a stage."""
+"""Time limit in seconds for the kernels on the first GPU. The probe has the same default limit for a stage."""
 _NEXT_GPU_SECONDS: Final = 120
-"""Seconds for the kernels on each further GPU: another process imports torch, perhaps from a slow disk."""
+"""Time limit in seconds for the kernels on each further GPU, for which another process imports torch."""
 _BENCHMARK_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
-"""Seconds for the benchmarks on one GPU, by profile.
+"""Maps each benchmark profile to the time limit in seconds for the benchmarks on one GPU.
 
-The first number is for the benchmarks, the second for importing torch again and making the inputs.
+In each sum, the first number is for the benchmarks, the second for importing torch again and making the inputs.
 """
 _IMPORT_SECONDS: Final = 180
-"""Seconds for each module of ``expect.imports``. It is the probe's own limit."""
+"""Time limit in seconds for the import of each module of ``expect.imports``. The probe has the same limit."""
 _MOST_SECONDS: Final = 86400
-"""The longest deadline that the probe accepts, in seconds."""
+"""The longest deadline of a stage that the probe accepts, in seconds."""
 START_SECONDS: Final = 60.0
-"""Seconds that a Python interpreter may take to start. From a network disk, that can be slow."""
+"""Time limit in seconds for the start of a Python interpreter, which is slow from a network disk."""
 _GRACE_SECONDS: Final = 10.0
-"""Seconds that an interrupted probe has to end. It gives up on a worker stuck in the kernel after 3 s."""
+"""Seconds that an interrupted probe has to end, before it is killed.
+
+The probe itself waits up to 3 s for a worker process that a system call keeps from ending.
+"""
 _LATE_SECONDS: Final = 1.0
-"""Seconds during which output is still read after the probe has ended."""
+"""Seconds during which the output of the probe is still read after the probe has ended."""
 _ASK: Final = "print('gpuenv' + str(6 * 7))"
-"""Python code that shows whether a program is a Python interpreter. It has to print :data:`_ANSWER`."""
+"""Python code by which :func:`require_python` tests a program: a Python interpreter prints ``gpuenv42``."""
 _ANSWER: Final = "gpuenv42"
-"""The output of :data:`_ASK`. It is computed, so that a program that only prints its arguments does not pass."""
+"""What a Python interpreter prints when it runs the code :data:`_ASK`.
+
+The code computes this text and does not contain it. So a program that only prints its arguments does not print it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRun:
-    """The result of a run of the probe on this machine."""
+    """The probe reports, the exit code and the error output of a probe that ran on this machine."""
 
     reports: dict[str, Any]
-    """The probe report of each stage, by the name of the stage. It is partial or missing if the probe was killed."""
+    """Maps the name of each stage to its probe report, which is partial or missing if the probe was killed."""
     code: int
     """The exit code of the probe. If a signal ended it, the code is the negative number of the signal."""
     stderr: str
     interrupted: bool = False
-    """Whether Ctrl-C ended the run."""
+    """Whether Ctrl-C ended the probe."""
 
 
 def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
-    """Return the deadline of a stage in seconds, for an environment that sets none.
+    """Return the deadline of each stage in seconds, for an environment that does not set ``runSeconds``.
 
-    It is the sum of the limits of everything that the stage does, and at most :data:`_MOST_SECONDS`.
+    It is the sum of the time limits of everything that the kernels stage does, and at most :data:`_MOST_SECONDS`.
     """
     seconds = FIRST_GPU_SECONDS + (gpus - 1) * _NEXT_GPU_SECONDS + gpus * _BENCHMARK_SECONDS[profile]
     seconds += len(spec.expect.imports) * _IMPORT_SECONDS
@@ -73,7 +79,7 @@ def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
 def gpu_count(devices: Path = Path("/dev")) -> int:
     """Return the number of GPUs that have a device file ``/dev/nvidia<number>``, but at least 1.
 
-    On WSL, GPUs have no such device files.
+    On WSL, GPUs have no such device files, so the number is always 1 there.
     """
     try:
         return max(1, sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.iterdir()))
@@ -84,7 +90,8 @@ def gpu_count(devices: Path = Path("/dev")) -> int:
 def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
     """Return the environment variables for the probe.
 
-    They are those of this process, ``spec.probe.env``, and the variables through which a pod configures the probe.
+    They are the variables of this process, those of ``spec.probe.env``, and those that configure the probe
+    (``GPUENV_...``), as in a probe pod.
     """
     checks = [
         {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
@@ -107,9 +114,9 @@ def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
 def require_python(interpreter: str, env: Mapping[str, str], limit: float = START_SECONDS) -> None:
     """Raise BadInput if a program is no Python interpreter. Any version of Python is accepted.
 
-    ``limit`` is in seconds. The option ``-S`` skips the module ``site``, in which an image may run code of its own; the
-    probe reports if that fails. The option ``-I`` is not used, because Python 2.7 does not have it. The probe itself
-    reports that such a Python is too old.
+    ``limit`` is the time limit in seconds. The program is called with ``-S``, which skips the module ``site``: an image
+    may run its own code there, and if that code fails, the probe says so later. The program is not called with ``-I``,
+    because Python 2.7 has no such option. That a version of Python is too old is also a message of the probe.
     """
     try:
         done = subprocess.run(
@@ -197,7 +204,7 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     """Yield each complete line of the probe's output as soon as it is written, until the probe has ended.
 
-    The end of the pipe is not awaited, because a daemon that the image started may keep it open forever.
+    The function does not wait until the pipe is closed: a daemon that the image started may keep it open forever.
     """
     assert process.stdout is not None
     rest, until = b"", float("inf")
@@ -218,7 +225,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _activity(line: bytes) -> str | None:
-    """Return the step that a line of output announces, or None for any other line, such as output of the image."""
+    """Return words for the step that a line of the probe's output announces, or None for any other line."""
     try:
         event = json.loads(line)
         return f"{event['activity']} ..." if event["event"] == "start" else None
@@ -229,7 +236,7 @@ def _activity(line: bytes) -> str | None:
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
     """Send SIGINT to the probe and wait until it has ended. Kill it after a timeout or a second Ctrl-C.
 
-    A terminal sends SIGINT to the probe, too. Receiving it twice does no harm.
+    If the user pressed Ctrl-C, the terminal has already sent SIGINT to the probe. A second SIGINT does no harm.
     """
     try:
         process.send_signal(signal.SIGINT)
@@ -252,10 +259,10 @@ def show_activity(text: str | None) -> None:
 
 
 def read_reports(out: Path) -> dict[str, Any]:
-    """Return the probe reports in the file that the probe writes after each step, or {} if there are none.
+    """Return the probe reports, by the name of the stage, in the file that the probe writes after each step.
 
-    The probe overwrites the file and then truncates it. If it is killed in between, the end of a longer, older text
-    follows after the reports, and is ignored.
+    Return {} if the file cannot be read or contains no probe reports. The probe overwrites the file and then truncates
+    it. If the probe is killed in between, the rest of a longer, older text follows after the reports, and is ignored.
     """
     try:
         value, _ = json.JSONDecoder().raw_decode(out.read_text(encoding="utf-8", errors="replace"))

@@ -21,7 +21,7 @@ _SPELLINGS: Final = {
     "driver_version": "driver", "nvidia_driver": "driver", "nvidia_driver_version": "driver",
     "computecapability": "compute_capability", "compute_cap": "compute_capability", "cc": "compute_capability",
 }  # fmt: skip
-"""Maps other names that people and tools (``nvidia-smi --query-gpu``) give to a column to the name in FIELDS."""
+"""Maps other names of a column, as people or ``nvidia-smi`` write them, to its name in :data:`FIELDS`."""
 _COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
 """Matches the number of GPUs before a product name, as in ``8x NVIDIA H100``."""
 MOST_GPUS: Final = 64
@@ -59,9 +59,9 @@ def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
 
 
 def _delimiter(heading: str) -> str:
-    """Return the character that separates the columns of a heading, or "" if the text is no CSV.
+    """Return the character that separates the columns of a CSV file, or "" if the file is no CSV.
 
-    The heading may consist of a single column if its name is known.
+    ``heading`` is the first line of the file. It may name a single column, if the name of that column is known.
     """
     if heading.lstrip().startswith(("-", "{", "[")) or heading.rstrip().endswith(":"):
         return ""
@@ -70,7 +70,10 @@ def _delimiter(heading: str) -> str:
 
 
 def _field(heading: str) -> str:
-    """Return the field that a column heading stands for: ``driver`` for ``Driver version``."""
+    """Return the name in :data:`FIELDS` for a column heading: ``driver`` for ``Driver version``.
+
+    An unknown heading is returned in lower case, with underscores between its words.
+    """
     name = "_".join(heading.strip().strip("\"'").lower().replace("-", " ").replace("_", " ").split())
     return _SPELLINGS.get(name, name)
 
@@ -102,7 +105,7 @@ def _from_row(row: dict[str, Any], where: str) -> Node:
 
 
 def _products(cell: object) -> list[str]:
-    """Return the products in a cell.
+    """Return the GPU product names in a cell, one for each GPU.
 
     A cell may hold one product, a YAML list, several with separators (``NVIDIA L4; Tesla P4``), or a count
     (``8x NVIDIA H100``).

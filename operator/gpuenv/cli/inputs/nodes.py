@@ -12,7 +12,10 @@ from gpuenv.cli.inputs.versions import require_compute_capability, require_drive
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The facts about one node. ``name`` is "" if ``--gpu`` and ``--driver`` describe a single node."""
+    """The facts about one node.
+
+    ``name`` comes from the file of nodes or is made of GPU and driver. It is "" for the only node, given by options.
+    """
 
     name: str = ""
     driver: DriverFacts = field(default_factory=DriverFacts)
@@ -21,7 +24,10 @@ class Node:
 
 
 def read_nodes(given: Given) -> list[Node]:
-    """Return the nodes that the options describe, or an empty list if no option describes a node. Raises BadInput."""
+    """Return the nodes that the options describe, or an empty list if no option describes a node.
+
+    Raises BadInput if a value is invalid, or if options exclude each other.
+    """
     capability = require_compute_capability(given.compute_capability)
     drivers = [require_driver(text) for text in given.drivers]
     if not given.nodes:
@@ -34,7 +40,11 @@ def read_nodes(given: Given) -> list[Node]:
 
 
 def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[Node]:
-    """Yield the nodes in the file ``path``. A driver from ``--driver`` replaces the driver of every node."""
+    """Yield the nodes in the file ``path``.
+
+    ``drivers`` contains at most one driver, which replaces the driver of every node. ``platform`` replaces the platform
+    of every node, unless it is None.
+    """
     from gpuenv.cli.inputs.node_lists import parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
     for node in parse_nodes(read_text(path, "--nodes"), path):
@@ -47,9 +57,11 @@ def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[
 
 
 def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] | None) -> Iterator[Node]:
-    """Yield a node for each pair of a ``--gpu`` and a ``--driver``, in the order of the command line.
+    """Yield one node for the first ``--gpu`` and the first ``--driver``, one for the second of each, and so on.
 
     If only one ``--gpu`` is given, all nodes have this GPU. If only one ``--driver`` is given, all have this driver.
+    ``capability`` is the compute capability of every GPU, or None if the option was not given. Raises BadInput if
+    several of both are given, but not equally many.
     """
     if any(not name.strip() for name in given.gpus):
         raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")

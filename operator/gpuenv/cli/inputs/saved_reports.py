@@ -10,7 +10,7 @@ from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.errors import BadInput
 
 MOST_LINES: Final = 16
-"""Number of lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
+"""Maximum number of lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
 
 
 def parse_report(text: str, path: str) -> Facts:
@@ -24,7 +24,7 @@ def parse_report(text: str, path: str) -> Facts:
 def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:
     """Yield each probe report in the text.
 
-    In JSON, it can be the whole text, an item of a list, or the value of a key.
+    In JSON, a probe report can be the whole text, an item of a list, or the value of a key.
     """
     for block in _blocks(text):
         if not block.startswith(("{", "[")):
@@ -43,9 +43,9 @@ def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _blocks(text: str) -> list[str]:
-    """Return the parts of the text that each can be decoded alone: the whole text if it is JSON, else its lines.
+    """Return the parts of a text that are decoded one by one: the whole text if it is JSON, else each of its lines.
 
-    The compact form has one line for each stage.
+    In the compact form, each line is the probe report of one stage.
     """
     stripped = text.strip()
     if stripped.startswith(("{", "[")):

@@ -13,13 +13,16 @@ _BEYOND_BRANCHES: Final = 1000
 
 
 def is_driver(text: str) -> bool:
-    """Return whether ``text`` can be the version of a driver that has CUDA."""
+    """Return whether ``text`` can be the version of a driver with CUDA: its first number is 100 or more."""
     version = parse_version(text)
     return version is not None and version[0] >= OLDEST_BRANCH and max(version) < _BEYOND_BRANCHES
 
 
 def is_cuda(text: str) -> bool:
-    """Return whether ``text`` is a version too small for a driver, such as the CUDA version that nvidia-smi prints."""
+    """Return whether ``text`` is a version that is too low for a driver, and so probably the version of CUDA.
+
+    ``nvidia-smi`` prints both, and people mix them up.
+    """
     version = parse_version(text)
     return version is not None and version[0] < OLDEST_BRANCH
 

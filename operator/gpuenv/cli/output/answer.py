@@ -57,9 +57,9 @@ class Answer:
 
 
 def cures(answers: Iterable[Answer]) -> dict[str, str]:
-    """Return the remediation of the worst check of each result, mapped to the reason of that check.
+    """Return a dict from the remediation of each answer's worst check to the reason of that check.
 
-    A remediation that several results share appears only once.
+    If several answers share a remediation, it appears once, with the reason of the first of them.
     """
     found: dict[str, str] = {}
     for answer in answers:
@@ -93,7 +93,7 @@ def _check_data(check: Check) -> dict[str, str]:
 
 
 def _facts_data(case: Case) -> dict[str, Any]:
-    """Return the facts from which the verdict follows. A fact that is not known is left out."""
+    """Return the facts from which the verdict follows as JSON data, without the facts that are not known."""
     facts = case.facts
     data = {
         "source": facts.source,

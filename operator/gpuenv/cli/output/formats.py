@@ -1,7 +1,7 @@
 """The output formats of ``gpuenv explain`` and ``gpuenv check``.
 
-To add a format, write a function in this module and add it to :data:`FORMATS`, from which the option of both commands
-is made.
+To add a format, write a function in this module and add it to :data:`FORMATS`. Both commands take the values of their
+option ``--output`` from there.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 def table(answers: Sequence[Answer], verbose: bool) -> str:
     """Return text for people: the details of a single result, or several results as a table.
 
-    A table is followed by the remediations; a remediation that several results share appears only once.
+    Below the table, each remediation of the results appears once.
     """
     return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
 
@@ -114,7 +114,7 @@ FORMATS: Final[dict[str, Callable[[Sequence[Answer], bool], str]]] = {
     "json": json,
     "markdown": markdown,
 }
-"""Maps each value of ``--output`` to the function that formats the results. It also gets ``--verbose``."""
+"""Maps each value of ``--output`` to the function that formats answers. Its second argument is ``--verbose``."""
 
 option = click.option(
     "-o",
@@ -124,4 +124,7 @@ option = click.option(
     default=next(iter(FORMATS)),
     show_default=True,
 )
-"""The option ``--output`` of both commands. They get the name of the format as the parameter ``form``."""
+"""The option ``--output`` of ``gpuenv explain`` and ``gpuenv check``.
+
+It passes the name of the format to the command as the parameter ``form``.
+"""

@@ -32,7 +32,7 @@ def headline(verdict: str, reason: str) -> str:
 
 
 def check_lines(check: Check, *, source: bool) -> Iterator[str]:
-    """Yield the lines of one check: its message, its remediation, and with ``source`` also its source."""
+    """Yield the lines about one check: its message, its remediation, and its source if ``source`` is True."""
     glyph, colour = _STATUS_GLYPHS[check.status]
     code = f"{check.reason}: " if check.reason else ""
     yield f"{style(glyph, fg=colour)} {check.name:<16} {code}{check.message}".rstrip()
@@ -43,7 +43,7 @@ def check_lines(check: Check, *, source: bool) -> Iterator[str]:
 
 
 def _origin(check: Check) -> str:
-    """Return the source of a check, and the section of gpuenv's own documentation about its reason."""
+    """Return one line with the source of a check, and the section of ``docs/reasons.md`` about its reason."""
     outside = check.source if check.source != reasons.OWN_RULE else ""
     section = f"see {reasons.section(check.reason)}" if reasons.known(check.reason) else ""
     return "  ".join(part for part in (outside, section) if part) or check.source
