@@ -14,11 +14,12 @@ MAX_BYTES: Final = 900_000
 
 The API server refuses a ConfigMap with more than 1 MiB (1,048,576 bytes) of data. It counts the bytes of ``binaryData``
 after decoding base64, so base64 takes none of this space (``ValidateConfigMap`` in
-https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go). The rest is a margin.
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go). The difference between
+the two limits is a margin.
 """
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""Modification time of every file in the archive. It is fixed, so that the build time does not change the bytes."""
+"""Modification time of every file in the archive. It is constant, so that equal sources give equal archives."""
 _MODE: Final = 0o644 << 16
 
 

@@ -36,7 +36,7 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 GONE_REMEMBERED: Final = 10_000
-"""How many deleted objects are remembered. A list read before a deletion would otherwise bring the object back."""
+"""How many deleted objects are remembered, so that a list that was read before a deletion does not restore them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,14 @@ class Cache:
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
         self.synced = False
-        """Whether all four kinds have been listed completely at least once."""
+        """Whether all environments, nodes, probe pods and node reports have been listed at least once."""
         self.environments: dict[str, EnvironmentRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
         self.pods: dict[str, PodRecord] = {}
-        """Records of probe pods by name.
+        """Records of probe pods, by the name of the pod.
 
-        A deleted pod stays as a tombstone, a record with ``vanished`` set, until no plan needs it for a node report.
+        The record of a deleted pod stays as a tombstone, a record with ``vanished`` set, until the run of the pod is
+        recorded in a node report.
         """
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
@@ -80,16 +81,19 @@ class Cache:
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
-        """The resource version at which each deleted object disappeared, by uid.
+        """The uid of each deleted object -> the resource version at which it was deleted.
 
-        An object also disappears from the watch when it no longer matches the label selector. A newer version of the
-        same object means that it matches again.
+        The watch reports an object as deleted also when it no longer matches the watch's label selector. A newer
+        version of the same object then means that it matches again.
         """
 
     # ---- changes ---------------------------------------------------------------------------------------
 
     def observe(self, kind: KindName, type_: str | None, raw: Mapping[str, Any]) -> None:
-        """Apply one watch event of type ``type_`` to the cache. An object that cannot be read is logged and skipped."""
+        """Apply one watch event to the cache. An object that cannot be read is logged and skipped.
+
+        ``type_`` is the type of the event, or None if the object comes from a list and not from a change.
+        """
         try:
             if type_ == "DELETED":
                 self.remove(kind, raw)
@@ -123,7 +127,7 @@ class Cache:
     def gone(self, kind: KindName, name: str) -> None:
         """Remove an object because a request for it was answered with 404.
 
-        If it is a pod, its record in the cache serves as its last state.
+        A pod's record in the cache becomes its tombstone: it shows the last state of the pod that the cache has seen.
         """
         known = self._versions[kind].get(name)
         if known is None:
@@ -136,11 +140,11 @@ class Cache:
     # ---- queries ------------------------------------------------------------------------------------------
 
     def version(self, kind: KindName, name: str) -> Version | None:
-        """Return the version of an object that the cache has, or None if it does not have the object."""
+        """Return which version of an object the cache has, or None if the cache does not have the object."""
         return self._versions[kind].get(name)
 
     def names(self, kind: KindName) -> list[str]:
-        """Return the names of all objects of a kind in the cache, without deleted ones."""
+        """Return the names of all objects of one kind that are in the cache and not deleted."""
         return list(self._versions[kind])
 
     def outdated(self, kind: KindName, raw: Mapping[str, Any]) -> bool:
@@ -171,18 +175,18 @@ class Cache:
     # ---- before and after a plan --------------------------------------------------------------------------
 
     def wrote_report(self, key: ValidationKey, raw: Mapping[str, Any], before: ReportRecord | None) -> None:
-        """Store a node report that the operator has just written, and note its verdict as new for the next plan.
+        """Store a node report that the operator has just written, and tell the next plan that its verdict is new.
 
-        ``before`` is the record that it replaces, or None.
+        ``before`` is the record of this node report before the write, or None if there was no such node report.
         """
         self.put("reports", raw)
         self.new_verdicts[key] = NewVerdict(before.verdict if before is not None else None)
 
     def carried_out(self, seen: Snapshot, plan: Plan) -> None:
-        """Prepare the cache for the next plan, after ``plan``, which was made from ``seen``, was carried out.
+        """Prepare the cache for the next plan. ``plan`` was made from ``seen`` and has just been carried out.
 
-        Tombstones and rejections are kept until no plan needs them for a node report, and new verdicts until a plan has
-        seen them.
+        A tombstone or a rejection is removed unless ``plan`` writes its node report, because the write may have failed.
+        A new verdict is removed if ``seen`` contained it. The values that ``plan`` hands on to the next one are stored.
         """
         self.left_since, self.unannounced = plan.left_since, plan.unannounced
         unrecorded = plan.unrecorded
@@ -232,7 +236,7 @@ class Cache:
         self.changed()
 
     def _keep_tombstone(self, tombstone: PodRecord) -> None:
-        """Replace the record of a deleted pod with ``tombstone``, its last state. A plan reads the result from it."""
+        """Replace the record of a deleted pod with ``tombstone``, from which the next plan reads how its run ended."""
         known = self.pods.get(tombstone.name)
         if known is not None and known.uid == tombstone.uid:
             self.pods[tombstone.name] = tombstone
@@ -247,7 +251,7 @@ class Cache:
 
 
 GONE_FOR_GOOD: Final = 1 << 64
-"""A number higher than any resource version. An object that disappeared at it is never accepted again."""
+"""A number above all resource versions. It stands for the deletion of an object that cannot come back."""
 
 
 def _name(raw: Mapping[str, Any]) -> str:
@@ -257,7 +261,7 @@ def _name(raw: Mapping[str, Any]) -> str:
 def _newer(version: Version, known: Version) -> bool:
     """Return whether ``version`` is newer than ``known``.
 
-    If one of them is not a number, ``version`` counts as newer, because it arrived later.
+    If the ``number`` of either is 0, that is, unknown, ``version`` counts as newer, because it arrived later.
     """
     if version.number == 0 or known.number == 0:
         return True

@@ -1,7 +1,7 @@
 """The handlers that Kopf calls: each puts an event into the cache, which wakes the planner.
 
 All are ``on.event`` handlers, because for other kinds of handlers Kopf writes annotations or finalizers to the objects.
-They are coroutines, because synchronous handlers wait for a thread of a small pool. They return None, because Kopf
+They are coroutines, because Kopf runs synchronous handlers in a small pool of threads. They return None, because Kopf
 writes any other result into the object's status.
 """
 

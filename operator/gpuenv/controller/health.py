@@ -1,6 +1,6 @@
 """Serves ``/healthz`` (the loops are alive), ``/readyz`` (the operator does its work) and ``/metrics``.
 
-A response of this server proves nothing about the operator's other loops. So each loop gives a sign of life regularly,
+The HTTP server may respond although another loop of the process is stuck. So each loop gives a sign of life regularly,
 and the watch counts as dead if it does not deliver changes that sweeps find.
 """
 
@@ -11,11 +11,11 @@ from typing import Final
 from aiohttp import web
 
 LIMIT_SECONDS: Final = 180.0
-"""A loop without a sign of life for this long is stuck. The longest request with all its retries takes less."""
+"""A loop that gives no sign of life for this long is stuck. A request takes less, even with all its retries."""
 
 
 class Health:
-    """The health of the process: signs of life of its loops, checks, and what the operator is still waiting for."""
+    """The health of the process: signs of life of its loops, health checks, and what the operator still waits for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,7 +24,10 @@ class Health:
         self._waiting: dict[str, str] = {}
 
     def beat(self, name: str, limit: float = LIMIT_SECONDS) -> None:
-        """Record a sign of life of the loop ``name``. Without another within ``limit`` seconds it counts as stuck."""
+        """Record a sign of life of the loop ``name``.
+
+        The loop counts as stuck if it gives no further sign of life within ``limit`` seconds.
+        """
         self._beats[name] = (self._clock(), limit)
 
     def check(self, name: str, healthy: Callable[[], bool]) -> None:

@@ -1,10 +1,10 @@
-"""The Lease that lets only one operator write: it is acquired at start, and nothing is written without it.
+"""The Lease that lets only one operator write: an operator acquires it at start, and writes nothing without it.
 
 ``kubernetes.aio.leaderelection`` is not used because it never releases a Lease on exit. A Lease that another process
 holds counts as expired when this process has seen no change of it for its duration, so clocks need not agree. While the
-API server is unreachable, nobody can take the Lease: the operator pauses, and continues if it still holds the Lease
-afterwards. The process ends only if another process holds the Lease. Two operators at the same time would do no harm:
-the name of a probe pod contains its run id, so they cannot both create a pod for the same run.
+API server is unreachable, nobody can take the Lease: the operator pauses, and continues afterwards if no other process
+has taken the Lease. The process ends only if another process holds the Lease. Two operators at the same time would do
+no harm: the name of a probe pod contains its run id, so they cannot both create a pod for the same run.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ class LeaseLostError(Exception):
 class Lease:
     """Acquires, renews and releases one Lease object.
 
-    ``identity`` names this process as its holder. All times are in seconds: an unrenewed Lease expires after
-    ``duration``; ``renew`` is the pause between renewals, and ``retry`` the one after a failure. ``beat`` is called
-    regularly, as a sign of life.
+    ``identity`` names this process as the holder. ``duration`` is the number of seconds after which an unrenewed Lease
+    expires. ``renew`` is the pause in seconds between two renewals, and ``retry`` the pause after a failed request or
+    while another process holds the Lease. ``beat`` is called regularly, as a sign of life.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Lease:
         self._beat = beat
         self._valid_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)
-        """Resource version of the Lease while another process holds it, and when that version was first seen.
+        """The last resource version of the Lease under another holder, and when this process first saw that version.
 
-        The time is that of the monotonic clock, in seconds.
+        The time is in seconds of the monotonic clock. The version is "" if no other holder was seen.
         """
         self._held = asyncio.Event()
         self.holder = ""
@@ -71,16 +71,17 @@ class Lease:
         return time.monotonic() < self._valid_until
 
     async def wait_held(self) -> None:
-        """Wait until this process holds the Lease.
+        """Wait until this process holds a Lease that has not expired.
 
-        It loses the Lease for a while if it cannot renew it in time, for example during an outage of the API server.
+        The Lease expires if it cannot be renewed in time, for example during an outage of the API server. The process
+        may renew it afterwards.
         """
         while not self.held:
             self._held.clear()
             await self._held.wait()
 
     async def acquire(self) -> None:
-        """Try to take the Lease until this process holds it."""
+        """Take the Lease: try again until this process holds it."""
         last = ""
         while True:
             self._beat()
@@ -122,7 +123,10 @@ class Lease:
             logger.warning("lease %s not released: %s", self._name, error)
 
     async def _try(self) -> bool:
-        """Try once to take or renew the Lease. Return whether this process holds it now. Raises ApiError."""
+        """Try once to take or renew the Lease. Return whether this process holds it now.
+
+        Raises ApiError if a request fails or takes longer than the duration of the Lease.
+        """
         try:
             async with asyncio.timeout(self._duration):
                 return await self._take()

@@ -1,6 +1,6 @@
 """Gives Kopf the credentials of gpuenv's own Kubernetes client.
 
-So only one place handles token rotation and exec plug-ins.
+That client alone handles the rotation of tokens and the exec plug-ins of a kubeconfig file.
 """
 
 import kopf
@@ -9,7 +9,10 @@ from gpuenv.controller.kube.client import Kube
 
 
 async def connection(kube: Kube) -> kopf.ConnectionInfo:
-    """Return fresh credentials for Kopf, which asks for them again after a response 401. Raises KubeconfigError."""
+    """Return fresh credentials for Kopf, which asks for them again after a response 401.
+
+    Raises KubeconfigError if there are no usable credentials.
+    """
     credentials = await kube.credentials()
     return kopf.ConnectionInfo(
         server=credentials.server,

@@ -11,7 +11,7 @@ from gpuenv.controller.options import LogFormat
 from gpuenv.plan.objects.times import show_time
 
 FRAMES: Final = 6
-"""How many stack frames of an exception are logged: the innermost ones."""
+"""How many stack frames of an exception are logged. They are the innermost ones."""
 
 
 class TextFormatter(logging.Formatter):
@@ -23,7 +23,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats an entry as a JSON object: ``time``, ``level``, ``logger``, ``message`` and, if any, ``exception``."""
+    """Formats an entry as a JSON object with ``time``, ``level``, ``logger``, ``message`` and any ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class Retries(logging.Filter):
-    """A filter that lowers an error of Kopf's log to a warning if Kopf is going to repeat the failed operation."""
+    """A filter that turns an error that Kopf logs into a warning if Kopf is going to repeat the failed operation."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.startswith("kopf.") and "will retry" in record.getMessage():
@@ -47,7 +47,7 @@ class Retries(logging.Filter):
 
 
 def configure(log_format: LogFormat, level: str) -> None:
-    """Make all loggers write to standard error only, in this format and from this level upwards."""
+    """Make all loggers write to standard error only, as text or JSON, and only entries of ``level`` or above."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(Retries())
@@ -61,7 +61,7 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception of a task or callback that no code handles. It is the event loop's exception handler."""
+    """Log an exception that no code has caught, for example in a task. The event loop calls this function."""
     error = context.get("exception")
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 

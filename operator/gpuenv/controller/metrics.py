@@ -1,6 +1,6 @@
 """The operator's metrics for Prometheus.
 
-Gauges are computed from the cache at each scrape, so a deleted environment leaves no gauge behind.
+Gauges are computed at each scrape, from the cache and the last plan, so a deleted environment leaves no gauge behind.
 """
 
 import time
@@ -22,11 +22,11 @@ COUNTS: Final = {
     "running": "Nodes on which a probe runs, as of the last plan.",
     "waiting": "Nodes that wait for their run, as of the last plan.",
 }
-"""The counts that a plan contains, by name, with the help text of the gauge ``gpuenv_<name>_nodes`` of each."""
+"""The name of each count in a plan -> the help text of its gauge, which is called ``gpuenv_<name>_nodes``."""
 
 
 class Metrics:
-    """The metrics of one operator. They have their own registry, because tests create several in one process."""
+    """The metrics of one operator. Each operator has its own registry, because tests create several in one process."""
 
     def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
@@ -90,7 +90,7 @@ class Metrics:
         self._requests.labels(method, str(status)).inc()
 
     def error(self, where: str) -> None:
-        """Count a failure in the part of the operator that is named ``where``, such as ``plan`` or ``sweep``."""
+        """Count a failure in the part of the operator with the name ``where``, such as ``plan`` or ``sweep``."""
         self._errors.labels(where).inc()
 
     def missed(self, kind: str, count: int) -> None:
@@ -100,7 +100,8 @@ class Metrics:
     def report_written(self, action: WriteReport, before: ReportRecord | None, cache: Cache) -> None:
         """Count the runs that a node report shows for the first time, and the GPU time that their pods have used.
 
-        The node report was just written by ``action``. Runs that it already showed ``before`` are not counted again.
+        ``action`` has just written the node report. ``before`` is its record before the write, whose runs are already
+        counted, or None if the node report is new.
         """
         counted = _runs(before)
         for run_id, outcome in _runs(action.record).items():
@@ -148,7 +149,7 @@ class _Gauges:
 
 
 def _runs(record: ReportRecord | None) -> dict[str, str]:
-    """Return the runs in a node report by run id, each with its verdict or with the reason why it has none."""
+    """Return a dict: the id of each run in a node report -> its verdict, or the reason why it gave none."""
     if record is None:
         return {}
     runs = {}
@@ -161,7 +162,10 @@ def _runs(record: ReportRecord | None) -> dict[str, str]:
 
 
 def _held(pod: PodRecord, now: float) -> float:
-    """Return for how many seconds a pod has held its GPUs: from its scheduling to its end, or to ``now``."""
+    """Return for how many seconds a pod has held its GPUs: from its scheduling to its end, or to ``now`` if it runs.
+
+    Return 0 for a pod that was not scheduled.
+    """
     if pod.scheduled_at is None:
         return 0.0
     end = pod.kernels.finished_at or pod.facts.finished_at or now

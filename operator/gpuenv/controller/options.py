@@ -1,6 +1,6 @@
-"""The flags of ``gpuenv operator`` as one value.
+"""The values of all flags of ``gpuenv operator``, as one object.
 
-Their defaults are defined here, except those of flags that the planner uses: these are in its ``Settings``.
+The defaults are defined here, except for flags that the planner uses. Their defaults are in the planner's ``Settings``.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _PLANNER: Final = Settings()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of ``gpuenv operator``, with their defaults. A port of 0 switches off what is served there."""
+    """The options of ``gpuenv operator``, with their defaults. A port of 0 switches the service on that port off."""
 
     kubeconfig: str | None = None
     probe_namespace: str = _PLANNER.probe_namespace
@@ -38,5 +38,5 @@ class Options:
 
     @property
     def scope(self) -> Scope:
-        """Which objects the operator watches: the namespace of probe pods and a label selector for nodes."""
+        """The namespace of the probe pods and the node selector, as an object that derives API paths from them."""
         return Scope(self.probe_namespace, self.node_selector)

@@ -1,4 +1,4 @@
-"""Manages the immutable ConfigMap that holds the probe's program. Its name contains a digest of its content."""
+"""Manages the immutable ConfigMap that holds the probe's program, and whose name contains a digest of it."""
 
 import base64
 import hashlib
@@ -32,9 +32,9 @@ def config_map(content: bytes, namespace: str) -> dict[str, Any]:
 
 
 async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
-    """Create the ConfigMap ``wanted`` unless it exists. Raises ApiError.
+    """Create the ConfigMap with the manifest ``wanted`` unless it exists.
 
-    A ConfigMap that has this name but other content is deleted first.
+    A ConfigMap that has this name but other content is deleted first. Raises ApiError if a request fails.
     """
     collection, name = _collection(scope), wanted["metadata"]["name"]
     try:
@@ -56,9 +56,9 @@ async def ensure(kube: Kube, scope: Scope, wanted: dict[str, Any]) -> None:
 
 
 async def prune(kube: Kube, scope: Scope, current: str) -> None:
-    """Delete the ConfigMaps of other versions of the probe, unless a probe pod mounts them. Raises ApiError.
+    """Delete the ConfigMaps of other versions of the probe, unless a probe pod mounts them.
 
-    ``current`` is the name of the ConfigMap of this version, which is kept.
+    ``current`` is the name of the ConfigMap of this version, which is kept. Raises ApiError if a request fails.
     """
     used = {current}
     async for page in kube.pages(scope.pods, {"labelSelector": scope.selector("pods")}):
@@ -69,9 +69,9 @@ async def prune(kube: Kube, scope: Scope, current: str) -> None:
 
 
 async def remove(kube: Kube, scope: Scope, *, keep: Collection[str] = ()) -> None:
-    """Delete the ConfigMaps of all versions of the probe, except those named in ``keep``. Raises ApiError.
+    """Delete the ConfigMaps of all versions of the probe, except those whose names are in ``keep``.
 
-    Running pods are not affected, because they have already mounted the content.
+    Running pods are not affected, because they have already mounted the content. Raises ApiError if a request fails.
     """
     selector = {"labelSelector": f"{names.LABEL_COMPONENT}={COMPONENT}"}
     async for page in kube.pages(_collection(scope), selector):

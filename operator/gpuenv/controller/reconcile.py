@@ -1,7 +1,7 @@
 """The operator's main loop: after a change or at a due time, it makes a plan and has it carried out.
 
 There is one planner for all environments, because some rules concern a whole node, such as one probe pod per node. The
-loop never ends by itself: if planning raises an exception, this is logged and counted, and a back-off follows.
+loop never ends by itself: if planning raises an exception, the loop logs it, counts it and pauses.
 """
 
 import asyncio
@@ -19,27 +19,32 @@ from gpuenv.plan.model import Plan, Settings, Snapshot
 logger = logging.getLogger(__name__)
 
 DEBOUNCE_SECONDS: Final = 0.2
-"""How long the loop waits after a wake-up, because changes come in bursts."""
+"""How long the loop waits after a wake-up, so that one plan includes a whole burst of changes."""
 INTERVAL_SECONDS: Final = 1.0
 """Minimum time between the starts of two plans."""
 IDLE_SECONDS: Final = 30.0
-"""Maximum time between two plans. Each plan is also a sign of life."""
+"""The longest time without a plan. Even if nothing has changed, each plan shows that the loop is alive."""
 THREAD_SECONDS: Final = 0.1
-"""If a plan took longer than this, the next one is computed in a thread, so as not to block the event loop."""
+"""If a plan took longer than this, the next plan is computed in a thread, so as not to block the event loop."""
 BACKOFF_MAX_SECONDS: Final = 60.0
-"""Longest pause after planning has failed. The first is two seconds, and it doubles with each failure."""
+"""Longest pause after planning has failed. The first pause is two seconds, and each further failure doubles it."""
 
 Planner = Callable[[Snapshot, float], Plan]
 
 
 class Runs(Protocol):
-    """The only method of an executor that the loop calls. Tests replace the executor."""
+    """What the loop needs of an executor: one method. A protocol, so that tests can pass another executor."""
 
     async def run(self, plan: Plan) -> Executed: ...
 
 
 class Reconciler:
-    """Makes plans and has them carried out. ``wake`` may be called at any time from the event loop."""
+    """The main loop: makes plans and has them carried out. ``wake`` may be called at any time from the event loop.
+
+    ``allowed`` waits until this process holds the Lease and so may write. ``beat`` is called regularly, as a sign of
+    life. ``clock`` returns the time in seconds since the epoch. ``interval`` is the minimum time in seconds between
+    the starts of two plans.
+    """
 
     def __init__(
         self,
@@ -54,7 +59,6 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """``allowed`` waits until something may be written, that is, until this process holds the Lease."""
         self._cache = cache
         self._planner = planner
         self._executor = executor
@@ -120,9 +124,10 @@ class Reconciler:
             )
 
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
-        """Return the monotonic time of the next plan, or None if none is due.
+        """Return the monotonic time at which the next plan is due, or None if it need not be made at a given time.
 
-        ``wake_at``, from the planner, is in seconds since the epoch. ``retry_at``, from the executor, is monotonic.
+        ``wake_at``, in seconds since the epoch, is when the planner needs another plan. ``retry_at``, a monotonic time,
+        is when the executor can repeat an action. Each is None if there is no such time.
         """
         due = [] if retry_at is None else [retry_at]
         if wake_at is not None:
@@ -130,7 +135,7 @@ class Reconciler:
         return min(due, default=None)
 
     async def _permission(self) -> None:
-        """Wait until this process may write, and give signs of life meanwhile."""
+        """Wait until this process holds the Lease and so may write, and give signs of life meanwhile."""
         while True:
             self._beat()
             with contextlib.suppress(TimeoutError):

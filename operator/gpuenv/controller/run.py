@@ -47,14 +47,14 @@ KOPF_STOP_SECONDS: Final = 4.0
 RELEASE_SECONDS: Final = 2.0
 """How long the operator tries to release the Lease when it stops."""
 FILES_SECONDS: Final = 600.0
-"""Pause between two checks of the ConfigMap that holds the probe."""
+"""Time between two checks whether the ConfigMap that holds the probe still exists."""
 RETRY_SECONDS: Final = 5.0
-"""Pause before a failed request is repeated while the operator starts."""
+"""Pause before the operator, while it starts, repeats a failed request."""
 LEASE_WRITES_PER_SECOND: Final = 5.0
 """Rate limit of the client that renews the Lease.
 
-It has a client of its own, which ``--writes-per-second`` does not limit, because a renewal must not wait behind the
-writes of a large plan.
+The Lease has its own client, whose limit does not depend on ``--writes-per-second``, because a renewal must not wait
+behind the writes of a large plan.
 """
 
 EXIT_STOPPED: Final = 0
@@ -65,7 +65,8 @@ EXIT_USAGE: Final = 2
 def main(options: Options) -> int:
     """Run the operator, and return the exit code.
 
-    0: it was stopped by SIGTERM or SIGINT. 1: a part failed, and the process has to be restarted. 2: it cannot start.
+    0: SIGTERM or SIGINT stopped the operator. 1: a part failed, and the process has to be restarted. 2: the operator
+    cannot start.
     """
     logs.configure(options.log_format, options.log_level)
     try:
@@ -78,7 +79,8 @@ def main(options: Options) -> int:
 async def operate(options: Options) -> int:
     """Run the operator until it is stopped or fails, and return the exit code 0 or 1, as :func:`main` does.
 
-    Raises KubeconfigError, KnowledgeError, and OSError when a port is in use.
+    Raises KubeconfigError without usable credentials, KnowledgeError if the tables cannot be loaded, and OSError when a
+    port is in use.
     """
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     stop = asyncio.Event()
@@ -273,7 +275,7 @@ class Operator:
                 await self._lease.release()
 
     async def _insist(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Call ``ask`` until it raises no ApiError, and return its result.
+        """Call ``ask`` again and again until it raises no ApiError, and return its result.
 
         Meanwhile ``/readyz`` shows the last error under ``name``.
         """
@@ -292,13 +294,14 @@ class Operator:
     def _beats(self, name: str, limit: float = 0.0) -> Callable[[], None]:
         """Return the function that the loop ``name`` calls as a sign of life.
 
-        Without another call, the loop counts as stuck after ``limit`` seconds, but not before health.LIMIT_SECONDS.
+        The loop counts as stuck if it does not call the function again within ``limit`` seconds or within
+        health.LIMIT_SECONDS, whichever is longer.
         """
         return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
 
 
 class _EveryTask(frozenset[asyncio.Task[Any]]):
-    """A set that claims to contain every task. It keeps Kopf from waiting for our tasks when it stops.
+    """A set that claims to contain every task. With it, Kopf does not wait for our tasks when it stops.
 
     ``kopf.run_tasks`` does not touch the tasks in its argument ``ignored``. It waits five seconds for all other tasks
     in the event loop and then cancels them, because it does not know which ones are its own
@@ -311,7 +314,7 @@ class _EveryTask(frozenset[asyncio.Task[Any]]):
 
 
 def _planner(tables: Knowledge) -> Planner:
-    """Return a planner that uses these tables and reuses its results for records that have not changed."""
+    """Return a planner that uses these tables. It reuses what it has computed for records that have not changed."""
     memo = Memo()
 
     def plan(seen: Snapshot, now: float) -> Plan:
@@ -321,7 +324,7 @@ def _planner(tables: Knowledge) -> Planner:
 
 
 def _take_signals(stop: asyncio.Event) -> None:
-    """Make SIGTERM and SIGINT set ``stop``, instead of what they did before."""
+    """Make SIGTERM and SIGINT set ``stop``. This replaces any earlier handlers of these signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
@@ -343,7 +346,7 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 def _failed(done: set[asyncio.Task[Any]]) -> int:
-    """Log why these tasks, which should never end, have ended. Return the exit code EXIT_FAILED."""
+    """Log why the tasks in ``done``, which should never end, have ended. Return the exit code EXIT_FAILED."""
     for task in done:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, LeaseLostError):

@@ -1,8 +1,8 @@
 """Checks at start that the operator has what it needs: its CRDs, a recent Kubernetes, its permissions.
 
-Without this check, a missing permission would show only as minutes of silent retries. Each missing thing is one line of
-the log, and the process waits until nothing is missing. It does not exit, because people often apply the CRDs a moment
-later.
+Without these checks, a missing permission would show only as minutes of silent retries. The log has one line for each
+thing that is missing, and the process waits until nothing is missing. It does not exit, because people often apply the
+CRDs a moment later.
 """
 
 import asyncio
@@ -39,7 +39,10 @@ def permissions(options: Options) -> list[Permission]:
 
 
 async def problems(kube: Kube, options: Options) -> list[str]:
-    """Return one line for each missing thing, with how to fix it; empty if nothing is missing. Raises ApiError."""
+    """Return one line for each thing that the operator needs and that is missing, with how to fix it.
+
+    The list is empty if nothing is missing. Raises ApiError if a request fails.
+    """
     return [*await _version(kube), *await _crds(kube), *await _permissions(kube, options)]
 
 
@@ -52,11 +55,12 @@ async def wait(
     beat: Callable[[], None],
     retry: float = RETRY_SECONDS,
 ) -> None:
-    """Wait until nothing is missing. Log the missing things when they change, and again every five minutes.
+    """Wait until nothing that the operator needs is missing.
 
-    The check is repeated every ``retry`` seconds. While something is missing, ``waiting`` is called with a summary in
-    one line, and then ``meanwhile``, whose ApiErrors are ignored because they probably have the same cause. ``beat`` is
-    called before each check, as a sign of life.
+    Whatever is missing is logged when it changes, and again every five minutes. The check is repeated every ``retry``
+    seconds. As long as something is missing, ``waiting`` is called with a summary in one line, and then ``meanwhile``,
+    whose ApiErrors are ignored because they probably have the same cause. ``beat`` is called before each check, as a
+    sign of life.
     """
     said: list[str] = []
     said_at = 0.0
@@ -83,7 +87,7 @@ async def wait(
 async def is_openshift(kube: Kube) -> bool:
     """Return whether the cluster is OpenShift, whose security context constraints choose the user id of pods.
 
-    Raises ApiError.
+    Raises ApiError if the request fails.
     """
     groups = (await kube.get("/apis")).get("groups") or []
     return any(group.get("name") == OPENSHIFT_GROUP for group in groups)
@@ -146,7 +150,7 @@ async def _allowed(kube: Kube, permission: Permission) -> bool:
 
 
 def _title(missing: list[Permission]) -> str:
-    """Describe missing permissions that differ only in their verb: ``create, delete pods in namespace x``."""
+    """Describe missing permissions that differ only in their verbs, such as ``create, delete pods in namespace x``."""
     one = missing[0]
     resource = one.resource + (f".{one.group}" if one.group else "")
     name = f" {one.name}" if one.name else ""

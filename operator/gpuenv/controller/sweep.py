@@ -25,10 +25,10 @@ GRACE_SECONDS: Final = 10.0
 """How long the watch may take to deliver a change that a list shows."""
 JITTER: Final = 0.1
 SOON_SECONDS: Final = 2.0
-"""Pause before a requested sweep. A watch that was started anew first delivers all objects as events."""
+"""Pause before a requested sweep: the watch whose restart led to the request first delivers all objects itself."""
 RETRY_SECONDS: Final = 5.0
 FEW: Final = 100
-"""Up to this many missed objects are read one by one. If there are more, all objects are listed again."""
+"""Up to this many objects that the watch missed are read one by one. For more, all objects are listed again."""
 MISSES_TOLERATED: Final = 3
 """How many consecutive sweeps that found missed changes make the watch count as dead.
 
@@ -67,18 +67,21 @@ class Sweeper:
 
     @property
     def watch_alive(self) -> bool:
-        """Whether the watch delivers changes, as far as the last regular sweeps show."""
+        """Whether the watch delivers changes.
+
+        False if each of the last MISSES_TOLERATED regular sweeps found changes that the watch had missed.
+        """
         return self.misses_in_a_row < MISSES_TOLERATED
 
     def request(self) -> None:
         """Request a sweep of all kinds, because a watch was started anew and may have missed deletions.
 
-        Other kinds may be concerned, too: a watch that selects no object delivers no event when it is started anew.
+        The sweep includes the other kinds, because a watch that selects no object does not show that it was restarted.
         """
         self._requested.set()
 
     async def sync(self) -> None:
-        """List all objects of all kinds, and repeat that until it succeeds. No plan is made before."""
+        """List all objects of all kinds, and repeat that until it succeeds. No plan is made before it has succeeded."""
         while True:
             self._beat()
             try:
@@ -115,7 +118,7 @@ class Sweeper:
                     self.misses_in_a_row = self.misses_in_a_row + 1 if missed else 0
 
     async def _due(self) -> bool:
-        """Wait until a sweep is due or requested. Return whether it was requested."""
+        """Wait until a sweep is due or requested. Return True if it was requested."""
         try:
             async with asyncio.timeout_at(self._next_at):
                 await self._requested.wait()
@@ -140,7 +143,7 @@ class Sweeper:
         """List all objects of one kind, correct the cache, and return how many changes the watch had missed.
 
         Missed deletions are corrected but not counted. ``grace`` is the time in seconds that the watch gets to deliver
-        a change; with 0, the cache is corrected at once. Raises ApiError.
+        a change; with 0, the cache is corrected at once. Raises ApiError if a request fails.
         """
         absent = set(self._cache.names(kind))
         late: list[Raw] = []
@@ -165,7 +168,11 @@ class Sweeper:
         return missed
 
     async def _fetch(self, kind: KindName, late: Iterable[Raw]) -> int:
-        """Read those of the ``late`` objects that the cache still lacks into the cache, and return their number."""
+        """Put the newest version of each outdated object into the cache. Return how many were outdated.
+
+        ``late`` are versions of objects that the cache did not have before the watch's grace period. Those that it has
+        now are skipped.
+        """
         missed = {raw["metadata"]["name"] for raw in late if self._cache.outdated(kind, raw)}
         if len(missed) > FEW:
             async for raw in self._all(kind):
@@ -188,9 +195,9 @@ class Sweeper:
             await asyncio.sleep(0)
 
     async def _is_gone(self, kind: KindName, name: str) -> bool:
-        """Return whether the cache has an object that no longer exists, and remove it in that case.
+        """Remove an object from the cache if it no longer exists. Return whether it was removed.
 
-        Such an object was deleted without a DELETED event.
+        An object that does not exist but is still in the cache was deleted without a DELETED event.
         """
         if self._cache.version(kind, name) is None or await self._look(kind, name):
             return False
@@ -198,7 +205,10 @@ class Sweeper:
         return True
 
     async def _look(self, kind: KindName, name: str) -> bool:
-        """Read an object that the watch selects, and put it into the cache. Return whether there is such an object."""
+        """Read an object from the API server and put it into the cache. Return whether it exists.
+
+        An object that does not match the watch's label selector counts as one that does not exist.
+        """
         self._beat()
         query = self._query(kind) | {"fieldSelector": f"metadata.name={name}"}
         async for page in self._kube.pages(self._scope.path(kind), query):
@@ -213,7 +223,7 @@ class Sweeper:
 
 
 def _version_only(raw: Raw) -> Raw:
-    """Return a copy of an object that has only its name, uid and resource version.
+    """Return a copy of an object with only its name, uid and resource version.
 
     Thousands of whole objects would take much memory.
     """

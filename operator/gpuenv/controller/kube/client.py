@@ -37,12 +37,12 @@ WATCH_SILENCE_SECONDS: Final = 90.0
 DEADLINE_SECONDS: Final = 40.0
 """A failed request is not repeated later than this many seconds after its first attempt began."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
-"""Average pauses before a failed request is repeated for the first, second, third and fourth time."""
+"""Average pause before each repetition of a failed request. There are at most four repetitions."""
 
 UNREACHABLE: Final = "Unreachable"
-"""The ``reason`` of an ApiError with status 0, that is, if the API server did not respond."""
+"""The ``reason`` of an ApiError with status 0, which means that the API server did not respond."""
 TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
-"""Status codes of failures that may go away without a change of the request. 0: the API server did not respond."""
+"""Status codes after which the same request may succeed later. 0 means that the API server did not respond."""
 
 
 class ApiError(Exception):
@@ -69,7 +69,7 @@ class ApiError(Exception):
 
 
 class KubeconfigError(Exception):
-    """No usable credentials were found. The message is one line that says where they were looked for."""
+    """No usable credentials were found. The message says in one line where the client looked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,10 @@ class Kube:
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> Self:
-        """Return a client for the API server that ``kubeconfig``, the path of a file, names.
+        """Return a client for the API server that is named in the kubeconfig file at the path ``kubeconfig``.
 
         If it is None, the client uses the pod's service account in a pod, and ``$KUBECONFIG`` or ``~/.kube/config``
-        elsewhere. Raises KubeconfigError.
+        elsewhere. Raises KubeconfigError if there are no usable credentials.
         """
 
         async def load() -> Any:
@@ -153,7 +153,10 @@ class Kube:
         await self.close()
 
     async def credentials(self) -> Credentials:
-        """Load the credentials again from files and exec plug-ins, and return them. Raises KubeconfigError."""
+        """Load the credentials again from files and exec plug-ins, and return them.
+
+        Raises KubeconfigError if they cannot be loaded.
+        """
         await self._authenticate()
         configuration = self._api.configuration
         header = await configuration.get_api_key_with_prefix("BearerToken") or ""
@@ -202,7 +205,7 @@ class Kube:
         """Yield the events of one watch, including bookmarks, until the API server ends the watch.
 
         An event is a dict with ``type`` and ``object``. ``params`` should contain the ``resourceVersion`` of a list.
-        Raises ApiError; its status 410 means that this version is too old and the caller has to list again.
+        Raises ApiError if the watch fails. Status 410 means that this version is too old: the caller must list again.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true"} | dict(params or {})
         limits = aiohttp.ClientTimeout(
@@ -241,13 +244,13 @@ class Kube:
         return await self._call("PATCH", path, body, STRATEGIC_PATCH, write=True)
 
     async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> Any:
-        """Apply a JSON patch (RFC 6902). If a ``test`` operation fails, the API server answers with 422."""
+        """Apply a JSON patch (RFC 6902). If a ``test`` operation fails, ApiError with status 422 is raised."""
         return await self._call("PATCH", path, operations, JSON_PATCH, write=True)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
-        """Delete an object. ``grace`` is the grace period of a pod in seconds; None: the pod's own.
+        """Delete an object. ``grace`` is the grace period in seconds; None means the one in the pod's spec.
 
-        With ``uid``, an object of that name that has another uid is not deleted, and the API server answers with 409.
+        If ``uid`` is given, an object that has another uid is not deleted, and ApiError with status 409 is raised.
         """
         options: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
@@ -259,7 +262,7 @@ class Kube:
     async def delete_if_there(self, path: str, uid: str | None = None) -> bool:
         """Delete an object if it exists, and return whether it was deleted.
 
-        With ``uid``, an object of that name that has another uid is not deleted.
+        If ``uid`` is given, an object at this path that has another uid is not deleted.
         """
         try:
             await self.delete(path, uid=uid)
@@ -333,7 +336,7 @@ class Kube:
         )
 
     async def _authenticate(self) -> None:
-        """Load the credentials again, because tokens expire and certificates are rotated."""
+        """Load the credentials again and use them from now on, because tokens expire and certificates are rotated."""
         configuration = await self._reload()
         current = self._api.configuration
         certificates = ("ssl_ca_cert", "cert_file", "key_file")

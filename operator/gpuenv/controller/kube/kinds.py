@@ -18,7 +18,7 @@ PROBE_SELECTOR: Final = f"{names.LABEL_COMPONENT}={names.COMPONENT_PROBE}"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which probe pods and nodes this operator watches, and the paths and selectors for them.
+    """The namespace of the probe pods and the selector of the nodes that this operator works with.
 
     ``node_selector`` is a label selector in the syntax of the API server; "" selects all nodes.
     """
@@ -36,9 +36,9 @@ class Scope:
         return {"environments": ENVIRONMENTS, "nodes": NODES, "pods": self.pods, "reports": REPORTS}[kind]
 
     def item(self, kind: KindName, name: str) -> str:
-        """Return the API path of the object of this kind and name."""
+        """Return the API path of the object with this kind and name."""
         return f"{self.path(kind)}/{name}"
 
     def selector(self, kind: KindName) -> str:
-        """Return the label selector with which a kind is listed and watched; "" selects all objects."""
+        """Return the label selector for listing and watching objects of a kind; "" selects all of them."""
         return {"nodes": self.node_selector, "pods": PROBE_SELECTOR}.get(kind, "")

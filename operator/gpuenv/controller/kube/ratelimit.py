@@ -27,7 +27,7 @@ class TokenBucket:
             await asyncio.sleep(delay)
 
     def reserve(self) -> float:
-        """Take a token, in advance if none is available. Return in how many seconds the caller may use it."""
+        """Take a token now, even if it becomes available only later. Return in how many seconds the caller may use it."""
         if self._rate <= 0:
             return 0.0
         self._refill()

@@ -1,4 +1,4 @@
-"""The order in which a plan is carried out: chains of dependent actions, with environments in turn."""
+"""The order in which a plan is carried out: chains of dependent actions, with the environments taking turns."""
 
 from collections import deque
 from itertools import zip_longest
@@ -6,9 +6,9 @@ from itertools import zip_longest
 from gpuenv.plan.model import Action, CreatePod, DeletePod, Plan, ValidationKey
 
 Chain = tuple[ValidationKey, tuple[Action, ...]]
-"""The actions about one environment on one node, which are carried out one after the other.
+"""The key of a validation, and its actions, which are carried out one after the other.
 
-In the key, the node is "" for an action about the environment itself.
+In the key, the node is "" if the action is about the environment itself.
 """
 
 
@@ -32,6 +32,6 @@ def _starts_no_pod_and_deletes_none(chain: Chain) -> bool:
 
 
 def title(action: Action) -> str:
-    """Describe an action for the log: its class, environment, node and name."""
+    """Describe an action for the log: its class, and its environment, node and name if it has these."""
     what = [getattr(action, name, None) for name in ("environment", "node", "name")]
     return " ".join([type(action).__name__, *(str(one) for one in what if one)])

@@ -1,7 +1,7 @@
 """Posts Kubernetes Events about environments and node reports, with limits on repetition and number.
 
-Both kinds are cluster-scoped. The API server accepts their Events only in the namespace ``default``, and ``kubectl
-describe`` finds them only with an empty ``involvedObject.namespace``.
+Both kinds of objects are cluster-scoped. The API server accepts their Events only in the namespace ``default``, and
+``kubectl describe`` finds them only with an empty ``involvedObject.namespace``.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 
 COMPONENT: Final = names.OPERATOR
 REPEAT_SECONDS: Final = 600.0
-"""An Event that is posted again within this time only raises the count of the existing Event."""
+"""If an Event is posted again within this time, only the count of the existing Event is raised."""
 OBJECT_BURST: Final = 25
 """How many Events about one object may be posted at once, as in client-go's spam filter."""
 OBJECT_PER_SECOND: Final = 1 / 60
-"""How many Events per second about one object may be posted after that burst, as in client-go's spam filter."""
+"""How many Events per second about one object may be posted after OBJECT_BURST Events, as in client-go."""
 QUEUE: Final = 1000
-"""How many Events can wait to be posted, and for how many objects their rate is remembered."""
+"""How many Events can wait to be posted. The rate of Events is remembered for as many objects."""
 RETRY_SECONDS: Final = 5.0
 MESSAGE_CHARACTERS: Final = 1000
-"""Longest message of an Event. The API server's own limit for Events of ``events.k8s.io`` is 1024."""
+"""Longest message of an Event, in characters. The API server's own limit for Events of ``events.k8s.io`` is 1024."""
 
 
 @dataclass(slots=True)
 class _Posted:
-    """An Event that was posted ``count`` times. ``at`` is the time of its creation, in seconds since the epoch."""
+    """An Event that was posted ``count`` times. ``at`` is when it was created, in seconds since the epoch."""
 
     name: str
     count: int
@@ -66,7 +66,7 @@ class EventPoster:
         self._limits: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def post(self, event: PostEvent) -> None:
-        """Queue an Event, or drop it if its object has had too many Events or the queue is full."""
+        """Queue an Event, or drop it if there were too many Events about the same object or the queue is full."""
         limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._clock))
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
@@ -78,7 +78,7 @@ class EventPoster:
         self._filled.set()
 
     async def run(self) -> None:
-        """Post the queued Events until cancelled. They stay in the queue while the API server is unreachable."""
+        """Post the queued Events until cancelled. Events stay in the queue while the API server is unreachable."""
         while True:
             await self._filled.wait()
             while self._queue:
@@ -89,7 +89,7 @@ class EventPoster:
             self._filled.clear()
 
     async def _try(self, event: PostEvent) -> bool:
-        """Try to post an Event. Return False if it should be tried again later."""
+        """Try to post an Event. Return False if the caller should try again later."""
         try:
             await self._write(event)
         except ApiError as error:
@@ -127,9 +127,10 @@ class EventPoster:
 
 
 def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
-    """Return the manifest of an Event (core/v1).
+    """Return the manifest of an Event (core/v1) that occurred at ``now``, in seconds since the epoch.
 
-    Its name is derived from content and time, so that a repeated create request makes no second Event.
+    ``instance`` identifies the operator's process. The Event's name is derived from content and time, so that a
+    repeated create request makes no second Event.
     """
     digest = hashlib.sha256(f"{event.uid}{event.reason}{event.message}{now}".encode()).hexdigest()[:16]
     return {

@@ -1,9 +1,9 @@
 """Carries out plans: chains of actions in parallel, with a time limit, and with back-off after failures.
 
-A chain contains all actions about one environment on one node. They are carried out in the plan's order: first the
-node report, then the label, then the deletion of the pod. An action that fails, or for which there is no time, is left
-undone. The next plan contains it again, because the cluster still differs from the desired state. So a failed action
-delays only its own chain, and nothing is lost in an outage of the API server.
+A chain contains all actions of one validation, or the one action about an environment itself. The actions are carried
+out in the plan's order: first the node report, then the label, then the deletion of the pod. An action that fails, or
+for which there is no time, is left undone. The next plan contains it again, because the cluster still differs from the
+desired state. So a failed action delays only its own chain, and nothing is lost in an outage of the API server.
 """
 
 import asyncio
@@ -44,35 +44,36 @@ logger = logging.getLogger(__name__)
 WORKERS: Final = 16
 """How many chains are carried out at the same time."""
 SECONDS_PER_PLAN: Final = 5.0
-"""How long one plan may be carried out. The rest is left to the next plan, which also considers new events."""
+"""Time limit for carrying out one plan. What is not done by then is left to the next plan."""
 STATUS_PER_SECOND: Final = 0.5
-"""How often per second the status of one environment is written, after STATUS_BURST writes in a row."""
+"""How many times per second the status of one environment may be written, after STATUS_BURST writes in a row."""
 STATUS_BURST: Final = 2
-"""How many times in a row the status of one environment is written before STATUS_PER_SECOND limits it."""
+"""How many times in a row the status of one environment may be written before STATUS_PER_SECOND is the limit."""
 BACKOFF_SECONDS: Final = 1.0
 """Pause after the first failure of an action. It doubles with each consecutive failure."""
 BACKOFF_MAX_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 2.0
-"""Pause after the first StaleError of an action. It doubles with each consecutive failure."""
+"""Pause after an action that was planned from an outdated state. It doubles with each consecutive failure."""
 WORDS: Final = 300
 """How many characters of an error message are kept, to be quoted in the status of the environment."""
 OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
-"""Status codes that mean that the API server does not work; the action was not at fault. 0: no response."""
+"""Status codes that mean that the API server does not work, and not that it refused the action. 0: no response."""
 NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """Actions whose failure does not stop the rest of their chain."""
 REPORTED_IF_REFUSED: Final = (WriteReport, *NODE_WRITES)
-"""Actions for which the next plan has to know the error message if the API server refused them."""
+"""Actions whose error message, if the API server refused them, is passed on to the next plan."""
 
 Place = tuple[str, str, str]
-"""(environment, node, part): the actions that share one back-off.
+"""(environment, node, part): a key for all actions that share one back-off.
 
-``part`` is the class name of actions with a back-off of their own (pod, label, node condition), and "" for all others.
+The creation of a pod, the label and the node condition have each a back-off of their own: there, ``part`` is the name
+of the action's class. For all other actions of a validation, ``part`` is "".
 """
 
 
 @dataclass(slots=True)
 class Executed:
-    """How many actions of a plan were carried out, failed or were skipped."""
+    """Counts the actions of a plan that were carried out, that failed, and that were skipped."""
 
     done: int = 0
     failed: int = 0
@@ -81,13 +82,17 @@ class Executed:
     """Monotonic time at which a failed or skipped action may be tried again, or None if all actions were done."""
 
     def retry(self, at: float) -> None:
-        """Make ``retry_at`` at most ``at``."""
+        """Set ``retry_at`` to ``at``, unless it is earlier already."""
         self.retry_at = at if self.retry_at is None else min(at, self.retry_at)
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """The consecutive failures at one place, when it may be tried again, and the error message to be quoted."""
+    """The back-off of the actions of one Place, after ``count`` consecutive failures.
+
+    None of them is tried before the monotonic time ``not_before``. ``words`` is the error message that the status of the
+    environment quotes, or "".
+    """
 
     count: int
     not_before: float
@@ -95,19 +100,19 @@ class _Trouble:
 
 
 class _Step(Enum):
-    """What became of one action of a chain."""
+    """What became of one action of a chain, and so whether the chain continues."""
 
     DONE = auto()
     PASSED_OVER = auto()
-    """The action was not carried out, but the rest of the chain is, because it does not depend on it."""
+    """The action was not carried out, but the chain continues, because its other actions do not depend on this one."""
     STOPPED = auto()
 
 
 class Executor:
-    """Carries out plans. Between plans it keeps only the back-off of failed actions and the rates of status writes.
+    """Carries out plans. Between plans it remembers only back-offs of failed actions and the rate of status writes.
 
-    ``clock`` must be monotonic: if it were set back, it would stop all writes until it has caught up. ``seconds`` is
-    the time limit of one plan.
+    ``clock`` must be monotonic: a clock that is set back would prolong every back-off. ``seconds`` is the time limit of
+    one plan.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class Executor:
         self._deadline = 0.0
 
     async def run(self, plan: Plan) -> Executed:
-        """Carry out a plan, as far as the time limit allows. Raises nothing but CancelledError."""
+        """Carry out a plan, as far as the time limit allows. Failed actions are counted and raise no exception."""
         executed = Executed()
         self._deadline = self._clock() + self._seconds
         self._outage = False
@@ -203,9 +208,9 @@ class Executor:
         return _Step.DONE
 
     def _step_after_failure(self, action: Action) -> _Step:
-        """Return whether a chain continues after this action has failed or was skipped.
+        """Return whether a chain continues without ``action``, which failed or was skipped: PASSED_OVER or STOPPED.
 
-        It continues after a label or node condition: a refused label must not keep the probe pod on its GPU.
+        The chain continues without a label or node condition: a refused label must not keep the probe pod on its GPU.
         """
         return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
 
@@ -242,9 +247,9 @@ class Executor:
         raise TypeError(f"no such action: {action!r}")
 
     def _may_write_status(self, environment: str, executed: Executed) -> bool:
-        """Return whether the rate limit allows to write the status of an environment now.
+        """Return whether the rate limit allows a write of the environment's status now.
 
-        If not, the action counts as skipped, and a later plan contains it again.
+        If it does not, the write counts as skipped, and a later plan contains it again.
         """
         limit = self._status_limits.get(environment)
         if limit is None:
@@ -280,8 +285,8 @@ class Executor:
     def _delay(self, place: Place, executed: Executed, seconds: float, words: str) -> float:
         """Start the back-off of ``place`` after a failure, and return its length in seconds.
 
-        It is ``seconds`` after the first failure, and doubles with each consecutive one up to BACKOFF_MAX_SECONDS.
-        ``words`` is the error message that the next plan gets, or "".
+        The back-off lasts ``seconds`` after the first failure, and doubles with each consecutive failure up to
+        BACKOFF_MAX_SECONDS. ``words`` is the error message for the next plan, or "" if it needs none.
         """
         count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)

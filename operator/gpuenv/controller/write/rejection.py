@@ -1,7 +1,7 @@
-"""Finds out why the API server rejected a probe pod, and the remediation for it.
+"""Finds out why the API server rejected a probe pod, and what the user can do about it.
 
 The API server answers with 403 if a class or a permission is missing, if Pod Security refuses the pod, or if a quota is
-exceeded. Only the text of the response distinguishes them.
+exceeded. Only the text of the response distinguishes these cases.
 """
 
 import re
@@ -31,9 +31,12 @@ _REMEDIATIONS: Final[dict[str, str]] = {
     r"admission webhook": "An admission webhook refuses the pod: exempt the probe namespace, or adapt "
     "spec.probe.",
 }
-"""The remediation for each pattern of the API server's message. The first pattern that matches counts."""
+"""A regular expression for the message with which the API server rejects a pod -> the remediation.
+
+The first expression that matches a part of the message counts.
+"""
 _ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the message is the API server's own."
-"""The remediation if no pattern matches."""
+"""The remediation for a rejected pod if the message of the API server is none of the known ones."""
 
 
 def is_rejection(error: ApiError) -> bool:
@@ -44,14 +47,14 @@ def is_rejection(error: ApiError) -> bool:
 def blames_pod(error: ApiError) -> bool:
     """Return whether an error counts as a rejection of the pod if it occurs twice in a row.
 
-    A 5xx may be a fluke, but may also come from a webhook that is down. If two in a row did not count, the planner
-    would choose the same node forever, and no node report would say why.
+    A status of 5xx may pass, but may also come from a webhook that is down for long. If two in a row did not count, the
+    planner would choose the same node forever, and no node report would say why.
     """
     return error.status >= 500
 
 
 def attempt_of(action: CreatePod, error: ApiError, now: float) -> Attempt:
-    """Return an Attempt that describes a rejected pod. The planner counts it and writes it into the node report."""
+    """Return an Attempt that says why the API server rejected a pod. The planner writes it into the node report."""
     return Attempt(
         run_id=action.run_id,
         reason=ProbeRejected,

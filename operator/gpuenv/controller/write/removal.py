@@ -1,6 +1,6 @@
 """Removes what gpuenv made, when a node has left, an environment is deleted or gpuenv is uninstalled.
 
-Nothing is removed only because an object is missing in the cache: each removal first reads that object from the API
+An object that is missing in the cache may still exist. So each removal first reads the environment or node from the API
 server. (NFD once removed the labels of large clusters while its cache was incomplete:
 https://github.com/kubernetes-sigs/node-feature-discovery/issues/1802.)
 """
@@ -22,14 +22,14 @@ REPORTS_AT_A_TIME: Final = 500
 REFUSALS_TOLERATED: Final = 10
 """A removal stops after the API server has refused to change this many nodes.
 
-A policy that forbids changes of all nodes would refuse the others, too.
+The cause is then probably a policy that forbids changes of all nodes, and would refuse the remaining ones, too.
 """
 ATTEMPTS: Final = 5
-"""How often the removal of a finalizer is tried if other clients change the environment at the same time."""
+"""How many times removing a finalizer is tried if other clients change the environment at the same time."""
 
 
 class OutOfTimeError(Exception):
-    """A removal was interrupted because the time for its plan is over. The next plan contains it again."""
+    """A removal was interrupted because the time for the plan is over. The next plan contains the removal again."""
 
 
 def _always() -> bool:
@@ -72,7 +72,10 @@ class Removal:
             await self._delete_report(report.name, report.uid)
 
     async def cleanup(self, action: Cleanup, in_time: Callable[[], bool]) -> None:
-        """Remove everything made for an environment that is being deleted, and gpuenv's finalizer last."""
+        """Remove everything made for an environment that is being deleted, and gpuenv's finalizer last.
+
+        Raises StaleError if the environment exists and is not being deleted.
+        """
         live = await self._writes.live("environments", action.environment)
         if live is not None:
             metadata = live["metadata"]
@@ -84,7 +87,10 @@ class Removal:
         logger.info("environment %s is gone, with everything that was made for it", action.environment)
 
     async def orphaned(self, action: OrphanedEnvironment, in_time: Callable[[], bool]) -> None:
-        """Remove everything made for an environment that was deleted while no operator was running."""
+        """Remove everything made for an environment that was deleted while no operator was running.
+
+        Raises StaleError if the environment exists.
+        """
         if await self._writes.live("environments", action.environment) is not None:
             raise StaleError(f"environment {action.environment} is there")
         await self._remove_all(action.environment, in_time)
@@ -93,10 +99,11 @@ class Removal:
     # ---- outside a plan --------------------------------------------------------------------------------
 
     async def finish_deletions(self) -> None:
-        """Clean up all environments that are being deleted, at a time when no plans are made. Raises ApiError.
+        """Clean up all environments that are being deleted, while the operator makes no plans.
 
-        The operator makes no plan while one of its CustomResourceDefinitions is missing. If a user deletes both, that
-        of the node reports is gone first, and that of the environments waits until gpuenv's finalizers are removed.
+        The operator makes no plan while one of its two CustomResourceDefinitions is missing. If a user deletes both,
+        the definition of node reports disappears first. The definition of environments stays until gpuenv's finalizers
+        are removed, which happens here. Raises ApiError if a request fails.
         """
         async for page in self._kube.pages(ENVIRONMENTS):
             for raw in page["items"]:
@@ -106,7 +113,10 @@ class Removal:
                     await self._ignore_stale(self.cleanup(going, _always))
 
     async def release(self, environment: str) -> bool:
-        """Remove gpuenv's finalizer from an environment that is kept. Return whether it had it. Raises ApiError."""
+        """Remove gpuenv's finalizer from an environment without deleting it. Return whether there was a finalizer.
+
+        Raises ApiError if a request fails, or if other clients change the environment ATTEMPTS times meanwhile.
+        """
         for _ in range(ATTEMPTS):
             live = await self._writes.live("environments", environment)
             if live is None or not _has_finalizer(live):
@@ -124,9 +134,10 @@ class Removal:
     # ---- single steps -----------------------------------------------------------------------------------
 
     async def unmark(self, node: dict[str, Any], ours: Callable[[str], bool]) -> bool:
-        """Remove labels and conditions of gpuenv from ``node``, which was just read. Return whether it had any.
+        """Remove labels and conditions of gpuenv from a node. Return whether the node had any.
 
-        ``ours`` returns whether a label key or a condition type is to be removed. Raises ApiError and StaleError.
+        ``node`` is the node as just read. ``ours`` returns whether a label key or a condition type is to be removed.
+        Raises ApiError if a request fails, and StaleError if the node is gone or was replaced.
         """
         name, uid = node["metadata"]["name"], node["metadata"]["uid"]
         labels = [key for key in node["metadata"].get("labels") or {} if ours(key)]
@@ -139,7 +150,7 @@ class Removal:
         return bool(labels or kinds)
 
     async def delete_pods(self, selector: str, in_time: Callable[[], bool] = _always) -> int:
-        """Delete the probe pods that match a label selector. Return how many were deleted."""
+        """Delete the probe pods that match a label selector. Return how many pods were deleted."""
         deleted = 0
         async for page in self._kube.pages(self._scope.pods, {"labelSelector": selector}):
             for pod in page["items"]:
@@ -163,7 +174,7 @@ class Removal:
             raise refusals[0]
 
     async def _unmark_all(self, environment: str, in_time: Callable[[], bool]) -> list[ApiError]:
-        """Remove label and condition of an environment from every node, and return the refusals.
+        """Remove the label and condition of an environment from every node. Return an error for each refused write.
 
         Stops after REFUSALS_TOLERATED refusals.
         """
@@ -185,7 +196,11 @@ class Removal:
         return refusals
 
     async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
-        """Delete the node reports of an environment: in batches by label, then one by one those without the label."""
+        """Delete the node reports of an environment.
+
+        Those with the label of the environment, which ``selector`` selects, are deleted in batches. A user may have
+        removed the label from others, and these are deleted one by one.
+        """
         mine = [report for key, report in self._cache.reports.items() if key[0] == environment]
         for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
             _check(in_time)
@@ -204,9 +219,9 @@ class Removal:
         self._cache.gone("reports", name)
 
     async def _live_node(self, name: str) -> tuple[dict[str, Any] | None, bool]:
-        """Return a node (None if it is gone), and whether the operator's node selector matches it.
+        """Read a node from the API server. Return it, and whether the operator's node selector matches it.
 
-        The node is read from the API server. If the selector matches, it is also put into the cache.
+        Instead of a node that does not exist, None is returned. A node that the selector matches is put into the cache.
         """
         if not self._scope.node_selector:
             return await self._writes.live("nodes", name), True
@@ -232,7 +247,7 @@ class Removal:
     async def _refusal(self, write: Awaitable[object]) -> list[ApiError]:
         """Carry out one write. Return the error if the API server refuses it, so that the caller can continue.
 
-        The list is empty if there was no error. Raises ApiError if the error is transient, as others would fail, too.
+        The list is empty if there was no error. Raises a transient ApiError, because further writes would fail, too.
         """
         try:
             await self._ignore_stale(write)

@@ -1,7 +1,8 @@
 """Removes gpuenv's labels, conditions, probe pods, ConfigMaps and finalizers from a cluster.
 
-Environments and node reports are kept. The chart's pre-delete hook runs this. A running operator would write everything
-again, so it is stopped first: its Deployment is scaled to zero, and its Lease is taken and held until the end.
+Environments and node reports are kept. The pre-delete hook of the Helm chart runs this code. A running operator would
+write everything again, so it is stopped first: its Deployment is scaled to zero, and its Lease is taken and held until
+the end.
 """
 
 import logging
@@ -23,12 +24,16 @@ from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = f"{names.COMPAT_PREFIX}/"
-"""The names of all labels and conditions that gpuenv sets on nodes begin with this; no other names do."""
+"""The names of the labels and conditions that gpuenv sets on nodes, and no other names, begin with this prefix."""
 
 
 @dataclass(slots=True)
 class Removed:
-    """How many pods were deleted, and from how many nodes and environments something was removed."""
+    """Counts what an uninstallation removed.
+
+    These are the probe ``pods`` that were deleted, the ``nodes`` that had labels or conditions of gpuenv, and the
+    ``finalizers`` that were removed from environments.
+    """
 
     pods: int = 0
     nodes: int = 0
@@ -55,9 +60,10 @@ class Uninstall:
         )
 
     async def run(self, deployment: str | None = None) -> Removed:
-        """Stop the operator, then remove everything of gpuenv but environments and node reports. Raises ApiError.
+        """Stop the operator, then remove everything that it made, except environments and node reports.
 
         ``deployment`` is the name of the operator's Deployment. None means that the operator is already stopped.
+        Raises ApiError if a request fails.
         """
         if deployment is not None:
             await self._stop(deployment)
@@ -85,9 +91,9 @@ class Uninstall:
                 raise
 
     async def _namespace_exists(self) -> bool:
-        """Return whether the operator's namespace exists, according to a dry run that creates a Lease there.
+        """Return whether the operator's namespace exists. A dry run that creates a Lease there shows it.
 
-        If it does not exist, the operator is gone, too, and there can be no Lease.
+        If the namespace does not exist, the operator is gone, too, and there can be no Lease.
         """
         try:
             await self._kube.create(
@@ -100,9 +106,9 @@ class Uninstall:
         return True
 
     async def _drop_lease(self) -> None:
-        """Delete the Lease, or release it if deleting is not permitted.
+        """Delete the Lease, or release it if the API server does not permit the deletion.
 
-        Then a new installation need not wait until the Lease expires. Only the chart's hook is permitted to delete it.
+        Then a new installation need not wait until the Lease expires. The chart's hook has the permission to delete it.
         """
         try:
             await self._kube.delete_if_there(f"{self._leases}/{self._lease_name}")
@@ -112,7 +118,7 @@ class Uninstall:
             await self._lease.release()
 
     async def _unmark(self, node: dict[str, Any]) -> bool:
-        """Remove all of gpuenv's labels and conditions from a node. Return whether it had any.
+        """Remove all of gpuenv's labels and conditions from a node. Return whether any were removed.
 
         If a policy refuses the change, that is only logged, so that the other nodes are still cleaned.
         """

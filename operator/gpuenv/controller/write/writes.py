@@ -1,6 +1,6 @@
 """Carries out single actions of a plan, with a few requests each, and puts the responses into the cache.
 
-The executor decides about the order of actions, back-off and limits.
+The executor, which calls these methods, decides about the order of actions, back-off and limits.
 """
 
 import time
@@ -24,20 +24,20 @@ from gpuenv.plan.model import (
 from gpuenv.plan.objects.times import show_time
 
 CONFLICTS: Final = frozenset({404, 409, 422})
-"""Status codes of a failed write that may mean that the object with the given uid is gone or was replaced.
+"""Status codes of a failed write that may mean that its object is gone, or was replaced by another of that name.
 
 A policy that refuses the write may answer with the same codes, so another request has to find out the cause.
 """
 
 
 class StaleError(Exception):
-    """The plan was made from an outdated state. Its action was not carried out, and the cache was updated."""
+    """An action was planned from an outdated state. It was not carried out, and the cache was updated."""
 
 
 class Writes:
-    """A method for each simple action of a plan, and some methods to read and remove.
+    """Carries out the actions of a plan that change one object. Its other methods serve larger removals.
 
-    Each method raises ApiError if the API server refuses a request, and StaleError if the plan was made from an
+    Each method raises ApiError if the API server refuses a request, and StaleError if the action was planned from an
     outdated state.
     """
 
@@ -62,9 +62,9 @@ class Writes:
         return raw
 
     async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
-        """Ask the API server whether the object with this name and this uid still exists.
+        """Ask the API server whether the object with this name and this uid still exists, and return the answer.
 
-        The object is put into the cache only if it was there before, because it may not match the watch's selector.
+        An object that is not in the cache may not match the watch's label selector, and is therefore not added to it.
         """
         if self.cache.version(kind, name) is not None:
             raw = await self.live(kind, name)
@@ -77,7 +77,7 @@ class Writes:
             return False
 
     async def create_pod(self, action: CreatePod) -> None:
-        """Create a probe pod. If the API server rejects the pod, the next plan writes that into the node report."""
+        """Create a probe pod. If the API server rejects it, the cache records that, for the next plan."""
         try:
             raw = await self.kube.create(self.scope.pods, action.manifest)
         except ApiError as error:
@@ -98,7 +98,7 @@ class Writes:
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
-        """Delete a probe pod. It is no error if the pod is already gone."""
+        """Delete a probe pod. A pod that is already gone causes no error."""
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
@@ -111,7 +111,7 @@ class Writes:
     async def write_report(self, action: WriteReport) -> None:
         """Write the whole status of a node report, and create the node report first if it does not exist.
 
-        A JSON patch replaces the status. A merge patch would leave keys of the earlier status behind.
+        The status is replaced with a JSON patch, because a merge patch would leave keys of the earlier status behind.
         """
         key = (action.environment, action.node)
         before = self.cache.reports.get(key)
@@ -144,16 +144,16 @@ class Writes:
         self.cache.put("reports", raw)
 
     async def set_label(self, action: SetLabel) -> None:
-        """Set the label of one environment on a node; a value of None removes it.
+        """Set the label of one environment on a node. A value of None removes the label.
 
-        A merge patch changes only this key. With server-side apply, each request would have to repeat gpuenv's labels
-        of all other environments, because it removes those that it does not contain.
+        A merge patch changes only this label. With server-side apply, each request would have to repeat the labels of
+        all other environments, because the API server would remove those that the request does not contain.
         """
         labels = {names.node_label(action.environment): action.value}
         await self._patch_labels(action.node, action.node_uid, labels)
 
     async def remove_labels(self, node: str, uid: str, keys: Iterable[str]) -> None:
-        """Remove labels from a node, even if the operator's node selector does not match the node."""
+        """Remove the labels ``keys`` from a node, whether or not the operator's node selector matches it."""
         await self._patch_labels(node, uid, dict.fromkeys(keys))
 
     async def _patch_labels(self, node: str, uid: str, labels: dict[str, str | None]) -> None:
@@ -161,7 +161,10 @@ class Writes:
         await self._patch_node(node, uid, self.kube.merge_patch(self.scope.item("nodes", node), body))
 
     async def set_condition(self, action: SetNodeCondition) -> None:
-        """Set the condition of one environment on a node in the cache; a status of None removes it."""
+        """Set the condition of one environment on a node. A status of None removes the condition.
+
+        A node that is not in the cache is not changed.
+        """
         record = self.cache.nodes.get(action.node)
         if record is None:
             return
@@ -183,7 +186,7 @@ class Writes:
         await self._patch_conditions(action.node, record.uid, [condition])
 
     async def remove_conditions(self, node: str, uid: str, kinds: Iterable[str]) -> None:
-        """Remove conditions from a node, even if the operator's node selector does not match the node."""
+        """Remove conditions of the types ``kinds`` from a node, whether or not the node selector matches it."""
         await self._patch_conditions(node, uid, [{"type": kind, "$patch": "delete"} for kind in kinds])
 
     async def _patch_conditions(self, node: str, uid: str, conditions: list[dict[str, str]]) -> None:
@@ -251,7 +254,7 @@ class Writes:
 def report_body(action: WriteReport) -> dict[str, Any]:
     """Return the manifest of a new node report, without its status.
 
-    Its owner is the environment, so that the garbage collector deletes both.
+    The environment is its owner, so that the garbage collector deletes the node report with the environment.
     """
     owner = {
         "apiVersion": names.API_VERSION,
@@ -284,7 +287,7 @@ def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compact(value: Any) -> Any:
-    """Return ``value`` without the dict entries that are None, at any depth, because our schemas refuse null."""
+    """Return ``value`` without dict entries whose value is None, at any depth, because gpuenv's CRDs refuse null."""
     if isinstance(value, dict):
         return {key: _compact(one) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):
