@@ -9,10 +9,10 @@ from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
 def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
-    """Return the name of a released PyTorch build that has code for ``device``, or "" if there is none.
+    """Return the name of a released PyTorch build that has native code for ``device``, or "" if there is none.
 
-    It is the build whose release is nearest to that of the image. It also runs on the node's driver, unless
-    ``respect_driver`` is False.
+    Of all such builds, it is the one whose release is nearest to the PyTorch release in the image. It also runs on the
+    node's driver, unless ``respect_driver`` is False. ``device`` None means that the GPU is not known; any build fits.
     """
     major = case.api // 1000 if respect_driver and case.api is not None else None
     capability = device.compute_capability if device else None
@@ -45,7 +45,10 @@ STALE_CURE = (
 
 
 def stale_libcuda(case: Case) -> str:
-    """Return a sentence saying that the loaded libcuda is older than that of the node's driver, or "" if it is not."""
+    """Return a sentence saying that the loaded libcuda is older than the node's driver.
+
+    Return "" if the libcuda is not older, or if one of the two versions is not known.
+    """
     branch = case.knowledge.branch(case.driver)
     if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
         return ""
@@ -58,7 +61,8 @@ def stale_libcuda(case: Case) -> str:
 def upgrade(case: Case, floor: str = "") -> str:
     """Return advice on how to install a driver of at least version ``floor`` on the platform of the node.
 
-    If newer driver branches no longer support a GPU of the node, the advice names the newest branch that does.
+    ``floor`` "" stands for any newer version. If newer driver branches no longer support a GPU of the node, the advice
+    names the newest branch that does.
     """
     wanted = f"{floor} or newer" if floor else "a newer version"
     how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
@@ -68,9 +72,9 @@ def upgrade(case: Case, floor: str = "") -> str:
 
 
 def newest_branch(case: Case) -> int | None:
-    """Return the newest driver branch that supports every GPU of the case.
+    """Return the last driver branch that supports every GPU of the case, such as 580 for a V100.
 
-    Return None if every branch so far still supports all of them.
+    Return None if NVIDIA has not dropped any of these GPUs: the newest branch still supports all of them.
     """
     dropped = [
         device.architecture.dropped_from_driver
@@ -87,7 +91,10 @@ def reachable(case: Case, floor: Version) -> bool:
 
 
 def lacks_code(case: Case) -> bool:
-    """Return whether the build has no code for one of the GPUs, so that a newer driver alone does not help."""
+    """Return whether the image's PyTorch build has no code for one of the GPUs of the case.
+
+    A newer driver alone does not help then. Return False if the targets of the build are not known.
+    """
     if not case.arch_flags:
         return False
     capabilities = [device.compute_capability for device in case.devices if device.compute_capability]

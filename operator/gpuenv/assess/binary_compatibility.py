@@ -4,7 +4,8 @@
   version. It never runs on another major version.
 - Integrated (Jetson) GPUs are an exception: they run only code for their own compute capability. Some also run code for
   a lower minor version, if it was compiled by a new enough toolkit.
-- Targets with the suffix ``a`` run on exactly one compute capability, and those with ``f`` within one family.
+- Code for a target with the suffix ``a`` (``sm_90a``) runs on exactly one compute capability, and code for a target
+  with ``f`` only on GPUs of one family.
 - PTX without a suffix runs on any later GPU.
 
 https://docs.nvidia.com/cuda/hopper-compatibility-guide/,
@@ -21,7 +22,10 @@ from gpuenv.knowledge.versions import Version
 
 _FLAG = re.compile(r"(sm|compute)_(\d{1,3})(\d)([af]?)")
 _RENAMED = {(10, 1): (11, 0)}
-"""Maps a compute capability to its new number: CUDA 12.8 and 12.9 call sm_101 what CUDA 13.0 calls sm_110."""
+"""Maps the old number of a compute capability to its new number.
+
+CUDA 12.8 and 12.9 use the name sm_101 for the GPUs that are sm_110 since CUDA 13.0.
+"""
 
 
 class Code(StrEnum):
@@ -39,7 +43,7 @@ class Code(StrEnum):
 def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
     """Return a compilation target as (kind, capability, suffix): ``sm_90a`` is ("sm", (9, 0), "a").
 
-    Return None if ``flag`` is no target.
+    A target is the GPU generation that code is compiled for. Return None if ``flag`` is not the name of a target.
     """
     found = _FLAG.fullmatch(flag.strip().lower())
     if found is None:
@@ -51,10 +55,10 @@ def parse_flag(flag: str) -> tuple[str, ComputeCapability, str] | None:
 def code_for(
     flags: Iterable[str], device: ComputeCapability, cuda: Version | None, knowledge: Knowledge
 ) -> Code:
-    """Return the best kind of code that a build has for a GPU.
+    """Return the best kind of code that a PyTorch build has for a GPU.
 
-    ``flags`` are the targets of the build, ``cuda`` is the version of its toolkit, and ``device`` is the compute
-    capability of the GPU.
+    ``flags`` are the targets of the build, such as ``sm_90``. ``cuda`` is the version of its CUDA toolkit, or None if
+    it is not known. ``device`` is the compute capability of the GPU.
     """
     best = Code.NONE
     for flag in flags:

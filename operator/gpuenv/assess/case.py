@@ -26,23 +26,31 @@ from gpuenv.knowledge.versions import Version, api_number, api_version, parse_ve
 EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
 """Names of the steps that not every use of PyTorch needs. If one fails, the verdict is Degraded at worst."""
 NOT_KERNELS = EXTRAS | {"alloc"}
-"""Names of the steps that can pass on a GPU that cannot run the kernels which every use of PyTorch needs."""
+"""Names of the steps that do not count as kernels in an assessment.
+
+The steps in ``EXTRAS`` are optional. ``alloc`` only allocates memory, which also works if the build has no code for the
+GPU.
+"""
 BROKEN = frozenset(
     {StepStatus.FAIL, StepStatus.WRONG, StepStatus.UNCONFIRMED, StepStatus.CRASHED, StepStatus.TIMED_OUT}
 )
-"""Statuses of a step that was tried and did not pass."""
+"""The statuses of steps that were tried and did not pass."""
 PASSED: Final = StepStatus.PASS
 SKIPPED: Final = StepStatus.SKIPPED
-"""``PASSED`` and ``SKIPPED`` are aliases of members of :class:`StepStatus`, with which every step is compared.
+"""``PASSED`` and ``SKIPPED`` are aliases of two members of :class:`StepStatus`.
 
-Looking up a member on the enumeration would take 0.2 µs in Python 3.11.
+Policies compare the status of every step with them. They save time: looking up a member on the enumeration takes 0.2 µs
+in Python 3.11.
 """
 
 FIRST_ARM_CUDA = (2, 11)
 """The first PyTorch release whose aarch64 wheel on PyPI has CUDA, according to the list of files on PyPI."""
 
 OLDEST_BRANCH = 100
-"""Smallest major version of a driver with CUDA. A smaller number is usually not a driver's, but CUDA's version."""
+"""The smallest number that is accepted as the major version of a driver.
+
+A smaller number in place of a driver version is usually a CUDA version that a person confused with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,10 @@ class Case:
     its release number. ``cpu_build`` True means that the build has no CUDA. ``runtime`` is the CUDA version of the
     build; ``runtime_assumed`` True means that it is only the CUDA version of PyPI's default build. ``release`` and
     ``build`` are the table rows of the PyTorch release and of its build. ``arch_flags`` are the targets of the build,
-    and ``arch_source`` is the origin of this knowledge. ``driver_text`` is the driver version as text. ``api`` is the
-    version of the driver API as a number, 12080 for CUDA 12.8. ``api_observed`` True means that it was read from the
-    libcuda that the image uses; otherwise nvidia-smi printed it, or it follows from the driver's branch. ``peers`` maps
-    a ``peer_key`` to the median of other nodes.
+    and ``arch_source`` is the origin of this knowledge. ``driver_text`` is the driver version as text, "" if it is not
+    known. ``api`` is the version of the driver API as a number, 12080 for CUDA 12.8. ``api_observed`` True means that
+    it was read from the libcuda that the image uses; otherwise nvidia-smi printed it, or it follows from the driver's
+    branch. ``peers`` maps a ``peer_key`` to the median result of a benchmark over all nodes with the same GPU product.
     """
 
     facts: Facts
@@ -103,13 +111,16 @@ class Case:
     api_observed: bool
     devices: tuple[Device, ...]
     kernels: tuple[Step, ...]
-    """The steps that launch kernels which every use of PyTorch needs."""
+    """The steps of the facts that count as kernels, according to :func:`is_kernel`."""
     cuda_works: bool
     """Whether the facts show that CUDA started."""
 
     @property
     def probed(self) -> bool:
-        """Whether the facts come from a probe. The kernels that it ran then decide, and the tables only explain."""
+        """Whether the facts come from a probe.
+
+        The kernels that the probe ran then decide the verdict, and the tables are only used to explain it.
+        """
         return self.facts.source == Source.PROBE
 
     @property
@@ -136,9 +147,9 @@ def check(  # noqa: PLR0917  the parameters are the fields of a check, in the sa
     remediation: str | None = None,
     source: str | None = None,
 ) -> Check:
-    """Return a check. Remediation and source are those of the reason, unless the policy passes others.
+    """Return a check. Its remediation and source are those of the reason, unless others are passed.
 
-    None means "take it from the reason"; "" means that the check has none.
+    ``remediation`` or ``source`` None means that the text of the reason is used; "" means that the check has none.
     """
     text = case.knowledge.reasons.get(reason)
     if remediation is None:
@@ -162,7 +173,8 @@ def make_case(
 ) -> Case:
     """Return the case for these facts, expectations and tables.
 
-    ``peers`` maps a ``peer_key`` to the median result of a benchmark on other nodes.
+    ``expect`` None means that nothing particular is expected. ``peers`` maps a ``peer_key`` to the median result of a
+    benchmark over all nodes with the same GPU product; None means that there are no such results.
     """
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
@@ -207,7 +219,10 @@ def make_case(
 
 
 def _is_cpu_build(facts: Facts, name: BuildName) -> bool:
-    """Return whether torch was built without CUDA, by its own report or its version (``2.9.1+cpu``, ``+rocm6.4``)."""
+    """Return whether torch was built without CUDA.
+
+    If the facts do not say that directly, the label in torch's version decides (``2.9.1+cpu``, ``2.9.1+rocm6.4``).
+    """
     if facts.torch.cpu_build is not None:
         return facts.torch.cpu_build
     return facts.torch.cuda is None and name.is_without_cuda
@@ -216,9 +231,9 @@ def _is_cpu_build(facts: Facts, name: BuildName) -> bool:
 def _runtime(
     facts: Facts, name: BuildName, release: TorchRelease | None, knowledge: Knowledge
 ) -> tuple[Version | None, bool]:
-    """Return the CUDA version of a build with CUDA, and whether it is only assumed.
+    """Return the CUDA version of a build with CUDA, or None if it is not known, and whether it is only assumed.
 
-    If nothing names the version, the build is assumed to be the default build of its release on PyPI.
+    If a person gave only the release number, the build is assumed to be PyPI's default build of this release.
     """
     given = parse_version(facts.torch.cuda) or name.cuda
     if given:
@@ -254,5 +269,5 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
 
 @lru_cache(maxsize=256)
 def is_kernel(name: str) -> bool:
-    """Return whether the step with this name launches kernels that every use of PyTorch needs."""
+    """Return whether the step with this name counts as a kernel: an operation that every use of PyTorch needs."""
     return name not in NOT_KERNELS and not name.startswith("import:")

@@ -2,8 +2,9 @@
 
 To add a check, define its name in :mod:`gpuenv.api.check_names`, write one small policy (a function from a
 :class:`~gpuenv.assess.case.Case` to checks) and add it to one of the lists in this module. A new reason is a row of
-:mod:`gpuenv.api.reasons`. Checks with the same status are ordered by the ``depth`` of their reasons, and after that by
-the position of their policies in the lists.
+:mod:`gpuenv.api.reasons`. Checks are ordered by their status, the worst first. Among checks with the same status, the
+one whose reason has the smallest ``depth`` comes first, because it explains the others
+(:class:`gpuenv.api.reasons.row.Behaviour`). If the depths are equal too, the order of the policies decides.
 """
 
 from collections.abc import Mapping
@@ -86,8 +87,9 @@ def assess(
 ) -> Assessment:
     """Return the assessment of one image on one node.
 
-    ``peers`` maps a ``peer_key`` to the median result of a benchmark on other nodes. It is needed only for floors that
-    are a percentage of peers.
+    ``expect`` None means that nothing particular is expected. ``floors`` are the minimum results of benchmarks.
+    ``peers`` maps a ``peer_key`` to the median result of a benchmark over all nodes with the same GPU product. It is
+    needed only for floors that are a percentage of this median.
     """
     case = make_case(facts, expect, floors, knowledge, peers)
     checks = [found for policy in POLICIES for found in policy(case)]

@@ -40,7 +40,7 @@ class StepStatus(StrEnum):
     SKIPPED = "Skipped"
     """The step was not tried; its ``detail`` says why."""
     CRASHED = "Crashed"
-    """The worker process died."""
+    """The worker process that ran the step died."""
     TIMED_OUT = "TimedOut"
     """The step did not end in time."""
 
@@ -71,7 +71,7 @@ class Sharing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One error, with the message and the number of the software layer that failed.
+    """One error of a software layer: its number (``code``), its name and its message.
 
     ``layer`` is ``cuda`` (``code`` is a driver API error), ``cudart``, ``nvml``, ``torch``, ``python``, ``os``
     (``code`` is an errno), ``signal`` (``code`` is its number), ``xid``, or the layer of a rule in errors.yaml.
@@ -93,7 +93,7 @@ class DeviceNode:
 
 @dataclass(frozen=True, slots=True)
 class Libcuda:
-    """The ``libcuda.so.1`` that the dynamic loader found, or its ``error`` if it could not load one."""
+    """The ``libcuda.so.1`` that the dynamic loader found. ``error`` says why none could be loaded, else it is None."""
 
     path: str | None = None
     origin: LibcudaOrigin | None = None
@@ -184,7 +184,8 @@ NO_HEALTH = Health()
 class Gpu:
     """One GPU that the container sees, or that is known only by its product name.
 
-    ``memory_mib`` is the reported size, which is less than the nominal size. ``mig`` is the MIG profile of a GPU slice.
+    ``memory_mib`` is the reported size, which is less than the nominal size. ``mig`` is the MIG profile of a GPU slice,
+    or None for a whole GPU.
     """
 
     index: int = 0
@@ -245,8 +246,8 @@ class Step:
 class CommandResult:
     """The outcome of one command check.
 
-    ``exit_code`` is None if the command did not exit by itself. ``signal`` is the number of the signal that ended it.
-    ``tail`` is the end of its output.
+    ``exit_code`` is None if the command did not exit by itself. ``signal`` is the number of the signal that ended the
+    command, or None. ``tail`` is the end of the command's output.
     """
 
     name: str
@@ -260,8 +261,9 @@ class CommandResult:
 class Benchmark:
     """The result of one benchmark on one GPU, in ``TFLOPS``, ``GB/s`` or ``1/s``.
 
-    ``median`` None means that the benchmark did not run; ``detail`` says why. ``gpu`` None or ``unit`` None means that
-    the probe report does not name the GPU or the unit. ``p20`` and ``p80`` are percentiles.
+    ``median`` and the percentiles ``p20`` and ``p80`` are taken over ``samples`` measurements. ``median`` None means
+    that the benchmark did not run; ``detail`` says why. ``gpu`` None or ``unit`` None means that the probe report does
+    not name the GPU or the unit.
     """
 
     kernel: str
@@ -341,4 +343,4 @@ class Facts:
     conflicts: tuple[str, ...] = ()
     """Sentences about values in which the sources of these facts contradict each other."""
     unrecognised: tuple[str, ...] = ()
-    """Errors that a person gave and that match no rule. They prevent the verdict Compatible."""
+    """Lines of pasted errors that match no rule in errors.yaml. They prevent the verdict Compatible."""

@@ -61,7 +61,8 @@ class Check:
 
     ``name`` is a name of :mod:`gpuenv.api.check_names` (``driver-version``, ``kernel-matmul-fp32``). ``reason`` is one
     of :mod:`gpuenv.api.reasons`, or "" if the check passed. ``message`` describes what was found, with its numbers.
-    ``remediation`` says what the reader can do. ``source`` is the URL of the document that the rule comes from.
+    ``remediation`` says what the reader can do, and ``source`` is the URL of the document on which the check is based;
+    "" means that there is none.
     """
 
     name: str
@@ -76,7 +77,8 @@ class Check:
 class Assessment:
     """A verdict and the checks that it follows from, the worst check first.
 
-    ``reason`` and ``message`` are those of the worst check. Both are empty if the verdict is Compatible.
+    ``reason`` and ``message`` are those of the worst check. Both are empty if the verdict is Compatible, or if it is
+    Unknown because no check was made.
     """
 
     verdict: Verdict

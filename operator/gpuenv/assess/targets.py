@@ -1,6 +1,6 @@
 """The targets of a PyTorch build: the GPU generations that it was compiled for (``sm_90``, ``compute_90``).
 
-If the build itself did not report its targets, the tables say them.
+If the build itself did not report its targets, they are looked up in the tables.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from gpuenv.knowledge.versions import Version
 
 
 class ArchSource(StrEnum):
-    """The source from which the targets of a build are known."""
+    """The origin of what is known about the targets of a build."""
 
     OBSERVED = "observed"
     """The build itself reported its targets (``torch.cuda.get_arch_list()``)."""
@@ -29,7 +29,11 @@ def build_targets(
     runtime: Version | None,
     build: TorchBuild | None,
 ) -> tuple[tuple[str, ...] | None, ArchSource | None]:
-    """Return the targets of a build and the source of this knowledge. Both are None if the targets are not known."""
+    """Return the targets of a build and the origin of this knowledge. Both are None if the targets are not known.
+
+    ``name`` is the parsed version of PyTorch, and ``runtime`` the CUDA version of the build, or None if it is not
+    known. ``build`` is the table row of the build, or None if the tables have no such row.
+    """
     if facts.torch.arch_flags:
         return facts.torch.arch_flags, ArchSource.OBSERVED
     if name.release is None or runtime is None or facts.source == Source.PROBE:
@@ -39,19 +43,21 @@ def build_targets(
         return (listed.archs, ArchSource.RELEASED) if listed else (None, None)
     arm = is_arm(facts, knowledge)
     if build is not None and name.is_release:
-        return _of(build, arm, ArchSource.RELEASED)
+        return _wheel_targets(build, arm, ArchSource.RELEASED)
     if name.local and not name.is_cuda_wheel:
         # NVIDIA's containers (2.9.0a0+145a3a7bda.nv25.10) are in the tables. A build from source can have any targets.
         vendor = knowledge.vendor_build(name, runtime, is_embedded(facts, knowledge))
         return (vendor.archs, ArchSource.RELEASED) if vendor else (None, None)
     nearest = _nearest_build(knowledge, name.release, runtime)
-    return _of(nearest, arm, ArchSource.ASSUMED) if nearest else (None, None)
+    return _wheel_targets(nearest, arm, ArchSource.ASSUMED) if nearest else (None, None)
 
 
-def _of(build: TorchBuild, arm: bool, source: ArchSource) -> tuple[tuple[str, ...] | None, ArchSource | None]:
+def _wheel_targets(
+    build: TorchBuild, arm: bool, source: ArchSource
+) -> tuple[tuple[str, ...] | None, ArchSource | None]:
     """Return the targets of a released build, and ``source``. Both are None if the targets are not known.
 
-    Wheels for Arm have other targets than those for x86_64.
+    ``arm`` selects the wheel for Arm, whose targets differ from those of the wheel for x86_64.
     """
     if not arm:
         return build.archs, source

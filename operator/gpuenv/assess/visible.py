@@ -12,9 +12,10 @@ _VISIBLE, _ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 def visible_gpus(facts: Facts, knowledge: Knowledge) -> tuple[Gpu, ...]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES does not hide. Return all if that cannot be determined.
 
-    A probe reports only visible GPUs. nvidia-smi numbers GPUs by PCI bus, but CUDA numbers the fastest GPU 0, unless
-    CUDA_DEVICE_ORDER is ``PCI_BUS_ID``. If the GPUs are of different models, only CUDA's number 0 can therefore be
-    identified. If no GPU would remain, the variable was set for other GPUs than these, and is ignored.
+    A probe reports only visible GPUs, so that all of them are returned. nvidia-smi numbers GPUs in the order of the PCI
+    bus, but in CUDA the fastest GPU has the number 0, unless CUDA_DEVICE_ORDER is ``PCI_BUS_ID``. If the GPUs are of
+    different models, it is therefore known only which of them can have the number 0. If the variable names none of the
+    GPUs, it was set for other GPUs than these, and is ignored.
     """
     gpus = facts.gpus
     numbers = _numbers(facts.container.env.get(_VISIBLE))
@@ -37,9 +38,9 @@ def _numbers(value: str | None) -> set[int] | None:
 
 
 def _newest(gpus: tuple[Gpu, ...], knowledge: Knowledge) -> tuple[Gpu, ...]:
-    """Return the GPUs with the highest compute capability, or all GPUs if one's capability is not known.
+    """Return the GPUs with the highest compute capability. CUDA's fastest GPU is assumed to be one of them.
 
-    The fastest GPU is assumed to be one of them.
+    If the compute capability of any GPU is not known, return all GPUs.
     """
     models = [knowledge.model(gpu.product) for gpu in gpus]
     known = [

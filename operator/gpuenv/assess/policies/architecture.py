@@ -1,4 +1,4 @@
-"""Policies on the code that the build has for each GPU: native code, PTX, and cuDNN's kernels."""
+"""Policies on the code that the image has for each GPU: PyTorch's native code or PTX, and cuDNN's kernels."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
 
 
 def code_for_gpu(case: Case) -> Iterator[Check]:
-    """Check by NVIDIA's rules of binary compatibility that the build has code for each GPU."""
+    """Check that the PyTorch build has code for each GPU, by NVIDIA's rules of binary compatibility."""
     if case.facts.torch.missing or case.cpu_build:
         return
     for device in case.devices:
@@ -35,7 +35,7 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
         return passed(
             check_names.ARCHITECTURE, f"the build {how} for {device.title}: {listed}{whence}", HOPPER_GUIDE
         )
-    if code is Code.PTX and _libraries_know(case, device, flags):
+    if code is Code.PTX and _libraries_support(case, device, flags):
         return _ptx(case, device, listed)
     if device.architecture is not None and device.architecture.embedded and not _has_certain_targets(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
@@ -60,15 +60,17 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
 def _has_certain_targets(case: Case) -> bool:
     """Return whether the targets of the build are certain.
 
-    They are if the build reported them, or if its version is that of a CUDA wheel of the PyTorch project.
+    They are certain if the build itself reported them, or if its version names a CUDA wheel of the PyTorch project
+    (``+cu128``).
     """
     return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
 
 
-def _libraries_know(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
-    """Return whether cuBLAS and cuDNN of the build's toolkit support the GPU.
+def _libraries_support(case: Case, device: Device, flags: tuple[str, ...]) -> bool:
+    """Return whether the build's cuBLAS and cuDNN support the GPU.
 
-    PTX in the build does not help these libraries: it contains only PyTorch's own kernels.
+    They do if the build's toolkit supports the GPU. If that is not known, they do if one of ``flags``, the targets of
+    the build, has at least the GPU's major version. PTX in the build contains only PyTorch's own kernels.
     """
     assert device.compute_capability is not None
     if (
@@ -98,7 +100,7 @@ def _ptx(case: Case, device: Device, listed: str) -> Check:
 def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
     """Check that cuDNN has kernels for each GPU.
 
-    cuDNN 9.11 and later has none for GPUs older than Turing, even if torch itself has code for them.
+    cuDNN 9.11 and later versions have none for GPUs older than Turing, even if torch itself has code for such a GPU.
     """
     version = cudnn_version(case.facts.torch.cudnn)
     if version is None:
@@ -135,7 +137,7 @@ def _cure(case: Case, device: Device) -> str | None:
 
 
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:
-    """Return whether all convolutions passed on the GPU ``index``, or None if no convolution was tried there."""
+    """Return whether every convolution that was tried on the GPU ``index`` passed, or None if none was tried."""
     tried = [
         step.status for step in steps if step.name == "conv" and step.gpu == index and step.status != SKIPPED
     ]
@@ -155,7 +157,10 @@ def cudnn_version(number: int | None) -> Version | None:
 
 
 def features(case: Case) -> Iterator[Check]:
-    """Note features of a GPU that the image's toolkit cannot use, such as FP8 on Hopper before CUDA 12."""
+    """Yield a Note for each GPU with features that the image's CUDA toolkit cannot use.
+
+    For example, CUDA toolkits before 12 cannot use FP8 on Hopper.
+    """
     if case.runtime is None:
         return
     for device in case.devices:

@@ -21,11 +21,14 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 _BRANCH_WIDTH = 4
-"""Largest difference between a driver's major version and its branch: Windows drivers of R570 go up to 574."""
+"""Largest difference between the major version of a driver and the number of its branch.
+
+Windows drivers of the branch R570 have major versions up to 574.
+"""
 
 
 def visible(case: Case) -> Iterator[Check]:
-    """Check that a driver is visible where the program runs."""
+    """Check that the program can see an NVIDIA driver, in its container or on its machine."""
     driver = case.facts.driver
     if case.cuda_works:
         yield passed(
@@ -71,7 +74,8 @@ def _no_nodes(case: Case, absent: list[str]) -> str:
 def new_enough(case: Case) -> Iterator[Check]:
     """Check that the driver is new enough for the image's CUDA, by the rule that ``expect.driverRule`` selects.
 
-    The rule is minor-version compatibility, or the Toolkit rule: as new as the driver that came with the toolkit.
+    ``MinorVersion`` accepts every driver for the same major version of CUDA. ``Toolkit`` asks for a driver that is at
+    least as new as the one that came with the image's CUDA toolkit.
     """
     runtime = case.runtime
     if runtime is None or (case.api is None and case.driver is None):
@@ -113,9 +117,10 @@ def new_enough(case: Case) -> Iterator[Check]:
 
 
 def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
-    """Yield the check of the driver for a CUDA major version that is not in the tables.
+    """Yield the check on the driver's version for an image whose CUDA major version is not in the tables.
 
-    If the driver's own CUDA major version is older, it cannot run the image; otherwise it can.
+    If the CUDA major version of the driver is lower than that of the image, the driver is too old; otherwise it is new
+    enough. If the driver is not in the tables either, the check is Unknown.
     """
     newest = case.knowledge.branches[0]
     beyond = (
@@ -179,7 +184,10 @@ def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check
 
 
 def _may_use_compat(case: Case) -> bool:
-    """Return whether cuda-compat can be the reason that CUDA works. It does not run on consumer GPUs."""
+    """Return whether cuda-compat can explain that CUDA works although the driver is too old for the image.
+
+    It cannot if one of the GPUs is a consumer GPU, because cuda-compat does not run on these.
+    """
     return not any(device.model and device.model.datacenter is False for device in case.devices)
 
 
@@ -242,7 +250,10 @@ def _cure_old(case: Case, toolkit: Toolkit) -> str:
 
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
-    """Check that enough is known to apply the Toolkit rule, if the environment asks for it."""
+    """If ``expect.driverRule`` is ``Toolkit``, check that the driver and the toolkit's own driver are known.
+
+    The rule requires a driver that is at least as new as the one that came with the image's CUDA toolkit.
+    """
     if case.expect.driver_rule != "Toolkit" or case.runtime is None or case.cpu_build:
         return
     toolkit = case.knowledge.toolkit(case.runtime)
@@ -269,7 +280,7 @@ def supports_gpu(case: Case) -> Iterator[Check]:
 def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
     """Return a check that says that ``driver`` does not support ``device``, or may not support it.
 
-    Return None if it supports the GPU, or if that is not known.
+    Return None if the driver supports the GPU, or if the tables do not say which drivers do.
     """
     architecture = device.architecture
     if architecture is None:
@@ -306,9 +317,10 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
 
 
 def _unknown_generation(case: Case, device: Device) -> Check | None:
-    """Return an Unknown check if the driver is older than the first toolkit that supports the GPU, else None.
+    """Return an Unknown check if the driver's CUDA is older than the first CUDA that supports the GPU, else None.
 
-    Such a driver may not support the GPU.
+    Such a driver may be too old for the GPU. If the tables name the first driver branch for the GPU, or if CUDA
+    started, the check is not needed: return None.
     """
     architecture, api = device.architecture, case.knowledge.branch(case.driver)
     if architecture is None or architecture.first_driver is not None or architecture.first_cuda is None:
@@ -360,7 +372,10 @@ def forward_compat(case: Case) -> Iterator[Check]:
 
 
 def last_generation(case: Case) -> Iterator[Check]:
-    """Note the last driver branch and the last toolkit for a GPU generation that newer branches have dropped."""
+    """Yield a Note if newer driver branches no longer support one of the GPUs.
+
+    It names the last driver branch and the last CUDA toolkit for this generation of GPUs.
+    """
     limit = newest_branch(case)
     if limit is None:
         return

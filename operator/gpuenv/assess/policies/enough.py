@@ -1,4 +1,7 @@
-"""Policies on missing and contradictory facts. Without a probe, a verdict needs build, driver and GPU."""
+"""Policies on missing and contradictory facts.
+
+Without a probe, no verdict is possible unless the PyTorch build, the driver and the GPU are known.
+"""
 
 from collections.abc import Iterator
 
@@ -12,7 +15,10 @@ from gpuenv.knowledge.versions import parse_version, show
 
 
 def known_enough(case: Case) -> Iterator[Check]:
-    """Check that build, driver and GPU are known. Without a probe, the verdict follows from them alone."""
+    """Check that the PyTorch build, the driver and the GPU are known.
+
+    The check is made only without a probe, because the verdict then follows from these three facts alone.
+    """
     torch, driver = case.facts.torch, case.facts.driver
     if case.probed or case.cpu_build or torch.missing or driver.absent:
         return
@@ -52,9 +58,10 @@ def _explained(case: Case) -> bool:
 
 
 def known_architecture(case: Case) -> Iterator[Check]:
-    """Check that the GPU and the targets of the build are known well enough to judge the architecture.
+    """Check that it is known which GPUs there are and for which targets PyTorch was built.
 
-    If kernels ran on the GPU, the check is left out.
+    Without this, nobody can say whether the build has code for the GPUs. Kernels that passed on a GPU show that it has
+    code for this GPU, so that the check is not needed there.
     """
     if case.cpu_build or case.facts.torch.missing:
         return
@@ -117,7 +124,7 @@ def contradictions(case: Case) -> Iterator[Check]:
 
 
 def _build_contradicts(case: Case) -> Iterator[Check]:
-    """Yield an Unknown check if the version of the build contradicts the given CUDA version.
+    """Yield an Unknown check if PyTorch's version and ``torch.version.cuda`` name different CUDA versions.
 
     A build ``2.9.1+cu128`` for CUDA 12.6 cannot exist: one of the two values belongs to another installation.
     """

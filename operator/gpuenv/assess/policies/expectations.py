@@ -1,4 +1,7 @@
-"""Policies on ``spec.expect``, which compare observed with expected values. Versions compare by release segment."""
+"""Policies on ``spec.expect``, which compare observed with expected values.
+
+Only the release numbers of versions are compared: ``2.9.1+cu128`` counts as 2.9.1.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -52,7 +55,7 @@ SMALLEST_SHARE = 0.90
 
 
 def versions(case: Case) -> Iterator[Check]:
-    """Check the expected versions of PyTorch, CUDA, cuDNN, NCCL, Python and driver."""
+    """Check that PyTorch, CUDA, cuDNN, NCCL, Python and the driver have the versions that ``spec.expect`` asks for."""
     expect, torch = case.expect, case.facts.torch
     cudnn = cudnn_version(torch.cudnn)
     observed: tuple[tuple[str, str | None, str | None], ...] = (
@@ -92,7 +95,7 @@ def satisfies(specifier: str, release: str) -> bool:
 
 
 def hardware(case: Case) -> Iterator[Check]:
-    """Check the expected compute capabilities, products and memory sizes of the GPUs."""
+    """Check that all GPUs have a compute capability, a product name and a memory size that ``spec.expect`` allows."""
     expect = case.expect
     low, high = expect.min_compute_capability, expect.max_compute_capability
     if low or high:
@@ -130,8 +133,9 @@ def _each(  # noqa: PLR0917  three expectations differ in all of them
 ) -> Check:
     """Return the check of one expectation on all GPUs.
 
-    ``values`` holds the observed value of each GPU, None if it is not known. ``good`` says whether a value meets the
-    expectation, and ``text`` converts a value for the message. The check passes only if all values are known and good.
+    ``name`` is the name of the expectation, and ``wanted`` the expected value as text. ``values`` holds the observed
+    value of each GPU, None if it is not known. ``good`` says whether a value meets the expectation, and ``text``
+    converts a value for the message. The check passes only if all values are known and good.
     """
     title = check_names.EXPECT.of(name)
     known = [value for value in values if value is not None]
@@ -176,7 +180,7 @@ def _plain(text: str) -> str:
 
 
 def imports(case: Case) -> Iterator[Check]:
-    """Check that the expected modules can be imported."""
+    """Check that every Python module in ``spec.expect.imports`` can be imported."""
     tried = {
         step.name.removeprefix("import:"): step
         for step in case.facts.steps
@@ -197,7 +201,7 @@ def imports(case: Case) -> Iterator[Check]:
 
 
 def compiles(case: Case) -> Iterator[Check]:
-    """Check that torch.compile works, if the environment expects that. Otherwise, a failure is only noted."""
+    """Check that torch.compile works, if the environment expects that. Otherwise, a failure is only a Note."""
     step = next((step for step in case.facts.steps if step.name == "compile"), None)
     failed = step is not None and step.status not in (StepStatus.PASS, StepStatus.SKIPPED)
     if not case.expect.compile:

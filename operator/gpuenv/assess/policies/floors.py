@@ -1,4 +1,7 @@
-"""Policies on benchmark floors: a minimum in TFLOPS or GB/s, or a percentage of the median of other nodes."""
+"""The policy on floors, the minimum results that an environment demands of benchmarks.
+
+A floor is a number of TFLOPS or GB/s, or a percentage of the median over all nodes with the same GPU product.
+"""
 
 from collections.abc import Iterator
 
@@ -12,12 +15,18 @@ from gpuenv.assess.policies.expectations import matches
 
 
 def peer_key(kernel: str, dtype: str, product: str) -> str:
-    """Return the key under which ``peers`` holds the median of a benchmark, such as ``matmul/bf16/NVIDIA L4``."""
+    """Return the key of a benchmark on one GPU product in ``peers``, such as ``matmul/bf16/NVIDIA L4``.
+
+    The value in ``peers`` is the median result over all nodes with this product.
+    """
     return f"{kernel}/{dtype}/{product}"
 
 
 def floors(case: Case) -> Iterator[Check]:
-    """Check each floor on every GPU whose product matches the floor's ``products``."""
+    """Check that each GPU reaches the floors that apply to it.
+
+    A floor applies to the GPUs whose product name matches one of its ``products``, or to all GPUs if it names none.
+    """
     for floor in case.floors:
         meant = [device for device in case.devices if not floor.products or _is_meant(floor, device)]
         for device in meant:

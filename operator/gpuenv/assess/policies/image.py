@@ -1,4 +1,4 @@
-"""Policies on the image alone: it has torch, torch was built with CUDA, and the build was released."""
+"""Policies on the image alone: it has torch, torch was built with CUDA, and the build is a release."""
 
 from collections.abc import Iterator
 
@@ -59,9 +59,9 @@ def cuda_build(case: Case) -> Iterator[Check]:
 
 
 def released_build(case: Case) -> Iterator[Check]:
-    """Note a build that the PyTorch project never released, or whose release is newer than the tables.
+    """Yield a Note if the PyTorch project never released this build, or if its release is newer than the tables.
 
-    Its version may be mistyped, or somebody else built it. The build may still work.
+    The version may be mistyped, or somebody else built PyTorch. The build may still work.
     """
     version, torch = case.facts.torch.version, case.torch
     if torch is None or case.cpu_build:
@@ -90,9 +90,9 @@ def released_build(case: Case) -> Iterator[Check]:
 
 
 def python_version(case: Case) -> Iterator[Check]:
-    """Note a Python version for which the PyTorch release has no wheels.
+    """Yield a Note if the PyTorch release has no wheels for the image's Python version.
 
-    It is no failure, because Conda packages and builds from source support more versions.
+    This is no failure, because Conda packages and builds from source support more versions.
     """
     python = parse_version(case.facts.container.python)
     if case.release is None or python is None or case.probed:

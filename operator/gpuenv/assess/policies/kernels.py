@@ -1,6 +1,7 @@
 """Policies on the steps of the kernels stage.
 
-If kernels ran, they decide the verdict and the tables only explain it. A kernel that did not run never passes.
+If kernels ran, their outcome decides the verdict, and the tables are only used to explain it. The check of a kernel
+that did not run never passes.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ _SIGKILL = 9
 
 
 def steps(case: Case) -> Iterator[Check]:
-    """Yield one check for each kind of failed step, or a single passed check if no step failed."""
+    """Yield one check for all failed steps with the same cause, or a single passed check if no step failed.
+
+    Imports and torch.compile have policies of their own.
+    """
     groups: dict[tuple[Status, str, str], list[Step]] = {}
     first: dict[tuple[Status, str, str], Check] = {}
     for step in case.facts.steps:

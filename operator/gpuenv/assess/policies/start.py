@@ -1,4 +1,7 @@
-"""Policies on the start of CUDA and NVML. They turn each error into a reason, refined by the other facts."""
+"""Policies on the start of CUDA and NVML.
+
+They find the reason for each error. Other facts can make the reason more precise.
+"""
 
 from collections.abc import Iterator
 
@@ -16,9 +19,15 @@ from gpuenv.knowledge.versions import show
 UVM = "/dev/nvidia-uvm"
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
-"""Maps the name of an error rule to its key in ``cures`` of platforms.yaml, used instead of its reason's key."""
+"""Maps the name of an error rule to the name of a remediation in ``cures`` of platforms.yaml.
+
+The remediation replaces the one that belongs to the reason of the rule.
+"""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
-"""Layers that fail before any program runs. If CUDA did start, that was in another container."""
+"""Layers whose failures keep a container from running any program.
+
+If other facts say that CUDA started, they are about another container and do not contradict such a failure.
+"""
 
 
 def cuda_starts(case: Case) -> Iterator[Check]:
@@ -39,10 +48,10 @@ def cuda_starts(case: Case) -> Iterator[Check]:
 
 
 def _unavailable(case: Case) -> Iterator[Check]:
-    """Yield the check for ``torch.cuda.is_available()`` being False.
+    """Yield the check that says why ``torch.cuda.is_available()`` is False.
 
-    Its reason comes from a warning of PyTorch, or from an environment variable that hides the GPUs. If neither names a
-    cause and no pasted error is a failure, the reason is CudaInitFailed.
+    The reason of the check comes from a warning of PyTorch, or from an environment variable that hides the GPUs. If
+    neither names a cause and no pasted error is a failure, the reason is CudaInitFailed.
     """
     for warning in case.facts.torch.warnings:
         failure = Failure("torch", message=warning)
@@ -57,7 +66,7 @@ def _unavailable(case: Case) -> Iterator[Check]:
 
 
 def rule_status(case: Case, failure: Failure) -> Status | None:
-    """Return the status that the tables give to an error, or None if it matches no rule."""
+    """Return the status of the rule in errors.yaml that an error matches, or None if it matches no rule."""
     rule = classify(failure, case.knowledge)
     return Status(rule.status) if rule else None
 
@@ -74,10 +83,10 @@ def _from_failure(case: Case, failure: Failure, what: str) -> Check:
 def from_rule(
     case: Case, rule: ErrorRule, name: CheckName, message: str, status: Status | None = None
 ) -> Check:
-    """Return the check for an error that matched ``rule``, refined by the other facts of the case.
+    """Return the check for an error that matched ``rule``. Other facts of the case can make its reason more precise.
 
     For example, CUDA error 999 has the reason UvmMissing if /dev/nvidia-uvm cannot be opened. The remediation fits the
-    platform of the node. ``status`` replaces the status of the rule.
+    platform of the node. ``status`` replaces the status of the rule, unless it is None.
     """
     reason, remediation = rule.reason, rule.remediation or None
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
@@ -97,9 +106,10 @@ def from_rule(
 
 
 def _too_old(case: Case, message: str) -> tuple[str, str | None]:
-    """Return message and remediation for a driver that is too old.
+    """Return the message and the remediation of a check that found the driver too old.
 
-    The returned message includes the versions. The remediation names an image that the driver can run, if there is one.
+    The returned message is ``message`` with the versions of driver and CUDA. The remediation names a PyTorch build that
+    the driver can run, if there is one. If the driver's CUDA version is not known, return ``message`` and None.
     """
     if case.api_cuda is None:
         return message, None
@@ -116,9 +126,11 @@ def _too_old(case: Case, message: str) -> tuple[str, str | None]:
 
 
 def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, str | None]:
-    """Return message and remediation for an error that says that a program has no code for the GPU.
+    """Return the message and the remediation of a check for the error that there is no code for the GPU.
 
-    If PyTorch itself has code for the GPU, another library in the image, such as flash-attn, lacks it.
+    If PyTorch has code for the GPU, the texts say that another library lacks it, such as flash-attn. Otherwise the
+    message is ``message``, and the remediation names a PyTorch build that has the code. ``remediation`` is returned if
+    no such build is known.
     """
     device = next((device for device in case.devices if device.compute_capability), None)
     if device is None or device.compute_capability is None:
@@ -198,8 +210,8 @@ def _is_gpu_gone(reason: str) -> bool:
 def warnings(case: Case) -> Iterator[Check]:
     """Yield a check for each warning of PyTorch that matches a rule.
 
-    Warnings do not count if kernels ran on every GPU, because these decide the verdict. If CUDA is not available,
-    :func:`cuda_starts` uses the warnings instead.
+    Warnings do not count if kernels passed on every GPU, because the kernels then decide the verdict. If CUDA is not
+    available, :func:`cuda_starts` uses the warnings instead.
     """
     if case.proven or case.facts.torch.available is False:
         return
@@ -214,9 +226,10 @@ def warnings(case: Case) -> Iterator[Check]:
 
 
 def reported_errors(case: Case) -> Iterator[Check]:
-    """Yield one check for each reason among the pasted errors: the one with the worst status.
+    """Yield one check for each reason that pasted errors have.
 
-    If CUDA started although an error says that it cannot, also note the contradiction.
+    If several errors have the same reason, only the check with the worst status is kept. If CUDA started although an
+    error says that it cannot, a Note about the contradiction follows.
     """
     worst: dict[str, Check] = {}
     for failure in case.facts.errors:
@@ -232,7 +245,7 @@ def reported_errors(case: Case) -> Iterator[Check]:
 
 
 def _prevents_start(reason: str) -> bool:
-    """Return whether the reason means that CUDA cannot start, for certain or probably."""
+    """Return whether CUDA certainly or probably cannot start if ``reason`` applies."""
     return reasons.behaviour(reason).start in (reasons.Start.PREVENTED, reasons.Start.DOUBTFUL)
 
 
@@ -259,7 +272,7 @@ def _reported(case: Case, failure: Failure) -> Check:
 
 
 def unrecognised(case: Case) -> Iterator[Check]:
-    """Yield an Unknown check for a pasted error that matches no rule.
+    """Yield an Unknown check for the first pasted error that matches no rule in errors.yaml.
 
     Something fails for the user, so the verdict cannot be Compatible, even if all versions fit.
     """

@@ -103,7 +103,7 @@ def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:
 
 
 def _persistence(case: Case) -> Iterator[Check]:
-    """Note the GPUs whose persistence mode is off. A GPU for which NVML offers no reading is not noted."""
+    """Yield a Note that names the GPUs whose persistence mode is off. GPUs without this reading are left out."""
     off = [str(gpu.index) for gpu in case.facts.gpus if gpu.health.persistence is False]
     if off:
         message = f"persistence mode is off on GPU {', '.join(off)}"
@@ -111,7 +111,10 @@ def _persistence(case: Case) -> Iterator[Check]:
 
 
 def container(case: Case) -> Iterator[Check]:
-    """Note settings of the container that matter to programs: environment variables, scratch space, privileges."""
+    """Yield a Note for each setting of the container that can harm programs.
+
+    The settings are environment variables, little or no scratch space (/dev/shm, /tmp), and privileges.
+    """
     facts = case.facts.container
     hiding = hidden_by(case)
     if hiding:

@@ -1,7 +1,7 @@
 """Functions that prepare pasted text for searching.
 
-They remove colours, HTML entities, curly quotes and line breaks. Issue trackers, terminals and log collectors change
-the text that software has printed. Every step takes time linear in the length of the text.
+They remove colours, HTML entities, curly quotes and line breaks, which issue trackers, terminals and log collectors
+have added to what a program printed. Every step takes time linear in the length of the text.
 """
 
 import re

@@ -1,8 +1,9 @@
 """Reads facts from a pasted environment: the output of ``collect_env``, ``nvidia-smi``, pip, conda or Python.
 
-It understands ``collect_env`` of PyTorch since 1.8 and of vLLM. A label may be anywhere in the text (after a log
-prefix, in a quote or table, or in a dump on a single line). Its value ends at the next label or at the end of the line.
-The functions never raise, and every step takes time linear in the length of the text.
+The module understands ``collect_env`` of PyTorch since 1.8 and of vLLM. A label, such as ``Nvidia driver version``, may
+be anywhere in the text: after a log prefix, in a quote or table, or in a dump on a single line. The value after a label
+ends at the next label or at the end of the line. The functions never raise an exception, and every step takes time
+linear in the length of the text.
 https://github.com/pytorch/pytorch/blob/main/torch/utils/collect_env.py,
 https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
 """
@@ -26,7 +27,7 @@ from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64
 MAX_LABELS = 4_000
-"""Number of labels after which the search stops. The output of ``collect_env`` has about thirty."""
+"""The search stops after this number of labels. The output of ``collect_env`` has about thirty."""
 
 _LABELS = {
     "torch": ("PyTorch version (GPU?)", "PyTorch version", "Torch version"),
@@ -119,8 +120,9 @@ def read_collect_env(text: str) -> Facts:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Return the value of each label in the text, by the key of the label in :data:`_LABELS`.
+    """Return the values of the labels in the text, such as ``Nvidia driver version``.
 
+    The keys of the result are those of :data:`_LABELS`, such as ``driver``; the values are the texts after the labels.
     Of several values of one label, the first that is not a placeholder such as ``N/A`` counts. If all are placeholders,
     the first one counts.
     """
@@ -217,9 +219,10 @@ def _gpus(text: str, fields: dict[str, str]) -> tuple[Gpu, ...]:
 
 
 def _numbered(text: str) -> dict[int, str]:
-    """Return the product names of GPUs in the form ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``, by their index.
+    """Return the GPUs that the text lists in the form ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``.
 
-    Each GPU may be on a line of its own, or all on one line.
+    Each key is the number of a GPU, and its value is the product name. Each GPU may be on a line of its own, or all on
+    one line.
     """
     found: dict[int, str] = {}
     position = 0
@@ -239,8 +242,8 @@ def _asked(asked: Answers) -> tuple[Gpu, ...]:
 def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
     """Return the GPU of a Jetson on which CUDA works, recognised by ``tegra`` in the name of its kernel.
 
-    JetPack 5 has no nvidia-smi that would name the GPU. Builds for CUDA 11.4 and 12 run on Orin. The wheels for 11.4
-    also run on Xavier.
+    JetPack 5 has no nvidia-smi that would name the GPU. It is assumed to be an Orin, because builds for CUDA 11.4 and
+    12 run on it; those for 11.4 also run on Xavier. Return an empty tuple for other machines and other CUDA versions.
     """
     on_jetson = "tegra" in fields.get("platform", "").lower() and torch.available is True
     cuda = parse_version(torch.cuda)
@@ -252,7 +255,10 @@ def _listed(asked: Answers) -> dict[str, str]:
 
 
 def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:
-    """Return the GPUs in the output of ``nvidia-smi -q``, numbered in the order of the output."""
+    """Return the GPUs in the output of ``nvidia-smi -q``, numbered in the order of the output.
+
+    ``query`` holds the lines of this output as (label, value), such as ("Product Name", "NVIDIA L4").
+    """
     names = [value.strip() for label, value in query if label == "Product Name"]
     return tuple(Gpu(index=index, product=name) for index, name in enumerate(names[:MAX_GPUS]))
 
@@ -276,7 +282,8 @@ def _driver(
 def _says_absent(fields: dict[str, str], torch: TorchFacts) -> bool:
     """Return whether the text says that there is no driver.
 
-    That is so if driver or GPUs are ``No CUDA``, or if CUDA is not available and both are ``Could not collect``.
+    The value of the driver or of the GPUs is then ``No CUDA``, or both are ``Could not collect`` and CUDA is not
+    available.
     """
     values = [fields.get(key, "").strip().lower() for key in ("driver", "gpus")]
     if "no cuda" in values:

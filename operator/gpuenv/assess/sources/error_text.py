@@ -130,12 +130,15 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
 
 
 def _is_error(text: str) -> bool:
-    """Return whether a text that was passed as an error can be one. A pasted environment without an error cannot."""
+    """Return whether a text that was passed as an error can contain an error.
+
+    An empty text cannot, nor can a pasted environment in which no words for an error occur.
+    """
     return bool(text.strip()) and (not _DUMP.search(text) or bool(_FAILS_IN_DUMP.search(text)))
 
 
 def _telling_line(text: str) -> str:
-    """Return the last line that contains a word for a failure, or else the last line.
+    """Return the last line that contains a word such as "error" or "failed", or else the last line.
 
     Tracebacks and logs end with the error.
     """
@@ -145,7 +148,10 @@ def _telling_line(text: str) -> str:
 
 
 def _container_start(text: str) -> tuple[str, DriverFacts]:
-    """Return the text without the harmless lines of NVIDIA's start script, and the driver that these lines name."""
+    """Return the text without harmless lines of NVIDIA's start script, and the driver that the script names.
+
+    The script runs when one of NVIDIA's containers starts, and prints the versions of driver and CUDA.
+    """
     minor = _MINOR_MODE.search(text)
     if minor:
         cuda = parse_version(minor[2])
@@ -159,9 +165,9 @@ def _container_start(text: str) -> tuple[str, DriverFacts]:
 
 
 def _numbers(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
-    """Return the errors that the text identifies only by number: CUDA errors, and Xids that no rule contains.
+    """Return the errors that the text identifies only by number: CUDA errors, and Xids that are in no rule.
 
-    An Xid is the number of an error that NVIDIA's kernel driver logs.
+    An Xid is an error that NVIDIA's kernel driver logs with a number.
     """
     starting = _distinct(_NUMBER, text)
     later = [code for code in _distinct(_CODED, text) if code not in starting]
@@ -197,7 +203,7 @@ def _device_nodes(text: str) -> tuple[DeviceNode, ...] | None:
 
 
 def _is_warning(found: Found, text: str) -> bool:
-    """Return whether an error is only PyTorch's warning about the GPU's architecture, without a failed kernel.
+    """Return whether ``found`` is only PyTorch's warning about the GPU's architecture, and no kernel failed.
 
     The rules of binary compatibility are more reliable: PyTorch also warns about GB10 and Orin, on which it works.
     """

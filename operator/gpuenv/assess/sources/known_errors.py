@@ -1,4 +1,4 @@
-"""Finds the rules that known errors match, by the words of the error or else by its number.
+"""Finds the rules of errors.yaml that an error matches, by the words of the error or else by its number.
 
 The search uses only substrings and bounded patterns, so that no text can make it slow. All parts of a pattern must be
 in one line. Because a terminal may have wrapped the line, a copy of the text without line breaks is searched, too. In
@@ -20,13 +20,19 @@ MAX_OCCURRENCES = 50
 REACH = 300
 """Number of characters after one part of a pattern within which the next part must end."""
 STARTS = "CUDA does not start"
-"""Beginning of the message of a failure with a number that CUDA had while it started or counted its devices."""
+"""First words of the message of a failure that happened while CUDA started or counted its devices.
+
+They are used for failures of which only CUDA's error number is known.
+"""
 MAX_WORDS = 420
 MAX_XIDS = 200
 _CONTEXT = 120
 _FEWEST_WORDS = 3
 _DISPROVABLE = 400
-"""Number of characters before a match in which a word of ``unless`` disproves the match."""
+"""Number of characters before a match that are searched for the words in ``unless`` of the rule.
+
+If such a word is on the same line, the rule does not apply.
+"""
 
 _NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
 _XID = re.compile(
@@ -34,15 +40,16 @@ _XID = re.compile(
 )
 """Matches the number of an Xid, an error that NVIDIA's kernel driver logs as ``Xid (PCI:0000:3b:00): 79,``.
 
-It also matches the notations of people and of NVIDIA's DCGM. https://docs.nvidia.com/deploy/xid-errors/
+The forms in which people and NVIDIA's DCGM write the number match, too. https://docs.nvidia.com/deploy/xid-errors/
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A known error in a text: its rule, the position of its first occurrence, and the words there.
+    """A known error in a text: the rule that it matches, and the place in the text where it matches first.
 
-    ``words`` are the matched words and a few words after them.
+    ``position`` is the index of this place; it lies beyond the end of the text if the error was found only in the copy
+    without line breaks. ``words`` are the matched words and a few words after them.
     """
 
     rule: ErrorRule
@@ -52,10 +59,10 @@ class Found:
 
 @lru_cache(maxsize=4096)
 def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
-    """Return the rule that a failure matches, or None.
+    """Return the rule that a failure matches, or None if it matches none.
 
-    The name of the failure decides first, then its message (the rule whose reason has the smallest ``depth``), then its
-    number.
+    The name of the failure decides first, then its message, then its number. If the message matches several rules, the
+    one whose reason has the smallest ``depth`` counts, because it is the cause of the others.
     """
     known = knowledge.errors_by_name.get(failure.name)
     if known is not None:
@@ -105,7 +112,7 @@ def only_harmless(text: str, knowledge: Knowledge) -> bool:
 
 
 def unknown_xids(text: str, knowledge: Knowledge) -> list[int]:
-    """Return the numbers of the Xid errors in ``text`` that no rule contains."""
+    """Return the numbers of those Xid errors in ``text`` that are in no rule of errors.yaml."""
     known = knowledge.errors_by_code
     return [number for number in _xids(lower(text)) if ("xid", number) not in known]
 
@@ -120,10 +127,11 @@ def _xids(lowered: str) -> dict[int, tuple[int, int]]:
 
 
 def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
-    """Return the errors of ``fallback`` rules, which say only that something failed.
+    """Return the errors in ``text`` that match ``fallback`` rules, which say only that something failed.
 
-    Rules of the kind ``line`` count on lines that match no other rule. Rules of the kind ``text`` count only if the
-    whole text matches no other rule, except rules with the status Note.
+    Rules whose ``fallback`` is ``line`` count on lines that match no other rule. Those with ``text`` count only if the
+    whole text matches no other rule, except rules with the status Note. ``found`` are the errors that match the other
+    rules, and ``lowered`` is ``text`` in lower case.
     """
     explained = any(entry.rule.status != "Note" for entry in found)
     told: list[Found] = []
@@ -152,7 +160,7 @@ def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> 
 
 
 def _without_harmless(text: str, lowered: str, knowledge: Knowledge) -> tuple[str, str]:
-    """Return both texts with spaces in place of harmless lines, so that the positions in the texts do not change.
+    """Return ``text`` and ``lowered`` with spaces in place of harmless lines, so that positions do not change.
 
     ``lowered`` is ``text`` in lower case. Harmless lines look like failures but are none.
     """
@@ -203,7 +211,7 @@ def _wrapped_place(wrapped: str, rule: ErrorRule) -> tuple[int, int] | None:
 def _find(
     text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
 ) -> tuple[int, int] | None:
-    """Return (start, end) of the first match after ``position``, or None.
+    """Return (start, end) of the first match of a pattern at or after ``position``, or None.
 
     A match has all ``parts`` in this order on one line, and that line contains no word of ``unless``.
     """

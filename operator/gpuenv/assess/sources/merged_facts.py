@@ -1,4 +1,4 @@
-"""Merges facts from several sources about one machine. If two sources differ, the earlier one counts."""
+"""Merges facts from several sources about one machine. If two sources differ, the one given first counts."""
 
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ Versioned = TypeVar("Versioned", DriverFacts, TorchFacts)
 
 
 def merge(sources: list[Facts]) -> Facts:
-    """Return the facts of all sources as one value; the first source is trusted most.
+    """Return the facts of all sources as one value. If two sources differ, the one that is first in the list counts.
 
-    ``conflicts`` of the result describes values in which the sources differ.
+    The field ``conflicts`` of the returned facts describes the values in which the sources differ.
     """
     merged = sources[0]
     conflicts: list[str] = list(merged.conflicts)
@@ -49,7 +49,7 @@ def _fill(first: Part, later: Part) -> Part:
 
 
 def _fill_same(first: Versioned, later: Versioned) -> Versioned:
-    """Return ``first``, completed from ``later`` as in :func:`_fill`, but only if both have the same version.
+    """Return ``first``, completed from ``later`` as in :func:`_fill`. If their versions differ, return it unchanged.
 
     Values of another version of the driver or of PyTorch do not belong to ``first``.
     """

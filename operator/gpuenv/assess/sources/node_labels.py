@@ -1,7 +1,7 @@
 """Reads facts from the node labels of GPU Feature Discovery, GKE, EKS (Karpenter) and AKS.
 
-Only the labels of GPU Feature Discovery contain the driver version. Those of the clouds contain at most the GPU model.
-The labels are documented at
+Only the labels of GPU Feature Discovery contain the driver version. The labels of the clouds contain at most the model
+of the GPU and its memory size. Documentation of the labels:
 https://github.com/NVIDIA/k8s-device-plugin/blob/main/docs/gpu-feature-discovery/README.md,
 https://cloud.google.com/kubernetes-engine/docs/concepts/gpus, https://karpenter.sh/docs/concepts/scheduling/,
 https://learn.microsoft.com/azure/aks/use-labels.
@@ -24,7 +24,7 @@ _SUFFIXES = ("-SHARED",)
 def has_gpu_labels(labels: Mapping[str, str]) -> bool:
     """Return whether the labels of a node say that it has NVIDIA GPUs.
 
-    The labels stay while no device plug-in advertises the GPUs.
+    Unlike the allocatable devices of the node, the labels stay if the device plug-in fails.
     """
     if labels.get("nvidia.com/gpu.present") == "false":
         return False

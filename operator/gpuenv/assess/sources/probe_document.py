@@ -14,7 +14,10 @@ from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
 Document = dict[str, Any]
 
 FACTS: Final = "facts"
-"""Key of the part of the document that is no list of rows: sections, complete stages, and how the probe ended."""
+"""Key of an object with everything in the document that is not a list of rows.
+
+It holds the sections (container, driver, torch), the complete stages, and the probe's message about how it ended.
+"""
 SECTIONS: Final = ("container", "driver", "torch")
 GPUS: Final = "gpus"
 STEPS: Final = "steps"
@@ -25,7 +28,7 @@ KEYS: Final = (FACTS, GPUS, STEPS, COMMANDS, BENCHMARKS)
 MAX_TEXT: Final = 500
 """Maximum number of characters in one text."""
 MAX_LIST: Final = 64
-"""Maximum number of GPUs, command checks, notes, or texts in a list."""
+"""Maximum number of GPUs, of command checks, and of texts in one list, such as the notes about the container."""
 MAX_ROWS: Final = 1024
 """Maximum number of steps or benchmarks, enough for 16 GPUs. No list or object may have more entries."""
 _MAX_DEPTH: Final = 6
@@ -81,7 +84,10 @@ def _section(reports: list[Mapping[str, Any]], name: str) -> Document:
 
 
 def _gpus(reports: list[Mapping[str, Any]]) -> list[Document]:
-    """Return one row for each GPU, joined from the reports of both stages: each stage reads other values of a GPU."""
+    """Return one row for each GPU, joined from the probe reports of both stages.
+
+    Each stage reads values of a GPU that the other stage does not read.
+    """
     found: dict[int, Document] = {}
     for report in reports:
         for place, row in enumerate(mappings(report.get(GPUS))[:MAX_LIST]):
@@ -106,7 +112,7 @@ def _clean_mapping(value: Mapping[str, Any]) -> Document:
 def _clean(value: object, depth: int) -> Any:
     """Return the value converted to JSON types that the API server keeps unchanged, or None if that is not possible.
 
-    ``depth`` is the number of lists and objects around the value; it is limited.
+    ``depth`` is the number of lists and objects around the value. Lists and objects that lie too deep become None.
     """
     if isinstance(value, str):
         return clean_text(value)
@@ -127,9 +133,9 @@ def _clean(value: object, depth: int) -> Any:
 
 
 def _clean_number(value: float) -> float | int | None:
-    """Return the number, or None if it is too large for JSON. A whole number becomes an integer.
+    """Return the number, or None if it is NaN or its absolute value exceeds :data:`MAX_INTEGER`.
 
-    The API server stores 12.0 as 12.
+    A whole number becomes an integer, because the API server stores 12.0 as 12.
     """
     if not -MAX_INTEGER <= value <= MAX_INTEGER:  # also false for NaN
         return None

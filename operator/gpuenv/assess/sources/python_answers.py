@@ -1,7 +1,7 @@
 """Reads pasted output of a Python prompt (``>>> torch.__version__``), and lists of versions written by hand.
 
-Every pattern starts with a fixed expression such as ``torch.__version__`` and has bounded repetitions only, so that
-matching takes time linear in the length of the text.
+Every pattern contains fixed words, such as ``torch.__version__`` or ``Driver``, and bounded repetitions only. Matching
+therefore takes time linear in the length of the text.
 """
 
 import re
@@ -32,7 +32,7 @@ _LISTED_TORCH = re.compile(
     _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})",
     re.MULTILINE | re.IGNORECASE,
 )
-"""The three ``_LISTED`` patterns match lines of lists written by hand.
+"""``_LISTED_GPU``, ``_LISTED_DRIVER`` and ``_LISTED_TORCH`` match lines of lists that people write by hand.
 
 Examples are ``- GPU: RTX 4090``, ``Driver: 550.54.15`` and ``torch: 2.4.0+cu121``.
 """
@@ -45,7 +45,7 @@ _EXPRESSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Values that Python printed; None means that the text does not contain the value.
+    """Values that Python printed, or that a person listed. None means that the text does not contain the value.
 
     ``cpu_build`` True means that ``torch.version.cuda`` was printed as None.
     """
@@ -60,7 +60,10 @@ class Answers:
 
 
 def read_prompt(text: str) -> Answers:
-    """Return the values of PyTorch's expressions in the text. If one occurs several times, its first value counts."""
+    """Return the values that the text gives for expressions such as ``torch.__version__``, or in a list.
+
+    If an expression occurs several times, its first value counts.
+    """
     told = _printed(text)
     for key, pattern in (("version", _VERSION), ("cuda", _CUDA), ("available", _AVAILABLE)):
         found = pattern.search(text)
@@ -81,9 +84,10 @@ def read_prompt(text: str) -> Answers:
 
 
 def _printed(text: str) -> dict[str, str]:
-    """Return the values that ``print(torch.__version__, torch.version.cuda)`` printed, by their field in Answers.
+    """Return the values that a call such as ``print(torch.__version__, torch.version.cuda)`` printed.
 
-    There are none if the line after the call does not have as many words as the call has arguments.
+    Each key is the name of a field of :class:`Answers`, and its value is the printed word. The result is empty if the
+    line after the call does not have as many words as the call has arguments.
     """
     found = _PRINT.search(text)
     asked = [part.strip() for part in found[1].split(",")] if found else []
