@@ -242,8 +242,9 @@ def _asked(asked: Answers) -> tuple[Gpu, ...]:
 def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
     """Return the GPU of a Jetson on which CUDA works, recognised by ``tegra`` in the name of its kernel.
 
-    JetPack 5 has no nvidia-smi that would name the GPU. It is assumed to be an Orin, because builds for CUDA 11.4 and
-    12 run on it; those for 11.4 also run on Xavier. Return an empty tuple for other machines and other CUDA versions.
+    JetPack 5 has no nvidia-smi that would name the GPU. The GPU is assumed to be an Orin, because builds for CUDA 11.4
+    and 12 run on Orin; those for 11.4 also run on Xavier. Return an empty tuple for other machines and other CUDA
+    versions.
     """
     on_jetson = "tegra" in fields.get("platform", "").lower() and torch.available is True
     cuda = parse_version(torch.cuda)

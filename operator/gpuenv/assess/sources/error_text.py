@@ -75,14 +75,14 @@ _MINOR_MODE = re.compile(
     r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
     r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
 )
-"""Matches the message of NVIDIA's containers at their start if they do not use cuda-compat. It is no failure.
+"""Matches the message that NVIDIA's containers print when they start and do not use cuda-compat.
 
-The script entrypoint.d/50-gpu-driver-check.sh in the container prints it.
+The message reports no failure. The script entrypoint.d/50-gpu-driver-check.sh in the container prints it.
 """
 _FORWARD_MODE = re.compile(
     r"Using CUDA (\d{1,2}\.\d{1,2}) driver version [\d.]{3,15} with kernel driver version (\d{3}[\d.]{1,12}\d)"
 )
-"""Matches the message of NVIDIA's containers at their start if cuda-compat is used and works."""
+"""Matches the message that NVIDIA's containers print when they start and use cuda-compat successfully."""
 _DETECTED = re.compile(r"but\s{1,20}version (\d{3}\.[\d.]{1,12}) was detected")
 _LISTED = re.compile(r"^[^\n]{0,40}c[r-][w-][x-][rwx-]{6}[^\n]{0,80}?(/dev/nvidia[\w-]{1,20})", re.MULTILINE)
 _FLAG = re.compile(r"(?:sm|compute)_\d{2,3}[af]?")
@@ -92,7 +92,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     """Return the facts in an error text.
 
     ``given`` True means that a person passed the text as an error, so that something fails for that person. If the text
-    then matches no rule, ``unrecognised`` of the result holds the line that describes the failure best.
+    then matches no rule, ``unrecognised`` of the returned facts holds the line that describes the failure best.
     """
     text = clean(text)
     text, started = _container_start(text)

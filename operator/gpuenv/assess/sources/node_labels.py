@@ -24,7 +24,7 @@ _SUFFIXES = ("-SHARED",)
 def has_gpu_labels(labels: Mapping[str, str]) -> bool:
     """Return whether the labels of a node say that it has NVIDIA GPUs.
 
-    Unlike the allocatable devices of the node, the labels stay if the device plug-in fails.
+    Unlike the allocatable devices of the node, its labels do not disappear if the device plug-in fails.
     """
     if labels.get("nvidia.com/gpu.present") == "false":
         return False

@@ -16,7 +16,8 @@ Document = dict[str, Any]
 FACTS: Final = "facts"
 """Key of an object with everything in the document that is not a list of rows.
 
-It holds the sections (container, driver, torch), the complete stages, and the probe's message about how it ended.
+It holds the sections (container, driver, torch), the names of the complete stages, the probe's message about how it
+ended, and the names of the parts that the probe omitted.
 """
 SECTIONS: Final = ("container", "driver", "torch")
 GPUS: Final = "gpus"

@@ -70,7 +70,7 @@ def _text(value: object) -> str | None:
 
 
 def _member(kind: type[E], value: object) -> E | None:
-    """Return the member of the enumeration ``kind`` whose value is ``value``, or None if there is none."""
+    """Return the member of the enumeration ``kind`` that has this value, or None if no member has it."""
     try:
         return kind(value) if isinstance(value, str) else None
     except ValueError:
