@@ -34,7 +34,10 @@ LENGTH: Final = 16
 
 
 def digest(value: object) -> str:
-    """Return a short hexadecimal digest of a value made of dataclasses, mappings, lists, sets and plain values."""
+    """Return a short hexadecimal digest of a value: a text, number, boolean or None, or a collection of these.
+
+    Collections are dataclasses, mappings, lists, tuples and sets.
+    """
     import hashlib  # noqa: PLC0415  loads OpenSSL, which gpuenv explain never needs
 
     return hashlib.sha256(_text(value).encode()).hexdigest()[:LENGTH]
@@ -63,7 +66,7 @@ def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
     """Yield the value of a field in JSON types, or nothing if the digest leaves the field out.
 
     A field that holds a dataclass is left out if all fields of that dataclass are left out. It is not compared with
-    its own default: that is a dataclass with the present defaults of the inner fields, but their first defaults count.
+    its own default, which contains the present defaults of the inner fields, because only their first defaults count.
     """
     value, default = getattr(record, field.name), _default(field)
     plain = _plain(value)
@@ -73,7 +76,7 @@ def _held(record: object, field: "dataclasses.Field[Any]") -> Iterator[Any]:
 
 
 def _default(field: "dataclasses.Field[Any]") -> object:
-    """Return the first default of a field, or ``dataclasses.MISSING``, which equals no value, if it is required."""
+    """Return the first default of a field, or ``dataclasses.MISSING`` for a required field."""
     if FIRST_DEFAULT in field.metadata:
         return field.metadata[FIRST_DEFAULT]
     if field.default_factory is not dataclasses.MISSING:

@@ -25,7 +25,7 @@ RunAs = Literal["NonRoot", "Image"]
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """``spec.expect``: requirements on the image and the node. None or empty means no requirement.
+    """``spec.expect``: requirements on the image and the node. A field that is None or empty requires nothing.
 
     Requirements on versions are PEP 440 specifiers, kept as text. Only the release segment of a version is compared
     with them: ``2.9.1+cu128`` counts as ``2.9.1``.
@@ -220,7 +220,7 @@ def _image(spec: Fields) -> str:
 
 
 def _selector(selector: Fields) -> dict[str, Any]:
-    """Return a LabelSelector as a dict. Raises FieldError if it is invalid, so that matching nodes never fails."""
+    """Return a LabelSelector as a dict. Raises FieldError if the selector is invalid, so that matching never fails."""
     parsed: dict[str, Any] = {}
     labels = selector.text_map("matchLabels")
     expressions = []

@@ -187,7 +187,7 @@ class Fields:
     def parsed(self, name: str, parse: Callable[[str], T], cure: str) -> T | None:
         """Return the value of a field, converted by ``parse``, or None if the field is absent.
 
-        If ``parse`` raises ValueError, raise FieldError. ``cure`` is the end of its message: how to correct the value.
+        If ``parse`` raises ValueError, raise FieldError. ``cure`` is the end of the message: how to correct the value.
         """
         value = self.raw(name)
         if value is None:
@@ -204,7 +204,7 @@ def shown(value: object) -> str:
 
 
 def kind(value: object) -> str:
-    """Return words for a message about a value of the wrong type: the ``repr`` of a number, else such as "a list"."""
+    """Return words that describe a value of the wrong type in a message, such as "a list"; a number is shown itself."""
     names = {dict: "a mapping", list: "a list", tuple: "a list", bool: "true or false", str: "a text"}
     if value is None:
         return "empty"

@@ -17,7 +17,7 @@ from gpuenv.knowledge import Knowledge
 
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
-    """Assess each image on each node and yield the results. Raises BadInput if an input is invalid or none is given."""
+    """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
     spec = read_environment(given.environment)[0] if given.environment else None
     expect, floors = (spec.expect, spec.floors) if spec else (None, ())
     pasted = list(read_pasted(given, knowledge))

@@ -1,4 +1,4 @@
-"""``gpuenv check``: runs the probe on this machine instead of in a pod, and assesses its reports."""
+"""``gpuenv check``: runs the probe on this machine instead of in a pod, and assesses the probe reports."""
 
 import importlib.util
 import json

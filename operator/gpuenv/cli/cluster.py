@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def ask(kubeconfig: str | None, question: Callable[[Kube], Awaitable[T]]) -> T:
-    """Connect to the cluster, run ``question`` with the client, and return its result.
+    """Connect to the cluster, call ``question`` with the client, and return what it returns.
 
     Raises ClusterError if there is no usable kubeconfig, or if a request fails.
     """
@@ -50,7 +50,7 @@ def _no_such_kind(error: ApiError) -> bool:
 async def environment(kube: Kube, name: str) -> Object:
     """Return the GPUEnvironment ``name``.
 
-    Raises ClusterError if it does not exist, and ApiError if the request fails for another reason.
+    Raises ClusterError if the environment does not exist, and ApiError if the request fails for another reason.
     """
     try:
         found: Object = await kube.get(f"{ENVIRONMENTS}/{name}")
@@ -93,7 +93,7 @@ def verdict(report: Object) -> Verdict:
 def condition(environment: Object, kind: str) -> Object:
     """Return the condition with the type ``kind`` in the status of an environment.
 
-    Return {} if there is no such condition, or if it is about an older generation of the environment.
+    Return {} if there is no such condition, or if the condition is about an older generation of the environment.
     """
     generation = environment["metadata"].get("generation")
     for found in (environment.get("status") or {}).get("conditions") or []:

@@ -9,7 +9,7 @@ from gpuenv.cli import exit_codes
 
 
 class CommandError(click.ClickException):
-    """The command could not do its work. The message says in one line what happened and what to do next."""
+    """Base of the errors that end a command. The message says in one line what happened and what to do next."""
 
     exit_code = exit_codes.FAILED
 
@@ -32,6 +32,6 @@ class ClusterError(CommandError):
 
 
 class Interrupted(CommandError):  # noqa: N818 - Ctrl-C is no fault of the program
-    """The user ended the command with Ctrl-C. The message says which results were saved."""
+    """The user ended the command with Ctrl-C. The message says where the probe reports were saved, if they were."""
 
     exit_code = exit_codes.INTERRUPTED

@@ -15,7 +15,7 @@ table_or_json = click.option(
 )
 """The option ``--output`` of all commands except ``explain`` and ``check``.
 
-The option of these two has more formats; it is in :mod:`gpuenv.cli.output.formats`.
+``explain`` and ``check`` have more formats; their option is in :mod:`gpuenv.cli.output.formats`.
 """
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show checks that passed, and sources.")
 probe_namespace = click.option(

@@ -16,7 +16,7 @@ from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
 STATUS_TOKEN_CHARACTERS: Final = 4096
-"""Maximum length of ``status.observedRevalidate``, to which the operator copies the revalidate annotation."""
+"""Maximum length of ``observedRevalidate`` in an environment's status, a copy of its revalidate annotation."""
 NODES_NAMED: Final = 5
 """Maximum number of nodes that a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"

@@ -38,7 +38,10 @@ def packaged_tables() -> dict[str, Any]:
 
 
 def yaml_tables() -> dict[str, Any]:
-    """Return the content of the package's tables, by name, read from the YAML files. Raises :class:`KnowledgeError`."""
+    """Return the content of the package's tables, by the name of the table, read from the YAML files.
+
+    Raises :class:`KnowledgeError` if a file cannot be read or is no YAML.
+    """
     return {name: read_yaml(HERE / f"{name}.yaml") for name in TABLES}
 
 

@@ -157,7 +157,7 @@ class GpuModel:
 class Peak:
     """The published peak performance of one product: dense TFLOPS by data type, memory GB/s, and power in W.
 
-    ``names`` are the names of the product. ``confidence`` says how reliable the source is.
+    ``names`` are the names of the product. ``confidence`` says how reliable the source is: high, medium or low.
     """
 
     names: tuple[str, ...]
@@ -304,8 +304,8 @@ class Knowledge:
     def cure(self, what: str, platform: str | None) -> str:
         """Return the text of the remediation ``what``, such as "upgrade-driver", in the words of a platform.
 
-        Return the text for all platforms if platforms.yaml has none for ``platform``, and "" if it has no such text
-        either.
+        If platforms.yaml has no text for ``platform``, or ``platform`` is None, return its text for all platforms. If
+        ``what`` is not in platforms.yaml, return "".
         """
         table = self.cures.get(what, {})
         return table.get(platform or "default") or table.get("default", "")

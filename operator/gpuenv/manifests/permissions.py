@@ -95,8 +95,8 @@ def roles(
 ) -> list[dict[str, Any]]:
     """Return a ClusterRole, three Roles (probe pods, Events, Lease), and their bindings.
 
-    The bindings grant the roles to the operator's service account. Each Role has its own name, because the namespaces of
-    two Roles can be the same.
+    The bindings grant the roles to the operator's service account. Each Role has its own name, because two Roles can be
+    in the same namespace.
     """
     by_purpose: dict[tuple[str, str], list[Permission]] = {}
     for permission in permissions(operator_namespace, probe_namespace):

@@ -1,4 +1,4 @@
-"""Reasons about a PyTorch build: the GPU architectures that it has code for, and its binaries."""
+"""Reasons about a PyTorch build: the GPU architectures for which it contains code, and its binaries."""
 
 from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
 

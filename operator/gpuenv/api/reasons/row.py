@@ -19,7 +19,7 @@ LAST: Final = 999
 
 
 class NextRun(StrEnum):
-    """When the probe runs again after a run that ended with a reason.
+    """The time at which the probe runs again after a run that ended with a reason.
 
     The value completes the sentence "the probe runs again …".
     """
@@ -58,7 +58,7 @@ class Start(StrEnum):
 
 
 class Subject(StrEnum):
-    """The kind of object that a reason belongs to."""
+    """The kind of object in whose status a reason appears."""
 
     NODE = "node"
     """The reason of a check or a verdict, which is about one image on one node."""
@@ -94,8 +94,8 @@ class Behaviour:
 class Row:
     """The definition of one reason: its meaning, cause, remediation (``cure``) and source, and gpuenv's behaviour.
 
-    ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which has better wordings of the
-    remediation for some platforms. It is "" if there is no such entry.
+    ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which words the remediation
+    for single platforms, such as GKE. It is "" if there is no such entry.
     """
 
     subject: Subject

@@ -1,1 +1,1 @@
-"""Readers for the inputs of commands: options, files, lists of nodes, and a run of the probe on this machine."""
+"""Readers for the inputs of commands: options, files, lists of nodes, and the probe on this machine."""

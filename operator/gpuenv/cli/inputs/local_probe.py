@@ -1,4 +1,4 @@
-"""Runs the probe on this machine, with a deadline and with progress on the terminal, and reads its reports."""
+"""Runs the probe on this machine, with a deadline and progress on the terminal, and reads the probe reports."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def require_python(interpreter: str, env: Mapping[str, str], limit: float = STAR
 
     ``limit`` is the time limit in seconds. The program is called with ``-S``, which skips the module ``site``: an image
     may run its own code there, and if that code fails, the probe says so later. The program is not called with ``-I``,
-    because Python 2.7 has no such option. That a version of Python is too old is also a message of the probe.
+    because Python 2.7 has no such option. If the version of Python is too old, the probe says so.
     """
     try:
         done = subprocess.run(

@@ -11,7 +11,10 @@ from gpuenv.knowledge import Knowledge
 
 
 def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
-    """Yield the facts in each text that an option names, the most reliable source first. Raises BadInput."""
+    """Yield the facts in each text that an option names, the most reliable text first.
+
+    Raises BadInput if a text cannot be read, or if the text of ``--report`` is no probe report.
+    """
     if [given.collect_env, given.error, given.report].count(STANDARD_INPUT) > 1:
         raise BadInput("only one file can be standard input (-)")
     if given.report:

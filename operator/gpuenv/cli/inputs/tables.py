@@ -1,4 +1,4 @@
-"""Loads the tables, including those with which a user replaces the package's own (``--knowledge DIR``)."""
+"""Loads the tables of the package, or those that a user supplies instead (``--knowledge DIR``)."""
 
 from pathlib import Path
 
@@ -7,7 +7,10 @@ from gpuenv.knowledge import Knowledge, KnowledgeError, load
 
 
 def read_tables(directory: str | None) -> Knowledge:
-    """Return the tables. Files in ``directory`` replace the package's tables of the same name. Raises BadInput."""
+    """Return the tables. Files in ``directory`` replace the package's tables of the same name.
+
+    Raises BadInput if ``directory`` contains no table, or an invalid one. None stands for no such directory.
+    """
     try:
         return load(Path(directory) if directory else None)
     except KnowledgeError as error:

@@ -19,7 +19,7 @@ def is_driver(text: str) -> bool:
 
 
 def is_cuda(text: str) -> bool:
-    """Return whether ``text`` is a version that is too low for a driver, and so probably the version of CUDA.
+    """Return whether ``text`` is a version that is too low for a driver, and so probably a CUDA version.
 
     ``nvidia-smi`` prints both, and people mix them up.
     """
@@ -52,7 +52,7 @@ def require_driver(text: str) -> str:
 
 
 def compute_capability(text: str) -> tuple[int, int] | None:
-    """Return the compute capability in ``text`` (``8.0``, or just ``8``), or None if it is no compute capability."""
+    """Return the compute capability in ``text`` (``8.0``, or just ``8``), or None if there is none."""
     major, _, minor = text.partition(".")
     if not (major.isascii() and major.isdigit() and 0 < int(major) < 100):
         return None

@@ -1,4 +1,4 @@
-"""One result of ``gpuenv explain`` or ``gpuenv check``, and the parts of it that every output format shows."""
+"""The answers of ``gpuenv explain`` and ``gpuenv check``, and the parts of an answer that every format shows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ NOTHING_FOUND: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One result: the facts about one image on one node, and their assessment.
+    """The facts about one image on one node, and their assessment.
 
-    ``name`` distinguishes several results: it contains the name of the node, the version of PyTorch, or both. It is ""
-    for a single result on a node without a name.
+    ``name`` distinguishes several answers: it contains the name of the node, the version of PyTorch, or both. It is ""
+    for a single answer about a node without a name.
     """
 
     name: str
@@ -70,7 +70,7 @@ def cures(answers: Iterable[Answer]) -> dict[str, str]:
 
 
 def as_data(answer: Answer) -> dict[str, Any]:
-    """Return one result as JSON data. It has the same fields for ``explain`` and ``check``."""
+    """Return an answer as JSON data, with the same fields for ``explain`` and ``check``."""
     case = make_case(answer.facts, None, (), answer.knowledge, None)
     data = {
         "verdict": str(answer.assessment.verdict),

@@ -16,9 +16,9 @@ from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 
 
 def table(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return text for people: the details of a single result, or several results as a table.
+    """Return text for people: the details of a single answer, or several answers as a table.
 
-    Below the table, each remediation of the results appears once.
+    Below the table, each remediation of the answers appears once.
     """
     return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
 
@@ -44,7 +44,7 @@ def _several(answers: Sequence[Answer]) -> list[str]:
 
 
 def json(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return JSON for programs: one object for a single result, or ``{"results": [...]}`` for several."""
+    """Return JSON for programs: one object for a single answer, or ``{"results": [...]}`` for several."""
     del verbose  # the JSON output always contains everything
     data = [as_data(answer) for answer in answers]
     return text.as_json(data[0] if len(data) == 1 else {"results": data}) + "\n"

@@ -27,7 +27,7 @@ _STATUS_GLYPHS: Final = {
 
 
 def headline(verdict: str, reason: str) -> str:
-    """Return the verdict and its reason, if it has one, in the colour of the verdict."""
+    """Return the verdict, and its reason unless that is "", in the colour of the verdict."""
     return style(f"{verdict}: {reason}" if reason else verdict, fg=VERDICT_COLOURS[verdict], bold=True)
 
 
