@@ -28,7 +28,7 @@ from gpuenv_sandbox.scenario.yaml_files import ScenarioError
 from gpuenv_sandbox.session import SandboxError, Session
 
 CHECK_SECONDS: Final = 1.0
-"""Seconds between two tests whether all processes of the sandbox still run, after its nodes have their verdicts."""
+"""Seconds between two tests whether all processes of the sandbox still run, while it waits for Ctrl-C."""
 
 
 @click.command("sandbox")

@@ -21,7 +21,7 @@ _SPELLINGS: Final = {
     "driver_version": "driver", "nvidia_driver": "driver", "nvidia_driver_version": "driver",
     "computecapability": "compute_capability", "compute_cap": "compute_capability", "cc": "compute_capability",
 }  # fmt: skip
-"""Maps other names of a column, as people or ``nvidia-smi`` write them, to its name in :data:`FIELDS`."""
+"""Maps a column heading that people or ``nvidia-smi`` write to the name of this column in :data:`FIELDS`."""
 _COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
 """Matches the number of GPUs before a product name, as in ``8x NVIDIA H100``."""
 MOST_GPUS: Final = 64

@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def findings(self) -> list[Check]:
-        """All checks except those with the status Pass or Skipped. Checks with the same message appear only once."""
+        """All checks except those with the status Pass or Skipped. Checks with equal reason and message appear once."""
         found: dict[tuple[str, str], Check] = {}
         for check in self.assessment.checks:
             if check.status not in (Status.PASS, Status.SKIPPED):
