@@ -251,7 +251,7 @@ class Cache:
 
 
 GONE_FOR_GOOD: Final = 1 << 64
-"""A number above all resource versions. It stands for the deletion of an object that cannot come back."""
+"""A number above all resource versions. An object with it in ``_gone`` is never accepted again."""
 
 
 def _name(raw: Mapping[str, Any]) -> str:

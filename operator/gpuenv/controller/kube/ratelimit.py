@@ -27,7 +27,7 @@ class TokenBucket:
             await asyncio.sleep(delay)
 
     def reserve(self) -> float:
-        """Take a token now, even if it becomes available only later. Return in how many seconds the caller may use it."""
+        """Take the next token, which may become available only later. Return in how many seconds it does."""
         if self._rate <= 0:
             return 0.0
         self._refill()

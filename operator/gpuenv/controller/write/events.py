@@ -33,7 +33,7 @@ QUEUE: Final = 1000
 """How many Events can wait to be posted. The rate of Events is remembered for as many objects."""
 RETRY_SECONDS: Final = 5.0
 MESSAGE_CHARACTERS: Final = 1000
-"""Longest message of an Event, in characters. The API server's own limit for Events of ``events.k8s.io`` is 1024."""
+"""Longest message of an Event, in characters. The API server's limit for Events of ``events.k8s.io`` is 1024."""
 
 
 @dataclass(slots=True)

@@ -90,8 +90,8 @@ class Executed:
 class _Trouble:
     """The back-off of the actions of one Place, after ``count`` consecutive failures.
 
-    None of them is tried before the monotonic time ``not_before``. ``words`` is the error message that the status of the
-    environment quotes, or "".
+    None of them is tried before the monotonic time ``not_before``. ``words`` is the error message that the status of
+    the environment quotes, or "".
     """
 
     count: int
