@@ -48,7 +48,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    """Return ``value`` converted to the types that JSON has. Raises TypeError if a part of ``value`` has no JSON form."""
+    """Return ``value`` converted to the types that JSON has. Raises TypeError if a part has no JSON form."""
     if _is_record(value):
         return {field.name: held for field in dataclasses.fields(value) for held in _held(value, field)}
     if isinstance(value, Mapping):

@@ -182,8 +182,8 @@ def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
 def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
     """Return commands to try in another terminal, one on each line.
 
-    Some name the environment and the node of the first row with the verdict Incompatible, or of the first row if there is
-    no such row. ``log`` is the path of the operator's log.
+    Some name the environment and the node of the first row with the verdict Incompatible, or else of the first row.
+    ``log`` is the path of the operator's log.
     """
     row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
     environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
