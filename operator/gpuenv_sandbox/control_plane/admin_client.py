@@ -14,7 +14,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """The API server responded with an error. ``status`` is the HTTP status code."""
+    """The API server responded with an HTTP status of 400 or more, which is in ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HTTP {status}: {message}")
@@ -29,7 +29,7 @@ class ApiUnreachableError(Exception):
 class RestClient:
     """Sends requests to one API server.
 
-    Paths are those of the Kubernetes API, such as ``/api/v1/nodes``. Thread-safe.
+    The methods take paths of the Kubernetes API, such as ``/api/v1/nodes``. They are thread-safe.
     """
 
     def __init__(self, server: str, context: ssl.SSLContext) -> None:
@@ -43,7 +43,7 @@ class RestClient:
         return self.request("POST", path, body)
 
     def merge(self, path: str, body: dict[str, Any]) -> Any:
-        """Send a JSON merge patch (RFC 7386), in which null deletes a key, and return the changed object."""
+        """Apply the JSON merge patch ``body`` (RFC 7386, null deletes a key) and return the changed object."""
         return self.request("PATCH", path, body, content_type=MERGE_PATCH)
 
     def delete(self, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -59,7 +59,7 @@ class RestClient:
     ) -> Any:
         """Send one request and return the decoded JSON of the response, or its text if it is not JSON.
 
-        Raises ApiError for an HTTP status of 400 or more, and ApiUnreachableError if there is no response.
+        Raise ApiError for an HTTP status of 400 or more, and ApiUnreachableError if there is no response.
         """
         connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
         try:

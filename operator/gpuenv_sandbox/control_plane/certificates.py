@@ -28,7 +28,7 @@ class KeyPair:
 
 
 class Authority:
-    """A certificate authority that keeps its files in ``directory``, which has mode 0700."""
+    """A certificate authority that creates keys and certificates as files in ``directory``, which has mode 0700."""
 
     def __init__(self, directory: Path) -> None:
         self.directory: Final = directory
@@ -48,9 +48,11 @@ class Authority:
     def issue(
         self, file: str, common_name: str, *, groups: list[str] | None = None, hosts: list[str] | None = None
     ) -> KeyPair:
-        """Issue a certificate for the user ``common_name`` in ``groups``, and for servers at the addresses ``hosts``.
+        """Create a private key and a certificate signed by this authority, and return the paths of their files.
 
-        The files are called ``file`` with the suffixes ``.crt`` and ``.key``. Every certificate is valid for both
+        The files are called ``file`` with the suffixes ``.crt`` and ``.key``. To Kubernetes, a client with this
+        certificate is the user ``common_name``, who belongs to ``groups``. ``hosts`` are the IP addresses and host
+        names of the server that uses the certificate, or None for a client. Every certificate is valid for both
         client and server authentication, because etcd needs both for connections to its peers.
         """
         key = ec.generate_private_key(ec.SECP256R1())
@@ -66,7 +68,10 @@ class Authority:
         return self._write(file, builder.sign(self._key, hashes.SHA256()), key)
 
     def signing_key(self, file: str) -> KeyPair:
-        """Return a key pair that signs service-account tokens. Its ``certificate`` file is the bare public key."""
+        """Create a key pair for signing service-account tokens, and return the paths of its files.
+
+        The file ``certificate`` contains only the public key, not a certificate.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

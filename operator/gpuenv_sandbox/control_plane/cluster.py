@@ -3,9 +3,9 @@
     with ControlPlane() as cluster:
         subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
 
-The processes are those of the upstream projects, and need no root. They listen on free loopback ports and keep their
-data in a temporary directory. Nothing is left behind, however this process ends (see
-:mod:`gpuenv_sandbox.control_plane.supervisor`).
+The components are the unchanged programs of Kubernetes and etcd, and they run without root. They listen on free
+loopback ports and keep their data in a temporary directory. However this Python process ends, the components end too and
+the directory is deleted (see :mod:`gpuenv_sandbox.control_plane.supervisor`).
 """
 
 import json
@@ -28,9 +28,9 @@ from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
 from gpuenv_sandbox.programs import binaries, catalogue
 
 READY_SECONDS: Final = 240.0
-"""Seconds that a component may take to become ready on a busy machine.
+"""Seconds that the API server may take to become ready, and the controller manager after it.
 
-The wait ends at once if a component dies.
+The limit is generous for busy machines. If a component dies, the wait ends at once.
 """
 POLL_SECONDS: Final = 0.1
 PORT_ATTEMPTS: Final = 3
@@ -43,9 +43,9 @@ class ControlPlaneError(Exception):
 
 
 class ControlPlane:
-    """One control plane, used with :meth:`start` and :meth:`stop` or as a context manager.
+    """A control plane that runs from :meth:`start` to :meth:`stop`, or as long as it is used as a context manager.
 
-    Its methods block and are thread-safe. ``controllers=False`` leaves out the controller manager and the scheduler.
+    The methods block and are thread-safe. ``controllers=False`` leaves out the controller manager and the scheduler.
     The API server then only stores and validates objects: no pod is bound to a node, no namespace is emptied, and
     nothing is garbage-collected.
     """
@@ -57,11 +57,11 @@ class ControlPlane:
         self._authority: Authority
         self._admin: RestClient
         self.server: str = ""
-        """The URL of the API server."""
+        """The URL of the API server, or "" before the first start."""
         self.kubectl: Path
-        """The path of a kubectl that has the API server's version."""
+        """The path of a kubectl program that matches the API server's version."""
         self.admin_kubeconfig: Path
-        """The path of a kubeconfig of the administrator, who may do everything (group ``system:masters``)."""
+        """The path of the kubeconfig of a user in the group ``system:masters``, who has all permissions."""
 
     def __enter__(self) -> Self:
         return self.start()
@@ -72,9 +72,10 @@ class ControlPlane:
         self.stop()
 
     def start(self) -> Self:
-        """Get the programs, start all components and return this control plane when they are ready.
+        """Get the programs, start all components, wait until they are ready, and return this control plane.
 
-        Does nothing if the control plane is running. Raises :class:`ControlPlaneError`, and
+        If the control plane is already running, return it at once. Raise :class:`ControlPlaneError` if a component
+        cannot be started, dies, or does not become ready in time. Raise
         :class:`gpuenv_sandbox.programs.catalogue.BinaryError` if a program can be neither found, nor downloaded, nor
         built.
         """
@@ -98,7 +99,7 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """End all processes and delete their data. Does nothing if the control plane is not running."""
+        """End all processes and delete their data. Do nothing if the control plane is not running."""
         if self._running is not None:
             self._running.stop()
             self._running = None
@@ -106,12 +107,12 @@ class ControlPlane:
 
     @property
     def directory(self) -> Path:
-        """The temporary directory of this control plane, which is deleted when it stops."""
+        """The temporary directory of this control plane. It is deleted when the control plane stops."""
         return self._supervised.directory
 
     @property
     def admin(self) -> RestClient:
-        """The client of the cluster's administrator, who may do everything."""
+        """A client that acts as the cluster's administrator, who has all permissions."""
         return self._admin
 
     @property
@@ -120,7 +121,7 @@ class ControlPlane:
         return self._authority
 
     def check(self) -> None:
-        """Raise :class:`ControlPlaneError`, with the end of the component's log, if a component has died."""
+        """Raise :class:`ControlPlaneError` if a component has died. The message contains the end of its log."""
         try:
             self._supervised.check(self._components)
         except ProcessError as error:
@@ -134,27 +135,31 @@ class ControlPlane:
         env: Mapping[str, str] | None = None,
         grace: float = 10.0,
     ) -> int:
-        """Start a further process that ends with the control plane, and return its process id.
+        """Start another process, which ends when the control plane stops, and return its process id.
 
-        Processes are ended in the reverse order of their start, so the API server still works while this process ends.
-        Its output goes to the file ``log(name)``. ``grace`` is the seconds between SIGTERM and SIGKILL. Raises
-        :class:`gpuenv_sandbox.control_plane.supervised.ProcessError`.
+        ``argv`` is the command line, and ``env`` the whole environment; None passes on this process's environment. The
+        output goes to the file ``log(name)``. Processes are ended in the reverse order of their start, so the API
+        server still works while this process ends. ``grace`` is the seconds between SIGTERM and SIGKILL. Raise
+        :class:`gpuenv_sandbox.control_plane.supervised.ProcessError` if the process cannot be started.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)
 
     @property
     def processes(self) -> Supervised:
-        """The supervised processes of this control plane, with which a test can end a single component."""
+        """The processes of this control plane. Tests use them to end a single component."""
         return self._supervised
 
     def log(self, name: str) -> Path:
-        """Return the path of the log of a component, such as ``kube-apiserver``, or of a process of :meth:`spawn`."""
+        """Return the path of a process's log.
+
+        ``name`` is that of a component, such as ``kube-apiserver``, or a name that was passed to :meth:`spawn`.
+        """
         return self._supervised.log(name)
 
     def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
-        """Return a kubeconfig with exactly the permissions of an existing service account.
+        """Write a kubeconfig with exactly the permissions of an existing service account, and return its path.
 
-        Its token comes from the TokenRequest API.
+        The kubeconfig contains a token of the service account, which is requested from the TokenRequest API.
         """
         path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(name)}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
@@ -163,7 +168,10 @@ class ControlPlane:
         return self._kubeconfig(user, token["status"]["token"], namespace)
 
     def kubeconfig_for_node(self, name: str) -> Path:
-        """Return a kubeconfig for a kubelet, which may change only its own Node and its own pods (NodeRestriction)."""
+        """Write a kubeconfig for the kubelet of the node ``name``, and return its path.
+
+        The admission plug-in NodeRestriction lets the kubelet change only its own Node and the pods bound to it.
+        """
         user = f"system:node:{name}"
         return self._kubeconfig(
             f"node-{name}", self._authority.issue(f"node-{name}", user, groups=["system:nodes"])

@@ -13,21 +13,28 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 LOOPBACK: Final = "127.0.0.1"
 SERVICE_RANGE: Final = "10.96.0.0/24"
 SERVICE_ADDRESS: Final = "10.96.0.1"
-"""The address of the Service ``kubernetes``: the first address of the range."""
+"""The IP address of the Service ``kubernetes``, which is always the first one of ``SERVICE_RANGE``."""
 
 NODE_GRACE_SECONDS: Final = 150
-"""Seconds without a Lease renewal after which a node counts as not ready. Kubernetes' default is 50."""
+"""Seconds without a Lease renewal after which a node counts as not ready.
+
+Kubernetes' default of 50 is too short: in a large fleet, simulated nodes renew their Leases less often than real ones.
+"""
 CLIENT_QPS: Final = 500
 CLIENT_BURST: Final = 1000
-"""The largest number of requests in one burst of the controller manager or scheduler.
+"""The number of requests to the API server that the controller manager or scheduler may send in one burst.
 
-The default of 30 slows down work on a fleet of simulated nodes.
+The controller manager's default of 30 slows down work on a large fleet.
 """
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """The keys and certificates of one control plane."""
+    """The keys and certificates with which the components of one control plane authenticate to each other.
+
+    ``server`` is the API server's certificate, ``kubelet_client`` the certificate with which the API server connects to
+    kubelets, and ``service_accounts`` the key pair that signs the tokens of service accounts.
+    """
 
     authority: KeyPair
     etcd: KeyPair
@@ -44,7 +51,7 @@ class Ports:
 
 
 def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """Return etcd's command line. fsync is switched off, because etcd's data are deleted with the sandbox anyway."""
+    """Return etcd's command line. It switches fsync off, because the data need not survive a crash."""
     client, peer = f"https://{LOOPBACK}:{ports.etcd}", f"https://{LOOPBACK}:{ports.etcd_peer}"
     return [
         str(binary),
@@ -70,7 +77,7 @@ def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> li
 
 
 def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list[str]:
-    """Return the API server's command line, with the authorizers and admission plug-ins of an ordinary cluster."""
+    """Return the API server's command line. It enables Node and RBAC authorization, as in ordinary clusters."""
     return [
         str(binary),
         f"--etcd-servers=https://{LOOPBACK}:{ports.etcd}",
@@ -103,7 +110,10 @@ def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list
 def kube_controller_manager(
     binary: Path, kubeconfig: Path, plugins: Path, credentials: Credentials
 ) -> list[str]:
-    """Return the controller manager's command line: all default controllers, no leader election, no port."""
+    """Return the controller manager's command line.
+
+    All default controllers run, without leader election. No port is opened.
+    """
     return [
         str(binary),
         f"--kubeconfig={kubeconfig}",
@@ -131,7 +141,8 @@ def kube_scheduler(binary: Path, configuration: Path) -> list[str]:
 def scheduler_configuration(kubeconfig: Path) -> dict[str, object]:
     """Return the content of the scheduler's configuration file.
 
-    https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/
+    It switches leader election off and raises the limits on requests. The format is documented in
+    https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/.
     """
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",

@@ -1,6 +1,6 @@
 """Writes kubeconfig files as JSON, which is valid YAML.
 
-https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
+Their format is documented in https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/.
 """
 
 import json
@@ -13,9 +13,11 @@ from gpuenv_sandbox.control_plane.certificates import KeyPair
 def write_kubeconfig(
     path: Path, *, server: str, authority: Path, user: str, credential: KeyPair | str, namespace: str
 ) -> Path:
-    """Write a kubeconfig with mode 0600 for one user, whose credential is a certificate or a bearer token.
+    """Write a kubeconfig for one user to ``path``, with mode 0600, and return ``path``.
 
-    Its paths are absolute, and the files that they name are deleted with the sandbox.
+    ``server`` is the URL of the API server, and ``authority`` the certificate of the authority that signed the API
+    server's certificate. ``credential`` is the user's certificate and key, or a bearer token. ``namespace`` is the
+    default namespace. Certificates and keys are referenced by path, not copied into the kubeconfig.
     """
     authentication: dict[str, Any] = (
         {"token": credential}

@@ -8,17 +8,17 @@ from typing import Final
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
 
 RANGE: Final = range(15_000, 30_000)
-"""Port numbers below the ranges from which operating systems take the ports of outgoing connections.
+"""The port numbers from which free ports are chosen, all below the ephemeral ports of operating systems.
 
-These ranges begin at 32768 or 49152 by default on Linux, macOS and the BSDs. Inside them, any outgoing connection could
-take the port before the server does. A client could even be given the port of the server that it calls while that
-server is down, and so be connected to itself. https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html
-(ip_local_port_range)
+Ephemeral ports, which operating systems give to outgoing connections, begin at 32768 or 49152 by default on Linux, macOS
+and the BSDs. An outgoing connection could take such a port before the server does. A client that calls a server which is
+down could even be given the server's port, and so be connected to itself. Source:
+https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html (ip_local_port_range)
 """
 
 
 def free_ports(count: int, address: str = LOOPBACK) -> list[int]:
-    """Return different ports that are free at this moment.
+    """Return ``count`` different TCP ports that are free at this moment on ``address``.
 
     Another process may still take one of them, so the caller must be ready to try again.
     """

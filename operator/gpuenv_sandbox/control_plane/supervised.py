@@ -1,4 +1,7 @@
-"""Starts processes that end when this process ends, by means of the module ``supervisor`` beside this one."""
+"""Starts processes that end when this Python process ends.
+
+They are children of a supervisor process, which runs :mod:`gpuenv_sandbox.control_plane.supervisor`.
+"""
 
 import json
 import os
@@ -20,14 +23,17 @@ TAIL_BYTES: Final = 8192
 
 
 class ProcessError(Exception):
-    """A supervised process could not be started, or has died. The message contains the reason or the end of its log."""
+    """A supervised process could not be started, or has ended unexpectedly.
+
+    The message says why the process could not be started, or contains the end of its log.
+    """
 
 
 class Supervised:
-    """Processes that share one temporary directory and end together with it.
+    """A group of processes that share one temporary directory and end together.
 
-    All of them, and the directory, are gone after :meth:`stop`, and also if this process ends in any other way, SIGKILL
-    included. Thread-safe.
+    :meth:`stop` ends all processes and deletes the directory. The same happens if this Python process ends without it,
+    even by SIGKILL. Each process has a name of the caller's choice. All methods are thread-safe.
     """
 
     def __init__(self, prefix: str = "gpuenv-") -> None:
@@ -64,8 +70,10 @@ class Supervised:
     ) -> int:
         """Start a process whose output goes to ``logs/<name>.log``, and return its process id.
 
-        ``grace`` is the seconds between SIGTERM and SIGKILL when the process is ended. With 0, SIGKILL is sent at once,
-        which is right for a process that keeps its state in the temporary directory. Raises :class:`ProcessError`.
+        ``env`` is the whole environment of the process; None passes on this process's environment. ``grace`` is the
+        seconds between SIGTERM and SIGKILL when the process is ended. With 0, SIGKILL is sent at once, which is right
+        for a process that keeps its state in the temporary directory. Raise :class:`ProcessError` if the process cannot
+        be started.
         """
         with self._changed:
             for table in (self._pids, self._exits, self._failures):
@@ -85,7 +93,7 @@ class Supervised:
             return self._pids[name]
 
     def end(self, name: str, timeout: float = 120.0) -> None:
-        """End one process and wait for its end, for at most ``timeout`` seconds."""
+        """End the process ``name``, and wait at most ``timeout`` seconds until it has ended."""
         with self._changed:
             self._send({"stop": name})
             self._changed.wait_for(lambda: name in self._exits, timeout)
@@ -94,22 +102,22 @@ class Supervised:
         return self.logs / f"{name}.log"
 
     def exit_code(self, name: str) -> int | None:
-        """Return a process's exit code.
+        """Return a process's exit code, or None while the process runs.
 
-        It is None while the process runs, and negative if a signal ended the process.
+        If a signal ended the process, the code is the negative number of the signal.
         """
         with self._changed:
             return self._exits.get(name)
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise :class:`ProcessError`, with the end of the process's log, if one of these processes has ended."""
+        """Raise :class:`ProcessError` if one of the processes ``names`` has ended, with the end of its log."""
         for name in names:
             code = self.exit_code(name)
             if code is not None:
                 raise ProcessError(f"{name} ended with code {code}: {self.tail(name)}")
 
     def tail(self, name: str) -> str:
-        """Return the last lines of a process's log, joined to one line."""
+        """Return the last three lines of a process's log that are not empty, joined to one line."""
         try:
             text = self.log(name).read_bytes()[-TAIL_BYTES:].decode(errors="replace")
         except OSError:
@@ -118,7 +126,7 @@ class Supervised:
         return " | ".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
 
     def stop(self) -> None:
-        """End all processes and delete the directory. Does nothing if that has already happened."""
+        """End all processes and delete the directory. Do nothing if :meth:`stop` was called before."""
         if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
             self._supervisor.stdin.close()
         self._supervisor.wait()

@@ -1,17 +1,18 @@
-"""Supervises the processes of a sandbox, so that they end when the process that requested them ends.
+"""Runs the processes of a sandbox as its children, and ends them when its own parent process ends.
 
-It runs as a separate process (``python -I supervisor.py DIRECTORY``). Requests are JSON objects, one per line, on its
-standard input; events are JSON objects, one per line, on its standard output:
+This module runs as a separate process (``python -I supervisor.py DIRECTORY``). Its parent writes requests to its
+standard input and reads events from its standard output. Both are JSON objects, one per line:
 
 * The request ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process. The event
   ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}`` follows.
 * The request ``{"stop": NAME}`` ends one process.
-* The event ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended (negative: killed by that signal).
+* The event ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended. CODE is its exit code, or the negative
+  number of the signal that killed it.
 
-When standard input closes, the parent has died or has asked for the end. Every process is then ended (SIGTERM, then
-SIGKILL after its grace), the newest first, and DIRECTORY is deleted. The kernel closes a pipe even after SIGKILL, and
-unlike PR_SET_PDEATHSIG it does not depend on which *thread* of the parent started the process
-(https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). PR_SET_PDEATHSIG is used only in case this
+When standard input closes, the parent has died or has closed it on purpose. Every process is then ended (SIGTERM, then
+SIGKILL after its grace), the newest first, and DIRECTORY is deleted. The kernel closes the pipe even if the parent is
+killed by SIGKILL. PR_SET_PDEATHSIG would not do instead: it sends its signal already when the *thread* that started the
+process ends (https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). It is used only for the case that the
 supervisor itself is killed.
 """
 
@@ -34,13 +35,16 @@ LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
-    """Make the kernel kill the calling process when the supervisor dies. It runs in a new child before exec."""
+    """Make the kernel kill the calling process when the supervisor dies.
+
+    This function runs in each new child process, between fork and exec.
+    """
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Processes:
-    """The running processes, in the order in which they were started."""
+    """The supervisor's running child processes, in the order in which they were started."""
 
     def __init__(self) -> None:
         self.running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
@@ -91,7 +95,7 @@ class Processes:
 
 
 def signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to the child's whole process group, because processes that the child forked must end too."""
+    """Send the signal ``number`` to the child's whole process group, which includes the child's own children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
 
@@ -102,7 +106,7 @@ def emit(event: dict[str, Any]) -> None:
 
 
 def serve(processes: Processes) -> None:
-    """Handle requests and report ended processes until standard input closes."""
+    """Handle the parent's requests, and send an event for each ended process, until standard input closes."""
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
@@ -118,7 +122,7 @@ def serve(processes: Processes) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Delete a directory. Several attempts are made, because a dying process may still be writing to it."""
+    """Delete a directory, in several attempts for up to 5 s, because a dying process may still write to it."""
     deadline = time.monotonic() + 5
     while directory.exists() and time.monotonic() < deadline:
         shutil.rmtree(directory, ignore_errors=True)

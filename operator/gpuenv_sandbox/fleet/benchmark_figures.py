@@ -9,23 +9,26 @@ from gpuenv_sandbox.scenario.model import Fault, SimulatedNode
 Rows = list[dict[str, Any]]
 
 FORMAT_SINCE: Final = {"fp16": (5, 3), "tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
-"""The first compute capability that supports each number format in hardware."""
+"""Each number format that some GPUs lack, with the lowest compute capability that has it in hardware.
+
+A format that is missing here is supported by every GPU.
+"""
 HW_SLOWDOWN: Final = 0x08 | 0x40
-"""The bit mask of NVML's clock event reasons HwSlowdown and HwThermalSlowdown."""
+"""The NVML bit mask for a GPU with the clock event reasons HwSlowdown and HwThermalSlowdown."""
 
 _SLOWED: Final = 0.35
-"""The fraction of its usual figures that a card in thermal slowdown still reaches."""
+"""The performance of a GPU in thermal slowdown, as a fraction of its usual performance."""
 _SPREAD: Final = 0.04
 _SAMPLES: Final = 21
 _PINNED_GBPS: Final = {"h2d": 24.5, "d2h": 25.1}
-"""The usual GB/s of copies from (h2d) and to (d2h) pinned host memory over PCIe 4.0 x16."""
+"""The usual GB/s of copies from host to device (h2d) and back (d2h), for pinned memory and PCIe 4.0 x16."""
 
 
 def measure(node: SimulatedNode, devices: int, sharing: str) -> Rows:
     """Return the benchmark rows of ``devices`` GPUs of a node, as a probe would report them.
 
-    The row of a figure that cannot be measured contains the reason. ``sharing`` is how the GPUs are shared between
-    pods, or "" if they are not; shared GPUs are not measured.
+    The row of a figure that cannot be measured contains the reason instead. ``sharing`` is how pods share the GPUs, such
+    as ``time-slicing``, or "" if they do not share them. Shared GPUs are not measured.
     """
     return [row for gpu in range(devices) for row in _of_gpu(node, gpu, sharing)]
 
@@ -68,9 +71,11 @@ def _typical(hardware: Hardware) -> list[tuple[str, str, str, float]]:
 
 
 def _sample(node: SimulatedNode, what: str, typical: float) -> dict[str, Any]:
-    """Return the median, percentiles and sample count of a figure near the value ``typical``.
+    """Return the median, percentiles and sample count of one benchmark on one GPU.
 
-    The figure differs by a few per cent from card to card, but is always the same for one card.
+    The median is near ``typical``, the usual value of the GPU product. It differs from GPU to GPU by at most 2 %, and is
+    always the same for the same node and ``what``, which contains the GPU's index, the kernel and the number format.
+    The fault ``slow`` reduces it, except for copies from and to the host.
     """
     place = hashlib.sha256(f"{node.name}/{what}".encode()).digest()[0] / 255
     slowed = node.fault is Fault.SLOW and not what.endswith(("h2d/", "d2h/"))

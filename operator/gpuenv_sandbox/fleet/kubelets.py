@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 PODS: Final = "/api/v1/pods"
 BOUND: Final = {"fieldSelector": "spec.nodeName!="}
 GONE: Final = frozenset({404, 409, 422})
-"""HTTP codes of a failed write which mean that this pod is gone, or that another pod now has its name."""
+"""HTTP status codes which mean that the pod of a failed write is gone, or that a new pod has its name."""
 
 
 def now() -> str:
@@ -27,13 +27,16 @@ def now() -> str:
 
 
 class _Orders:
-    """Signals to the task that simulates one pod: the pod was deleted, or the fault of its node was removed."""
+    """Signals to the task that simulates one pod.
+
+    A signal is sent when a user or controller requests the pod's deletion, and when the fault of its node is removed.
+    """
 
     def __init__(self) -> None:
         self.delete: Final = asyncio.Event()
         self.grace = 0.0
         self.cured: Final = asyncio.Event()
-        """Set when the fault that has kept the pod from ending is removed from the node."""
+        """Set when the node's fault has been removed or replaced, so that it no longer keeps the pod from ending."""
 
     def see(self, pod: Object) -> None:
         if pod["metadata"].get("deletionTimestamp"):
@@ -44,7 +47,8 @@ class _Orders:
 class Kubelets:
     """Simulates the kubelets of all nodes of a fleet.
 
-    ``node`` returns the current state of a simulated node, given its name, or None for any other node.
+    ``node`` is a function that returns the current state of the simulated node with a given name, or None if no
+    simulated node has the name.
     """
 
     def __init__(self, kube: Kube, scenario: Scenario, node: Callable[[str], SimulatedNode | None]) -> None:
@@ -55,7 +59,7 @@ class Kubelets:
         self._pulled: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Simulate the pods on all nodes until cancelled."""
+        """Simulate all pods that are bound to simulated nodes, until this coroutine is cancelled."""
         try:
             async for present, pod in follow(self._kube, PODS, BOUND):
                 if present:
@@ -68,9 +72,9 @@ class Kubelets:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def cure(self, node: str) -> None:
-        """Let those pods of a node end that the node's fault has kept from ending.
+        """Let the pods on a node end if the node's fault has kept them from ending.
 
-        Call this when the fault of the node has been removed or replaced.
+        The caller has removed or replaced the fault of the node called ``node``.
         """
         for uid, name in self._nodes.items():
             if name == node and uid in self._orders:
@@ -109,7 +113,10 @@ class Kubelets:
                 logger.warning("simulated node %s, pod %s: %s", node.name, metadata["name"], error)
 
     async def _live(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> bool:
-        """Simulate a pod up to its end, its deadline or its deletion. Return whether its image was pulled."""
+        """Simulate a pod until it ends, exceeds ``activeDeadlineSeconds`` or is to be deleted.
+
+        ``pulled`` says whether its image is already on the node. Return whether the image is there afterwards.
+        """
         limit = pod["spec"].get("activeDeadlineSeconds")
         try:
             async with asyncio.timeout(limit):
@@ -124,9 +131,10 @@ class Kubelets:
         return life.pulled
 
     async def _beats(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> None:
-        """Write the statuses of a pod up to its end or deletion.
+        """Write the pod's statuses to the API server one after another, until the pod ends or is to be deleted.
 
-        Like a kubelet, it does not write a status that another one replaces immediately.
+        A status that the next one follows without a pause is not written, as with a real kubelet. ``pulled`` says
+        whether the pod's image is already on the node.
         """
         unwritten: Object | None = None
         for beat in life.beats(pulled=pulled):
@@ -158,7 +166,7 @@ class Kubelets:
 
 
 async def _pause(seconds: float, until: asyncio.Event) -> None:
-    """Wait for ``seconds``, or until the event ``until`` is set if that happens first."""
+    """Wait until the event ``until`` is set, but at most for ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             await until.wait()

@@ -14,10 +14,11 @@ RETRY_SECONDS: Final = 1.0
 async def follow(
     kube: Kube, path: str, params: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[bool, Object]]:
-    """Yield every object of a collection now and after each of its changes, as (still exists, object).
+    """Yield every object of a collection once, and again after each of its changes, without end.
 
-    A watch that was lost is started again. For an object that was deleted while no watch was running, (False, its last
-    known state) is yielded. Raises ApiError if the server refuses a request for a reason that is not transient.
+    Each yielded pair consists of whether the object still exists and its last known state. A watch that breaks is
+    started again, and deletions that happened meanwhile are yielded too. ``params`` are the query parameters of the
+    requests, such as a label selector. Raise ApiError if a request fails for a reason that is not transient.
     """
     known: dict[str, Object] = {}
     while True:

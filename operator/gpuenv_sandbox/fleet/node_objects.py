@@ -20,21 +20,21 @@ Object = dict[str, Any]
 DEVICE: Final = GPUDevice().resource_name
 LEASE_NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
-"""The duration of a node's Lease in seconds, as real kubelets set it.
+"""The duration of a node's Lease in seconds, which real kubelets set too.
 
-https://kubernetes.io/docs/concepts/architecture/leases/
+Source: https://kubernetes.io/docs/concepts/architecture/leases/
 """
 OTHERS_NAMESPACE: Final = "team-a"
-"""The namespace of the simulated pods of other users."""
+"""The namespace of the simulated pods with which other users occupy GPUs."""
 OTHERS_IMAGE: Final = "registry.example/team-a/train:v3"
 
 LABEL_SIMULATED: Final = "sandbox.gpuenv.dev/simulated"
-"""The label that every simulated node carries."""
+"""The key of the label that every simulated node has, with the value ``true``."""
 
 ANNOTATION_FAULT: Final = "sandbox.gpuenv.dev/fault"
-"""The annotation with which a user sets the fault of a simulated node.
+"""The annotation with which a user sets the fault of a simulated node, such as ``gpuLost``.
 
-With an empty or unknown value the node has no fault.
+If its value is empty or names no fault, the node has no fault.
 """
 LABEL_DRIVER: Final = "nvidia.com/cuda.driver-version.full"
 
@@ -44,7 +44,7 @@ _FAMILIES: Final = {6: "pascal", 7: "volta", 8: "ampere", 9: "hopper", 10: "blac
 
 
 def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
-    """Return the Node object as the node's kubelet would register it.
+    """Return the Node object with which a real kubelet would register this node.
 
     ``now`` is the current time. ``boot`` is the number of reboots so far; each reboot gives the node a new boot id.
     """
@@ -71,9 +71,10 @@ def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
 
 
 def as_edited(simulated: SimulatedNode, found: Object) -> SimulatedNode:
-    """Return the simulated node with the changes that a user made to its Node object ``found`` with kubectl.
+    """Return the simulated node with the fault and driver that its Node object ``found`` specifies.
 
-    The annotation ``ANNOTATION_FAULT`` sets the fault, and GFD's label for the driver version sets the driver.
+    Users change them with kubectl: the fault in the annotation ``ANNOTATION_FAULT``, and the driver version in the label
+    that GFD uses for it.
     """
     metadata = found["metadata"]
     fault, driver = simulated.fault, simulated.driver
@@ -98,7 +99,7 @@ def lease(name: str, now: str) -> Object:
 
 
 def others_pod(simulated: SimulatedNode) -> Object:
-    """Return a running pod of another user that requests ``in_use`` GPUs of the node."""
+    """Return a pod of another user that is bound to the node and requests ``simulated.in_use`` of its GPUs."""
     limits = {DEVICE: str(simulated.in_use)}
     return {
         "apiVersion": "v1",
@@ -113,7 +114,7 @@ def others_pod(simulated: SimulatedNode) -> Object:
 
 
 def labels(simulated: SimulatedNode) -> dict[str, str]:
-    """Return all labels of the node. Labels given in the scenario override those of the platform."""
+    """Return all labels of the Node object. Labels from the scenario override those of the platform."""
     common = {
         "kubernetes.io/hostname": simulated.name,
         "kubernetes.io/os": "linux",
@@ -186,7 +187,7 @@ def _eks(simulated: SimulatedNode, names: CloudNames) -> dict[str, str]:
 
 
 def _short(product: str) -> str:
-    """Return Karpenter's short name of a GPU product, such as ``a100`` for ``NVIDIA A100-SXM4-80GB``."""
+    """Return a GPU product's name in Karpenter's labels, such as ``a100`` for ``NVIDIA A100-SXM4-80GB``."""
     return re.split(r"[ -]", product.removeprefix("NVIDIA ").removeprefix("Tesla "))[0].lower()
 
 

@@ -1,8 +1,8 @@
-"""A small model of drivers, GPUs and PyTorch builds, which says what a real machine would do with an image.
+"""A small model of drivers, GPUs and PyTorch builds, which predicts what an image does on a real machine.
 
-The model is deliberately independent of the operator's knowledge tables. It says what a probe observes (error numbers
-and texts), and the operator has to derive verdict and reason from that. Since model and tables are independent, each
-checks the other. The test ``tests/unit/test_physics_and_knowledge.py`` fails if only one of them has been updated.
+The model predicts what a probe observes there (error numbers and texts); the operator has to derive verdict and reason
+from that. The model is deliberately independent of the operator's knowledge tables, so that each checks the other. The
+test ``tests/unit/test_physics_and_knowledge.py`` fails if only one of them has been updated.
 Sources: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/ (drivers),
 https://docs.nvidia.com/deploy/cuda-compatibility/ (minor-version compatibility),
 https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (binary and PTX compatibility).
@@ -16,7 +16,7 @@ from typing import Any, Final
 from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
 
 Failure = dict[str, Any]
-"""An error in the form of a probe report: layer, code, name and message."""
+"""An error as an object of a probe report, with the fields ``layer``, ``code``, ``name`` and ``message``."""
 
 CUDA_OF_BRANCH: Final = {
     440: (10, 2),
@@ -26,7 +26,7 @@ CUDA_OF_BRANCH: Final = {
     555: (12, 5), 560: (12, 6), 565: (12, 7), 570: (12, 8), 575: (12, 9),
     580: (13, 0), 590: (13, 1), 595: (13, 2), 610: (13, 3), 615: (13, 4),
 }  # fmt: skip
-"""The CUDA version of each driver branch, as ``nvidia-smi`` shows it.
+"""The CUDA version that ``nvidia-smi`` shows with a driver of each branch (the driver's first number).
 
 Source of branch 610: https://github.com/aikitoria/open-gpu-kernel-modules/pull/29, of branch 615:
 https://github.com/AOSC-Dev/aosc-os-abbs/pull/17616
@@ -43,13 +43,14 @@ FIRST_BRANCH: Final = {
     (12, 0): 570,
     (12, 1): 575,
 }
-"""The first driver branch that supports GPUs of each compute capability.
+"""Compute capabilities of GPUs, each with the first driver branch that supports these GPUs.
 
-A GPU between two rows is treated like the lower row. GPUs below the first row have no first branch.
+A GPU with a capability between two entries is treated like the lower entry. GPUs with a capability below 8.0 are
+supported by every old branch.
 """
 
 _LAST_BRANCH: Final = (((5, 0), 470), ((7, 5), 580))
-"""Pairs of a compute capability and the last driver branch that supports GPUs below this compute capability."""
+"""Pairs (compute capability, branch): GPUs below the capability are supported up to this driver branch."""
 
 DEVICE_NODES: Final = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0")
 
@@ -65,11 +66,11 @@ _UNKNOWN: Final = (
 
 
 class Code(StrEnum):
-    """The kind of compiled code through which a GPU can run a PyTorch build, best first."""
+    """The kind of code in a PyTorch build that a GPU can run: machine code, PTX or none."""
 
     NATIVE = "native"
     PTX = "ptx"
-    """PTX, which the driver has to compile for the GPU first."""
+    """NVIDIA's intermediate code, which the driver compiles for the GPU before it runs."""
     NONE = "none"
 
 
@@ -77,9 +78,10 @@ class Code(StrEnum):
 class Start:
     """The result of starting CUDA and NVML inside a container.
 
-    ``cu_init`` is the number that cuInit returns, or None if there is no libcuda. ``devices`` is the number of GPUs
-    that CUDA counts, or None if CUDA does not start. ``libcuda`` is the object of this name in the probe report.
-    ``nvml`` is NVML's error or None, and ``missing_nodes`` are the device nodes that do not exist.
+    ``cu_init`` is the error number that cuInit returns (0 for success), or None if the container has no libcuda.
+    ``devices`` is the number of GPUs that CUDA counts, or None if CUDA does not start. ``libcuda`` is the object
+    ``libcuda`` of the probe report: the library's path and origin, or the error on loading it. ``nvml`` is the error on
+    starting NVML, or None if it starts. ``missing_nodes`` are the paths in /dev that do not exist.
     """
 
     cu_init: int | None = 0
@@ -88,23 +90,23 @@ class Start:
     nvml: Failure | None = None
     missing_nodes: tuple[str, ...] = ()
     torch: Failure | None = None
-    """The error that ``torch.cuda.init()`` raises in a PyTorch build for CUDA, or None if CUDA starts."""
+    """The error that ``torch.cuda.init()`` raises if the PyTorch build supports CUDA, or None if it succeeds."""
 
 
 def branch(driver: str) -> int:
-    """Return the branch of a driver version, such as 570 for 570.124.06."""
+    """Return the branch of a driver, which is the first number of its version: 570 for 570.124.06."""
     return int(driver.partition(".")[0])
 
 
 def driver_api(driver: str) -> int:
-    """Return what ``cuDriverGetVersion`` returns with this driver: 13000 for CUDA 13.0 (1000*major + 10*minor)."""
+    """Return what ``cuDriverGetVersion`` returns with a driver of this version, such as 13000 for CUDA 13.0."""
     known = [number for number in CUDA_OF_BRANCH if number <= branch(driver)]
     major, minor = CUDA_OF_BRANCH[max(known)] if known else (10, 0)
     return 1000 * major + 10 * minor
 
 
 def image_api(image: Image) -> int:
-    """Return the image's CUDA version in the form of ``cuDriverGetVersion``, 13000 for 13.0, or 0 for a CPU build."""
+    """Return the image's CUDA version as a number, such as 13000 for CUDA 13.0, or 0 for a CPU build."""
     major, minor = map(int, (image.cuda or "0.0").split("."))
     return 1000 * major + 10 * minor
 
@@ -118,11 +120,11 @@ def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
 
 
 def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
-    """Return the kind of code through which a GPU can run a build with the targets ``archs``, such as sm_90.
+    """Return the best kind of code that a GPU can run in a PyTorch build.
 
-    Binaries (``sm_``) run on GPUs of the same major version and an equal or higher minor version. Binaries for a target
-    with the suffix ``a`` run only on exactly the target's version. PTX (``compute_``) runs on the target's version and
-    all later ones.
+    ``archs`` are the build's targets, such as ``sm_90``, and ``capability`` is the GPU's compute capability. Binaries (``sm_``) run
+    on GPUs of the same major version and an equal or higher minor version; those for a target with the suffix ``a`` run
+    only on exactly the target's version. PTX (``compute_``) runs on the target's version and all later ones.
     """
     found = Code.NONE
     for arch in archs:
@@ -138,9 +140,10 @@ def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
 
 
 def start(node: SimulatedNode, image: Image, devices: int) -> Start:
-    """Return the result of starting CUDA in a container that has ``devices`` of the node's GPUs.
+    """Return the result of starting CUDA in a container that was given ``devices`` GPUs of the node.
 
-    A fault of the node that affects the start decides; without one, the versions of driver and image decide.
+    If the node has a fault that affects the start, the result is that of the fault. Otherwise it depends on the GPU and
+    on the versions of the driver and the image.
     """
     fault = _FAULTS.get(node.fault) if node.fault else None
     if fault is not None:
@@ -153,7 +156,7 @@ def start(node: SimulatedNode, image: Image, devices: int) -> Start:
 
 
 def launch(node: SimulatedNode, image: Image) -> Failure | None:
-    """Return the error that the first kernel raises after CUDA has started, or None if the kernel runs."""
+    """Return the error of the first kernel launch after CUDA has started, or None if the launch succeeds."""
     code = code_for(image.archs, node.hardware.compute_capability)
     if code is Code.NONE:
         return _accelerator(209, "no kernel image is available for execution on the device")
@@ -163,9 +166,9 @@ def launch(node: SimulatedNode, image: Image) -> Failure | None:
 
 
 def api_in_container(node: SimulatedNode, image: Image) -> int | None:
-    """Return what ``cuDriverGetVersion`` returns in a container of the image, or None if it has no libcuda.
+    """Return what ``cuDriverGetVersion`` returns in a container, or None if the container has no libcuda.
 
-    A cuda-compat library returns its own version.
+    With NVIDIA's cuda-compat package, this is the CUDA version of the package if it is newer than the driver's.
     """
     if node.fault is Fault.NO_GPU_IN_CONTAINER:
         return None
@@ -186,17 +189,18 @@ def _torch(message: str) -> Failure:
 
 
 def _count_failed(code: int, text: str) -> Failure:
-    """Return PyTorch's error for a failed count of GPUs, whose text contains CUDA's error number ``code``.
+    """Return the error that PyTorch raises if the call ``cudaGetDeviceCount()`` fails.
 
-    The probe finds the number only in this text.
+    ``code`` and ``text`` are CUDA's error number and its meaning. PyTorch gives them only in its message, in which the
+    probe finds the number.
     """
     return _torch(_COUNT_FAILED.format(code=code, text=text)) | {"layer": "cudart", "code": code}
 
 
 def _accelerator(code: int, text: str) -> Failure:
-    """Return an error as PyTorch 2.8 and later raise it.
+    """Return a CUDA runtime error, with its number ``code`` and its text, as PyTorch 2.8 and later raise it.
 
-    PyTorch's advice at the end of the text is left out, because the probe removes it.
+    PyTorch appends debugging advice to the text. It is left out here, because the probe removes it.
     """
     return {"layer": "cudart", "code": code, "name": "AcceleratorError", "message": f"CUDA error: {text}"}
 

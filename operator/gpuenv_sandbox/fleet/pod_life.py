@@ -1,7 +1,7 @@
 """Simulates the life of a pod as its kubelet would report it: a sequence of statuses with pauses between them.
 
 The module does no I/O, and gets its clock as a parameter. A container whose command is the probe's zip application
-behaves like the probe. Every other container runs until it is deleted. Texts and fields are those of a real kubelet
+behaves like the probe. A pod of other containers runs until it is deleted. Texts and fields are those of a real kubelet
 with containerd: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/.
 """
 
@@ -24,16 +24,16 @@ Beat = Object | float
 
 ARCHIVE: Final = "gpuenv-probe.pyz"
 PULL_BACKOFF: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-"""Seconds between attempts to pull an image.
+"""Seconds from each failed attempt to pull an image to the next attempt; the last value is repeated.
 
-https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff
+Source: https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff
 """
 _STARTING: Final = {"waiting": {"reason": "PodInitializing"}}
 _GARBAGE: Final = "Traceback: \x1b[31mthe image's own wrapper wrote this\x1b[0m, no probe did {]"
 
 
 def probe_stage(container: Object) -> str | None:
-    """Return the stage that a probe container runs, ``facts`` or ``kernels``, or None for any other container."""
+    """Return the stage of a probe container, ``facts`` or ``kernels``, or None for any other container."""
     words = [*(container.get("command") or []), *(container.get("args") or [])]
     for word, following in pairwise(words):
         if word.endswith(ARCHIVE):
@@ -42,10 +42,10 @@ def probe_stage(container: Object) -> str | None:
 
 
 class PodLife:
-    """The life of one pod on one node.
+    """The simulated life of one pod on one node.
 
-    :meth:`beats` yields the pod's statuses up to its natural end, and :meth:`killed` returns the last status of a pod
-    that is ended before that.
+    :meth:`beats` yields the pod's statuses until it ends on its own. :meth:`killed` returns the last status of a pod
+    that is ended from outside, such as by a deletion. ``pace`` is the duration of each part of the life.
     """
 
     def __init__(self, pod: Object, node: SimulatedNode, image: Image, *, pace: Pace, clock: Clock) -> None:
@@ -58,16 +58,17 @@ class PodLife:
         self._started = clock()
         self._ready_to_start = False
         self.pulled = False
-        """True once the image is on the node."""
+        """Whether the pod's image is on the node. It is False until the pull is complete."""
         self.ended = False
-        """True if the last status was final: Succeeded or Failed."""
+        """Whether the pod has ended: the phase of its last status is Succeeded or Failed."""
         self._conditions: dict[str, Object] = {}
         self._states: dict[str, Object] = {c["name"]: _STARTING for c in [*self._init, *self._main]}
 
     def beats(self, *, pulled: bool = False) -> Iterator[Beat]:
-        """Yield the pod's statuses and the pauses between them, up to the pod's natural end.
+        """Yield the pod's statuses and the pauses between them, until the pod ends on its own.
 
-        For a pod that never ends, they stop at its last status. ``pulled`` is true if the image is already on the node.
+        If the pod never does, the last yielded status is the one that it keeps. ``pulled`` says whether the image was on
+        the node before.
         """
         yield self._status("Pending")
         if self.fault is Fault.SETUP_FAILS:
@@ -97,8 +98,8 @@ class PodLife:
     def killed(self, *, reason: str = "", message: str = "") -> Object:
         """Return the last status of a pod that is ended from outside.
 
-        A working probe completes its report on SIGTERM, and a hanging probe is ended by SIGKILL. ``reason`` and
-        ``message`` are those of the pod's status, such as DeadlineExceeded.
+        A working probe writes the rest of its report on SIGTERM. A hanging probe is ended by SIGKILL. ``reason``, such as
+        DeadlineExceeded, and ``message`` become fields of the status; with "" the status has neither.
         """
         for container in [*self._init, *self._main]:
             state = self._states[container["name"]]
@@ -109,7 +110,7 @@ class PodLife:
 
     @property
     def deaf(self) -> bool:
-        """Whether the pod ignores SIGTERM, so that deleting it takes its whole grace period."""
+        """Whether the pod ignores SIGTERM, so that its deletion takes the whole grace period."""
         running = any("running" in state for state in self._states.values())
         return running and self.fault in {Fault.PROBE_HANGS, Fault.PROBE_STUCK}
 
@@ -133,7 +134,10 @@ class PodLife:
             attempt += 1
 
     def _run(self, container: Object, seconds: float) -> Iterator[Beat]:
-        """Yield the statuses and pauses of one container, up to its end or to the point where a fault makes it hang."""
+        """Yield the pod's statuses and pauses while one container runs for ``seconds``.
+
+        If a fault makes the container hang, its state remains ``running``.
+        """
         name, stage = container["name"], probe_stage(container)
         if stage and self._image.python is None:
             self._states[name] = self._start_error(container)
@@ -154,7 +158,10 @@ class PodLife:
         yield self._status("Running")
 
     def _end(self, container: Object, stage: str | None) -> Object:
-        """Return the state ``terminated`` of a container that ends on its own."""
+        """Return the status field ``state`` of a container that has ended on its own.
+
+        ``stage`` is the stage of a probe container, or None for any other container.
+        """
         if stage is None:
             return self._terminated(container, 0, "Completed", "")
         report = self._report(container, stage)
@@ -253,9 +260,10 @@ class PodLife:
         return status | ({"reason": reason, "message": message} if reason else {})
 
     def _set_conditions(self, *rows: tuple[str, bool, str]) -> list[Object]:
-        """Set conditions of the pod, given as (type, whether true, reason), and return all of its conditions.
+        """Set conditions of the pod, and return all of its conditions.
 
-        A condition's transition time changes only if its status changes.
+        Each row is (type, whether the status is True, reason). A condition's transition time changes only if its status
+        changes.
         """
         for kind, true, reason in rows:
             status = "True" if true else "False"
@@ -292,9 +300,9 @@ def _full_name(reference: str) -> str:
 
 
 def _image_id(reference: str) -> str:
-    """Return the id of an image: its repository and digest.
+    """Return the id of an image, which consists of its repository and its digest.
 
-    The digest is derived from the reference, so that the image has the same id on all nodes.
+    If the reference has no digest, one is derived from it, so that the image has the same id on all nodes.
     """
     name, at, digest = _full_name(reference).partition("@")
     repository = name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
