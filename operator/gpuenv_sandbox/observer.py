@@ -1,4 +1,8 @@
-"""Follows the environments, node reports and probe pods of the sandbox, and says whether all results are final."""
+"""Follows the environments, node reports and probe pods of a sandbox, and says whether they are settled.
+
+An environment is settled if the operator has dealt with its current generation, none of its probe pods is running, and
+its condition ``Ready`` stays as it is until the environment or one of its nodes changes.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,9 +22,9 @@ PROBES: Final = {"labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_PRO
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The fields of one node report that the sandbox shows.
+    """The fields of one node report that ``gpuenv sandbox`` shows as a row.
 
-    ``verdict``, ``reason`` and ``message`` are empty as long as the node report has no status.
+    ``verdict``, ``reason`` and ``message`` are "" as long as the node report has no status.
     """
 
     environment: str
@@ -31,7 +35,7 @@ class Row:
 
 
 class Observer:
-    """Keeps the current environments, node reports and probe pods of one cluster, as long as :meth:`run` is active."""
+    """An up-to-date copy of a cluster's environments, node reports and probe pods, while :meth:`run` is active."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -40,7 +44,7 @@ class Observer:
         self._probes: dict[str, tuple[str, str]] = {}
 
     async def run(self) -> None:
-        """Follow the cluster until cancelled."""
+        """Follow the environments, node reports and probe pods until this coroutine is cancelled."""
         await asyncio.gather(self._follow_environments(), self._follow_reports(), self._follow_probes())
 
     async def _follow_environments(self) -> None:
@@ -69,19 +73,22 @@ class Observer:
                 self._probes.pop(metadata["uid"], None)
 
     def probing(self) -> frozenset[tuple[str, str]]:
-        """Return the environment and node of every probe pod that is pending or running."""
+        """Return a pair (environment, node) of names for every probe pod that is pending or running.
+
+        The node is "" if the pod is not bound to a node yet.
+        """
         return frozenset(self._probes.values())
 
     def rows(self) -> list[Row]:
-        """Return the rows of all node reports, ordered by environment and node."""
+        """Return one row for each node report, ordered by environment and node."""
         return sorted(self._rows.values(), key=lambda found: (found.environment, found.node))
 
     def settled(self) -> bool:
-        """Return whether there are environments, all of them have a final result, and no probe is running."""
+        """Return whether the cluster has environments, and all of them are settled."""
         return bool(self.environments) and not list(self.unsettled())
 
     def unsettled(self) -> Iterator[str]:
-        """Yield one line for each environment that has no final result yet: its name and what is missing."""
+        """Yield one line for each environment that is not settled yet: its name, and why it is not settled."""
         for name, found in sorted(self.environments.items()):
             why = unsettled(found)
             if why:
@@ -89,7 +96,7 @@ class Observer:
 
 
 def row(report: Object) -> Row:
-    """Return the row of a node report. The row of a node report without a status has no verdict."""
+    """Return the fields of a node report that ``gpuenv sandbox`` shows, with "" for each field that is missing."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
     return Row(
         environment=spec.get("environment", ""),
@@ -101,10 +108,10 @@ def row(report: Object) -> Row:
 
 
 def unsettled(environment: Object) -> str:
-    """Return why an environment has no final result yet, or "" if it has one.
+    """Return why an environment is not settled yet, or "" if it is settled.
 
-    A result is final if it belongs to the environment's current generation, no probe is running, and the environment is
-    either ready or remains not ready until it or its nodes change.
+    It is settled if its status belongs to its current generation and counts no running probe, and its condition
+    ``Ready`` is True or has a reason that only a change to the environment or its nodes can remove.
     """
     status = environment.get("status") or {}
     generation = environment["metadata"].get("generation", 0)
@@ -120,11 +127,14 @@ def unsettled(environment: Object) -> str:
 
 
 def _is_decided(reason: str) -> bool:
-    """Return whether an environment that is not ready for ``reason`` remains so until it or its nodes change."""
+    """Return whether an environment that is not ready for ``reason`` stays not ready without a change.
+
+    Only a change to the environment or its nodes starts new runs for such a reason.
+    """
     return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
 
 
 def condition(environment: Object, kind: str) -> Object | None:
-    """Return the condition with the type ``kind`` in an object's status, or None."""
+    """Return the condition of the type ``kind`` in an environment's status, or None if it has none."""
     rows = (environment.get("status") or {}).get("conditions") or []
     return next((found for found in rows if found.get("type") == kind), None)

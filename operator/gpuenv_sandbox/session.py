@@ -1,4 +1,4 @@
-"""One sandbox session: installs gpuenv on a real control plane, with simulated nodes, and runs it."""
+"""Runs gpuenv on a control plane with simulated nodes, as one session of the sandbox."""
 
 import asyncio
 import contextlib
@@ -26,28 +26,32 @@ Say = Callable[[str], None]
 OPERATOR_PROCESS: Final = "operator"
 POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
-"""Seconds for which all results must stay final, because a run that confirms a result may start just after it."""
+"""Seconds for which all environments must stay settled until :meth:`Session.settle` returns.
+
+The operator may start another run to confirm a result just after the environments look settled.
+"""
 KUBECTL_SECONDS: Final = 240
 WITHHELD: Final = ("KUBERNETES_", "KUBECONFIG")
-"""Prefixes of environment variables that are withheld from the operator.
+"""Prefixes of the names of environment variables that are not passed on to the operator.
 
-With these variables it would connect to another cluster.
+With these variables, the operator could connect to another cluster than the sandbox.
 """
 
 
 def _flag(setting: str) -> str:
-    """Return the operator's command-line flag for a scenario's setting, such as ``--max-probes`` for ``maxProbes``."""
+    """Return the operator's flag for a setting of the scenario, such as ``--max-probes`` for ``maxProbes``."""
     return "--" + re.sub("[A-Z]", lambda letter: f"-{letter.group().lower()}", setting)
 
 
 class SandboxError(Exception):
-    """The sandbox cannot continue. The message is one line that says why."""
+    """A step of the session has failed, such as a kubectl command. The message is one line that says why."""
 
 
 class Session:
-    """gpuenv on one control plane. Call :meth:`install` first, then enter :meth:`run`.
+    """A sandbox session: gpuenv and the nodes of one scenario on a running control plane.
 
-    ``say`` is called with a line of text for the user.
+    First call :meth:`install`, then enter the context manager :meth:`run`. ``say`` is a function that shows the user a
+    line of text.
     """
 
     def __init__(self, cluster: ControlPlane, scenario: Scenario, say: Say) -> None:
@@ -60,12 +64,12 @@ class Session:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the session began."""
+        """Seconds since this session was created."""
         return time.monotonic() - self._started
 
     @property
     def fleet(self) -> Fleet:
-        """The simulated nodes. Raises SandboxError while the session is not running."""
+        """The simulated nodes. Raises SandboxError if :meth:`run` has not been entered."""
         if self._fleet is None:
             raise SandboxError("the session is not running")
         return self._fleet
@@ -73,7 +77,7 @@ class Session:
     def install(self) -> None:
         """Create gpuenv's custom resource definitions, namespace, service account and permissions.
 
-        Raises SandboxError.
+        Raises SandboxError if kubectl cannot create them.
         """
         schemas = manifests.crds()
         self._kubectl("create", "-f", "-", objects=schemas)
@@ -83,9 +87,10 @@ class Session:
 
     @contextlib.asynccontextmanager
     async def run(self, environments: Sequence[Object]) -> AsyncIterator[Observer]:
-        """Join the nodes, start the operator and apply the environments; yield an observer of the cluster.
+        """Start the operator, create the simulated nodes, apply ``environments``, and yield an observer of the cluster.
 
-        Raises SandboxError, and the exceptions of :class:`Fleet`.
+        Raises ProcessError if the operator cannot be started, ApiError if a node cannot be created, and SandboxError if
+        kubectl cannot apply the environments.
         """
         kubeconfig = str(self._cluster.admin_kubeconfig)
         async with await fleet_client(kubeconfig) as fast, await Kube.from_environment(kubeconfig) as kube:
@@ -103,9 +108,10 @@ class Session:
                     await asyncio.gather(self._observing, return_exceptions=True)
 
     async def settle(self, observer: Observer, limit: float, show: Callable[[], None]) -> bool:
-        """Wait until all results are final. Return False if they are not after ``limit`` seconds.
+        """Wait until all environments are settled. Return False if they are not settled after ``limit`` seconds.
 
-        ``show`` is called several times a second meanwhile. Raises the exceptions of :meth:`check`.
+        Meanwhile, ``show`` is called several times a second. If a part of the session dies, the exception of
+        :meth:`check` is raised.
         """
         deadline = self.elapsed + limit
         steady_since: float | None = None
@@ -123,7 +129,11 @@ class Session:
             await asyncio.sleep(POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise an error with the reason if a process or task that the session needs has died."""
+        """Raise an exception that says why, if a part of the session has died.
+
+        ControlPlaneError is raised for a component of the control plane, and ProcessError for the operator. If the
+        simulation of the nodes or the observer has failed, its own exception is raised.
+        """
         self._cluster.check()
         self._cluster.processes.check([OPERATOR_PROCESS])
         if self._fleet is not None:
@@ -132,7 +142,7 @@ class Session:
             self._observing.result()
 
     def _start_operator(self) -> None:
-        """Start the operator as a separate process, with exactly the permissions of its service account."""
+        """Start the operator as a separate process that has only the permissions of its service account."""
         rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         variables = {key: value for key, value in os.environ.items() if not key.startswith(WITHHELD)}
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
@@ -142,9 +152,9 @@ class Session:
         self._cluster.spawn(OPERATOR_PROCESS, command, env=variables | {"PYTHONUNBUFFERED": "1"})
 
     def _kubectl(self, *arguments: str, objects: Sequence[Object] = ()) -> None:
-        """Run kubectl as the cluster's administrator, with ``objects`` as its input.
+        """Run kubectl as the cluster's administrator, with ``objects`` as YAML on its standard input.
 
-        Raises SandboxError if it fails.
+        Raises SandboxError if kubectl fails.
         """
         flags = ["--kubeconfig", str(self._cluster.admin_kubeconfig)]
         # kubectl's default cache is in the user's home directory and would outlive the sandbox.

@@ -59,7 +59,7 @@ class RestClient:
     ) -> Any:
         """Send one request and return the decoded JSON of the response, or its text if it is not JSON.
 
-        Raise ApiError for an HTTP status of 400 or more, and ApiUnreachableError if there is no response.
+        Raises ApiError for an HTTP status of 400 or more, and ApiUnreachableError if there is no response.
         """
         connection = HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
         try:

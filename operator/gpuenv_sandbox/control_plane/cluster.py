@@ -4,8 +4,8 @@
         subprocess.run([cluster.kubectl, "--kubeconfig", cluster.admin_kubeconfig, "get", "nodes"])
 
 The components are the unchanged programs of Kubernetes and etcd, and they run without root. They listen on free
-loopback ports and keep their data in a temporary directory. However this Python process ends, the components end too and
-the directory is deleted (see :mod:`gpuenv_sandbox.control_plane.supervisor`).
+loopback ports and keep their data in a temporary directory. However this Python process ends, the components end too
+and the directory is deleted (see :mod:`gpuenv_sandbox.control_plane.supervisor`).
 """
 
 import json
@@ -74,7 +74,7 @@ class ControlPlane:
     def start(self) -> Self:
         """Get the programs, start all components, wait until they are ready, and return this control plane.
 
-        If the control plane is already running, return it at once. Raise :class:`ControlPlaneError` if a component
+        If the control plane is already running, return it at once. Raises :class:`ControlPlaneError` if a component
         cannot be started, dies, or does not become ready in time. Raise
         :class:`gpuenv_sandbox.programs.catalogue.BinaryError` if a program can be neither found, nor downloaded, nor
         built.
@@ -99,7 +99,7 @@ class ControlPlane:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """End all processes and delete their data. Do nothing if the control plane is not running."""
+        """End all processes and delete their data. Does nothing if the control plane is not running."""
         if self._running is not None:
             self._running.stop()
             self._running = None

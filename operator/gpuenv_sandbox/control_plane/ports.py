@@ -10,9 +10,9 @@ from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
 RANGE: Final = range(15_000, 30_000)
 """The port numbers from which free ports are chosen, all below the ephemeral ports of operating systems.
 
-Ephemeral ports, which operating systems give to outgoing connections, begin at 32768 or 49152 by default on Linux, macOS
-and the BSDs. An outgoing connection could take such a port before the server does. A client that calls a server which is
-down could even be given the server's port, and so be connected to itself. Source:
+Ephemeral ports, which operating systems give to outgoing connections, begin at 32768 or 49152 by default on Linux,
+macOS and the BSDs. An outgoing connection could take such a port before the server does. A client that calls a server
+which is down could even be given the server's port, and so be connected to itself. Source:
 https://www.kernel.org/doc/html/latest/networking/ip-sysctl.html (ip_local_port_range)
 """
 

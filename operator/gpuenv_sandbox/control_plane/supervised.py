@@ -72,8 +72,8 @@ class Supervised:
 
         ``env`` is the whole environment of the process; None passes on this process's environment. ``grace`` is the
         seconds between SIGTERM and SIGKILL when the process is ended. With 0, SIGKILL is sent at once, which is right
-        for a process that keeps its state in the temporary directory. Raise :class:`ProcessError` if the process cannot
-        be started.
+        for a process that keeps its state in the temporary directory. Raises :class:`ProcessError` if the process
+        cannot be started.
         """
         with self._changed:
             for table in (self._pids, self._exits, self._failures):
@@ -126,7 +126,7 @@ class Supervised:
         return " | ".join(lines[-TAIL_LINES:]) or "(it wrote nothing)"
 
     def stop(self) -> None:
-        """End all processes and delete the directory. Do nothing if :meth:`stop` was called before."""
+        """End all processes and delete the directory. Does nothing if :meth:`stop` was called before."""
         if self._supervisor.stdin is not None and not self._supervisor.stdin.closed:
             self._supervisor.stdin.close()
         self._supervisor.wait()

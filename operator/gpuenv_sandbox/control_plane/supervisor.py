@@ -3,10 +3,10 @@
 This module runs as a separate process (``python -I supervisor.py DIRECTORY``). Its parent writes requests to its
 standard input and reads events from its standard output. Both are JSON objects, one per line:
 
-* The request ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process. The event
-  ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}`` follows.
+* The request ``{"start": NAME, "argv": [...], "env": {...}, "log": PATH, "grace": SECONDS}`` starts a process. The
+  event ``{"started": NAME, "pid": PID}`` or ``{"failed": NAME, "error": TEXT}`` follows.
 * The request ``{"stop": NAME}`` ends one process.
-* The event ``{"exited": NAME, "code": CODE}`` is sent whenever a process has ended. CODE is its exit code, or the negative
+* The event ``{"exited": NAME, "code": CODE}`` is sent when a process has ended. CODE is its exit code, or the negative
   number of the signal that killed it.
 
 When standard input closes, the parent has died or has closed it on purpose. Every process is then ended (SIGTERM, then

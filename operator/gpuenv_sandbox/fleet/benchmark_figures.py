@@ -27,8 +27,8 @@ _PINNED_GBPS: Final = {"h2d": 24.5, "d2h": 25.1}
 def measure(node: SimulatedNode, devices: int, sharing: str) -> Rows:
     """Return the benchmark rows of ``devices`` GPUs of a node, as a probe would report them.
 
-    The row of a figure that cannot be measured contains the reason instead. ``sharing`` is how pods share the GPUs, such
-    as ``time-slicing``, or "" if they do not share them. Shared GPUs are not measured.
+    The row of a figure that cannot be measured contains the reason instead. ``sharing`` is how pods share the GPUs,
+    such as ``time-slicing``, or "" if they do not share them. Shared GPUs are not measured.
     """
     return [row for gpu in range(devices) for row in _of_gpu(node, gpu, sharing)]
 
@@ -73,9 +73,9 @@ def _typical(hardware: Hardware) -> list[tuple[str, str, str, float]]:
 def _sample(node: SimulatedNode, what: str, typical: float) -> dict[str, Any]:
     """Return the median, percentiles and sample count of one benchmark on one GPU.
 
-    The median is near ``typical``, the usual value of the GPU product. It differs from GPU to GPU by at most 2 %, and is
-    always the same for the same node and ``what``, which contains the GPU's index, the kernel and the number format.
-    The fault ``slow`` reduces it, except for copies from and to the host.
+    The median differs by at most 2 % from ``typical``, the usual value of the GPU product. It is always the same for
+    the same node and ``what``, which consists of the GPU's index, the kernel and the number format. The fault ``slow``
+    reduces it, except for copies from and to the host.
     """
     place = hashlib.sha256(f"{node.name}/{what}".encode()).digest()[0] / 255
     slowed = node.fault is Fault.SLOW and not what.endswith(("h2d/", "d2h/"))

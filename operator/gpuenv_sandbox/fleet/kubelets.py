@@ -115,7 +115,7 @@ class Kubelets:
     async def _live(self, life: PodLife, pod: Object, path: str, orders: _Orders, *, pulled: bool) -> bool:
         """Simulate a pod until it ends, exceeds ``activeDeadlineSeconds`` or is to be deleted.
 
-        ``pulled`` says whether its image is already on the node. Return whether the image is there afterwards.
+        ``pulled`` says whether the pod's image is already on the node. Return whether the pod has found or pulled it.
         """
         limit = pod["spec"].get("activeDeadlineSeconds")
         try:

@@ -18,7 +18,7 @@ async def follow(
 
     Each yielded pair consists of whether the object still exists and its last known state. A watch that breaks is
     started again, and deletions that happened meanwhile are yielded too. ``params`` are the query parameters of the
-    requests, such as a label selector. Raise ApiError if a request fails for a reason that is not transient.
+    requests, such as a label selector. Raises ApiError if a request fails for a reason that is not transient.
     """
     known: dict[str, Object] = {}
     while True:

@@ -73,8 +73,8 @@ def node(simulated: SimulatedNode, now: str, boot: int = 0) -> Object:
 def as_edited(simulated: SimulatedNode, found: Object) -> SimulatedNode:
     """Return the simulated node with the fault and driver that its Node object ``found`` specifies.
 
-    Users change them with kubectl: the fault in the annotation ``ANNOTATION_FAULT``, and the driver version in the label
-    that GFD uses for it.
+    Users change them with kubectl: the fault in the annotation ``ANNOTATION_FAULT``, and the driver version in the
+    label that GFD uses for it.
     """
     metadata = found["metadata"]
     fault, driver = simulated.fault, simulated.driver

@@ -45,8 +45,8 @@ FIRST_BRANCH: Final = {
 }
 """Compute capabilities of GPUs, each with the first driver branch that supports these GPUs.
 
-A GPU with a capability between two entries is treated like the lower entry. GPUs with a capability below 8.0 are
-supported by every old branch.
+A GPU with a capability between two entries is treated like the lower entry. GPUs with a capability below 8.0 are not
+limited to a first branch.
 """
 
 _LAST_BRANCH: Final = (((5, 0), 470), ((7, 5), 580))
@@ -122,9 +122,10 @@ def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
 def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
     """Return the best kind of code that a GPU can run in a PyTorch build.
 
-    ``archs`` are the build's targets, such as ``sm_90``, and ``capability`` is the GPU's compute capability. Binaries (``sm_``) run
-    on GPUs of the same major version and an equal or higher minor version; those for a target with the suffix ``a`` run
-    only on exactly the target's version. PTX (``compute_``) runs on the target's version and all later ones.
+    ``archs`` are the build's targets, such as ``sm_90``, and ``capability`` is the GPU's compute capability. Binaries
+    (``sm_``) run on GPUs of the same major version and an equal or higher minor version; those for a target with the
+    suffix ``a`` run only on exactly the target's version. PTX (``compute_``) runs on the target's version and all later
+    ones.
     """
     found = Code.NONE
     for arch in archs:
@@ -168,7 +169,8 @@ def launch(node: SimulatedNode, image: Image) -> Failure | None:
 def api_in_container(node: SimulatedNode, image: Image) -> int | None:
     """Return what ``cuDriverGetVersion`` returns in a container, or None if the container has no libcuda.
 
-    With NVIDIA's cuda-compat package, this is the CUDA version of the package if it is newer than the driver's.
+    With the fault ``forwardCompat``, the container has NVIDIA's cuda-compat package for the image's CUDA version. If
+    that version is newer than the driver's, it is returned.
     """
     if node.fault is Fault.NO_GPU_IN_CONTAINER:
         return None

@@ -67,8 +67,8 @@ class PodLife:
     def beats(self, *, pulled: bool = False) -> Iterator[Beat]:
         """Yield the pod's statuses and the pauses between them, until the pod ends on its own.
 
-        If the pod never does, the last yielded status is the one that it keeps. ``pulled`` says whether the image was on
-        the node before.
+        If the pod never does, the last yielded status is the one that it keeps. ``pulled`` says whether the image was
+        on the node before.
         """
         yield self._status("Pending")
         if self.fault is Fault.SETUP_FAILS:
@@ -98,8 +98,9 @@ class PodLife:
     def killed(self, *, reason: str = "", message: str = "") -> Object:
         """Return the last status of a pod that is ended from outside.
 
-        A working probe writes the rest of its report on SIGTERM. A hanging probe is ended by SIGKILL. ``reason``, such as
-        DeadlineExceeded, and ``message`` become fields of the status; with "" the status has neither.
+        A working probe adds the signal SIGTERM to its report and ends with exit code 0. A hanging probe is ended by
+        SIGKILL. ``reason``, such as DeadlineExceeded, and ``message`` become fields of the status; with "" the status
+        has neither.
         """
         for container in [*self._init, *self._main]:
             state = self._states[container["name"]]

@@ -1,6 +1,6 @@
 """Builds the probe reports of simulated nodes: facts and error numbers, never a verdict or a reason.
 
-A report depends on the node, the image and the probe's options. It has the form of the probe's ``report.schema.json``.
+A probe report depends on the node, the image and the probe's options. Its form is that of ``report.schema.json``.
 """
 
 import hashlib
@@ -26,14 +26,22 @@ _STEPS: Final = (
     ("torchscript", ("fp32",)),
     ("jit", ("fp32",)),
 )
-"""The names and number formats of the steps that the probe's kernels stage runs on each GPU."""
+"""The steps that the probe's kernels stage runs on each GPU: their names, each with its number formats.
+
+Each number format is a step of its own. "" stands for a step without a number format.
+"""
 _FABRIC_SINCE: Final = (9, 0)
 _LOST: Final = {"layer": "nvml", "code": 15, "name": "NVML_ERROR_GPU_IS_LOST", "message": "GPU is lost"}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The options of a simulated probe: its container's environment variables and number of GPUs."""
+    """The options of a simulated probe, which it gets from its container.
+
+    ``run`` is the run id, ``devices`` the number of GPUs of the container, ``profile`` the benchmark profile, and
+    ``sharing`` how pods share the GPUs ("" if they do not). ``imports`` are the Python modules to import, and
+    ``checks`` the names of the command checks. ``compile`` says whether ``torch.compile`` is tested.
+    """
 
     run: str
     devices: int = 1
@@ -45,9 +53,9 @@ class Request:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], devices: int) -> "Request":
-        """Return the options in a probe container's environment variables, read as the probe reads them.
+        """Return the probe's options, read from its container's environment variables as the probe reads them.
 
-        A list that is absent or not valid JSON counts as empty. ``devices`` is the number of GPUs of the container.
+        A variable for a list that is absent or not valid JSON counts as an empty list.
         """
         return cls(
             run=environment.get("GPUENV_RUN", ""),
@@ -65,9 +73,9 @@ class Request:
 
 
 def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the probe report of the facts stage: versions, driver and GPUs.
+    """Return the probe report of the facts stage, which contains versions, the driver and the GPUs.
 
-    This stage starts CUDA through the driver API only.
+    This stage starts CUDA only through the driver API, not through PyTorch.
     """
     start = physics.start(node, image, request.devices)
     return {
@@ -83,7 +91,7 @@ def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the probe report of the kernels stage, in which PyTorch starts CUDA and computes."""
+    """Return the probe report of the kernels stage, in which PyTorch starts CUDA and runs kernels."""
     report: Report = {"schema": 1, "stage": "kernels", "run": request.run, "complete": True}
     report["torch"] = _torch_start(node, image, request)
     starts = report["torch"].get("available") is True
@@ -101,10 +109,11 @@ def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def unfinished(report: Report, ended: str = "during matmul fp32 on GPU 0") -> Report:
-    """Return a kernels report as it is during the second step of the stage.
+    """Return a probe report of the kernels stage as a probe leaves it that ends during its second step.
 
-    The probe writes its report before every step, so this is what a killed probe leaves behind. ``ended`` is the value
-    of the report's field of this name.
+    ``report`` is the complete probe report. The probe writes its report before each step, so the returned report
+    contains the result of the first step alone. ``ended`` is the value of its field ``ended``, which says when the
+    probe ended.
     """
     steps = report.get("steps", [])[:1]
     partial = {key: value for key, value in report.items() if key not in ("benchmarks", "commands", "gpus")}
@@ -165,7 +174,7 @@ def _gpus(node: SimulatedNode, start: Start, devices: int) -> list[Report]:
 
 
 def _health(node: SimulatedNode) -> Report:
-    """Return the ``health`` facts of a GPU.
+    """Return the object ``health`` that the probe report contains for each GPU of the node.
 
     GeForce cards have no ECC, and only NVSwitch systems of Hopper and later have an NVLink fabric.
     """
@@ -204,7 +213,7 @@ def _no_torch() -> Report:
 
 
 def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
-    """Return the result of ``torch.cuda.init()``, in the form of the report's object ``torch``."""
+    """Return the object ``torch`` of the kernels stage's probe report: whether PyTorch starts CUDA."""
     if image.torch is None:
         return _no_torch()
     torch: Report = {"missing": False, "version": image.torch}
@@ -222,9 +231,9 @@ def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
 
 
 def _init_warnings(node: SimulatedNode, image: Image) -> list[str]:
-    """Return the warnings that PyTorch gives when it starts CUDA.
+    """Return the warnings that PyTorch issues when it starts CUDA.
 
-    PyTorch warns if its build has no code for a GPU, and starts CUDA nevertheless.
+    If PyTorch's build has no code for a GPU, PyTorch warns about that, but starts CUDA nevertheless.
     """
     capability = node.hardware.compute_capability
     if physics.code_for(image.archs, capability) is not physics.Code.NONE:

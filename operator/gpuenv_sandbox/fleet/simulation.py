@@ -1,4 +1,4 @@
-"""Simulates a fleet of nodes, which register, renew their Leases, and run the pods bound to them."""
+"""Simulates a fleet of nodes, which register with an API server, renew their Leases, and run pods."""
 
 import asyncio
 import contextlib
@@ -15,27 +15,30 @@ from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
 RENEW_SECONDS: Final = 10.0
-"""Seconds between two renewals of a Lease, as with a real kubelet."""
+"""Seconds between two renewals of a node's Lease, the same as those of a real kubelet."""
 RENEWALS_PER_SECOND: Final = 80.0
-"""The number of Lease renewals per second that a large fleet should not exceed.
+"""The largest number of Lease renewals per second for a whole fleet.
 
-Its nodes renew their Leases less often, so that renewals do not use the whole machine.
+In a fleet that would exceed it, nodes renew their Leases less often than every ``RENEW_SECONDS``, but at least every
+``RENEW_MAX_SECONDS``. Otherwise the renewals would use most of this machine's time.
 """
 RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
-"""The longest time in seconds between two renewals of a Lease.
+"""The longest time in seconds between two renewals of a node's Lease.
 
-It is well below the time after which a node counts as not ready.
+After ``NODE_GRACE_SECONDS``, twice this time, the node would count as not ready.
 """
 PATIENCE_SECONDS: Final = 120.0
-"""Seconds to wait for an object that the control plane creates by itself, such as a namespace."""
+"""Seconds to wait for an object that the control plane creates by itself, such as the namespace of Leases."""
 IN_FLIGHT: Final = 64
 OURS: Final = {"labelSelector": node_objects.LABEL_SIMULATED}
 
 
 class Fleet:
-    """All nodes of a scenario, joined to one API server: ``async with Fleet(kube, scenario) as fleet``.
+    """All simulated nodes of a scenario, which exist on an API server and run pods there.
 
-    ``kube`` needs full permissions and should not limit writes (see :func:`fleet_client`).
+    Used as an asynchronous context manager: entering it creates the nodes and starts the simulation, and leaving it
+    stops the simulation. The client ``kube`` needs full permissions and should not limit writes (see
+    :func:`fleet_client`).
     """
 
     def __init__(self, kube: Kube, scenario: Scenario) -> None:
@@ -65,16 +68,17 @@ class Fleet:
         return self._nodes[name]
 
     def check(self) -> None:
-        """Raise the exception that ended a background task of the fleet, if one has ended."""
+        """If a background task of the fleet has failed, raise its exception."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.result()
 
     async def change(self, name: str, *, reboot: bool = False, **changes: Any) -> SimulatedNode:
-        """Change fields of a running node, such as ``driver="580.95.05"`` or ``fault=None``, and return its new state.
+        """Change fields of a simulated node and its Node object, and return its new state.
 
-        The change affects later probes. ``reboot`` gives the node a new boot id: a real machine is rebooted for a new
-        driver.
+        ``changes`` are fields of :class:`SimulatedNode`, such as ``driver="580.95.05"`` or ``fault=None``. Probe pods
+        that started before the change are not affected, except that they end if the old fault kept them from ending.
+        ``reboot=True`` gives the node a new boot id, as on a real machine, which is rebooted for a new driver.
         """
         old, new = self._nodes[name], replace(self._nodes[name], **changes)
         self._boots[name] += reboot
@@ -91,7 +95,7 @@ class Fleet:
         return new
 
     async def _listen(self) -> None:
-        """Apply changes that users make to the Node objects with kubectl to the simulated nodes."""
+        """Follow the Node objects, and change a simulated node when a user has edited its Node object."""
         async for present, found in follow(self._kube, "/api/v1/nodes", OURS):
             old = self._nodes.get(found["metadata"]["name"])
             if present and old is not None:
@@ -133,7 +137,7 @@ class Fleet:
             await _appears(self._kube, f"/api/v1/namespaces/{name}/serviceaccounts/default")
 
     async def _renew(self) -> None:
-        """Renew every Lease once per period. The renewals are spread evenly over the period."""
+        """Renew the Leases of all nodes once per period, spread evenly over the period, until cancelled."""
         names = list(self._nodes)
         period = min(RENEW_MAX_SECONDS, max(RENEW_SECONDS, len(names) / RENEWALS_PER_SECOND))
         loop = asyncio.get_running_loop()
@@ -151,12 +155,15 @@ class Fleet:
 
 
 async def fleet_client(kubeconfig: str) -> Kube:
-    """Return a client without a limit on writes, because all simulated nodes write through it."""
+    """Return a client that does not limit its writes per second, because all simulated nodes share it."""
     return await Kube.from_environment(kubeconfig, writes_per_second=0, max_in_flight=IN_FLIGHT)
 
 
 async def _appears(kube: Kube, path: str) -> None:
-    """Wait until an object exists that the control plane creates by itself."""
+    """Wait until the object at ``path`` exists, which the control plane creates by itself.
+
+    Raises ApiError if it does not exist after ``PATIENCE_SECONDS``.
+    """
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,9 +1,9 @@
 """Finds, downloads or builds the programs that the sandbox and the tests run.
 
-It looks in this order: the directory ``KUBEBUILDER_ASSETS``, PATH, the cache, the project's official release, and
-last a build from source. A program that is found must be of a version that works: Kubernetes of the pinned minor
-version, because the versions of a control plane's components may differ only in a prescribed way
-(https://kubernetes.io/releases/version-skew-policy/).
+A program is taken from the first of these places that has it: the directory ``$KUBEBUILDER_ASSETS``, PATH, gpuenv's
+cache, the official release of its project, and last a build from source. On this machine, only programs of a supported
+version are used. For Kubernetes this is one minor version, because the versions of a control plane's components may
+differ only within limits (https://kubernetes.io/releases/version-skew-policy/).
 """
 
 import os
@@ -33,14 +33,18 @@ _VERSION_ARGUMENTS: Final = {
 _VERSION: Final = re.compile(r"\bv?(\d+)\.(\d+)\.\d+")
 
 Obtain: TypeAlias = Callable[[Component, Sequence[str], Path], str | None]
-"""A function that puts programs of a component into a directory. It returns None, or why that was not possible."""
+"""A function that downloads or builds programs of a component into a directory.
+
+It returns None if it has succeeded, or the reason why that was not possible.
+"""
 
 
 def ensure(programs: Sequence[str]) -> dict[str, Path]:
     """Find, download or build programs, and return the path of each. Slow actions are shown on stderr.
 
-    Request all programs in one call, because builds of several components share downloaded and compiled files. Raises
-    :class:`BinaryError` if a program cannot be provided, and ``KeyError`` if it belongs to no component.
+    Request all programs in one call, because builds of several components share downloaded and compiled files. Raise
+    :class:`BinaryError` if a program cannot be found, downloaded or built, and ``KeyError`` if ``COMPONENTS`` does not
+    list it.
     """
     found, missing = _search(programs)
     with SourceBuilds([component for component, _ in missing]) as builds:
@@ -48,12 +52,15 @@ def ensure(programs: Sequence[str]) -> dict[str, Path]:
 
 
 def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str, Path]:
-    """Do the same as :func:`ensure`, but get missing programs from ``sources``, which are tried in this order."""
+    """Find programs on this machine or get them from ``sources``, and return the path of each.
+
+    The sources are tried in their order. Exceptions are those of :func:`ensure`.
+    """
     return _complete(programs, *_search(programs), sources)
 
 
 def _search(programs: Sequence[str]) -> tuple[dict[str, Path], list[tuple[Component, list[str]]]]:
-    """Return the paths of programs already on this machine, and the missing programs of each component."""
+    """Return the paths of those programs that are on this machine, and the missing ones by component."""
     found = {program: find(program) for program in programs}
     missing = []
     for component in COMPONENTS:
@@ -76,7 +83,10 @@ def _complete(
 
 
 def find(program: str) -> Path | None:
-    """Return the path of a usable program that is already on this machine, or None."""
+    """Return the path of a program on this machine that has a supported version, or None.
+
+    The directory ``$KUBEBUILDER_ASSETS``, PATH and gpuenv's cache are searched.
+    """
     component = _BY_PROGRAM[program]
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         asset = Path(assets) / program
@@ -123,10 +133,10 @@ def _obtain(component: Component, missing: Sequence[str], sources: Sequence[Obta
 
 
 def _fill(component: Component, missing: Sequence[str], target: Path, sources: Sequence[Obtain]) -> None:
-    """Put the missing programs of a component into the directory ``target`` of the cache.
+    """Get the missing programs of a component and put them into ``target``, its directory in the cache.
 
-    Finished files are renamed into it, so that a killed process leaves no incomplete program. Raises BinaryError if no
-    source has the programs.
+    The sources are tried in their order. Only complete programs are moved into ``target``, so that a killed process
+    leaves no incomplete program there. Raises BinaryError if no source can provide the programs.
     """
     target.mkdir(parents=True, exist_ok=True)
     for left in target.glob(".new-*"):  # left by a killed process, because a running one would hold the lock

@@ -1,7 +1,7 @@
-"""The cache for files that are expensive to get (programs, image layers, wheels), and locks on its parts.
+"""gpuenv's cache for files that are slow to get (programs, image layers, wheels), and locks on its parts.
 
-The cache is ``$GPUENV_CACHE``, else ``$XDG_CACHE_HOME/gpuenv``, else ``~/.cache/gpuenv``. It may be deleted at any time
-when no sandbox is running.
+The directory of the cache is ``$GPUENV_CACHE``, else ``$XDG_CACHE_HOME/gpuenv``, else ``~/.cache/gpuenv``. It may be
+deleted at any time when no sandbox is running.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from gpuenv_sandbox.programs.catalogue import BinaryError
 
 
 def cache_root() -> Path:
-    """Return the directory of the cache, which may not exist yet."""
+    """Return the path of the cache's directory, which may not exist yet."""
     if own := os.environ.get("GPUENV_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -25,9 +25,9 @@ def cache_root() -> Path:
 
 @contextmanager
 def exclusive(name: str) -> Iterator[None]:
-    """Hold the lock ``name``, which only one of the processes that use this cache can hold at a time.
+    """Hold the lock ``name`` inside the ``with`` block, and first wait until no other process holds it.
 
-    The kernel releases it if this process dies.
+    All processes that use the same cache directory share its locks. If a process dies, the kernel releases its lock.
     """
     with _lock_file(name) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,9 +36,10 @@ def exclusive(name: str) -> Iterator[None]:
 
 @contextmanager
 def shared_while_used(name: str) -> Iterator[Path]:
-    """Yield a directory of the cache that several processes may use at once. The last of them removes it.
+    """Yield the directory ``name`` of the cache, which several processes may use at the same time.
 
-    Files that a killed process left in the directory are removed the next time that it is used.
+    The last process that leaves the ``with`` block removes the directory. Files that a killed process has left there
+    are removed after the next use.
     """
     directory = cache_root() / name
     with _lock_file(name) as lock:

@@ -8,19 +8,24 @@ GO_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm6
 
 
 class BinaryError(Exception):
-    """A program can be neither found, nor downloaded, nor built. The message is one line that says what to do."""
+    """A program cannot be provided on this machine. The message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Component:
     """A group of programs that are released and built together.
 
-    A program found on this machine is used if its minor version lies between ``oldest`` and ``newest``. ``module`` is
-    the Go module, and ``packages`` maps each program to its main package, relative to the module. ``version_variables``
-    are the linker's ``-X`` settings. ``release`` is the download URL with the placeholders ``{version}``, ``{number}``
-    (the version without ``v``), ``{arch}`` and, if each program is a separate file, ``{program}``. ``checksum`` is the
-    URL of its SHA-256, alone or in a list. ``minutes`` is the duration of a build with empty caches on 2 cores, and
-    ``gigabytes`` the disk space that the build needs meanwhile.
+    ``version`` is the version that is downloaded or built. A program found on this machine is used if its version lies
+    between ``oldest`` and ``newest``, both inclusive and given as (major, minor).
+
+    ``module`` is the Go module of the source. ``packages`` has the name of each program as a key, and the path of its
+    main package, relative to the module, as the value. ``version_variables`` has the names of Go variables as keys, and
+    the values that the linker sets them to (``-X``).
+
+    ``release`` is the URL of the official release, with the placeholders ``{version}``, ``{number}`` (the version
+    without ``v``), ``{arch}`` and, if each program is a separate file, ``{program}``. ``checksum`` is the URL of a file
+    that contains the SHA-256 of the release, alone or in a list. ``minutes`` is the usual duration of a build with
+    empty caches on 2 cores, and ``gigabytes`` the disk space that the build needs.
     """
 
     name: str
@@ -110,7 +115,7 @@ NODE: Final = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
 def architecture() -> str:
     """Return this machine's architecture as Go names it, such as ``amd64``.
 
-    Raises BinaryError if the sandbox cannot run on this machine.
+    Raises BinaryError if this machine does not run Linux on x86_64 or arm64.
     """
     if platform.system() != "Linux":
         raise BinaryError(

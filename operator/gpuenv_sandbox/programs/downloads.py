@@ -13,25 +13,29 @@ from gpuenv_sandbox.programs.catalogue import Component, architecture
 from gpuenv_sandbox.programs.progress import Progress
 
 PATIENCE_SECONDS: Final = 4.0
-"""Seconds that one :class:`Downloader` waits for release servers, in all of its attempts together.
+"""Seconds that one :class:`Downloader` waits for responses of release servers, in all downloads together.
 
-Behind a firewall, every attempt would time out.
+The limit is for machines behind a firewall, where every download would have to time out.
 """
 STALL_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 20
 
 
 class Downloader:
-    """Downloads release files. It gives up all later downloads once a release server cannot be reached.
+    """Downloads official releases of components.
 
-    ``patience`` is the seconds to wait for release servers, in all attempts together.
+    ``patience`` is the seconds to wait for responses of release servers, in all downloads together. If one server
+    cannot be reached, all later downloads fail at once.
     """
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._left = patience
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """Download programs of a component into the directory ``target``. Return None, or why that was not possible."""
+        """Download programs of a component into the directory ``target``.
+
+        Return None if that has succeeded, or the reason why it was not possible.
+        """
         names = {
             "version": component.version,
             "number": component.version.removeprefix("v"),
@@ -69,9 +73,10 @@ class Downloader:
 
 
 def find_checksum(text: str, file: str) -> str:
-    """Return the SHA-256 of ``file`` from the text of a checksum file. Raises ValueError if it is missing.
+    """Return the SHA-256 of the file named ``file``, read from the text of a checksum file.
 
-    The text is either the checksum alone or a list of lines ``checksum name``.
+    The text is either the checksum alone, or lines that each consist of a checksum and a file name. Raises ValueError
+    if the checksum is missing.
     """
     for line in text.splitlines():
         words = line.split()
@@ -104,7 +109,10 @@ def _download(url: str, checksum: str, target: Path) -> None:
 
 
 def _unpack(archive: Path, programs: Sequence[str], target: Path) -> None:
-    """Move the wanted programs from an archive, from any folder inside it, into ``target``; delete the archive."""
+    """Extract programs from a tar archive into the directory ``target``, and delete the archive.
+
+    A program may be in any folder of the archive. Raises KeyError if it is in none.
+    """
     with tarfile.open(archive) as tar:
         members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
         for program in programs:

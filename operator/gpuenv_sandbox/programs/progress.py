@@ -1,4 +1,4 @@
-"""Shows on stderr, in one line, the progress of a slow action and how long it usually takes."""
+"""Shows the user the progress of a slow action, such as a download, in one line on stderr."""
 
 import sys
 import threading
@@ -18,9 +18,10 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """A progress line on stderr, which is rewritten on a terminal and repeated every 15 s in a log.
+    """A line on stderr that shows the progress of an action while this context manager is active.
 
-    ``what`` is the action, and ``usual`` its usual duration as text, or "" if it is not known.
+    On a terminal, the line is overwritten in place; in a log, it is repeated every 15 s. ``what`` describes the action.
+    ``usual`` is its usual duration as text, or "" if that is not known.
     """
 
     def __init__(self, what: str, usual: str = "") -> None:

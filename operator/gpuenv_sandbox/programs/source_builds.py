@@ -1,9 +1,9 @@
-"""Builds programs from their Go modules.
+"""Builds programs from source with Go.
 
-For each component, a Go module is written that requires the component's module at its pinned version, and ``go build``
-builds the component's main packages. ``go install module@version`` is no alternative: it refuses modules with replace
-directives, which Kubernetes and etcd have. Go verifies every module with the public checksum database
-(https://go.dev/ref/mod#authenticating).
+For each component, a temporary Go module is written that depends on the component's module in the version of the
+catalogue. ``go build`` then builds the component's programs inside the temporary module. ``go install module@version``
+would be simpler, but refuses modules with replace directives, which Kubernetes and etcd have. Go verifies every module
+with the public checksum database (https://go.dev/ref/mod#authenticating).
 """
 
 import json
@@ -22,16 +22,17 @@ from gpuenv_sandbox.programs.go_toolchain import GO_MINIMUM, Go, GoError, find_g
 from gpuenv_sandbox.programs.progress import Progress, say
 
 CACHES: Final = "go-build"
-"""The directory in gpuenv's cache where Go keeps downloaded and compiled files during builds."""
+"""The name of the directory in gpuenv's cache where Go keeps downloaded and compiled files during builds."""
 
 _STAGING: Final = re.compile(r"^\s*(\S+) => \./staging/", re.MULTILINE)
 _GODEBUG: Final = re.compile(r"^godebug .*$", re.MULTILINE)
 
 
 class SourceBuilds:
-    """Builds components that share the files that Go downloads and compiles. These files are removed at the end.
+    """Builds several components from source, with one cache for the files that Go downloads and compiles.
 
-    ``components`` are those that may have to be built, in the order of building.
+    Leaving this context manager removes the cache. ``components`` are all components that may have to be built, in the
+    order in which they are built.
     """
 
     def __init__(self, components: Sequence[Component]) -> None:
@@ -50,7 +51,10 @@ class SourceBuilds:
                 self._stack.close()
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
-        """Build programs of a component into the directory ``target``. Return None, or why that was not possible."""
+        """Build programs of a component into the directory ``target``.
+
+        Return None if that has succeeded, or the reason why it was not possible.
+        """
         try:
             if self._caches is None:
                 self._begin(component)
@@ -69,10 +73,10 @@ class SourceBuilds:
         return None
 
     def _begin(self, first: Component) -> None:
-        """Print how much time and disk space the builds from ``first`` on need, and prepare the shared caches.
+        """Prepare the shared cache, and print how much time and disk space the builds need.
 
-        Raises OSError if too little disk space is free. The printed disk space is an upper bound, because components
-        share some of their dependencies.
+        The builds are those of ``first`` and of the components after it. The printed disk space is an upper bound,
+        because the components share dependencies. Raises OSError if less disk space is free.
         """
         expected = self._components[self._components.index(first) :]
         gigabytes = sum(component.gigabytes for component in expected)
@@ -91,12 +95,12 @@ class SourceBuilds:
 
 
 def write_module(component: Component, programs: Sequence[str], go_mod: str, directory: Path) -> list[str]:
-    """Write a Go module that depends on the component into ``directory``; return the main packages to build.
+    """Write a temporary Go module into ``directory``, from which programs of a component can be built.
 
-    ``go_mod`` is the text of the component's own go.mod. Kubernetes uses it to replace its staging modules with
-    directories, which other modules do not have. Kubernetes also publishes each staging module as ``v0.X.Y`` for its
-    own ``v1.X.Y`` (https://github.com/kubernetes/kubernetes/tree/master/staging), so the written module requires these
-    versions.
+    Return the import paths of the programs' main packages. ``go_mod`` is the text of the component's own go.mod. That
+    of Kubernetes replaces some modules with directories of its repository (``./staging/``), which are missing here. But
+    Kubernetes ``v1.X.Y`` also publishes each of these modules as ``v0.X.Y``
+    (https://github.com/kubernetes/kubernetes/tree/master/staging), so the written module uses these versions.
     """
     staging = component.version.replace("v1.", "v0.", 1)
     replaced = [f"replace {module} => {module} {staging}" for module in _STAGING.findall(go_mod)]

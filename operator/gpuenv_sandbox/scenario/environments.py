@@ -1,4 +1,4 @@
-"""Reads the GPUEnvironments that a sandbox applies, and gives them the scenario's timeouts where they set none."""
+"""Reads the environments that a sandbox applies, and adds the timeouts of the scenario to them."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,22 @@ _IN_WHEEL: Final = _HERE / _NAME
 _IN_CHECKOUT: Final = _HERE.parents[2] / "examples" / _NAME
 
 EXAMPLE: Final = _IN_WHEEL if _IN_WHEEL.is_file() else _IN_CHECKOUT
-"""The file with the environment that is applied if neither the scenario nor the command line names one.
+"""The path of the example environment, which is applied if neither scenario nor command line name another.
 
-In a wheel, this is a copy of the example beside this module, which ``setup.py`` puts there.
+In a checkout, this is the file in ``examples/``. In a wheel, it is a copy of this file beside this module.
 """
 
 CHECK_SECONDS: Final = CommandCheck("", ()).timeout_seconds
-"""Seconds that a command check may take if it does not set ``timeoutSeconds``."""
+"""The default of a command check's ``timeoutSeconds``: the seconds that its command may take."""
 
 Object = dict[str, Any]
 
 
 def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> list[Object]:
-    """Return the environments in all files, in their order, with the scenario's ``timeouts`` where they set none.
+    """Return the environments in the files ``paths``, each with ``timeouts`` added by :func:`with_timeouts`.
 
-    Raises ScenarioError.
+    The order is that of the files. Raises ScenarioError if a file cannot be read, contains anything but environments,
+    or if two environments have the same name.
     """
     found = [document for path in paths for document in _read(path)]
     names = [document["metadata"]["name"] for document in found]
@@ -42,8 +43,9 @@ def read_environments(paths: Sequence[Path], timeouts: Mapping[str, int]) -> lis
 def with_timeouts(environment: Object, timeouts: Mapping[str, int]) -> Object:
     """Return a copy of an environment with ``timeouts`` added to its ``spec.probe.timeouts``.
 
-    Timeouts that the environment itself sets are kept. A run must be allowed longer than each of the environment's
-    command checks, so an added ``runSeconds`` is raised if a check may take longer.
+    ``timeouts`` has the names of fields, such as ``runSeconds``, as keys and seconds as values. Fields that the
+    environment already sets are kept. A run must be allowed to take longer than each command check of the environment,
+    so a larger ``runSeconds`` is added if a command check may take longer.
     """
     changed = copy.deepcopy(environment)
     spec = changed.get("spec")

@@ -1,8 +1,9 @@
-"""The GPU products that a scenario can specify by name alone, and the products' names in public clouds.
+"""The hardware of the GPU products that simulated nodes can have, and the products' names in public clouds.
 
-They are deliberately separate from the operator's knowledge tables: a wrong row in these tables must not make a
-simulated machine agree with it. Memory is what ``nvidia-smi`` shows. Benchmark figures are approximately those of
-healthy cards. Sources: https://developer.nvidia.com/cuda-gpus (compute capability),
+A scenario can give a node one of these products by name alone. The data are deliberately separate from the operator's
+knowledge tables: an error in those tables must not appear in the simulated hardware too. Memory is the value that
+``nvidia-smi`` shows. Benchmark figures are approximately those of healthy cards. Sources:
+https://developer.nvidia.com/cuda-gpus (compute capability),
 https://github.com/stas00/ml-engineering/tree/master/compute/accelerator and https://github.com/NVIDIA/DCGM,
 ``diag-skus.yaml.in`` (benchmark figures).
 """
@@ -15,7 +16,7 @@ from typing import Final
 class Hardware:
     """The compute capability, memory and typical benchmark figures of a GPU product.
 
-    ``fp32_tflops`` and ``half_tflops`` are the TFLOPS of a large matrix product in fp32 and in 16-bit formats.
+    ``fp32_tflops`` and ``half_tflops`` are the TFLOPS of a large matrix multiplication in fp32 and in 16-bit formats.
     ``memory_gbps`` is the GB/s of a copy within the GPU's memory.
     """
 
@@ -28,9 +29,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class CloudNames:
-    """The names of a GPU product in clouds: GKE's accelerator, EC2's instance type and Azure's VM size.
+    """The names that identify a GPU product in the node labels of public clouds.
 
-    A name is None if the cloud does not offer the product.
+    ``gke`` is the accelerator name in GKE, ``ec2`` an instance type of EC2 that has the product, and ``azure`` such a
+    VM size of Azure. A name is None if the cloud does not offer the product.
     """
 
     gke: str | None = None
@@ -91,5 +93,5 @@ CLOUD_NAMES: Final[dict[str, CloudNames]] = {
 
 
 def generic(compute_capability: tuple[int, int], memory_mib: int) -> Hardware:
-    """Return the hardware of a GPU product that is not in ``PRODUCTS``, with made-up benchmark figures."""
+    """Return the hardware of a GPU product that ``PRODUCTS`` does not list, with invented benchmark figures."""
     return Hardware(compute_capability, memory_mib)

@@ -35,7 +35,7 @@ class Fault(StrEnum):
 
 
 class Platform(StrEnum):
-    """The platform whose labels a node carries: GPU feature discovery (GFD), GKE, EKS, AKS or none."""
+    """The source of a node's GPU labels: GPU feature discovery (GFD), GKE, EKS, AKS or none."""
 
     GFD = "gfd"
     GKE = "gke"
@@ -46,10 +46,12 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The content of a container image. The defaults are those of PyTorch 2.9.1 for CUDA 12.8, read from its wheel.
+    """The content of a container image. The defaults were read from the PyTorch 2.9.1 wheel for CUDA 12.8.
 
-    ``torch`` is None if the image has no such module, ``cuda`` is None in a CPU build, and ``python`` is None if the
-    image has no interpreter.
+    ``torch``, ``cuda``, ``cudnn``, ``nccl``, ``python`` and ``triton`` are versions. ``torch``, ``python`` or
+    ``triton`` is None if the image does not contain it, and ``cuda`` is None if PyTorch is a CPU build. ``archs`` are
+    the GPU targets for which PyTorch is compiled, ``compiler`` is the path of a C compiler or None, ``modules`` are
+    additional Python modules, and ``architectures`` are the CPU architectures of the image.
     """
 
     torch: str | None = "2.9.1+cu128"
@@ -66,7 +68,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The verdict and reason that a node must end with. Tests compare the operator's result with them."""
+    """The verdict and reason that the operator must find for a node. Tests compare them with its node reports."""
 
     verdict: Verdict
     reason: str
@@ -74,10 +76,11 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """One simulated node.
+    """A simulated node with its hardware, driver and fault.
 
-    ``in_use`` of its GPUs are held by a running pod of another user, and ``advertised`` of its GPUs are allocatable.
-    ``expect`` is None if the scenario does not say how the node must end.
+    ``gpus`` is the number of its GPUs, ``advertised`` the number of allocatable GPUs, and ``in_use`` the number of GPUs
+    that a running pod of another user occupies. ``architecture`` is the CPU architecture. ``expect`` is None if the
+    scenario does not say which verdict and reason the node must get.
     """
 
     name: str
@@ -97,7 +100,10 @@ class SimulatedNode:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The duration of each part of a probe pod's life, in seconds."""
+    """The seconds that each part of a simulated probe pod's life takes.
+
+    The parts are the setup of the pod's sandbox, the image pull, the facts stage and the kernels stage.
+    """
 
     setup: float = 0.1
     pull: float = 0.4
@@ -109,9 +115,10 @@ class Pace:
 class Scenario:
     """The content of one scenario file.
 
-    ``image`` is the content of every image that matches none of the name patterns in ``images``. ``environments`` are
-    files with GPUEnvironments. ``timeouts`` are added to the ``spec.probe.timeouts`` of environments that do not set
-    them, so that a hanging probe takes only seconds.
+    ``source`` is the path of the file. ``images`` are pairs of a name pattern and the content of images whose names
+    match it; ``image`` is the content of all other images. ``environments`` are files with GPUEnvironments to apply.
+    ``timeouts`` are pairs of a field of ``spec.probe.timeouts`` and its seconds, for environments that do not set the
+    field. Short timeouts make a hanging probe end after seconds.
     """
 
     source: str
@@ -121,17 +128,17 @@ class Scenario:
     environments: tuple[Path, ...] = ()
     timeouts: tuple[tuple[str, int], ...] = ()
     operator: tuple[tuple[str, int], ...] = ()
-    """Settings of the operator as pairs of name and value. ``maxProbes`` stands for the flag ``--max-probes``."""
+    """Flags of the operator as pairs of name and value, such as ``("maxProbes", 5)`` for ``--max-probes=5``."""
     pace: Pace = Pace()
 
     def contents(self, reference: str) -> Image:
-        """Return the content of the image called ``reference``.
+        """Return the content of the image with the name ``reference``.
 
-        It belongs to the first matching name pattern in ``images``; without a match, it is ``image``.
+        The first name pattern in ``images`` that matches counts. If none matches, ``image`` is returned.
         """
         return next((image for pattern, image in self.images if fnmatchcase(reference, pattern)), self.image)
 
 
 def is_driver(text: str) -> bool:
-    """Return whether ``text`` is a version of the NVIDIA driver, such as 570.124.06."""
+    """Return whether ``text`` has the form of an NVIDIA driver version, such as 570.124.06."""
     return _DRIVER.fullmatch(text) is not None

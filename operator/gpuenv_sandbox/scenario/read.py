@@ -1,4 +1,4 @@
-"""Reads a scenario file. Every error is one line that names the file, the field and how to fix it."""
+"""Reads a scenario file. Every error message is one line that says where the error is and how to fix it."""
 
 import difflib
 import re
@@ -29,7 +29,7 @@ MAX_NODES: Final = 10_000
 TIMEOUTS: Final = ("schedulingSeconds", "setupSeconds", "pullSeconds", "runSeconds")
 """The fields of ``spec.probe.timeouts`` that a scenario may set."""
 OPERATOR_SETTINGS: Final = ("maxProbes", "retrySeconds", "stuckSeconds", "writesPerSecond")
-"""The settings of the operator that a scenario may set. ``maxProbes`` stands for the flag ``--max-probes``."""
+"""The operator's flags that a scenario may set, in camel case: ``maxProbes`` is the flag ``--max-probes``."""
 
 # A node's name becomes a label value (kubernetes.io/hostname), which holds 63 characters.
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
@@ -39,7 +39,10 @@ _ARCH: Final = re.compile(r"(sm|compute)_\d{2,3}[af]?")
 
 
 def read_scenario(path: Path = DEFAULT) -> Scenario:
-    """Return the scenario in the file ``path``, by default the one that gpuenv includes. Raises ScenarioError."""
+    """Return the scenario in the file ``path``. The default is the scenario that comes with gpuenv.
+
+    Raises ScenarioError if the file cannot be read or is not a valid scenario.
+    """
     document, *more = documents(path)
     if more:
         raise ScenarioError(f"{path}: holds {len(more) + 1} documents; a scenario is one, remove the others")
@@ -47,7 +50,10 @@ def read_scenario(path: Path = DEFAULT) -> Scenario:
 
 
 def parse_scenario(document: Any, path: Path) -> Scenario:
-    """Return the scenario in a parsed YAML document, which was read from ``path``. Raises ScenarioError."""
+    """Return the scenario in a parsed YAML document, which was read from ``path``.
+
+    Raises ScenarioError if the document is not a valid scenario.
+    """
     try:
         return _scenario(Fields("", document), path)
     except FieldError as error:
@@ -111,7 +117,7 @@ def _image(fields: Fields, default: Image) -> Image:
 
 
 def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
-    """Yield the simulated node that ``fields`` describe, or as many such nodes as their field ``repeat`` says."""
+    """Yield the simulated nodes that one item of the field ``nodes`` describes: as many as ``repeat`` says."""
     pattern = fields.required_text("name")
     repeat = fields.integer("repeat", 1, 1, MAX_NODES)
     name = pattern if repeat == 1 else _numbered(pattern, 1, repeat)
@@ -127,9 +133,10 @@ def _nodes(fields: Fields) -> Iterator[SimulatedNode]:
 
 
 def _numbered(pattern: str, number: int, repeat: int) -> str:
-    """Return ``pattern`` with its run of ``#`` replaced by ``number``, padded with zeros to the same length.
+    """Return the name of one of several nodes, such as ``a100-07`` for the pattern ``a100-##`` and the number 7.
 
-    Without a ``#`` in the pattern, the number is appended.
+    The characters ``#`` are replaced by the number, padded with zeros to their length. To a pattern without ``#``, the
+    number is appended, padded to the length of ``repeat``, the highest number.
     """
     hashes = re.search("#+", pattern)
     if hashes is None:
@@ -192,7 +199,10 @@ def _expected(fields: Fields) -> Expected:
 
 
 def _numbers(fields: Fields, known: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Return the names and values of those ``known`` fields that are set. Each value is a positive whole number."""
+    """Return the name and value of each field in ``known`` that is set.
+
+    A value that is not a whole number from 1 to 86,400, and a field that is not in ``known``, raise FieldError.
+    """
     values = [(field, fields.integer(field, None, 1, 86_400)) for field in known]
     fields.close()
     return tuple((field, value) for field, value in values if value is not None)

@@ -1,4 +1,4 @@
-"""Reads the YAML files that a user gives to the sandbox."""
+"""Reads the YAML files of scenarios and environments that a user gives to the sandbox."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,17 @@ import yaml
 
 
 class ScenarioError(ValueError):
-    """A file for the sandbox cannot be used.
+    """A scenario file or a file with environments cannot be read, or its content is not valid.
 
-    The message is one line that names the file, the field and how to fix it.
+    The message is one line that names the file and says what is wrong and how to fix it.
     """
 
 
 def documents(path: Path) -> list[Any]:
-    """Return the YAML documents in the file ``path``, at least one. Raises ScenarioError."""
+    """Return the YAML documents in the file ``path``, except empty ones.
+
+    Raises ScenarioError if the file cannot be read, is not valid YAML or contains no document.
+    """
     try:
         found = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
     except OSError as error:
