@@ -127,9 +127,9 @@ def unsettled(environment: Object) -> str:
 
 
 def _is_decided(reason: str) -> bool:
-    """Return whether an environment that is not ready for ``reason`` stays not ready without a change.
+    """Return whether ``reason``, for which an environment is not ready, is final.
 
-    Only a change to the environment or its nodes starts new runs for such a reason.
+    For such a reason, the operator starts no new run until the environment or its nodes change.
     """
     return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
 

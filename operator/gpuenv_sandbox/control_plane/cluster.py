@@ -75,7 +75,7 @@ class ControlPlane:
         """Get the programs, start all components, wait until they are ready, and return this control plane.
 
         If the control plane is already running, return it at once. Raises :class:`ControlPlaneError` if a component
-        cannot be started, dies, or does not become ready in time. Raise
+        cannot be started, dies, or does not become ready in time. Raises
         :class:`gpuenv_sandbox.programs.catalogue.BinaryError` if a program can be neither found, nor downloaded, nor
         built.
         """
@@ -139,7 +139,7 @@ class ControlPlane:
 
         ``argv`` is the command line, and ``env`` the whole environment; None passes on this process's environment. The
         output goes to the file ``log(name)``. Processes are ended in the reverse order of their start, so the API
-        server still works while this process ends. ``grace`` is the seconds between SIGTERM and SIGKILL. Raise
+        server still works while this process ends. ``grace`` is the seconds between SIGTERM and SIGKILL. Raises
         :class:`gpuenv_sandbox.control_plane.supervised.ProcessError` if the process cannot be started.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)

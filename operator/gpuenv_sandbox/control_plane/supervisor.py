@@ -11,7 +11,7 @@ standard input and reads events from its standard output. Both are JSON objects,
 
 When standard input closes, the parent has died or has closed it on purpose. Every process is then ended (SIGTERM, then
 SIGKILL after its grace), the newest first, and DIRECTORY is deleted. The kernel closes the pipe even if the parent is
-killed by SIGKILL. PR_SET_PDEATHSIG would not do instead: it sends its signal already when the *thread* that started the
+killed by SIGKILL. PR_SET_PDEATHSIG cannot replace this: it sends its signal already when the *thread* that started the
 process ends (https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html). It is used only for the case that the
 supervisor itself is killed.
 """

@@ -42,7 +42,7 @@ It returns None if it has succeeded, or the reason why that was not possible.
 def ensure(programs: Sequence[str]) -> dict[str, Path]:
     """Find, download or build programs, and return the path of each. Slow actions are shown on stderr.
 
-    Request all programs in one call, because builds of several components share downloaded and compiled files. Raise
+    Request all programs in one call, because builds of several components share downloaded and compiled files. Raises
     :class:`BinaryError` if a program cannot be found, downloaded or built, and ``KeyError`` if ``COMPONENTS`` does not
     list it.
     """

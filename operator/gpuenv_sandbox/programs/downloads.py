@@ -15,7 +15,7 @@ from gpuenv_sandbox.programs.progress import Progress
 PATIENCE_SECONDS: Final = 4.0
 """Seconds that one :class:`Downloader` waits for responses of release servers, in all downloads together.
 
-The limit is for machines behind a firewall, where every download would have to time out.
+The limit is for machines behind a firewall, where every download would otherwise wait until it times out.
 """
 STALL_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 20

@@ -1,7 +1,7 @@
 """Builds programs from source with Go.
 
-For each component, a temporary Go module is written that depends on the component's module in the version of the
-catalogue. ``go build`` then builds the component's programs inside the temporary module. ``go install module@version``
+For each component, a temporary Go module is written that depends on the component's module in the pinned
+version. ``go build`` then builds the component's programs inside the temporary module. ``go install module@version``
 would be simpler, but refuses modules with replace directives, which Kubernetes and etcd have. Go verifies every module
 with the public checksum database (https://go.dev/ref/mod#authenticating).
 """
@@ -98,8 +98,8 @@ def write_module(component: Component, programs: Sequence[str], go_mod: str, dir
     """Write a temporary Go module into ``directory``, from which programs of a component can be built.
 
     Return the import paths of the programs' main packages. ``go_mod`` is the text of the component's own go.mod. That
-    of Kubernetes replaces some modules with directories of its repository (``./staging/``), which are missing here. But
-    Kubernetes ``v1.X.Y`` also publishes each of these modules as ``v0.X.Y``
+    of Kubernetes replaces some modules with directories of its repository (``./staging/``), which the written module
+    lacks. But Kubernetes ``v1.X.Y`` also publishes each of these modules as ``v0.X.Y``
     (https://github.com/kubernetes/kubernetes/tree/master/staging), so the written module uses these versions.
     """
     staging = component.version.replace("v1.", "v0.", 1)
