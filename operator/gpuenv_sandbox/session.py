@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 OPERATOR_PROCESS: Final = "operator"
 POLL_SECONDS: Final = 0.25
 STEADY_SECONDS: Final = 1.0
-"""Seconds for which all environments must stay settled until :meth:`Session.settle` returns.
+"""Seconds for which all environments must stay settled before :meth:`Session.settle` returns.
 
 The operator may start another run to confirm a result just after the environments look settled.
 """

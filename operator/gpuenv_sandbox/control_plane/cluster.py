@@ -137,9 +137,9 @@ class ControlPlane:
     ) -> int:
         """Start another process, which ends when the control plane stops, and return its process id.
 
-        ``argv`` is the command line, and ``env`` the whole environment; None passes on this process's environment. The
+        ``argv`` is the command line, and ``env`` the whole environment; None passes on that of this Python process. The
         output goes to the file ``log(name)``. Processes are ended in the reverse order of their start, so the API
-        server still works while this process ends. ``grace`` is the seconds between SIGTERM and SIGKILL. Raises
+        server still works while the new process ends. ``grace`` is the seconds between SIGTERM and SIGKILL. Raises
         :class:`gpuenv_sandbox.control_plane.supervised.ProcessError` if the process cannot be started.
         """
         return self._supervised.start(name, argv, env=env, grace=grace)

@@ -32,8 +32,8 @@ class ProcessError(Exception):
 class Supervised:
     """A group of processes that share one temporary directory and end together.
 
-    :meth:`stop` ends all processes and deletes the directory. The same happens if this Python process ends without it,
-    even by SIGKILL. Each process has a name of the caller's choice. All methods are thread-safe.
+    :meth:`stop` ends all processes and deletes the directory. The same happens if this Python process ends without
+    calling it, even by SIGKILL. Each process has a name of the caller's choice. All methods are thread-safe.
     """
 
     def __init__(self, prefix: str = "gpuenv-") -> None:
@@ -70,7 +70,7 @@ class Supervised:
     ) -> int:
         """Start a process whose output goes to ``logs/<name>.log``, and return its process id.
 
-        ``env`` is the whole environment of the process; None passes on this process's environment. ``grace`` is the
+        ``env`` is the whole environment of the process; None passes on that of this Python process. ``grace`` is the
         seconds between SIGTERM and SIGKILL when the process is ended. With 0, SIGKILL is sent at once, which is right
         for a process that keeps its state in the temporary directory. Raises :class:`ProcessError` if the process
         cannot be started.

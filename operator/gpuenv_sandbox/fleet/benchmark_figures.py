@@ -14,7 +14,7 @@ FORMAT_SINCE: Final = {"fp16": (5, 3), "tf32": (8, 0), "bf16": (8, 0), "fp8": (8
 A format that is missing here is supported by every GPU.
 """
 HW_SLOWDOWN: Final = 0x08 | 0x40
-"""The NVML bit mask for a GPU with the clock event reasons HwSlowdown and HwThermalSlowdown."""
+"""NVML's clock event reasons (a bit mask) of a GPU slowed by heat: HwSlowdown and HwThermalSlowdown."""
 
 _SLOWED: Final = 0.35
 """The performance of a GPU in thermal slowdown, as a fraction of its usual performance."""

@@ -66,7 +66,7 @@ _UNKNOWN: Final = (
 
 
 class Code(StrEnum):
-    """The kind of code in a PyTorch build that a GPU can run: machine code, PTX or none."""
+    """The kind of code in a PyTorch build that a GPU can run: machine code (native), PTX or none."""
 
     NATIVE = "native"
     PTX = "ptx"

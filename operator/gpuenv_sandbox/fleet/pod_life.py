@@ -67,7 +67,7 @@ class PodLife:
     def beats(self, *, pulled: bool = False) -> Iterator[Beat]:
         """Yield the pod's statuses and the pauses between them, until the pod ends on its own.
 
-        If the pod never does, the last yielded status is the one that it keeps. ``pulled`` says whether the image was
+        If the pod never ends on its own, it keeps the last yielded status. ``pulled`` says whether the image was
         on the node before.
         """
         yield self._status("Pending")
