@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> int:
 def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     """Return the options of one run of the probe, from its arguments and environment variables.
 
-    An argument takes precedence over the environment variable for the same option. Raises UsageError.
+    An argument takes precedence over the environment variable for the same option. Raises UsageError if an argument or
+    variable has a wrong value.
     """
     from gpuenv_probe import options
 
@@ -97,9 +98,10 @@ def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
 
 
 def _run_worker(arguments: list[str]) -> int:
-    """Run this process as a worker and return its exit code.
+    """Run this process as a worker. The worker ends the process itself after its last step.
 
-    The parent process passed the arguments KIND JOB FILE-DESCRIPTOR. Raises UsageError if they are wrong.
+    The parent process passed three arguments: the kind of worker, its job (a JSON object with the parameters of its
+    steps), and the number of the file descriptor for its results. Raises UsageError if they are wrong.
     """
     try:
         kind, job_text, descriptor_text = arguments

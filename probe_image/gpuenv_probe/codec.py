@@ -45,16 +45,20 @@ class CodecError(ValueError):
 
 
 class _Record:
-    """The shape of an object with fixed fields. It is encoded as the list of its values, in the order of ``fields``."""
+    """The shape of an object with fixed fields.
+
+    Such an object is encoded as the list of its values, in the order of ``fields``.
+    """
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
 
 
 class _Table:
-    """The shape of a list of objects (rows). It is encoded as one list per field (a column).
+    """The shape of a list of objects, called rows.
 
-    Every row must have the first field, so that the first column gives the number of rows.
+    Such a list is encoded as one list per field, called a column. Every row must have a value for the first of
+    ``fields``, so that the first column gives the number of rows.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -62,9 +66,12 @@ class _Table:
 
 
 PLAIN = "plain"
-"""The shape of any JSON value that is encoded unchanged."""
+"""The shape of a JSON value that is encoded unchanged, whatever its type."""
 COLUMNS = "columns"
-"""The shape of an object in every row that has nearly the same keys in all rows. It is encoded as one list per key."""
+"""The shape of a field whose value in each row of a list is an object, with nearly the same keys in all rows.
+
+The field is encoded as one object for all rows: each key has the list of its values, one value per row.
+"""
 
 _FAILURE = _Record(layer=PLAIN, code=PLAIN, name=PLAIN, message=PLAIN)
 
@@ -164,8 +171,9 @@ def normalise(report: Report) -> Report:
 def encode(report: Report, limit: int = LIMIT) -> str:
     """Return ``report`` as text of at most ``limit`` bytes; ``limit`` must be at least 200.
 
-    If the report is too long, parts are left out in the order of ``OMISSIONS``, and its field ``omitted`` names them.
-    Raises ValueError for a field that the schema does not have, which is a bug of the caller.
+    If the report is too long, parts of it are left out in the order of ``OMISSIONS``, and the encoded report names
+    these parts in its field ``omitted``. Raises ValueError for a field that the schema does not have, which is a bug
+    of the caller.
     """
     current = normalise({"schema": SCHEMA, **report})
     text = _encode_text(current)
@@ -226,9 +234,9 @@ def _encode_text(report: Report) -> str:
 
 
 def _inflate(payload: str, max_bytes: int) -> bytes:
-    """Return the decoded and decompressed payload.
+    """Return the bytes of JSON that ``payload`` contains in base85 and compressed.
 
-    Raises CodecError if the payload is damaged, or larger than ``max_bytes`` once decompressed.
+    Raises CodecError if the payload is damaged, or if the JSON is larger than ``max_bytes``.
     """
     try:
         packed = base64.b85decode(payload)
@@ -256,7 +264,7 @@ def _parse(data: bytes) -> Any:
 
 
 def _clean(value: Any) -> Any:
-    """Return ``value`` cleaned as ``normalise`` describes."""
+    """Return ``value`` without nulls, NaN and infinity in its objects, and with texts that UTF-8 can encode."""
     if isinstance(value, dict):
         cleaned = {str(key): _clean(item) for key, item in value.items()}
         return {key: item for key, item in cleaned.items() if item is not None}
@@ -270,10 +278,10 @@ def _clean(value: Any) -> Any:
 
 
 def _pack(shape: Any, value: Any, where: str) -> Any:
-    """Return ``value`` with each object as the list of its values, and each list of rows as a list of columns.
+    """Return ``value`` in the form in which it is encoded, which ``shape`` determines.
 
-    ``shape`` describes the structure of ``value``. ``where`` is the path of ``value`` in the report, for error
-    messages.
+    An object with fixed fields becomes the list of its values, and a list of rows becomes a list of columns. ``where``
+    is the path of ``value`` in the report, for error messages. Raises ValueError for a field that ``shape`` lacks.
     """
     if value is None or shape is PLAIN:
         return value
@@ -290,7 +298,11 @@ def _pack(shape: Any, value: Any, where: str) -> Any:
 
 
 def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
-    """Return the packed cells of one column, or None if the column has cells and all of them are empty."""
+    """Return one column in the form in which it is encoded, or None if none of its cells has a value.
+
+    ``cells`` are the values of one field in all rows, None where a row lacks the field. A column without any cells is
+    the exception: it becomes an empty list, because the first column must show that the list has no rows.
+    """
     if any(cell is not None for cell in cells) or not cells:
         if shape is COLUMNS:
             keys = sorted({key for cell in cells if cell for key in cell})
@@ -300,7 +312,10 @@ def _pack_column(shape: Any, cells: list[Any], where: str) -> Any:
 
 
 def _checked_rows(shape: _Table, rows: list[Report], where: str) -> list[Report]:
-    """Return ``rows``. Raises ValueError if a row has an unknown field or lacks the first field of ``shape``."""
+    """Return ``rows`` unchanged, or raise ValueError if a row has an unknown field or lacks the first field.
+
+    ``where`` is the path of the rows in the report, for error messages.
+    """
     first = next(iter(shape.fields))
     for row in rows:
         _refuse_unknown(shape.fields, row, where)
@@ -316,7 +331,7 @@ def _refuse_unknown(fields: dict[str, Any], value: Report, where: str) -> None:
 
 
 def _unpack(shape: Any, value: Any) -> Any:
-    """Return the value that ``_pack`` has turned into lists. Raises ValueError if the lists do not fit ``shape``."""
+    """Return the value from which ``_pack`` made ``value``. Raises ValueError if ``value`` does not fit ``shape``."""
     if value is None or shape is PLAIN:
         return value
     if not isinstance(value, list) or len(value) > len(shape.fields):
@@ -345,9 +360,9 @@ def _unpack_table(shape: _Table, columns: list[Any]) -> list[Report]:
 
 
 def _pair(rows: list[Report], cells: Any) -> list[tuple[Report, Any]]:
-    """Return each row together with its cell of one column. Rows whose cell is empty are left out.
+    """Return each row together with its value in one column, without the rows whose value is null.
 
-    Raises ValueError if the column has not exactly one cell per row.
+    ``cells`` is the decoded column. Raises ValueError if it is not a list with exactly one value per row.
     """
     if not isinstance(cells, list) or len(cells) != len(rows):
         raise ValueError("the columns of a table differ in length")

@@ -25,7 +25,9 @@ _MESSAGES_WITHOUT_NUMBER = (
     ("CUDA unknown error", 999),
     ("CUDA out of memory", 2),
 )
-"""Texts by which torch reports CUDA errors without their number, and the numbers of these errors.
+"""Parts of torch's messages for CUDA errors that do not contain the error's number, each with that number.
+
+The numbers are those of the CUDA runtime API.
 
 Source: c10/cuda/CUDAFunctions.cpp and c10/cuda/CUDACachingAllocator.cpp of PyTorch.
 """
@@ -35,9 +37,10 @@ _ADVICE = re.compile(
 
 
 def failure(layer: str, code: int | None = None, name: str = "", message: str = "") -> Failure:
-    """Return a failure with those of the given fields that are not empty.
+    """Return a failure in the form of the probe report, without those fields that are empty or None.
 
-    ``layer`` is the layer that failed: cuda, cudart, nvml, torch, python, os or signal.
+    ``layer`` is the layer that failed: cuda, cudart, nvml, torch, python, os or signal. ``code`` is the number that
+    this layer gives the error, or None if it has no number. ``name`` is the error's name, such as the exception's type.
     """
     found: Failure = {"layer": layer}
     if code is not None:
@@ -86,7 +89,10 @@ def of_exit(status: int, last_words: str) -> Failure:
 
 
 def _cuda_code(error: BaseException, text: str) -> int | None:
-    """Return the CUDA runtime's error number of an exception, or None if it is no CUDA error."""
+    """Return the CUDA runtime's number of the error that torch raised as ``error``, or None if there is none.
+
+    ``text`` is the exception's message, from which the number is read if the exception has no attribute for it.
+    """
     code = getattr(error, "error_code", None)  # torch.AcceleratorError, since 2.8
     if isinstance(code, int) and not isinstance(code, bool):
         return code
@@ -100,9 +106,10 @@ def _cuda_code(error: BaseException, text: str) -> int | None:
 
 
 def _runtime_texts() -> dict[str, int]:
-    """Return the CUDA runtime's error numbers by their error texts, or an empty dict if torch cannot give them.
+    """Return a dict from the CUDA runtime's text for each error to the error's number, or {} without torch.
 
-    The runtime inside torch is asked, because a list of the texts in this file would become out of date.
+    The texts come from the runtime that torch was built with: a list in this file would become out of date. The dict is
+    also empty if torch cannot give the texts.
     """
     try:
         import torch

@@ -10,7 +10,7 @@ Report = Dict[str, Any]
 
 
 def _cut_texts(value: Any, length: int) -> Any:
-    """Cut every text inside ``value`` to at most ``length`` characters, and return the value."""
+    """Return ``value`` with every text cut to ``length`` characters; lists and objects are changed in place."""
     if isinstance(value, dict):
         for key, item in value.items():
             value[key] = _cut_texts(item, length)
@@ -85,8 +85,8 @@ OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
     ("steps.error.message", _drop("steps", "error", "message")),
     ("everything", _drop_all_but_name),
 )
-"""The parts to leave out of a probe report that is too long: a name, and the function that removes the part.
+"""The parts to leave out of a probe report that is too long, one after the other, until it fits.
 
-The report's field ``omitted`` lists the names of the removed parts. The least important parts come first, and the parts
-that decide the verdict come last.
+Each entry has the name of a part, which the report's field ``omitted`` then contains, and the function that removes the
+part from a report. The least important parts come first, and the parts that decide the verdict come last.
 """

@@ -1,4 +1,4 @@
-"""The options of one run of the probe."""
+"""The options of the probe, as its command line and environment variables give them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from gpuenv_probe.processes.command_checks import CommandCheck
 
 
 class Options(NamedTuple):
-    """The options of one run of the probe.
+    """The options of one execution of the probe.
 
-    ``run`` is the id that the operator gave the run. ``termination_log`` is the file for the encoded report.
-    ``deadline`` is the seconds that each stage may take, or None for the default. ``profile`` is the benchmark profile.
-    ``sharing`` is how the GPUs are shared between pods, such as ``time-slicing``, or "" if they are not. ``imports``
-    are the modules of ``expect.imports``. ``out`` is a file for the complete reports as JSON. ``json`` is true to print
-    JSON lines instead of text.
+    ``stages`` are the stages to run, ``facts`` and ``kernels``. ``run`` is the run id that the operator gave this probe
+    pod, or "" without an operator. ``termination_log`` is the file to write the encoded probe report to, or None to
+    write none. ``deadline`` is the seconds that each stage may take, or None for the stage's default. ``device`` is
+    ``cuda``, or ``cpu`` to run the kernels without a GPU. ``profile`` is the benchmark profile: ``Off``, ``Quick`` or
+    ``Standard``. ``sharing`` is how the GPUs are shared between pods, such as ``time-slicing``, or "" if they are not.
+    ``compile`` is true to run the kernel that uses torch.compile. ``imports`` are the modules of ``expect.imports``,
+    and ``checks`` the commands of ``spec.checks``. ``out`` is the file to write the complete probe reports to as JSON,
+    or None to write none. ``json`` is true to print JSON lines instead of text.
     """
 
     stages: tuple[str, ...]

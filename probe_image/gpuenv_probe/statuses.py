@@ -4,7 +4,7 @@ PASS = "Pass"  # noqa: S105 - an outcome, no password
 FAIL = "Fail"
 """The step raised an error."""
 WRONG = "Wrong"
-"""The step's result was wrong, and a second process repeated it."""
+"""The step's result was wrong, and it was wrong again in a second process."""
 UNCONFIRMED = "Unconfirmed"
 """The step's result was wrong once, and no second process has confirmed or refuted it."""
 SKIPPED = "Skipped"

@@ -17,34 +17,39 @@ _WARM_CALLS = 3
 _MIN_SAMPLES = 20
 """The number of timed calls to make at least, if the time budget allows.
 
-Percentiles of fewer calls mean little, so this holds even for long calls.
+Percentiles of fewer calls mean little, so even calls that take long are repeated this often.
 """
 _FEWEST_SAMPLES = 3
 """The smallest number of timed calls for which a benchmark figure is reported."""
 _CHUNK, _CHUNK_SECONDS = 256, 0.1
-"""The largest number of calls in one batch, and the approximate seconds of one batch.
+"""A batch has at most this many calls, and few enough that it takes about this many seconds.
 
-The host's clock is read between batches only.
+The calls of a batch are launched without a pause. The host reads its clock, to see whether time is left, only between
+two batches.
 """
 _PATIENCE = 3.0
-"""Timing stops after this many times the wanted duration, even if the timed calls add up to less.
+"""Timing stops after this many times the wanted duration, even if the timed calls add up to less than it.
 
-Launches and flushes take time that the events around the calls do not count. Timing goes on longer only to reach
-``_MIN_SAMPLES`` calls.
+They may add up to less because launches and cache flushes take time that the CUDA events around the calls do not
+count. Timing continues beyond this limit only until ``_MIN_SAMPLES`` calls are timed.
 """
 
 
 class Sample:
-    """The duration of each timed call in seconds, and the work of one call, such as its TFLOP."""
+    """The measurement of one benchmark figure: the seconds of each timed call, and the work of one call.
+
+    The work is a number in the unit of the figure times seconds: TFLOP for TFLOPS, GB for GB/s.
+    """
 
     def __init__(self, work: float, times: list[float]) -> None:
         self.work = work
         self.times = times
 
     def summary(self) -> dict[str, Any]:
-        """Return the median, 20th and 80th percentile of the rate, and the number of timed calls.
+        """Return ``median``, ``p20`` and ``p80`` of the calls' rates, and the number of calls as ``samples``.
 
-        The rate of a call is its work per second, rounded to four significant digits.
+        The rate of a call is its work divided by its seconds. The three values, of which ``p20`` and ``p80`` are the
+        20th and 80th percentile, are rounded to four significant digits.
         """
         rates = sorted(self.work / max(seconds, 1e-9) for seconds in self.times)
         return {
@@ -73,9 +78,10 @@ def _digits(value: float) -> float:
 class Meter:
     """Times the calls of one benchmark figure.
 
-    ``seconds`` is the wanted total duration of the timed calls. ``until`` is the time, on the clock of
-    ``time.monotonic``, by which the last call should have ended. ``watch`` returns a context manager that is active
-    only during the timed calls, such as one that samples clocks.
+    ``seconds`` is the wanted total duration of the timed calls. ``until`` is the end of the time budget: the time, on
+    the clock of ``time.monotonic``, by which the last call should have ended. ``watch`` returns a context manager that
+    is entered before the first timed call and left after the last. The benchmarks pass one that records the clock rates
+    and the power of the GPU.
     """
 
     def __init__(
@@ -91,10 +97,10 @@ class Meter:
         self._watch = watch
 
     def measure(self, call: Callable[[], Any], work: float, flush: bool = False) -> Sample:
-        """Time ``call`` many times and return the samples. ``work`` is the work of one call, such as its TFLOP.
+        """Time ``call`` many times and return the measurement.
 
-        If ``flush`` is true, the L2 cache is overwritten before each call. Raises Skip if the time budget is too short
-        for a median.
+        ``work`` is the work of one call, such as its number of TFLOP. If ``flush`` is true, the L2 cache is overwritten
+        before each call. Raises Skip if the time budget is too short for ``_FEWEST_SAMPLES`` calls.
         """
         torch = self._device.torch
         buffer = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=self._device.name) if flush else None
@@ -109,9 +115,10 @@ class Meter:
         return self._until - time.monotonic()
 
     def _warm_up(self, call: Callable[[], Any], buffer: Any) -> float:
-        """Make a few untimed calls, so that kernels are loaded and algorithms chosen; return the last call's seconds.
+        """Make a few warm-up calls, so that kernels are loaded and algorithms chosen; return the last one's seconds.
 
-        Raises Skip if the time budget is too short.
+        These calls do not count as timed calls. ``buffer`` is the tensor to overwrite before each call to flush the L2
+        cache, or None. Raises Skip if the time budget is too short.
         """
         pace = 0.0
         for _ in range(_WARM_CALLS):
@@ -121,9 +128,10 @@ class Meter:
         return pace
 
     def _timed(self, call: Callable[[], Any], buffer: Any, pace: float) -> list[float]:
-        """Time calls for the wanted duration or until the time budget is used up, and return the seconds of each call.
+        """Time calls for the wanted duration or until the time budget is used up; return the seconds of each call.
 
-        ``pace`` is the expected time of one call in seconds, with all its overhead.
+        ``buffer`` is the tensor to overwrite before each call to flush the L2 cache, or None. ``pace`` is the expected
+        time of one call in seconds, including its launch and the flush.
         """
         times: list[float] = []
         begun, measured = time.monotonic(), 0.0
@@ -139,9 +147,10 @@ class Meter:
             measured += sum(more)
 
     def _run(self, call: Callable[[], Any], buffer: Any, count: int) -> tuple[list[float], float]:
-        """Make ``count`` calls; return the seconds of each call by its CUDA events, and the average with overhead.
+        """Make ``count`` calls; return the seconds of each call on the GPU, and the average seconds on the host.
 
-        The overhead consists of launches and cache flushes, which the events do not count.
+        The CUDA events around a call give its seconds on the GPU. The host's average also contains launches and cache
+        flushes. ``buffer`` is the tensor to overwrite before each call to flush the L2 cache, or None.
         """
         torch = self._device.torch
         begun = time.monotonic()

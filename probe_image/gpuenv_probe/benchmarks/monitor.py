@@ -18,7 +18,7 @@ _IDLE = 1  # nvmlClocksEventReasonGpuIdle: normal between two calls, explains no
 
 
 class Monitor:
-    """Collects NVML samples of one GPU, or no samples if NVML does not work.
+    """Collects samples of one GPU's clocks, power and temperature, or no samples if NVML does not work.
 
     ``index`` is the GPU's CUDA index.
     """
@@ -29,9 +29,10 @@ class Monitor:
 
     @contextlib.contextmanager
     def watching(self, compute: bool) -> Iterator[None]:
-        """Take samples while the with block runs. The SM clock is recorded only if ``compute`` is true.
+        """Return a context manager that takes samples until its with block ends.
 
-        ``compute`` is false for benchmarks that only copy, because copies do not need a high SM clock.
+        The samples contain the SM clock only if ``compute`` is true. It is false for benchmarks that only copy, because
+        the SM clock may be low while a GPU copies.
         """
         if self._handle is None:
             yield
@@ -57,7 +58,8 @@ class Monitor:
     def summary(self) -> dict[str, Any]:
         """Return the median SM clock, the highest power and temperature, the best PCIe link and all throttle reasons.
 
-        The keys are the names of these facts in the ``health`` of a GPU in the probe report.
+        The result is part of the object ``health`` of a GPU in the probe report, with keys such as ``busyPowerW``. A
+        fact that no sample contains is left out.
         """
         found: dict[str, Any] = {}
         clocks = sorted(self._values("smClockMHz"))
@@ -79,10 +81,11 @@ class Monitor:
 
 
 def _open(index: int) -> tuple[Any, Any]:
-    """Return the NVML bindings, and NVML's handle of the GPU with the CUDA index ``index``; each may be None.
+    """Return the NVML bindings, and NVML's handle of the GPU with the CUDA index ``index``.
 
-    CUDA and NVML number GPUs differently, so the GPU is found by its UUID. The CUDA call for the UUID works because
-    torch has called cuInit before.
+    Both are None if a library is missing, and the handle is None if NVML does not start or does not know the GPU. CUDA
+    and NVML number GPUs differently, so the GPU is found by its UUID. CUDA gives the UUID because torch has called
+    cuInit before.
     """
     try:
         uuid = driver_facts.uuid_of(ctypes.CDLL("libcuda.so.1"), index)

@@ -1,9 +1,10 @@
-"""The steps of a benchmark worker process: a warm-up, one step per benchmark figure, and NVML's observations.
+"""The steps of a benchmark worker process: a warm-up, one step per benchmark figure, and the GPU's conditions.
 
 The method follows mamf-finder, triton's do_bench and nvbandwidth. Inputs are normally distributed random numbers,
 because constant inputs draw less power and run faster. A warm-up lets the clocks settle. CUDA events around each call
-measure its time. The L2 cache is flushed if the data of a call could stay in it. A figure is the median over the calls,
-with the 20th and 80th percentile.
+measure its time. The L2 cache is flushed before a call whose data could still be in it. A figure is the median rate of
+the calls, such as TFLOPS, with the 20th and 80th percentile. The last step reports the clocks, power and temperature
+that NVML gave during the timed calls.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from gpuenv_probe.step import Context, Partial, Step
 PROFILES = {"Quick": (1.0, 0.5, 10.0), "Standard": (2.5, 1.5, 30.0)}
 """The seconds of each profile: for the warm-up, for each figure's timed calls, and for all benchmarks of a GPU.
 
-The last number covers all worker processes of one GPU, except their import of torch. No call begins that would exceed
-it.
+The last number covers all worker processes of one GPU, except their import of torch. No call begins if it would
+probably end after that time.
 """
 FIGURES = (
     ("matmul", "fp32", "TFLOPS"),
@@ -40,11 +41,11 @@ FIGURES = (
     ("d2h", "", "GB/s"),
 )
 _COMPUTE = ("matmul", "conv", "train")
-"""The benchmarks during which the SM clock is recorded. Copies are left out: they do not need a high SM clock."""
+"""The benchmarks whose samples contain the SM clock. Copies are left out: the SM clock may be low during them."""
 MIN_FREE_BYTES = 4 * 1024**3
-"""The GPU memory in bytes that must be free for the benchmarks to run."""
+"""The benchmarks of a GPU are skipped if fewer bytes of its memory than this are free."""
 _SLACK = 10.0
-"""Seconds beyond the profile's total time after which a benchmark step counts as hung.
+"""A benchmark step counts as hung if it takes this many seconds more than the profile allows for all benchmarks.
 
 The first call of a step loads kernels and chooses algorithms, so it may end after the profile's time.
 """
@@ -53,7 +54,7 @@ The first call of a step loads kernels and chooses algorithms, so it may end aft
 def steps(job: dict[str, Any]) -> list[Step]:
     """Return the steps of the benchmark worker process for one GPU.
 
-    ``job["gpu"]`` is the CUDA index of the GPU, and ``job["profile"]`` the name of a profile in ``PROFILES``.
+    In the worker's job, ``gpu`` is the CUDA index of the GPU, and ``profile`` is the name of a profile in ``PROFILES``.
     """
     gpu = int(job.get("gpu", 0))
     limit = PROFILES[job["profile"]][2] + _SLACK
@@ -83,7 +84,10 @@ def skipped(gpu: int, why: str) -> Partial:
 
 
 def reason_to_skip(device: Device, job: dict[str, Any]) -> str | None:
-    """Return why this device cannot be benchmarked meaningfully, or None if it can."""
+    """Return why benchmark figures of this device would mean nothing, or None if it can be benchmarked.
+
+    ``job["sharing"]`` is how the GPU is shared between pods, such as ``time-slicing``, or "" if it is not shared.
+    """
     if device.kind == "cpu":
         return "there is no GPU"
     shared = job.get("sharing") or ("mps" if os.environ.get("CUDA_MPS_PIPE_DIRECTORY") else "")
@@ -103,7 +107,11 @@ def _row(gpu: int, row: tuple[str, str, str], **more: Any) -> dict[str, Any]:
 
 
 def _failure_reporter(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Partial]:
-    """Return the ``failed`` function of a benchmark step: it reports the failure in the row of the figure."""
+    """Return the ``failed`` function of a benchmark step (see ``Step``).
+
+    The function puts the failure into the probe report's row for the benchmark figure. ``row`` is an entry of
+    ``FIGURES``.
+    """
 
     def failed(failure: Failure, outcome: str) -> Partial:
         words = f"{outcome}: {failure.get('name', '')} {failure.get('message', '')}"
@@ -118,10 +126,11 @@ def _import_torch(context: Context) -> Partial:
 
 
 def _warm_up(context: Context) -> Partial:
-    """Decide whether this GPU is benchmarked, and if so compute until its clocks have settled.
+    """Decide whether this GPU is benchmarked; if it is, multiply matrices until its clocks have settled.
 
-    If not, the other steps run nevertheless, and each reports the reason in its own row. This step cannot report all
-    rows: in a worker process that replaces a dead one, some of the figures have already been measured.
+    If the GPU is not benchmarked, the remaining steps run nevertheless, and each reports the reason in the row of its
+    figure. The warm-up could not report the reason for all figures at once: it also runs in a worker process that
+    replaces a dead one, when some figures have already been measured.
     """
     device = Device(context.found["torch"], context.device_kind, context.gpu)
     context.found["skip"] = reason_to_skip(device, context.job)
@@ -134,15 +143,18 @@ def _warm_up(context: Context) -> Partial:
 
 
 def _left(context: Context) -> float:
-    """Return the seconds left of the profile's time. Steps in which a worker process died count as spent time."""
+    """Return how many seconds of the profile's time are left for the benchmarks of this GPU.
+
+    The time of a step in which a worker process died is spent, like the time of a step that ended normally.
+    """
     lost = context.known.get("lostSeconds", 0.0) + context.known.get("spent", 0.0)
     return max(0.0, PROFILES[context.job["profile"]][2] - float(lost))
 
 
 def _add_spent(context: Context, seconds: float) -> Partial:
-    """Add ``seconds`` to the time spent on benchmarks, and return the sum as a partial report.
+    """Add ``seconds`` to the time spent on benchmarks of this GPU, and return the sum as a partial report.
 
-    The sum is a ``control`` value, which is handed to later worker processes of the same GPU.
+    The sum is a ``control`` value (see ``Partial``): later worker processes of the same GPU get it.
     """
     context.known["spent"] = context.known.get("spent", 0.0) + seconds
     return {"control": {"spent": context.known["spent"]}}
@@ -151,9 +163,10 @@ def _add_spent(context: Context, seconds: float) -> Partial:
 def _runner(
     row: tuple[str, str, str], rest: tuple[tuple[str, str, str], ...]
 ) -> Callable[[Context], Partial]:
-    """Return the ``run`` function of a benchmark step: it measures the figure ``row``, an entry of ``FIGURES``.
+    """Return the ``run`` function of a benchmark step, which measures the figure ``row``, an entry of ``FIGURES``.
 
-    ``rest`` holds this entry and the entries after it, which share the time that is left.
+    ``rest`` consists of ``row`` and the entries after it. Their figures have yet to be measured, and share the time
+    that is left of the profile's time.
     """
 
     def run(context: Context) -> Partial:
@@ -182,10 +195,10 @@ def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
 
 
 def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
-    """Measure the figure ``row``, an entry of ``FIGURES``. Return its row of the report, as a partial report.
+    """Measure the figure ``row``, an entry of ``FIGURES``, and return a partial report with the figure.
 
-    The row contains the reason if the figure cannot be measured. If the GPU no longer works after an error, a new
-    worker process is requested for the remaining figures.
+    If the figure cannot be measured, the partial report gives the reason instead. If the GPU no longer works after an
+    error, a new worker process is requested for the remaining figures.
     """
     device = context.found["device"]
     try:
@@ -206,7 +219,10 @@ def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Parti
 
 
 def _conditions(context: Context) -> Partial:
-    """Return a partial report with NVML's observations during the timed calls, as part of the GPU's health."""
+    """Return a partial report with the clocks, power and temperature that NVML gave during the timed calls.
+
+    They are part of the GPU's ``health``. The partial report is empty if NVML gave nothing.
+    """
     monitor = context.found.get("monitor")
     health = monitor.summary() if monitor else {}
     return {"gpus": [{"index": context.gpu, "health": health}]} if health else {}

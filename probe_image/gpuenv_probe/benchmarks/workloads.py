@@ -1,4 +1,4 @@
-"""The workload of each benchmark figure: the call that is timed, and how much one call computes or copies."""
+"""The workload of each benchmark figure: the call that is timed, and its work, the TFLOP or GB of one call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_PINNED_BYTES = 8 * _MIB
 
 
 def matrix_size(device: Device) -> int:
-    """Return the number of rows and columns of the multiplied matrices: 8192, or 4096 on small or old GPUs.
+    """Return the number of rows and columns of the matrices to multiply: 8192, or 4096 on small or old GPUs.
 
     8192 saturates every GPU. A GPU is small if it has less than 16 GB of memory, and old if it has no tensor cores
     (compute capability below 7.0).
@@ -53,7 +53,7 @@ def _matmul_call(device: Device, dtype: str, size: int) -> tuple[Callable[[], An
 
 
 def _matmul(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure the product of two square matrices.
+    """Measure the TFLOPS of the product of two square matrices.
 
     At size 8192 the matrices together exceed every L2 cache, so no flush is needed.
     """
@@ -63,7 +63,10 @@ def _matmul(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _conv(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure a 3x3 convolution as in the middle of a ResNet: 64 images of 28 x 28, 256 channels, channels last."""
+    """Measure the TFLOPS of a 3x3 convolution as in the middle of a ResNet.
+
+    Its input has 64 images of 28 x 28 with 256 channels, in the memory format "channels last".
+    """
     torch = device.torch
     kind = device.dtype(dtype)
     batch, channels, side, kernel = 64, 256, 28, 3
@@ -83,7 +86,7 @@ def _conv(device: Device, dtype: str, meter: Meter) -> Sample:
 def _train(device: Device, dtype: str, meter: Meter) -> Sample:
     """Measure the training steps per second of a small network: widths 1024-4096-4096-1024, batch 512, SGD.
 
-    It computes in fp32 without TF32. The time of a step includes the launches of its kernels.
+    The network computes in fp32 without TF32. The time of a step includes the launches of its kernels.
     """
     torch = device.torch
     nn = torch.nn
@@ -103,9 +106,9 @@ def _train(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure a copy of 1 GiB within the GPU's memory, or of a quarter of the free memory if that is less.
+    """Measure the GB/s of a copy within the GPU's memory; bytes read and bytes written are both counted.
 
-    Bytes read and bytes written are both counted.
+    The copy has 1 GiB, or a quarter of the free GPU memory if that is less.
     """
     torch = device.torch
     free, _ = torch.cuda.mem_get_info(device.index)
@@ -118,7 +121,8 @@ def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
 def _pinned(device: Device) -> tuple[Any, Any, float]:
     """Return a tensor in pinned host memory, a tensor of the same size on the GPU, and the size of each in GB.
 
-    The size respects the memory limit of the container. Raises Skip if too little memory is left.
+    The tensors are smaller if the container's memory limit leaves little memory free. Raises Skip if it leaves too
+    little.
     """
     spare = container.spare_memory()
     size = _PINNED_BYTES if spare is None else min(_PINNED_BYTES, spare // 4)
@@ -133,13 +137,13 @@ def _pinned(device: Device) -> tuple[Any, Any, float]:
 
 
 def _h2d(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure copies from pinned host memory to the GPU."""
+    """Measure the GB/s of copies from pinned host memory to the GPU."""
     host, there, work = _pinned(device)
     return meter.measure(lambda: there.copy_(host, non_blocking=True), work)
 
 
 def _d2h(device: Device, dtype: str, meter: Meter) -> Sample:
-    """Measure copies from the GPU to pinned host memory."""
+    """Measure the GB/s of copies from the GPU to pinned host memory."""
     host, there, work = _pinned(device)
     return meter.measure(lambda: host.copy_(there, non_blocking=True), work)
 

@@ -22,7 +22,10 @@ _CGROUP = "/sys/fs/cgroup"
 
 
 def facts() -> dict[str, Any]:
-    """Return the ``container`` object of the probe report, except ``notes``, ``triton`` and ``ptxas``."""
+    """Return the ``container`` object of the probe report, except ``notes``, ``triton`` and ``ptxas``.
+
+    The parent process adds ``notes`` about insecure settings; the torch worker reports ``triton`` and ``ptxas``.
+    """
     return {
         "python": platform.python_version(),
         "executable": sys.executable or None,
@@ -40,10 +43,10 @@ def facts() -> dict[str, Any]:
 
 
 def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that influence CUDA and PyTorch.
+    """Return the names and values of the environment variables that influence CUDA and PyTorch.
 
-    The value of a variable whose name suggests a secret is not read. Parts of other values that look like credentials
-    are replaced, and long values are cut.
+    A variable whose name suggests a secret has the text "(not read)" in place of its value. In other values, parts that
+    look like credentials are replaced by "(not shown)", and long values are cut.
     """
     shown: dict[str, str] = {}
     for name in sorted(env):
@@ -58,7 +61,7 @@ def visible_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def writable_directories(env: Mapping[str, str]) -> list[str]:
-    """Return the candidate directories that this process can write to.
+    """Return those directories that programs usually write to and that this process can write to.
 
     The candidates are temporary directories, ``/workspace``, the home directory and the working directory.
     """
@@ -67,9 +70,9 @@ def writable_directories(env: Mapping[str, str]) -> list[str]:
 
 
 def compiler(env: Mapping[str, str]) -> str | None:
-    """Return the path of the C compiler that Triton and torch.compile would find, or None.
+    """Return the path of the C compiler that Triton and torch.compile would use, or None if they would find none.
 
-    It is $CC if that is set, else the first of gcc, clang and cc on PATH.
+    The compiler is $CC if that is set, else the first of gcc, clang and cc on PATH.
     https://github.com/triton-lang/triton/blob/main/python/triton/runtime/build.py
     """
     names = [env["CC"]] if env.get("CC") else ["gcc", "clang", "cc"]
@@ -86,10 +89,11 @@ def memory_limit(root: str = _CGROUP) -> int | None:
 
 
 def spare_memory(root: str = _CGROUP) -> int | None:
-    """Return the bytes that the cgroup may still allocate, or None if it has no memory limit.
+    """Return the bytes that the cgroup may still allocate, or None if its memory limit or usage is not known.
 
-    The cgroup's memory usage includes the page cache, most of which the kernel can reclaim. Like the kubelet, this
-    function counts cache that was not used recently (``inactive_file``) as free.
+    ``root`` is the directory where cgroups are mounted. The cgroup's memory usage includes the page cache, most of
+    which the kernel can reclaim. Like the kubelet, this function counts cache that was not used recently
+    (``inactive_file``) as free.
     https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#eviction-signals
     """
     limit = memory_limit(root)
@@ -103,7 +107,10 @@ def spare_memory(root: str = _CGROUP) -> int | None:
 
 
 def cpu_limit(root: str = _CGROUP) -> float | None:
-    """Return the CPU limit of the cgroup in CPUs (0.5 is half a CPU), or None if it has no limit."""
+    """Return the CPU limit of the cgroup in CPUs (0.5 is half a CPU), or None if it has no limit.
+
+    ``root`` is the directory where cgroups are mounted.
+    """
     quota, _, period = (_read(f"{root}/cpu.max") or "").partition(" ")
     if not quota:
         quota = _read(f"{root}/cpu/cpu.cfs_quota_us") or ""
@@ -113,7 +120,10 @@ def cpu_limit(root: str = _CGROUP) -> float | None:
 
 
 def pids_limit(root: str = _CGROUP) -> int | None:
-    """Return the largest number of processes and threads that the cgroup may have, or None if it has no limit."""
+    """Return the largest number of processes and threads that the cgroup may have, or None if it has no limit.
+
+    ``root`` is the directory where cgroups are mounted.
+    """
     return _number(_read(f"{root}/pids.max") or _read(f"{root}/pids/pids.max"))
 
 

@@ -24,9 +24,9 @@ _MIB = 1024 * 1024
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
-    """Return the steps of the driver worker process. Steps that may hang or crash come last.
+    """Return the steps of the driver worker process. The steps that most often crash or hang come last.
 
-    A crash then cannot prevent the other steps from reporting.
+    A worker that hangs in the Linux kernel ends the stage; the earlier steps have reported by then.
     """
     return [
         Step("start", 20.0, lambda context: {}, _python_failed, setup=True),
@@ -39,10 +39,10 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def device_nodes(directory: str = "/dev") -> list[dict[str, Any]]:
-    """Return the path of each NVIDIA device node and the errno of opening it, which is 0 if it opens.
+    """Return a row for each NVIDIA device node: its ``path``, and the ``errno`` of opening it.
 
-    The nodes are ``/dev/nvidia*``, or ``/dev/dxg`` alone under WSL. ``nvidiactl`` and ``nvidia-uvm`` are listed even if
-    they do not exist, because their absence explains many errors.
+    The errno is 0 if the node can be opened. The nodes are ``/dev/nvidia*``, or ``/dev/dxg`` alone under WSL.
+    ``nvidiactl`` and ``nvidia-uvm`` are listed even if they do not exist, because their absence explains many errors.
     """
     try:
         named = [name for name in os.listdir(directory) if re.fullmatch(r"nvidia.*|dxg", name)]
@@ -98,13 +98,19 @@ def _cuda_failed(failure: Failure, outcome: str) -> Partial:
 
 
 def _library_error(what: str, failure: Failure) -> Partial:
-    """Return a partial report in which libcuda failed. ``what`` is the action that failed, such as "cuInit Crashed"."""
+    """Return a partial report of a step that failed while it used libcuda.
+
+    ``what`` says which step failed and how, such as "cuInit Crashed".
+    """
     words = f"{what}: {failure.get('name', '')} {failure.get('message', '')}"
     return {"driver": {"libcuda": {"error": words.strip()}}}
 
 
 def _load_library(context: Context) -> Partial:
-    """Load libcuda as every CUDA program does, and report where the dynamic loader found it."""
+    """Load ``libcuda.so.1`` as every CUDA program does, and report its path, its origin and its CUDA version.
+
+    If it cannot be loaded, the loader's error is reported instead.
+    """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -119,7 +125,10 @@ def _load_library(context: Context) -> Partial:
 
 
 def _start_cuda(context: Context) -> Partial:
-    """Call cuInit and report a row for each device immediately, so that a later crash cannot lose the rows."""
+    """Call cuInit, and report its error number and a row for each CUDA device.
+
+    The rows are reported before NVML is asked about the devices, so that a crash of NVML cannot lose them.
+    """
     driver = context.found.get("driver")
     if driver is None:
         return {}
@@ -138,7 +147,10 @@ def _start_cuda(context: Context) -> Partial:
 
 
 def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
-    """Return the facts that the CUDA driver API gives about one device. A fact is left out if its call fails."""
+    """Return the row of one GPU in the probe report, with the facts that the CUDA driver API gives about it.
+
+    ``index`` is the GPU's CUDA index. A fact is left out if the call for it fails.
+    """
     gpu: dict[str, Any] = {"index": index}
     device = ctypes.c_int()
     if driver.cuDeviceGet(ctypes.byref(device), index) != 0:
@@ -168,14 +180,14 @@ def _cuda_gpu(driver: ctypes.CDLL, index: int) -> dict[str, Any]:
 def uuid_of(driver: ctypes.CDLL, index: int) -> str | None:
     """Return the UUID of the device with the CUDA index ``index``, or None if CUDA does not give it.
 
-    This process must have called cuInit.
+    The UUID has the prefix ``GPU-``, for a MIG instance too. This process must have called cuInit before.
     """
     device = ctypes.c_int()
     return _uuid(driver, device) if driver.cuDeviceGet(ctypes.byref(device), index) == 0 else None
 
 
 def _uuid(driver: ctypes.CDLL, device: ctypes.c_int) -> str | None:
-    """Return a device's UUID in the form of nvidia-smi, or None if CUDA does not give it.
+    """Return a device's UUID in the notation of nvidia-smi (``GPU-...``), or None if CUDA does not give it.
 
     ``cuDeviceGetUuid_v2``, available since CUDA 11.4, is preferred, because the first version of the function does not
     know MIG instances.
@@ -206,10 +218,12 @@ def loaded_path(name: str) -> str | None:
 
 
 def origin(path: str | None) -> str | None:
-    """Return the origin of the libcuda at ``path``: ``host``, ``compat``, ``stub``, ``gke``, ``wsl`` or ``other``.
+    """Return where the libcuda at ``path`` comes from, or None if ``path`` is None.
 
-    Returns None if ``path`` is None. The NVIDIA container toolkit mounts the library file of the host into the
-    container. GKE mounts a whole directory, ``/usr/local/nvidia``.
+    ``host`` is the library of the host's driver, which the NVIDIA container toolkit mounts as a single file; ``gke`` is
+    the same library in ``/usr/local/nvidia``, a directory that GKE mounts; ``wsl`` is the library of Windows.
+    ``compat`` is the library of a forward-compatibility package, ``stub`` a library for linking only, and ``other`` any
+    other file.
     https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
     """
     if path is None:

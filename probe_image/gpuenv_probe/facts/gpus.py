@@ -1,7 +1,8 @@
 """NVML's facts about each GPU, read in two steps per GPU: identity, then health.
 
-A crash or hang inside NVML therefore loses one step of one GPU. The report has one row for each GPU that CUDA found, or
-that NVML found if CUDA does not start. The rows are reported first, so that no crash can lose a row.
+A crash or hang inside NVML therefore loses only the facts of one step. The probe report has one row for each GPU that
+CUDA found, or that NVML found if CUDA does not start. The rows are reported before these steps, so that no crash can
+lose a row.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 _MOST = 64
-"""The largest number of GPUs that are examined. The operator reads no more rows than that from a report."""
+"""The largest number of GPUs that are examined. The operator reads no more GPUs than that from a probe report."""
 _LIMIT = 15.0
-"""Seconds that each step may take."""
+"""Seconds that each step of this module may take."""
 _MAX_HANGS = 2
-"""The remaining GPUs are skipped after this many hung steps.
+"""After this many steps that hung, the remaining GPUs are skipped.
 
-NVML has one lock for all GPUs, so their steps would hang too.
+NVML has one lock for all GPUs, so the steps of the remaining GPUs would hang too.
 """
 
 
 def steps() -> list[Step]:
-    """Return the steps: first the rows of all GPUs, then identity and health of each possible GPU.
+    """Return a step for the rows of all GPUs, and two steps, identity and health, for each of ``_MOST`` GPUs.
 
-    There are steps for ``_MOST`` GPUs. The last step of the last GPU that exists ends the worker process.
+    The number of GPUs is not yet known when the list is made. The last step of the last GPU that exists ends the worker
+    process, so the steps after it do not run.
     """
     return [
         Step("GPU rows", _LIMIT, _rows, nvml.failed),
@@ -40,7 +42,10 @@ def steps() -> list[Step]:
 
 
 def _count(context: Context) -> int:
-    """Return the number of GPUs that NVML can report on. It is 0 if NVML does not work."""
+    """Return the number of GPUs: those that CUDA found, or if there are none, those that NVML found.
+
+    The number is 0 if NVML does not work.
+    """
     seen = context.known.get("cudaGpus") or ()
     works = bool(context.known.get("nvmlWorks"))
     return (len(seen) or int(context.known.get("nvmlCount", 0))) if works else 0
@@ -52,9 +57,10 @@ def _hangs(context: Context) -> int:
 
 
 def _rows(context: Context) -> Partial:
-    """Return a row with only an index for each GPU, if NVML found GPUs but CUDA did not.
+    """Return a partial report with a row for each GPU that NVML found, if CUDA found none.
 
-    If CUDA found GPUs, their rows were already reported after cuInit.
+    Such a row has only an index. If CUDA found GPUs, the step ``cuInit`` has already reported their rows, and the
+    partial report is empty.
     """
     context.stop = _count(context) == 0
     if context.stop or context.known.get("cudaGpus"):
@@ -63,9 +69,10 @@ def _rows(context: Context) -> Partial:
 
 
 def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[[Context], Partial]:
-    """Return a step function that adds the facts that ``read`` returns to the row of one GPU.
+    """Return the ``run`` function of a step, which reports the facts that ``read`` returns about one GPU.
 
-    Facts already known from CUDA are not overwritten, except the UUID, for which NVML's value is preferred.
+    ``read`` gets the NVML bindings and NVML's handle of the GPU. A fact that CUDA has already given is left out, except
+    the UUID, for which NVML's value is preferred.
     """
 
     def run(context: Context) -> Partial:
@@ -89,9 +96,10 @@ def _reader(index: int, read: Callable[[Any, Any], dict[str, Any]]) -> Callable[
 
 
 def _not_opened(library: Any, error: Any) -> dict[str, Any]:
-    """Return the ``health`` of a GPU for which NVML gives no handle.
+    """Return the ``health`` of a GPU for which NVML gives no handle but the exception ``error``.
 
-    For example, NVML gives error 15 for a GPU that has fallen off the bus.
+    An unknown UUID makes the handle an unavailable fact. Any other error is the GPU's own: NVML's error 15, for
+    example, means that the GPU has fallen off the bus.
     """
     number = nvml.code_of(error)
     if number in nvml.UNKNOWN_DEVICE:
@@ -108,9 +116,10 @@ def _health(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def _failure_reporter(index: int, what: str) -> Callable[[Failure, str], Partial]:
-    """Return the ``failed`` function of a step of one GPU: it reports the failure, and records a hang.
+    """Return the ``failed`` function of a step of one GPU (see ``Step``).
 
-    ``what`` is the kind of the step: identity or health.
+    The function reports the failure as one of NVML. If the step took too long, it also records the hang, so that later
+    steps can count it. ``what`` is the kind of the step: identity or health.
     """
 
     def failed(failure: Failure, outcome: str) -> Partial:

@@ -20,7 +20,7 @@ _JUPYTER_APPS = ("ServerApp", "NotebookApp", "LabApp", "IdentityProvider", "Pass
 
 
 def find() -> list[str]:
-    """Return one sentence per finding, for the field ``container.notes`` of the probe report."""
+    """Return one sentence per insecure setting, for the field ``container.notes`` of the probe report."""
     return jupyter_notes() + sshd_notes()
 
 
@@ -31,8 +31,8 @@ def jupyter_notes(
 ) -> list[str]:
     """Return a sentence for each setting with which Jupyter lets users in without a token or password.
 
-    There are none if Jupyter is not installed. ``directories`` with configuration files and ``installed`` are detected
-    if they are None.
+    The list is empty if Jupyter is not installed. ``directories`` are those with Jupyter's configuration files, or None
+    for the usual ones. ``installed`` says whether Jupyter is installed; if it is None, PATH is searched.
     """
     if installed is None:
         installed = any(map(shutil.which, ("jupyter", "jupyter-lab", "jupyter-notebook")))
@@ -55,10 +55,10 @@ def jupyter_notes(
 
 
 def sshd_notes(config: str = _SSHD_CONFIG, installed: bool | None = None) -> list[str]:
-    """Return a sentence if sshd accepts empty passwords, and one if it accepts root with a password.
+    """Return a sentence if sshd accepts empty passwords, and one if root can log in with a password.
 
-    There are none if sshd is not installed. ``config`` is its configuration file; ``installed`` is detected if it is
-    None.
+    The list is empty if sshd is not installed. ``config`` is sshd's configuration file. ``installed`` says whether sshd
+    is installed; if it is None, the usual directories and PATH are searched.
     """
     if installed is None:
         installed = bool(
@@ -84,7 +84,10 @@ def _jupyter_directories() -> list[str]:
 
 
 def _jupyter_python(path: str) -> dict[str, str]:
-    """Return the token and password settings of a Jupyter configuration file in Python; the code is not run."""
+    """Return the token and password settings of a Jupyter configuration file in Python, by name.
+
+    The code is not run: only lines that assign a quoted text are recognised.
+    """
     setting = re.compile(
         rf"^c\.(?:{'|'.join(_JUPYTER_APPS)})\.(token|password|hashed_password)\s*=\s*[ubr]*(['\"])(.*?)\2"
     )
@@ -97,7 +100,7 @@ def _jupyter_python(path: str) -> dict[str, str]:
 
 
 def _jupyter_json(path: str) -> dict[str, Any]:
-    """Return the token and password settings of a Jupyter configuration file in JSON."""
+    """Return the token and password settings of a Jupyter configuration file in JSON, by name."""
     try:
         document = json.loads("\n".join(_lines(path)) or "{}")
     except ValueError:

@@ -1,7 +1,8 @@
 """Facts from NVML about the driver and the GPUs, read with NVIDIA's Python bindings, ``pynvml``.
 
-A fact that NVML refuses is left out, and ``unavailable`` lists its name under NVML's error number. The bindings look
-functions up at their first call, so an old driver gives error 13 (function not found) for a function that it lacks.
+If NVML gives an error instead of a fact about a GPU, the fact is left out, and ``health.unavailable`` of the GPU's row
+lists the fact's name under NVML's error number. The bindings look functions up at their first call, so an old driver
+gives error 13 (function not found) for a function that it lacks.
 https://docs.nvidia.com/deploy/nvml-api/
 """
 
@@ -20,7 +21,7 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial
 
 _PRIVATE = "gpuenv_probe_pynvml"
-"""The module name under which the probe's own copy of the bindings is registered in ``sys.modules``."""
+"""The name in ``sys.modules`` of the probe's own copy of the NVML bindings."""
 _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
 UNKNOWN_DEVICE = (2, 6)
 """NVML's error numbers for a UUID that no device has: INVALID_ARGUMENT and NOT_FOUND."""
@@ -28,7 +29,10 @@ _MIB = 1024 * 1024
 _FI_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 Reading = Tuple[str, Callable[[Any, Any], Any]]
-"""The name of a fact, and a function that returns the fact, given the bindings and a device handle."""
+"""The name of a fact, and the function that reads it, given the NVML bindings and a device handle.
+
+The function may also return a dict, from the names of several facts to their values.
+"""
 
 
 def load() -> Any:
@@ -54,15 +58,18 @@ def load() -> Any:
 
 
 def refusals(library: Any) -> tuple[Any, ...]:
-    """Return the exception types that mean that a fact is not available.
+    """Return the types of the exceptions that mean that NVML does not give a fact.
 
-    They are NVML's error, and AttributeError for a function that the bindings lack.
+    They are NVML's own exception, and AttributeError for a function that the bindings (``library``) lack.
     """
     return (library.NVMLError, AttributeError)
 
 
 def system(context: Context) -> Partial:
-    """Initialise NVML, and report the driver version, the CUDA version and the number of GPUs, or the first error."""
+    """Initialise NVML, and report the driver version, its CUDA version and the first error of NVML, if any.
+
+    The number of GPUs is kept as a ``control`` value for later steps.
+    """
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError as error:
@@ -101,13 +108,16 @@ def opened(context: Context) -> Any | None:
 
 
 def failed(failure: Failure, outcome: str) -> Partial:
-    """Return the partial report for a worker that crashed or hung inside NVML."""
+    """Return the partial report for a step that failed, crashed or hung inside NVML.
+
+    ``outcome`` says what happened, such as ``Crashed``; it becomes part of the message.
+    """
     words = f"NVML: {outcome}: {failure.get('message', '')}"
     return {"driver": {"nvml": {**failure, "message": failures.shorten(words)}}}
 
 
 def of_error(library: Any, error: Any) -> Failure:
-    """Return an NVMLError as a failure with NVML's error number, the name of its constant and NVML's message."""
+    """Return an exception of the bindings as a failure: NVML's number, the name of its constant, and the message."""
     number = code_of(error)
     names = (
         name for name in dir(library) if name.startswith("NVML_ERROR_") and getattr(library, name) == number
@@ -118,16 +128,17 @@ def of_error(library: Any, error: Any) -> Failure:
 def code_of(error: Any) -> int:
     """Return NVML's error number for the exception ``error``.
 
-    It is 13 (function not found) if the bindings lack the function.
+    The number is 13 (function not found) if the bindings lack the function, which is an AttributeError.
     """
     return int(getattr(error, "value", _FUNCTION_NOT_FOUND))
 
 
 def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
-    """Return NVML's handle of a device that CUDA reported, found by the ``uuid`` in its row ``gpu``.
+    """Return NVML's handle of a device that CUDA reported, found by its UUID.
 
-    NVML writes the UUID of a MIG instance with the prefix ``MIG-`` in place of ``GPU-``. Raises NVMLError if NVML does
-    not know the device or cannot open it.
+    ``gpu`` is the device's row in the probe report, whose field ``uuid`` holds the UUID. NVML writes the UUID of
+    a MIG instance with the prefix ``MIG-`` in place of ``GPU-``. Raises NVMLError if NVML does not know the device or
+    cannot open it.
     """
     digits = str(gpu.get("uuid", ""))[4:]
     try:
@@ -141,16 +152,17 @@ def handle_of(library: Any, gpu: dict[str, Any]) -> Any:
 def identity(library: Any, handle: Any) -> dict[str, Any]:
     """Return the name, UUID, MIG mode, compute capability and memory of one device.
 
-    The names of facts that NVML refuses are in ``health.unavailable``.
+    ``health.unavailable`` lists the names of the facts that NVML does not give, by NVML's error number.
     """
     row, unavailable = _read_all(library, handle, _IDENTITY)
     return {**row, "health": {"unavailable": unavailable}} if unavailable else row
 
 
 def health(library: Any, handle: Any) -> dict[str, Any]:
-    """Return all health facts of one device. ``unavailable`` lists the facts that NVML refuses, by error number.
+    """Return all health facts of one device, such as its error counters, clocks and power.
 
-    The facts of a MIG instance are those of its whole GPU, because NVML keeps counters and clocks per GPU.
+    ``unavailable`` lists the names of the facts that NVML does not give, by NVML's error number. For a MIG instance,
+    the facts of its whole GPU are returned, because NVML keeps counters and clocks per GPU.
     """
     whole = handle
     try:
@@ -163,14 +175,20 @@ def health(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def under_load(library: Any, handle: Any) -> dict[str, Any]:
-    """Return the facts that may explain a slow benchmark: clocks, power, temperature, throttling and PCIe link."""
+    """Return the facts that may explain a slow benchmark: clocks, power, temperature, throttling and PCIe link.
+
+    The benchmarks call this function while a GPU computes.
+    """
     return _read_all(library, handle, _UNDER_LOAD)[0]
 
 
 def _read_all(
     library: Any, handle: Any, readings: tuple[Reading, ...]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return a dict of the facts by name, and a dict from NVML's error number to the names of the refused facts."""
+    """Return a dict from the names of facts to their values, and a dict of the facts that NVML does not give.
+
+    The second dict has NVML's error numbers as keys, and lists of names of facts as values.
+    """
     found: dict[str, Any] = {}
     refused: dict[str, list[str]] = {}
     for name, reading in readings:
@@ -234,9 +252,9 @@ def _ecc_total(kind: str, counter: str) -> Callable[[Any, Any], Any]:
 
 
 def _throttle(library: Any, handle: Any) -> Any:
-    """Return the bit mask of the reasons for reduced clocks.
+    """Return the reasons why the clocks are reduced now, as a bit mask.
 
-    Old drivers know the function only under its former name.
+    The NVML function for it was renamed, and old drivers know only its former name.
     """
     try:
         return library.nvmlDeviceGetCurrentClocksEventReasons(handle)
@@ -245,9 +263,10 @@ def _throttle(library: Any, handle: Any) -> Any:
 
 
 def _fabric(library: Any, handle: Any) -> dict[str, Any]:
-    """Return the NVLink fabric state (1 not started, 2 in progress, 3 completed), status and health mask.
+    """Return how far the GPU's registration with the NVLink fabric is, with its status and health mask.
 
-    Only Hopper and later GPUs have a fabric. Nothing is returned for state 0, which means that the GPU has none.
+    The field ``fabricState`` is 1 for not started, 2 for in progress and 3 for completed. The dict is empty for state
+    0: the GPU has no fabric, like all GPUs before Hopper.
     """
     info = library.c_nvmlGpuFabricInfo_v2_t()
     library.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
@@ -257,7 +276,7 @@ def _fabric(library: Any, handle: Any) -> dict[str, Any]:
 
 
 def _recovery(library: Any, handle: Any) -> Any:
-    """Return the recovery action that NVML recommends, as a number; 0 means none."""
+    """Return the number of the recovery action, such as a reset, that NVML recommends for the GPU; 0 means none."""
     value = library.nvmlDeviceGetFieldValues(handle, [_FI_RECOVERY_ACTION])[0]
     if value.nvmlReturn != 0:
         raise library.NVMLError(value.nvmlReturn)

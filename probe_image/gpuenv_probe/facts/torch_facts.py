@@ -32,7 +32,10 @@ def steps(job: dict[str, Any]) -> list[Step]:
 
 
 def import_torch(context: Context) -> Partial:
-    """Import torch and report its version and warnings. A missing or broken torch ends the worker process."""
+    """Import torch, and report its version and the warnings that it gave.
+
+    If torch is missing or broken, that is reported, and the worker process ends after this step.
+    """
     with Warnings() as caught:
         try:
             import torch
@@ -141,7 +144,7 @@ def triton(context: Context) -> Partial:
 
 
 def _ptxas() -> str | None:
-    """Return the path of the ptxas that Triton would use, or None."""
+    """Return the path of the ptxas that Triton would use, or None if there is none."""
     configured = os.environ.get("TRITON_PTXAS_PATH")
     if configured:
         return configured
@@ -167,7 +170,11 @@ def _ptxas_version(path: str) -> str:
 
 
 def start_cuda(context: Context) -> Partial:
-    """Call ``torch.cuda.init()``, and report its exception, the warnings and the number of GPUs."""
+    """Call ``torch.cuda.init()``, and report whether CUDA is available, and the exception and warnings of the call.
+
+    The number of GPUs is kept as a ``control`` value for the parent process. Without a GPU, the worker process ends
+    after this step.
+    """
     torch = context.found["torch"]
     if context.device_kind == "cpu":
         return {"control": {"gpuCount": 1}}
@@ -193,7 +200,7 @@ def start_failed(failure: Failure, outcome: str) -> Partial:
 
 
 class Warnings:
-    """A context manager that collects the texts of Python warnings, each once, without deprecation warnings."""
+    """A context manager that collects the texts of Python warnings, without deprecation warnings and repetitions."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

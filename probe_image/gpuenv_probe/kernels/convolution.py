@@ -7,17 +7,17 @@ from gpuenv_probe.kernels.tolerances import FORMATS, compare, inner_product_tole
 
 _BATCH, _CHANNELS, _SIDE, _KERNEL = 8, 32, 16, 3
 _WINOGRAD = 8.0
-"""The factor on the tolerance for a Winograd algorithm, which cuDNN may choose.
+"""The factor by which the tolerance is enlarged, because cuDNN may choose a Winograd algorithm.
 
-The error of such an algorithm is several times that of the direct sum (Barabasz et al., "Error analysis and improving
-the accuracy of Winograd convolution", ACM TOMS 2020).
+The error of such an algorithm is several times the error of a direct summation (Barabasz et al., "Error analysis and
+improving the accuracy of Winograd convolution", ACM TOMS 2020).
 """
 
 
 def run(device: Device, dtype: str) -> str | None:
-    """Compute a 3x3 convolution of 32 channels, and compare the last image with a float64 reference.
+    """Compute a 3x3 convolution of a batch of images, and compare the last image of the result with a reference.
 
-    Raises WrongResult if the difference exceeds the tolerance.
+    The reference is computed in float64 on the CPU. Raises WrongResult if the difference exceeds the tolerance.
     """
     torch = device.torch
     torch_dtype = device.dtype(dtype)

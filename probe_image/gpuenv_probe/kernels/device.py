@@ -47,7 +47,7 @@ class Device:
         self.torch.manual_seed(_SEED)
 
     def is_alive(self) -> bool:
-        """Return whether a trivial kernel works. After a sticky CUDA error, all kernels fail in this process."""
+        """Return whether a trivial kernel works. After a sticky CUDA error, every kernel of this process fails."""
         try:
             value = self.torch.ones(4, device=self.name) + 1
             self.synchronize()
@@ -87,12 +87,18 @@ class Device:
         return values.to(dtype).to(self.name) if dtype is not None else values.to(self.name)
 
     def rows(self, count: int, of: int) -> list[int]:
-        """Return ``count`` row numbers, spread evenly over ``of`` rows and including the first and the last."""
+        """Return ``count`` row numbers of a matrix with ``of`` rows, spread evenly from the first to the last.
+
+        Comparing only these rows with a reference saves time.
+        """
         return sorted({round(step * (of - 1) / (count - 1)) for step in range(count)})
 
     @contextlib.contextmanager
     def tf32(self, allowed: bool) -> Iterator[None]:
-        """Allow or forbid rounding the fp32 inputs of matmul and cuDNN to TF32, inside the with block."""
+        """Return a context manager: in its with block, torch may (``allowed``) or must not compute fp32 in TF32.
+
+        This concerns the matrix products and the convolutions of cuDNN.
+        """
         matmul, cudnn = self.torch.backends.cuda.matmul, self.torch.backends.cudnn
         before = (matmul.allow_tf32, cudnn.allow_tf32)
         matmul.allow_tf32 = cudnn.allow_tf32 = allowed

@@ -13,7 +13,7 @@ _ROWS = 4
 
 
 def run(device: Device, dtype: str) -> str | None:
-    """Multiply two random normal matrices, and compare some rows of the product with a float64 reference.
+    """Multiply two random matrices, and compare some rows of the product with a float64 reference.
 
     Raises WrongResult if the difference exceeds the tolerance.
     """
@@ -36,7 +36,7 @@ def run(device: Device, dtype: str) -> str | None:
 
 
 def _fp8_product(device: Device, size: int) -> tuple[Any, Any, Any]:
-    """Return two fp8 matrices and their product. Raises Skip if torch has the fp8 format but not its operations."""
+    """Return two random fp8 matrices and their product. Raises Skip if torch cannot compute in fp8."""
     kind, one = device.dtype("fp8"), device.torch.ones((), device=device.name)
     try:
         left, right = (device.random(size, size, dtype=kind) for _ in range(2))
@@ -50,7 +50,7 @@ def _fp8_product(device: Device, size: int) -> tuple[Any, Any, Any]:
 def _skip_or_error(device: Device, error: Exception) -> Exception:
     """Return the exception to raise after torch failed with ``error`` in an fp8 operation.
 
-    It is ``error`` if the device no longer works. Otherwise it is a Skip, because torch merely refuses fp8.
+    The exception is ``error`` if the device no longer works. Otherwise it is a Skip, because torch merely refuses fp8.
     """
     if not device.is_alive():
         return error
@@ -61,8 +61,9 @@ def _skip_or_error(device: Device, error: Exception) -> Exception:
 def scaled_mm(device: Device, left: Any, right: Any, one: Any) -> Any:
     """Return the product of two fp8 matrices in bf16.
 
-    ``right`` is column-major. ``one`` is the number 1 as a tensor on the device, and the scale of both matrices.
-    torch's function is private and has changed several times, so Skip is raised if torch refuses the call.
+    ``right`` is column-major. ``one`` is a tensor on the device with the number 1, which serves as the scale of both
+    matrices. The function of torch is private and has changed several times, so Skip is raised if torch refuses the
+    call.
     """
     torch = device.torch
     function = getattr(torch, "_scaled_mm", None)

@@ -9,7 +9,7 @@ _ELEMENTS = 1024 * 1024
 
 
 def alloc(device: Device, dtype: str) -> str | None:
-    """Copy 4 MiB to the device, on the device and back, and compare every bit with the original.
+    """Copy 4 MiB to the device, within the device and back, and compare every bit with the original.
 
     Raises WrongResult if a bit differs.
     """
@@ -26,10 +26,10 @@ def alloc(device: Device, dtype: str) -> str | None:
 
 
 def stream(device: Device, dtype: str) -> str | None:
-    """Compute on a second CUDA stream between two events, and check the sum of the result on the first stream.
+    """Double a tensor on a second CUDA stream, sum it up on the first one, and check the sum.
 
-    The first stream waits for the second before it computes the sum. Raises WrongResult if the sum or the time between
-    the events is wrong.
+    The first stream waits for the second before it computes the sum. The second records an event before and after the
+    doubling. Raises WrongResult if the sum is wrong, or if the time between the two events is negative or NaN.
     """
     if device.kind == "cpu":
         raise Skip("a CPU has no streams")

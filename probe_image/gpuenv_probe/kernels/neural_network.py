@@ -10,18 +10,18 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _HEADS, _LENGTH, _WIDTH = 2, 128, 64
 _ATTENTION_ROUNDOFF = {"fp32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
-"""The unit roundoff of the attention weights in each number format.
+"""The unit roundoff of the attention weights (the softmax of QK), by the number format of the inputs.
 
-fp32 has that of TF32, because the memory-efficient kernel may use TF32. The weights are rounded once to the format of
-the inputs before they are multiplied by the values. FlashAttention's own tests allow twice the error of a plain
-implementation.
+The weights are rounded once to the format of the inputs before they are multiplied by V. The entry of fp32 is the
+roundoff of TF32, because PyTorch's memory-efficient kernel may use TF32. FlashAttention's own tests allow twice the
+error of a plain implementation.
 """
 _FEATURES, _HIDDEN, _CLASSES, _BATCH = 784, 128, 10, 32
 _RATE = 0.1
 
 
 def attention(device: Device, dtype: str) -> str | None:
-    """Compute scaled-dot-product attention, and compare all heads with a float64 reference.
+    """Compute scaled-dot-product attention, and compare the result of all heads with a float64 reference.
 
     Raises WrongResult if the difference exceeds the tolerance.
     """
@@ -44,7 +44,8 @@ def attention(device: Device, dtype: str) -> str | None:
 def model(torch: Any) -> Any:
     """Return a small neural network: 784 inputs, 128 hidden units and 10 outputs.
 
-    It uses tanh instead of ReLU: rounding of a ReLU input near 0 would change a whole row of gradients.
+    Its activation is tanh instead of ReLU: if rounding changed the sign of a ReLU's input, a whole row of gradients
+    would change.
     """
     nn = torch.nn
     return nn.Sequential(nn.Linear(_FEATURES, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, _CLASSES))
@@ -53,8 +54,8 @@ def model(torch: Any) -> Any:
 def train(device: Device, dtype: str) -> str | None:
     """Train a small network for one step of SGD, and compare the loss and the new weights with float64 references.
 
-    Each gradient may differ by 1/128 of the largest one of its tensor, which allows for the roundoff of TF32 (2**-11)
-    over a few layers. TF32 is switched off here, but an image (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) or a launcher
+    Each gradient may differ by 1/128 of the largest gradient of the same tensor, which allows for the roundoff of TF32
+    (2**-11) over a few layers. TF32 is switched off here, but an image (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) or a launcher
     (NVIDIA_TF32_OVERRIDE) can force it on. Raises WrongResult if a difference exceeds its tolerance.
     """
     torch = device.torch
@@ -75,7 +76,7 @@ def train(device: Device, dtype: str) -> str | None:
 
 
 def step(torch: Any, network: Any, images: Any, labels: Any) -> Any:
-    """Run forward pass, backward pass and one step of the optimizer; return the loss before that step."""
+    """Run forward pass, backward pass and one step of SGD; return the loss before that step."""
     optimizer = torch.optim.SGD(network.parameters(), lr=_RATE)
     optimizer.zero_grad()
     loss = torch.nn.functional.cross_entropy(network(images), labels)

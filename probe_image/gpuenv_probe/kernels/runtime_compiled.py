@@ -1,4 +1,4 @@
-"""Kernels that are compiled at run time: by TorchScript, by NVRTC through torch's jiterator, and by torch.compile."""
+"""Kernels that are compiled at run time: by TorchScript, by torch's jiterator (with NVRTC), or by torch.compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpuenv_probe.kernels.tolerances import compare
 
 _ELEMENTS = 16384
 _PASSES = 3
-"""The number of calls of each function.
+"""The number of calls of each compiled function.
 
 TorchScript compiles a function at its second call and runs the compiled code at the third.
 """
@@ -44,7 +44,7 @@ def torchscript(device: Device, dtype: str) -> str | None:
 
 
 def bessel(device: Device, dtype: str) -> str | None:
-    """Run a Bessel function, which torch compiles with NVRTC at its first call, and check its result.
+    """Run torch's Bessel function J0, which torch compiles with NVRTC at its first call, and check its result.
 
     torch has had this function since 1.12, with its jiterator. torch requests machine code from NVRTC instead of PTX,
     so that the function works with drivers that are older than the CUDA toolkit.
@@ -81,9 +81,10 @@ def _ensure_user_name() -> None:
 
 
 def _check_formula(device: Device, function: Any) -> None:
-    """Call ``function`` as often as its compilation needs, and compare the last result with a float64 reference.
+    """Call ``function``, a compiled form of ``_formula``, and compare its last result with a float64 reference.
 
-    The reference is ``_formula``. Raises WrongResult if the difference exceeds the tolerance.
+    The function is called ``_PASSES`` times, because TorchScript compiles it only after the first call. Raises
+    WrongResult if the difference exceeds the tolerance.
     """
     left, right = device.random(_ELEMENTS), device.random(_ELEMENTS)
     exact_left, exact_right = left.cpu().double(), right.cpu().double()

@@ -24,18 +24,19 @@ KERNELS: tuple[tuple[str, tuple[str, ...], float, Kernel], ...] = (
     ("torchscript", ("fp32",), 90.0, runtime_compiled.torchscript),
     ("jit", ("fp32",), 90.0, runtime_compiled.bessel),
 )
-"""The kernels that always run: name, dtypes, seconds that one step may take, and function.
+"""The kernels that always run: for each its name, number formats, seconds per step, and function.
 
-A kernel's function returns a detail for the probe report, or None.
+Every number format is one step; "" stands for a kernel without one. The function gets the device and the format. It
+returns a detail for the probe report, or None.
 """
 COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
-"""The kernel that runs only if the environment sets ``expect.compile``, in the form of a row of ``KERNELS``."""
+"""The kernel that runs only if the environment sets ``expect.compile``; its fields are those of ``KERNELS``."""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:
     """Return the steps of the kernels worker process for one GPU.
 
-    ``job["gpu"]`` is the CUDA index of the GPU, and ``job["compile"]`` is true to include ``COMPILE``.
+    In the worker's job, ``gpu`` is the CUDA index of the GPU, and ``compile`` is true if ``COMPILE`` runs as well.
     """
     gpu = int(job.get("gpu", 0))
     table = [*KERNELS, COMPILE] if job.get("compile") else list(KERNELS)
@@ -62,7 +63,10 @@ def key(name: str, dtype: str) -> str:
 
 
 def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
-    """Return a partial report whose list ``steps`` has one row. Empty fields of the row are left out."""
+    """Return a partial report with the result of one kernel step, as one row of the list ``steps``.
+
+    ``more`` are further fields of the row. Fields that are empty or None are left out.
+    """
     row = {"name": name, "gpu": gpu, "dtype": dtype, "status": status, **more}
     return {
         "steps": [{field: value for field, value in row.items() if value not in (None, "") or field == "gpu"}]
@@ -70,10 +74,9 @@ def _row(gpu: int, name: str, dtype: str, status: str, **more: Any) -> Partial:
 
 
 def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partial]:
-    """Return the ``run`` function of a step: it runs one kernel and returns the row with its result.
+    """Return the ``run`` function of a step, which runs one kernel and returns its result as a partial report.
 
-    If the GPU worked before an error and no longer works after it, a new worker process is requested for the remaining
-    steps.
+    If an error leaves a GPU unusable that worked before, a new worker process is requested for the remaining steps.
     """
 
     def run(context: Context) -> Partial:
@@ -104,7 +107,10 @@ def _runner(kernel: Kernel, name: str, dtype: str) -> Callable[[Context], Partia
 
 
 def _failure_reporter(gpu: int, name: str, dtype: str) -> Callable[[Failure, str], Partial]:
-    """Return the ``failed`` function of a step: it returns the row of a step that failed, crashed or timed out."""
+    """Return the ``failed`` function of a kernel's step (see ``Step``).
+
+    The function returns a partial report with one row: the step's outcome and the failure.
+    """
 
     def failed(failure: Failure, outcome: str) -> Partial:
         return _row(gpu, name, dtype, outcome, error=failure)

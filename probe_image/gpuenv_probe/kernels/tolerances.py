@@ -31,7 +31,11 @@ LAMBDA = 8.0
 
 
 class Format(NamedTuple):
-    """The unit roundoffs of one number format: of the kernel's inputs, of its sums and of its result."""
+    """The unit roundoffs of kernels that compute in one number format, such as bf16.
+
+    ``inputs`` is the roundoff with which a kernel rounds its inputs, or 0 if it takes them as they are. ``sums`` is
+    that of the sums in which it accumulates, and ``output`` that of its result.
+    """
 
     inputs: float
     sums: float
@@ -48,19 +52,20 @@ FORMATS = {
 
 
 class WrongResult(Exception):
-    """A result differs from its reference by more than the tolerance.
+    """A kernel's result differs from its reference by more than the tolerance.
 
-    The message names the result and its worst value.
+    The message says what is wrong, such as how many values and which is the worst.
     """
 
 
 def inner_product_tolerance(
     form: Format, length: int, magnitude: Any, reference: Any, slack: float = 1.0
 ) -> Any:
-    """Return the largest allowed error of each element of a result, by the formula in the module's docstring.
+    """Return the largest allowed error of each element of a matrix product or convolution, as a tensor.
 
-    ``length`` is K, the length of the inner products. ``magnitude`` is |A||B|, ``reference`` is C64, and ``slack`` is a
-    factor on LAMBDA.
+    The formula is in the module's docstring. ``form`` holds the roundoffs of the number format. ``length`` is K, the
+    length of the inner products; ``magnitude`` is |A||B|, the product of the absolute values; ``reference`` is C64, the
+    product in float64. ``slack`` is a factor by which LAMBDA is multiplied.
     """
     root = math.sqrt(length)
     relative = LAMBDA * slack * (root * form.sums + (form.inputs + 4.0 * form.output) / root)
@@ -70,8 +75,8 @@ def inner_product_tolerance(
 def compare(name: str, got: Any, reference: Any, tolerance: Any) -> float:
     """Compare a result with its reference, and return the largest error as a fraction of its tolerance.
 
-    Raises WrongResult if the fraction exceeds 1 or is NaN. ``got`` may live on a GPU; ``reference`` and ``tolerance``
-    are float64 on the CPU.
+    ``name`` is the name of the result in the message. ``got`` is the result, on the CPU or a GPU. ``reference`` and
+    ``tolerance`` are float64 tensors on the CPU. Raises WrongResult if the fraction exceeds 1 or is NaN.
     """
     difference = (got.detach().double().cpu() - reference).abs()
     share = difference / (tolerance + 1e-30)

@@ -29,7 +29,7 @@ def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
     """Run one command until it ends or its time limit has passed, and return its row of the probe report.
 
     A command that cannot be started gets the exit code that a shell would give it: 127 if it is not found, 126 if it is
-    not executable. Raises Ended if the stage ends first; the check then has no result.
+    not executable. Raises Ended if the stage has to end before the command does; the command check then has no row.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
     try:
@@ -64,10 +64,10 @@ def run(check: CommandCheck, clock: Clock) -> dict[str, Any]:
 
 
 def _follow(process: subprocess.Popen[bytes], until: float, clock: Clock) -> bytes:
-    """Read a command's output until it ends or has to be ended, and return the last part of the output.
+    """Read a command's output until the command ends or its time is over; return the last part of the output.
 
-    It has to be ended at ``until`` (a time of ``time.monotonic``), at the stage's deadline, or when the probe gets a
-    signal.
+    Its time is over at ``until`` (a time of ``time.monotonic``), at the stage's deadline, or when the probe gets a
+    signal. The command is not killed here.
     """
     assert process.stdout is not None
     tail = b""
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the whole process group, including children that the command left running."""
+    """Kill the command and the child processes that it left running, which are in the same process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     _wait(process, 2.0)

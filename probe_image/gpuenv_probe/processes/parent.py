@@ -1,4 +1,4 @@
-"""The parent process: it runs the stages in worker processes, and publishes the report after every step.
+"""The parent process: it runs the stages in worker processes, and writes the probe report after every step.
 
 It loads neither torch nor libcuda nor NVML, so that no crash or hang in them can end it.
 """
@@ -17,15 +17,15 @@ from gpuenv_probe.processes.supervisor import Clock, Ended, Supervisor, worker_c
 from gpuenv_probe.step import Partial
 
 DEFAULT_DEADLINES = {"facts": 120.0, "kernels": 300.0}
-"""Seconds that each stage may take if no deadline was given."""
+"""Seconds that each stage may take, by the stage's name, if the options give no deadline."""
 _RESERVE = 2.0
 """Seconds by which a stage ends before its deadline, so that there is time to write the report."""
 _BENCHMARK_START = 20.0
-"""Seconds that a benchmark worker may need before it measures: it imports torch and makes the inputs."""
+"""Seconds that a benchmark worker may need before its first measurement, to import torch and make the inputs."""
 
 
 def run(options: Options) -> int:
-    """Run the requested stages and return exit code 0.
+    """Run the requested stages, write their probe reports, and return exit code 0.
 
     The exit code is 0 even if the reports contain failures: it says only that the reports were written.
     """
@@ -51,9 +51,9 @@ def run(options: Options) -> int:
 
 
 def _supervisor(stage: StageReport, clock: Clock, where: str = "") -> Supervisor:
-    """Return a supervisor whose results are added to ``stage``.
+    """Return a supervisor that adds the partial reports of its steps to the probe report ``stage``.
 
-    ``where``, such as " on GPU 0", is appended to the names of its steps.
+    ``where``, such as " on GPU 0", is appended to the name of a step where the report says that the step has begun.
     """
     archive = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return Supervisor(
@@ -99,7 +99,10 @@ def _kernels(stage: StageReport, clock: Clock) -> None:
 
 
 def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
-    """Run the benchmarks of one GPU, or report why they were skipped if too little of the stage's time is left."""
+    """Run the benchmarks of one GPU, or report them as not measured if too little of the stage's time is left.
+
+    In the worker's ``job``, ``gpu`` is the CUDA index of the GPU, and ``profile`` is the benchmark profile.
+    """
     from gpuenv_probe.benchmarks import steps as benchmarks
 
     if clock.left() < benchmarks.PROFILES[job["profile"]][2] + _BENCHMARK_START:
@@ -113,8 +116,8 @@ def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
     """Run all kernels on one GPU, and each step with a wrong result once more in a new worker process.
 
-    Until the new worker process repeats it, a wrong result is reported as Unconfirmed, because the stage may end before
-    that.
+    In the worker's ``job``, ``gpu`` is the CUDA index of the GPU. A wrong result is reported as Unconfirmed until the
+    step has run again, because the stage may end before that.
     """
     steps = worker_kinds.steps_of("kernels", job)
     supervisor = _supervisor(stage, clock, f" on GPU {job['gpu']}")
@@ -137,7 +140,7 @@ def _run_gpu(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
 
 def _collector(rows: list[dict[str, Any]]) -> Callable[[Partial], None]:
-    """Return a function that appends the rows in the list ``steps`` of a partial report to ``rows``."""
+    """Return a function that appends the kernel results in a partial report, its list ``steps``, to ``rows``."""
 
     def collect(partial: Partial) -> None:
         rows.extend(partial.get("steps", ()))

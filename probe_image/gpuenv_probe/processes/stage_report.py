@@ -1,4 +1,4 @@
-"""The probe report of one stage: it grows step by step and is published after each step."""
+"""The probe report of one stage: it grows step by step and is written to the termination log after each step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _ROW_KEYS = {
     "commands": ("name",),
     "benchmarks": ("kernel", "gpu", "dtype"),
 }
-"""The fields that identify a row in each of these lists of the report.
+"""The lists of a probe report in which a new row may replace an old one, with the fields that identify a row.
 
 A new row replaces an old row that has the same values in these fields.
 """
 
 
 class StageReport:
-    """The probe report of one stage, published as termination message, file and log after every change.
+    """The probe report of one stage, which is published after every change.
 
-    ``earlier`` holds the reports of the stages before this one, for the output file. ``control`` collects the values
-    that steps return for the parent process and that are not part of the report.
+    To publish it means to write it to the termination log and to the output file, if the options name them. ``earlier``
+    holds the probe reports of earlier stages by stage name; the output file contains them too. ``control`` collects the
+    ``control`` values of all partial reports, which are for the parent process and not part of the report.
     """
 
     def __init__(self, name: str, options: Options, earlier: dict[str, Any]) -> None:
@@ -44,7 +45,10 @@ class StageReport:
         self.activity = ""
 
     def start(self, activity: str) -> None:
-        """Record that a step begins, so that the report names it if the whole container is killed now."""
+        """Record that the step ``activity`` begins, and publish the report.
+
+        The report then names the step even if the container is killed during it.
+        """
         self.activity = activity
         self.report["ended"] = f"during {activity}"
         self.publish()
@@ -52,7 +56,10 @@ class StageReport:
             _print_json(event="start", stage=self.name, activity=activity)
 
     def add(self, partial: Partial) -> None:
-        """Merge a partial report, which a step returned, into the report, and publish the report."""
+        """Merge a partial report, which a step returned, into the probe report, and publish the probe report.
+
+        The partial report is also printed, so that it appears in the pod's log.
+        """
         partial = dict(partial)
         self.control.update(partial.pop("control", {}))
         merge(self.report, partial)
@@ -64,7 +71,10 @@ class StageReport:
                 print(line, flush=True)
 
     def end(self, why: str | None) -> None:
-        """Record that the stage has ended: completely if ``why`` is None, otherwise early, for the reason ``why``."""
+        """Record that the stage has ended, and publish the report.
+
+        The report is complete if ``why`` is None; otherwise the stage has ended early, for the reason ``why``.
+        """
         self.report["complete"] = why is None
         self.report.pop("ended", None)
         if why is not None:
@@ -76,7 +86,7 @@ class StageReport:
             print(f"{self.name}: ended early: {why}", flush=True)
 
     def publish(self) -> None:
-        """Write the termination message and the output file with everything that is known so far."""
+        """Write the report as it is now to the termination log and the output file, if the options name them."""
         if self.options.termination_log:
             overwrite(self.options.termination_log, codec.encode(self.report))
         if self.options.out:
@@ -87,9 +97,9 @@ class StageReport:
 def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
     """Merge a partial report into ``report``, which is changed in place.
 
-    Rows are added to the lists in ``_ROW_KEYS``, and items to other lists. GPUs are merged by index, and objects field
-    by field. Other values are replaced. Failures are also replaced as a whole, because a mixture of two failures would
-    describe neither.
+    In the lists that ``_ROW_KEYS`` names, new rows are appended or replace old ones. The rows of GPUs are merged by
+    index. Other lists get the items that they lack, and objects are merged field by field. Any other value replaces the
+    old one. A failure also replaces the old one as a whole, because a mixture of two failures would describe neither.
     """
     for name, value in partial.items():
         known = report.get(name)
@@ -106,18 +116,18 @@ def merge(report: dict[str, Any], partial: dict[str, Any]) -> None:
             report[name] = value
 
 
-def _put_row(table: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
-    """Append ``row`` to ``table``, or replace the row that has the same values in the fields ``key``."""
+def _put_row(rows: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
+    """Append ``row`` to ``rows``, or put it in the place of the row with the same values in the fields ``key``."""
     identity = [row.get(name) for name in key]
-    for number, known in enumerate(table):
+    for number, known in enumerate(rows):
         if [known.get(name) for name in key] == identity:
-            table[number] = row
+            rows[number] = row
             return
-    table.append(row)
+    rows.append(row)
 
 
 def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
-    """Merge each row of ``more`` into the row of ``gpus`` with the same index, or append it to ``gpus``."""
+    """Merge each row of ``more`` into the row of ``gpus`` with the same index, or append it if there is none."""
     by_index = {gpu["index"]: gpu for gpu in gpus}
     for gpu in more:
         if gpu["index"] in by_index:
@@ -127,7 +137,10 @@ def _merge_gpus(gpus: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
 
 
 def describe(partial: Partial) -> list[str]:
-    """Return one line of text per result in a partial report, for people who read the pod's log."""
+    """Return a partial report as lines of text for people who read the pod's log.
+
+    Each kernel step, each benchmark figure and each other part, such as the facts about the driver, is one line.
+    """
     lines = []
     for step in partial.get("steps", ()):
         what = " ".join(str(step[name]) for name in ("name", "dtype") if step.get(name))
@@ -141,11 +154,11 @@ def describe(partial: Partial) -> list[str]:
 
 
 def overwrite(path: str, text: str) -> None:
-    """Replace the content of a file in such a way that it contains a complete report at every moment.
+    """Replace the content of a file by ``text``, so that an encoded report in the file is complete at every moment.
 
-    The usual rename is impossible, because the termination log is a bind mount. The text is therefore written over the
-    old text, and the file is cut to length afterwards. In between, the codec ignores the rest of the old report behind
-    the end of the new one.
+    The usual rename is impossible, because the termination log is a bind mount. The new text is therefore written over
+    the old one, and the file is cut to length afterwards. In between, the new report may be followed by the rest of a
+    longer old one, which ``codec.decode`` ignores. A file that cannot be written is reported on stderr.
     """
     data = text.encode("utf-8")
     try:

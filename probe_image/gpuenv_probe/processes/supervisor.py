@@ -2,8 +2,8 @@
 
 This module runs in the parent process and loads neither torch nor CUDA nor NVML. Every worker runs in its own session,
 so that it can be killed together with all processes that it started. A worker that survives SIGKILL is blocked in a
-driver call inside the Linux kernel. The report then names the worker, and the stage ends, because any other worker
-would probably block as well.
+driver call inside the Linux kernel. The probe report then names the worker, and the stage ends, because any other
+worker would probably block as well.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from gpuenv_probe import failures, statuses
 from gpuenv_probe.step import Partial, Step
 
 START_LIMIT = 60.0
-"""Seconds from the start of a worker to its first line. Reading Python from a cold network disk is slow."""
+"""Seconds that a worker may take to send its first line. Reading Python from a cold network disk is slow."""
 _LAST_WORDS = 8192
-"""The number of bytes at the end of a worker's output that are kept."""
+"""The number of bytes that are kept from the end of a worker's output."""
 _STACK = re.compile(r"^(?:Fatal Python error|Current thread|Thread 0x|Stack \(most recent)", re.MULTILINE)
 """Matches the first line of a stack trace that Python's faulthandler prints.
 
@@ -37,9 +37,9 @@ _KILL_GRACE = 3.0
 
 
 class Ended(Exception):
-    """The stage has to end now. The message is the reason that the report states.
+    """The stage has to end now. The message is the reason, which the probe report gives as ``ended``.
 
-    ``from_outside`` is true if a signal or the deadline ended the stage, rather than a worker that cannot continue.
+    ``from_outside`` is true if a signal or the deadline ended the stage, and false if a worker cannot continue.
     """
 
     def __init__(self, why: str, from_outside: bool = False) -> None:
@@ -48,9 +48,10 @@ class Ended(Exception):
 
 
 class Clock:
-    """The stage's deadline, and a pipe through which a signal wakes the parent while it waits for a worker.
+    """The time limit of a stage, which a signal such as SIGTERM ends early.
 
-    ``seconds`` is the time until the deadline.
+    ``seconds`` is the time from now to the deadline. ``wake_reader`` becomes readable when a signal arrives, so that
+    the parent can wait for a worker and for signals at the same time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -61,7 +62,7 @@ class Clock:
         os.set_blocking(self.wake_reader, False)
 
     def listen(self) -> None:
-        """Handle SIGTERM and SIGINT in such a way that they end the stage, but its report is still written."""
+        """Handle SIGTERM and SIGINT in such a way that they end the stage, but its probe report is still written."""
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)
@@ -82,7 +83,11 @@ class Clock:
 
 
 class Worker:
-    """One worker process and its two pipes: one for the JSON lines that it sends, one for its stdout and stderr."""
+    """One worker process and its two pipes: one for the JSON lines that it sends, one for its stdout and stderr.
+
+    ``command`` is the worker's command line, to which the number of the first pipe's file descriptor is appended.
+    ``env`` are its environment variables, or None for those of this process.
+    """
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         reader, writer = os.pipe()
@@ -129,9 +134,10 @@ class Worker:
         return bool(data)
 
     def last_words(self) -> str:
-        """Return the last lines that the worker printed.
+        """Return the end of what the worker printed, at most a few hundred characters.
 
-        If the worker printed its Python stack, the stack's innermost frames are included.
+        If the worker printed its Python stack, the text is the end of what came before, and the stack's innermost
+        frames.
         """
         text = self._output.decode("utf-8", "replace")
         found = _STACK.search(text)
@@ -162,8 +168,9 @@ class Worker:
 class Supervisor:
     """Runs all steps of one kind of worker, and starts a new worker process each time a worker dies.
 
-    ``command`` returns the command line of a worker, given its kind and job. ``on_start`` is called with the name of
-    each step that begins, and ``on_partial`` with each step's part of the report.
+    ``command`` returns the command line of a worker, given its kind and its job, the JSON object with the parameters of
+    its steps. ``on_start`` is called with the key of each step that begins, and ``on_partial`` with the partial report
+    of each step that has ended.
     """
 
     def __init__(
@@ -178,9 +185,9 @@ class Supervisor:
         self.on_start = on_start
         self.on_partial = on_partial
         self.known: dict[str, Any] = {}
-        """The ``control`` values of all steps so far, which every new worker gets.
+        """The ``control`` values (see ``Partial``) of all steps so far, which every new worker gets.
 
-        One of them, ``lostSeconds``, is the time spent in steps in which a worker died.
+        The supervisor adds one value, ``lostSeconds``: the time of all steps in which a worker died or hung.
         """
 
     def _take(self, partial: Partial) -> None:
@@ -190,7 +197,8 @@ class Supervisor:
     def run(self, kind: str, steps: list[Step], job: dict[str, Any]) -> None:
         """Run each of ``steps`` once; steps marked as ``setup`` run in every new worker.
 
-        Raises Ended if the stage has to end, or if a new worker fails in a setup step that worked before.
+        ``kind`` is the kind of worker, and ``job`` the JSON object with the parameters of its steps. Raises Ended if
+        the stage has to end, or if a new worker dies or hangs in a setup step that an earlier worker has run.
         """
         by_key = {step.key: step for step in steps}
         wanted = {step.key for step in steps if not step.setup and step.key in job.get("only", by_key)}
@@ -212,8 +220,9 @@ class Supervisor:
     def _follow(self, worker: Worker, by_key: dict[str, Step], first: Step, finished: list[str]) -> bool:
         """Follow one worker until it ends. Return True if the remaining steps need another worker.
 
-        The keys of steps that have ended, successfully or not, are added to ``finished``. If a worker dies before its
-        first line, the step ``first`` is reported as crashed.
+        ``by_key`` holds all steps of this kind of worker by their keys. The keys of steps that have ended, successfully
+        or not, are added to ``finished``. If the worker dies or hangs before it sends a line, the failure is reported
+        as one of the step ``first``. Raises Ended if the stage has to end.
         """
         current: str | None = None
         progress = False
@@ -250,10 +259,10 @@ class Supervisor:
             return current is not None and not step.setup
 
     def _report_failed(self, worker: Worker, step: Step, status: int | None, seconds: float) -> None:
-        """Report a step as failed because the worker died, or because the step took too long and the worker is killed.
+        """Report the failure of a step in which the worker died, or which took too long; in that case, kill the worker.
 
         ``status`` is the worker's exit status as in subprocess, or None if the worker still runs. ``seconds`` is the
-        time that the step took. Raises Ended if the stage has to end.
+        time that the step took. Raises Ended if the worker cannot be killed, or if the stage's time is over.
         """
         self.known["lostSeconds"] = self.known.get("lostSeconds", 0.0) + seconds
         if status is not None:
@@ -269,10 +278,10 @@ class Supervisor:
         self.clock.check()
 
     def _await_lines(self, worker: Worker, until: float) -> tuple[list[dict[str, Any]], bool]:
-        """Wait for lines of the worker. Return the lines, and True if no more will come.
+        """Wait until the worker sends lines or ends. Return its lines, and whether no more lines can come.
 
-        The wait ends at ``until``, a time of ``time.monotonic``, or at the stage's deadline. Raises Ended after a
-        signal.
+        The wait also ends, without lines, at ``until``, a time of ``time.monotonic``, or at the stage's deadline.
+        Raises Ended if the probe gets a signal.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(worker.lines_fd, selectors.EVENT_READ)
@@ -308,9 +317,9 @@ class Supervisor:
         return worker.last_words()
 
     def _drain(self, worker: Worker, selector: selectors.BaseSelector, patience: float = 0.0) -> None:
-        """Read the rest of the worker's output, waiting at most ``patience`` seconds for each part of it.
+        """Read what the worker has printed and is still printing, waiting at most ``patience`` seconds for more.
 
-        Reading stops after half a second, because surviving child processes may print endlessly.
+        Reading stops after half a second in all, because surviving child processes may print endlessly.
         """
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
@@ -320,9 +329,10 @@ class Supervisor:
 
 
 def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
-    """Return a function that returns a worker's command line, given its kind and job.
+    """Return a function that returns a worker's command line, given the kind of worker and its job.
 
-    A worker runs the zip application ``archive`` with the Python interpreter of this process.
+    The job is the JSON object with the parameters of the worker's steps. A worker runs the zip application ``archive``
+    with the Python interpreter of this process.
     """
 
     def command(kind: str, job: dict[str, Any]) -> list[str]:
@@ -332,7 +342,7 @@ def worker_command(archive: str) -> Callable[[str, dict[str, Any]], list[str]]:
 
 
 def _read(descriptor: int) -> bytes:
-    """Return the bytes that can be read from a pipe now, or no bytes at the end of the pipe."""
+    """Return the next bytes from a pipe, at most 64 KiB, or no bytes at its end or if it cannot be read."""
     try:
         return os.read(descriptor, 65536)
     except (BlockingIOError, OSError):
@@ -340,7 +350,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a line, or None if it contains none."""
+    """Return the JSON object that a line contains, or None if the line is anything else."""
     try:
         value = json.loads(line.decode("utf-8"))
     except ValueError:

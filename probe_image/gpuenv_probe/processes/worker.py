@@ -21,7 +21,7 @@ _STDERR = 2
 
 
 def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
-    """Run ``steps``, send their results to the file descriptor ``descriptor``, and end the process.
+    """Run ``steps``, send their partial reports to the file descriptor ``descriptor``, and end the process.
 
     ``job["skip"]`` is a list of the keys of steps to leave out. ``job["only"]``, if present, is a list of the keys of
     the only steps to run. Steps marked as ``setup`` always run.
@@ -57,9 +57,9 @@ def main(steps: list[Step], job: dict[str, Any], descriptor: int) -> int:
 
 
 def _attempt(step: Step, context: Context) -> Partial:
-    """Run a step and return its partial report, or the partial report of its failure if it raises.
+    """Run a step and return its partial report, or the partial report of its failure if it raises an exception.
 
-    A setup step that raises ends the worker.
+    After an exception in a setup step, the worker ends without its remaining steps.
     """
     try:
         return step.run(context)
@@ -87,7 +87,10 @@ def _flush() -> None:
 
 
 def descriptor_from(text: str | None) -> int:
-    """Return the file descriptor that the parent passed as the last argument, or raise ValueError."""
+    """Return the number of the file descriptor that the parent passed as the text ``text``.
+
+    Raises ValueError if ``text`` is not a number.
+    """
     if text is None or not text.isdigit():
         raise ValueError("a worker is started by the probe itself, with a file descriptor")
     return int(text)

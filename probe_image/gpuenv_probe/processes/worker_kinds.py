@@ -22,14 +22,17 @@ _MODULES = {
     "kernels": "kernels.steps",
     "benchmarks": "benchmarks.steps",
 }
-"""The module that lists the steps of each kind of worker, for every kind except ``imports``.
+"""The kinds of worker, except ``imports``, each with the module whose function ``steps`` returns its steps.
 
 The modules are imported on demand: Python compiles the modules of a zip application at every start, which takes time.
 """
 
 
 def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
-    """Return the steps of a worker of the given kind. Raises KeyError for an unknown kind."""
+    """Return the steps of a worker of the given kind. Raises KeyError for an unknown kind.
+
+    ``job`` is the JSON object with the parameters of the steps, such as the GPU to use.
+    """
     if kind == "imports":
         return [_import_step(name) for name in job.get("imports", ())]
     module = importlib.import_module(f"gpuenv_probe.{_MODULES[kind]}")
@@ -38,7 +41,7 @@ def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
 
 
 def _import_step(module: str) -> Step:
-    """Return a step that imports one module of ``expect.imports``."""
+    """Return the step that imports one of the modules in ``expect.imports`` and reports whether that works."""
     name = f"import:{module}"
 
     def run(context: Context) -> Partial:

@@ -1,4 +1,4 @@
-"""Decides how wrong kernel results are reported: as Wrong only if a second worker process repeats them."""
+"""Decides how a wrong kernel result is reported: as Wrong only if it is wrong in a second worker process too."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from gpuenv_probe import failures, statuses
 
 
 def step_key(row: dict[str, Any]) -> str:
-    """Return the key of the step that produced this row of the report's list ``steps``."""
+    """Return the key of the step that produced ``row``, a row of the list ``steps`` in the probe report."""
     return f"{row['name']} {row.get('dtype', '')}".strip()
 
 
 def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
-    """Return the row of a wrong result that no second process has confirmed, for the reason ``why``.
+    """Return ``first``, the row of a wrong result, with the status Unconfirmed and the reason ``why``.
 
-    Such a row must not count as a failure.
+    The reason says why no second worker process has confirmed the result. An unconfirmed result is no failure.
     """
     words = f"{first.get('detail', '')}; seen once, {why}"
     return {**first, "status": statuses.UNCONFIRMED, "detail": failures.shorten(words)}
@@ -24,7 +24,9 @@ def unconfirmed(first: dict[str, Any], why: str) -> dict[str, Any]:
 def confirmed(first: dict[str, Any], second: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the row to report after a second worker process ran the step of the wrong result ``first`` again.
 
-    ``second`` holds the second worker's rows. It is empty if that worker did not reach the step.
+    The row has the status Wrong if the second result is wrong too, Pass if it is right, the status of the second worker
+    if the step failed there, and else Unconfirmed. ``second`` holds the second worker's rows. It is empty if that
+    worker did not reach the step.
     """
     again = second[0] if second else {}
     if again.get("status") == statuses.WRONG:
