@@ -1,1 +1,1 @@
-"""The plan: a pure function ``snapshot, now -> Plan``. Records in, actions out; the controller acts."""
+"""The planner: a pure function from a snapshot and the time to a plan, whose actions the controller carries out."""

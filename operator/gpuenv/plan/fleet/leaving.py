@@ -25,7 +25,7 @@ class Leaving:
 
 
 def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
-    """Return the nodes that were outside the selection, or did not exist, for the whole grace period.
+    """Return the nodes to leave: those that were outside the selection, or missing, for the whole grace period.
 
     The executor confirms this by a live GET before it removes anything. If it finds the node still selected, it removes
     nothing, and a plan may contain the same action again after another grace period.

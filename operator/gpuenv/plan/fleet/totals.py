@@ -46,7 +46,7 @@ class Totals:
     answered: int
     running: int
     waiting: int
-    """The number of nodes that still need a run but have no running probe pod."""
+    """The number of nodes whose verdict depends on a run that has not started yet."""
     asked: int
     """The number of nodes on which a run that the revalidate annotation asks for has not ended yet."""
     unwritten: frozenset[str]
@@ -90,7 +90,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
 def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
     """Return at most ``MAX_PROBLEMS`` problems, the worst verdict first, then the largest number of nodes.
 
-    Nodes that have not been validated yet are no problem.
+    Nodes that have not been validated yet are left out.
     """
     groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
     for one in selected:

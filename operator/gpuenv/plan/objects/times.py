@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _END: Final = 253_000_000_000.0
-"""The limit of valid times, in epoch seconds: it lies in the year 9987, and Python's datetime ends with 9999."""
+"""The upper limit of valid times, in epoch seconds. It is in the year 9987; Python's datetime ends with 9999."""
 
 
 def read_time(value: object) -> float | None:

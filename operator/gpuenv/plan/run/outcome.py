@@ -45,7 +45,7 @@ Outcome = Running | Stuck | Ended
 
 
 def attempt(reason: Reason, message: str, runtime_error: str = "") -> Ended:
-    """Return the end of a run that found out nothing about the image, such as one that was evicted."""
+    """Return the outcome of a run that found out nothing about the image, for example because its pod was evicted."""
     return Ended(reason, message, answered=False, runtime_error=runtime_error)
 
 

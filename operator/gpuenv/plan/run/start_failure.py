@@ -32,7 +32,7 @@ _HOOK: Final = re.compile(r"nvidia-container|hook|cdi", re.I)
 
 
 def waiting(container: ContainerRecord) -> Ended | None:
-    """Return why a waiting container will not start, as the end of its run; None while it may still start."""
+    """Return the outcome that explains why a waiting container will not start; None while it may still start."""
     reason, words = container.waiting_reason, container.waiting_message
     if reason in _PULL:
         if _is_for_others(words):
@@ -46,7 +46,7 @@ def waiting(container: ContainerRecord) -> Ended | None:
 
 
 def start_error(reason: str, words: str) -> Ended:
-    """Return why the runtime could not start the container, as the end of its run.
+    """Return the outcome that explains why the container runtime could not start the container.
 
     The image is for another platform, its Python interpreter is missing or may not be executed, or the node is at
     fault.

@@ -17,7 +17,7 @@ _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 
 def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -> Ended:
-    """Return why the pod could not be scheduled, as the end of its run. ``node`` is None if it no longer exists."""
+    """Return the outcome that explains why the pod could not be scheduled. ``node`` is None if it does not exist."""
     words = printable(pod.scheduling_message, 400)
     said = f"; the scheduler says: {words}" if words else ""
     if pod.scheduling_reason == "SchedulingGated":

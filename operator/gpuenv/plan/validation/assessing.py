@@ -162,7 +162,10 @@ def _judge(
 
 
 def _is_doubtful(context: Context, check: Check) -> bool:
-    """Return whether a second run must confirm a check: a wrong number, or a benchmark slower than on peers."""
+    """Return whether a check needs a second run that confirms it, because its finding may be a coincidence.
+
+    This is so for wrong numbers computed by kernels, and for benchmarks that are slower than on peers.
+    """
     if check.status not in (Status.FAIL, Status.WARN):
         return False
     if reasons.behaviour(check.reason).next_run is not reasons.NextRun.CONFIRM:

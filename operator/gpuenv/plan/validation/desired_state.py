@@ -172,7 +172,7 @@ def _after(
 
 
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
-    """Return whether the new report need not be written. A difference in the generation alone is not written."""
+    """Return whether the new report need not be written, because it differs from the old one in the generation at most."""
     return (
         new.result is old.result
         and new.attempt is old.attempt

@@ -10,7 +10,7 @@ from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
-"""Largest share by which pauses between runs vary, so that a fleet validated at once is not all due at once again."""
+"""Largest share by which pauses between runs vary. Otherwise nodes validated together would be due together again."""
 
 
 class Priority(IntEnum):

@@ -39,7 +39,7 @@ class AfterRuns:
 class _Current:
     """The current run of a validation. ``pod`` is its probe pod, None if there is no current run.
 
-    ``until`` is when the run has to be looked at again. ``overdue``: it has exceeded a time limit.
+    ``until`` is when the run has to be looked at again, in epoch seconds. ``overdue``: it has exceeded a time limit.
     """
 
     pod: PodRecord | None = None
@@ -224,7 +224,7 @@ def _with_doubt(result: Result, previous: Result | None) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _NoResult:
-    """Why a run led to no result. ``token`` is a digest of the revalidate annotations that it took into account."""
+    """Why a run led to no result. ``token``: a digest of the revalidate annotations that the run took into account."""
 
     run_id: str
     reason: str
