@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support import builders
 from tests.support.world import KNOWLEDGE, World
 
+from gpuenv.plan.actions import Plan
 from gpuenv.plan.memo import Memo
-from gpuenv.plan.model import NodeRecord, Plan, ReportRecord, Snapshot
 from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
+from gpuenv.plan.snapshot import NodeRecord, ReportRecord, Snapshot
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from gpuenv.api import names
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.controller.kube.client import Kube
 from gpuenv.plan import planner
-from gpuenv.plan.model import CreatePod, Plan, Settings, Snapshot, WriteStatus
+from gpuenv.plan.actions import CreatePod, Plan, WriteStatus
 from gpuenv.plan.objects.records import environment_record, node_record
+from gpuenv.plan.snapshot import Settings, Snapshot
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from gpuenv.plan.model import Settings
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
+from gpuenv.plan.snapshot import Settings
 from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

@@ -12,7 +12,7 @@ from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write.executor import Executed, Executor
 from gpuenv.controller.write.writes import Writes
-from gpuenv.plan.model import (
+from gpuenv.plan.actions import (
     Action,
     AddFinalizer,
     Cleanup,
@@ -22,13 +22,12 @@ from gpuenv.plan.model import (
     OrphanedEnvironment,
     Plan,
     PostEvent,
-    ReportRecord,
     SetLabel,
     ValidationAction,
-    ValidationKey,
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.snapshot import ReportRecord, ValidationKey
 
 SCOPE = Scope("probes")
 LABEL = "compat.gpuenv.dev/e"

@@ -11,28 +11,25 @@ from tests.support import builders
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.knowledge import load
-from gpuenv.plan.memo import Memo
-from gpuenv.plan.model import (
+from gpuenv.plan.actions import (
     Action,
     AddFinalizer,
-    Attempt,
     Cleanup,
     CreatePod,
     DeletePod,
     LeaveNode,
     OrphanedEnvironment,
     Plan,
-    PodRecord,
     PostEvent,
-    ReportRecord,
     SetLabel,
     SetNodeCondition,
-    Settings,
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
+from gpuenv.plan.snapshot import Attempt, PodRecord, ReportRecord, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

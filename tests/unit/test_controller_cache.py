@@ -9,7 +9,8 @@ from tests.support.executor_world import write
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import KINDS
-from gpuenv.plan.model import Attempt, Plan, Settings
+from gpuenv.plan.actions import Plan
+from gpuenv.plan.snapshot import Attempt, Settings
 
 
 @pytest.fixture

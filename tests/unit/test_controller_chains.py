@@ -7,7 +7,7 @@ from tests.support import builders
 from tests.support.executor_world import World, create, label, write
 
 from gpuenv.controller.write.chains import chains
-from gpuenv.plan.model import DeletePod
+from gpuenv.plan.actions import DeletePod
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.support.wait import wait_until_async
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.write import events
 from gpuenv.controller.write.events import EventPoster, event_body
-from gpuenv.plan.model import PostEvent
+from gpuenv.plan.actions import PostEvent
 
 EVENT = PostEvent("GPUEnvironment", "pytorch", "uid-1", "Warning", "SomeIncompatible", "3 nodes")
 

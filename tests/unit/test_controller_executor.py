@@ -12,15 +12,8 @@ from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
 from gpuenv.controller.write.executor import Executor
-from gpuenv.plan.model import (
-    Attempt,
-    CreatePod,
-    DeletePod,
-    PostEvent,
-    SetNodeCondition,
-    Settings,
-    WriteStatus,
-)
+from gpuenv.plan.actions import CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
+from gpuenv.plan.snapshot import Attempt, Settings
 
 
 @pytest.fixture

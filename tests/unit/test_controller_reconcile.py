@@ -17,7 +17,8 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
 from gpuenv.controller.write.executor import Executed
-from gpuenv.plan.model import Plan, Settings, Snapshot
+from gpuenv.plan.actions import Plan
+from gpuenv.plan.snapshot import Settings, Snapshot
 
 
 class Loop:

@@ -9,7 +9,7 @@ from tests.support.executor_world import LABEL, SCOPE, World, create, label, wri
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES
 from gpuenv.controller.write.uninstall import Uninstall
-from gpuenv.plan.model import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
+from gpuenv.plan.actions import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
 
 FROZEN = (422, "Invalid", "ValidatingAdmissionPolicy 'x' denied request: labels of nodes are frozen")
 WEBHOOK = (

@@ -10,7 +10,7 @@ from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS, Scope
 from gpuenv.controller.write.executor import Executor
 from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import Writes
-from gpuenv.plan.model import AddFinalizer, Cleanup, LeaveNode, OrphanedEnvironment, Plan
+from gpuenv.plan.actions import AddFinalizer, Cleanup, LeaveNode, OrphanedEnvironment, Plan
 
 
 @pytest.fixture

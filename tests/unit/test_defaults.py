@@ -19,7 +19,7 @@ from gpuenv.api.environment import EnvironmentSpec, parse
 from gpuenv.cli import operator, uninstall
 from gpuenv.controller import run
 from gpuenv.controller.options import Options
-from gpuenv.plan.model import Settings
+from gpuenv.plan.snapshot import Settings
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 MINIMAL = {"image": "a:1"}

@@ -122,7 +122,7 @@ def test_a_page_names_only_what_exists(path: Path) -> None:
 
 def test_what_does_not_exist_is_found() -> None:
     page = (
-        "# A title\nRead `operator/gpuenv/plan/model.py`, `plan/nothing.py`, `nowhere/`, `model.py`, `facts.py`,\n"
+        "# A title\nRead `operator/gpuenv/knowledge/model.py`, `plan/nothing.py`, `nowhere/`, `model.py`, `facts.py`,\n"
         "[one](docs/nothing.md), [two](README.md#nothing), [three](#a-title) and [four](#no-title). Run\n"
         "`make unit nothing`, `gpuenv explain --torch 2 --nothing` and `gpuenv nothing`.\n"
         "```console\n$ make absent  # and more\n$ sh hack/absent.sh\n```\n"

@@ -2,7 +2,7 @@
 
 from gpuenv import manifests
 from gpuenv.manifests.permissions import permissions, roles
-from gpuenv.plan.model import Settings
+from gpuenv.plan.snapshot import Settings
 
 
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:

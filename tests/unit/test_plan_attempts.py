@@ -5,11 +5,8 @@ from tests.support.builders import NOW, terminated, waiting
 from tests.support.world import World, first_run, validated
 
 from gpuenv.api import reasons
-from gpuenv.plan.model import (
-    Attempt,
-    CreatePod,
-    WriteReport,
-)
+from gpuenv.plan.actions import CreatePod, WriteReport
+from gpuenv.plan.snapshot import Attempt
 
 WEEK = 604800
 

@@ -8,7 +8,7 @@ from tests.support.world import World, kinds
 
 from gpuenv.api import reasons
 from gpuenv.api.device import GPUDevice
-from gpuenv.plan.model import CreatePod
+from gpuenv.plan.actions import CreatePod
 
 OTHERS = ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "example.com/gpu", "volcano.sh/vgpu-number"]
 ALL = ["nvidia.com/gpu", *OTHERS]

@@ -8,17 +8,10 @@ from tests.support.builders import NOW, environment, node, waiting
 from tests.support.world import KNOWLEDGE, World, fleet
 
 from gpuenv.api import names, reasons
+from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel
 from gpuenv.plan.context import make_context, make_tables
-from gpuenv.plan.model import (
-    Cleanup,
-    CreatePod,
-    LeaveNode,
-    OrphanedEnvironment,
-    Plan,
-    SetLabel,
-    Settings,
-)
 from gpuenv.plan.objects import records
+from gpuenv.plan.snapshot import Settings
 from gpuenv.plan.validation.selection import is_selected
 
 

@@ -17,11 +17,11 @@ from tests.support.builders import (
 )
 
 from gpuenv.api import reasons
-from gpuenv.plan.model import PodRecord, Settings
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest as pods
 from gpuenv.plan.run.clocks import observe, run_limit
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck
+from gpuenv.plan.snapshot import PodRecord, Settings
 from gpuenv_probe import codec
 
 RUN = "0123456789"

@@ -11,10 +11,11 @@ from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.plan import memo
+from gpuenv.plan.actions import CreatePod, WriteReport
 from gpuenv.plan.context import Validation
-from gpuenv.plan.model import CreatePod, Settings, Snapshot, WriteReport
 from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
+from gpuenv.plan.snapshot import Settings, Snapshot
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 
 texts = st.text(max_size=12) | st.sampled_from(

@@ -8,9 +8,9 @@ import pytest
 from tests.support import builders
 
 from gpuenv.api import names
-from gpuenv.plan.model import Settings
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
+from gpuenv.plan.snapshot import Settings
 
 SETTINGS = Settings(config_map="gpuenv-probe-0123456789")
 

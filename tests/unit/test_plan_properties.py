@@ -11,13 +11,11 @@ from tests.support.builders import running, terminated, waiting
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.model import (
-    Attempt,
+from gpuenv.plan.actions import (
     CreatePod,
     DeletePod,
     LeaveNode,
     Plan,
-    ReportRecord,
     SetLabel,
     SetNodeCondition,
     WriteReport,
@@ -25,6 +23,7 @@ from gpuenv.plan.model import (
 )
 from gpuenv.plan.planner import plan
 from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.snapshot import Attempt, ReportRecord
 
 ENVIRONMENTS = ("pt", "tf", "jax")
 NODES = ("n1", "n2", "n3", "n4")

@@ -8,10 +8,7 @@ from tests.support.builders import NOW, terminated
 from tests.support.world import World, first_run, fleet, kinds, validated
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.model import (
-    CreatePod,
-    DeletePod,
-)
+from gpuenv.plan.actions import CreatePod, DeletePod
 
 WEEK = 604800
 

@@ -8,7 +8,7 @@ from tests.support.builders import NOW, waiting
 from tests.support.world import KNOWLEDGE, World, first_run, fleet
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.model import CreatePod, PostEvent, WriteStatus
+from gpuenv.plan.actions import CreatePod, PostEvent, WriteStatus
 from gpuenv.plan.planner import plan
 
 

@@ -11,8 +11,8 @@ from tests.support.world import KNOWLEDGE, World, fleet, kinds
 from gpuenv.api import reasons
 from gpuenv.assess.engine import assess
 from gpuenv.plan import context
+from gpuenv.plan.actions import WriteReport
 from gpuenv.plan.context import make_tables
-from gpuenv.plan.model import WriteReport
 from gpuenv.plan.validation import assessing
 
 Raw = dict[str, Any]

@@ -9,13 +9,7 @@ from tests.support.builders import NOW, terminated
 from tests.support.world import World, first_run, kinds, validated
 
 from gpuenv.api import names, reasons
-from gpuenv.plan.model import (
-    CreatePod,
-    LeaveNode,
-    SetLabel,
-    SetNodeCondition,
-    WriteReport,
-)
+from gpuenv.plan.actions import CreatePod, LeaveNode, SetLabel, SetNodeCondition, WriteReport
 
 WEEK = 604800
 

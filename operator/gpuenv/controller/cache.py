@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from gpuenv.controller.kube.kinds import KINDS, KindName
-from gpuenv.plan.model import (
+from gpuenv.plan.actions import Plan
+from gpuenv.plan.objects import records
+from gpuenv.plan.snapshot import (
     Attempt,
     EnvironmentRecord,
     NewVerdict,
     NodeRecord,
-    Plan,
     PodRecord,
     ReportRecord,
     Settings,
@@ -28,7 +29,6 @@ from gpuenv.plan.model import (
     Unannounced,
     ValidationKey,
 )
-from gpuenv.plan.objects import records
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
-from gpuenv.plan.model import Plan, PodRecord, ReportRecord, WriteReport
+from gpuenv.plan.actions import Plan, WriteReport
+from gpuenv.plan.snapshot import PodRecord, ReportRecord
 
 PLAN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import Scope
-from gpuenv.plan.model import Settings
+from gpuenv.plan.snapshot import Settings
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write.executor import Executed
-from gpuenv.plan.model import Plan, Settings, Snapshot
+from gpuenv.plan.actions import Plan
+from gpuenv.plan.snapshot import Settings, Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -32,8 +32,9 @@ from gpuenv.controller.write.writes import Writes
 from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.plan import planner
+from gpuenv.plan.actions import Plan
 from gpuenv.plan.memo import Memo
-from gpuenv.plan.model import Plan, Settings, Snapshot
+from gpuenv.plan.snapshot import Settings, Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from gpuenv.api.digest import digest
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import peer_key
 from gpuenv.knowledge import Knowledge
-from gpuenv.plan.model import (
+from gpuenv.plan.snapshot import (
     Attempt,
     EnvironmentRecord,
     NodeRecord,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.context import Context, Tables, Validation, make_context, make_tables
 from gpuenv.plan.fleet.totals import Totals, totals
-from gpuenv.plan.model import EnvironmentRecord
+from gpuenv.plan.snapshot import EnvironmentRecord
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 from gpuenv.plan.view import View
 

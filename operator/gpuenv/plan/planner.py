@@ -9,6 +9,16 @@ from collections.abc import Iterator, Mapping
 
 from gpuenv.assess.model import Verdict
 from gpuenv.knowledge import Knowledge
+from gpuenv.plan.actions import (
+    AddFinalizer,
+    Cleanup,
+    DeletePod,
+    EnvironmentAction,
+    Plan,
+    SetLabel,
+    ValidationAction,
+    WriteStatus,
+)
 from gpuenv.plan.context import same_node
 from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
@@ -16,22 +26,7 @@ from gpuenv.plan.fleet.starts import starts
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.memo import Memo, environment_totals
-from gpuenv.plan.model import (
-    NEVER,
-    AddFinalizer,
-    Cleanup,
-    DeletePod,
-    EnvironmentAction,
-    EnvironmentRecord,
-    Plan,
-    PodRecord,
-    SetLabel,
-    Settings,
-    Snapshot,
-    ValidationAction,
-    ValidationKey,
-    WriteStatus,
-)
+from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, PodRecord, Settings, Snapshot, ValidationKey
 from gpuenv.plan.view import View, view
 
 _Step = Iterator[tuple[ValidationKey, ValidationAction]]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpuenv.plan.model import NEVER, PodRecord, ReportRecord, Snapshot, ValidationKey
 from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.snapshot import NEVER, PodRecord, ReportRecord, Snapshot, ValidationKey
 
 
 @dataclass(frozen=True, slots=True)

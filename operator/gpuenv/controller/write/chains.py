@@ -3,7 +3,8 @@
 from collections import deque
 from itertools import zip_longest
 
-from gpuenv.plan.model import Action, CreatePod, DeletePod, Plan, ValidationKey
+from gpuenv.plan.actions import Action, CreatePod, DeletePod, Plan
+from gpuenv.plan.snapshot import ValidationKey
 
 Chain = tuple[ValidationKey, tuple[Action, ...]]
 """The key of a validation, and its actions, which are carried out one after the other.

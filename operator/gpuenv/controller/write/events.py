@@ -17,7 +17,7 @@ from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import EVENTS
 from gpuenv.controller.kube.ratelimit import TokenBucket
-from gpuenv.plan.model import PostEvent
+from gpuenv.plan.actions import PostEvent
 from gpuenv.plan.objects.times import show_time
 
 logger = logging.getLogger(__name__)

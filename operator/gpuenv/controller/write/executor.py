@@ -23,7 +23,7 @@ from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
 from gpuenv.controller.write.writes import StaleError, Writes
-from gpuenv.plan.model import (
+from gpuenv.plan.actions import (
     Action,
     AddFinalizer,
     Cleanup,
@@ -34,10 +34,10 @@ from gpuenv.plan.model import (
     Plan,
     SetLabel,
     SetNodeCondition,
-    ValidationKey,
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.snapshot import ValidationKey
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from gpuenv.api.reasons import ProbeRejected
 from gpuenv.controller.kube.client import ApiError
-from gpuenv.plan.model import Attempt, CreatePod
+from gpuenv.plan.actions import CreatePod
+from gpuenv.plan.snapshot import Attempt
 
 MESSAGE_CHARACTERS: Final = 500
 

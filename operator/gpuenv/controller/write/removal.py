@@ -13,7 +13,7 @@ from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
 from gpuenv.controller.write.writes import StaleError, Writes
-from gpuenv.plan.model import Cleanup, LeaveNode, OrphanedEnvironment
+from gpuenv.plan.actions import Cleanup, LeaveNode, OrphanedEnvironment
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import KindName, Scope
 from gpuenv.controller.write.rejection import attempt_of, is_rejection
-from gpuenv.plan.model import (
+from gpuenv.plan.actions import (
     AddFinalizer,
     CreatePod,
     DeletePod,

@@ -8,8 +8,8 @@ from gpuenv.api import reasons
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.model import EnvironmentRecord
 from gpuenv.plan.objects.times import show_time
+from gpuenv.plan.snapshot import EnvironmentRecord
 
 Json = dict[str, Any]
 

@@ -10,18 +10,10 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.actions import PostEvent, WriteReport
 from gpuenv.plan.fleet.conditions import ACCEPTED, READY
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.model import (
-    NEVER,
-    EnvironmentRecord,
-    PostEvent,
-    ReportRecord,
-    Snapshot,
-    Unannounced,
-    ValidationKey,
-    WriteReport,
-)
+from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, ReportRecord, Snapshot, Unannounced, ValidationKey
 
 NODES_NAMED: Final = 5
 GATHER_SECONDS: Final = 60.0

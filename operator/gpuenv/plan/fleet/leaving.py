@@ -7,8 +7,9 @@ exist.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from gpuenv.plan.actions import LeaveNode, OrphanedEnvironment
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.model import NEVER, LeaveNode, OrphanedEnvironment, ValidationKey
+from gpuenv.plan.snapshot import NEVER, ValidationKey
 from gpuenv.plan.view import View
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gpuenv.plan.actions import CreatePod
 from gpuenv.plan.context import Context
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.model import CreatePod
 from gpuenv.plan.run import manifest
 from gpuenv.plan.run.clocks import is_over, is_stuck
 from gpuenv.plan.validation.desired_state import DesiredState

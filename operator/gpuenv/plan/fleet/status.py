@@ -7,7 +7,7 @@ from gpuenv.api.environment import Expectations
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.fleet.conditions import conditions
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.model import EnvironmentRecord
+from gpuenv.plan.snapshot import EnvironmentRecord
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64

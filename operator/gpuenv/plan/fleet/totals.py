@@ -8,7 +8,7 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.model import NEVER
+from gpuenv.plan.snapshot import NEVER
 from gpuenv.plan.validation.desired_state import DesiredState
 
 NODES_NAMED: Final = 20

@@ -7,9 +7,9 @@ from typing import Any, Final
 from gpuenv.api import names
 from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.model import Check, Status, Verdict
-from gpuenv.plan.model import Attempt, ReportRecord, Result
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.times import read_time, show_time
+from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
 
 Json = dict[str, Any]
 

@@ -8,10 +8,10 @@ from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
 from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 from gpuenv.assess.sources import node_labels
-from gpuenv.plan.model import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
 from gpuenv.plan.objects.holds import hold
 from gpuenv.plan.objects.node_report import read
 from gpuenv.plan.objects.times import read_time
+from gpuenv.plan.snapshot import ContainerRecord, EnvironmentRecord, NodeRecord, PodRecord, ReportRecord
 
 Raw = Mapping[str, Any]
 T = TypeVar("T")

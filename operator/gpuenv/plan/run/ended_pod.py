@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from gpuenv.api import names, reasons
 from gpuenv.api.device import GPUDevice
-from gpuenv.plan.model import ContainerRecord, PodRecord
 from gpuenv.plan.run import start_failure
 from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.plan.snapshot import ContainerRecord, PodRecord
 from gpuenv_probe import codec
 
 OTHER_RUN: Final = "otherRun"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec, quantity
-from gpuenv.plan.model import EnvironmentRecord, NodeRecord, Settings
+from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 
 Manifest = dict[str, Any]
 

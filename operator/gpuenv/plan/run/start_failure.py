@@ -4,8 +4,8 @@ import re
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.plan.model import ContainerRecord
 from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.plan.snapshot import ContainerRecord
 
 _PULL: Final = frozenset(
     {

@@ -9,9 +9,9 @@ from typing import Any
 
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.plan.model import NodeRecord, PodRecord
 from gpuenv.plan.run.manifest import tolerations
 from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.plan.snapshot import NodeRecord, PodRecord
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 

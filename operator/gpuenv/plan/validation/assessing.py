@@ -15,10 +15,10 @@ from gpuenv.assess.sources.known_errors import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node
-from gpuenv.plan.model import PodRecord, Result
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip, kept, kept_check
 from gpuenv.plan.run.outcome import Ended
+from gpuenv.plan.snapshot import PodRecord, Result
 
 _CONFIG_DIGEST: Final = "config@"
 

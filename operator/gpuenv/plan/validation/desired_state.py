@@ -5,22 +5,18 @@ from typing import Final
 
 from gpuenv.api.reasons import Stale
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.context import Context, Validation
-from gpuenv.plan.model import (
-    NEVER,
+from gpuenv.plan.actions import (
     DeletePod,
     LeaveNode,
-    NodeRecord,
-    PodRecord,
-    ReportRecord,
-    Result,
     SetLabel,
     SetNodeCondition,
     ValidationAction,
     WriteReport,
 )
+from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.objects.node_report import status_of
 from gpuenv.plan.run.clocks import is_over
+from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.next_run import Due, demand, is_asked, next_run
 from gpuenv.plan.validation.report_after_runs import AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
@@ -172,7 +168,7 @@ def _after(
 
 
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
-    """Return whether the new report need not be written, because it differs from the old one in the generation at most."""
+    """Return whether the new report need not be written: it says the same as the old one, but for the generation."""
     return (
         new.result is old.result
         and new.attempt is old.attempt

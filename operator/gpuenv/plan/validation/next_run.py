@@ -7,7 +7,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.plan.context import Context, Validation
-from gpuenv.plan.model import Attempt, NodeRecord, ReportRecord, Settings
+from gpuenv.plan.snapshot import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
 """Largest share by which pauses between runs vary. Otherwise nodes validated together would be due together again."""

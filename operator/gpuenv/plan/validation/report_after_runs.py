@@ -11,10 +11,10 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Validation, knows_more, same_node
-from gpuenv.plan.model import NEVER, Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
+from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, runtime_verdict
 from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
 

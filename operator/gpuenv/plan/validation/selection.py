@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.plan.model import NodeRecord
+from gpuenv.plan.snapshot import NodeRecord
 
 
 def is_selected(spec: EnvironmentSpec, node: NodeRecord, *, known: bool) -> bool:

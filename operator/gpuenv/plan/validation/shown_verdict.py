@@ -8,9 +8,9 @@ from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context, Validation, same_node
-from gpuenv.plan.model import NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip
+from gpuenv.plan.snapshot import NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.assessing import cure
 
 

@@ -1,0 +1,170 @@
+"""The planner's output: a plan, which holds the actions that the controller has to carry out, as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpuenv.plan.snapshot import ReportRecord, Unannounced, ValidationKey
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePod:
+    """Create the probe pod of a run. If a pod of this name exists already, that counts as success."""
+
+    environment: str
+    node: str
+    run_id: str
+    inputs_hash: str
+    fingerprint: str
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete a probe pod gracefully, but only if it still has this uid. ``why`` is the reason, for the log."""
+
+    name: str
+    uid: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """Write the whole status of a node report. If ``exists`` is False, create the report first."""
+
+    environment: str
+    environment_uid: str
+    node: str
+    node_uid: str
+    name: str
+    exists: bool
+    status: dict[str, Any]
+    record: ReportRecord
+    """The record that the report has after the write."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetLabel:
+    """Set the label ``compat.gpuenv.dev/<environment>`` of a node, or remove it if ``value`` is None."""
+
+    environment: str
+    node: str
+    node_uid: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetNodeCondition:
+    """Set the condition of an environment on a node, or remove it if ``status`` is None."""
+
+    environment: str
+    node: str
+    status: str | None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveNode:
+    """Remove label, condition, report and pods of an environment from a node that is no longer selected.
+
+    The executor first confirms by a live GET that the node has left the selection, or the cluster.
+    """
+
+    environment: str
+    node: str
+    node_uid: str
+    gone: bool
+    """Whether the node itself no longer exists; False: it exists, but the environment does not select it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Put gpuenv's finalizer on an environment, before anything is created for it."""
+
+    environment: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """Remove everything that was created for an environment that is being deleted, then remove its finalizer."""
+
+    environment: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanedEnvironment:
+    """Remove the labels, conditions, reports and pods of an environment that no longer exists.
+
+    The executor first confirms by a live GET that the environment does not exist.
+    """
+
+    environment: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostEvent:
+    """Post a Kubernetes Event about the object with this kind, name and uid. ``type`` is Normal or Warning."""
+
+    kind: str
+    name: str
+    uid: str
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Write the whole status of an environment, then post ``events``, which announce its changed conditions."""
+
+    environment: str
+    uid: str
+    status: dict[str, Any]
+    events: tuple[PostEvent, ...] = ()
+
+
+ValidationAction = CreatePod | DeletePod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
+EnvironmentAction = AddFinalizer | Cleanup | OrphanedEnvironment | WriteStatus
+Action = ValidationAction | EnvironmentAction | PostEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The actions to carry out, and the latest time of the next plan (``wake_at``; None if there is no such time).
+
+    The actions of one validation must be carried out in the given order; all others may be carried out in any order.
+    ``left_since`` and ``unannounced`` are the values of the fields of these names in the next snapshot.
+    """
+
+    environments: Mapping[str, EnvironmentAction] = field(default_factory=dict)
+    validations: Mapping[ValidationKey, tuple[ValidationAction, ...]] = field(default_factory=dict)
+    events: tuple[PostEvent, ...] = ()
+    wake_at: float | None = None
+    left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
+    unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """The numbers of validations that are ``selected``, ``running`` and ``waiting``, for metrics."""
+    faults: tuple[str, ...] = ()
+    """Bugs, one line each: validations for which planning raised an exception, so that they get no actions."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All actions: those about validations first, then Events, then those about whole environments."""
+        about_validations = (action for actions in self.validations.values() for action in actions)
+        return (*about_validations, *self.events, *self.environments.values())
+
+    @property
+    def unrecorded(self) -> frozenset[ValidationKey]:
+        """The validations whose report this plan writes.
+
+        Until the report is written, the records of pods that no longer exist and of refused pods must be kept, because
+        the report is computed from them.
+        """
+        return frozenset(
+            key
+            for key, actions in self.validations.items()
+            if any(isinstance(action, WriteReport) for action in actions)
+        )
