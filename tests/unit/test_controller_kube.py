@@ -10,7 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 
 Answer = tuple[int, Any, dict[str, str]]

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.errors import ClusterError
-from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
+from gpuenv.controller.kube.kubeconfig import KubeconfigError
 
 Object = dict[str, Any]
 T = TypeVar("T")

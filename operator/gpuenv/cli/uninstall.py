@@ -38,8 +38,9 @@ def command(
     The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
     """
     # Imported only here: importing kubernetes takes half a second, and `--help` does not need it.
-    from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube.client import ApiError, Kube  # noqa: PLC0415 - see above
     from gpuenv.controller.kube.kinds import Scope  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube.kubeconfig import KubeconfigError  # noqa: PLC0415 - see above
     from gpuenv.controller.write.uninstall import Uninstall  # noqa: PLC0415 - see above
 
     async def run() -> str:

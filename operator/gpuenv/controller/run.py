@@ -18,7 +18,8 @@ from gpuenv.controller import handlers, health, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import Health
-from gpuenv.controller.kube.client import ApiError, Kube, KubeconfigError
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.options import Options

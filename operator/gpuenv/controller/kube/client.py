@@ -1,15 +1,14 @@
 """A small asynchronous Kubernetes client that limits the rate of writes and repeats failed requests.
 
-This is the only module that imports ``kubernetes``. Paths are those of the API (``/api/v1/nodes``). Objects are dicts,
-because the typed models of ``kubernetes`` cost 1.3 ms and 86 kB a node. A request is repeated if the connection fails
-and after the status codes 408, 429 (after the pause in ``Retry-After``), 500, 502, 503 and 504. Any other error is
-final. When a request is repeated because its response was lost, a create may fail because its object exists already
-(409 AlreadyExists), and a delete because its object is gone (404).
+Paths are those of the API (``/api/v1/nodes``). Objects are dicts, because the typed models of ``kubernetes`` cost 1.3 ms
+and 86 kB a node. A request is repeated if the connection fails and after the status codes 408, 429 (after the pause in
+``Retry-After``), 500, 502, 503 and 504. Any other error is final. When a request is repeated because its response was
+lost, a create may fail because its object exists already (409 AlreadyExists), and a delete because its object is gone
+(404).
 """
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,10 +18,10 @@ from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
+from gpuenv.controller.kube.kubeconfig import load_configuration, one_line
 from gpuenv.controller.kube.ratelimit import TokenBucket
 
 JSON: Final = "application/json"
@@ -66,10 +65,6 @@ class ApiError(Exception):
     def transient(self) -> bool:
         """Whether the same request may succeed later, without any change."""
         return self.status in TRANSIENT
-
-
-class KubeconfigError(Exception):
-    """No usable credentials were found. The message says in one line where the client looked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +124,7 @@ class Kube:
         """
 
         async def load() -> Any:
-            return await _configuration(kubeconfig)
+            return await load_configuration(kubeconfig)
 
         return cls(
             await load(),
@@ -227,7 +222,7 @@ class Kube:
             finally:
                 response.response.close()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ApiError(0, UNREACHABLE, _words(error), where=where) from error
+            raise ApiError(0, UNREACHABLE, one_line(error), where=where) from error
 
     # ---- writing -------------------------------------------------------------------------------------------
 
@@ -319,7 +314,7 @@ class Kube:
             data = await response.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._count(method, 0)
-            raise ApiError(0, UNREACHABLE, _words(error), where=where) from error
+            raise ApiError(0, UNREACHABLE, one_line(error), where=where) from error
         self._count(method, response.status)
         if response.status >= 400:
             raise _error(response.status, data, response.headers, where)
@@ -349,26 +344,6 @@ class Kube:
     def _count(self, method: str, status: int) -> None:
         if self._observe is not None:
             self._observe(method, status)
-
-
-async def _configuration(kubeconfig: str | None) -> Any:
-    configuration = Configuration()
-    if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        source = "the pod's service account"
-        try:
-            load_incluster_config(client_configuration=configuration)
-        except Exception as error:
-            raise KubeconfigError(f"{source} cannot be used: {_words(error)}") from error
-        return configuration
-    source = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: ASYNC240, PTH111 - once, at start
-    if not any(os.path.isfile(part) for part in source.split(os.pathsep)):  # noqa: ASYNC240, PTH113 - once, at start
-        raise KubeconfigError(f"no kubeconfig at {source}; give one with --kubeconfig or $KUBECONFIG")
-    try:
-        # With persist_config, refreshed tokens would be written into the user's file.
-        await load_kube_config(source, client_configuration=configuration, persist_config=False)
-    except Exception as error:
-        raise KubeconfigError(f"kubeconfig {source} cannot be used: {_words(error)}") from error
-    return configuration
 
 
 def _with(path: str, params: Mapping[str, str] | None) -> str:
@@ -405,7 +380,3 @@ def _error(status: int, data: bytes, headers: Mapping[str, str], where: str) -> 
         retry_after = None
     reason, message = str(fields.get("reason") or f"HTTP{status}"), str(fields.get("message") or "")
     return ApiError(status, reason, message, retry_after, where=where)
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
