@@ -94,7 +94,7 @@ class Validation:
     assessed: Result | None = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
-        """Return whether a run with this inputs hash and fingerprint is about the current inputs and node."""
+        """Return whether these digests are those of the current inputs and of the node in its current state."""
         return inputs_hash == self.context.inputs_hash and same_node(fingerprint, self.node.fingerprint)
 
 

@@ -113,7 +113,7 @@ def _type(report: ReportRecord) -> str:
 
 
 def condition_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
-    """Yield Events for conditions that ``status`` changes: Accepted to False, or Ready to True."""
+    """Yield an Event if the new status changes Accepted to False, and another one if it changes Ready to True."""
     known = mappings(environment.status.get("conditions"))
     old = {text(item.get("type")): item.get("status") for item in known}
     for condition in mappings(mapping(status).get("conditions")):

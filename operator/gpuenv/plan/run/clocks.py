@@ -63,7 +63,7 @@ def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | St
 
 
 def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: float) -> Running | Ended:
-    """Return whether the pod still runs, or how its run ended because the current phase exceeded its time limit.
+    """Return Running, or the outcome of a pod that did not complete its current phase within the time limit.
 
     The phases are scheduling, set-up, image pull, the first stage, the start of the second stage, and the second stage.
     """

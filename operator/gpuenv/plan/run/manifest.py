@@ -23,7 +23,7 @@ PROBE_UID: Final = 65532
 GRACE_SECONDS: Final = 5
 """The grace period of a probe pod. It is short: a pod that preempts it has to wait, and a probe saves nothing."""
 SLACK_SECONDS: Final = 300
-"""Added to the sum of a pod's time limits: the kubelet is to end the pod only if no operator runs that does it."""
+"""Added to the sum of a pod's time limits to form the kubelet's deadline, which matters only if no operator runs."""
 _REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
 """The pod's requests. They are small, so that CPU and memory rarely keep it off a node whose GPUs are free."""
 _MEMORY: Final = "8Gi"
@@ -125,7 +125,7 @@ def _pod_security(spec: EnvironmentSpec, *, openshift: bool) -> Manifest:
 
     It sets a user id, because with ``runAsNonRoot`` alone the kubelet refuses images whose user is root. On OpenShift
     it sets none: there, each namespace has its own range of user ids, and all others are refused. If ``runAs`` is
-    ``Image``, the image's own user is kept.
+    ``Image``, the image's own user is kept, even if ``restricted`` forbids it.
     """
     seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
     if spec.probe.run_as == "Image":

@@ -128,7 +128,7 @@ def _after_pod(
 
 _RECORDED: Final = "its outcome is recorded"
 _LINGERING: Final = 16
-"""How many past run ids are recognised. A finalizer of another tool can keep a pod through several later runs."""
+"""How many of the latest run ids are recognised. Another tool's finalizer can keep a pod through several runs."""
 
 
 def _unneeded(
