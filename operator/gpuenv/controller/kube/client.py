@@ -1,10 +1,10 @@
 """A small asynchronous Kubernetes client that limits the rate of writes and repeats failed requests.
 
-Paths are those of the API (``/api/v1/nodes``). Objects are dicts, because the typed models of ``kubernetes`` cost 1.3 ms
-and 86 kB a node. A request is repeated if the connection fails and after the status codes 408, 429 (after the pause in
-``Retry-After``), 500, 502, 503 and 504. Any other error is final. When a request is repeated because its response was
-lost, a create may fail because its object exists already (409 AlreadyExists), and a delete because its object is gone
-(404).
+Paths are those of the API (``/api/v1/nodes``). Objects are dicts, because the typed models of ``kubernetes`` cost
+1.3 ms and 86 kB a node. A request is repeated if the connection fails and after the status codes 408, 429 (after the
+pause in ``Retry-After``), 500, 502, 503 and 504. Any other error is final. When a request is repeated because its
+response was lost, a create may fail because its object exists already (409 AlreadyExists), and a delete because its
+object is gone (404).
 """
 
 import asyncio
