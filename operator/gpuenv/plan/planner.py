@@ -1,7 +1,8 @@
 """Make the plan for all environments together, because some rules concern several of them.
 
 Each node runs one probe pod at a time, and the total number of probe pods is limited. A plan is made in steps: the
-desired state of every validation, the nodes to leave, the runs to start, the Events, and the statuses of environments.
+desired state of every validation, the removals on nodes that are no longer selected, the runs to start, the Events, and
+the statuses of environments.
 Each step only reads the snapshot and the results of earlier steps. At the end, the actions of all steps are merged.
 """
 

@@ -76,7 +76,7 @@ def _digits(value: float) -> float:
 
 
 class Meter:
-    """Times the calls of one benchmark figure.
+    """Calls a function again and again and times the calls, for one benchmark figure such as the speed of ``matmul``.
 
     ``seconds`` is the wanted total duration of the timed calls. ``until`` is the end of the time budget: the time, on
     the clock of ``time.monotonic``, by which the last call should have ended. ``watch`` returns a context manager that

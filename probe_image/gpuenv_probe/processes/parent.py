@@ -72,7 +72,7 @@ def _facts(stage: StageReport, clock: Clock) -> None:
 
 
 def _kernels(stage: StageReport, clock: Clock) -> None:
-    """Run the kernels on every GPU, then the imports, the command checks and the benchmarks."""
+    """Run the kernels on every GPU, then import the modules to be checked, run the command checks and the benchmarks."""
     options = stage.options
     job = {
         "device": options.device,

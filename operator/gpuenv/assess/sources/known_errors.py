@@ -82,8 +82,9 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
 
 
 def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
-    """Return all known errors in ``text``, at most one for each rule, ordered by the ``depth`` of their reasons.
+    """Return all known errors in ``text``, at most one for each rule, the one closest to the root cause first.
 
+    The ``depth`` of a reason says how close it is.
     A ``fallback`` rule says only that something failed. It counts only if no other rule explains the failure.
     """
     lowered = lower(text)

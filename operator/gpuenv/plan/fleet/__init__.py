@@ -1,1 +1,1 @@
-"""One environment on all its nodes: totals, conditions, status, Events, runs to start and nodes to leave."""
+"""One environment on all its nodes: totals, conditions, status, Events, runs to start, removals."""

@@ -57,8 +57,7 @@ def run_limit(spec: EnvironmentSpec) -> float:
 def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | Stuck:
     assert pod.deleting_since is not None
     if is_stuck(pod, settings, now):
-        waited = int(now - pod.deleting_since)
-        return Stuck(f"probe pod {pod.name} was deleted {waited // 60} min ago and does not end")
+        return Stuck()
     return Running(pod.deleting_since + settings.stuck_seconds)
 
 

@@ -19,9 +19,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The pod was deleted, but has not ended long after its grace period. ``message`` says so."""
-
-    message: str
+    """The pod was deleted, but has not ended long after its grace period."""
 
 
 @dataclass(frozen=True, slots=True)

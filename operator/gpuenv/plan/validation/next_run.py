@@ -109,8 +109,9 @@ def _short(token: str) -> str:
 def is_asked(wanted: str, observed: str) -> bool:
     """Return whether a revalidate annotation asks for a run. Both arguments are digests from :func:`demand`.
 
-    That is the case if one of the two annotations in ``wanted`` is set and differs from ``observed``, which the last
-    run took into account. An annotation that was removed asks for nothing.
+    ``wanted`` is of the annotations of environment and report as they are now, ``observed`` is of those that the last run
+    took into account. A run is asked for if one of the two annotations is set now and was different then. An annotation
+    that was removed asks for nothing.
     """
     new, old = wanted.partition("."), observed.partition(".")
     return any(new[part] and new[part] != old[part] for part in (0, 2))
