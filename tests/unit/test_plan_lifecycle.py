@@ -94,8 +94,7 @@ def test_an_overdue_stage_is_told_to_end() -> None:
 
 def test_a_pod_that_does_not_go_is_stuck() -> None:
     outcome = look("Running", at=NOW + 121, **UP, facts=running(NOW - 300), deleted=NOW)
-    assert isinstance(outcome, Stuck)
-    assert "2 min" in outcome.message
+    assert outcome == Stuck()
 
 
 def test_an_ended_pod_is_never_stuck() -> None:

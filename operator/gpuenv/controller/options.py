@@ -38,5 +38,5 @@ class Options:
 
     @property
     def scope(self) -> Scope:
-        """The namespace of the probe pods and the node selector, as an object that derives API paths from them."""
+        """The node selector and the namespace of the probe pods, as an object that derives API paths from them."""
         return Scope(self.probe_namespace, self.node_selector)

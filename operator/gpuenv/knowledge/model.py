@@ -108,7 +108,7 @@ class VendorBuild:
 
 @dataclass(frozen=True, slots=True)
 class ChannelBuild:
-    """The builds of another distributor than the PyTorch project, such as conda-forge, for one CUDA version."""
+    """The PyTorch builds for one CUDA version that a distributor other than the PyTorch project made, such as conda-forge."""
 
     channel: str
     cuda: Version

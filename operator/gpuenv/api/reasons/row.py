@@ -32,7 +32,7 @@ class NextRun(StrEnum):
     BLOCKED = "when the node can be probed again"
     """No probe can run on the node for now. ``gpuenv wait`` does not wait for requested runs on such a node."""
     INTERVAL = "at the interval"
-    """The same image on the same node leads to the same verdict until one of them changes."""
+    """At the revalidation interval, or when the image or the node changes: until then a run would lead to the same verdict."""
     ON_CHANGE = "after somebody changes the environment or its nodes"
     NONE = "-"
     """The reason does not decide when the next run starts."""

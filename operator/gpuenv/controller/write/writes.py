@@ -64,7 +64,7 @@ class Writes:
     async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
         """Ask the API server whether the object with this name and this uid still exists, and return the answer.
 
-        An object that is not in the cache may not match the watch's label selector, and is therefore not added to it.
+        The cache alone cannot answer this: it lacks existing objects that do not match the label selector of the watch.
         """
         if self.cache.version(kind, name) is not None:
             raw = await self.live(kind, name)
