@@ -34,12 +34,13 @@ _CONDITION_STATUS: Final = {
 class DesiredState:
     """What node report, label, condition and pods of one validation should be, and the actions that lead there.
 
-    It is valid until ``recheck_at`` (epoch seconds), or until a record of the validation is replaced. ``report`` is the
-    node report as it is after the actions. ``before`` is the verdict in the stored node report, None if there is none. ``due`` is a run that
-    may start now. ``live``: a probe pod is on the node and may still end by itself. ``kept`` is a failed pod that is
-    kept for its log. ``leaving``: the node is not selected, but label, condition or report of the environment still
-    exist. ``asked``: the environment's revalidate annotation asks for a run that has not ended yet. ``assessed`` is the
-    result of ``report``, assessed with the present expectations and tables; None if it is not current.
+    It is valid until ``recheck_at`` (epoch seconds), or until a record of the validation is replaced. ``report`` is
+    the node report as it is after the actions. ``before`` is the verdict in the stored node report, None if there is
+    none. ``due`` is a run that may start now. ``live``: a probe pod is on the node and may still end by itself.
+    ``kept`` is a failed pod that is kept for its log. ``leaving``: the node is not selected, but label, condition or
+    report of the environment still exist. ``asked``: the environment's revalidate annotation asks for a run that has
+    not ended yet. ``assessed`` is the result of ``report``, assessed with the present expectations and tables; None
+    if it is not current.
     """
 
     node: str
