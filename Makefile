@@ -10,6 +10,8 @@
 #   requirements.txt                make requirements
 #   requirements-dev.txt            make requirements
 #   probe_image/requirements.txt    make requirements
+# Recorded on a machine with a GPU, one file for each session:
+#   tests/fixtures/gpu/             make gpu-session
 # Made by every build and by `make venv`, and not committed:
 #   operator/gpuenv/knowledge/tables.json    make tables
 PYTHON ?= python3
@@ -21,8 +23,8 @@ TABLES := operator/gpuenv/knowledge/tables.json
 READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe test-torch-matrix \
-	kind docs schemas golden requirements clean
+.PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
+	test-torch-matrix kind docs schemas golden requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -58,6 +60,8 @@ bench: $(READY)  ## planner, assessment and probe overhead, measured here
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 bench-probe: $(READY)  ## the probe's own overhead, without torch and without a GPU
 	$(BIN)/python tests/bench/bench_probe.py
+gpu-session:  ## record the probe's reports on this machine's GPU into tests/fixtures/gpu/ (PYTHON needs torch)
+	$(PYTHON) tests/bench/gpu_session.py
 test-torch-matrix: $(READY)  ## the probe under many PyTorch releases, one after the other (large downloads)
 	$(BIN)/python -m tests.torch_releases.matrix
 kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)

@@ -44,7 +44,7 @@ def paths(page: str) -> set[str]:
     found = set()
     for text, fenced in code(page):
         words = re.sub(r"<[^>]*>", "*", text).split()
-        for word in (one.strip("\"',;()") for one in words):
+        for word in (one.strip("\"',;()").partition("#")[0] for one in words):
             alone = len(words) == 1 or (fenced and word.endswith((".py", "/")))
             from_the_root = word.partition("/")[0] in TOP and "/" in word and ":" not in word
             if from_the_root or (alone and (FILE.fullmatch(word) or FOLDER.fullmatch(word))):

@@ -22,7 +22,7 @@ This page is made from `operator/gpuenv/api/reasons/` and `operator/gpuenv/knowl
   in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image, another driver or a reboot
   starts one, too.
 - **Event** is the type of the Event that is posted about a new verdict with this reason, except Compatible. It is Normal if the
-  problem goes away by itself.
+  problem goes away by itself or never changes a verdict.
 """
 VERDICTS: Final = """
 ## Reasons of checks and verdicts

@@ -70,7 +70,7 @@ BuildBroken = finding(
     "BuildBroken",
     behaviour=Behaviour(depth=440, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="A binary in the image is corrupt or of the wrong kind.",
-    cause="A wheel or extension is corrupt, or made for something else.",
+    cause="A wheel or extension is corrupt, or was made for another system or GPU.",
     cure="Reinstall the package for this CUDA and this GPU.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )

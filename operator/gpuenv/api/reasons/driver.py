@@ -162,7 +162,7 @@ CudaInitUnknown = finding(
     meaning="CUDA initialisation fails with error 999 and no evidence names the cause.",
     cause=(
         "Often nvidia_uvm, a driver that did not come back from a suspend, or another GPU of the node that "
-        "is lost; error 999 itself does not tell."
+        "is lost; error 999 itself does not say which."
     ),
     cure=(
         "Check nvidia_uvm, the device nodes in the container and the kernel log of the node; then reboot "

@@ -55,7 +55,7 @@ NoSuchBuild = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="No such PyTorch build was ever released.",
     cause="The combination of PyTorch and CUDA version was never released.",
-    cure="Use one of the builds that were released; what runs is something else than the name says.",
+    cure="Use one of the builds that were released; if torch runs, it is another build than its name says.",
     source="https://github.com/pytorch/pytorch/blob/main/RELEASE.md",
 )
 
@@ -100,7 +100,7 @@ CudnnLoadFailed = finding(
         "Several cuDNN versions are on the loader path, a part of cuDNN 8/9 is missing, or the GPU has no "
         "memory left."
     ),
-    cure="Let only the cuDNN be found that came with this torch.",
+    cure="Make sure that only the cuDNN that came with this torch is found.",
     source="https://github.com/pytorch/pytorch/issues/119989",
 )
 
@@ -220,7 +220,7 @@ CheckTimedOut = finding(
     behaviour=Behaviour(depth=545, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="One of the environment's own checks did not finish in time.",
     cause="One of spec.checks was still running at its time limit.",
-    cure="Raise timeoutSeconds, or look why it hangs.",
+    cure="Raise timeoutSeconds, or find out why the command hangs.",
     source=OWN_RULE,
 )
 

@@ -118,7 +118,7 @@ ProbeCrashed = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The probe ended without a report.",
     cause="The container ended before it wrote a report.",
-    cure="kubectl logs of the failed pod, and the node's kernel log.",
+    cure="Read the log of the failed pod (kubectl logs) and the node's kernel log.",
     source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
 )
 
@@ -164,7 +164,7 @@ ReportInvalid = finding(
     meaning="What the probe left behind is not a readable report.",
     cause="The termination message is empty, cut, or not the probe's.",
     cure=(
-        "Check that the image's entry point does not write to /dev/termination-log; kubectl logs of the pod."
+        "Check that the image's entry point does not write to /dev/termination-log; read the pod's log (kubectl logs)."
     ),
     source=OWN_RULE,
 )

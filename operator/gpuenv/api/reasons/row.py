@@ -81,7 +81,7 @@ class Behaviour:
     - 6xx: missing knowledge, the most informative reason first.
 
     ``warns`` True means that the Event about a verdict with this reason has the type Warning. It is False, and the type
-    is Normal, if the problem goes away by itself.
+    is Normal, if the problem goes away by itself or never changes a verdict.
     """
 
     depth: int
