@@ -11,18 +11,17 @@ from typing import Any, Final
 
 from gpuenv.api import names, reasons
 from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, PROBE_SELECTOR, REPORTS
 from gpuenv_sandbox.fleet.list_watch import follow
 
 Object = dict[str, Any]
 
-ENVIRONMENTS: Final = f"/apis/{names.API_VERSION}/{names.ENVIRONMENT_PLURAL}"
-REPORTS: Final = f"/apis/{names.API_VERSION}/{names.REPORT_PLURAL}"
-PROBES: Final = {"labelSelector": f"{names.LABEL_COMPONENT}={names.COMPONENT_PROBE}"}
+PROBES: Final = {"labelSelector": PROBE_SELECTOR}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The fields of one node report that ``gpuenv sandbox`` shows as a row.
+class ReportSummary:
+    """The fields of one node report that ``gpuenv sandbox`` shows.
 
     ``verdict``, ``reason`` and ``message`` are "" as long as the node report has no status.
     """
@@ -40,7 +39,7 @@ class Observer:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self.environments: dict[str, Object] = {}
-        self._rows: dict[str, Row] = {}
+        self._summaries: dict[str, ReportSummary] = {}
         self._probes: dict[str, tuple[str, str]] = {}
 
     async def run(self) -> None:
@@ -59,9 +58,9 @@ class Observer:
         async for present, found in follow(self._kube, REPORTS):
             name = found["metadata"]["name"]
             if present:
-                self._rows[name] = row(found)
+                self._summaries[name] = summary(found)
             else:
-                self._rows.pop(name, None)
+                self._summaries.pop(name, None)
 
     async def _follow_probes(self) -> None:
         async for present, found in follow(self._kube, "/api/v1/pods", PROBES):
@@ -79,9 +78,9 @@ class Observer:
         """
         return frozenset(self._probes.values())
 
-    def rows(self) -> list[Row]:
-        """Return one row for each node report, ordered by environment and node."""
-        return sorted(self._rows.values(), key=lambda found: (found.environment, found.node))
+    def summaries(self) -> list[ReportSummary]:
+        """Return one summary for each node report, ordered by environment and node."""
+        return sorted(self._summaries.values(), key=lambda found: (found.environment, found.node))
 
     def settled(self) -> bool:
         """Return whether the cluster has environments, and all of them are settled."""
@@ -95,10 +94,10 @@ class Observer:
                 yield f"{name}: {why}"
 
 
-def row(report: Object) -> Row:
+def summary(report: Object) -> ReportSummary:
     """Return the fields of a node report that ``gpuenv sandbox`` shows, with "" for each field that is missing."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
-    return Row(
+    return ReportSummary(
         environment=spec.get("environment", ""),
         node=spec.get("nodeName", ""),
         verdict=status.get("verdict", ""),

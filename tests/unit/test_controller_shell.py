@@ -14,7 +14,7 @@ from tests.support.wait import PATIENCE
 from gpuenv.api import names
 from gpuenv.controller import handlers, probe_files, selfcheck
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import Health, serve
+from gpuenv.controller.health import ProcessHealth, serve
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
@@ -61,7 +61,7 @@ def test_an_attempt_that_is_repeated_is_no_error() -> None:
 
 def test_a_silent_loop_and_a_dead_watch_are_problems_and_waiting_is_not() -> None:
     now = 0.0
-    health = Health(clock=lambda: now)
+    health = ProcessHealth(clock=lambda: now)
     health.beat("plan", 10)
     health.beat("start", 10)
     alive = True
@@ -78,7 +78,7 @@ def test_a_silent_loop_and_a_dead_watch_are_problems_and_waiting_is_not() -> Non
 
 async def test_each_port_serves_its_own_pages(unused_tcp_port_factory: Any) -> None:
     ports = {"health": unused_tcp_port_factory(), "metrics": unused_tcp_port_factory()}
-    health = Health()
+    health = ProcessHealth()
     health.wait("lease", "held by b")
     runner = await serve(health, lambda: b"gpuenv_x 1\n", ports)
 

@@ -8,7 +8,7 @@ from gpuenv.knowledge import load
 from gpuenv.knowledge.versions import parse_version
 from gpuenv_sandbox.fleet import physics
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.model import Image
+from gpuenv_sandbox.scenario.model import SimulatedImage
 from gpuenv_sandbox.scenario.read import read_scenario
 
 K = load()
@@ -68,7 +68,7 @@ def test_every_generation_in_data_centres_has_a_product() -> None:
 
 
 @pytest.mark.parametrize("image", PYTORCH_IMAGES, ids=lambda image: image.torch)
-def test_images_of_scenarios_hold_what_the_released_builds_hold(image: Image) -> None:
+def test_images_of_scenarios_hold_what_the_released_builds_hold(image: SimulatedImage) -> None:
     release = K.release(parse_version(image.torch))
     assert release is not None, "PyTorch's release is not in the tables"
     build = release.build(parse_version(image.cuda))

@@ -8,7 +8,7 @@ from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import node_objects
 from gpuenv_sandbox.fleet.pod_life import PodLife, probe_stage
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.model import Fault, Image, Pace, Platform, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Pace, Platform, SimulatedImage, SimulatedNode
 
 PACE = Pace(setup=1.0, pull=2.0, facts=3.0, kernels=4.0)
 
@@ -59,9 +59,13 @@ class Clock:
         return f"2026-01-01T00:00:{self.ticks:02}Z"
 
 
-def play(fault: Fault | None = None, image: Image | None = None, **more: Any) -> tuple[PodLife, list[Any]]:
+def play(
+    fault: Fault | None = None, image: SimulatedImage | None = None, **more: Any
+) -> tuple[PodLife, list[Any]]:
     """The whole life, or its first 20 beats."""
-    life = PodLife(probe_pod(), machine(fault=fault, **more), image or Image(), pace=PACE, clock=Clock())
+    life = PodLife(
+        probe_pod(), machine(fault=fault, **more), image or SimulatedImage(), pace=PACE, clock=Clock()
+    )
     beats = [beat for _, beat in zip(range(20), life.beats(), strict=False)]
     return life, beats
 
@@ -93,7 +97,7 @@ def test_a_whole_life() -> None:
 
 
 def test_an_image_that_is_there_is_not_pulled_again() -> None:
-    life = PodLife(probe_pod(), machine(), Image(), pace=PACE, clock=Clock())
+    life = PodLife(probe_pod(), machine(), SimulatedImage(), pace=PACE, clock=Clock())
     assert 2.0 not in list(life.beats(pulled=True))
 
 
@@ -133,7 +137,7 @@ def test_pulls_that_fail_back_off(more: dict[str, Any], words: str) -> None:
 
 
 def test_no_interpreter_is_a_start_error() -> None:
-    _, beats = play(image=Image(python=None))
+    _, beats = play(image=SimulatedImage(python=None))
     last = statuses(beats)[-1]
     assert last["phase"] == "Failed"
     assert ended(last, "facts")["reason"] == "StartError"
@@ -180,7 +184,7 @@ def test_a_hanging_probe_runs_until_it_is_killed(fault: Fault) -> None:
 
 
 def test_a_working_probe_ends_its_report_on_sigterm() -> None:
-    life = PodLife(probe_pod(), machine(), Image(), pace=PACE, clock=Clock())
+    life = PodLife(probe_pod(), machine(), SimulatedImage(), pace=PACE, clock=Clock())
     for beat in life.beats():
         if isinstance(beat, dict) and beat["phase"] == "Running":
             break
@@ -194,7 +198,7 @@ def test_pods_of_others_run_on() -> None:
     pod = node_objects.others_pod(machine(in_use=4)) | {
         "metadata": {"uid": "u2", "name": "x", "namespace": "team-a"}
     }
-    life = PodLife(pod, machine(fault=Fault.PROBE_CRASHES), Image(), pace=PACE, clock=Clock())
+    life = PodLife(pod, machine(fault=Fault.PROBE_CRASHES), SimulatedImage(), pace=PACE, clock=Clock())
     last = statuses(list(life.beats()))[-1]
     assert last["phase"] == "Running"
     assert {"type": "Ready", "status": "True"}.items() <= last["conditions"][2].items()

@@ -12,10 +12,10 @@ from gpuenv.api import reasons
 from gpuenv_probe import codec
 from gpuenv_probe.benchmarks.steps import FIGURES
 from gpuenv_sandbox.fleet import benchmark_figures, physics, probe_reports
-from gpuenv_sandbox.fleet.physics import Code
+from gpuenv_sandbox.fleet.physics import BuildCode
 from gpuenv_sandbox.fleet.probe_reports import Request
 from gpuenv_sandbox.scenario.hardware import PRODUCTS
-from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, SimulatedImage, SimulatedNode
 
 SCHEMA = json.loads(files("gpuenv_probe").joinpath("report.schema.json").read_text())
 ALL_ASKED = Request("r1", devices=8, imports=("flash_attn", "vllm"), checks=("smoke",), compile=True)
@@ -26,19 +26,24 @@ def machine(product: str, driver: str = "570.124.06", **more: Any) -> SimulatedN
 
 
 def reports(
-    node: SimulatedNode, image: Image | None = None, request: Request | None = None
+    node: SimulatedNode, image: SimulatedImage | None = None, request: Request | None = None
 ) -> tuple[Any, Any]:
-    image, request = image or Image(), request or Request("r1")
+    image, request = image or SimulatedImage(), request or Request("r1")
     return probe_reports.facts(node, image, request), probe_reports.kernels(node, image, request)
 
 
 @pytest.mark.parametrize("fault", [None, *Fault])
 @pytest.mark.parametrize(
     "image",
-    [Image(), Image(cuda=None, archs=(), cudnn=None), Image(torch=None), Image(archs=("compute_70",))],
+    [
+        SimulatedImage(),
+        SimulatedImage(cuda=None, archs=(), cudnn=None),
+        SimulatedImage(torch=None),
+        SimulatedImage(archs=("compute_70",)),
+    ],
     ids=["cuda", "cpu", "none", "ptx"],
 )
-def test_every_report_has_the_probes_form_and_fits(fault: Fault | None, image: Image) -> None:
+def test_every_report_has_the_probes_form_and_fits(fault: Fault | None, image: SimulatedImage) -> None:
     node = machine("NVIDIA H100 80GB HBM3", fault=fault)
     for report in (
         *reports(node, image, ALL_ASKED),
@@ -76,21 +81,21 @@ def test_driver_api(driver: str, api: int) -> None:
 @pytest.mark.parametrize(
     ("archs", "capability", "code"),
     [
-        (("sm_80",), (8, 0), Code.NATIVE),
-        (("sm_80",), (8, 9), Code.NATIVE),
-        (("sm_86",), (8, 0), Code.NONE),
-        (("sm_70",), (7, 5), Code.NATIVE),
-        (("sm_70", "sm_120"), (6, 1), Code.NONE),
-        (("sm_90a",), (9, 0), Code.NATIVE),
-        (("sm_100a",), (10, 3), Code.NONE),
-        (("sm_100f",), (10, 3), Code.NATIVE),
-        (("sm_100",), (12, 0), Code.NONE),
-        (("sm_50", "compute_70"), (12, 0), Code.PTX),
-        (("compute_90",), (8, 0), Code.NONE),
-        (("compute_80", "sm_90"), (9, 0), Code.NATIVE),
+        (("sm_80",), (8, 0), BuildCode.NATIVE),
+        (("sm_80",), (8, 9), BuildCode.NATIVE),
+        (("sm_86",), (8, 0), BuildCode.NONE),
+        (("sm_70",), (7, 5), BuildCode.NATIVE),
+        (("sm_70", "sm_120"), (6, 1), BuildCode.NONE),
+        (("sm_90a",), (9, 0), BuildCode.NATIVE),
+        (("sm_100a",), (10, 3), BuildCode.NONE),
+        (("sm_100f",), (10, 3), BuildCode.NATIVE),
+        (("sm_100",), (12, 0), BuildCode.NONE),
+        (("sm_50", "compute_70"), (12, 0), BuildCode.PTX),
+        (("compute_90",), (8, 0), BuildCode.NONE),
+        (("compute_80", "sm_90"), (9, 0), BuildCode.NATIVE),
     ],
 )
-def test_code_for(archs: tuple[str, ...], capability: tuple[int, int], code: Code) -> None:
+def test_code_for(archs: tuple[str, ...], capability: tuple[int, int], code: BuildCode) -> None:
     assert physics.code_for(archs, capability) is code
 
 
@@ -114,7 +119,7 @@ def test_minor_version_compatibility_carries_an_older_driver_of_the_same_major()
 
 
 def test_ptx_newer_than_the_driver_is_error_222() -> None:
-    image = Image(archs=("sm_70", "compute_80"))
+    image = SimulatedImage(archs=("sm_70", "compute_80"))
     assert physics.launch(machine("NVIDIA L4", "550.54.15"), image)["code"] == 222  # type: ignore[index]  # there is one
     assert physics.launch(machine("NVIDIA L4", "570.124.06"), image) is None
 
@@ -183,7 +188,7 @@ def test_what_the_pod_asks_for() -> None:
     }
     request = Request.from_environment(environment, 2)
     assert request == Request("abc", 2, "Off", "", ("vllm",), ("smoke",), True)
-    kernels = probe_reports.kernels(machine("NVIDIA L4"), Image(modules=("vllm",)), request)
+    kernels = probe_reports.kernels(machine("NVIDIA L4"), SimulatedImage(modules=("vllm",)), request)
     status = {step["name"]: step["status"] for step in kernels["steps"]}
     assert (status["import:vllm"], status["compile"]) == ("Pass", "Fail")
     assert kernels["commands"] == [{"name": "smoke", "exitCode": 0, "timedOut": False, "tail": ""}]

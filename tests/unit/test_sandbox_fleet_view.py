@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from gpuenv.cli import main, sandbox_view
-from gpuenv_sandbox.observer import Row, row, unsettled
+from gpuenv_sandbox.observer import ReportSummary, summary, unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
@@ -90,10 +90,10 @@ def test_settled_is_ready_decided_and_nothing_running(found: dict[str, Any], why
 
 
 def test_a_report_without_status_has_no_verdict() -> None:
-    assert row({"spec": {"environment": "e", "nodeName": "n"}}) == Row("e", "n", "", "", "")
+    assert summary({"spec": {"environment": "e", "nodeName": "n"}}) == ReportSummary("e", "n", "", "", "")
 
 
-def printed(rows: list[Row], nodes: tuple[SimulatedNode, ...]) -> str:
+def printed(rows: list[ReportSummary], nodes: tuple[SimulatedNode, ...]) -> str:
     console = Console(file=io.StringIO(), width=160)
     found = [with_status("False", incompatible=1, running=2)]
     console.print(sandbox_view.table(found, rows, nodes, elapsed=12.3, probing={("torch", "a100")}))
@@ -102,7 +102,7 @@ def printed(rows: list[Row], nodes: tuple[SimulatedNode, ...]) -> str:
 
 def test_the_table_has_a_line_for_every_node() -> None:
     nodes = read_scenario().nodes
-    text = printed([Row("torch", "gtx1080ti", "Incompatible", "ArchNotInBuild", "no code")], nodes)
+    text = printed([ReportSummary("torch", "gtx1080ti", "Incompatible", "ArchNotInBuild", "no code")], nodes)
     assert "1 Incompatible  2 running, 12 s" in text
     assert all(node.name in text for node in nodes)
     assert "ArchNotInBuild" in next(line for line in text.splitlines() if line.startswith("gtx1080ti"))
@@ -113,8 +113,8 @@ def test_the_table_has_a_line_for_every_node() -> None:
 def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
     many = {"name": "n-###", "repeat": 100, "product": "NVIDIA L4", "driver": "570.124.06"}
     nodes = parse_scenario({"nodes": [many]}, tmp_path / "s.yaml").nodes
-    rows = [Row("torch", node.name, "Compatible", "", "") for node in nodes[:-1]]
-    rows.append(Row("torch", "n-100", "Incompatible", "DriverTooOld", ""))
+    rows = [ReportSummary("torch", node.name, "Compatible", "", "") for node in nodes[:-1]]
+    rows.append(ReportSummary("torch", "n-100", "Incompatible", "DriverTooOld", ""))
     lines = printed(rows, nodes).splitlines()
     assert "DriverTooOld" in lines[3]
     assert "and 60 more" in lines[-1]
@@ -122,7 +122,7 @@ def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
 
 
 def test_json_names_environments_and_nodes() -> None:
-    rows = [Row("torch", "a", "Unknown", "GpusBusy", "all in use")]
+    rows = [ReportSummary("torch", "a", "Unknown", "GpusBusy", "all in use")]
     found = json.loads(sandbox_view.to_json([with_status("True")], rows))
     assert found["nodes"] == [
         {

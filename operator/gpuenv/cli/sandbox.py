@@ -15,7 +15,7 @@ import click
 
 from gpuenv.cli import exit_codes, options
 from gpuenv.cli.errors import BadInput, CommandError
-from gpuenv.cli.sandbox_view import View
+from gpuenv.cli.sandbox_view import ProgressView
 from gpuenv.controller.kube.client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
@@ -83,7 +83,7 @@ def command(
             say(f"control plane ready in {time.monotonic() - began:.1f} s")
             session = Session(cluster, loaded, say)
             session.install()
-            view = View(session, cluster, loaded.nodes, kubeconfig, form)
+            view = ProgressView(session, cluster, loaded.nodes, kubeconfig, form)
             return asyncio.run(_run(session, chosen, view, timeout, once))
     except (BinaryError, ControlPlaneError, ProcessError, SandboxError, ApiError) as error:
         raise CommandError(str(error)) from error
@@ -94,7 +94,7 @@ def command(
 async def _run(
     session: Session,
     chosen: list[Object],
-    view: View,
+    view: ProgressView,
     limit: float,
     once: bool,
 ) -> int:

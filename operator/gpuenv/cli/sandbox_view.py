@@ -18,7 +18,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
 from gpuenv.cli.output.text import VERDICT_COLOURS
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
-from gpuenv_sandbox.observer import Observer, Row
+from gpuenv_sandbox.observer import Observer, ReportSummary
 from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
@@ -33,7 +33,7 @@ LOG_SECONDS: Final = 10.0
 """Seconds between two lines about the progress if standard output is no terminal."""
 
 
-class View:
+class ProgressView:
     """Shows the progress of a sandbox: as a live view on a terminal, else as lines on standard error."""
 
     def __init__(
@@ -69,33 +69,37 @@ class View:
             self._live.update(self._table(observer))
         elif self._session.elapsed - self._logged_at >= LOG_SECONDS:
             self._logged_at = self._session.elapsed
-            answered = sum(1 for row in observer.rows() if row.verdict)
+            answered = sum(1 for row in observer.summaries() if row.verdict)
             waits = "; ".join(observer.unsettled())
             say(f"{self._logged_at:4.0f} s  {answered} of {len(self._nodes)} nodes answered; {waits}")
 
     def result(self, observer: Observer) -> None:
         """Print the environments and the verdicts of all nodes on standard output, in the chosen format."""
         if self._form == "json":
-            click.echo(to_json(observer.environments.values(), observer.rows()))
+            click.echo(to_json(observer.environments.values(), observer.summaries()))
         else:
             self._console.print(self._table(observer))
 
     def commands(self, observer: Observer) -> None:
         """Print commands with which the user can explore the cluster from another terminal."""
         log = self._cluster.log(OPERATOR_PROCESS)
-        words = commands(self._cluster.kubectl, self._kubeconfig, observer.rows(), log)
+        words = commands(self._cluster.kubectl, self._kubeconfig, observer.summaries(), log)
         say(f"\nThe cluster stays until Ctrl-C. In another terminal:\n{words}")
 
     def _table(self, observer: Observer) -> RenderableType:
         found = [observer.environments[name] for name in sorted(observer.environments)]
         return table(
-            found, observer.rows(), self._nodes, elapsed=self._session.elapsed, probing=observer.probing()
+            found,
+            observer.summaries(),
+            self._nodes,
+            elapsed=self._session.elapsed,
+            probing=observer.probing(),
         )
 
 
 def table(
     environments: Iterable[Object],
-    rows: Sequence[Row],
+    rows: Sequence[ReportSummary],
     nodes: Sequence[SimulatedNode],
     *,
     elapsed: float,
@@ -132,13 +136,13 @@ def _summary(environment: Object, elapsed: float) -> Text:
 
 def _node_table(
     environments: Sequence[Object],
-    rows: Sequence[Row],
+    rows: Sequence[ReportSummary],
     nodes: Sequence[SimulatedNode],
     probing: Collection[tuple[str, str]],
 ) -> Table:
     answered = {(found.environment, found.node): found for found in rows}
     every = [
-        answered.get((name, node.name), Row(name, node.name, "", "", ""))
+        answered.get((name, node.name), ReportSummary(name, node.name, "", "", ""))
         for name in sorted(environment["metadata"]["name"] for environment in environments)
         for node in nodes
     ]
@@ -166,7 +170,7 @@ def _node_table(
     return grid
 
 
-def _worst_first(row: Row) -> float:
+def _worst_first(row: ReportSummary) -> float:
     """Return the sort key by which rows with the worst verdict come first.
 
     A row without a verdict comes directly before Compatible.
@@ -174,18 +178,18 @@ def _worst_first(row: Row) -> float:
     return -Verdict(row.verdict).severity if row.verdict else -Verdict.COMPATIBLE.severity - 0.5
 
 
-def to_json(environments: Iterable[Object], rows: Iterable[Row]) -> str:
+def to_json(environments: Iterable[Object], rows: Iterable[ReportSummary]) -> str:
     """Return the output of ``-o json``, which has the same form as that of ``gpuenv status -o json``."""
     return fleet_json(environments, [NodeVerdict(*dataclasses.astuple(row)) for row in rows])
 
 
-def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[Row], log: Path) -> str:
+def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[ReportSummary], log: Path) -> str:
     """Return commands to try in another terminal, one on each line.
 
     Some name the environment and the node of the first row with the verdict Incompatible, or else of the first row.
     ``log`` is the path of the operator's log.
     """
-    row = next((found for found in rows if found.verdict == "Incompatible"), rows[0] if rows else None)
+    row = next((found for found in rows if found.verdict == Verdict.INCOMPATIBLE), rows[0] if rows else None)
     environment, node = (row.environment, row.node) if row else ("ENVIRONMENT", "NODE")
     lines = [
         f"export KUBECONFIG={kubeconfig}",

@@ -14,7 +14,7 @@ LIMIT_SECONDS: Final = 180.0
 """A loop that gives no sign of life for this long is stuck. A request takes less, even with all its retries."""
 
 
-class Health:
+class ProcessHealth:
     """The health of the process: signs of life of its loops, health checks, and what the operator still waits for."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +61,9 @@ class Health:
         return [f"{name}: {why}" for name, why in self._waiting.items()]
 
 
-async def serve(health: Health, metrics: Callable[[], bytes], ports: Mapping[str, int]) -> web.AppRunner:
+async def serve(
+    health: ProcessHealth, metrics: Callable[[], bytes], ports: Mapping[str, int]
+) -> web.AppRunner:
     """Serve health and metrics over HTTP until the returned runner is cleaned up.
 
     ``metrics`` returns the body of ``/metrics``. ``ports`` has the keys ``health`` and ``metrics``: a port of 0 is not
@@ -74,7 +76,9 @@ async def serve(health: Health, metrics: Callable[[], bytes], ports: Mapping[str
     return runner
 
 
-def _application(health: Health, metrics: Callable[[], bytes], ports: Mapping[str, int]) -> web.Application:
+def _application(
+    health: ProcessHealth, metrics: Callable[[], bytes], ports: Mapping[str, int]
+) -> web.Application:
     def here(request: web.Request, name: str) -> None:
         address = request.transport.get_extra_info("sockname") if request.transport else None
         if address is None or address[1] != ports.get(name):

@@ -17,7 +17,7 @@ from gpuenv.api.names import OPERATOR
 from gpuenv.controller import handlers, health, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import Health
+from gpuenv.controller.health import ProcessHealth
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError
@@ -91,7 +91,7 @@ async def operate(options: Options) -> int:
     tables = knowledge.load(options.knowledge)
     cache = Cache()
     metrics = Metrics(cache)
-    alive = Health()
+    alive = ProcessHealth()
     async with contextlib.AsyncExitStack() as stack:
         connect = functools.partial(
             Kube.from_environment, options.kubeconfig, agent=OPERATOR, observe=metrics.request
@@ -129,7 +129,7 @@ class Operator:
         lease_kube: Kube,
         cache: Cache,
         metrics: Metrics,
-        alive: Health,
+        alive: ProcessHealth,
         tables: Knowledge,
     ) -> None:
         self._options = options

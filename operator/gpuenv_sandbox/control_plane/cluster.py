@@ -21,7 +21,7 @@ from urllib.parse import quote
 from gpuenv_sandbox.control_plane import command_lines
 from gpuenv_sandbox.control_plane.admin_client import ApiError, ApiUnreachableError, RestClient
 from gpuenv_sandbox.control_plane.certificates import Authority, KeyPair
-from gpuenv_sandbox.control_plane.command_lines import LOOPBACK, Credentials, Ports
+from gpuenv_sandbox.control_plane.command_lines import LOOPBACK, ComponentKeys, Ports
 from gpuenv_sandbox.control_plane.kubeconfig import write_kubeconfig
 from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
@@ -199,7 +199,7 @@ class ControlPlane:
         if self._controllers:
             self._start_controllers(found, credentials)
 
-    def _start_controllers(self, found: Mapping[str, Path], credentials: Credentials) -> None:
+    def _start_controllers(self, found: Mapping[str, Path], credentials: ComponentKeys) -> None:
         user = "system:kube-controller-manager"
         manager = self._kubeconfig("controller-manager", self._authority.issue("controller-manager", user))
         binary = found["kube-controller-manager"]
@@ -222,7 +222,7 @@ class ControlPlane:
         self._supervised.start(name, argv)
         self._components.append(name)
 
-    def _issue(self) -> Credentials:
+    def _issue(self) -> ComponentKeys:
         self._authority = Authority(self.directory / "pki")
         issue = self._authority.issue
         admin = issue("admin", "gpuenv-sandbox-admin", groups=["system:masters"])
@@ -230,7 +230,7 @@ class ControlPlane:
         context = ssl.create_default_context(cafile=str(self._authority.files.certificate))
         context.load_cert_chain(admin.certificate, admin.key)
         self._admin = RestClient(self.server, context)
-        return Credentials(
+        return ComponentKeys(
             authority=self._authority.files,
             etcd=issue("etcd", "etcd", hosts=[LOOPBACK]),
             server=issue("apiserver", "kube-apiserver", hosts=SERVER_NAMES),

@@ -29,7 +29,7 @@ The controller manager's default of 30 slows down work on a large fleet.
 
 
 @dataclass(frozen=True)
-class Credentials:
+class ComponentKeys:
     """The keys and certificates with which the components of one control plane authenticate to each other.
 
     ``server`` is the API server's certificate, ``kubelet_client`` the certificate with which the API server connects to
@@ -50,7 +50,7 @@ class Ports:
     etcd_peer: int
 
 
-def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> list[str]:
+def etcd(binary: Path, data: Path, ports: Ports, credentials: ComponentKeys) -> list[str]:
     """Return etcd's command line. It switches fsync off, because the data need not survive a crash."""
     client, peer = f"https://{LOOPBACK}:{ports.etcd}", f"https://{LOOPBACK}:{ports.etcd_peer}"
     return [
@@ -76,7 +76,7 @@ def etcd(binary: Path, data: Path, ports: Ports, credentials: Credentials) -> li
     ]
 
 
-def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list[str]:
+def kube_apiserver(binary: Path, ports: Ports, credentials: ComponentKeys) -> list[str]:
     """Return the API server's command line. It enables Node and RBAC authorization, as in ordinary clusters."""
     return [
         str(binary),
@@ -108,7 +108,7 @@ def kube_apiserver(binary: Path, ports: Ports, credentials: Credentials) -> list
 
 
 def kube_controller_manager(
-    binary: Path, kubeconfig: Path, plugins: Path, credentials: Credentials
+    binary: Path, kubeconfig: Path, plugins: Path, credentials: ComponentKeys
 ) -> list[str]:
     """Return the controller manager's command line.
 

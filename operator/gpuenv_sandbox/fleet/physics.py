@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, SimulatedImage, SimulatedNode
 
 Failure = dict[str, Any]
 """An error as an object of a probe report, with the fields ``layer``, ``code``, ``name`` and ``message``."""
@@ -65,7 +65,7 @@ _UNKNOWN: Final = (
 )
 
 
-class Code(StrEnum):
+class BuildCode(StrEnum):
     """The kind of code in a PyTorch build that a GPU can run: machine code (native), PTX or none."""
 
     NATIVE = "native"
@@ -75,7 +75,7 @@ class Code(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class CudaStart:
     """The result of starting CUDA and NVML inside a container.
 
     ``cu_init`` is the error number that cuInit returns (0 for success), or None if the container has no libcuda.
@@ -105,7 +105,7 @@ def driver_api(driver: str) -> int:
     return 1000 * major + 10 * minor
 
 
-def image_api(image: Image) -> int:
+def image_api(image: SimulatedImage) -> int:
     """Return the image's CUDA version as a number, such as 13000 for CUDA 13.0, or 0 for a CPU build."""
     major, minor = map(int, (image.cuda or "0.0").split("."))
     return 1000 * major + 10 * minor
@@ -119,7 +119,7 @@ def driver_knows_gpu(driver: str, capability: tuple[int, int]) -> bool:
     return first <= branch(driver) <= last
 
 
-def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
+def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> BuildCode:
     """Return the best kind of code that a GPU can run in a PyTorch build.
 
     ``archs`` are the build's targets, such as ``sm_90``, and ``capability`` is the GPU's compute capability. Binaries
@@ -127,20 +127,20 @@ def code_for(archs: tuple[str, ...], capability: tuple[int, int]) -> Code:
     suffix ``a`` run only on exactly the target's version. PTX (``compute_``) runs on the target's version and all later
     ones.
     """
-    found = Code.NONE
+    found = BuildCode.NONE
     for arch in archs:
         match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
         assert match is not None, arch
         kind, target, suffix = match[1], (int(match[2]), int(match[3])), match[4]
         same_major = target[0] == capability[0] and target <= capability
         if kind == "sm" and (target == capability if suffix == "a" else same_major):
-            return Code.NATIVE
+            return BuildCode.NATIVE
         if kind == "compute" and not suffix and target <= capability:
-            found = Code.PTX
+            found = BuildCode.PTX
     return found
 
 
-def start(node: SimulatedNode, image: Image, devices: int) -> Start:
+def start(node: SimulatedNode, image: SimulatedImage, devices: int) -> CudaStart:
     """Return the result of starting CUDA in a container that was given ``devices`` GPUs of the node.
 
     If the node has a fault that affects the start, the result is that of the fault. Otherwise it depends on the GPU and
@@ -152,21 +152,21 @@ def start(node: SimulatedNode, image: Image, devices: int) -> Start:
     if not driver_knows_gpu(node.driver, node.hardware.compute_capability):
         return _UNSUPPORTED_GPU
     if image.cuda and driver_api(node.driver) // 1000 < image_api(image) // 1000:
-        return Start(devices=devices, libcuda=_host(node), torch=_too_old(driver_api(node.driver)))
-    return Start(devices=devices, libcuda=_host(node))
+        return CudaStart(devices=devices, libcuda=_host(node), torch=_too_old(driver_api(node.driver)))
+    return CudaStart(devices=devices, libcuda=_host(node))
 
 
-def launch(node: SimulatedNode, image: Image) -> Failure | None:
+def launch(node: SimulatedNode, image: SimulatedImage) -> Failure | None:
     """Return the error of the first kernel launch after CUDA has started, or None if the launch succeeds."""
     code = code_for(image.archs, node.hardware.compute_capability)
-    if code is Code.NONE:
+    if code is BuildCode.NONE:
         return _accelerator(209, "no kernel image is available for execution on the device")
-    if code is Code.PTX and driver_api(node.driver) < image_api(image):
+    if code is BuildCode.PTX and driver_api(node.driver) < image_api(image):
         return _accelerator(222, "the provided PTX was compiled with an unsupported toolchain.")
     return None
 
 
-def api_in_container(node: SimulatedNode, image: Image) -> int | None:
+def api_in_container(node: SimulatedNode, image: SimulatedImage) -> int | None:
     """Return what ``cuDriverGetVersion`` returns in a container, or None if the container has no libcuda.
 
     With the fault ``forwardCompat``, the container has NVIDIA's cuda-compat package for the image's CUDA version. If
@@ -218,7 +218,7 @@ def _too_old(api: int) -> Failure:
 
 _HOST_LIBRARY: Final = {"path": "/usr/lib/x86_64-linux-gnu/libcuda.so.1", "origin": "host"}
 
-_UNSUPPORTED_GPU: Final = Start(
+_UNSUPPORTED_GPU: Final = CudaStart(
     cu_init=100,
     libcuda=_HOST_LIBRARY,
     nvml={"layer": "nvml", "code": 9, "name": "NVML_ERROR_DRIVER_NOT_LOADED", "message": "Driver Not Loaded"},
@@ -227,18 +227,18 @@ _UNSUPPORTED_GPU: Final = Start(
 )
 
 _FAULTS: Final = {
-    Fault.UVM_MISSING: Start(
+    Fault.UVM_MISSING: CudaStart(
         cu_init=999,
         libcuda=_HOST_LIBRARY,
         missing_nodes=("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"),
         torch=_torch(_UNKNOWN),
     ),
-    Fault.FORWARD_COMPAT: Start(
+    Fault.FORWARD_COMPAT: CudaStart(
         cu_init=804,
         libcuda={"path": "/usr/local/cuda/compat/libcuda.so.1", "origin": "compat"},
         torch=_count_failed(804, "forward compatibility was attempted on non supported HW"),
     ),
-    Fault.DRIVER_MISMATCH: Start(
+    Fault.DRIVER_MISMATCH: CudaStart(
         cu_init=803,
         libcuda=_HOST_LIBRARY,
         nvml={
@@ -249,11 +249,11 @@ _FAULTS: Final = {
         },
         torch=_count_failed(803, "system has unsupported display driver / cuda driver combination"),
     ),
-    Fault.FABRIC_NOT_READY: Start(
+    Fault.FABRIC_NOT_READY: CudaStart(
         cu_init=802, libcuda=_HOST_LIBRARY, torch=_count_failed(802, "system not yet initialized")
     ),
-    Fault.GPU_LOST: Start(cu_init=999, libcuda=_HOST_LIBRARY, torch=_torch(_UNKNOWN)),
-    Fault.NO_GPU_IN_CONTAINER: Start(
+    Fault.GPU_LOST: CudaStart(cu_init=999, libcuda=_HOST_LIBRARY, torch=_torch(_UNKNOWN)),
+    Fault.NO_GPU_IN_CONTAINER: CudaStart(
         cu_init=None,
         libcuda={"error": "libcuda.so.1: cannot open shared object file: No such file or directory"},
         nvml={

@@ -14,7 +14,7 @@ from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import probe_reports
 from gpuenv_sandbox.fleet.node_objects import DEVICE
 from gpuenv_sandbox.fleet.probe_reports import Request
-from gpuenv_sandbox.scenario.model import Fault, Image, Pace, SimulatedNode
+from gpuenv_sandbox.scenario.model import Fault, Pace, SimulatedImage, SimulatedNode
 
 Object = dict[str, Any]
 Clock = Callable[[], str]
@@ -48,7 +48,9 @@ class PodLife:
     that is ended from outside, such as by a deletion. ``pace`` is the duration of each part of the life.
     """
 
-    def __init__(self, pod: Object, node: SimulatedNode, image: Image, *, pace: Pace, clock: Clock) -> None:
+    def __init__(
+        self, pod: Object, node: SimulatedNode, image: SimulatedImage, *, pace: Pace, clock: Clock
+    ) -> None:
         self._pod, self._node, self._image, self._pace, self._clock = pod, node, image, pace, clock
         spec = pod["spec"]
         self._init: list[Object] = spec.get("initContainers") or []

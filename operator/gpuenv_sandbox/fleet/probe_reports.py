@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from gpuenv_probe import statuses
 from gpuenv_sandbox.fleet import benchmark_figures, physics
-from gpuenv_sandbox.fleet.physics import Start
-from gpuenv_sandbox.scenario.model import Fault, Image, SimulatedNode
+from gpuenv_sandbox.fleet.physics import CudaStart
+from gpuenv_sandbox.scenario.model import Fault, SimulatedImage, SimulatedNode
 
 Report = dict[str, Any]
 
@@ -72,7 +72,7 @@ class Request:
         )
 
 
-def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
+def facts(node: SimulatedNode, image: SimulatedImage, request: Request) -> Report:
     """Return the probe report of the facts stage, which contains versions, the driver and the GPUs.
 
     This stage starts CUDA only through the driver API, not through PyTorch.
@@ -90,7 +90,7 @@ def facts(node: SimulatedNode, image: Image, request: Request) -> Report:
     }
 
 
-def kernels(node: SimulatedNode, image: Image, request: Request) -> Report:
+def kernels(node: SimulatedNode, image: SimulatedImage, request: Request) -> Report:
     """Return the probe report of the kernels stage, in which PyTorch starts CUDA and runs kernels."""
     report: Report = {"schema": 1, "stage": "kernels", "run": request.run, "complete": True}
     report["torch"] = _torch_start(node, image, request)
@@ -120,7 +120,7 @@ def unfinished(report: Report, ended: str = "during matmul fp32 on GPU 0") -> Re
     return partial | {"complete": False, "ended": ended, "steps": steps}
 
 
-def _container(node: SimulatedNode, image: Image) -> Report:
+def _container(node: SimulatedNode, image: SimulatedImage) -> Report:
     machine = {"amd64": "x86_64", "arm64": "aarch64"}[node.architecture]
     return {
         "python": image.python,
@@ -137,7 +137,7 @@ def _container(node: SimulatedNode, image: Image) -> Report:
     }
 
 
-def _driver(node: SimulatedNode, image: Image, start: Start) -> Report:
+def _driver(node: SimulatedNode, image: SimulatedImage, start: CudaStart) -> Report:
     api = physics.api_in_container(node, image)
     return {
         "version": None if start.nvml else node.driver,
@@ -153,7 +153,7 @@ def _driver(node: SimulatedNode, image: Image, start: Start) -> Report:
     }
 
 
-def _gpus(node: SimulatedNode, start: Start, devices: int) -> list[Report]:
+def _gpus(node: SimulatedNode, start: CudaStart, devices: int) -> list[Report]:
     if start.nvml is not None:
         return []
     if node.fault is Fault.GPU_LOST:
@@ -192,7 +192,7 @@ def _health(node: SimulatedNode) -> Report:
     return health
 
 
-def _torch(image: Image) -> Report:
+def _torch(image: SimulatedImage) -> Report:
     if image.torch is None:
         return _no_torch()
     return {
@@ -212,7 +212,7 @@ def _no_torch() -> Report:
     return {"missing": True, "importError": error}
 
 
-def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
+def _torch_start(node: SimulatedNode, image: SimulatedImage, request: Request) -> Report:
     """Return the object ``torch`` of the kernels stage's probe report: whether PyTorch starts CUDA."""
     if image.torch is None:
         return _no_torch()
@@ -230,13 +230,13 @@ def _torch_start(node: SimulatedNode, image: Image, request: Request) -> Report:
     return torch | {"available": False, "initError": error, "warnings": warnings}
 
 
-def _init_warnings(node: SimulatedNode, image: Image) -> list[str]:
+def _init_warnings(node: SimulatedNode, image: SimulatedImage) -> list[str]:
     """Return the warnings that PyTorch issues when it starts CUDA.
 
     If PyTorch's build has no code for a GPU, PyTorch warns about that, but starts CUDA nevertheless.
     """
     capability = node.hardware.compute_capability
-    if physics.code_for(image.archs, capability) is not physics.Code.NONE:
+    if physics.code_for(image.archs, capability) is not physics.BuildCode.NONE:
         return []
     return [
         f"Found GPU0 {node.product} which is of compute capability (CC) {capability[0]}.{capability[1]}.\n"
@@ -245,7 +245,7 @@ def _init_warnings(node: SimulatedNode, image: Image) -> list[str]:
     ]
 
 
-def _steps(node: SimulatedNode, image: Image, request: Request) -> list[Report]:
+def _steps(node: SimulatedNode, image: SimulatedImage, request: Request) -> list[Report]:
     failure = physics.launch(node, image)
     rows = [
         (gpu, name, dtype) for gpu in range(request.devices) for name, dtypes in _STEPS for dtype in dtypes
@@ -270,7 +270,7 @@ def _step(node: SimulatedNode, failure: physics.Failure | None, gpu: int, name: 
     return step
 
 
-def _import_step(module: str, image: Image) -> Report:
+def _import_step(module: str, image: SimulatedImage) -> Report:
     step: Report = {"name": f"import:{module}", "gpu": 0, "dtype": "", "status": statuses.PASS}
     if module in image.modules:
         return step
@@ -278,7 +278,7 @@ def _import_step(module: str, image: Image) -> Report:
     return step | {"status": statuses.FAIL, "error": error}
 
 
-def _compile_step(image: Image, failure: dict[str, Any] | None) -> Report:
+def _compile_step(image: SimulatedImage, failure: dict[str, Any] | None) -> Report:
     step: Report = {"name": "compile", "gpu": 0, "dtype": "", "status": statuses.PASS}
     if failure is not None:
         return step | {"status": statuses.FAIL, "error": failure}

@@ -45,7 +45,7 @@ class Platform(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class SimulatedImage:
     """The content of a container image. The defaults were read from the PyTorch 2.9.1 wheel for CUDA 12.8.
 
     ``torch``, ``cuda``, ``cudnn``, ``nccl``, ``python`` and ``triton`` are versions. ``torch``, ``python`` or
@@ -123,15 +123,15 @@ class Scenario:
 
     source: str
     nodes: tuple[SimulatedNode, ...]
-    image: Image = Image()
-    images: tuple[tuple[str, Image], ...] = ()
+    image: SimulatedImage = SimulatedImage()
+    images: tuple[tuple[str, SimulatedImage], ...] = ()
     environments: tuple[Path, ...] = ()
     timeouts: tuple[tuple[str, int], ...] = ()
     operator: tuple[tuple[str, int], ...] = ()
     """Flags of the operator as pairs of name and value, such as ``("maxProbes", 5)`` for ``--max-probes=5``."""
     pace: Pace = Pace()
 
-    def contents(self, reference: str) -> Image:
+    def contents(self, reference: str) -> SimulatedImage:
         """Return the content of the image with the name ``reference``.
 
         The first name pattern in ``images`` that matches counts. If none matches, ``image`` is returned.

@@ -14,10 +14,10 @@ from gpuenv_sandbox.scenario.hardware import PRODUCTS, Hardware, generic
 from gpuenv_sandbox.scenario.model import (
     Expected,
     Fault,
-    Image,
     Pace,
     Platform,
     Scenario,
+    SimulatedImage,
     SimulatedNode,
     is_driver,
 )
@@ -61,7 +61,7 @@ def parse_scenario(document: Any, path: Path) -> Scenario:
 
 
 def _scenario(root: Fields, path: Path) -> Scenario:
-    image = _image(root.child("image"), Image())
+    image = _image(root.child("image"), SimulatedImage())
     nodes = tuple(node for fields in root.required_children("nodes") for node in _nodes(fields))
     names = Counter(node.name for node in nodes)
     if len(names) < len(nodes):
@@ -84,7 +84,7 @@ def _scenario(root: Fields, path: Path) -> Scenario:
     return scenario
 
 
-def _images(fields: Fields, default: Image) -> tuple[tuple[str, Image], ...]:
+def _images(fields: Fields, default: SimulatedImage) -> tuple[tuple[str, SimulatedImage], ...]:
     patterns = fields.all()
     for pattern in patterns:
         if not isinstance(pattern, str):
@@ -92,7 +92,7 @@ def _images(fields: Fields, default: Image) -> tuple[tuple[str, Image], ...]:
     return tuple((pattern, _image(fields.child(pattern), default)) for pattern in patterns)
 
 
-def _image(fields: Fields, default: Image) -> Image:
+def _image(fields: Fields, default: SimulatedImage) -> SimulatedImage:
     cuda = fields.nullable_text("cuda", default.cuda)
     if cuda is not None and not _CUDA.fullmatch(cuda):
         fields.fail("cuda", f"{cuda!r} is no CUDA version; write it like 12.8")
@@ -100,7 +100,7 @@ def _image(fields: Fields, default: Image) -> Image:
     for arch in archs:
         if not _ARCH.fullmatch(arch):
             fields.fail("archs", f"{arch!r} is no build target; write it like sm_90 or compute_120")
-    image = Image(
+    image = SimulatedImage(
         torch=fields.nullable_text("torch", default.torch),
         cuda=cuda,
         cudnn=fields.integer("cudnn", default.cudnn, 1000, 999_999) if cuda else None,
