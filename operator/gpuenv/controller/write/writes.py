@@ -11,7 +11,7 @@ from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import KindName, Scope
-from gpuenv.controller.write.rejection import attempt_of, is_rejection
+from gpuenv.controller.write.rejection import is_rejection
 from gpuenv.plan.actions import (
     AddFinalizer,
     CreatePod,
@@ -22,6 +22,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.objects.times import show_time
+from gpuenv.plan.run.rejected_pod import rejected
 
 CONFLICTS: Final = frozenset({404, 409, 422})
 """Status codes of a failed write that may mean that its object is gone, or was replaced by another of that name.
@@ -94,7 +95,7 @@ class Writes:
     def refused(self, action: CreatePod, error: ApiError) -> None:
         """Record in the cache that the API server rejected a pod. The next plan writes it into the node report."""
         key = (action.environment, action.node)
-        self.cache.rejections[key] = attempt_of(action, error, self.clock())
+        self.cache.rejections[key] = rejected(action, error.message, self.clock())
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
