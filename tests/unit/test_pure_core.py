@@ -1,7 +1,7 @@
 """The core decides without I/O, clock or randomness; this looks where import contracts cannot, at calls and unlisted modules."""
 
 import ast
-import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import gpuenv
 
 PACKAGE = Path(gpuenv.__file__).parent
+ROOT = Path(__file__).parents[2]
 CORE = ("api", "assess", "plan")
 HARMLESS = frozenset(
     {
@@ -18,11 +19,17 @@ HARMLESS = frozenset(
     }
 )  # fmt: skip
 """Modules of the standard library that the core imports. ``datetime`` and ``signal`` are there for types and names."""
+OTHERS = frozenset({"_typeshed", "packaging"})
+"""Modules of other distributions that the core imports: types, and the comparison of versions."""
+OF_THE_PROBE = frozenset({"gpuenv_probe.codec"})
+"""Modules of the probe that the core imports. The codec turns text into a report; other modules look at the machine."""
 CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__", "breakpoint", "globals", "vars"})
 """Built-in functions that read or write the outer world, or hide what they do from this test."""
 CLOCKS = frozenset({"now", "today", "utcnow"})
 """Methods of ``datetime`` and ``date`` that read the clock; nothing in the core bears such a name."""
-READERS = frozenset({"gpuenv.knowledge.compile", "gpuenv.knowledge.files", "gpuenv.knowledge.load"})
+READERS = frozenset(
+    {"gpuenv.knowledge.compile", "gpuenv.knowledge.files", "gpuenv.knowledge.load", "gpuenv.manifests"}
+)
 """Lower layers that read files, as a module and as the function of its package."""
 
 
@@ -34,7 +41,7 @@ def impurities(source: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             names = (f"{module}.{item.name}" for item in node.names)
-            if _is_outer(module) or any(name in READERS for name in names):
+            if any(_is_outer(name) for name in names):
                 yield f"{node.lineno}: from {module} import"
         elif isinstance(node, ast.Name) and node.id in CALLS:
             yield f"{node.lineno}: {node.id}"
@@ -43,8 +50,12 @@ def impurities(source: str) -> Iterator[str]:
 
 
 def _is_outer(module: str) -> bool:
-    root = module.partition(".")[0]
-    return module in READERS or (root in sys.stdlib_module_names and root not in HARMLESS)
+    parts = module.split(".")
+    if parts[0] == "gpuenv":
+        return any(".".join(parts[:length]) in READERS for length in range(1, len(parts) + 1))
+    if parts[0] == "gpuenv_probe":
+        return ".".join(parts[:2]) not in OF_THE_PROBE
+    return parts[0] not in HARMLESS | OTHERS
 
 
 FILES = sorted(path for part in CORE for path in (PACKAGE / part).rglob("*.py"))
@@ -53,6 +64,19 @@ FILES = sorted(path for part in CORE for path in (PACKAGE / part).rglob("*.py"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_the_core_reaches_nothing_outside(path: Path) -> None:
     assert list(impurities(path.read_text(encoding="utf-8"))) == []
+
+
+def test_every_package_and_module_has_its_layer() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (layers,) = (one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
+    listed = {name.strip() for layer in layers for name in layer.split("|")}
+    present = {
+        f"gpuenv.{path.stem}"
+        for path in PACKAGE.iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").is_file())
+        and path.stem not in ("__init__", "__main__")
+    }
+    assert listed == present | set(contracts["root_packages"]) - {"gpuenv"}
 
 
 def test_every_part_of_the_core_is_looked_at() -> None:
@@ -81,6 +105,13 @@ def test_every_part_of_the_core_is_looked_at() -> None:
         "from gpuenv.knowledge import load",
         "from gpuenv.knowledge.load import load",
         "import gpuenv.knowledge.load",
+        "from gpuenv import manifests",
+        "from gpuenv.manifests.permissions import rules",
+        "import aiohttp",
+        "from yaml import safe_load",
+        "import gpuenv_sandbox.session",
+        "from gpuenv_probe import cli",
+        "from gpuenv_probe.facts.nvml import read",
         "eval('1')",
         "__import__('os')",
     ],
