@@ -12,7 +12,7 @@ import click
 from gpuenv.api import check_names, reasons
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import Facts, NodeFacts, StepStatus
+from gpuenv.assess.facts import Facts, NodeFacts, Stage, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
@@ -24,9 +24,8 @@ from gpuenv.cli.inputs.local_probe import ProbeRun
 from gpuenv.cli.output import formats
 from gpuenv.cli.output.answer import Answer
 from gpuenv.knowledge import load
+from gpuenv.plan.run.ended_pod import PYTHON_TOO_OLD
 
-_PYTHON_TOO_OLD = 65
-"""The exit code with which the probe ends if it does not support the version of Python."""
 _CPU_WARNING = "--device cpu: the kernels ran on the CPU. This is NO verdict on any GPU."
 _STEP_STATUS = {StepStatus.PASS: Status.PASS, StepStatus.SKIPPED: Status.SKIPPED}
 
@@ -128,7 +127,7 @@ def _save(path: str, reports: dict[str, Any]) -> None:
 
 
 def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str) -> Answer:
-    document = join_reports(run.reports.get("facts"), run.reports.get("kernels"))
+    document = join_reports(run.reports.get(Stage.FACTS), run.reports.get(Stage.KERNELS))
     facts = facts_from_document(document, NodeFacts())
     if not run.reports:
         return Answer("", facts, _without_report(run, interpreter))
@@ -145,7 +144,7 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
     """
     how = local_probe.how_it_ended(run.code)
     last = _last_words(run)
-    if run.code == _PYTHON_TOO_OLD:
+    if run.code == PYTHON_TOO_OLD:
         cure = "Probe an interpreter of Python 3.8 or newer with --python."
         return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
     message = f"{interpreter} ended with {how}" + (f": {last}" if last else "")
@@ -156,7 +155,7 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
 def _crash(run: ProbeRun) -> Check:
     """Return the check that says that the probe failed or was killed, and during which step, if that is known."""
     last = _last_words(run)
-    stages = [run.reports.get(name) or {} for name in ("kernels", "facts")]
+    stages = [run.reports.get(name) or {} for name in (Stage.KERNELS, Stage.FACTS)]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
     message = f"the probe ended with {local_probe.how_it_ended(run.code)}" + (f" {where}" if where else "")
     cure = (

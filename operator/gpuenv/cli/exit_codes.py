@@ -20,7 +20,8 @@ OF_VERDICT: Final = {
     Verdict.UNKNOWN: 4,
 }
 """Maps each verdict to the exit code of a command that ends with this verdict."""
-HELP: Final = "Exit code: 0 Compatible, 1 Incompatible, 2 wrong usage, 3 Degraded, 4 Unknown"
+_MEANINGS: Final = {**{code: verdict.value for verdict, code in OF_VERDICT.items()}, USAGE: "wrong usage"}
+HELP: Final = "Exit code: " + ", ".join(f"{code} {meaning}" for code, meaning in sorted(_MEANINGS.items()))
 """The last line of the help text of a command whose exit code depends on a verdict."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
+from gpuenv.assess.facts import Stage
 
 Document = dict[str, Any]
 
@@ -34,7 +35,6 @@ MAX_ROWS: Final = 1024
 """Maximum number of steps or benchmarks, enough for 16 GPUs. No list or object may have more entries."""
 _MAX_DEPTH: Final = 6
 _MAX_OMITTED: Final = 256
-_STAGES: Final = ("facts", "kernels")
 
 
 def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | None) -> Document:
@@ -45,8 +45,8 @@ def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | N
     reports = [report for report in (facts, kernels) if report is not None]
     known: Document = {name: _section(reports, name) for name in SECTIONS}
     known["stages"] = [
-        stage
-        for stage, report in zip(_STAGES, (facts, kernels), strict=True)
+        stage.value
+        for stage, report in ((Stage.FACTS, facts), (Stage.KERNELS, kernels))
         if report is not None and report.get("stage") == stage and report.get("complete") is True
     ]
     ended = [cleaned for report in reports if (cleaned := clean_text(text(report.get("ended"))))]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from gpuenv.assess.facts import Facts, NodeFacts
+from gpuenv.assess.facts import Facts, NodeFacts, Stage
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.errors import BadInput
@@ -16,9 +16,9 @@ MOST_LINES: Final = 16
 def parse_report(text: str, path: str) -> Facts:
     """Return the facts in a saved probe report. Raises BadInput if the text is no probe report."""
     stages = {document.get("stage"): document for document in _documents(text, path)}
-    if not stages.keys() & {"facts", "kernels"}:
+    if not stages.keys() & set(Stage):
         raise BadInput(f"--report: {path}: is no report of the probe (gpuenv check --save FILE writes one)")
-    return facts_from_document(join_reports(stages.get("facts"), stages.get("kernels")), NodeFacts())
+    return facts_from_document(join_reports(stages.get(Stage.FACTS), stages.get(Stage.KERNELS)), NodeFacts())
 
 
 def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:

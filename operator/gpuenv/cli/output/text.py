@@ -1,19 +1,19 @@
 """Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns, JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from click import style
 
 from gpuenv.api import reasons
-from gpuenv.assess.model import Check, Status
+from gpuenv.assess.model import Check, Status, Verdict
 
-VERDICT_COLOURS: Final = {
-    "Compatible": "green",
-    "Degraded": "yellow",
-    "Incompatible": "red",
-    "Unknown": "magenta",
+VERDICT_COLOURS: Final[Mapping[str, str]] = {
+    Verdict.COMPATIBLE: "green",
+    Verdict.DEGRADED: "yellow",
+    Verdict.INCOMPATIBLE: "red",
+    Verdict.UNKNOWN: "magenta",
 }
 _STATUS_GLYPHS: Final = {
     Status.FAIL: ("✗", "red"),

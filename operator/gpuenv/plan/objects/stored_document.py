@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gpuenv.api.tolerant import integer, mapping, mappings, number, text
-from gpuenv.assess.sources.probe_document import BENCHMARKS, GPUS, KEYS, Document, gpu_index
+from gpuenv.assess.sources.probe_document import BENCHMARKS, FACTS, GPUS, KEYS, Document, gpu_index
 
 _PLATFORMS: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -50,7 +50,7 @@ def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], .
 
 def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return (name, version) of PyTorch, CUDA, cuDNN and Python in the image, as far as they are known."""
-    torch, container = mapping(document, "facts", "torch"), mapping(document, "facts", "container")
+    torch, container = mapping(document, FACTS, "torch"), mapping(document, FACTS, "container")
     found = {
         "PyTorch": torch.get("version"),
         "CUDA": torch.get("cuda"),
@@ -64,5 +64,5 @@ def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def platform(document: Mapping[str, Any]) -> str:
     """Return the image's platform in the form that registries use (``linux/amd64``), or "" if it is not known."""
-    machine = text(mapping(document, "facts", "container").get("machine"))
+    machine = text(mapping(document, FACTS, "container").get("machine"))
     return f"linux/{_PLATFORMS.get(machine, machine)}" if machine else ""

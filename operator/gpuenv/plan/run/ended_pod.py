@@ -19,6 +19,7 @@ from gpuenv_probe import codec
 OTHER_RUN: Final = "otherRun"
 OTHER_STAGE: Final = "otherStage"
 PYTHON_TOO_OLD: Final = 65
+"""Exit code of a probe that does not support the version of Python in the image."""
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
 """Exit code of a shell that did not find the command. 126 means that the command may not be executed.

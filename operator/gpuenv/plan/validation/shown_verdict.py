@@ -7,6 +7,7 @@ from gpuenv.api import reasons
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
+from gpuenv.assess.sources.probe_document import FACTS
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip
@@ -120,7 +121,7 @@ def _stale(context: Context, node: NodeRecord, result: Result) -> str:
     if result.inputs_hash != context.inputs_hash:
         changed.append("the image or other inputs of the probe changed")
     if not same_node(result.fingerprint, node.fingerprint):
-        before = text(mapping(stored_document.unpack(result.probe), "facts", "driver").get("version"))
+        before = text(mapping(stored_document.unpack(result.probe), FACTS, "driver").get("version"))
         driver = node.facts.driver_version
         if before and driver and before != driver:
             changed.append(f"the driver changed from {before} to {driver}")
