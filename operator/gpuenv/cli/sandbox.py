@@ -61,7 +61,7 @@ def command(
 ) -> int:
     """Start a real Kubernetes control plane with simulated GPU nodes and watch gpuenv judge them.
 
-    Needs no root and no Docker, and leaves nothing behind.
+    Needs no root and no Docker. When it ends, only the programs in gpuenv's cache stay.
     """
     try:
         loaded = read_scenario(scenario_file)

@@ -20,7 +20,7 @@ This page is made from `operator/gpuenv/api/reasons/` and `operator/gpuenv/knowl
 - **Next run** says when the probe runs again by itself if this is the reason of the verdict. The interval is
   `spec.schedule.intervalSeconds` of the environment. A pause that doubles applies only while the verdict is Unknown, and a floor
   in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image, another driver or a reboot
-  starts one, too.
+  starts one, too. `gpuenv wait` does not wait for nodes with a reason whose next run is "when the node can be probed again".
 - **Event** is the type of the Event that is posted about a new verdict with this reason, except Compatible. It is Normal if the
   problem goes away by itself or never changes a verdict.
 """

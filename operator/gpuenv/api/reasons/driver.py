@@ -40,7 +40,7 @@ DriverOlderThanToolkit = finding(
         "Minor-version compatibility lets any 11.x, 12.x or 13.x program run on the first driver of that "
         "CUDA major version, with a limited set of features; PTX is not covered."
     ),
-    cure="Nothing to do; upgrade the driver when something asks for it by name.",
+    cure="Nothing to do. If a program fails with DriverFeatureMissing, upgrade the driver.",
     source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
 )
 

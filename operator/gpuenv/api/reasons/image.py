@@ -155,8 +155,8 @@ BelowFloor = finding(
     meaning="A benchmark stays below the floor that was asked for.",
     cause="The GPU is slowed down, shared, or the floor does not fit this product.",
     cure=(
-        "Compare with the same product elsewhere; look at clocks, power and temperature; limit the floor "
-        "to products."
+        "Compare with other nodes of the same GPU product, and look at clocks, power and temperature. If the floor "
+        "is meant for other products, name those in its products field."
     ),
     source=OWN_RULE,
 )
@@ -241,7 +241,7 @@ EnvironmentVariable = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="An environment variable hides GPUs or changes what CUDA does.",
     cause="A variable of the image or the pod hides GPUs or changes how CUDA works.",
-    cure="Remove it unless it is meant.",
+    cure="Remove the variable, unless it was set on purpose.",
     source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables",
 )
 

@@ -43,7 +43,7 @@ GpusBusy = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
     meaning="All GPUs of the node are in use; the probe waits for its turn.",
     cause="Running pods hold all GPUs; probes never push anybody out.",
-    cure="Nothing to do; the verdict keeps its age until a GPU is free.",
+    cure="Nothing to do: the probe runs as soon as a GPU is free.",
     source=OWN_RULE,
 )
 
