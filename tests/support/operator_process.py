@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.cluster import Kubectl
 from tests.support.unique import unique
 from tests.support.wait import wait_until, wait_until_async
 
@@ -220,10 +219,6 @@ def _ready(cluster: ControlPlane) -> bool:
         return bool(cluster.admin.get("/readyz"))
     except Exception:
         return False
-
-
-def kubectl_yaml(cluster: ControlPlane, *objects: dict[str, Any]) -> None:
-    Kubectl(cluster).apply(*objects)
 
 
 def comparable(node: dict[str, Any]) -> str:

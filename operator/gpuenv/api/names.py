@@ -52,6 +52,8 @@ ANNOTATION_SKIP: Final = f"{GROUP}/skip"
 
 FACTS_CONTAINER: Final = "facts"
 KERNELS_CONTAINER: Final = "kernels"
+PROBE_ARCHIVE: Final = "gpuenv-probe.pyz"
+"""Name of the file that holds the probe as a zip application, and its key in the ConfigMap."""
 
 MAX_ENVIRONMENT_NAME: Final = 50
 

@@ -8,7 +8,7 @@ classes have the structure of a probe report (``gpuenv_probe/report.schema.json`
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ComputeCapability = tuple[int, int]
+from gpuenv.knowledge.model import ComputeCapability
 
 
 class Source(StrEnum):

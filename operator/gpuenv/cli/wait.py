@@ -12,11 +12,10 @@ from gpuenv.cli import cluster, exit_codes, options
 from gpuenv.cli.cluster import Object
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import REPORTS
+from gpuenv.plan.fleet.status import MAX_OBSERVED
 from gpuenv.plan.validation import next_run
 
 POLL_SECONDS: Final = 2.0
-STATUS_TOKEN_CHARACTERS: Final = 4096
-"""Maximum length of ``observedRevalidate`` in an environment's status, a copy of its revalidate annotation."""
 NODES_NAMED: Final = 5
 """Maximum number of nodes that a message names."""
 NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
@@ -81,7 +80,7 @@ def _unanswered(environment: Object) -> str:
     ready = cluster.condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
-    asked = _token(environment)[:STATUS_TOKEN_CHARACTERS]
+    asked = _token(environment)[:MAX_OBSERVED]
     if asked not in ("", (environment.get("status") or {}).get("observedRevalidate", "")):
         return "a new run on all nodes was asked for and is not answered yet"
     return ""

@@ -1,6 +1,7 @@
 """The values of all flags of ``gpuenv operator``, as one object.
 
-The defaults are defined here, except for flags that the planner uses. Their defaults are in the planner's ``Settings``.
+The defaults are defined here, except for flags that the planner or the client uses. Their defaults are in the planner's
+``Settings`` and beside the client.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Final, Literal
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import Scope
+from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND
 from gpuenv.plan.snapshot import Settings
 
 LogFormat = Literal["text", "json"]
@@ -30,7 +32,7 @@ class Options:
     log_level: LogLevel = "info"
     metrics_port: int = 8080
     health_port: int = 8081
-    writes_per_second: float = 20.0
+    writes_per_second: float = WRITES_PER_SECOND
     sweep_seconds: float = 600.0
     retry_seconds: float = _PLANNER.retry_seconds
     stuck_seconds: float = _PLANNER.stuck_seconds

@@ -12,7 +12,6 @@ from gpuenv.controller.kube.kinds import Scope
 
 logger = logging.getLogger(__name__)
 
-KEY: Final = "gpuenv-probe.pyz"
 COMPONENT: Final = "probe-bundle"
 
 
@@ -27,7 +26,7 @@ def config_map(content: bytes, namespace: str) -> dict[str, Any]:
             "labels": {names.LABEL_COMPONENT: COMPONENT},
         },
         "immutable": True,
-        "binaryData": {KEY: base64.b64encode(content).decode()},
+        "binaryData": {names.PROBE_ARCHIVE: base64.b64encode(content).decode()},
     }
 
 

@@ -16,6 +16,7 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
 from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Sweeper:
         scope: Scope,
         metrics: Metrics,
         *,
-        seconds: float = 600.0,
+        seconds: float = Options().sweep_seconds,
         grace: float = GRACE_SECONDS,
         beat: Callable[[], None] = lambda: None,
     ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
+from gpuenv.api import names
 from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import probe_reports
 from gpuenv_sandbox.fleet.node_objects import DEVICE
@@ -22,7 +23,6 @@ Clock = Callable[[], str]
 Beat = Object | float
 """A pod status to report, or the seconds to wait before the next status."""
 
-ARCHIVE: Final = "gpuenv-probe.pyz"
 PULL_BACKOFF: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 """Seconds from each failed attempt to pull an image to the next attempt; the last value is repeated.
 
@@ -36,7 +36,7 @@ def probe_stage(container: Object) -> str | None:
     """Return the stage of a probe container, ``facts`` or ``kernels``, or None for any other container."""
     words = [*(container.get("command") or []), *(container.get("args") or [])]
     for word, following in pairwise(words):
-        if word.endswith(ARCHIVE):
+        if word.endswith(names.PROBE_ARCHIVE):
             return str(following)
     return None
 

@@ -11,12 +11,12 @@ from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_li
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.sources.error_text import UVM
 from gpuenv.assess.sources.known_errors import STARTS, classify
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 
-UVM = "/dev/nvidia-uvm"
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
 """Maps the name of an error rule to the name of a remediation in ``cures`` of platforms.yaml.

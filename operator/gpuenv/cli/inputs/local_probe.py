@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 
 import click
 
+from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.cli.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
@@ -162,7 +163,7 @@ def run(interpreter: str, env: Mapping[str, str], profile: str, device: str) -> 
     cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="gpuenv-") as name:
-        archive, out = Path(name) / "gpuenv-probe.pyz", Path(name) / "reports.json"
+        archive, out = Path(name) / names.PROBE_ARCHIVE, Path(name) / "reports.json"
         archive.write_bytes(build_zipapp())
         arguments = [interpreter, str(archive), "all", "--json", "--out", str(out)]
         arguments += ["--device", device, "--profile", profile]

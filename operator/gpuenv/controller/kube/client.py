@@ -22,7 +22,7 @@ from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
 from gpuenv.controller.kube.kubeconfig import load_configuration, one_line
-from gpuenv.controller.kube.ratelimit import TokenBucket
+from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -96,7 +96,7 @@ class Kube:
         reload: Callable[[], Any],
         *,
         agent: str = "gpuenv",
-        writes_per_second: float = 20.0,
+        writes_per_second: float = WRITES_PER_SECOND,
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> None:
@@ -113,7 +113,7 @@ class Kube:
         kubeconfig: str | None = None,
         *,
         agent: str = "gpuenv",
-        writes_per_second: float = 20.0,
+        writes_per_second: float = WRITES_PER_SECOND,
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> Self:

@@ -3,6 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
+
+WRITES_PER_SECOND: Final = 20.0
+"""Default limit of requests to the API server that change something."""
 
 
 class TokenBucket:

@@ -11,6 +11,8 @@ from gpuenv.plan.snapshot import EnvironmentRecord
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64
+MAX_OBSERVED: Final = 4096
+"""Maximum length of ``observedRevalidate``, a copy of the environment's revalidate annotation."""
 
 
 def environment_status(
@@ -99,7 +101,7 @@ def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
     before = environment.status.get("observedRevalidate")
     if totals.asked and environment.revalidate:
         return before if isinstance(before, str) else ""
-    return environment.revalidate[:4096]
+    return environment.revalidate[:MAX_OBSERVED]
 
 
 def _effective(expect: Expectations) -> Json:

@@ -8,14 +8,13 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.plan.run.ended_pod import ended
+from gpuenv.plan.run.ended_pod import TERMINAL, ended
 from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt, printable
 from gpuenv.plan.run.start_failure import waiting
 from gpuenv.plan.run.unschedulable import not_placed
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, Settings
 
-TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 MIN_SLACK: Final = 5.0
 MAX_SLACK: Final = 30.0
 

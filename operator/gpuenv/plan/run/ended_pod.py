@@ -18,6 +18,8 @@ from gpuenv_probe import codec
 
 OTHER_RUN: Final = "otherRun"
 OTHER_STAGE: Final = "otherStage"
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+"""Phases of a pod that has ended."""
 PYTHON_TOO_OLD: Final = 65
 """Exit code of a probe that does not support the version of Python in the image."""
 NOT_EXECUTABLE: Final = 126
@@ -110,7 +112,7 @@ def _ended_by_itself(pod: PodRecord) -> bool:
 
     A pod's deletion timestamp is the time of the request plus the grace period, which is therefore subtracted.
     """
-    if pod.phase not in ("Succeeded", "Failed"):
+    if pod.phase not in TERMINAL:
         return False
     finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
     return pod.deleting_since is None or 0.0 < finished < pod.deleting_since - GRACE_SECONDS

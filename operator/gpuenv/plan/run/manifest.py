@@ -16,7 +16,7 @@ from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 Manifest = dict[str, Any]
 
 MOUNT: Final = "/opt/gpuenv"
-ARCHIVE: Final = f"{MOUNT}/gpuenv-probe.pyz"
+ARCHIVE: Final = f"{MOUNT}/{names.PROBE_ARCHIVE}"
 TERMINATION_LOG: Final = "/dev/termination-log"
 PROBE_UID: Final = 65532
 """The user id under which the probe runs: "nonroot" in distroless images, and rarely used for anything else."""
