@@ -12,14 +12,15 @@ from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE
 
 from gpuenv.api import names
-from gpuenv.controller import handlers, probe_files, selfcheck
+from gpuenv.controller import probe_files, selfcheck
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth, serve
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
 from gpuenv.controller.options import Options
-from gpuenv.controller.settings import kopf_settings
+from gpuenv.controller.watch import handlers
+from gpuenv.controller.watch.settings import kopf_settings
 
 SCOPE = Scope("probes")
 CONFIG_MAPS = "/api/v1/namespaces/probes/configmaps"

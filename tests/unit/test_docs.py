@@ -161,6 +161,8 @@ def test_the_map_of_the_code_has_the_layers_and_the_rooms_of_the_code() -> None:
     rooms = {path.parent.name for path in (ROOT / "operator/gpuenv/plan").glob("*/__init__.py")}
     assert set(re.findall(r"^\| `plan/(\w+)/`", page, re.M)) == rooms
 
-    (kopf,) = [one["ignore_imports"] for one in contracts if one.get("forbidden_modules") == ["kopf"]]
-    (named,) = re.findall(r"Kopf is imported by four modules \(([^)]+)\)", " ".join(page.split()))
-    assert {f"gpuenv.controller.{name} -> kopf" for name in re.findall(r"`(\w+)`", named)} == set(kopf)
+    text = " ".join(page.split())
+    for library, folder in (("kopf", "watch"), ("kubernetes", "kube")):
+        (ignored,) = [one["ignore_imports"] for one in contracts if one.get("forbidden_modules") == [library]]
+        assert ignored == [f"gpuenv.controller.{folder}.* -> {library}"]
+        assert f"nly `controller/{folder}/` imports" in text

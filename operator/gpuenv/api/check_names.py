@@ -1,7 +1,7 @@
 """The names of all checks, each with a one-line description.
 
 The names are documented API; ``docs/checks.md`` lists them. At run time, a check name is a plain string. For mypy it is
-the type :data:`CheckName`, so that an assessment can only contain names that this module defines.
+the type :data:`CheckName`, so that policies can only use names that this module defines.
 """
 
 from dataclasses import dataclass

@@ -10,11 +10,9 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-import kopf
-
 from gpuenv import __version__, knowledge
 from gpuenv.api.names import OPERATOR
-from gpuenv.controller import handlers, health, logs, probe_files, selfcheck
+from gpuenv.controller import health, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
@@ -24,8 +22,8 @@ from gpuenv.controller.lease import Lease, LeaseLostError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.options import Options
 from gpuenv.controller.reconcile import Planner, Reconciler
-from gpuenv.controller.settings import kopf_settings
 from gpuenv.controller.sweep import Sweeper
+from gpuenv.controller.watch import handlers, kopf_task
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executor
 from gpuenv.controller.write.removal import Removal
@@ -218,7 +216,8 @@ class Operator:
         watch_stop = asyncio.Event()
         watch: asyncio.Task[None] | None = None
         try:
-            watch = await self._watch(handlers.build(self._kube, self._cache, sweeper.request), watch_stop)
+            registry = handlers.build(self._kube, self._cache, sweeper.request)
+            watch = await kopf_task.start(registry, self._options, self._identity, watch_stop)
             # kopf.spawn_tasks has just replaced our signal handlers with its own, which no setting prevents (it does so
             # in the main thread; kopf/_core/reactor/running.py). But our loops have to stop before Kopf does.
             _take_signals(stop)
@@ -233,19 +232,6 @@ class Operator:
                 await asyncio.wait({watch}, timeout=KOPF_STOP_SECONDS)
                 if not watch.done():
                     logger.warning("the watches did not end in %.0f s; leaving them", KOPF_STOP_SECONDS)
-
-    async def _watch(self, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> asyncio.Task[None]:
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=kopf_settings(self._scope),
-            # Pods of the probe namespace; the other three kinds have no namespace.
-            namespaces=[self._options.probe_namespace],
-            standalone=True,
-            # Kopf would ask the system for the user's name, and the user id of a container need not have one.
-            identity=self._identity,  # type: ignore[arg-type]  # the type is a private NewType of str in Kopf
-            stop_flag=stop,
-        )
-        return asyncio.create_task(kopf.run_tasks(tasks, ignored=_EveryTask()), name="kopf")
 
     async def _lists(self, sweeper: Sweeper) -> None:
         """List all objects once, so that the planner can start, and then run sweeps until cancelled."""
@@ -300,19 +286,6 @@ class Operator:
         health.LIMIT_SECONDS, whichever is longer.
         """
         return functools.partial(self._alive.beat, name, max(limit, health.LIMIT_SECONDS))
-
-
-class _EveryTask(frozenset[asyncio.Task[Any]]):
-    """A set that claims to contain every task. With it, Kopf does not wait for our tasks when it stops.
-
-    ``kopf.run_tasks`` does not touch the tasks in its argument ``ignored``. It waits five seconds for all other tasks
-    in the event loop and then cancels them, because it does not know which ones are its own
-    (kopf/_core/reactor/running.py). Our tasks cannot be listed beforehand: each connection to the health port, for
-    example, is a new task.
-    """
-
-    def __contains__(self, task: object) -> bool:
-        return True
 
 
 def _planner(tables: Knowledge) -> Planner:

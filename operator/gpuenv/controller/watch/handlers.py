@@ -14,7 +14,7 @@ from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import KindName
-from gpuenv.controller.login import connection
+from gpuenv.controller.watch.login import connection
 
 RELOGIN_SECONDS = 5.0
 """How long Kopf waits before it repeats a failed login."""

@@ -1,0 +1,1 @@
+"""Kopf delivers watch events to the cache. No other package imports Kopf."""
