@@ -69,6 +69,7 @@ def build(nodes: int, environments: int) -> Snapshot:
             world.finish(environment=pod.environment, node=pod.node)
     world.settle()
     seen = world.cache.snapshot(world.settings)
+    stored = world.objects("reports")
     made: dict[str, NodeRecord] = {}
     reports: dict[tuple[str, str], ReportRecord] = {}
     for index in range(nodes):
@@ -76,7 +77,7 @@ def build(nodes: int, environments: int) -> Snapshot:
         labels = {f"compat.gpuenv.dev/pt-{number}": "Compatible" for number in range(environments)}
         node = made[name] = records.node_record(builders.node(name, labels=labels))
         for number in range(environments):
-            raw = world.raw["reports"][f"pt-{number}.n0"]
+            raw = stored[f"pt-{number}.n0"]
             spec = {"environment": f"pt-{number}", "nodeName": name, "nodeUID": node.uid}
             metadata = {"name": f"pt-{number}.{name}", "uid": f"uid-{number}-{name}"}
             status = raw["status"] | {"nodeFingerprint": node.fingerprint}

@@ -1,101 +1,185 @@
-"""A stand-in for the operator's Kubernetes client: an API server's behaviour in memory, with failures on
-demand.
+"""A fake API server in memory, at the level of the operator's Kubernetes client.
 
-It keeps what matters to a controller: uids, resource versions, uid preconditions, immutable uids, status
-subresources, finalizers, label and name selectors, and 409 on creating twice. It validates nothing.
+It has the properties of a real one on which a controller relies: uids, resource versions and generations, preconditions,
+status subresources, finalizers, graceful deletion of pods, selectors and watches. It validates nothing.
 """
 
-import copy
-import itertools
+import json
 import re
-from collections import deque
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.plan.objects.times import show_time
 
 Raw = dict[str, Any]
+Hook = Callable[[str, str, Any], None]
+Watcher = Callable[[str, str, Raw], None]
 
 
 class FakeKube:
-    """Drop-in for ``gpuenv.controller.kube.client.Kube``.
+    """Stands in for ``gpuenv.controller.kube.client.Kube``.
 
-    ``calls`` lists (method, path) of everything that was asked.
+    ``objects`` maps paths to objects, which are replaced by every change and never altered. ``calls`` lists method and
+    path of each request. ``hooks`` are called with method, path and body before a request is carried out; they may
+    raise an ApiError, let time pass, or change objects. ``watchers`` are called with the type of an event, the path of
+    a collection and the object.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.objects: dict[str, Raw] = {}
         self.calls: list[tuple[str, str]] = []
+        self.hooks: list[Hook] = []
+        self.watchers: list[Watcher] = []
         self.allowed: Callable[[Raw], bool] = lambda attributes: True
+        """Answers whether a permission is granted."""
         self.answers: dict[str, Any] = {}
-        self._numbers = itertools.count(1)
-        self._failures: deque[tuple[str, str, ApiError]] = deque()
+        """Answers to requests for paths that are no objects."""
         self.down: ApiError | None = None
+        """The answer to every request while the API server is out of order."""
+        self.refusals = 0
+        """How many requests ``down``, ``fail`` or a hook has refused."""
+        self._clock = clock
+        self._version = 0
+        self._uids: set[str] = set()
 
-    # ---- for tests -------------------------------------------------------------------------------------
+    # ---- for tests -----------------------------------------------------------------------------------------
 
     def add(self, collection: str, raw: Raw) -> Raw:
-        """Puts an object in as the API server would store it; returns a copy."""
-        raw = copy.deepcopy(raw)
-        name = raw["metadata"]["name"]
-        raw["metadata"].setdefault("uid", f"uid-{name}")
-        raw["metadata"].setdefault("generation", 1)
-        self._stamp(raw)
-        self.objects[f"{collection}/{name}"] = raw
-        return copy.deepcopy(raw)
+        """Store an object as it is, in place of one of the same name, and return a copy.
 
-    def touch(self, path: str, change: Callable[[Raw], None]) -> Raw:
-        """Changes an object behind the operator's back."""
-        change(self.objects[path])
-        self._stamp(self.objects[path])
-        return copy.deepcopy(self.objects[path])
+        It gets a uid and a generation unless it has them.
+        """
+        raw = _as_stored(raw)
+        metadata = raw["metadata"]
+        path = f"{collection}/{metadata['name']}"
+        if "uid" not in metadata:
+            before = self.objects.get(path)
+            metadata["uid"] = before["metadata"]["uid"] if before else self._new_uid(metadata["name"])
+        self._uids.add(metadata["uid"])
+        metadata.setdefault("generation", 1)
+        return self._store(path, raw)
+
+    def touch(self, path: str, change: Callable[[Raw], object]) -> Raw:
+        """Let ``change`` alter a copy of an object, store it, and return another copy."""
+        raw = _copy(self.objects[path])
+        change(raw)
+        return self._store(path, raw)
+
+    def remove(self, path: str) -> Raw:
+        """Make an object disappear, whatever still holds it, and return its last state."""
+        raw = _copy(self.objects.pop(path))
+        self._stamp(raw)
+        self._tell("DELETED", path, raw)
+        return raw
+
+    def terminate(self, path: str) -> Raw:
+        """Delete an object as a request would, and return its state afterwards.
+
+        It stays while it has finalizers. A pod that runs stays too, as it does until its kubelet has ended it: tests
+        call ``remove``.
+        """
+        raw = _copy(self._find(path))
+        metadata = raw["metadata"]
+        stays = bool(metadata.get("finalizers")) or _runs(raw)
+        if "deletionTimestamp" not in metadata:
+            seconds = (raw.get("spec") or {}).get("terminationGracePeriodSeconds", 0) if _runs(raw) else 0
+            metadata["deletionTimestamp"] = show_time(self._clock() + seconds)
+            if stays:
+                return self._store(path, raw)
+        if stays:
+            return raw
+        self.objects[path] = raw
+        return self.remove(path)
 
     def fail(self, method: str, pattern: str, status: int, reason: str = "", message: str = "") -> None:
-        """The next request that matches fails so."""
-        self._failures.append((method, pattern, ApiError(status, reason or f"HTTP{status}", message)))
+        """Refuse the next request whose method and path match."""
+        error = ApiError(status, reason or f"HTTP{status}", message)
+
+        def once(asked: str, path: str, body: Any) -> None:
+            if asked == method and re.search(pattern, path):
+                self.hooks.remove(once)
+                raise error
+
+        self.hooks.append(once)
+
+    def deny(
+        self,
+        method: str,
+        pattern: str,
+        status: int,
+        reason: str = "",
+        message: str = "",
+        *,
+        when: Callable[[Any], bool] = lambda body: True,
+    ) -> Callable[[], None]:
+        """Refuse all requests whose method, path and body match, until the returned function is called."""
+
+        def policy(asked: str, path: str, body: Any) -> None:
+            if asked == method and re.search(pattern, path) and when(body):
+                raise ApiError(status, reason or f"HTTP{status}", message)
+
+        self.hooks.append(policy)
+        return lambda: self.hooks.remove(policy)
 
     def writes(self) -> list[tuple[str, str]]:
+        """Return method and path of each request that wanted to change something."""
         return [call for call in self.calls if call[0] != "GET"]
 
-    # ---- as Kube -----------------------------------------------------------------------------------------
+    # ---- the client's methods ------------------------------------------------------------------------------
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Return an object, or the prepared answer for this path."""
         self._begin("GET", path)
-        if path in self.answers:
-            return copy.deepcopy(self.answers[path])
-        return copy.deepcopy(self._find(path))
+        return _copy(self.answers[path] if path in self.answers else self._find(path))
 
     async def ask(self, path: str, body: Raw) -> Any:
-        self._begin("ASK", path)
+        """Return the answer to an access review."""
+        self._begin("ASK", path, body)
         return {"status": {"allowed": self.allowed(body["spec"]["resourceAttributes"])}}
 
     async def pages(
         self, path: str, params: Mapping[str, str] | None = None, limit: int = 500
     ) -> AsyncIterator[Raw]:
+        """Yield the pages of a list, at least one."""
         items = [
-            copy.deepcopy(one)
+            _copy(one)
             for key, one in self.objects.items()
-            if key.rpartition("/")[0] == path and _selected(one, params or {})
+            if _collection(key) == path and is_selected(one, params or {})
         ]
         for start in range(0, max(len(items), 1), limit):
             self._begin("GET", path)
             yield {"items": items[start : start + limit], "metadata": {}}
 
     async def create(self, path: str, body: Raw) -> Any:
-        self._begin("POST", path)
+        """Create an object. The status of our own kinds and of pods is the API server's, not the client's."""
+        self._begin("POST", path, body)
         if path.endswith("?dryRun=All"):
-            return copy.deepcopy(body)
-        key = f"{path}/{body['metadata']['name']}"
+            return _copy(body)
+        raw = _as_stored(body)
+        metadata = raw["metadata"]
+        key = f"{path}/{metadata['name']}"
         if key in self.objects:
-            gone = self.objects[key]["metadata"].get("deletionTimestamp")
-            words = "object is being deleted: already exists" if gone else "already exists"
+            going = self.objects[key]["metadata"].get("deletionTimestamp")
+            words = "object is being deleted: already exists" if going else "already exists"
             raise ApiError(409, "AlreadyExists", f"{key} {words}")
-        return self.add(path, body)
+        if path.endswith("/pods"):
+            raw["status"] = {"phase": "Pending"}
+        elif names.API_VERSION in path:
+            raw.pop("status", None)
+        metadata["uid"] = self._new_uid(metadata["name"])
+        metadata |= {"generation": 1, "creationTimestamp": show_time(self._clock())}
+        return self._store(key, raw)
 
     async def merge_patch(self, path: str, body: Raw) -> Any:
-        return self._patch(path, lambda raw: _merge(raw, body), body)
+        """Apply a merge patch."""
+        return self._patch(path, body, body, lambda raw: _merge(raw, body))
 
     async def strategic_patch(self, path: str, body: Raw) -> Any:
+        """Apply a strategic merge patch of a node's conditions, which are merged by their type."""
+
         def change(raw: Raw) -> None:
             current = raw.setdefault("status", {}).setdefault("conditions", [])
             for condition in body["status"]["conditions"]:
@@ -103,9 +187,11 @@ class FakeKube:
                 old = next((one for one in current if one["type"] == condition["type"]), {})
                 current[:] = kept if condition.get("$patch") == "delete" else [*kept, old | condition]
 
-        return self._patch(path, change, body)
+        return self._patch(path, body, body, change)
 
     async def json_patch(self, path: str, operations: list[Raw]) -> Any:
+        """Apply a JSON patch that tests a field of the metadata or replaces a whole part of the object."""
+
         def change(raw: Raw) -> None:
             for operation in operations:
                 first, *rest = operation["path"].strip("/").split("/")
@@ -113,80 +199,101 @@ class FakeKube:
                     if raw[first][rest[0]] != operation["value"]:
                         raise ApiError(422, "Invalid", "the server rejected our request")
                 else:
-                    assert not rest
-                    raw[first] = copy.deepcopy(operation["value"])
+                    assert not rest, f"{operation['path']} is no whole part of an object"
+                    raw[first] = operation["value"]
 
-        return self._patch(path, change, {})
+        return self._patch(path, operations, {}, change)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
+        """Delete an object, with its uid as a precondition."""
         self._begin("DELETE", path)
-        raw = self._find(path)
-        if uid is not None and raw["metadata"]["uid"] != uid:
+        if uid is not None and self._find(path)["metadata"]["uid"] != uid:
             raise ApiError(409, "Conflict", "the UID in the precondition does not match")
-        if raw["metadata"].get("finalizers"):
-            raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-            self._stamp(raw)
-            return copy.deepcopy(raw)
-        return self.objects.pop(path)
+        return self.terminate(path)
 
     delete_if_there: Any = Kube.delete_if_there
 
     async def delete_collection(self, path: str, selector: str, *, limit: int) -> Any:
+        """Delete up to ``limit`` of the objects that match a label selector."""
         self._begin("DELETE", path)
-        for key, one in list(self.objects.items()):
-            if limit and key.rpartition("/")[0] == path and _selected(one, {"labelSelector": selector}):
-                del self.objects[key]
-                limit -= 1
+        query = {"labelSelector": selector}
+        found = [
+            key for key, one in self.objects.items() if _collection(key) == path and is_selected(one, query)
+        ]
+        for key in found[:limit]:
+            self.terminate(key)
         return {}
 
-    # ---- how ---------------------------------------------------------------------------------------------
+    # ---- how -----------------------------------------------------------------------------------------------
 
-    def _begin(self, method: str, path: str) -> None:
+    def _begin(self, method: str, path: str, body: Any = None) -> None:
+        """Note a request, and refuse it if a test says so."""
         self.calls.append((method, path))
-        if self.down is not None:
-            raise self.down
-        for failure in self._failures:
-            if failure[0] == method and re.search(failure[1], path):
-                self._failures.remove(failure)
-                raise failure[2]
+        try:
+            if self.down is not None:
+                raise self.down
+            for hook in list(self.hooks):
+                hook(method, path, body)
+        except ApiError:
+            self.refusals += 1
+            raise
 
     def _find(self, path: str) -> Raw:
+        """Return the stored object itself. Raises ApiError."""
         if path not in self.objects:
             raise ApiError(404, "NotFound", f"{path} not found")
         return self.objects[path]
 
-    def _patch(self, path: str, change: Callable[[Raw], None], body: Raw) -> Raw:
-        self._begin("PATCH", path)
-        path = path.removesuffix("/status")
-        raw = copy.deepcopy(self._find(path))
-        metadata = raw["metadata"]
-        wanted = body.get("metadata") or {}
-        if wanted.get("uid", metadata["uid"]) != metadata["uid"]:
-            raise ApiError(422, "Invalid", "metadata.uid: field is immutable")
-        if wanted.get("resourceVersion", metadata["resourceVersion"]) != metadata["resourceVersion"]:
-            raise ApiError(409, "Conflict", "the object has been modified")
+    def _patch(self, path: str, sent: Any, wanted: Raw, change: Callable[[Raw], None]) -> Raw:
+        """Apply a change to an object or to its status, which one request never changes together."""
+        self._begin("PATCH", path, sent)
+        target = path.removesuffix("/status")
+        before = self._find(target)
+        _check_preconditions(before["metadata"], wanted.get("metadata") or {})
+        raw = _copy(before)
         change(raw)
+        body_of, status_of = (raw, before) if target == path else (before, raw)
+        raw = {key: value for key, value in body_of.items() if key != "status"}
+        if "status" in status_of:
+            raw["status"] = status_of["status"]
+        raw = _as_stored(raw)
+        if raw == before:
+            return raw
+        stored = self._store(target, raw)
+        if stored["metadata"].get("deletionTimestamp") and not stored["metadata"].get("finalizers"):
+            return self.terminate(target)
+        return stored
+
+    def _store(self, path: str, raw: Raw) -> Raw:
+        """Store an object as the next version, tell the watchers, and return a copy."""
+        before = self.objects.get(path)
+        if before is not None and before.get("spec") != raw.get("spec"):
+            raw["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         self._stamp(raw)
-        if metadata.get("deletionTimestamp") and not raw["metadata"].get("finalizers"):
-            return self.objects.pop(path) and raw
         self.objects[path] = raw
-        return copy.deepcopy(raw)
+        self._tell("ADDED" if before is None else "MODIFIED", path, raw)
+        return _copy(raw)
 
     def _stamp(self, raw: Raw) -> None:
-        raw["metadata"]["resourceVersion"] = str(next(self._numbers))
+        self._version += 1
+        raw["metadata"]["resourceVersion"] = str(self._version)
+
+    def _tell(self, type_: str, path: str, raw: Raw) -> None:
+        for watcher in self.watchers:
+            watcher(type_, _collection(path), raw)
+
+    def _new_uid(self, name: str) -> str:
+        """Return a uid that no object has had before."""
+        uid, number = f"uid-{name}", 1
+        while uid in self._uids:
+            number += 1
+            uid = f"uid-{name}-{number}"
+        self._uids.add(uid)
+        return uid
 
 
-def _merge(target: Raw, patch: Mapping[str, Any]) -> None:
-    for key, value in patch.items():
-        if value is None:
-            target.pop(key, None)
-        elif isinstance(value, dict):
-            _merge(target.setdefault(key, {}), value)
-        else:
-            target[key] = copy.deepcopy(value)
-
-
-def _selected(raw: Raw, params: Mapping[str, str]) -> bool:
+def is_selected(raw: Raw, params: Mapping[str, str]) -> bool:
+    """Return whether an object matches the selectors of a list: labels that exist or have a value, and a name."""
     labels = raw["metadata"].get("labels") or {}
     for requirement in filter(None, params.get("labelSelector", "").split(",")):
         key, equals, value = requirement.partition("=")
@@ -194,3 +301,43 @@ def _selected(raw: Raw, params: Mapping[str, str]) -> bool:
             return False
     field = params.get("fieldSelector", "")
     return not field or field == f"metadata.name={raw['metadata']['name']}"
+
+
+def _collection(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _runs(raw: Raw) -> bool:
+    return raw.get("kind") == "Pod" and (raw.get("status") or {}).get("phase") == "Running"
+
+
+def _check_preconditions(metadata: Raw, wanted: Raw) -> None:
+    """Raise ApiError if a patch is about another object of that name, or about an earlier version."""
+    if wanted.get("uid", metadata["uid"]) != metadata["uid"]:
+        raise ApiError(422, "Invalid", "metadata.uid: field is immutable")
+    if wanted.get("resourceVersion", metadata["resourceVersion"]) != metadata["resourceVersion"]:
+        raise ApiError(409, "Conflict", "the object has been modified")
+
+
+def _merge(target: Raw, patch: Mapping[str, Any]) -> None:
+    """Apply a merge patch (RFC 7386): None deletes a key, and a list replaces the whole list."""
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
+def _copy(raw: Any) -> Any:
+    return json.loads(json.dumps(raw))
+
+
+def _as_stored(raw: Raw) -> Raw:
+    """Return a copy as it comes back from a real API server, which writes 12.0 as 12."""
+    return json.loads(json.dumps(raw), parse_float=_as_go_writes)  # type: ignore[no-any-return]  # JSON has no types
+
+
+def _as_go_writes(text: str) -> float | int:
+    return int(float(text)) if float(text).is_integer() else float(text)

@@ -1,141 +1,150 @@
-"""A stand-in for an API server and the executor, in memory: it takes a plan's actions at their word.
+"""A cluster with an operator in it, in memory: a fake API server, and the cache, planner and executor that ship.
 
-What it stores goes through JSON and the record readers, as with a real server. It judges nothing.
+Tests play everybody else: they create and change objects, end pods, let time pass, and look at what the operator wrote.
 """
 
+import asyncio
+import atexit
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from tests.support import builders
+from tests.support.fake_kube import FakeKube, is_selected
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
+from gpuenv.controller.kube.kinds import EVENTS, KINDS, KindName, Scope
+from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.write.events import EventPoster
+from gpuenv.controller.write.executor import Executed, Executor
+from gpuenv.controller.write.writes import Writes
 from gpuenv.knowledge import load
 from gpuenv.plan.actions import (
     Action,
     AddFinalizer,
     Cleanup,
-    CreatePod,
     DeletePod,
-    LeaveNode,
+    EnvironmentAction,
     OrphanedEnvironment,
     Plan,
     PostEvent,
-    SetLabel,
-    SetNodeCondition,
-    WriteReport,
+    ValidationAction,
     WriteStatus,
 )
 from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
-from gpuenv.plan.snapshot import Attempt, PodRecord, ReportRecord, Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from gpuenv.plan.snapshot import PodRecord, ReportRecord, Settings, ValidationKey
 
 Raw = dict[str, Any]
+T = TypeVar("T")
 KNOWLEDGE = load()
+PAUSE_SECONDS = 2.0
+"""How far the executor's clock moves on between two steps: then the status of each environment may be written again."""
+LONGEST_PAUSE_SECONDS = 30.0
+"""After this time the operator plans again although nothing has changed."""
+
+_loop = asyncio.new_event_loop()
+atexit.register(_loop.close)
 
 
 class World:
-    """Objects by kind and name, a clock, and the operator's cache over them."""
+    """A cluster and its operator.
 
-    def __init__(self, *, memo: bool = True, **settings: Any) -> None:
+    ``now`` is the time of day, which only tests move. The executor's clock, which must be monotonic, also moves on
+    between two steps. With ``watch`` False the cache knows only what the operator itself reads and writes, and what
+    tests ``put``. Other keywords are settings of the operator.
+    """
+
+    def __init__(self, *, memo: bool = True, watch: bool = True, **settings: Any) -> None:
         self.now = builders.NOW
+        self.settings = Settings(config_map="gpuenv-probe-0123456789", **settings)
+        self.scope = Scope(self.settings.probe_namespace)
+        self.knowledge = KNOWLEDGE
+        self.kube = FakeKube(lambda: self.now)
+        if watch:
+            self.kube.watchers.append(self._observe)
+        self._kinds: dict[str, KindName] = {self.scope.path(kind): kind for kind in KINDS}
+        self._has_memo = memo
+        self._paused = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the operator anew: it knows nothing but what the API server has stored."""
         self.cache = Cache()
         self.cache.synced = True
-        self.settings = Settings(config_map="gpuenv-probe-0123456789", **settings)
-        self.raw: dict[str, dict[str, Raw]] = {
-            "environments": {},
-            "nodes": {},
-            "pods": {},
-            "reports": {},
-        }
-        self.events: list[PostEvent] = []
-        self.knowledge = KNOWLEDGE
-        self.memo = Memo() if memo else None
-        self.refuse: Callable[[CreatePod], Attempt | None] = lambda _: None
-        self._version = 0
+        self.memo = Memo() if self._has_memo else None
+        self.metrics = Metrics(self.cache, lambda: self.now)
+        self.poster = EventPoster(self.kube, "test", clock=lambda: self.now)  # type: ignore[arg-type]  # a fake
+        self.writes = Writes(self.kube, self.cache, self.scope, clock=lambda: self.now)  # type: ignore[arg-type]  # a fake
+        self.executor = Executor(
+            self.writes, self.poster, self.metrics, clock=lambda: self.now + self._paused
+        )
+        for kind in KINDS:
+            for raw in self.objects(kind).values():
+                self.cache.put(kind, raw)
 
-    # ---- what tests change -------------------------------------------------------------------------------
+    # ---- what people, nodes and kubelets do ------------------------------------------------------------------
 
-    def put(self, kind: str, raw: Raw) -> Raw:
-        """Stores an object, as JSON would leave it, and tells the cache."""
-        self._version += 1
-        stored: Raw = json.loads(json.dumps(raw), parse_float=_as_go_writes)
-        stored["metadata"]["resourceVersion"] = str(self._version)
-        self.raw[kind][stored["metadata"]["name"]] = stored
+    def put(self, kind: KindName, raw: Raw) -> Raw:
+        """Store an object as it is, tell the cache, and return a copy."""
+        stored = self.kube.add(self.scope.path(kind), raw)
         self.cache.put(kind, stored)
         return stored
 
-    def environment(self, name: str = "pt", **spec: Any) -> Raw:
-        """Stores an environment; a later one of that name is its next generation."""
-        metadata = {"uid": f"uid-{name}", "generation": 1, "finalizers": [names.FINALIZER]}
-        raw = builders.environment(name, metadata=metadata, **{"schedule": {"maxConcurrent": 1000}, **spec})
-        before = self.raw["environments"].get(name)
-        if before is not None:
-            raw["metadata"]["generation"] = before["metadata"]["generation"] + 1
-            raw["status"] = before.get("status", {})
-        return self.put("environments", raw)
+    def change(self, kind: KindName, name: str, change: Callable[[Raw], object]) -> Raw:
+        """Let ``change`` alter a stored object, and return a copy."""
+        return self.kube.touch(self.scope.item(kind, name), change)
 
-    def annotate(self, kind: str, name: str, key: str, value: str) -> None:
-        """Sets one annotation."""
-        raw = self.raw[kind][name]
-        raw["metadata"].setdefault("annotations", {})[key] = value
-        self.put(kind, raw)
+    def annotate(self, kind: KindName, name: str, key: str, value: str) -> None:
+        """Set one annotation."""
+        self.change(
+            kind, name, lambda raw: raw["metadata"].setdefault("annotations", {}).update({key: value})
+        )
+
+    def delete(self, kind: KindName, name: str) -> None:
+        """Delete an object as a person does: it stays while it has finalizers, and a pod while it runs."""
+        self.kube.terminate(self.scope.item(kind, name))
+
+    def gone(self, kind: KindName, name: str) -> None:
+        """Make an object disappear, whatever still holds it."""
+        self.kube.remove(self.scope.item(kind, name))
+
+    def environment(self, name: str = "pt", **spec: Any) -> Raw:
+        """Apply an environment: create it with our finalizer, or replace the specification of the existing one."""
+        raw = builders.environment(name, **{"schedule": {"maxConcurrent": 1000}, **spec})
+        before = self.objects("environments").get(name)
+        raw["metadata"] = (
+            {"name": name, "finalizers": [names.FINALIZER]} if before is None else before["metadata"]
+        )
+        return self.put("environments", {**(before or {}), **raw})
 
     def node(self, name: str = "n1", **changes: Any) -> Raw:
-        """Stores a node; labels of ours that it has stay."""
+        """Create or replace a node. Unless it is another machine, it keeps our labels and conditions."""
         raw = builders.node(name, **changes)
-        before = self.raw["nodes"].get(name)
+        before = self.objects("nodes").get(name)
         if before is not None and before["metadata"]["uid"] == raw["metadata"]["uid"]:
-            ours = {
-                k: v for k, v in before["metadata"]["labels"].items() if k.startswith(names.COMPAT_PREFIX)
-            }
-            raw["metadata"]["labels"] |= ours
+            labels, conditions = before["metadata"]["labels"], before["status"]["conditions"]
+            raw["metadata"]["labels"] |= {key: labels[key] for key in labels if _is_ours(key)}
+            raw["status"]["conditions"] += [one for one in conditions if _is_ours(one["type"])]
         return self.put("nodes", raw)
-
-    def restart(self) -> None:
-        """Starts the operator anew: it knows nothing but what is stored."""
-        self.cache, self.memo = Cache(), self.memo and Memo()
-        self.cache.synced = True
-        for kind, stored in self.raw.items():
-            for raw in stored.values():
-                self.cache.put(kind, raw)
-
-    def gone(self, kind: str, name: str) -> None:
-        """Removes an object, and the watch tells of it."""
-        raw = self.raw[kind].pop(name)
-        self._version += 1
-        raw["metadata"]["resourceVersion"] = str(self._version)
-        self.cache.remove(kind, raw)
 
     def pod(
         self, phase: str, *, environment: str = "pt", node: str = "n1", name: str = "", **changes: Any
     ) -> Raw:
-        """Gives the newest probe pod of a pair, or the one of that name, another status."""
-        before = self.raw["pods"][name] if name else self.pod_of(environment, node)
+        """Give the newest probe pod of a validation, or the pod of that name, another status."""
+        before = self.get("pods", name) if name else self.pod_of(environment, node)
         return self.put("pods", builders.pod_status(before, phase, **changes))
 
-    def pod_of(self, environment: str = "pt", node: str = "n1") -> Raw:
-        """The newest probe pod of a pair. Raises LookupError when there is none."""
-        found = self.pods_of(environment, node)
-        if not found:
-            raise LookupError(
-                f"no probe pod of {environment} on {node}; there are {sorted(self.raw['pods'])}"
-            )
-        return found[-1]
-
-    def pods_of(self, environment: str = "pt", node: str = "n1") -> list[Raw]:
-        """All probe pods of a pair, oldest first."""
-        mine = [
-            raw
-            for raw in self.raw["pods"].values()
-            if raw["metadata"]["labels"][names.LABEL_ENVIRONMENT] == environment
-            and raw["metadata"]["annotations"][names.ANNOTATION_NODE] == node
-        ]
-        return sorted(mine, key=lambda raw: raw["metadata"]["number"])
+    def delete_pod(self, name: str, *, vanish: bool) -> None:
+        """Mark a pod as deleted, and let it disappear at once or linger."""
+        self.change(
+            "pods", name, lambda raw: raw["metadata"].setdefault("deletionTimestamp", show_time(self.now + 5))
+        )
+        if vanish:
+            self.gone("pods", name)
 
     def finish(
         self,
@@ -146,36 +155,34 @@ class World:
         facts: Raw | str | None = None,
         kernels: Raw | str | None = None,
     ) -> Raw:
-        """The pair's pod ends with these reports; by default with those of a healthy node."""
-        before = self.raw["pods"][name] if name else self.pod_of(environment, node)
+        """End a pod with these probe reports, by default with those of a healthy node."""
+        before = self.get("pods", name) if name else self.pod_of(environment, node)
         run = before["metadata"]["annotations"][names.ANNOTATION_RUN]
+        facts = builders.facts_report(run) if facts is None else facts
+        kernels = builders.kernels_report(run) if kernels is None else kernels
         return self.pod(
             "Succeeded",
             name=before["metadata"]["name"],
             scheduled=self.now - 30,
             sandbox=self.now - 28,
-            facts=builders.terminated(
-                builders.facts_report(run) if facts is None else facts, at=self.now - 10
-            ),
-            kernels=builders.terminated(
-                builders.kernels_report(run) if kernels is None else kernels, at=self.now
-            ),
+            facts=builders.terminated(facts, at=self.now - 10),
+            kernels=builders.terminated(kernels, at=self.now),
         )
 
     def finish_all(self) -> None:
-        """Every pod ends well, and the operator takes it up."""
-        for pod in list(self.cache.pods.values()):
+        """End every pod well, and let the operator take that up."""
+        for pod in self.live_pods():
             self.finish(environment=pod.environment, node=pod.node)
         self.settle()
 
     def busy(self) -> None:
-        """The pod of pt on n1 finds no place until its clock runs out."""
+        """Let the pod of pt on n1 wait for a GPU until its time is up."""
         self.pod("Pending", unschedulable="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
         self.now += 121
         self.settle()
 
     def crash(self) -> None:
-        """The pod of pt on n1 crashes in its second stage."""
+        """Let the pod of pt on n1 crash in its second stage."""
         run = self.run_id()
         self.pod(
             "Failed",
@@ -188,31 +195,32 @@ class World:
         )
         self.settle()
 
-    def run_id(self, environment: str = "pt", node: str = "n1") -> str:
-        """Run id of the pair's newest pod."""
-        return str(self.pod_of(environment, node)["metadata"]["annotations"][names.ANNOTATION_RUN])
+    def slow_down(self, seconds: float) -> None:
+        """Let each write to a node take so long."""
 
-    # ---- what the operator does ----------------------------------------------------------------------------
+        def wait(method: str, path: str, body: Any) -> None:
+            if method == "PATCH" and self._kinds.get(path.rpartition("/")[0]) == "nodes":
+                self.now += seconds
+
+        self.kube.hooks.append(wait)
+
+    # ---- what the operator does ------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        """Plans over the world as it is; nothing is done."""
+        """Return the plan for the world as it is, and carry nothing out."""
         planned = plan(self.cache.snapshot(self.settings), self.now, self.knowledge, self.memo)
         assert not planned.faults, planned.faults
         return planned
 
     def step(self, seconds: float = 0.0) -> Plan:
-        """Lets time pass, plans, and does what the plan says."""
+        """Let time pass, make one plan, carry it out, and return it."""
         self.now += seconds
-        seen = self.cache.snapshot(self.settings)
-        planned = plan(seen, self.now, self.knowledge, self.memo)
-        assert not planned.faults, planned.faults
-        for action in planned.actions:
-            self.apply(action)
-        self.cache.carried_out(seen, planned)
+        self._paused += PAUSE_SECONDS
+        planned, _ = self._plan_and_run()
         return planned
 
     def settle(self, limit: int = 20) -> list[Plan]:
-        """Steps until there is nothing to do. Raises AssertionError when there always is."""
+        """Step until there is nothing to do, and return the plans. Raises AssertionError after ``limit`` plans."""
         plans = []
         for _ in range(limit):
             plans.append(self.step())
@@ -220,182 +228,187 @@ class World:
                 return plans
         raise AssertionError(f"still busy after {limit} plans: {plans[-1].actions}")
 
-    def apply(self, action: Action) -> None:
-        """Does what one action says."""
-        match action:
-            case CreatePod():
-                self._create(action)
-            case DeletePod(name=name):
-                self.delete_pod(name)
-            case WriteReport():
-                self._write_report(action)
-            case SetLabel(node=node):
-                raw = self.raw["nodes"][node]
-                assert raw["metadata"]["uid"] == action.node_uid
-                labels, key = raw["metadata"]["labels"], names.node_label(action.environment)
-                labels.pop(key, None)
-                labels |= {} if action.value is None else {key: action.value}
-                self.put("nodes", raw)
-            case SetNodeCondition():
-                self._set_condition(action)
-            case LeaveNode():
-                self._leave(action)
-            case AddFinalizer(environment=name):
-                raw = self.raw["environments"][name]
-                raw["metadata"].setdefault("finalizers", []).append(names.FINALIZER)
-                self.put("environments", raw)
-            case Cleanup(environment=name):
-                self._clean(name)
-                self.gone("environments", name)
-            case OrphanedEnvironment(environment=name):
-                assert name not in self.raw["environments"]
-                self._clean(name)
-            case WriteStatus(environment=name):
-                self.put("environments", self.raw["environments"][name] | {"status": action.status})
-                self.events += action.events
-            case PostEvent():
-                self.events.append(action)
+    def turn(self) -> Plan:
+        """Make one plan and carry it out. Then let time pass until the operator's loop would plan again."""
+        planned, executed = self._plan_and_run()
+        due = [] if planned.wake_at is None else [planned.wake_at]
+        if executed.retry_at is not None:
+            due.append(executed.retry_at - self._paused)
+        self.now = max(self.now + 1, min([self.now + LONGEST_PAUSE_SECONDS, *due]))
+        return planned
 
-    def delete_pod(self, name: str, *, vanish: bool | None = None) -> None:
-        """Orders the deletion of a pod; one that does not run goes at once."""
-        raw = self.raw["pods"].get(name)
-        if raw is None:
-            return
-        runs = raw.get("status", {}).get("phase") == "Running"
-        raw["metadata"].setdefault("deletionTimestamp", show_time(self.now + 5))
-        self.put("pods", raw)
-        if not runs if vanish is None else vanish:
-            self.gone("pods", name)
+    def run_for(self, seconds: float) -> None:
+        """Let the operator work for so long."""
+        end = self.now + seconds
+        while self.now < end:
+            self.turn()
 
-    def _create(self, action: CreatePod) -> None:
-        refusal = self.refuse(action)
-        if refusal is not None:
-            self.cache.rejections[action.environment, action.node] = refusal
-            return
-        raw = json.loads(json.dumps(action.manifest))
-        if raw["metadata"]["name"] in self.raw["pods"]:
-            return
-        raw["metadata"] |= {
-            "uid": f"uid-{raw['metadata']['name']}-{self._version}",
-            "creationTimestamp": show_time(self.now),
-            "number": self._version,
+    async def run(self, *actions: Action) -> Executed:
+        """Carry out these actions, and return what became of them."""
+        return await self._carry_out(self.plan_of(*actions))
+
+    def plan_of(self, *actions: Action) -> Plan:
+        """Return a plan of these actions, in their order within each validation."""
+        environments: dict[str, EnvironmentAction] = {}
+        validations: dict[ValidationKey, tuple[ValidationAction, ...]] = {}
+        events: list[PostEvent] = []
+        for action in actions:
+            match action:
+                case PostEvent():
+                    events.append(action)
+                case AddFinalizer() | Cleanup() | OrphanedEnvironment() | WriteStatus():
+                    environments[action.environment] = action
+                case _:
+                    about = self.cache.pods[action.name] if isinstance(action, DeletePod) else action
+                    key = (about.environment, about.node)
+                    validations[key] = (*validations.get(key, ()), action)
+        return Plan(environments, validations, tuple(events))
+
+    def drive(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, and return its result. All worlds share one event loop."""
+        return _loop.run_until_complete(coroutine)
+
+    def _plan_and_run(self) -> tuple[Plan, Executed]:
+        seen = self.cache.snapshot(self.settings)
+        planned = plan(seen, self.now, self.knowledge, self.memo)
+        assert not planned.faults, planned.faults
+        refusals = self.kube.refusals
+        executed = self.drive(self._carry_out(planned))
+        assert executed.failed <= self.kube.refusals - refusals, "an action failed that nobody has refused"
+        self.cache.carried_out(seen, planned)
+        return planned, executed
+
+    async def _carry_out(self, planned: Plan) -> Executed:
+        """Carry out a plan and post its Events."""
+        executed = await self.executor.run(planned)
+        posting = asyncio.create_task(self.poster.run())
+        await asyncio.sleep(0)  # The fake API server answers at once, so that all Events are posted now.
+        posting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await posting
+        return executed
+
+    def _observe(self, type_: str, collection: str, raw: Raw) -> None:
+        """Bring an event of the watch to the cache."""
+        kind = self._kinds.get(collection)
+        if kind is not None and is_selected(raw, {"labelSelector": self.scope.selector(kind)}):
+            self.cache.observe(kind, type_, raw)
+
+    # ---- what tests look at ----------------------------------------------------------------------------------
+
+    def objects(self, kind: KindName) -> dict[str, Raw]:
+        """Return the stored objects of a kind by name, in the order of their creation. They must not be altered."""
+        start = f"{self.scope.path(kind)}/"
+        return {
+            path.removeprefix(start): raw for path, raw in self.kube.objects.items() if path.startswith(start)
         }
-        raw["status"] = {"phase": "Pending"}
-        self.put("pods", raw)
 
-    def _write_report(self, action: WriteReport) -> None:
-        assert action.exists == (action.name in self.raw["reports"])
-        spec = {"environment": action.environment, "nodeName": action.node, "nodeUID": action.node_uid}
-        fresh = {"metadata": {"name": action.name, "uid": f"uid-{action.name}"}, "spec": spec}
-        raw = self.raw["reports"].get(action.name, fresh)
-        before = self.report(action.environment, action.node)
-        stored = self.put("reports", raw | {"status": action.status})
-        self.cache.wrote_report((action.environment, action.node), stored, before)
+    def get(self, kind: KindName, name: str) -> Raw:
+        """Return a copy of a stored object."""
+        copied: Raw = json.loads(json.dumps(self.kube.objects[self.scope.item(kind, name)]))
+        return copied
 
-    def _set_condition(self, action: SetNodeCondition) -> None:
-        raw, kind = self.raw["nodes"][action.node], names.node_label(action.environment)
-        kept = [item for item in raw["status"]["conditions"] if item["type"] != kind]
-        if action.status is not None:
-            kept.append({"type": kind, "status": action.status, "reason": action.reason})
-        raw["status"]["conditions"] = kept
-        self.put("nodes", raw)
+    def pod_of(self, environment: str = "pt", node: str = "n1") -> Raw:
+        """Return the newest probe pod of a validation. Raises LookupError when there is none."""
+        found = self.pods_of(environment, node)
+        if not found:
+            raise LookupError(
+                f"no probe pod of {environment} on {node}; there are {sorted(self.objects('pods'))}"
+            )
+        return found[-1]
 
-    def _leave(self, action: LeaveNode) -> None:
-        live = self.raw["nodes"].get(action.node)
-        there = live is not None and live["metadata"]["uid"] == action.node_uid
-        if action.gone and there:
-            return
-        if there and live is not None:
-            self._unmark(live, action.environment)
-        for raw in self.pods_of(action.environment, action.node):
-            self.delete_pod(raw["metadata"]["name"])
-        report = self.cache.reports.get((action.environment, action.node))
-        if report is not None:
-            self.gone("reports", report.name)
+    def pods_of(self, environment: str = "pt", node: str = "n1") -> list[Raw]:
+        """Return all probe pods of a validation, oldest first."""
+        return [
+            self.get("pods", name)
+            for name, raw in self.objects("pods").items()
+            if raw["metadata"]["labels"][names.LABEL_ENVIRONMENT] == environment
+            and raw["metadata"]["annotations"][names.ANNOTATION_NODE] == node
+        ]
 
-    def _unmark(self, raw: Raw, environment: str) -> None:
-        key = names.node_label(environment)
-        raw["metadata"]["labels"].pop(key, None)
-        raw["status"]["conditions"] = [item for item in raw["status"]["conditions"] if item["type"] != key]
-        self.put("nodes", raw)
+    def live_pods(self) -> list[PodRecord]:
+        """Return the probe pods that hold a device."""
+        pods = self.cache.pods.values()
+        return [pod for pod in pods if not pod.vanished and pod.phase not in ("Succeeded", "Failed")]
 
-    def _clean(self, environment: str) -> None:
-        for raw in list(self.raw["nodes"].values()):
-            self._unmark(raw, environment)
-        for raw in list(self.raw["pods"].values()):
-            if raw["metadata"]["labels"][names.LABEL_ENVIRONMENT] == environment:
-                self.gone("pods", raw["metadata"]["name"])
-        for raw in list(self.raw["reports"].values()):
-            if raw["spec"]["environment"] == environment:
-                self.gone("reports", raw["metadata"]["name"])
-        for name, pod in list(self.cache.pods.items()):
-            if pod.environment == environment:
-                del self.cache.pods[name]
-
-    # ---- what tests look at --------------------------------------------------------------------------------
+    def run_id(self, environment: str = "pt", node: str = "n1") -> str:
+        """Return the run id of the newest pod of a validation."""
+        return str(self.pod_of(environment, node)["metadata"]["annotations"][names.ANNOTATION_RUN])
 
     def report(self, environment: str = "pt", node: str = "n1") -> ReportRecord | None:
-        """The pair's report as the operator knows it."""
+        """Return the node report of a validation as the operator knows it."""
         return self.cache.reports.get((environment, node))
 
     def verdict(self, environment: str = "pt", node: str = "n1") -> tuple[str, str] | None:
-        """(verdict, reason) as the report displays them; None when there is no report."""
+        """Return verdict and reason as the node report displays them; None when there is no report."""
         record = self.report(environment, node)
         return None if record is None else (record.verdict.value, record.reason)
 
     def label(self, environment: str = "pt", node: str = "n1") -> str | None:
-        """The node's label for an environment."""
-        value = self.raw["nodes"][node]["metadata"]["labels"].get(names.node_label(environment))
+        """Return the node's label for an environment."""
+        value = self.objects("nodes")[node]["metadata"]["labels"].get(names.node_label(environment))
         return None if value is None else str(value)
 
     def status(self, environment: str = "pt") -> Raw:
-        """The environment's status."""
-        return dict(self.raw["environments"][environment].get("status", {}))
+        """Return the environment's status."""
+        return dict(self.get("environments", environment).get("status", {}))
 
     def condition(self, kind: str, environment: str = "pt") -> tuple[str, str]:
-        """(status, reason) of one of its conditions."""
+        """Return status and reason of one of the environment's conditions."""
         found = next(item for item in self.status(environment)["conditions"] if item["type"] == kind)
         return found["status"], found["reason"]
 
-    def live_pods(self) -> list[PodRecord]:
-        """Probe pods that hold a device."""
-        pods = self.cache.pods.values()
-        return [pod for pod in pods if not pod.vanished and pod.phase not in ("Succeeded", "Failed")]
+    @property
+    def events(self) -> list[PostEvent]:
+        """The Events that exist, once for each time that they were posted."""
+        found = []
+        for path, raw in self.kube.objects.items():
+            if path.startswith(f"{EVENTS}/"):
+                about = raw["involvedObject"]
+                told = PostEvent(
+                    about["kind"], about["name"], about["uid"], raw["type"], raw["reason"], raw["message"]
+                )
+                found += [told] * raw["count"]
+        return found
+
+    def forget_events(self) -> None:
+        """Remove all Events, as the API server does after an hour."""
+        for path in [path for path in self.kube.objects if path.startswith(f"{EVENTS}/")]:
+            self.kube.remove(path)
 
 
-def _as_go_writes(text: str) -> float | int:
-    """The API server writes 12.0 as 12."""
-    return int(float(text)) if float(text).is_integer() else float(text)
+def _is_ours(key: str) -> bool:
+    return key.startswith(names.COMPAT_PREFIX)
 
 
 def fleet(count: int, /, *, settings: Raw | None = None, **spec: Any) -> World:
-    """One environment and so many nodes, nothing planned yet."""
-    made = World(**(settings or {}))
-    made.environment(**spec)
+    """Return a world with one environment and so many nodes, for which nothing is planned yet."""
+    world = World(**(settings or {}))
+    world.environment(**spec)
     for index in range(count):
-        made.node(f"n{index:02}")
-    return made
+        world.node(f"n{index:02}")
+    return world
 
 
 def first_run(**spec: Any) -> World:
-    """One environment, one node, its first probe pod."""
-    made = World()
-    made.environment(**spec)
-    made.node()
-    made.settle()
-    return made
+    """Return a world with one environment, one node, and its first probe pod."""
+    world = World()
+    world.environment(**spec)
+    world.node()
+    world.settle()
+    return world
 
 
 def validated(**spec: Any) -> World:
-    """One environment, one node, one good verdict, nothing to do."""
-    made = first_run(**spec)
-    made.finish()
-    made.settle()
-    assert made.verdict() == ("Compatible", "")
-    assert not made.raw["pods"]
-    return made
+    """Return a world with one environment, one node, a good verdict, and nothing to do."""
+    world = first_run(**spec)
+    world.finish()
+    world.settle()
+    assert world.verdict() == ("Compatible", "")
+    assert not world.objects("pods")
+    return world
 
 
 def kinds(planned: Plan) -> list[str]:
-    """Names of a plan's actions."""
+    """Return the names of a plan's actions."""
     return [type(action).__name__ for action in planned.actions]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.executor_world import write
+from tests.support.actions import write
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import KINDS

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
+from tests.support.actions import create, label, write
+from tests.support.world import World
 
+from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
@@ -15,18 +17,20 @@ from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.actions import CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
 from gpuenv.plan.snapshot import Attempt, Settings
 
+LABEL = names.node_label("e")
+
 
 @pytest.fixture
 def world() -> World:
-    return World()
+    return World(watch=False)
 
 
 # ---- one outcome ------------------------------------------------------------------------------------------
 
 
 async def test_report_before_label_before_deletion_of_the_pod(world: World) -> None:
-    world.add("nodes", builders.node("a"))
-    pod = world.add("pods", builders.pod("e", "a"))
+    world.put("nodes", builders.node("a"))
+    pod = world.put("pods", builders.pod("e", "a"))
     delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
     outcome = await world.run(write("e", "a"), label("a"), delete)
     assert outcome.done == 3
@@ -34,7 +38,7 @@ async def test_report_before_label_before_deletion_of_the_pod(world: World) -> N
         ("POST", REPORTS),
         ("PATCH", f"{REPORTS}/e.a/status"),
         ("PATCH", f"{NODES}/a"),
-        ("DELETE", SCOPE.item("pods", pod["metadata"]["name"])),
+        ("DELETE", world.scope.item("pods", pod["metadata"]["name"])),
     ]
     assert world.get("reports", "e.a")["status"] == {"verdict": "Unknown", "reason": "GpusBusy"}
     assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
@@ -43,18 +47,18 @@ async def test_report_before_label_before_deletion_of_the_pod(world: World) -> N
 
 
 async def test_what_follows_a_failed_write_is_not_done(world: World) -> None:
-    world.add("nodes", builders.node("a"))
-    pod = world.add("pods", builders.pod("e", "a"))
+    world.put("nodes", builders.node("a"))
+    pod = world.put("pods", builders.pod("e", "a"))
     world.kube.fail("PATCH", "status", 500, "InternalError", "etcd is unhappy")
     delete = DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled")
     outcome = await world.run(write("e", "a"), label("a"), delete)
     assert (outcome.done, outcome.failed) == (0, 1)
     assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
-    assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
+    assert world.scope.item("pods", pod["metadata"]["name"]) in world.kube.objects
 
 
 async def test_a_new_status_leaves_nothing_of_the_old_one(world: World) -> None:
-    world.add("reports", builders.report("e", "a", lastAttempt={"runID": "x"}))
+    world.put("reports", builders.report("e", "a", lastAttempt={"runID": "x"}))
     await world.run(write("e", "a", exists=True))
     assert world.get("reports", "e.a")["status"] == {"verdict": "Unknown", "reason": "GpusBusy"}
 
@@ -71,7 +75,7 @@ async def test_a_report_of_a_former_node_of_that_name_is_replaced(world: World) 
 
 
 async def test_a_report_somebody_deleted_is_planned_anew(world: World) -> None:
-    world.add("reports", builders.report("e", "a"))
+    world.put("reports", builders.report("e", "a"))
     world.kube.objects.clear()
     await world.run(write("e", "a", exists=True), label("a"))
     assert world.cache.reports == {}
@@ -84,7 +88,7 @@ async def test_a_report_somebody_deleted_is_planned_anew(world: World) -> None:
 
 async def test_one_failing_pair_does_not_delay_another_and_backs_off(world: World) -> None:
     for name in "abc":
-        world.add("nodes", builders.node(name))
+        world.put("nodes", builders.node(name))
     actions = [label(name) for name in "abc"]
     delays = []
     for _ in range(8):
@@ -104,13 +108,13 @@ async def test_delays_are_told_by_a_clock_that_nobody_sets_back(world: World) ->
     executor = Executor(world.executor._writes, world.executor._events, world.metrics)
     world.kube.fail("POST", "gpunodereports", 500)
     before = time.monotonic()
-    outcome = await executor.run(world.plan(write("e", "a")))
+    outcome = await executor.run(world.plan_of(write("e", "a")))
     assert outcome.retry_at is not None
     assert before < outcome.retry_at <= time.monotonic() + executors.BACKOFF_SECONDS
 
 
 async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) -> None:
-    world.add("nodes", builders.node("a"))
+    world.put("nodes", builders.node("a"))
     broken = CreatePod("e", "b", "r", "i", "f", {"no": "metadata"})
     outcome = await world.run(broken, label("a"))
     assert (outcome.done, outcome.failed) == (1, 1)
@@ -120,7 +124,7 @@ async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) 
 @pytest.mark.parametrize("status", [0, 429, 503])
 async def test_an_outage_stops_the_plan_and_loses_nothing(world: World, status: int) -> None:
     for number in range(50):
-        world.add("nodes", builders.node(f"n{number}"))
+        world.put("nodes", builders.node(f"n{number}"))
     world.kube.calls.clear()
     world.kube.down = ApiError(status, "Unreachable", "nobody answers")
     actions = [label(f"n{number}") for number in range(50)]
@@ -136,14 +140,8 @@ async def test_an_outage_stops_the_plan_and_loses_nothing(world: World, status: 
 
 async def test_a_large_plan_is_worked_off_in_slices(world: World) -> None:
     for number in range(200):
-        world.add("nodes", builders.node(f"n{number}"))
-    patch = world.kube.merge_patch
-
-    async def slow(path: str, body: Any) -> Any:
-        world.now += 0.1
-        return await patch(path, body)
-
-    world.kube.merge_patch = slow
+        world.put("nodes", builders.node(f"n{number}"))
+    world.slow_down(0.1)
     outcome = await world.run(*(label(f"n{number}") for number in range(200)))
     assert 50 <= outcome.done < 200
     assert outcome.done + outcome.skipped == 200
@@ -151,7 +149,7 @@ async def test_a_large_plan_is_worked_off_in_slices(world: World) -> None:
 
 
 async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(world: World) -> None:
-    world.add("environments", builders.environment("e"))
+    world.put("environments", builders.environment("e"))
     event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
 
     def status(words: str) -> WriteStatus:
@@ -161,7 +159,7 @@ async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(wor
     assert (await world.run(status("2"))).done == 1
     third = await world.run(status("3"))
     assert (third.done, third.retry_at) == (0, world.now + 2)
-    assert world.posted.events == [event, event], "an Event comes with the status that it announces"
+    assert world.events == [event, event], "an Event comes with the status that it announces"
     world.now += 2
     assert (await world.run(status("3"))).done == 1
     assert world.get("environments", "e")["status"] == {"summary": {"text": "3"}}
@@ -169,16 +167,10 @@ async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(wor
 
 async def test_a_large_change_keeps_no_status_waiting(world: World) -> None:
     for name in "ef":
-        world.add("environments", builders.environment(name))
+        world.put("environments", builders.environment(name))
     for number in range(300):
-        world.add("nodes", builders.node(f"n{number}"))
-    patch = world.kube.merge_patch
-
-    async def slow(path: str, body: Any) -> Any:
-        world.now += 0.1
-        return await patch(path, body)
-
-    world.kube.merge_patch = slow
+        world.put("nodes", builders.node(f"n{number}"))
+    world.slow_down(0.1)
     statuses = [WriteStatus(name, f"uid-{name}", {"summary": {"text": "1"}}) for name in "ef"]
     outcome = await world.run(*(label(f"n{number}") for number in range(300)), *statuses)
     assert outcome.skipped
@@ -186,17 +178,17 @@ async def test_a_large_change_keeps_no_status_waiting(world: World) -> None:
 
 
 async def test_a_status_that_is_refused_announces_nothing(world: World) -> None:
-    world.add("environments", builders.environment("e"))
+    world.put("environments", builders.environment("e"))
     world.kube.fail("PATCH", "status", 422, "Invalid", "no")
     event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
     await world.run(WriteStatus("e", "uid-e", {"summary": {}}, (event,)))
-    assert world.posted.events == []
+    assert world.events == []
 
 
 async def test_a_refused_result_is_told_to_the_next_plan_until_it_is_taken(world: World) -> None:
     for name in "ab":
-        world.add("nodes", builders.node(name))
-    pod = world.add("pods", builders.pod("e", "b"))["metadata"]
+        world.put("nodes", builders.node(name))
+    pod = world.put("pods", builders.pod("e", "b"))["metadata"]
     world.kube.fail("PATCH", "nodes/a", 422, "Invalid", "labels are frozen " + 500 * "x")
     world.kube.fail("DELETE", "pods", 422, "Invalid", "pods are frozen")
     outcome = await world.run(label("a"), DeletePod(pod["name"], pod["uid"], "settled"))
@@ -212,7 +204,7 @@ async def test_a_refused_result_is_told_to_the_next_plan_until_it_is_taken(world
 
 
 async def test_status_never_lands_on_a_successor(world: World) -> None:
-    world.add("environments", builders.environment("e"))
+    world.put("environments", builders.environment("e"))
     await world.run(WriteStatus("e", "former", {"summary": {}}))
     assert "status" not in world.get("environments", "e")
 
@@ -252,7 +244,7 @@ async def test_what_says_nothing_about_the_pod_is_no_attempt(world: World, statu
 
 
 async def test_an_existing_pod_of_that_run_is_success(world: World) -> None:
-    world.kube.add(SCOPE.pods, builders.pod("e", "a"))
+    world.kube.add(world.scope.pods, builders.pod("e", "a"))
     outcome = await world.run(create("e", "a"))
     assert (outcome.done, outcome.failed) == (1, 0)
     assert [pod.node for pod in world.cache.pods.values()] == ["a"]
@@ -261,7 +253,7 @@ async def test_an_existing_pod_of_that_run_is_success(world: World) -> None:
 async def test_a_terminating_pod_of_that_run_is_seen_as_such(world: World) -> None:
     going = builders.pod("e", "a")
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    world.kube.add(SCOPE.pods, going)
+    world.kube.add(world.scope.pods, going)
     await world.run(create("e", "a"))
     (pod,) = world.cache.pods.values()
     assert pod.deleting_since is not None
@@ -269,7 +261,7 @@ async def test_a_terminating_pod_of_that_run_is_seen_as_such(world: World) -> No
 
 
 async def test_a_pod_that_is_gone_already_leaves_its_tombstone(world: World) -> None:
-    pod = world.add("pods", builders.pod("e", "a"))
+    pod = world.put("pods", builders.pod("e", "a"))
     world.kube.objects.clear()
     await world.run(DeletePod(pod["metadata"]["name"], pod["metadata"]["uid"], "settled"))
     (left,) = world.cache.pods.values()
@@ -277,9 +269,9 @@ async def test_a_pod_that_is_gone_already_leaves_its_tombstone(world: World) -> 
 
 
 async def test_anothers_pod_of_that_name_is_not_deleted(world: World) -> None:
-    pod = world.add("pods", builders.pod("e", "a"))
+    pod = world.put("pods", builders.pod("e", "a"))
     await world.run(DeletePod(pod["metadata"]["name"], "former", "settled"))
-    assert SCOPE.item("pods", pod["metadata"]["name"]) in world.kube.objects
+    assert world.scope.item("pods", pod["metadata"]["name"]) in world.kube.objects
 
 
 # ---- nodes
@@ -287,15 +279,15 @@ async def test_anothers_pod_of_that_name_is_not_deleted(world: World) -> None:
 
 
 async def test_only_our_one_key_is_written(world: World) -> None:
-    node = world.add("nodes", builders.node("a", labels={"compat.gpuenv.dev/other": "Degraded", "mine": "x"}))
+    node = world.put("nodes", builders.node("a", labels={"compat.gpuenv.dev/other": "Degraded", "mine": "x"}))
     await world.run(label("a"))
     labels = world.get("nodes", "a")["metadata"]["labels"]
     assert labels == node["metadata"]["labels"] | {LABEL: "Compatible"}
 
 
 async def test_a_node_that_went_or_was_replaced_gets_no_label(world: World) -> None:
-    world.add("nodes", builders.node("a"))
-    world.add("nodes", builders.node("b"))
+    world.put("nodes", builders.node("a"))
+    world.put("nodes", builders.node("b"))
     del world.kube.objects[f"{NODES}/a"]
     world.kube.touch(f"{NODES}/b", lambda one: one["metadata"].update(uid="successor"))
     outcome = await world.run(label("a"), label("b"))
@@ -306,7 +298,8 @@ async def test_a_node_that_went_or_was_replaced_gets_no_label(world: World) -> N
 
 
 async def test_a_node_condition_keeps_its_transition_time(world: World) -> None:
-    world.add("nodes", builders.node("a"))
+    world.now = 1000.0
+    world.put("nodes", builders.node("a"))
     await world.run(SetNodeCondition("e", "a", "True", "Compatible", "fine"))
     world.now += 60
     await world.run(SetNodeCondition("e", "a", "True", "Compatible", "still fine"))
@@ -323,9 +316,10 @@ async def test_a_node_condition_keeps_its_transition_time(world: World) -> None:
 
 
 async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
-    world.add("environments", builders.environment("e"))
+    world.now = 1000.0
+    world.put("environments", builders.environment("e"))
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:16:00Z"}
-    world.add("pods", builders.pod("e", "a", conditions=[scheduled]))
+    world.put("pods", builders.pod("e", "a", conditions=[scheduled]))
     attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
     status = {"runID": "run1", "reason": "ProbeTimeout", "at": "1970-01-01T00:00:01Z", "count": 1}
     action = write("e", "a", attempt=attempt)

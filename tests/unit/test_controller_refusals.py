@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.executor_world import LABEL, SCOPE, World, create, label, write
+from tests.support.actions import create, label, write
+from tests.support.world import World
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES
 from gpuenv.controller.write.uninstall import Uninstall
 from gpuenv.plan.actions import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
 
+LABEL = names.node_label("e")
 FROZEN = (422, "Invalid", "ValidatingAdmissionPolicy 'x' denied request: labels of nodes are frozen")
 WEBHOOK = (
     500,
@@ -21,8 +23,8 @@ WEBHOOK = (
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    world.add("nodes", builders.node("a"))
+    world = World(watch=False)
+    world.put("nodes", builders.node("a"))
     return world
 
 
@@ -39,7 +41,7 @@ async def test_a_refused_label_is_logged_and_backs_off(world: World, caplog: Any
 
 
 async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> None:
-    old = world.add("pods", builders.pod("e", "a", "old"))["metadata"]
+    old = world.put("pods", builders.pod("e", "a", "old"))["metadata"]
     condition = SetNodeCondition("e", "a", "True", "Compatible", "fine")
     actions = (
         write("e", "a"),
@@ -53,21 +55,21 @@ async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> No
     assert (outcome.done, outcome.failed) == (4, 1)
     assert set(world.cache.refusals) == {("e", "a")}
     assert [pod.run_id for pod in world.cache.pods.values() if not pod.vanished] == ["old", "new"]
-    assert SCOPE.item("pods", old["name"]) not in world.kube.objects
+    assert world.scope.item("pods", old["name"]) not in world.kube.objects
     # Nor does it while it is held back.
     again = await world.run(label("a"), create("e", "a", "newer"))
     assert (again.done, again.skipped) == (1, 1)
 
 
 async def test_a_refused_deletion_of_a_pod_is_no_success(world: World) -> None:
-    pod = world.add("pods", builders.pod("e", "a"))["metadata"]
+    pod = world.put("pods", builders.pod("e", "a"))["metadata"]
     world.kube.fail("DELETE", "pods", 422, "Invalid", "pods are frozen")
     outcome = await world.run(DeletePod(pod["name"], pod["uid"], "settled"))
     assert (outcome.done, outcome.failed) == (0, 1)
 
 
 async def test_a_refused_finalizer_is_an_error(world: World) -> None:
-    world.add("environments", builders.environment("e"))
+    world.put("environments", builders.environment("e"))
     world.kube.fail("PATCH", "gpuenvironments", *FROZEN)
     assert (await world.run(AddFinalizer("e", "uid-e"))).failed == 1
     world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
@@ -78,10 +80,10 @@ async def test_a_refused_finalizer_is_an_error(world: World) -> None:
 def going(world: World) -> None:
     """Environment ``e`` is being deleted; its label is on nodes a and b, and there is a report of each."""
     fields = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", builders.environment("e", metadata=fields))
+    world.put("environments", builders.environment("e", metadata=fields))
     for name in "ab":
-        world.add("nodes", builders.node(name, labels={LABEL: "Compatible"}))
-        world.add("reports", builders.report("e", name))
+        world.put("nodes", builders.node(name, labels={LABEL: "Compatible"}))
+        world.put("reports", builders.report("e", name))
 
 
 async def test_an_environment_stays_while_a_label_of_its_own_was_refused(world: World, caplog: Any) -> None:
@@ -114,14 +116,12 @@ async def test_a_policy_that_freezes_all_nodes_is_not_asked_about_each(world: Wo
 async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) -> None:
     going(world)
     world.kube.fail("PATCH", "nodes/a", 404, "NotFound")
-    get = world.kube.get
 
-    async def gone(path: str, params: Any = None) -> Any:
-        if path == f"{NODES}/a":
+    def gone(method: str, path: str, body: Any) -> None:
+        if (method, path) == ("GET", f"{NODES}/a"):
             world.kube.objects.pop(path, None)
-        return await get(path, params)
 
-    world.kube.get = gone
+    world.kube.hooks.append(gone)
     assert (await world.run(Cleanup("e", "uid-e"))).failed == 0
     assert f"{ENVIRONMENTS}/e" not in world.kube.objects
 
@@ -129,7 +129,7 @@ async def test_a_node_that_goes_during_a_removal_does_not_stop_it(world: World) 
 async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, caplog: Any) -> None:
     for name in "ab":
         world.kube.add(NODES, builders.node(name, labels={LABEL: "Compatible"}))
-    uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
+    uninstall = Uninstall(world.kube, world.scope, "gpuenv", "lease")
     world.kube.fail("PATCH", "nodes/a", *FROZEN)
     assert (await uninstall.run()).nodes == 1
     assert "node a keeps what gpuenv has written there" in caplog.text
@@ -141,15 +141,13 @@ async def test_uninstall_goes_on_past_a_node_it_may_not_clean(world: World, capl
 
 async def test_uninstall_goes_on_past_a_node_that_was_replaced(world: World, caplog: Any) -> None:
     world.kube.add(NODES, builders.node("a", labels={LABEL: "Compatible"}))
-    merge = world.kube.merge_patch
 
-    async def replaced(path: str, body: Any) -> Any:
-        if path == f"{NODES}/a":
+    def replaced(method: str, path: str, body: Any) -> None:
+        if (method, path) == ("PATCH", f"{NODES}/a"):
             world.kube.objects[path]["metadata"]["uid"] = "another"
-        return await merge(path, body)
 
-    world.kube.merge_patch = replaced
-    assert (await Uninstall(world.kube, SCOPE, "gpuenv", "lease").run()).nodes == 0
+    world.kube.hooks.append(replaced)
+    assert (await Uninstall(world.kube, world.scope, "gpuenv", "lease").run()).nodes == 0
     assert caplog.text == ""
 
 
@@ -157,7 +155,7 @@ async def test_uninstall_takes_the_finalizer_off_an_environment_that_changes_mea
     finalizers = ["others/one", names.FINALIZER]
     world.kube.add(ENVIRONMENTS, builders.environment("e", metadata={"finalizers": finalizers}))
     world.kube.fail("PATCH", "gpuenvironments", 409, "Conflict")
-    uninstall = Uninstall(world.kube, SCOPE, "gpuenv", "lease")
+    uninstall = Uninstall(world.kube, world.scope, "gpuenv", "lease")
     assert (await uninstall.run()).finalizers == 1
     assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one"]
     assert (await uninstall.run()).finalizers == 0

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support import builders
-from tests.support.executor_world import LABEL, SCOPE, World
+from tests.support.world import World
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
@@ -12,10 +12,12 @@ from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.actions import AddFinalizer, Cleanup, LeaveNode, OrphanedEnvironment, Plan
 
+LABEL = names.node_label("e")
+
 
 @pytest.fixture
 def world() -> World:
-    return World()
+    return World(watch=False)
 
 
 # ---- finalizer, leaving, removal
@@ -23,14 +25,14 @@ def world() -> World:
 
 
 async def test_the_finalizer_joins_those_of_others(world: World) -> None:
-    world.add("environments", builders.environment("e", metadata={"finalizers": ["others/one"]}))
+    world.put("environments", builders.environment("e", metadata={"finalizers": ["others/one"]}))
     await world.run(AddFinalizer("e", "uid-e"))
     assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one", names.FINALIZER]
     assert world.cache.environments["e"].finalized
 
 
 async def test_no_finalizer_on_what_is_being_deleted(world: World) -> None:
-    world.add(
+    world.put(
         "environments", builders.environment("e", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
     )
     await world.run(AddFinalizer("e", "uid-e"))
@@ -43,11 +45,11 @@ def populated(world: World) -> None:
     condition = {"type": LABEL, "status": "True"}
     node = builders.node("a", labels=marked)
     node["status"]["conditions"].append(condition)
-    world.add("nodes", node)
+    world.put("nodes", node)
     world.kube.add(NODES, builders.node("b", labels={LABEL: "Degraded"}))
     for environment, name in (("e", "a"), ("e", "b"), ("f", "a")):
-        world.add("reports", builders.report(environment, name))
-        world.add("pods", builders.pod(environment, name))
+        world.put("reports", builders.report(environment, name))
+        world.put("pods", builders.pod(environment, name))
 
 
 def left(world: World) -> set[str]:
@@ -57,7 +59,7 @@ def left(world: World) -> set[str]:
 async def test_a_deleted_environment_takes_everything_of_it_along(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", builders.environment("e", metadata=going))
+    world.put("environments", builders.environment("e", metadata=going))
     outcome = await world.run(Cleanup("e", "uid-e"))
     assert (outcome.done, outcome.failed) == (1, 0)
     assert left(world) == {"a", "b", "f.a", builders.pod("f", "a")["metadata"]["name"]}
@@ -70,7 +72,7 @@ async def test_a_deleted_environment_takes_everything_of_it_along(world: World) 
 async def test_a_removal_interrupted_is_continued_and_the_finalizer_goes_last(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER]}
-    world.add("environments", builders.environment("e", metadata=going))
+    world.put("environments", builders.environment("e", metadata=going))
     world.kube.fail("PATCH", "nodes/b", 500)
     outcome = await world.run(Cleanup("e", "uid-e"))
     assert outcome.failed == 1
@@ -82,7 +84,7 @@ async def test_a_removal_interrupted_is_continued_and_the_finalizer_goes_last(wo
 
 async def test_an_environment_that_is_not_being_deleted_is_not_cleaned_up(world: World) -> None:
     populated(world)
-    world.add("environments", builders.environment("e"))
+    world.put("environments", builders.environment("e"))
     await world.run(Cleanup("e", "uid-e"), OrphanedEnvironment("f"))
     await world.run(Cleanup("e", "former"), OrphanedEnvironment("e"))
     assert world.get("nodes", "a")["metadata"]["labels"][LABEL] == "Compatible"
@@ -92,12 +94,12 @@ async def test_an_environment_that_is_not_being_deleted_is_not_cleaned_up(world:
 async def test_environments_can_go_while_the_operator_cannot_work(world: World) -> None:
     populated(world)
     going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [names.FINALIZER, "others/one"]}
-    world.add("environments", builders.environment("e", metadata=going))
-    world.add("environments", builders.environment("f", metadata={"finalizers": [names.FINALIZER]}))
+    world.put("environments", builders.environment("e", metadata=going))
+    world.put("environments", builders.environment("f", metadata={"finalizers": [names.FINALIZER]}))
     for path in [path for path in world.kube.objects if path.startswith(REPORTS)]:
         del world.kube.objects[path]
     world.kube.fail("DELETE", "gpunodereports$", 404)
-    await Removal(Writes(world.kube, Cache(), SCOPE)).finish_deletions()
+    await Removal(Writes(world.kube, Cache(), world.scope)).finish_deletions()
     assert world.get("environments", "e")["metadata"]["finalizers"] == ["others/one"]
     assert world.get("environments", "f")["metadata"]["finalizers"] == [names.FINALIZER]
     assert LABEL not in world.get("nodes", "a")["metadata"]["labels"]
@@ -108,7 +110,7 @@ def selecting(world: World, selector: str) -> Executor:
     cache = Cache()
     cache.put("reports", world.get("reports", "e.a"))
     writes = Writes(world.kube, cache, Scope("probes", selector))
-    return Executor(writes, world.posted, world.metrics, clock=lambda: world.now)
+    return Executor(writes, world.poster, world.metrics, clock=lambda: world.now)
 
 
 async def test_a_node_that_left_the_operators_node_selector_is_unmarked(world: World) -> None:
@@ -138,10 +140,10 @@ async def test_a_node_that_the_operators_node_selector_lets_in_again_keeps_every
 
 async def test_thousands_of_reports_go_in_batches(world: World) -> None:
     for number in range(1200):
-        world.add("reports", builders.report("e", f"n{number}"))
+        world.put("reports", builders.report("e", f"n{number}"))
     stray = builders.report("e", "unlabelled")
     stray["metadata"]["labels"] = {}
-    world.add("reports", stray)
+    world.put("reports", stray)
     await world.run(OrphanedEnvironment("e"))
     assert left(world) == set()
     assert world.kube.calls.count(("DELETE", REPORTS)) == 3

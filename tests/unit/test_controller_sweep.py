@@ -7,32 +7,30 @@ from typing import Any, ClassVar
 
 import pytest
 from tests.support import builders
-from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
+from tests.support.world import World
 
 from gpuenv.controller import sweep as sweeps
-from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.kinds import NODES, REPORTS, Scope
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.sweep import Sweeper
 
-SCOPE = Scope("probes")
 
+class Swept(World):
+    """A world of nodes a, b and c without a watch, and a sweep that has not begun."""
 
-class World:
     def __init__(self, **options: Any) -> None:
-        self.kube = FakeKube()
-        self.cache = Cache()
-        self.sweeper = Sweeper(self.kube, self.cache, SCOPE, Metrics(self.cache), **{"grace": 0.05} | options)
+        super().__init__(watch=False)
+        self.cache.synced = False
+        self.sweeper = Sweeper(self.kube, self.cache, self.scope, self.metrics, **{"grace": 0.05} | options)
         for name in "abc":
             self.kube.add(NODES, builders.node(name))
 
 
 async def test_nothing_is_synced_until_all_kinds_were_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "RETRY_SECONDS", 0.01)
-    world = World()
+    world = Swept()
     for name in "d":
-        world.kube.add(SCOPE.pods, builders.pod("e", name))
+        world.kube.add(world.scope.pods, builders.pod("e", name))
     world.kube.fail("GET", "pods", 410, "Expired")
     world.kube.fail("GET", "gpunodereports", 503)
     await world.sweeper.sync()
@@ -42,7 +40,7 @@ async def test_nothing_is_synced_until_all_kinds_were_listed(monkeypatch: pytest
 
 
 async def test_missed_changes_and_deletions_are_found() -> None:
-    world = World()
+    world = Swept()
     await world.sweeper.sync()
     world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
     del world.kube.objects[f"{NODES}/b"]
@@ -53,7 +51,7 @@ async def test_missed_changes_and_deletions_are_found() -> None:
 
 
 async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None:
-    world = World()
+    world = Swept()
     await world.sweeper.sync()
     changed = world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
     sweep = asyncio.create_task(world.sweeper.sweep("nodes", grace=0.2))
@@ -64,7 +62,7 @@ async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None
 
 @pytest.mark.parametrize("count", [3, 250])
 async def test_what_the_grace_did_not_bring_is_read_again(count: int) -> None:
-    world = World()
+    world = Swept()
     for number in range(count):
         world.kube.add(NODES, builders.node(f"n{number}"))
     await world.sweeper.sync()
@@ -93,7 +91,7 @@ class Large(dict[str, Any]):
 @pytest.mark.parametrize("grace", [0, 0.01])
 async def test_one_page_at_a_time_is_in_memory(grace: float) -> None:
     """As reports of 22 KiB each: 50,000 of them must not be in memory at once."""
-    world = World()
+    world = Swept()
     most = 0
 
     async def pages(path: str, params: Any = None, limit: int = 500) -> Any:
@@ -112,7 +110,7 @@ async def test_one_page_at_a_time_is_in_memory(grace: float) -> None:
 
 async def test_an_incomplete_list_removes_nothing() -> None:
     """As when a list grows too old midway: NFD once took that for deletions."""
-    world = World()
+    world = Swept()
     await world.sweeper.sync()
     pages = world.kube.pages
 
@@ -127,17 +125,17 @@ async def test_an_incomplete_list_removes_nothing() -> None:
 
 
 async def test_a_vanished_pod_becomes_a_tombstone() -> None:
-    world = World()
-    stored = world.kube.add(SCOPE.pods, builders.pod("e", "a"))
+    world = Swept()
+    stored = world.kube.add(world.scope.pods, builders.pod("e", "a"))
     await world.sweeper.sync()
-    world.kube.objects.pop(SCOPE.item("pods", stored["metadata"]["name"]))
+    world.kube.objects.pop(world.scope.item("pods", stored["metadata"]["name"]))
     await world.sweeper.sweep("pods", grace=0)
     (pod,) = world.cache.pods.values()
     assert pod.vanished
 
 
 async def test_a_watch_that_misses_again_and_again_is_dead() -> None:
-    world = World(seconds=0.05, grace=0.01)
+    world = Swept(seconds=0.05, grace=0.01)
     await world.sweeper.sync()
     running = asyncio.create_task(world.sweeper.run())
     numbers = itertools.count()
@@ -155,7 +153,7 @@ async def test_a_relist_causes_a_sweep_soon_that_proves_nothing_about_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sweeps, "SOON_SECONDS", 0.01)
-    world = World(seconds=600)
+    world = Swept(seconds=600)
     await world.sweeper.sync()
     running = asyncio.create_task(world.sweeper.run())
     for number in range(5):

@@ -45,9 +45,9 @@ def test_selection(selector: dict[str, Any], on: dict[str, Any], known: bool, ex
 
 
 def test_before_everything_was_listed_nothing_is_planned() -> None:
-    made = fleet(3)
-    made.cache.synced = False
-    planned = made.plan()
+    world = fleet(3)
+    world.cache.synced = False
+    planned = world.plan()
     assert (planned.actions, planned.wake_at) == ((), None)
 
 
@@ -56,161 +56,159 @@ def test_before_everything_was_listed_nothing_is_planned() -> None:
     [(3, 20, 3), ("10%", 20, 2), ("10%", 21, 3), ("10%", 4, 1), ("100%", 7, 7), (50, 4, 4)],
 )
 def test_so_many_at_a_time(limit: int | str, nodes: int, expected: int) -> None:
-    made = fleet(nodes, schedule={"maxConcurrent": limit})
-    assert len(created(made.step())) == expected
-    made.settle()
-    assert len(made.live_pods()) == expected
+    world = fleet(nodes, schedule={"maxConcurrent": limit})
+    assert len(created(world.step())) == expected
+    world.settle()
+    assert len(world.live_pods()) == expected
 
 
 def test_the_operators_own_cap_is_over_all_environments() -> None:
-    made = fleet(6, settings={"max_probes": 4})
-    made.environment("other", image="a/b:1")
-    made.settle()
-    assert len(made.live_pods()) == 4
+    world = fleet(6, settings={"max_probes": 4})
+    world.environment("other", image="a/b:1")
+    world.settle()
+    assert len(world.live_pods()) == 4
 
 
 def test_one_probe_pod_a_node_over_all_environments() -> None:
-    made = fleet(3)
-    made.environment("other", image="a/b:1")
-    made.settle()
-    assert sorted(pod.node for pod in made.live_pods()) == ["n00", "n01", "n02"]
-    made.finish_all()
-    assert sorted(pod.node for pod in made.live_pods()) == ["n00", "n01", "n02"]
-    made.finish_all()
-    assert {made.verdict(name, "n01") for name in ("pt", "other")} == {("Compatible", "")}
+    world = fleet(3)
+    world.environment("other", image="a/b:1")
+    world.settle()
+    assert sorted(pod.node for pod in world.live_pods()) == ["n00", "n01", "n02"]
+    world.finish_all()
+    assert sorted(pod.node for pod in world.live_pods()) == ["n00", "n01", "n02"]
+    world.finish_all()
+    assert {world.verdict(name, "n01") for name in ("pt", "other")} == {("Compatible", "")}
 
 
 def test_the_most_urgent_run_goes_first() -> None:
-    made = fleet(6)
-    made.settle()
+    world = fleet(6)
+    world.settle()
     for index in range(5):
-        wrong = builders.wrong_matmul(made.run_id(node=f"n{index:02}")) if index == 1 else None
-        made.finish(node=f"n{index:02}", kernels=wrong)
-    made.pod("Pending", node="n05", scheduled=NOW, sandbox=NOW, facts=waiting("ErrImagePull", "x"))
-    made.settings = Settings(config_map="x", max_probes=0)
-    made.settle()
-    made.now += 2 * 604800
-    made.node("n02", boot="boot-2")
-    made.node("n06")
-    made.annotate("reports", "pt.n00", names.ANNOTATION_REVALIDATE, "now")
-    made.settle()
+        wrong = builders.wrong_matmul(world.run_id(node=f"n{index:02}")) if index == 1 else None
+        world.finish(node=f"n{index:02}", kernels=wrong)
+    world.pod("Pending", node="n05", scheduled=NOW, sandbox=NOW, facts=waiting("ErrImagePull", "x"))
+    world.settings = Settings(config_map="x", max_probes=0)
+    world.settle()
+    world.now += 2 * 604800
+    world.node("n02", boot="boot-2")
+    world.node("n06")
+    world.annotate("reports", "pt.n00", names.ANNOTATION_REVALIDATE, "now")
+    world.settle()
     order = []
     for _ in range(7):
-        made.settings = Settings(config_map="x", max_probes=1)
-        order += [name for _, name in created(made.step())]
-        made.settings = Settings(config_map="x", max_probes=0)
-        made.finish_all()
+        world.settings = Settings(config_map="x", max_probes=1)
+        order += [name for _, name in created(world.step())]
+        world.settings = Settings(config_map="x", max_probes=0)
+        world.finish_all()
     assert order[:5] == ["n00", "n01", "n02", "n06", "n05"]
     assert sorted(order[5:]) == ["n03", "n04"]
 
 
 def test_a_node_that_leaves_keeps_its_label_for_a_grace_period() -> None:
-    made = fleet(2, nodes={"selector": {"matchLabels": {"pool": "a"}}})
+    world = fleet(2, nodes={"selector": {"matchLabels": {"pool": "a"}}})
     for name in ("n00", "n01"):
-        made.node(name, labels={"pool": "a"})
-    made.settle()
-    made.finish_all()
-    made.node("n00", labels={"pool": "b"})
-    made.settle()
-    assert made.label(node="n00") == "Compatible"
-    assert made.status()["summary"]["selected"] == 1
-    wake_at = made.plan().wake_at
-    assert wake_at == made.now + 300
-    planned = made.step(300)
+        world.node(name, labels={"pool": "a"})
+    world.settle()
+    world.finish_all()
+    world.node("n00", labels={"pool": "b"})
+    world.settle()
+    assert world.label(node="n00") == "Compatible"
+    assert world.status()["summary"]["selected"] == 1
+    wake_at = world.plan().wake_at
+    assert wake_at == world.now + 300
+    planned = world.step(300)
     assert [one for one in planned.actions if isinstance(one, LeaveNode)] == [
         LeaveNode("pt", "n00", "uid-n00", gone=False)
     ]
-    made.settle()
-    assert (made.label(node="n00"), made.verdict(node="n00")) == (None, None)
+    world.settle()
+    assert (world.label(node="n00"), world.verdict(node="n00")) == (None, None)
 
 
 def test_a_node_that_comes_back_in_time_loses_nothing() -> None:
-    made = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
-    made.node("n00", labels={"pool": "a"})
-    made.settle()
-    made.finish_all()
-    made.node("n00", labels={"pool": "b"})
-    made.step(200)
-    made.node("n00", labels={"pool": "a"})
-    made.step(200)
-    made.node("n00", labels={"pool": "b"})
-    planned = made.step(200)
+    world = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
+    world.node("n00", labels={"pool": "a"})
+    world.settle()
+    world.finish_all()
+    world.node("n00", labels={"pool": "b"})
+    world.step(200)
+    world.node("n00", labels={"pool": "a"})
+    world.step(200)
+    world.node("n00", labels={"pool": "b"})
+    planned = world.step(200)
     assert not any(isinstance(one, LeaveNode) for one in planned.actions)
 
 
 def test_probes_on_a_deselected_node_go_at_once() -> None:
-    made = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
-    made.node("n00", labels={"pool": "a"})
-    made.settle()
-    made.node("n00", labels={"pool": "b"})
-    made.settle()
-    assert not made.raw["pods"]
+    world = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
+    world.node("n00", labels={"pool": "a"})
+    world.settle()
+    world.node("n00", labels={"pool": "b"})
+    world.settle()
+    assert not world.objects("pods")
 
 
 def test_an_outage_of_the_node_cache_removes_nothing() -> None:
     """All nodes vanish from the cache, and each live GET finds its node."""
-    made = fleet(5)
-    made.settle()
-    made.finish_all()
-    hidden, made.cache.nodes = made.cache.nodes, {}
+    world = fleet(5)
+    world.settle()
+    world.finish_all()
+    hidden, world.cache.nodes = world.cache.nodes, {}
     for _ in range(4):
-        planned = made.step(301)
+        planned = world.step(301)
         assert not any(isinstance(one, SetLabel | Cleanup) for one in planned.actions)
         assert all(one.gone for one in planned.actions if isinstance(one, LeaveNode))
     asked = [one for one in planned.actions if isinstance(one, LeaveNode)]
     assert len(asked) == 5, "once in a grace period, not in every plan"
-    assert not [one for one in made.step(1).actions if isinstance(one, LeaveNode)]
-    made.cache.nodes = hidden
-    made.settle()
-    assert {made.label(node=f"n{index:02}") for index in range(5)} == {"Compatible"}
-    assert {made.verdict(node=f"n{index:02}") for index in range(5)} == {("Compatible", "")}
+    assert not [one for one in world.step(1).actions if isinstance(one, LeaveNode)]
+    world.cache.nodes = hidden
+    world.settle()
+    assert {world.label(node=f"n{index:02}") for index in range(5)} == {"Compatible"}
+    assert {world.verdict(node=f"n{index:02}") for index in range(5)} == {("Compatible", "")}
 
 
 def test_a_node_that_is_really_gone_takes_its_report_with_it() -> None:
-    made = fleet(2)
-    made.settle()
-    made.finish_all()
-    made.gone("nodes", "n00")
-    made.settle()
-    made.step(301)
-    made.settle()
-    assert made.verdict(node="n00") is None
-    assert made.status()["summary"]["text"] == "1/1"
+    world = fleet(2)
+    world.settle()
+    world.finish_all()
+    world.gone("nodes", "n00")
+    world.settle()
+    world.step(301)
+    world.settle()
+    assert world.verdict(node="n00") is None
+    assert world.status()["summary"]["text"] == "1/1"
 
 
 def test_a_deleted_environment_takes_everything_with_it() -> None:
-    made = fleet(2)
-    made.environment("other", image="a/b:1", publish={"nodeCondition": True})
-    made.settle()
-    made.finish_all()
-    raw = made.raw["environments"]["pt"]
-    raw["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z"
-    made.put("environments", raw)
-    planned = made.step()
+    world = fleet(2)
+    world.environment("other", image="a/b:1", publish={"nodeCondition": True})
+    world.settle()
+    world.finish_all()
+    world.delete("environments", "pt")
+    planned = world.step()
     assert Cleanup("pt", "uid-pt") in planned.actions
-    made.settle()
-    assert made.verdict(node="n00") is None
-    assert made.label(node="n00") is None
-    assert not made.pods_of("pt", "n00")
-    made.finish_all()
-    assert made.label("other", "n00") == "Compatible"
+    world.settle()
+    assert world.verdict(node="n00") is None
+    assert world.label(node="n00") is None
+    assert not world.pods_of("pt", "n00")
+    world.finish_all()
+    assert world.label("other", "n00") == "Compatible"
 
 
 def test_traces_of_an_unknown_environment_are_cleaned_up() -> None:
-    made = fleet(1)
-    made.settle()
-    made.finish_all()
-    made.gone("environments", "pt")
-    assert made.plan().actions == (OrphanedEnvironment("pt"),)
-    made.settle()
-    assert (made.label(node="n00"), made.verdict(node="n00")) == (None, None)
+    world = fleet(1)
+    world.settle()
+    world.finish_all()
+    world.gone("environments", "pt")
+    assert world.plan().actions == (OrphanedEnvironment("pt"),)
+    world.settle()
+    assert (world.label(node="n00"), world.verdict(node="n00")) == (None, None)
 
 
 def test_a_label_alone_tells_of_an_unknown_environment() -> None:
-    made = World()
-    made.node("n00", labels={names.node_label("old"): "Compatible"})
-    made.settle()
-    assert made.label("old", "n00") is None
+    world = World()
+    world.node("n00", labels={names.node_label("old"): "Compatible"})
+    world.settle()
+    assert world.label("old", "n00") is None
 
 
 FLOOR = {"profile": "Quick", "floors": [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 85}]}
@@ -223,38 +221,38 @@ def slow(run: str, tflops: float) -> dict[str, Any]:
 
 
 def test_a_node_far_below_its_peers_is_degraded_after_a_second_run() -> None:
-    made = fleet(5, benchmarks=FLOOR)
-    made.settle()
+    world = fleet(5, benchmarks=FLOOR)
+    world.settle()
     for index in range(4):
-        made.finish(node=f"n{index:02}")
-    made.finish(node="n04", kernels=slow(made.run_id(node="n04"), 100.0))
-    made.settle()
-    assert made.verdict(node="n04") == ("Unknown", reasons.BelowFloor)
-    assert [pod.node for pod in made.live_pods()] == ["n04"]
-    made.finish(node="n04", kernels=slow(made.run_id(node="n04"), 101.0))
-    made.settle()
-    assert made.verdict(node="n04") == ("Degraded", reasons.BelowFloor)
-    assert made.condition("Compatible") == ("True", reasons.SomeDegraded)
-    assert {made.verdict(node=f"n{index:02}") for index in range(4)} == {("Compatible", "")}
+        world.finish(node=f"n{index:02}")
+    world.finish(node="n04", kernels=slow(world.run_id(node="n04"), 100.0))
+    world.settle()
+    assert world.verdict(node="n04") == ("Unknown", reasons.BelowFloor)
+    assert [pod.node for pod in world.live_pods()] == ["n04"]
+    world.finish(node="n04", kernels=slow(world.run_id(node="n04"), 101.0))
+    world.settle()
+    assert world.verdict(node="n04") == ("Degraded", reasons.BelowFloor)
+    assert world.condition("Compatible") == ("True", reasons.SomeDegraded)
+    assert {world.verdict(node=f"n{index:02}") for index in range(4)} == {("Compatible", "")}
 
 
 def test_too_few_peers_are_no_crowd() -> None:
-    made = fleet(2, benchmarks=FLOOR)
-    made.settle()
-    made.finish(node="n00")
-    made.finish(node="n01", kernels=slow(made.run_id(node="n01"), 100.0))
-    made.settle()
-    assert made.verdict(node="n01") == ("Compatible", "")
+    world = fleet(2, benchmarks=FLOOR)
+    world.settle()
+    world.finish(node="n00")
+    world.finish(node="n01", kernels=slow(world.run_id(node="n01"), 100.0))
+    world.settle()
+    assert world.verdict(node="n01") == ("Compatible", "")
 
 
 def test_peers_are_the_median_of_the_same_inputs_in_steps() -> None:
-    made = fleet(3, benchmarks=FLOOR)
-    made.settle()
+    world = fleet(3, benchmarks=FLOOR)
+    world.settle()
     for index, tflops in enumerate((200.0, 240.0, 241.0)):
-        made.finish(node=f"n{index:02}", kernels=slow(made.run_id(node=f"n{index:02}"), tflops))
-    made.settle()
-    record = made.cache.environments["pt"]
-    context = make_context(record, made.settings, make_tables(KNOWLEDGE), made.cache.reports.values())
+        world.finish(node=f"n{index:02}", kernels=slow(world.run_id(node=f"n{index:02}"), tflops))
+    world.settle()
+    record = world.cache.environments["pt"]
+    context = make_context(record, world.settings, make_tables(KNOWLEDGE), world.cache.reports.values())
     ((key, figure),) = context.peers.items()
     assert key == "matmul/bf16/NVIDIA A100-SXM4-80GB"
     assert abs(figure - 240.0) <= 0.01 * 240.0
@@ -262,11 +260,11 @@ def test_peers_are_the_median_of_the_same_inputs_in_steps() -> None:
 
 def test_a_status_write_judges_nothing_anew() -> None:
     """Only the environment's status changed: desired states are reused, and the same plan results."""
-    made = fleet(2)
-    made.settle()
-    assert made.memo is not None
-    before = {name: entry[1] for name, entry in made.memo.environments["pt"].validations.items()}
-    made.put("environments", made.raw["environments"]["pt"])
-    made.plan()
-    after = {name: entry[1] for name, entry in made.memo.environments["pt"].validations.items()}
+    world = fleet(2)
+    world.settle()
+    assert world.memo is not None
+    before = {name: entry[1] for name, entry in world.memo.environments["pt"].validations.items()}
+    world.put("environments", world.get("environments", "pt"))
+    world.plan()
+    after = {name: entry[1] for name, entry in world.memo.environments["pt"].validations.items()}
     assert all(after[name] is before[name] for name in before)

@@ -10,6 +10,7 @@ from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.world import KNOWLEDGE, World
 
+from gpuenv.controller.kube.kinds import KINDS
 from gpuenv.plan import memo
 from gpuenv.plan.actions import CreatePod, WriteReport
 from gpuenv.plan.context import Validation
@@ -30,18 +31,19 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 def lived() -> World:
     """A small cluster in which something of everything has happened."""
-    made = World()
-    made.environment(expect={"pytorch": "==2.9.*"}, publish={"nodeCondition": True})
+    world = World()
+    world.environment(expect={"pytorch": "==2.9.*"}, publish={"nodeCondition": True})
     for name in ("n1", "n2", "n3"):
-        made.node(name)
-    made.settle()
-    made.finish()
-    made.finish(node="n2", kernels="garbage")
-    made.settle()
-    return made
+        world.node(name)
+    world.settle()
+    world.finish()
+    world.finish(node="n2", kernels="garbage")
+    world.settle()
+    return world
 
 
-WORLD = lived().raw
+LIVED = lived()
+WORLD = {kind: LIVED.objects(kind) for kind in KINDS}
 
 
 def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -58,25 +60,27 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def replaced(raw: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     """A copy with one place changed."""
-    made = copy.deepcopy(raw)
-    target = made
+    changed = copy.deepcopy(raw)
+    target = changed
     for step in path[:-1]:
         target = target[step]
     target[path[-1]] = value
-    return made
+    return changed
 
 
 @st.composite
 def odd_worlds(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     """The cluster with up to three places in it replaced by something else."""
-    made = copy.deepcopy(WORLD)
+    changed = copy.deepcopy(WORLD)
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(sorted(made)))
-        name = draw(st.sampled_from(sorted(made[kind])))
-        found = paths(made[kind][name])
+        kind = draw(st.sampled_from(sorted(changed)))
+        name = draw(st.sampled_from(sorted(changed[kind])))
+        found = paths(changed[kind][name])
         if found:
-            made[kind][name] = replaced(made[kind][name], draw(st.sampled_from(found)), draw(json_values))
-    return made
+            changed[kind][name] = replaced(
+                changed[kind][name], draw(st.sampled_from(found)), draw(json_values)
+            )
+    return changed
 
 
 def snapshot(raw: dict[str, dict[str, Any]]) -> Snapshot:
@@ -117,11 +121,11 @@ def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
         return desired_state(validation, now)
 
     monkeypatch.setattr(memo, "desired_state", faulty)
-    made = World()
-    made.environment()
+    world = World()
+    world.environment()
     for name in ("n1", "n2"):
-        made.node(name)
-    planned = plan(made.cache.snapshot(made.settings), NOW, KNOWLEDGE)
+        world.node(name)
+    planned = plan(world.cache.snapshot(world.settings), NOW, KNOWLEDGE)
     assert planned.faults == ("environment pt on node n1 cannot be judged: ZeroDivisionError: by design",)
     assert [one.node for one in planned.actions if isinstance(one, CreatePod)] == ["n2"]
 
@@ -148,21 +152,21 @@ def test_whatever_a_probe_reports_is_stored_so_that_it_reads_back_equal(
 ) -> None:
     """The image is not trusted: ill-typed, endless or unprintable facts neither crash nor loop."""
     stage, path = place
-    made = World()
-    made.environment()
-    made.node()
-    made.settle()
-    run = made.run_id()
+    world = World()
+    world.environment()
+    world.node()
+    world.settle()
+    run = world.run_id()
     reports = {"facts": builders.facts_report(run), "kernels": builders.kernels_report(run)}
     reports[stage] = replaced(reports[stage], path, value)
     try:
-        made.finish(facts=reports["facts"], kernels=reports["kernels"])
+        world.finish(facts=reports["facts"], kernels=reports["kernels"])
     except (ValueError, TypeError, AttributeError, RecursionError, KeyError, IndexError):
         return  # the encoder refuses it: it cannot arrive
-    planned = made.step()
+    planned = world.step()
     written = [action.record for action in planned.actions if isinstance(action, WriteReport)]
-    read = made.report()
+    read = world.report()
     assert len(written) == 1
     assert read is not None
     assert (written[0].result, written[0].attempt) == (read.result, read.attempt)
-    made.settle()
+    world.settle()

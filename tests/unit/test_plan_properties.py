@@ -10,7 +10,7 @@ from tests.support import builders
 from tests.support.builders import running, terminated, waiting
 from tests.support.world import KNOWLEDGE, World
 
-from gpuenv.api import names, reasons
+from gpuenv.api import names
 from gpuenv.plan.actions import (
     CreatePod,
     DeletePod,
@@ -23,7 +23,7 @@ from gpuenv.plan.actions import (
 )
 from gpuenv.plan.planner import plan
 from gpuenv.plan.run.clocks import is_over, is_stuck
-from gpuenv.plan.snapshot import Attempt, ReportRecord
+from gpuenv.plan.snapshot import ReportRecord
 
 ENVIRONMENTS = ("pt", "tf", "jax")
 NODES = ("n1", "n2", "n3", "n4")
@@ -89,16 +89,14 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(name=environments, spec=specs)
     def apply(self, name: str, spec: dict[str, Any]) -> None:
-        before = self.world.raw["environments"].get(name, {"metadata": {}})
+        before = self.world.objects("environments").get(name, {"metadata": {}})
         if not before["metadata"].get("deletionTimestamp"):
             self.world.environment(name, **{"schedule": {"maxConcurrent": MAX_CONCURRENT}, **spec})
 
     @rule(name=environments)
     def delete(self, name: str) -> None:
-        raw = self.world.raw["environments"].get(name)
-        if raw is not None:
-            raw["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z"
-            self.world.put("environments", raw)
+        if name in self.world.objects("environments"):
+            self.world.delete("environments", name)
 
     @rule(name=nodes, change=changes)
     def change(self, name: str, change: dict[str, Any]) -> None:
@@ -106,25 +104,22 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(name=nodes)
     def lose(self, name: str) -> None:
-        if name in self.world.raw["nodes"]:
+        if name in self.world.objects("nodes"):
             self.world.gone("nodes", name)
 
     @rule(name=environments, token=st.sampled_from(["", "a", "b"]))
     def ask(self, name: str, token: str) -> None:
-        if name in self.world.raw["environments"]:
+        if name in self.world.objects("environments"):
             self.world.annotate("environments", name, names.ANNOTATION_REVALIDATE, token)
 
     @rule(refuse=st.booleans())
     def refuse(self, refuse: bool) -> None:
-        def words(action: CreatePod) -> Attempt:
-            return Attempt(
-                action.run_id, reasons.ProbeRejected, "forbidden", "", 0.0, action.inputs_hash, "", 1
-            )
-
-        self.world.refuse = words if refuse else lambda _: None
+        self.world.kube.hooks.clear()
+        if refuse:
+            self.world.kube.deny("POST", "/pods$", 403, "Forbidden", "forbidden")
 
     def _has_pods(self) -> bool:
-        return bool(self.world.raw["pods"])
+        return bool(self.world.objects("pods"))
 
     def _has_running_pods(self) -> bool:
         return bool(self.world.live_pods())
@@ -161,23 +156,17 @@ class Cluster(RuleBasedStateMachine):
     @precondition(_has_pods)
     @rule(data=st.data(), vanish=st.booleans())
     def kill(self, data: st.DataObject, vanish: bool) -> None:
-        self.world.delete_pod(data.draw(st.sampled_from(sorted(self.world.raw["pods"]))), vanish=vanish)
+        self.world.delete_pod(data.draw(st.sampled_from(sorted(self.world.objects("pods")))), vanish=vanish)
 
     @rule(data=st.data())
     def remove_a_report(self, data: st.DataObject) -> None:
-        if self.world.raw["reports"]:
-            self.world.gone("reports", data.draw(st.sampled_from(sorted(self.world.raw["reports"]))))
+        if self.world.objects("reports"):
+            self.world.gone("reports", data.draw(st.sampled_from(sorted(self.world.objects("reports")))))
 
     @rule()
     def restart(self) -> None:
         """A new operator reads everything anew."""
-        before = self.world
-        self.world = World(max_probes=MAX_PROBES)
-        self.world.now, self.world.refuse = before.now, before.refuse
-        self.world._version = before._version
-        for kind, objects in before.raw.items():
-            for raw in objects.values():
-                self.world.put(kind, raw)
+        self.world.restart()
 
     # ---- what must hold ----------------------------------------------------------------------------------
 
@@ -259,17 +248,19 @@ class Cluster(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone, the cluster comes to rest: a plan with nothing to do, and the same again."""
         world = self.world
-        if not world.raw["environments"] and not world.raw["nodes"]:
+        if not world.objects("environments") and not world.objects("nodes"):
             return
         for plan_ in world.settle(limit=30):
             self.check(plan_)
         for name in ("environments", "nodes", "reports"):
-            for raw in list(world.raw[name].values()):
+            for raw in world.objects(name).values():
                 world.put(name, raw)
         assert world.step().actions == ()
         assert world.plan() == world.plan()
         deleted = [
-            name for name, raw in world.raw["environments"].items() if "deletionTimestamp" in raw["metadata"]
+            name
+            for name, raw in world.objects("environments").items()
+            if "deletionTimestamp" in raw["metadata"]
         ]
         assert not deleted
 

@@ -47,27 +47,27 @@ OUTCOMES: list[tuple[Callable[[str], Raw], Callable[[str], Raw]]] = [
 def mixed_fleet() -> World:
     """A fleet with good, slow, wrong, broken and unanswered nodes, and nothing left to do."""
     floors = [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 80}]
-    made = fleet(len(OUTCOMES) + 1, benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"})
-    made.settle()
+    world = fleet(len(OUTCOMES) + 1, benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"})
+    world.settle()
     for _ in range(2):
         # Twice, because a second run has to confirm wrong numbers.
         for index, (facts, kernels) in enumerate(OUTCOMES):
             node = f"n{index:02}"
-            if made.pods_of(node=node):
-                run = made.run_id(node=node)
-                made.finish(node=node, facts=facts(run), kernels=kernels(run))
+            if world.pods_of(node=node):
+                run = world.run_id(node=node)
+                world.finish(node=node, facts=facts(run), kernels=kernels(run))
         crashed = f"n{len(OUTCOMES):02}"
-        if made.pods_of(node=crashed):
-            report = builders.facts_report(made.run_id(node=crashed))
-            facts = builders.terminated(report, at=made.now)
-            made.pod("Failed", node=crashed, scheduled=made.now, sandbox=made.now, facts=facts,
-                     kernels=builders.terminated("", code=139, at=made.now))  # fmt: skip
-        made.settle()
-    for pod in list(made.raw["pods"]):
-        made.gone("pods", pod)
-    made.environment(benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"}, suspend=True)
-    made.settle()
-    return made
+        if world.pods_of(node=crashed):
+            report = builders.facts_report(world.run_id(node=crashed))
+            facts = builders.terminated(report, at=world.now)
+            world.pod("Failed", node=crashed, scheduled=world.now, sandbox=world.now, facts=facts,
+                     kernels=builders.terminated("", code=139, at=world.now))  # fmt: skip
+        world.settle()
+    for pod in list(world.objects("pods")):
+        world.gone("pods", pod)
+    world.environment(benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"}, suspend=True)
+    world.settle()
+    return world
 
 
 @pytest.fixture
@@ -84,46 +84,46 @@ def assessments(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_fleet_has_seen_everything() -> None:
-    made = mixed_fleet()
-    found = {report.reason for report in made.cache.reports.values()}
+    world = mixed_fleet()
+    found = {report.reason for report in world.cache.reports.values()}
     assert found == {
         "", reasons.BelowFloor, reasons.TorchCpuBuild, reasons.FabricNotReady, reasons.ProbeCrashed, reasons.WrongResult,
     }  # fmt: skip
-    assert len({report.verdict for report in made.cache.reports.values()}) >= 3
+    assert len({report.verdict for report in world.cache.reports.values()}) >= 3
 
 
 def test_a_new_version_alone_writes_nothing(monkeypatch: pytest.MonkeyPatch, assessments: list[int]) -> None:
-    made = mixed_fleet()
+    world = mixed_fleet()
     assessments.clear()
-    made.restart()
-    assert made.plan().actions == ()
+    world.restart()
+    assert world.plan().actions == ()
     assert not assessments
 
     monkeypatch.setattr(context, "__version__", "99.0.0")
-    made.restart()
-    assert made.plan().actions == ()
-    answered = [report for report in made.cache.reports.values() if report.result is not None]
+    world.restart()
+    assert world.plan().actions == ()
+    answered = [report for report in world.cache.reports.values() if report.result is not None]
     assert len(assessments) == len(answered) > len(OUTCOMES) - 1
 
 
 def test_what_came_out_the_same_is_not_assessed_at_every_plan(
     monkeypatch: pytest.MonkeyPatch, assessments: list[int]
 ) -> None:
-    made = mixed_fleet()
+    world = mixed_fleet()
     monkeypatch.setattr(context, "__version__", "99.0.0")
-    made.restart()
-    made.plan()
+    world.restart()
+    world.plan()
     assessments.clear()
 
     # The nodes' records change, but not in what an assessment looks at.
     for index in range(len(OUTCOMES) + 1):
-        made.node(f"n{index:02}", taints=[{"key": "dedicated", "effect": "NoSchedule"}])
-    assert made.plan().actions == ()
+        world.node(f"n{index:02}", taints=[{"key": "dedicated", "effect": "NoSchedule"}])
+    assert world.plan().actions == ()
     assert not assessments
 
     # Facts of one node change: only this one is assessed again.
-    made.node("n00", labels={"nvidia.com/gpu.replicas": "2"})
-    made.plan()
+    world.node("n00", labels={"nvidia.com/gpu.replicas": "2"})
+    world.plan()
     assert len(assessments) == 1
 
 
@@ -138,30 +138,30 @@ def test_tables_that_say_the_same_have_the_same_key() -> None:
 
 
 def test_new_tables_write_the_reports_that_come_out_otherwise_and_no_other() -> None:
-    made = mixed_fleet()
+    world = mixed_fleet()
     rule = KNOWLEDGE.errors_by_code["cuda", 802]
     changed = replace(rule, remediation="Restart the fabric manager.")
-    made.knowledge = replace(KNOWLEDGE, errors_by_code={**KNOWLEDGE.errors_by_code, ("cuda", 802): changed})
-    made.restart()
-    planned = made.step()
+    world.knowledge = replace(KNOWLEDGE, errors_by_code={**KNOWLEDGE.errors_by_code, ("cuda", 802): changed})
+    world.restart()
+    planned = world.step()
     (written,) = [action for action in planned.actions if isinstance(action, WriteReport)]
     assert written.node == "n05"
     assert "Restart the fabric manager." in str(written.status["checks"])
     assert set(kinds(planned)) <= {"WriteReport", "WriteStatus"}
-    made.settle()
-    made.restart()
-    assert made.plan().actions == ()
+    world.settle()
+    world.restart()
+    assert world.plan().actions == ()
 
 
 def test_new_tables_that_turn_one_verdict_change_its_label_too() -> None:
-    made = mixed_fleet()
-    before = {node: made.label(node=node) for node in made.raw["nodes"]}
+    world = mixed_fleet()
+    before = {node: world.label(node=node) for node in world.objects("nodes")}
     rule = KNOWLEDGE.errors_by_code["cuda", 802]
     codes = {**KNOWLEDGE.errors_by_code, ("cuda", 802): replace(rule, status="Unknown")}
-    made.knowledge = replace(KNOWLEDGE, errors_by_code=codes)
-    made.restart()
-    planned = made.step()
+    world.knowledge = replace(KNOWLEDGE, errors_by_code=codes)
+    world.restart()
+    planned = world.step()
     assert kinds(planned).count("WriteReport") == kinds(planned).count("SetLabel") == 1
-    made.settle()
-    after = {node: made.label(node=node) for node in made.raw["nodes"]}
+    world.settle()
+    after = {node: world.label(node=node) for node in world.objects("nodes")}
     assert {node for node in after if after[node] != before[node]} == {"n05"}

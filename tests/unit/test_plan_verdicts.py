@@ -15,128 +15,130 @@ WEEK = 604800
 
 
 def test_nothing_is_reported_or_labelled_before_the_first_answer() -> None:
-    made = first_run()
-    assert made.verdict() is None
-    assert made.label() is None
-    assert made.condition("Ready") == ("False", reasons.ValidationRunning)
+    world = first_run()
+    assert world.verdict() is None
+    assert world.label() is None
+    assert world.condition("Ready") == ("False", reasons.ValidationRunning)
 
 
 def test_report_then_label_then_the_pod_goes() -> None:
-    made = first_run()
-    made.finish()
-    planned = made.step()
+    world = first_run()
+    world.finish()
+    planned = world.step()
     assert kinds(planned)[:3] == ["WriteReport", "SetLabel", "DeletePod"]
-    assert (made.verdict(), made.label()) == (("Compatible", ""), "Compatible")
+    assert (world.verdict(), world.label()) == (("Compatible", ""), "Compatible")
 
 
 def test_without_a_finalizer_nothing_is_made() -> None:
-    made = World()
-    made.put("environments", builders.environment(metadata={"uid": "uid-pt", "generation": 1}))
-    made.node()
-    assert kinds(made.plan()) == ["AddFinalizer"]
-    made.settle()
-    assert made.pod_of()
+    world = World()
+    world.put("environments", builders.environment(metadata={"uid": "uid-pt", "generation": 1}))
+    world.node()
+    assert kinds(world.plan()) == ["AddFinalizer"]
+    world.settle()
+    assert world.pod_of()
 
 
-def driver_label(made: World, driver: str | None) -> None:
+def driver_label(world: World, driver: str | None) -> None:
     """Somebody else's labeller writes the driver's version, or not."""
     raw = builders.node(driver=driver or "")
     ours = {
-        key: value for key, value in made.raw["nodes"]["n1"]["metadata"]["labels"].items() if "compat." in key
+        key: value
+        for key, value in world.get("nodes", "n1")["metadata"]["labels"].items()
+        if "compat." in key
     }
     raw["metadata"]["labels"] |= ours
     if driver is None:
         del raw["metadata"]["labels"]["nvidia.com/cuda.driver-version.full"]
-    made.put("nodes", raw)
+    world.put("nodes", raw)
 
 
 def test_a_driver_label_that_goes_and_comes_back_is_no_other_driver() -> None:
-    made = validated()
+    world = validated()
     for driver in (None, "570.86.15"):
-        driver_label(made, driver)
-        made.settle()
-        assert (made.verdict(), made.label()) == (("Compatible", ""), "Compatible")
-        assert not made.raw["pods"]
-    driver_label(made, None)
-    made.settle()
-    driver_label(made, "580.65.06")
-    made.settle()
-    assert made.verdict() == ("Unknown", reasons.Stale)
+        driver_label(world, driver)
+        world.settle()
+        assert (world.verdict(), world.label()) == (("Compatible", ""), "Compatible")
+        assert not world.objects("pods")
+    driver_label(world, None)
+    world.settle()
+    driver_label(world, "580.65.06")
+    world.settle()
+    assert world.verdict() == ("Unknown", reasons.Stale)
 
 
 def test_a_driver_label_that_comes_late_disturbs_no_run_and_counts_from_then_on() -> None:
-    made = World()
-    made.environment()
-    made.node()
-    driver_label(made, None)
-    made.settle()
-    run = made.run_id()
-    driver_label(made, "570.86.15")
-    made.settle()
-    assert made.run_id() == run
-    made.finish()
-    made.settle()
-    assert made.verdict() == ("Compatible", "")
-    driver_label(made, "580.65.06")
-    made.settle()
-    assert made.verdict() == ("Unknown", reasons.Stale)
+    world = World()
+    world.environment()
+    world.node()
+    driver_label(world, None)
+    world.settle()
+    run = world.run_id()
+    driver_label(world, "570.86.15")
+    world.settle()
+    assert world.run_id() == run
+    world.finish()
+    world.settle()
+    assert world.verdict() == ("Compatible", "")
+    driver_label(world, "580.65.06")
+    world.settle()
+    assert world.verdict() == ("Unknown", reasons.Stale)
 
 
 def test_no_label_vouches_for_a_changed_node_while_the_specification_is_wrong() -> None:
-    made = validated()
-    made.environment(image="no-tag")
-    made.settle()
-    assert made.label() == "Compatible"
-    made.node(boot="boot-2")
-    made.settle()
-    assert made.label() == "Unknown"
+    world = validated()
+    world.environment(image="no-tag")
+    world.settle()
+    assert world.label() == "Compatible"
+    world.node(boot="boot-2")
+    world.settle()
+    assert world.label() == "Unknown"
 
 
 def test_a_node_condition_follows_the_reason_too() -> None:
-    made = validated(publish={"nodeLabel": True, "nodeCondition": True})
+    world = validated(publish={"nodeLabel": True, "nodeCondition": True})
 
     def condition() -> tuple[str, str]:
         name = names.node_label("pt")
-        (found,) = [one for one in made.raw["nodes"]["n1"]["status"]["conditions"] if one["type"] == name]
+        (found,) = [one for one in world.get("nodes", "n1")["status"]["conditions"] if one["type"] == name]
         return found["status"], found["reason"]
 
     assert condition() == ("True", "Compatible")
-    made.node(boot="boot-2")
-    made.settle()
+    world.node(boot="boot-2")
+    world.settle()
     assert condition() == ("Unknown", reasons.Stale)
-    made.finish(kernels=builders.wrong_matmul(made.run_id()))
-    made.settle()
+    world.finish(kernels=builders.wrong_matmul(world.run_id()))
+    world.settle()
     assert condition() == ("Unknown", reasons.WrongResult)
 
 
 def test_what_was_written_reads_back_equal() -> None:
-    made = first_run()
-    made.finish()
-    planned = made.step()
+    world = first_run()
+    world.finish()
+    planned = world.step()
     (written,) = [action.record for action in planned.actions if isinstance(action, WriteReport)]
-    read = made.report()
+    read = world.report()
     assert read is not None
     assert replace(written, uid=read.uid) == read
 
 
 def test_a_changed_expectation_is_assessed_at_once_without_a_pod() -> None:
-    made = validated()
-    made.environment(expect={"pytorch": "==2.8.*"})
-    planned = made.step()
+    world = validated()
+    world.environment(expect={"pytorch": "==2.8.*"})
+    planned = world.step()
     assert not any(isinstance(action, CreatePod) for action in planned.actions)
-    assert made.verdict() == ("Incompatible", reasons.ExpectationMismatch)
-    assert made.label() == "Incompatible"
-    made.environment()
-    made.settle()
-    assert made.verdict() == ("Compatible", "")
+    assert world.verdict() == ("Incompatible", reasons.ExpectationMismatch)
+    assert world.label() == "Incompatible"
+    world.environment()
+    world.settle()
+    assert world.verdict() == ("Compatible", "")
 
 
 def test_an_expectation_that_changes_no_check_writes_no_report() -> None:
-    made = validated(expect={"pytorch": ">=2.0"})
-    made.environment(expect={"pytorch": ">=1.9"})
-    report = made.report()
-    made.step()
-    assert made.report() is report
+    world = validated(expect={"pytorch": ">=2.0"})
+    world.environment(expect={"pytorch": ">=1.9"})
+    report = world.report()
+    world.step()
+    assert world.report() is report
 
 
 STALE = [
@@ -147,52 +149,52 @@ STALE = [
 
 @pytest.mark.parametrize(("change", "words"), [row[1:] for row in STALE], ids=[row[0] for row in STALE])
 def test_a_changed_node_is_stale_at_once_and_runs_again(change: dict[str, Any], words: str) -> None:
-    made = validated()
-    made.node(**change)
-    planned = made.step()
-    assert made.verdict() == ("Unknown", reasons.Stale)
-    assert words in (made.report().message if made.report() else "")
-    assert made.label() == "Unknown"
+    world = validated()
+    world.node(**change)
+    planned = world.step()
+    assert world.verdict() == ("Unknown", reasons.Stale)
+    assert words in (world.report().message if world.report() else "")
+    assert world.label() == "Unknown"
     assert [action.node for action in planned.actions if isinstance(action, CreatePod)] == ["n1"]
 
 
 def test_a_changed_image_is_stale_at_once_and_runs_again() -> None:
-    made = validated()
-    made.environment(image="pytorch/pytorch:2.8.0")
-    made.step()
-    report = made.report()
+    world = validated()
+    world.environment(image="pytorch/pytorch:2.8.0")
+    world.step()
+    report = world.report()
     assert report is not None
-    assert made.verdict() == ("Unknown", reasons.Stale)
+    assert world.verdict() == ("Unknown", reasons.Stale)
     assert "image" in report.message
-    assert made.pod_of()["spec"]["containers"][0]["image"] == "pytorch/pytorch:2.8.0"
+    assert world.pod_of()["spec"]["containers"][0]["image"] == "pytorch/pytorch:2.8.0"
 
 
 def test_a_replaced_node_begins_anew() -> None:
-    made = validated()
-    made.node(uid="another")
-    (leave,) = [action for action in made.plan().actions if isinstance(action, LeaveNode)]
+    world = validated()
+    world.node(uid="another")
+    (leave,) = [action for action in world.plan().actions if isinstance(action, LeaveNode)]
     assert (leave.gone, leave.node_uid) == (True, "uid-n1")
-    made.settle()
-    assert made.verdict() is None
-    made.finish()
-    made.settle()
-    report = made.report()
+    world.settle()
+    assert world.verdict() is None
+    world.finish()
+    world.settle()
+    report = world.report()
     assert report is not None
-    assert (report.node_uid, made.verdict()) == ("another", ("Compatible", ""))
+    assert (report.node_uid, world.verdict()) == ("another", ("Compatible", ""))
 
 
 def test_a_device_plug_in_that_restarts_removes_nothing_and_needs_no_run() -> None:
-    made = validated()
+    world = validated()
     for gpus in ((8, 0), (0, 0), None):
-        made.node(gpus=gpus)
-        made.settle()
-        assert made.verdict() == ("Unknown", reasons.GpuNotAdvertised)
-        assert made.label() == "Unknown"
-        assert not made.raw["pods"]
-    made.node()
-    made.settle()
-    assert made.verdict() == ("Compatible", "")
-    assert not made.raw["pods"]
+        world.node(gpus=gpus)
+        world.settle()
+        assert world.verdict() == ("Unknown", reasons.GpuNotAdvertised)
+        assert world.label() == "Unknown"
+        assert not world.objects("pods")
+    world.node()
+    world.settle()
+    assert world.verdict() == ("Compatible", "")
+    assert not world.objects("pods")
 
 
 HOLDS = [
@@ -212,81 +214,84 @@ HOLDS = [
 
 @pytest.mark.parametrize(("change", "words"), [row[1:] for row in HOLDS], ids=[row[0] for row in HOLDS])
 def test_a_node_that_is_held_off_is_not_probed(change: dict[str, Any], words: str) -> None:
-    made = World()
-    made.environment()
-    made.node(**change)
-    made.settle()
-    report = made.report()
+    world = World()
+    world.environment()
+    world.node(**change)
+    world.settle()
+    report = world.report()
     assert report is not None
-    assert made.verdict() == ("Unknown", reasons.HeldOff)
+    assert world.verdict() == ("Unknown", reasons.HeldOff)
     assert words in report.message
-    assert not made.raw["pods"]
-    assert made.condition("Ready") == ("True", reasons.AllAnswered)
-    made.node()
-    made.settle()
-    assert made.verdict() == ("Unknown", reasons.NotYetValidated)
-    assert made.pod_of()
+    assert not world.objects("pods")
+    assert world.condition("Ready") == ("True", reasons.AllAnswered)
+    world.node()
+    world.settle()
+    assert world.verdict() == ("Unknown", reasons.NotYetValidated)
+    assert world.pod_of()
 
 
 @pytest.mark.parametrize("state", ["upgrade-done", "upgrade-required", ""])
 def test_a_driver_upgrade_that_is_over_or_far_off_holds_nothing(state: str) -> None:
-    made = World()
-    made.environment()
-    made.node(labels={"nvidia.com/gpu-driver-upgrade-state": state}, annotations={"gpuenv.dev/skip": "false"})
-    made.settle()
-    assert made.pod_of()
+    world = World()
+    world.environment()
+    world.node(
+        labels={"nvidia.com/gpu-driver-upgrade-state": state}, annotations={"gpuenv.dev/skip": "false"}
+    )
+    world.settle()
+    assert world.pod_of()
 
 
 def test_holding_off_keeps_a_standing_verdict() -> None:
-    made = validated()
-    made.node(unschedulable=True)
-    made.settle()
-    assert (made.verdict(), made.label()) == (("Compatible", ""), "Compatible")
+    world = validated()
+    world.node(unschedulable=True)
+    world.settle()
+    assert (world.verdict(), world.label()) == (("Compatible", ""), "Compatible")
 
 
 def test_labels_and_conditions_follow_publish() -> None:
-    made = validated(publish={"nodeLabel": True, "nodeCondition": True})
+    world = validated(publish={"nodeLabel": True, "nodeCondition": True})
     key = names.node_label("pt")
-    conditions = {item["type"]: item["status"] for item in made.raw["nodes"]["n1"]["status"]["conditions"]}
+    conditions = {item["type"]: item["status"] for item in world.get("nodes", "n1")["status"]["conditions"]}
     assert conditions[key] == "True"
-    made.environment(publish={"nodeLabel": False, "nodeCondition": False})
-    planned = made.step()
+    world.environment(publish={"nodeLabel": False, "nodeCondition": False})
+    planned = world.step()
     assert SetLabel("pt", "n1", "uid-n1", None) in planned.actions
     assert SetNodeCondition("pt", "n1", None) in planned.actions
-    made.settle()
-    assert made.label() is None
-    assert "scheduling" not in made.status()
+    world.settle()
+    assert world.label() is None
+    assert "scheduling" not in world.status()
 
 
 def test_a_label_that_somebody_changed_is_put_right() -> None:
-    made = validated()
-    made.apply(SetLabel("pt", "n1", "uid-n1", "Incompatible"))
-    made.settle()
-    assert made.label() == "Compatible"
+    world = validated()
+    label = {names.node_label("pt"): "Incompatible"}
+    world.change("nodes", "n1", lambda raw: raw["metadata"]["labels"].update(label))
+    world.settle()
+    assert world.label() == "Compatible"
 
 
 def test_a_report_that_somebody_deleted_is_made_again_by_a_new_run() -> None:
-    made = validated()
-    made.gone("reports", "pt.n1")
-    made.settle()
-    assert made.label() == "Compatible", "no label goes because a report is missing"
-    made.finish()
-    made.settle()
-    assert made.verdict() == ("Compatible", "")
+    world = validated()
+    world.gone("reports", "pt.n1")
+    world.settle()
+    assert world.label() == "Compatible", "no label goes because a report is missing"
+    world.finish()
+    world.settle()
+    assert world.verdict() == ("Compatible", "")
 
 
 def test_the_digest_of_a_configuration_is_marked() -> None:
-    made = first_run()
-    run = made.run_id()
-    made.pod(
+    world = first_run()
+    run = world.run_id()
+    world.pod(
         "Succeeded",
         scheduled=NOW,
         image_id="sha256:" + "c" * 64,
         facts=terminated(builders.facts_report(run)),
         kernels=terminated(builders.kernels_report(run)),
     )
-    made.settle()
-    report = made.report()
+    world.settle()
+    report = world.report()
     assert report is not None
     assert report.result is not None
     assert report.result.image_digest == "config@sha256:" + "c" * 64

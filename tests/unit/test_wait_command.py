@@ -83,6 +83,7 @@ async def test_where_nothing_may_run_nothing_is_waited_for(kube: FakeKube, reaso
 async def test_nothing_is_waited_for_while_the_environment_is_suspended(kube: FakeKube) -> None:
     ask(kube, f"{REPORTS}/e.b", "now")
     kube.touch(f"{ENVIRONMENTS}/e", lambda one: one["spec"].update(suspend=True))
+    kube.touch(f"{ENVIRONMENTS}/e", lambda one: one["status"]["conditions"][0].update(observedGeneration=2))
     assert await missing(kube) == ""
 
 
