@@ -211,6 +211,21 @@ def test_a_label_alone_tells_of_an_unknown_environment() -> None:
     assert world.label("old", "n00") is None
 
 
+def test_a_pod_that_ends_after_its_environment_is_deleted_once() -> None:
+    world = fleet(1)
+    world.settle()
+    world.pod("Running", node="n00", scheduled=NOW, sandbox=NOW, facts=builders.running(NOW))
+    world.delete("environments", "pt")
+    assert world.step().actions == (Cleanup("pt", "uid-pt"),)
+    assert not world.objects("environments")
+    (pod,) = world.objects("pods").values()
+    assert pod["metadata"]["deletionTimestamp"]
+    assert world.step().actions == ()
+    world.gone("pods", pod["metadata"]["name"])
+    assert world.step().actions == ()
+    assert not world.cache.pods
+
+
 FLOOR = {"profile": "Quick", "floors": [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 85}]}
 
 

@@ -58,9 +58,15 @@ def _outside(view: View, fleet: Totals) -> Iterator[LeaveNode]:
 
 
 def orphans(view: View) -> Mapping[str, OrphanedEnvironment]:
-    """Return an action, by name, for each environment that no longer exists but left labels, reports or pods behind."""
+    """Return an action, by name, for each environment that no longer exists but left labels, reports or pods behind.
+
+    A pod whose deletion has begun does not count, because nothing more can be done about it.
+    """
     known = view.snapshot.environments
-    traces = {*view.reports, *(environment for environment, _ in view.pods)}
+    traces = {*view.reports}
+    for (environment, _), pods in view.pods.items():
+        if any(pod.deleting_since is None and not pod.vanished for pod in pods):
+            traces.add(environment)
     for node in view.snapshot.nodes.values():
         traces.update(node.compat, node.compat_conditions)
     return {name: OrphanedEnvironment(name) for name in sorted(traces - known.keys()) if name}
