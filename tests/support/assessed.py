@@ -56,10 +56,12 @@ HEALTHY = Facts(
 def judge(
     facts: Facts, expect: Expectations | None = None, *floors: Floor, peers: dict[str, float] | None = None
 ) -> Assessment:
+    """Assess facts with the knowledge tables of the project."""
     return assess(facts, expect, floors, K, peers=peers)
 
 
 def told(found: Assessment) -> list[tuple[Status, str, str]]:
+    """Return status, reason and message of each check that did not pass."""
     return [
         (check.status, check.reason, check.message)
         for check in found.checks
@@ -68,10 +70,12 @@ def told(found: Assessment) -> list[tuple[Status, str, str]]:
 
 
 def driver(**changes: Any) -> Facts:
+    """Return the healthy facts with changes to those of the driver."""
     return replace(HEALTHY, driver=replace(HEALTHY.driver, **changes))
 
 
 def torch(**changes: Any) -> Facts:
+    """Return the healthy facts with changes to those of PyTorch."""
     return replace(HEALTHY, torch=replace(HEALTHY.torch, **changes))
 
 
@@ -88,6 +92,7 @@ def stopped(**changes: Any) -> Facts:
 
 
 def failing(*steps: Step) -> Facts:
+    """Return the healthy facts with these steps in place of the steps of the same names."""
     return replace(
         HEALTHY, steps=(*steps, *(step for step in STEPS if step.name not in {bad.name for bad in steps}))
     )

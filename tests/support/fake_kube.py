@@ -2,6 +2,7 @@
 
 It has the properties of a real one on which a controller relies: uids, resource versions and generations, preconditions,
 status subresources, finalizers, graceful deletion of pods, selectors and watches. It validates nothing.
+``tests/integration/test_fake_kube.py`` compares it with a real one.
 """
 
 import json

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy bytes from one connection to another until the first one ends."""
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
@@ -17,6 +18,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main(listen: str, target: str) -> None:
+    """Listen at one address, and forward each connection to another."""
     (listen_host, listen_port), (host, port) = listen.rsplit(":", 1), target.rsplit(":", 1)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

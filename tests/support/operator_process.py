@@ -70,13 +70,16 @@ class OperatorProcess:
 
     @property
     def log(self) -> str:
+        """Everything that the operator has logged."""
         return self.cluster.log(self.name).read_text(errors="replace")
 
     @property
     def exit_code(self) -> int | None:
+        """The exit code of the process; None while it runs."""
         return self.cluster.processes.exit_code(self.name)
 
     def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to the process."""
         os.kill(self.pid, number)
 
     def stop(self) -> int:
@@ -86,9 +89,11 @@ class OperatorProcess:
         return wait_until(lambda: self.exit_code is not None and [self.exit_code], self.tail)[0]
 
     def tail(self) -> str:
+        """Return the end of the log, to be shown when a test fails."""
         return self.log[-3000:]
 
     def page(self, path: str) -> tuple[int, str]:
+        """Return the HTTP status and the text of a page; the status is 0 if the operator does not answer."""
         port = self.metrics_port if path == "metrics" else self.health_port
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as answer:
@@ -99,6 +104,7 @@ class OperatorProcess:
             return 0, str(error)
 
     def is_ready(self) -> bool:
+        """Return whether the operator is ready. Fail the test if it has ended."""
         assert self.exit_code is None, self.tail()
         return self.page("readyz")[0] == 200
 
@@ -156,6 +162,7 @@ def find(cluster: ControlPlane, path: str) -> Any:
 
 
 def remove(cluster: ControlPlane, path: str) -> None:
+    """Delete the object at an API path, if it exists."""
     try:
         cluster.admin.delete(path)
     except ApiError as error:
@@ -164,16 +171,19 @@ def remove(cluster: ControlPlane, path: str) -> None:
 
 
 def label(cluster: ControlPlane, node: str, environment: str) -> str | None:
+    """Return a node's label for an environment, or None."""
     found = find(cluster, f"/api/v1/nodes/{node}") or {"metadata": {}}
     value = (found["metadata"].get("labels") or {}).get(names.node_label(environment))
     return None if value is None else str(value)
 
 
 def report(cluster: ControlPlane, environment: str, node: str) -> Any:
+    """Return the node report of one environment on one node, or None."""
     return find(cluster, f"{REPORTS}/{names.report_name(environment, node)}")
 
 
 def probe_pods(cluster: ControlPlane, environment: str) -> list[dict[str, Any]]:
+    """Return the probe pods of an environment."""
     listed = cluster.admin.get(f"{PROBES}?labelSelector={names.LABEL_ENVIRONMENT}%3D{environment}")
     return list(listed["items"])
 

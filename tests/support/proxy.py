@@ -20,6 +20,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Proxy"]:
+        """Run the proxy during the block. It listens on ``port``."""
         thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         thread.start()
         listening = asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -44,6 +45,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(close)
 
     def mend(self) -> None:
+        """Accept connections again."""
         self._open = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

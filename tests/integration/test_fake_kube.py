@@ -1,0 +1,157 @@
+"""The fake API server of the unit tests answers as the real one does: each test here runs against both."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support import builders
+from tests.support.fake_kube import FakeKube
+from tests.support.unique import unique
+
+from gpuenv.api import names
+from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
+
+STATUS = {"observedGeneration": 1}
+
+
+@pytest.fixture(params=["fake", "real"])
+async def kube(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """The client of a fake and of a real API server."""
+    if request.param == "fake":
+        yield FakeKube()
+        return
+    installed = request.getfixturevalue("installed")
+    async with await Kube.from_environment(str(installed.admin_kubeconfig)) as client:
+        yield client
+
+
+@pytest.fixture
+async def environment(kube: Any) -> AsyncIterator[str]:
+    """The path of an environment that exists."""
+    raw = builders.environment(unique("e"))
+    path = f"{ENVIRONMENTS}/{raw['metadata']['name']}"
+    await kube.create(ENVIRONMENTS, raw | {"status": STATUS})
+    yield path
+    await kube.delete_if_there(path)
+
+
+async def refusal(request: Any) -> tuple[int, str]:
+    """Return status and reason of the refusal of a request."""
+    with pytest.raises(ApiError) as caught:
+        await request
+    return caught.value.status, caught.value.reason
+
+
+async def test_a_new_object_has_a_uid_a_version_a_time_and_no_status(kube: Any, environment: str) -> None:
+    raw = await kube.get(environment)
+    assert raw["metadata"]["uid"]
+    assert int(raw["metadata"]["resourceVersion"]) > 0
+    assert raw["metadata"]["generation"] == 1
+    assert raw["metadata"]["creationTimestamp"].endswith("Z")
+    assert "status" not in raw
+
+
+async def test_status_and_the_rest_are_changed_by_requests_of_their_own(kube: Any, environment: str) -> None:
+    both = [
+        {"op": "add", "path": "/status", "value": STATUS},
+        {"op": "add", "path": "/spec", "value": {"image": "a/b:1"}},
+    ]
+    raw = await kube.json_patch(f"{environment}/status", both)
+    assert (raw["status"], raw["spec"]["image"]) == (STATUS, builders.IMAGE)
+    assert raw["metadata"]["generation"] == 1
+    raw = await kube.merge_patch(environment, {"spec": {"image": "a/b:1"}, "status": None})
+    assert (raw["status"], raw["spec"]["image"]) == (STATUS, "a/b:1")
+    assert raw["metadata"]["generation"] == 2
+
+
+async def test_a_patch_that_changes_nothing_makes_no_new_version(kube: Any, environment: str) -> None:
+    first = await kube.merge_patch(environment, {"metadata": {"labels": {"a": "b"}}})
+    second = await kube.merge_patch(environment, {"metadata": {"labels": {"a": "b"}}})
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    third = await kube.merge_patch(environment, {"metadata": {"labels": {"a": None, "c": "d"}}})
+    assert third["metadata"]["labels"] == {"c": "d"}
+    assert int(third["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+
+
+async def test_preconditions_that_do_not_hold(kube: Any, environment: str) -> None:
+    same = {"op": "test", "path": "/metadata/uid", "value": "another"}
+    assert (await refusal(kube.json_patch(f"{environment}/status", [same])))[0] == 422
+    body: dict[str, Any] = {"metadata": {"uid": "another", "labels": {"a": "b"}}}
+    assert (await refusal(kube.merge_patch(environment, body)))[0] in {409, 422}
+    version = (await kube.get(environment))["metadata"]["resourceVersion"]
+    body = {"metadata": {"resourceVersion": version, "labels": {"a": "b"}}}
+    await kube.merge_patch(environment, body)
+    body["metadata"]["labels"] = {"a": "c"}
+    assert await refusal(kube.merge_patch(environment, body)) == (409, "Conflict")
+    assert await refusal(kube.delete(environment, uid="another")) == (409, "Conflict")
+    assert await refusal(kube.get(f"{environment}x")) == (404, "NotFound")
+    assert await refusal(kube.merge_patch(f"{environment}x", {})) == (404, "NotFound")
+    assert await refusal(kube.delete(f"{environment}x")) == (404, "NotFound")
+
+
+async def test_a_finalizer_keeps_an_object(kube: Any, environment: str) -> None:
+    name = environment.rpartition("/")[2]
+    first = await kube.merge_patch(environment, {"metadata": {"finalizers": [names.FINALIZER]}})
+    await kube.delete(environment, uid=first["metadata"]["uid"])
+    assert (await kube.get(environment))["metadata"]["deletionTimestamp"]
+    assert await refusal(kube.create(ENVIRONMENTS, builders.environment(name))) == (409, "AlreadyExists")
+    await kube.merge_patch(environment, {"metadata": {"finalizers": []}})
+    assert await refusal(kube.get(environment)) == (404, "NotFound")
+    second = await kube.create(ENVIRONMENTS, builders.environment(name))
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+
+
+async def test_conditions_of_a_node_are_merged_by_their_type(kube: Any) -> None:
+    name = unique("n")
+    path = f"{NODES}/{name}"
+    await kube.create(NODES, builders.node(name))
+    for one in (
+        {"type": "a", "status": "True"},
+        {"type": "b", "status": "True"},
+        {"type": "a", "status": "False"},
+    ):
+        raw = await kube.strategic_patch(f"{path}/status", {"status": {"conditions": [one]}})
+    found = {one["type"]: one["status"] for one in raw["status"]["conditions"]}
+    assert (found["a"], found["b"], found["Ready"]) == ("False", "True", "True")
+    gone = {"type": "a", "$patch": "delete"}
+    raw = await kube.strategic_patch(f"{path}/status", {"status": {"conditions": [gone]}})
+    assert "a" not in {one["type"] for one in raw["status"]["conditions"]}
+    await kube.delete(path)
+
+
+async def test_a_pod_goes_at_once_unless_it_runs(kube: Any, request: pytest.FixtureRequest) -> None:
+    namespace = "ns" if isinstance(kube, FakeKube) else request.getfixturevalue("namespace")
+    pods, node = f"/api/v1/namespaces/{namespace}/pods", unique("n")
+    await kube.create(NODES, builders.node(node))
+    for number, fields in enumerate(({}, {"nodeName": node})):
+        spec = {"containers": [{"name": "c", "image": "a/b:1"}], "terminationGracePeriodSeconds": 5} | fields
+        raw = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}"}, "spec": spec}
+        raw["status"] = {"phase": "Failed"}
+        assert (await kube.create(pods, raw))["status"]["phase"] == "Pending"
+    deleted = await kube.delete(f"{pods}/p0")
+    assert (deleted["kind"], deleted["metadata"]["name"]) == ("Pod", "p0")
+    assert await refusal(kube.get(f"{pods}/p0")) == (404, "NotFound")
+    runs = [{"op": "add", "path": "/status", "value": {"phase": "Running"}}]
+    before = await kube.json_patch(f"{pods}/p1/status", runs)
+    deleted = await kube.delete(f"{pods}/p1", uid=before["metadata"]["uid"])
+    assert deleted["metadata"]["deletionTimestamp"]
+    assert (await kube.get(f"{pods}/p1"))["metadata"]["uid"] == before["metadata"]["uid"]
+    await kube.delete(f"{NODES}/{node}")
+
+
+async def test_lists_and_deletions_of_many_go_by_label(kube: Any) -> None:
+    environment, found = unique("e"), []
+    for number in range(5):
+        await kube.create(REPORTS, builders.report(environment, f"n{number}"))
+    query = {"labelSelector": f"{names.LABEL_ENVIRONMENT}={environment}"}
+    async for page in kube.pages(REPORTS, query, limit=2):
+        assert len(page["items"]) <= 2
+        found += [one["spec"]["nodeName"] for one in page["items"]]
+    assert sorted(found) == ["n0", "n1", "n2", "n3", "n4"]
+    name = {"fieldSelector": f"metadata.name={names.report_name(environment, 'n3')}"}
+    assert [len(page["items"]) async for page in kube.pages(REPORTS, name)] == [1]
+    await kube.delete_collection(REPORTS, query["labelSelector"], limit=3)
+    assert sum([len(page["items"]) async for page in kube.pages(REPORTS, query)]) == 2
+    await kube.delete_collection(REPORTS, query["labelSelector"], limit=3)
+    assert [page["items"] async for page in kube.pages(REPORTS, query)] == [[]]
