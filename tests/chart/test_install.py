@@ -55,8 +55,8 @@ def installed(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
     for namespace in (NAMESPACE, ELSEWHERE):
         for name in helm("list", "-n", namespace, "--short").split():
             helm("uninstall", name, "-n", namespace, "--no-hooks")
-    left = [f"namespace/{PROBE_NAMESPACE}", *(f"crd/{name}" for name in CRDS)]
-    kubectl("delete", "--ignore-not-found", PATIENTLY, *left)
+    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", PATIENTLY)
+    kubectl.delete_crds(*CRDS)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_an_uninstall_without_the_schemas(
     """Whoever deletes them first, and then uninstalls, has the rest removed all the same."""
     labels = {names.node_label("gone"): "Compatible"}
     cluster.admin.create("/api/v1/nodes", {"metadata": {"name": "labelled", "labels": labels}})
-    kubectl("delete", "crd", PATIENTLY, *CRDS)
+    kubectl.delete_crds(*CRDS)
     assert run_hook(helm, cluster, release).startswith(
         "0 probe pods deleted, 1 nodes and 0 environments cleaned"
     )

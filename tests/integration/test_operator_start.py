@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.cluster import Kubectl
+from tests.support.cluster import CRD_INTERVAL_SECONDS, Kubectl
 from tests.support.operator_process import (
     QUICK,
     T4,
@@ -80,7 +80,9 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
         kubectl(*deletion, "gpuenvironments.gpuenv.dev")
         with operator(bare) as restarted:
             await wait_until_async(
-                lambda: not kubectl.get("crd")["items"], lambda: [kubectl("get", "crd"), restarted.tail()]
+                lambda: kubectl.crds_are_gone("gpunodereports.gpuenv.dev", "gpuenvironments.gpuenv.dev"),
+                lambda: [kubectl("get", "crd"), restarted.tail()],
+                interval=CRD_INTERVAL_SECONDS,
             )
             assert label(bare, found[0], environment) is None
             assert restarted.page("healthz") == (200, "ok\n")

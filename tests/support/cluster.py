@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ import yaml
 from tests.support.wait import finished, wait_until
 
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
+
+CRD_INTERVAL_SECONDS = 5.0
+"""Seconds between two looks at a CustomResourceDefinition that is being deleted."""
 
 
 class Kubectl:
@@ -31,6 +35,22 @@ class Kubectl:
         result = self.run(*arguments, stdin=stdin)
         assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr.strip()}"
         return result.stdout
+
+    def delete_crds(self, *crds: str) -> None:
+        """Delete CustomResourceDefinitions, and wait until they are gone."""
+        self("delete", "crd", "--ignore-not-found", "--wait=false", *crds)
+        wait_until(lambda: self.crds_are_gone(*crds), interval=CRD_INTERVAL_SECONDS)
+
+    def crds_are_gone(self, *crds: str) -> bool:
+        """Return whether CustomResourceDefinitions that were deleted are gone; change those that are not.
+
+        If a CRD is deleted while the API server sets up its storage, the deletion of its objects fails ("storage is
+        (re)initializing" in the server's log). Kubernetes 1.36.3 then tries again only when the CRD changes.
+        """
+        left = self("get", "crd", "--ignore-not-found", "-o", "name", *crds).split()
+        if left:
+            self.run("annotate", "--overwrite", *left, f"test.gpuenv.dev/seen={time.monotonic()}")
+        return not left
 
     def apply(self, *objects: dict[str, Any]) -> str:
         return self("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
