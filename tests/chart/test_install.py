@@ -55,8 +55,10 @@ def installed(helm: Helm, kubectl: Kubectl) -> Iterator[str]:
     for namespace in (NAMESPACE, ELSEWHERE):
         for name in helm("list", "-n", namespace, "--short").split():
             helm("uninstall", name, "-n", namespace, "--no-hooks")
-    kubectl("delete", "namespace", PROBE_NAMESPACE, "--ignore-not-found", PATIENTLY)
+    namespace = ("namespace", PROBE_NAMESPACE, "--ignore-not-found")
+    kubectl("delete", "--wait=false", *namespace)
     kubectl.delete_crds(*CRDS)
+    kubectl("delete", PATIENTLY, *namespace)
 
 
 @pytest.fixture
@@ -160,7 +162,9 @@ def test_kubectl_may_install_it(helm: Helm, cluster: ControlPlane, kubectl: Kube
         assert wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
         assert kubectl.get("jobs", "-n", NAMESPACE)["items"] == []
     finally:
-        kubectl("delete", "-f", "-", PATIENTLY, stdin=manifests)
+        kubectl("delete", "-f", "-", "--wait=false", stdin=manifests)
+        kubectl.delete_crds(*CRDS)
+        kubectl("delete", "-f", "-", "--ignore-not-found", PATIENTLY, stdin=manifests)
 
 
 def test_an_upgrade_upgrades_the_schemas(release: str, helm: Helm, cluster: ControlPlane) -> None:

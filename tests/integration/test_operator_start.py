@@ -1,5 +1,6 @@
 """From start to stop: what is missing, who may act, how it ends."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -73,14 +74,13 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
         last = OperatorProcess(bare)
         environment = apply(bare, found)
         await until_labelled(bare, environment, found, "Compatible", last)
-        deletion = ("delete", "crd", "--wait=false")
-        kubectl(*deletion, "gpunodereports.gpuenv.dev")
+        await asyncio.to_thread(kubectl.delete_crds, "gpunodereports.gpuenv.dev")
         await wait_until_async(lambda: last.exit_code is not None, last.tail)
         assert last.exit_code == 1  # its watch has nothing to watch any more
-        kubectl(*deletion, "gpuenvironments.gpuenv.dev")
+        kubectl("delete", "crd", "--wait=false", "gpuenvironments.gpuenv.dev")
         with operator(bare) as restarted:
             await wait_until_async(
-                lambda: kubectl.crds_are_gone("gpunodereports.gpuenv.dev", "gpuenvironments.gpuenv.dev"),
+                lambda: kubectl.crds_are_gone("gpuenvironments.gpuenv.dev"),
                 lambda: [kubectl("get", "crd"), restarted.tail()],
                 interval=CRD_INTERVAL_SECONDS,
             )

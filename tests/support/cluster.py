@@ -14,7 +14,7 @@ from tests.support.wait import finished, wait_until
 
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
-CRD_INTERVAL_SECONDS = 5.0
+CRD_INTERVAL_SECONDS = 1.0
 """Seconds between two looks at a CustomResourceDefinition that is being deleted."""
 
 
