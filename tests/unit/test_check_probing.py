@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gpuenv.api.environment import EnvironmentSpec, parse
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs import local_probe
 from gpuenv.cli.inputs.environment_file import read_environment
+from gpuenv.cli.shared.errors import BadInput
 
 IMAGE = "example.com/team/train:1"
 

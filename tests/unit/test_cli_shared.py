@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from gpuenv.assess.model import Verdict
-from gpuenv.cli import COMMANDS, exit_codes, main
-from gpuenv.cli.errors import BadInput, ClusterError, CommandError, Interrupted
+from gpuenv.cli import COMMANDS, main
 from gpuenv.cli.output.formats import FORMATS
+from gpuenv.cli.shared import exit_codes
+from gpuenv.cli.shared.errors import BadInput, ClusterError, CommandError, Interrupted
 
 
 def option(command: str, name: str) -> click.Option:

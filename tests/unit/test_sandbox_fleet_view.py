@@ -10,7 +10,8 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
-from gpuenv.cli import main, sandbox_view
+from gpuenv.cli import main
+from gpuenv.cli.output import sandbox_view
 from gpuenv_sandbox.observer import ReportSummary, summary, unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from gpuenv.cli import exit_codes
+from gpuenv.cli.shared import exit_codes
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "explain": (
@@ -43,7 +43,7 @@ NOT_INSTALLED: Final[dict[str, str]] = {
 class LazyGroup(click.Group):
     """A click group that imports the module of a subcommand when the subcommand runs.
 
-    A subcommand returns its exit code, or raises an error of :mod:`gpuenv.cli.errors`.
+    A subcommand returns its exit code, or raises an error of :mod:`gpuenv.cli.shared.errors`.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

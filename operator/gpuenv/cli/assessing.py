@@ -6,13 +6,13 @@ from dataclasses import replace
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import read_pasted
 from gpuenv.cli.output.answer import Answer
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
 
 

@@ -16,13 +16,13 @@ from gpuenv.assess.facts import Facts, NodeFacts, Stage, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
-from gpuenv.cli import exit_codes
-from gpuenv.cli.errors import BadInput, Interrupted
 from gpuenv.cli.inputs import local_probe
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.local_probe import ProbeRun
 from gpuenv.cli.output import formats
 from gpuenv.cli.output.answer import Answer
+from gpuenv.cli.shared import exit_codes
+from gpuenv.cli.shared.errors import BadInput, Interrupted
 from gpuenv.knowledge import load
 from gpuenv.plan.run.ended_pod import PYTHON_TOO_OLD
 

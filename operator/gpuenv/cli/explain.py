@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from gpuenv.cli import exit_codes, options
 from gpuenv.cli.assessing import answers
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import formats
+from gpuenv.cli.shared import exit_codes, options
 
 
 @click.command(epilog=f"{exit_codes.HELP}; the worst of several.")

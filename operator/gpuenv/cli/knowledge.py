@@ -5,9 +5,9 @@ from typing import Final
 
 import click
 
-from gpuenv.cli import exit_codes, options
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import text
+from gpuenv.cli.shared import exit_codes, options
 from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.versions import show
 

@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 import click
 
-from gpuenv.cli import options
+from gpuenv.cli.shared import options
 from gpuenv.controller.options import LogFormat, LogLevel, Options
 
 DEFAULTS: Final = Options()

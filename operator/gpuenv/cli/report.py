@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import click
 
 from gpuenv.assess.model import Check, Status
-from gpuenv.cli import cluster, exit_codes, options
-from gpuenv.cli.cluster import Object
-from gpuenv.cli.errors import ClusterError
 from gpuenv.cli.output import text
+from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared.cluster import Object
+from gpuenv.cli.shared.errors import ClusterError
 from gpuenv.controller.kube.client import Kube
 
 

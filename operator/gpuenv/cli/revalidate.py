@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import click
 
 from gpuenv.api import names
-from gpuenv.cli import cluster, exit_codes, options
-from gpuenv.cli.errors import ClusterError
+from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared.errors import ClusterError
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 

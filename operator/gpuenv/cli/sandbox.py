@@ -13,9 +13,9 @@ from typing import Final, NoReturn
 
 import click
 
-from gpuenv.cli import exit_codes, options
-from gpuenv.cli.errors import BadInput, CommandError
-from gpuenv.cli.sandbox_view import ProgressView
+from gpuenv.cli.output.sandbox_view import ProgressView
+from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared.errors import BadInput, CommandError
 from gpuenv.controller.kube.client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK

@@ -2,10 +2,10 @@
 
 import click
 
-from gpuenv.cli import cluster, exit_codes, options
-from gpuenv.cli.cluster import Object
 from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
 from gpuenv.cli.output.text import table
+from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared.cluster import Object
 from gpuenv.controller.kube.client import Kube
 
 

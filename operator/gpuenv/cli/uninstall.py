@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from gpuenv.cli import exit_codes, options
-from gpuenv.cli.errors import CommandError
+from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared.errors import CommandError
 
 
 @click.command("uninstall")

@@ -8,8 +8,8 @@ import click
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
-from gpuenv.cli import cluster, exit_codes, options
-from gpuenv.cli.cluster import Object
+from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared.cluster import Object
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import REPORTS
 from gpuenv.plan.fleet.status import MAX_OBSERVED

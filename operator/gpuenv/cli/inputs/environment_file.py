@@ -1,8 +1,8 @@
 """Reads a GPUEnvironment from a file (the option ``-f``)."""
 
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.files import read_text
+from gpuenv.cli.shared.errors import BadInput
 
 
 def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from gpuenv.cli.errors import BadInput
+from gpuenv.cli.shared.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
 MAX_BYTES: Final = 20_000_000

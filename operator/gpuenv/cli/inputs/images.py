@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from gpuenv.assess.facts import ContainerFacts, TorchFacts
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_version
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge.build_name import parse_build_name
 from gpuenv.knowledge.versions import parse_version
 

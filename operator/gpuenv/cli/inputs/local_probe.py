@@ -19,7 +19,7 @@ import click
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.cli.errors import BadInput
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 
 FIRST_GPU_SECONDS: Final = 300

@@ -10,9 +10,9 @@ import yaml
 
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.assess.sources.node_labels import node_facts
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.nodes import Node
 from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver
+from gpuenv.cli.shared.errors import BadInput
 
 FIELDS: Final = ("name", "gpu", "driver", "compute_capability", "platform")
 _SPELLINGS: Final = {

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.files import read_text
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_compute_capability, require_driver
+from gpuenv.cli.shared.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)

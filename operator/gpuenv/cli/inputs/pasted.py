@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gpuenv.assess.facts import Facts, Source
-from gpuenv.cli.errors import BadInput
 from gpuenv.cli.inputs.files import STANDARD_INPUT, read_text, text_or_file
 from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gpuenv.assess.facts import Facts, NodeFacts, Stage
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
-from gpuenv.cli.errors import BadInput
+from gpuenv.cli.shared.errors import BadInput
 
 MOST_LINES: Final = 16
 """Maximum number of lines of the compact form that are read. A probe pod writes two lines, one for each stage."""

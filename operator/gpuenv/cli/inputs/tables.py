@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpuenv.cli.errors import BadInput
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge, KnowledgeError, load
 
 

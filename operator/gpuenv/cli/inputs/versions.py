@@ -3,7 +3,7 @@
 from typing import Final
 
 from gpuenv.assess.case import OLDEST_BRANCH
-from gpuenv.cli.errors import BadInput
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge.versions import parse_version
 
 EXAMPLE_DRIVER: Final = "580.65.06"

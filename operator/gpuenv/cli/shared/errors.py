@@ -5,7 +5,7 @@ A command that did its work returns an exit code. Otherwise it raises one of the
 
 import click
 
-from gpuenv.cli import exit_codes
+from gpuenv.cli.shared import exit_codes
 
 
 class CommandError(click.ClickException):

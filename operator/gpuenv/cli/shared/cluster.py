@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
-from gpuenv.cli.errors import ClusterError
+from gpuenv.cli.shared.errors import ClusterError
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 from gpuenv.controller.kube.kubeconfig import KubeconfigError

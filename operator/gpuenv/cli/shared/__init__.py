@@ -1,0 +1,1 @@
+"""What all commands share: options, errors, exit codes, and access to a cluster."""
