@@ -171,24 +171,12 @@ def features(case: Case) -> Iterator[Check]:
             message = (
                 f"CUDA {show(case.runtime)} does not reach FP8 and wgmma of {device.title}: they want CUDA 12"
             )
-            yield check(
-                case,
-                check_names.FEATURES,
-                Status.NOTE,
-                reasons.FeatureOutOfReach,
-                message,
-                source=architecture.source,
-            )
         elif case.runtime < architecture.first_cuda:
             message = (
                 f"CUDA {show(case.runtime)} does not know {device.title}, which came with {show(architecture.first_cuda)}: "
                 "its own features and code compiled at run time are out of reach"
             )
-            yield check(
-                case,
-                check_names.FEATURES,
-                Status.NOTE,
-                reasons.FeatureOutOfReach,
-                message,
-                source=architecture.source,
-            )
+        else:
+            continue
+        reason, source = reasons.FeatureOutOfReach, architecture.source
+        yield check(case, check_names.FEATURES, Status.NOTE, reason, message, source=source)
