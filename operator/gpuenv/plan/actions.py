@@ -128,7 +128,9 @@ class WriteStatus:
 
 ValidationAction = CreatePod | DeletePod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
 EnvironmentAction = AddFinalizer | Cleanup | OrphanedEnvironment | WriteStatus
-Action = ValidationAction | EnvironmentAction | PostEvent
+ChainAction = ValidationAction | EnvironmentAction
+"""An action that the executor carries out in a chain with others. Events are posted apart from chains."""
+Action = ChainAction | PostEvent
 
 
 @dataclass(frozen=True, slots=True)

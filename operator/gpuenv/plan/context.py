@@ -126,14 +126,15 @@ class Tables:
 
 
 def make_tables(knowledge: Knowledge) -> Tables:
-    """Return the knowledge tables with their key."""
-    return Tables(knowledge, _tables_key(__version__, knowledge))
+    """Return the knowledge tables with their key: the same object each time, as long as ``knowledge`` is the same."""
+    return _tables(__version__, knowledge)
 
 
-@lru_cache(maxsize=4)  # Computing the digest takes 25 ms.
-def _tables_key(version: str, knowledge: Knowledge) -> str:
-    """Return a digest of the tables' content and of the version of gpuenv, whose code interprets them."""
-    return digest([version, knowledge])
+@lru_cache(
+    maxsize=4
+)  # Computing the digest takes 25 ms, and contexts are equal only if their tables are one object.
+def _tables(version: str, knowledge: Knowledge) -> Tables:
+    return Tables(knowledge, digest([version, knowledge]))
 
 
 def make_context(

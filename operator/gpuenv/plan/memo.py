@@ -5,13 +5,12 @@ context and the records of its validation, and it is valid until its own ``reche
 changed. So a desired state is reused while its records are the same objects. This saves time and never changes a plan.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from gpuenv.knowledge import Knowledge
-from gpuenv.plan.context import Context, Tables, Validation, make_context, make_tables
+from gpuenv.plan.context import Context, Tables, Validation, make_context
 from gpuenv.plan.fleet.totals import Totals, totals
-from gpuenv.plan.snapshot import EnvironmentRecord
+from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 from gpuenv.plan.view import View
 
@@ -30,13 +29,6 @@ class Memo:
 
     def __init__(self) -> None:
         self.environments: dict[str, _Remembered] = {}
-        self._tables: Tables | None = None
-
-    def tables(self, knowledge: Knowledge) -> Tables:
-        """Return the tables with their key: the same object as before, as long as ``knowledge`` is the same object."""
-        if self._tables is None or self._tables.knowledge is not knowledge:
-            self._tables = make_tables(knowledge)
-        return self._tables
 
     def keep_only(self, environments: Collection[str]) -> None:
         """Forget all environments except those with these names."""
@@ -51,19 +43,20 @@ def environment_totals(view: View, environment: EnvironmentRecord, tables: Table
     remembered = memo.environments.get(environment.name)
     if remembered is None or remembered.context != context:
         remembered = memo.environments[environment.name] = _Remembered(context)
-    found, changed = _desired_states(view, remembered)
+    found, changed = _desired_states(view, remembered, reports)
     if changed or remembered.totals is None:
         remembered.totals = totals(remembered.context, found)
     return remembered.totals
 
 
-def _desired_states(view: View, remembered: _Remembered) -> tuple[list[DesiredState], bool]:
+def _desired_states(
+    view: View, remembered: _Remembered, reports: Mapping[str, ReportRecord]
+) -> tuple[list[DesiredState], bool]:
     """Return the desired state for every node, and whether any was computed anew or the number of nodes changed."""
     context, old, now = remembered.context, remembered.validations, view.at
     name, nodes, rejections, pods_of, stuck = (
         context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
     )  # fmt: skip
-    reports = view.reports.get(name, {})
     found: list[DesiredState] = []
     changed = len(old) != len(nodes)
     validations: dict[str, tuple[Validation, DesiredState]] = {}

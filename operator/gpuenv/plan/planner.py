@@ -20,7 +20,7 @@ from gpuenv.plan.actions import (
     ValidationAction,
     WriteStatus,
 )
-from gpuenv.plan.context import same_node
+from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
 from gpuenv.plan.fleet.starts import starts
@@ -42,7 +42,7 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
     if not snapshot.synced:
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced)
     memo = memo or Memo()
-    tables, seen = memo.tables(knowledge), view(snapshot, now)
+    tables, seen = make_tables(knowledge), view(snapshot, now)
     fleets = {
         environment.name: environment_totals(seen, environment, tables, memo)
         for environment in sorted(snapshot.environments.values(), key=lambda one: one.name)

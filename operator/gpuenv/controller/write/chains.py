@@ -3,10 +3,10 @@
 from collections import deque
 from itertools import zip_longest
 
-from gpuenv.plan.actions import Action, CreatePod, DeletePod, Plan
+from gpuenv.plan.actions import ChainAction, CreatePod, DeletePod, Plan
 from gpuenv.plan.snapshot import ValidationKey
 
-Chain = tuple[ValidationKey, tuple[Action, ...]]
+Chain = tuple[ValidationKey, tuple[ChainAction, ...]]
 """The key of a validation, and its actions, which are carried out one after the other.
 
 In the key, the node is "" if the action is about the environment itself.
@@ -32,7 +32,7 @@ def _starts_no_pod_and_deletes_none(chain: Chain) -> bool:
     return not any(isinstance(action, CreatePod | DeletePod) for action in actions)
 
 
-def title(action: Action) -> str:
+def title(action: ChainAction) -> str:
     """Describe an action for the log: its class, and its environment, node and name if it has these."""
     what = [getattr(action, name, None) for name in ("environment", "node", "name")]
     return " ".join([type(action).__name__, *(str(one) for one in what if one)])

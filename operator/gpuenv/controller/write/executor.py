@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, assert_never
 
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.ratelimit import TokenBucket
@@ -24,8 +24,8 @@ from gpuenv.controller.write.rejection import blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
 from gpuenv.controller.write.writes import StaleError, Writes
 from gpuenv.plan.actions import (
-    Action,
     AddFinalizer,
+    ChainAction,
     Cleanup,
     CreatePod,
     DeletePod,
@@ -60,14 +60,15 @@ OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
 """Status codes that mean that the API server does not work, and not that it refused the action. 0: no response."""
 NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """Actions whose failure does not stop the rest of their chain."""
+OWN_BACKOFF: Final = (CreatePod, *NODE_WRITES)
+"""Actions that have a back-off of their own, apart from the other actions of their validation."""
 REPORTED_IF_REFUSED: Final = (WriteReport, *NODE_WRITES)
 """Actions whose error message, if the API server refused them, is passed on to the next plan."""
 
 Place = tuple[str, str, str]
 """(environment, node, part): a key for all actions that share one back-off.
 
-The creation of a pod, the label and the node condition have each a back-off of their own: there, ``part`` is the name
-of the action's class. For all other actions of a validation, ``part`` is "".
+For an action in OWN_BACKOFF, ``part`` is the name of its class. For all other actions of a validation it is "".
 """
 
 
@@ -171,11 +172,8 @@ class Executor:
         else:
             self._trouble.pop((*key, ""), None)
 
-    async def _attempt(self, key: ValidationKey, action: Action, executed: Executed) -> _Step:
-        place = (
-            *key,
-            type(action).__name__ if isinstance(action, CreatePod | SetLabel | SetNodeCondition) else "",
-        )
+    async def _attempt(self, key: ValidationKey, action: ChainAction, executed: Executed) -> _Step:
+        place = (*key, type(action).__name__ if isinstance(action, OWN_BACKOFF) else "")
         trouble = self._trouble.get(place)
         if trouble is not None and self._clock() < trouble.not_before:
             executed.skipped += 1
@@ -207,44 +205,41 @@ class Executor:
             self._trouble.pop(place, None)
         return _Step.DONE
 
-    def _step_after_failure(self, action: Action) -> _Step:
+    def _step_after_failure(self, action: ChainAction) -> _Step:
         """Return whether a chain continues without ``action``, which failed or was skipped: PASSED_OVER or STOPPED.
 
         The chain continues without a label or node condition: a refused label must not keep the probe pod on its GPU.
         """
         return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
 
-    async def _apply(self, action: Action) -> None:
-        if isinstance(action, WriteReport):
-            before = self._cache.reports.get((action.environment, action.node))
-            await self._writes.write_report(action)
-            self._metrics.report_written(action, before, self._cache)
-        elif isinstance(action, WriteStatus):
-            await self._writes.write_status(action)
-            for event in action.events:
-                self._events.post(event)
-        else:
-            await self._call(action)
-
-    def _call(self, action: Action) -> Awaitable[None]:
+    async def _apply(self, action: ChainAction) -> None:
         match action:
+            case WriteReport():
+                before = self._cache.reports.get((action.environment, action.node))
+                await self._writes.write_report(action)
+                self._metrics.report_written(action, before, self._cache)
+            case WriteStatus():
+                await self._writes.write_status(action)
+                for event in action.events:
+                    self._events.post(event)
             case CreatePod():
-                return self._writes.create_pod(action)
+                await self._writes.create_pod(action)
             case DeletePod():
-                return self._writes.delete_pod(action)
+                await self._writes.delete_pod(action)
             case SetLabel():
-                return self._writes.set_label(action)
+                await self._writes.set_label(action)
             case SetNodeCondition():
-                return self._writes.set_condition(action)
+                await self._writes.set_condition(action)
             case AddFinalizer():
-                return self._writes.add_finalizer(action)
+                await self._writes.add_finalizer(action)
             case LeaveNode():
-                return self._removal.leave(action)
+                await self._removal.leave(action)
             case Cleanup():
-                return self._removal.cleanup(action, self._in_time)
+                await self._removal.cleanup(action, self._in_time)
             case OrphanedEnvironment():
-                return self._removal.orphaned(action, self._in_time)
-        raise TypeError(f"no such action: {action!r}")
+                await self._removal.orphaned(action, self._in_time)
+            case _:
+                assert_never(action)
 
     def _may_write_status(self, environment: str, executed: Executed) -> bool:
         """Return whether the rate limit allows a write of the environment's status now.
@@ -266,7 +261,7 @@ class Executor:
     def _in_time(self) -> bool:
         return self._clock() < self._deadline and not self._outage
 
-    def _failed(self, place: Place, action: Action, executed: Executed, error: ApiError) -> None:
+    def _failed(self, place: Place, action: ChainAction, executed: Executed, error: ApiError) -> None:
         executed.failed += 1
         self._metrics.error(type(action).__name__)
         if error.status in OUTAGE_STATUSES:
