@@ -6,10 +6,10 @@ its condition ``Ready`` stays as it is until the environment or one of its nodes
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.objects import NodeVerdict, condition
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, PROBE_SELECTOR, REPORTS
 from gpuenv_sandbox.fleet.list_watch import follow
@@ -19,27 +19,13 @@ Object = dict[str, Any]
 PROBES: Final = {"labelSelector": PROBE_SELECTOR}
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSummary:
-    """The fields of one node report that ``gpuenv sandbox`` shows.
-
-    ``verdict``, ``reason`` and ``message`` are "" as long as the node report has no status.
-    """
-
-    environment: str
-    node: str
-    verdict: str
-    reason: str
-    message: str
-
-
 class Observer:
     """An up-to-date copy of a cluster's environments, node reports and probe pods, while :meth:`run` is active."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self.environments: dict[str, Object] = {}
-        self._summaries: dict[str, ReportSummary] = {}
+        self._summaries: dict[str, NodeVerdict] = {}
         self._probes: dict[str, tuple[str, str]] = {}
 
     async def run(self) -> None:
@@ -78,7 +64,7 @@ class Observer:
         """
         return frozenset(self._probes.values())
 
-    def summaries(self) -> list[ReportSummary]:
+    def summaries(self) -> list[NodeVerdict]:
         """Return one summary for each node report, ordered by environment and node."""
         return sorted(self._summaries.values(), key=lambda found: (found.environment, found.node))
 
@@ -94,10 +80,10 @@ class Observer:
                 yield f"{name}: {why}"
 
 
-def summary(report: Object) -> ReportSummary:
+def summary(report: Object) -> NodeVerdict:
     """Return the fields of a node report that ``gpuenv sandbox`` shows, with "" for each field that is missing."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
-    return ReportSummary(
+    return NodeVerdict(
         environment=spec.get("environment", ""),
         node=spec.get("nodeName", ""),
         verdict=status.get("verdict", ""),
@@ -112,12 +98,10 @@ def unsettled(environment: Object) -> str:
     It is settled if its status belongs to its current generation and counts no running probe, and its condition
     ``Ready`` is True or has a reason that only a change to the environment or its nodes can remove.
     """
-    status = environment.get("status") or {}
-    generation = environment["metadata"].get("generation", 0)
     ready = condition(environment, "Ready")
-    if ready is None or ready.get("observedGeneration", status.get("observedGeneration")) != generation:
+    if not ready:
         return "the operator has not answered yet"
-    running = int((status.get("summary") or {}).get("running") or 0)
+    running = int(((environment.get("status") or {}).get("summary") or {}).get("running") or 0)
     if running > 0:
         return f"{running} probe{'s' if running > 1 else ''} running"
     if ready.get("status") == "True" or _is_decided(ready.get("reason", "")):
@@ -131,9 +115,3 @@ def _is_decided(reason: str) -> bool:
     For such a reason, the operator starts no new run until the environment or its nodes change.
     """
     return reasons.behaviour(reason).next_run is reasons.NextRun.ON_CHANGE
-
-
-def condition(environment: Object, kind: str) -> Object | None:
-    """Return the condition of the type ``kind`` in an environment's status, or None if it has none."""
-    rows = (environment.get("status") or {}).get("conditions") or []
-    return next((found for found in rows if found.get("type") == kind), None)

@@ -10,9 +10,11 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
+from gpuenv.api.objects import NodeVerdict
 from gpuenv.cli import main
 from gpuenv.cli.output import sandbox_view
-from gpuenv_sandbox.observer import ReportSummary, summary, unsettled
+from gpuenv.cli.output.fleet import fleet_json
+from gpuenv_sandbox.observer import summary, unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
@@ -91,10 +93,10 @@ def test_settled_is_ready_decided_and_nothing_running(found: dict[str, Any], why
 
 
 def test_a_report_without_status_has_no_verdict() -> None:
-    assert summary({"spec": {"environment": "e", "nodeName": "n"}}) == ReportSummary("e", "n", "", "", "")
+    assert summary({"spec": {"environment": "e", "nodeName": "n"}}) == NodeVerdict("e", "n", "", "", "")
 
 
-def printed(rows: list[ReportSummary], nodes: tuple[SimulatedNode, ...]) -> str:
+def printed(rows: list[NodeVerdict], nodes: tuple[SimulatedNode, ...]) -> str:
     console = Console(file=io.StringIO(), width=160)
     found = [with_status("False", incompatible=1, running=2)]
     console.print(sandbox_view.table(found, rows, nodes, elapsed=12.3, probing={("torch", "a100")}))
@@ -103,7 +105,7 @@ def printed(rows: list[ReportSummary], nodes: tuple[SimulatedNode, ...]) -> str:
 
 def test_the_table_has_a_line_for_every_node() -> None:
     nodes = read_scenario().nodes
-    text = printed([ReportSummary("torch", "gtx1080ti", "Incompatible", "ArchNotInBuild", "no code")], nodes)
+    text = printed([NodeVerdict("torch", "gtx1080ti", "Incompatible", "ArchNotInBuild", "no code")], nodes)
     assert "1 Incompatible  2 running, 12 s" in text
     assert all(node.name in text for node in nodes)
     assert "ArchNotInBuild" in next(line for line in text.splitlines() if line.startswith("gtx1080ti"))
@@ -114,8 +116,8 @@ def test_the_table_has_a_line_for_every_node() -> None:
 def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
     many = {"name": "n-###", "repeat": 100, "product": "NVIDIA L4", "driver": "570.124.06"}
     nodes = parse_scenario({"nodes": [many]}, tmp_path / "s.yaml").nodes
-    rows = [ReportSummary("torch", node.name, "Compatible", "", "") for node in nodes[:-1]]
-    rows.append(ReportSummary("torch", "n-100", "Incompatible", "DriverTooOld", ""))
+    rows = [NodeVerdict("torch", node.name, "Compatible", "", "") for node in nodes[:-1]]
+    rows.append(NodeVerdict("torch", "n-100", "Incompatible", "DriverTooOld", ""))
     lines = printed(rows, nodes).splitlines()
     assert "DriverTooOld" in lines[3]
     assert "and 60 more" in lines[-1]
@@ -123,8 +125,8 @@ def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
 
 
 def test_json_names_environments_and_nodes() -> None:
-    rows = [ReportSummary("torch", "a", "Unknown", "GpusBusy", "all in use")]
-    found = json.loads(sandbox_view.to_json([with_status("True")], rows))
+    rows = [NodeVerdict("torch", "a", "Unknown", "GpusBusy", "all in use")]
+    found = json.loads(fleet_json([with_status("True")], rows))
     assert found["nodes"] == [
         {
             "environment": "torch",

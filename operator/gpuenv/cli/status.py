@@ -2,7 +2,8 @@
 
 import click
 
-from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
+from gpuenv.api.objects import NodeVerdict, condition
+from gpuenv.cli.output.fleet import fleet_json
 from gpuenv.cli.output.text import table
 from gpuenv.cli.shared import cluster, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
@@ -42,14 +43,14 @@ def command(*, environment: str | None, kubeconfig: str | None, form: str) -> in
 def _environment_row(environment: Object) -> tuple[str, ...]:
     status = environment.get("status") or {}
     summary = status.get("summary") or {}
-    accepted = cluster.condition(environment, "Accepted")
+    accepted = condition(environment, "Accepted")
     problem = summary.get("problem", "")
     if accepted.get("status") == "False":
         problem = accepted.get("message", "")
     return (
         environment["metadata"]["name"],
         environment["spec"].get("image", ""),
-        cluster.condition(environment, "Ready").get("status", "Unknown"),
+        condition(environment, "Ready").get("status", "Unknown"),
         summary.get("text", "-"),
         problem,
     )
@@ -57,7 +58,7 @@ def _environment_row(environment: Object) -> tuple[str, ...]:
 
 def _nodes(environment: Object, reports: list[Object]) -> str:
     if not reports:
-        ready = cluster.condition(environment, "Ready")
+        ready = condition(environment, "Ready")
         return ready.get("message") or "no node has an answer yet"
     rows = []
     for report in reports:

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from gpuenv.api import names, reasons
+from gpuenv.api.objects import condition
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared import cluster, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
@@ -35,7 +36,7 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
     """
     found, missing = cluster.ask(kubeconfig, lambda kube: _wait(kube, environment, timeout))
     if _is_refused(found):
-        click.echo(f"{environment}: {cluster.condition(found, 'Accepted').get('message')}", err=True)
+        click.echo(f"{environment}: {condition(found, 'Accepted').get('message')}", err=True)
         return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
     if missing:
         click.echo(f"{environment}: not ready after {timeout:g} s: {missing}", err=True)
@@ -47,7 +48,7 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
 
 
 def _is_refused(environment: Object) -> bool:
-    return bool(cluster.condition(environment, "Accepted").get("status") == "False")
+    return bool(condition(environment, "Accepted").get("status") == "False")
 
 
 async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
@@ -77,7 +78,7 @@ async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
 
 def _unanswered(environment: Object) -> str:
     """Return a line about verdicts or requested runs that are missing according to the environment's status, or ""."""
-    ready = cluster.condition(environment, "Ready")
+    ready = condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
     asked = _token(environment)[:MAX_OBSERVED]

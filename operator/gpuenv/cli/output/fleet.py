@@ -1,21 +1,12 @@
 """The JSON output about environments and their nodes, the same for ``gpuenv status`` and ``gpuenv sandbox``."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from gpuenv.api.objects import NodeVerdict
 from gpuenv.cli.output.text import as_json
 
 Object = dict[str, Any]
-
-
-class NodeVerdict(NamedTuple):
-    """The summary of a node report. ``verdict`` is "" until the node has a verdict."""
-
-    environment: str
-    node: str
-    verdict: str
-    reason: str
-    message: str
 
 
 def fleet_json(environments: Iterable[Object], nodes: Iterable[NodeVerdict]) -> str:

@@ -1,7 +1,6 @@
 """The output of ``gpuenv sandbox``: a live view of environments and nodes, and commands to try next."""
 
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuenv.api.names import node_label
+from gpuenv.api.objects import NodeVerdict
 from gpuenv.assess.model import Verdict
-from gpuenv.cli.output.fleet import NodeVerdict, fleet_json
+from gpuenv.cli.output.fleet import fleet_json
 from gpuenv.cli.output.text import VERDICT_COLOURS
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
-from gpuenv_sandbox.observer import Observer, ReportSummary
+from gpuenv_sandbox.observer import Observer
 from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.session import OPERATOR_PROCESS, Session
@@ -76,7 +76,7 @@ class ProgressView:
     def result(self, observer: Observer) -> None:
         """Print the environments and the verdicts of all nodes on standard output, in the chosen format."""
         if self._form == "json":
-            click.echo(to_json(observer.environments.values(), observer.summaries()))
+            click.echo(fleet_json(observer.environments.values(), observer.summaries()))
         else:
             self._console.print(self._table(observer))
 
@@ -99,7 +99,7 @@ class ProgressView:
 
 def table(
     environments: Iterable[Object],
-    rows: Sequence[ReportSummary],
+    rows: Sequence[NodeVerdict],
     nodes: Sequence[SimulatedNode],
     *,
     elapsed: float,
@@ -136,13 +136,13 @@ def _summary(environment: Object, elapsed: float) -> Text:
 
 def _node_table(
     environments: Sequence[Object],
-    rows: Sequence[ReportSummary],
+    rows: Sequence[NodeVerdict],
     nodes: Sequence[SimulatedNode],
     probing: Collection[tuple[str, str]],
 ) -> Table:
     answered = {(found.environment, found.node): found for found in rows}
     every = [
-        answered.get((name, node.name), ReportSummary(name, node.name, "", "", ""))
+        answered.get((name, node.name), NodeVerdict(name, node.name))
         for name in sorted(environment["metadata"]["name"] for environment in environments)
         for node in nodes
     ]
@@ -170,7 +170,7 @@ def _node_table(
     return grid
 
 
-def _worst_first(row: ReportSummary) -> float:
+def _worst_first(row: NodeVerdict) -> float:
     """Return the sort key by which rows with the worst verdict come first.
 
     A row without a verdict comes directly before Compatible.
@@ -178,12 +178,7 @@ def _worst_first(row: ReportSummary) -> float:
     return -Verdict(row.verdict).severity if row.verdict else -Verdict.COMPATIBLE.severity - 0.5
 
 
-def to_json(environments: Iterable[Object], rows: Iterable[ReportSummary]) -> str:
-    """Return the output of ``-o json``, which has the same form as that of ``gpuenv status -o json``."""
-    return fleet_json(environments, [NodeVerdict(*dataclasses.astuple(row)) for row in rows])
-
-
-def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[ReportSummary], log: Path) -> str:
+def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[NodeVerdict], log: Path) -> str:
     """Return commands to try in another terminal, one on each line.
 
     Some name the environment and the node of the first row with the verdict Incompatible, or else of the first row.

@@ -89,15 +89,3 @@ def verdict(report: Object) -> Verdict:
         return Verdict(str((report.get("status") or {}).get("verdict")))
     except ValueError:
         return Verdict.UNKNOWN
-
-
-def condition(environment: Object, kind: str) -> Object:
-    """Return the condition with the type ``kind`` in the status of an environment.
-
-    Return {} if there is no such condition, or if the condition is about an older generation of the environment.
-    """
-    generation = environment["metadata"].get("generation")
-    for found in (environment.get("status") or {}).get("conditions") or []:
-        if found["type"] == kind and found.get("observedGeneration", generation) == generation:
-            return dict(found)
-    return {}
