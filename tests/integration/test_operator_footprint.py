@@ -130,8 +130,11 @@ async def test_a_settled_environment_is_left_alone(plane: ControlPlane, running:
     async with nodes(plane, T4) as (_, found):
         environment = apply(plane, found)
         await until_labelled(plane, environment, found, "Compatible", running)
-        ready = lambda: conditions_of(find(plane, f"{ENVIRONMENTS}/{environment}")).get("Ready")  # noqa: E731 - short
-        await wait_until_async(lambda: ready() == "True" and not probe_pods(plane, environment), running.tail)
+
+        def is_ready() -> bool:
+            return conditions_of(find(plane, f"{ENVIRONMENTS}/{environment}")).get("Ready") == "True"
+
+        await wait_until_async(lambda: is_ready() and not probe_pods(plane, environment), running.tail)
         before, started_at = versions(), plans()
         for number in range(4):
             seen = plans()
@@ -181,8 +184,9 @@ async def test_a_refused_pod_is_unknown_in_the_servers_words_until_the_cause_is_
         assert (status["verdict"], status["reason"]) == ("Unknown", "ProbeRejected")
         assert words in status["message"]
         assert status["remediation"]
-        attempts = lambda: report(plane, environment, found[0])["status"]["lastAttempt"]["count"]  # noqa: E731 - short
-        await wait_until_async(lambda: attempts() >= 2, running.tail)
+        await wait_until_async(
+            lambda: report(plane, environment, found[0])["status"]["lastAttempt"]["count"] >= 2, running.tail
+        )
         if cause == "quota":
             plane.admin.delete(f"{QUOTAS}/none")
         else:

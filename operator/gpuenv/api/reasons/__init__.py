@@ -8,10 +8,10 @@ string.
 """
 
 # Star imports, because a list of names here would be a second place to edit for each reason.
-from gpuenv.api.reasons.build import *  # noqa: F403
-from gpuenv.api.reasons.driver import *  # noqa: F403
-from gpuenv.api.reasons.environment import *  # noqa: F403
-from gpuenv.api.reasons.gpu import *  # noqa: F403
-from gpuenv.api.reasons.image import *  # noqa: F403
-from gpuenv.api.reasons.node import *  # noqa: F403
-from gpuenv.api.reasons.row import *  # noqa: F403
+from gpuenv.api.reasons.build import *
+from gpuenv.api.reasons.driver import *
+from gpuenv.api.reasons.environment import *
+from gpuenv.api.reasons.gpu import *
+from gpuenv.api.reasons.image import *
+from gpuenv.api.reasons.node import *
+from gpuenv.api.reasons.row import *
