@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.builders import environment
 from tests.support.operator_process import operator
+from tests.support.started_worlds import validated
 from tests.support.wait import wait_until
-from tests.support.world import validated
 
 from gpuenv.api import names
 from gpuenv.controller.kube.client import Kube

@@ -6,7 +6,7 @@ from tests.support import builders
 
 from gpuenv.api import names
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.actions import CreatePod, SetLabel, WriteReport
+from gpuenv.plan.actions import CreatePod, Plan, SetLabel, WriteReport
 from gpuenv.plan.snapshot import ReportRecord
 
 
@@ -38,3 +38,8 @@ def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -
     }
     record = ReportRecord(**values | fields)
     return WriteReport(environment, f"uid-{environment}", node, f"uid-{node}", name, exists, status, record)
+
+
+def kinds(planned: Plan) -> list[str]:
+    """Return the names of a plan's actions."""
+    return [type(action).__name__ for action in planned.actions]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from tests.support import builders
+from tests.support.started_worlds import first_run, fleet, validated
 from tests.support.wait import wait_until_async
-from tests.support.world import KNOWLEDGE, World, first_run, fleet, validated
+from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import ENVIRONMENTS

@@ -2,7 +2,8 @@
 
 from tests.support import builders
 from tests.support.builders import NOW, terminated, waiting
-from tests.support.world import World, first_run, validated
+from tests.support.started_worlds import first_run, validated
+from tests.support.world import World
 
 from gpuenv.api import reasons
 from gpuenv.plan.actions import WriteReport

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.world import World, kinds
+from tests.support.actions import kinds
+from tests.support.world import World
 
 from gpuenv.api import reasons
 from gpuenv.api.device import GPUDevice

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from tests.support import builders
 from tests.support.builders import NOW, environment, node, waiting
-from tests.support.world import KNOWLEDGE, World, fleet
+from tests.support.started_worlds import fleet
+from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel

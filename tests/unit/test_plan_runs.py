@@ -4,8 +4,10 @@ import copy
 
 import pytest
 from tests.support import builders
+from tests.support.actions import kinds
 from tests.support.builders import NOW, terminated
-from tests.support.world import World, first_run, fleet, kinds, validated
+from tests.support.started_worlds import first_run, fleet, validated
+from tests.support.world import World
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.actions import CreatePod, DeletePod

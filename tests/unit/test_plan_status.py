@@ -5,7 +5,8 @@ from typing import Any
 
 from tests.support import builders
 from tests.support.builders import NOW, waiting
-from tests.support.world import KNOWLEDGE, World, first_run, fleet
+from tests.support.started_worlds import first_run, fleet
+from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.actions import CreatePod, PostEvent, WriteStatus

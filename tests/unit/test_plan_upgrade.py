@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.world import KNOWLEDGE, World, fleet, kinds
+from tests.support.actions import kinds
+from tests.support.started_worlds import fleet
+from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import reasons
 from gpuenv.assess.engine import assess

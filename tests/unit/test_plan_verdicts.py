@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from tests.support import builders
+from tests.support.actions import kinds
 from tests.support.builders import NOW, terminated
-from tests.support.world import World, first_run, kinds, validated
+from tests.support.started_worlds import first_run, validated
+from tests.support.world import World
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.actions import CreatePod, LeaveNode, SetLabel, SetNodeCondition, WriteReport
