@@ -45,7 +45,7 @@ func main() {{
 def reader() -> Path:
     """A program that reads a monitor of the kind it is given."""
     modules = {TYPES: VERSION, "sigs.k8s.io/yaml": "v1.6.0"}
-    return go_reader.reader(PROGRAM, modules, "the Prometheus operator's")
+    return go_reader.reader(PROGRAM, modules, "the Prometheus operator")
 
 
 def read(reader: Path, kind: str, text: str) -> subprocess.CompletedProcess[str]:

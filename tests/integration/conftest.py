@@ -2,5 +2,6 @@
 
 from tests.support.control_plane import admin, control_plane, kubectl, namespace
 from tests.support.installation import installed
+from tests.support.kstatus import kstatus
 
-__all__ = ["admin", "control_plane", "installed", "kubectl", "namespace"]
+__all__ = ["admin", "control_plane", "installed", "kstatus", "kubectl", "namespace"]

@@ -40,7 +40,7 @@ func main() {
 def reader() -> Path:
     """A program that reads a configuration the way kind does."""
     modules = {"sigs.k8s.io/kind": KIND, "go.yaml.in/yaml/v3": "v3.0.4"}
-    return go_reader.reader(PROGRAM, modules, "kind's")
+    return go_reader.reader(PROGRAM, modules, "kind")
 
 
 def test_kind_understands_every_field(reader: Path) -> None:
