@@ -19,9 +19,7 @@ PLAIN = Settings(config_map="gpuenv-probe-0123456789")
 
 def built(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
     environment = records.environment_record(builders.environment(**spec))
-    return manifest.build(
-        environment, records.node_record(builders.node()), settings, run_id="0123456789", token=""
-    )
+    return manifest.build(environment, records.node_record(builders.node()), settings, run_id="0123456789")
 
 
 EVERYTHING: dict[str, Any] = {

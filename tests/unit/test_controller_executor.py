@@ -230,7 +230,7 @@ async def test_a_refused_pod_is_an_attempt_in_the_servers_words(
     world.kube.fail("POST", "pods", status, "Forbidden", words)
     outcome = await world.run(create("e", "a"))
     assert outcome.failed == 0
-    attempt = world.cache.rejections["e", "a"]
+    attempt = world.cache.rejections["e", "a"].attempt
     assert (attempt.reason, attempt.message) == ("ProbeRejected", words)
     assert (attempt.run_id, attempt.at) == ("run1", world.now)
     assert cure in attempt.remediation

@@ -171,7 +171,7 @@ async def test_a_webhook_that_fails_twice_is_a_refusal_in_the_servers_words(worl
     world.now = first.retry_at or 0
     world.kube.fail("POST", "pods", *WEBHOOK)
     await world.run(create("e", "a"))
-    attempt = world.cache.rejections["e", "a"]
+    attempt = world.cache.rejections["e", "a"].attempt
     assert (attempt.reason, attempt.message, attempt.run_id) == ("ProbeRejected", WEBHOOK[2], "run1")
     assert "webhook does not answer" in attempt.remediation
     # The report that tells of it is not held back.

@@ -33,9 +33,7 @@ UP = {"scheduled": NOW - 50, "sandbox": NOW - 40}
 
 def manifest(**probe: Any) -> dict[str, Any]:
     raw = environment(probe={"timeouts": TIMEOUTS, **probe})
-    built = pods.build(
-        records.environment_record(raw), records.node_record(node()), SETTINGS, run_id=RUN, token=""
-    )
+    built = pods.build(records.environment_record(raw), records.node_record(node()), SETTINGS, run_id=RUN)
     built["metadata"] |= {"uid": "u", "creationTimestamp": "2027-01-15T07:59:00Z"}
     return built
 

@@ -8,11 +8,13 @@ import pytest
 from tests.support import builders
 
 from gpuenv.api import names
+from gpuenv.plan.demand import demand
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
 from gpuenv.plan.snapshot import Settings
 
 SETTINGS = Settings(config_map="gpuenv-probe-0123456789")
+DEMAND = demand("of the environment", "of the report")
 
 
 def build(
@@ -21,7 +23,7 @@ def build(
     environment = records.environment_record(builders.environment(**spec))
     node = records.node_record(builders.node(name, **(on or {})))
     settings = replace(SETTINGS, openshift=openshift)
-    return manifest.build(environment, node, settings, run_id="0123456789", token="t.")
+    return manifest.build(environment, node, settings, run_id="0123456789", demand=DEMAND)
 
 
 def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ def test_it_says_whose_it_is() -> None:
         records.environment_record(builders.environment(probe=probe)).inputs_hash,
         records.node_record(builders.node()).fingerprint,
     )
-    assert record.revalidate == "t."
+    assert record.demand == DEMAND
 
 
 def test_a_long_node_name_fits_everywhere() -> None:

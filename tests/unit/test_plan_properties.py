@@ -112,6 +112,12 @@ class Cluster(RuleBasedStateMachine):
         if name in self.world.objects("environments"):
             self.world.annotate("environments", name, names.ANNOTATION_REVALIDATE, token)
 
+    @rule(name=environments, node=nodes, token=st.sampled_from(["", "a", "b"]))
+    def ask_on_one_node(self, name: str, node: str, token: str) -> None:
+        report = names.report_name(name, node)
+        if report in self.world.objects("reports"):
+            self.world.annotate("reports", report, names.ANNOTATION_REVALIDATE, token)
+
     @rule(refuse=st.booleans())
     def refuse(self, refuse: bool) -> None:
         self.world.kube.hooks.clear()

@@ -27,35 +27,6 @@ def test_an_old_verdict_is_renewed_and_stays_meanwhile() -> None:
     assert world.condition("Ready") == ("True", reasons.AllAnswered)
 
 
-@pytest.mark.parametrize("kind", ["environments", "reports"])
-def test_a_run_on_demand_once_for_each_token(kind: str) -> None:
-    world = validated()
-    name = "pt" if kind == "environments" else "pt.n1"
-    for token in ("a", "b"):
-        world.annotate(kind, name, names.ANNOTATION_REVALIDATE, token)
-        world.settle()
-        assert len(world.pods_of()) == 1
-        assert world.status().get("observedRevalidate") != token
-        world.finish()
-        world.settle()
-        assert not world.objects("pods")
-        if kind == "environments":
-            assert world.status()["observedRevalidate"] == token
-    world.annotate(kind, name, names.ANNOTATION_REVALIDATE, "")
-    world.settle()
-    assert not world.objects("pods"), "a token that was taken away asks for nothing"
-
-
-def test_a_token_that_comes_during_a_run_asks_for_another_one() -> None:
-    world = first_run()
-    world.annotate("environments", "pt", names.ANNOTATION_REVALIDATE, "now")
-    world.settle()
-    first = world.run_id()
-    world.finish()
-    world.settle()
-    assert world.run_id() != first
-
-
 def test_on_demand_overrides_the_back_off_once() -> None:
     world = first_run()
     world.busy()

@@ -11,7 +11,6 @@ from tests.support.wait import wait_until_async
 from gpuenv.api import names
 from gpuenv.cli import wait
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
-from gpuenv.plan.validation import next_run
 
 Raw = dict[str, Any]
 
@@ -50,18 +49,18 @@ async def missing(kube: FakeKube, seconds: float = 0.05) -> str:
 
 async def test_what_nobody_asked_for_is_not_waited_for(kube: FakeKube) -> None:
     assert await missing(kube) == ""
-    answer(kube, f"{REPORTS}/e.b", next_run.demand("", "earlier"))  # the token was taken away since
+    answer(kube, f"{REPORTS}/e.b", "earlier")  # the token was taken away since
     assert await missing(kube) == ""
 
 
 async def test_a_run_asked_for_on_one_node_is_waited_for(kube: FakeKube) -> None:
     ask(kube, f"{REPORTS}/e.b", "now")
     assert await missing(kube) == "a new run on b was asked for and is not answered yet"
-    answer(kube, f"{REPORTS}/e.b", next_run.demand("", "before"))
+    answer(kube, f"{REPORTS}/e.b", "before")
     assert "on b was asked" in await missing(kube)
     waiting = asyncio.create_task(missing(kube, 20))
     await wait_until_async(lambda: ("GET", f"{REPORTS}/e.b") in kube.calls)
-    answer(kube, f"{REPORTS}/e.b", next_run.demand("of the environment", "now"))
+    answer(kube, f"{REPORTS}/e.b", "now")
     assert await waiting == ""
 
 

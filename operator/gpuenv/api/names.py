@@ -45,8 +45,11 @@ ANNOTATION_FINGERPRINT: Final = f"{GROUP}/node-fingerprint"
 ANNOTATION_REVALIDATE: Final = f"{GROUP}/revalidate"
 """Annotation of an environment or a node report. A new value requests new runs on its nodes.
 
-When these runs have ended, the operator records that in ``status.observedRevalidate`` of the same object.
+When these runs have ended, the operator copies the value into ``status.observedRevalidate`` of the same object. A probe
+pod carries the value of its node report that its run takes into account.
 """
+ANNOTATION_ENVIRONMENT_REVALIDATE: Final = f"{GROUP}/environment-revalidate"
+"""Annotation of probe pods: a digest of the environment's revalidate annotation that the run takes into account."""
 ANNOTATION_SKIP: Final = f"{GROUP}/skip"
 """Annotation of a node. Any value except "false" keeps probe pods off the node."""
 

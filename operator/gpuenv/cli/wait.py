@@ -13,8 +13,8 @@ from gpuenv.cli.shared import cluster, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import REPORTS
-from gpuenv.plan.fleet.status import MAX_OBSERVED
-from gpuenv.plan.validation import next_run
+from gpuenv.plan.demand import MAX_TOKEN, demand
+from gpuenv.plan.objects.node_report import observed_demand
 
 POLL_SECONDS: Final = 2.0
 NODES_NAMED: Final = 5
@@ -81,7 +81,7 @@ def _unanswered(environment: Object) -> str:
     ready = condition(environment, "Ready")
     if ready.get("status") != "True":
         return str(ready.get("message") or NOT_SEEN)
-    asked = _token(environment)[:MAX_OBSERVED]
+    asked = _token(environment)[:MAX_TOKEN]
     if asked not in ("", (environment.get("status") or {}).get("observedRevalidate", "")):
         return "a new run on all nodes was asked for and is not answered yet"
     return ""
@@ -131,8 +131,7 @@ class _Asked:
 
 def _is_asked(report: Object) -> bool:
     status = report.get("status") or {}
-    wanted = next_run.demand("", _token(report))
-    return next_run.is_asked(wanted, status.get("observedRevalidate", "")) and not _is_blocked(status)
+    return demand("", _token(report)).asks_beyond(observed_demand(status)) and not _is_blocked(status)
 
 
 def _is_blocked(status: Object) -> bool:

@@ -18,11 +18,11 @@ from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.objects import records
 from gpuenv.plan.snapshot import (
-    Attempt,
     EnvironmentRecord,
     NewVerdict,
     NodeRecord,
     PodRecord,
+    Rejection,
     ReportRecord,
     Settings,
     Snapshot,
@@ -75,7 +75,7 @@ class Cache:
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
         self.unannounced: Mapping[ValidationKey, Unannounced] = {}
-        self.rejections: dict[ValidationKey, Attempt] = {}
+        self.rejections: dict[ValidationKey, Rejection] = {}
         self.refusals: Mapping[ValidationKey, str] = {}
         self.new_verdicts: dict[ValidationKey, NewVerdict] = {}
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
@@ -193,8 +193,8 @@ class Cache:
         for name, pod in seen.pods.items():
             if pod.vanished and (pod.environment, pod.node) not in unrecorded and self.pods.get(name) is pod:
                 del self.pods[name]
-        for key, attempt in seen.rejections.items():
-            if key not in unrecorded and self.rejections.get(key) is attempt:
+        for key, rejection in seen.rejections.items():
+            if key not in unrecorded and self.rejections.get(key) is rejection:
                 del self.rejections[key]
         for key, verdict in seen.new_verdicts.items():
             if self.new_verdicts.get(key) is verdict:

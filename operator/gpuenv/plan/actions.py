@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.snapshot import ReportRecord, Unannounced, ValidationKey
 
 
 @dataclass(frozen=True, slots=True)
 class CreatePod:
-    """Create the probe pod of a run. If a pod of this name exists already, that counts as success."""
+    """Create the probe pod of a run. If a pod of this name exists already, that counts as success.
+
+    ``demand`` holds the revalidate annotations that the run takes into account.
+    """
 
     environment: str
     node: str
@@ -17,6 +21,7 @@ class CreatePod:
     inputs_hash: str
     fingerprint: str
     manifest: dict[str, Any]
+    demand: Demand = NOTHING_ASKED
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import peer_key
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.snapshot import (
-    Attempt,
     EnvironmentRecord,
     NodeRecord,
     PodRecord,
+    Rejection,
     ReportRecord,
     Result,
     Settings,
@@ -89,7 +89,7 @@ class Validation:
     node: NodeRecord
     report: ReportRecord | None = None
     pods: tuple[PodRecord, ...] = ()
-    rejection: Attempt | None = None
+    rejection: Rejection | None = None
     stuck: PodRecord | None = None
     assessed: Result | None = None
 

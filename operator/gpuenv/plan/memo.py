@@ -100,4 +100,7 @@ def _desired_state(validation: Validation, now: float) -> DesiredState:
     except Exception as error:
         place = f"environment {validation.context.name} on node {validation.node.name}"
         fault = f"{place} cannot be judged: {type(error).__name__}: {error}"
-        return DesiredState(validation.node.name, selected=True, report=validation.report, fault=fault)
+        asked = bool(validation.context.revalidate)
+        return DesiredState(
+            validation.node.name, selected=True, report=validation.report, asked=asked, fault=fault
+        )

@@ -13,6 +13,7 @@ from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
+from gpuenv.plan.demand import NOTHING_ASKED, Demand
 
 NEVER: Final = float("inf")
 """The time of something that never happens."""
@@ -101,8 +102,8 @@ class PodRecord:
     inputs_hash: str
     fingerprint: str
     created_at: float
-    revalidate: str = ""
-    """A digest of the revalidate annotations (of environment and report) that this run takes into account."""
+    demand: Demand = NOTHING_ASKED
+    """The revalidate annotations that this run takes into account."""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -173,6 +174,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A run whose probe pod the API server refused to create, with the revalidate annotations that the run stood for."""
+
+    attempt: Attempt
+    demand: Demand = NOTHING_ASKED
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRecord:
     """One GPUNodeReport: the verdict, reason and message that it shows, and the result and attempt behind them."""
 
@@ -191,8 +200,13 @@ class ReportRecord:
     """The number of runs so far. The id of the next run is a digest that includes this number."""
     revalidate: str = ""
     """The value of the annotation ``gpuenv.dev/revalidate`` on the report itself."""
-    observed_revalidate: str = ""
-    """A digest of the revalidate annotations (of environment and report) that the last run took into account."""
+    observed_demand: Demand = NOTHING_ASKED
+    """The revalidate annotations that the last run took into account."""
+    owes_answer: bool = False
+    """Whether a run that a revalidate annotation asked for led to no result, and no later run led to one either.
+
+    A verdict other than Unknown is then older than what was asked.
+    """
     current: bool = False
     """Whether the condition ``Validated`` was last written as True: the shown verdict was that of a current result."""
     current_since: float = 0.0
@@ -248,7 +262,7 @@ class Snapshot:
 
     ``synced``: environments, nodes, pods and reports have all been listed since the operator started.
     ``left_since``: since when a node has been outside an environment's selection, according to the last plan.
-    ``rejections``: probe pods that the API server refused to create, as attempts that no report contains yet.
+    ``rejections``: probe pods that the API server refused to create, and that no report mentions yet.
     ``refusals``: the API server's error message about a report, label or node condition that it refused to store.
     ``new_verdicts``: the reports that were written since the last plan.
     ``unannounced``: reports that an earlier plan has seen, but whose verdict no Event of their environment announces.
@@ -261,7 +275,7 @@ class Snapshot:
     settings: Settings
     synced: bool = True
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
-    rejections: Mapping[ValidationKey, Attempt] = field(default_factory=dict)
+    rejections: Mapping[ValidationKey, Rejection] = field(default_factory=dict)
     refusals: Mapping[ValidationKey, str] = field(default_factory=dict)
     new_verdicts: Mapping[ValidationKey, NewVerdict] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)

@@ -9,11 +9,12 @@ from typing import Final
 
 from gpuenv.plan.actions import CreatePod
 from gpuenv.plan.context import Context
+from gpuenv.plan.demand import demand
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.run import manifest
 from gpuenv.plan.run.clocks import is_over, is_stuck
 from gpuenv.plan.validation.desired_state import DesiredState
-from gpuenv.plan.validation.next_run import Priority, demand, next_run_id
+from gpuenv.plan.validation.next_run import Priority, next_run_id
 from gpuenv.plan.view import View
 
 _OVERDUE_FIRST: Final = frozenset({Priority.RETRY, Priority.AGE})
@@ -46,14 +47,15 @@ def _start(view: View, context: Context, state: DesiredState) -> CreatePod:
     node, report = view.snapshot.nodes[state.node], state.report
     environment = view.snapshot.environments[context.name]
     run = next_run_id(context, node, report)
-    token = demand(context.revalidate, report.revalidate if report is not None else "")
+    asked = demand(context.revalidate, report.revalidate if report is not None else "")
     return CreatePod(
         environment=context.name,
         node=node.name,
         run_id=run,
         inputs_hash=context.inputs_hash,
         fingerprint=node.fingerprint,
-        manifest=manifest.build(environment, node, view.snapshot.settings, run_id=run, token=token),
+        manifest=manifest.build(environment, node, view.snapshot.settings, run_id=run, demand=asked),
+        demand=asked,
     )
 
 

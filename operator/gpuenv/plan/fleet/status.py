@@ -4,15 +4,15 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import Expectations
+from gpuenv.api.tolerant import text
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.demand import MAX_TOKEN
 from gpuenv.plan.fleet.conditions import conditions
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.snapshot import EnvironmentRecord
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64
-MAX_OBSERVED: Final = 4096
-"""Maximum length of ``observedRevalidate``, a copy of the environment's revalidate annotation."""
 
 
 def environment_status(
@@ -96,12 +96,14 @@ def _scheduling(totals: Totals) -> Json:
 def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
     """Return the revalidate annotation of the environment that all its nodes have taken into account.
 
-    That is the present value once every run that it asks for has ended, and until then the previous value.
+    That is the present value once every node report takes it into account, and until then the previous value. A node
+    on which no run can start is not waited for. When a run can start there again, the value is taken back until that
+    run has ended, so that nobody takes the node's earlier verdict for an answer.
     """
-    before = environment.status.get("observedRevalidate")
-    if totals.asked and environment.revalidate:
-        return before if isinstance(before, str) else ""
-    return environment.revalidate[:MAX_OBSERVED]
+    token, before = environment.revalidate[:MAX_TOKEN], text(environment.status.get("observedRevalidate"))
+    if not token or not totals.asked:
+        return token
+    return "" if before == token else before
 
 
 def _effective(expect: Expectations) -> Json:

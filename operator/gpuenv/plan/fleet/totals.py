@@ -48,7 +48,10 @@ class Totals:
     waiting: int
     """The number of nodes whose verdict depends on a run that has not started yet."""
     asked: int
-    """The number of nodes on which a run that the revalidate annotation asks for has not ended yet."""
+    """The number of nodes whose report lacks a run that the environment's revalidate annotation asks for.
+
+    Nodes on which no run can start are not counted.
+    """
     unwritten: frozenset[str]
     """The names of the nodes whose report, label or node condition still has to be written."""
     differing: frozenset[str]

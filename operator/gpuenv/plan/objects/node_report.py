@@ -7,6 +7,7 @@ from typing import Any, Final
 from gpuenv.api import names
 from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.model import Check, Status, Verdict
+from gpuenv.plan.demand import Demand
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.times import read_time, show_time
 from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
@@ -18,6 +19,10 @@ MAX_MESSAGE: Final = 1000
 _MAX_NAME: Final = 256
 _STATUSES: Final = frozenset(status.value for status in Status)
 VALIDATED: Final = "Validated"
+OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
+"""Key in ``status.internal``: a digest of the environment's revalidate annotation that the last run took into account."""
+OWES_ANSWER: Final = "owesAnswer"
+"""Key in ``status.internal``: whether a run that a revalidate annotation asked for has led to no result so far."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -62,7 +67,8 @@ def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
         "reason": record.reason,
         "message": record.message,
         "remediation": remediation,
-        "observedRevalidate": record.observed_revalidate,
+        "observedRevalidate": record.observed_demand.report,
+        "internal": _internal(record),
         "answeredGeneration": record.answered_generation,
         "runs": record.runs,
         "conditions": [_condition(record, now)],
@@ -71,7 +77,16 @@ def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
         status |= _result(record.result)
     if record.attempt is not None:
         status["lastAttempt"] = _attempt(record.attempt)
-    return {key: value for key, value in status.items() if value not in ("", None)}
+    return {key: value for key, value in status.items() if value not in ("", None, {})}
+
+
+def _internal(record: ReportRecord) -> Json:
+    """Return the operator's own memory of a validation, which nobody else may rely on."""
+    memory = {
+        OBSERVED_ENVIRONMENT: record.observed_demand.environment,
+        OWES_ANSWER: record.owes_answer,
+    }
+    return {key: value for key, value in memory.items() if value}
 
 
 def _condition(record: ReportRecord, now: float) -> Json:
@@ -149,10 +164,24 @@ def read(raw: Mapping[str, Any]) -> ReportRecord:
         attempt=_read_attempt(mapping(status, "lastAttempt")),
         runs=max(0, integer(status.get("runs")) or 0),
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
-        observed_revalidate=text(status.get("observedRevalidate")),
+        observed_demand=observed_demand(status),
+        owes_answer=owes_answer(status),
         current=condition.get("status") == "True",
         current_since=read_time(condition.get("lastTransitionTime")) or 0.0,
     )
+
+
+def observed_demand(status: Mapping[str, Any]) -> Demand:
+    """Return the revalidate annotations that the last run took into account, from the status of a node report."""
+    return Demand(
+        environment=text(mapping(status, "internal").get(OBSERVED_ENVIRONMENT)),
+        report=text(status.get("observedRevalidate")),
+    )
+
+
+def owes_answer(status: Mapping[str, Any]) -> bool:
+    """Return whether a run that a revalidate annotation asked for has led to no result so far, from a report's status."""
+    return mapping(status, "internal").get(OWES_ANSWER) is True
 
 
 def _verdict(value: object) -> Verdict:

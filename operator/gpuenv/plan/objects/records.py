@@ -8,6 +8,7 @@ from gpuenv.api import environment, names
 from gpuenv.api.environment import EnvironmentSpec, SpecError
 from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 from gpuenv.assess.sources import node_labels
+from gpuenv.plan.demand import Demand
 from gpuenv.plan.objects.holds import hold
 from gpuenv.plan.objects.node_report import read
 from gpuenv.plan.objects.times import read_time
@@ -118,7 +119,10 @@ def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
         inputs_hash=annotations.get(names.ANNOTATION_INPUTS, ""),
         fingerprint=annotations.get(names.ANNOTATION_FINGERPRINT, ""),
         created_at=read_time(metadata.get("creationTimestamp")) or 0.0,
-        revalidate=annotations.get(names.ANNOTATION_REVALIDATE, ""),
+        demand=Demand(
+            annotations.get(names.ANNOTATION_ENVIRONMENT_REVALIDATE, ""),
+            annotations.get(names.ANNOTATION_REVALIDATE, ""),
+        ),
         phase=text(status.get("phase")) or "Pending",
         reason=text(status.get("reason")),
         message=text(status.get("message")),

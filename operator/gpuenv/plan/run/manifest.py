@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec, quantity
+from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 
 Manifest = dict[str, Any]
@@ -36,14 +37,24 @@ _SCRATCH: Final = "4Gi"
 
 
 def build(
-    environment: EnvironmentRecord, node: NodeRecord, settings: Settings, *, run_id: str, token: str
+    environment: EnvironmentRecord,
+    node: NodeRecord,
+    settings: Settings,
+    *,
+    run_id: str,
+    demand: Demand = NOTHING_ASKED,
 ) -> Manifest:
     """Return the manifest of the probe pod for one run.
 
-    ``token`` is a digest of the revalidate annotations (of environment and report) that the run takes into account.
+    ``demand`` holds the revalidate annotations that the run takes into account. The pod carries them, so that its
+    outcome counts as the answer to them and not to annotations that were changed while it ran.
     """
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood starts nothing"
+    demanded = {
+        names.ANNOTATION_REVALIDATE: demand.report,
+        names.ANNOTATION_ENVIRONMENT_REVALIDATE: demand.environment,
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -59,8 +70,8 @@ def build(
                 names.ANNOTATION_RUN: run_id,
                 names.ANNOTATION_INPUTS: environment.inputs_hash,
                 names.ANNOTATION_FINGERPRINT: node.fingerprint,
-                names.ANNOTATION_REVALIDATE: token,
-            },
+            }
+            | {key: token for key, token in demanded.items() if token},
         },
         "spec": _pod_spec(spec, node, settings, run_id),
     }

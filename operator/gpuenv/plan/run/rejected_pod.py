@@ -9,7 +9,7 @@ from typing import Final
 
 from gpuenv.api.reasons import ProbeRejected
 from gpuenv.plan.actions import CreatePod
-from gpuenv.plan.snapshot import Attempt
+from gpuenv.plan.snapshot import Attempt, Rejection
 
 MESSAGE_CHARACTERS: Final = 500
 
@@ -39,12 +39,12 @@ _ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the messa
 """The remediation for a rejected pod if the message of the API server is none of the known ones."""
 
 
-def rejected(action: CreatePod, message: str, at: float) -> Attempt:
-    """Return the attempt that says why the API server rejected a pod, for the next plan.
+def rejected(action: CreatePod, message: str, at: float) -> Rejection:
+    """Return the run whose pod the API server rejected, with the reason, for the next plan.
 
     ``message`` is the API server's error message, and ``at`` is when it came, in epoch seconds.
     """
-    return Attempt(
+    attempt = Attempt(
         run_id=action.run_id,
         reason=ProbeRejected,
         message=message[:MESSAGE_CHARACTERS],
@@ -54,6 +54,7 @@ def rejected(action: CreatePod, message: str, at: float) -> Attempt:
         fingerprint=action.fingerprint,
         count=1,
     )
+    return Rejection(attempt, action.demand)
 
 
 def _remediation(message: str) -> str:

@@ -14,10 +14,11 @@ from gpuenv.plan.actions import (
     WriteReport,
 )
 from gpuenv.plan.context import Context, Validation
+from gpuenv.plan.demand import NOTHING_ASKED, demand
 from gpuenv.plan.objects.node_report import status_of
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Result
-from gpuenv.plan.validation.next_run import Due, demand, is_asked, next_run
+from gpuenv.plan.validation.next_run import Due, next_run
 from gpuenv.plan.validation.report_after_runs import AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
 from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, hold, missing_device, shown_verdict
@@ -38,9 +39,9 @@ class DesiredState:
     the node report as it is after the actions. ``before`` is the verdict in the stored node report, None if there is
     none. ``due`` is a run that may start now. ``live``: a probe pod is on the node and may still end by itself.
     ``kept`` is a failed pod that is kept for its log. ``leaving``: the node is not selected, but label, condition or
-    report of the environment still exist. ``asked``: the environment's revalidate annotation asks for a run that has
-    not ended yet. ``assessed`` is the result of ``report``, assessed with the present expectations and tables; None
-    if it is not current.
+    report of the environment still exist. ``asked``: the environment's revalidate annotation asks for a run that can
+    start or is under way, and the stored node report does not take the annotation into account yet. ``assessed`` is the
+    result of ``report``, assessed with the present expectations and tables; None if it is not current.
     """
 
     node: str
@@ -77,7 +78,7 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
     blocked = _is_blocked(validation)
     due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
-    observed = report.observed_revalidate if report is not None else ""
+    observed = report.observed_demand if report is not None else NOTHING_ASKED
     actions = tuple(_actions(validation, after, shown, runs, now))
     unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
     return DesiredState(
@@ -94,7 +95,8 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         live=runs.live,
         due=None if waits else due,
         kept=runs.kept,
-        asked=not blocked and is_asked(demand(validation.context.revalidate, ""), observed),
+        asked=(runs.live or not blocked)
+        and demand(validation.context.revalidate, "").asks_all_beyond(observed),
         assessed=_assessed(validation, after),
         recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
     )
@@ -144,6 +146,7 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
         report=report,
         before=report.verdict,
         actions=(leave,),
+        asked=bool(validation.context.revalidate),
     )
 
 
@@ -173,8 +176,8 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
     return (
         new.result is old.result
         and new.attempt is old.attempt
-        and (new.verdict, new.reason, new.message, new.runs, new.observed_revalidate, new.current)
-        == (old.verdict, old.reason, old.message, old.runs, old.observed_revalidate, old.current)
+        and (new.verdict, new.reason, new.message, new.runs, new.observed_demand, new.current)
+        == (old.verdict, old.reason, old.message, old.runs, old.observed_demand, old.current)
     )
 
 

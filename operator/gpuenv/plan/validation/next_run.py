@@ -7,6 +7,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.plan.context import Context, Validation
+from gpuenv.plan.demand import demand
 from gpuenv.plan.snapshot import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
@@ -37,7 +38,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     context, node = validation.context, validation.node
     if report is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
-    if is_asked(demand(context.revalidate, report.revalidate), report.observed_revalidate):
+    if demand(context.revalidate, report.revalidate).asks_beyond(report.observed_demand):
         return Due(Priority.ON_DEMAND, 0.0)
     attempt, result = report.attempt, report.result
     if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
@@ -90,28 +91,3 @@ def next_run_id(context: Context, node: NodeRecord, report: ReportRecord | None)
     taken = {found.run_id for found in (report.result, report.attempt) if found is not None}
     numbers = range(report.runs, report.runs + len(taken) + 1)
     return next(found for number in numbers if (found := run_id(context, node, number)) not in taken)
-
-
-def demand(environment_token: str, report_token: str) -> str:
-    """Return a digest of the revalidate annotations of environment and report, "" if neither is set.
-
-    It consists of one digest for each annotation, "" if it is not set, with a dot between them.
-    """
-    if not environment_token and not report_token:
-        return ""
-    return f"{_short(environment_token)}.{_short(report_token)}"
-
-
-def _short(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:8] if token else ""
-
-
-def is_asked(wanted: str, observed: str) -> bool:
-    """Return whether a revalidate annotation asks for a run. Both arguments are digests from :func:`demand`.
-
-    ``wanted`` is of the annotations of environment and report as they are now, ``observed`` is of those that the last run
-    took into account. A run is asked for if one of the two annotations is set now and was different then. An annotation
-    that was removed asks for nothing.
-    """
-    new, old = wanted.partition("."), observed.partition(".")
-    return any(new[part] and new[part] != old[part] for part in (0, 2))

@@ -11,12 +11,13 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Validation, knows_more, same_node
+from gpuenv.plan.demand import Demand
 from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, runtime_verdict
-from gpuenv.plan.validation.next_run import demand, next_run_id, run_id
+from gpuenv.plan.validation.next_run import next_run_id, run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,16 @@ def report_after_runs(validation: Validation, now: float) -> AfterRuns:
 def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
     """Return the report, with an attempt if the API server has refused to create the next probe pod."""
     report, rejection = validation.report, validation.rejection
-    if rejection is None or rejection.run_id != next_run_id(validation.context, validation.node, report):
+    if rejection is None or rejection.attempt.run_id != next_run_id(
+        validation.context, validation.node, report
+    ):
         return report
-    # The refused run counts as one that took the present revalidate annotations into account. Otherwise it would be due
-    # again at once, without a pause, as long as the API server refuses it.
-    token = demand(validation.context.revalidate, report.revalidate if report else "")
-    no_result = _NoResult(rejection.run_id, rejection.reason, rejection.message, rejection.remediation, token)
+    # The refused run counts as one that took its revalidate annotations into account. Otherwise it would be due again at
+    # once, without a pause, as long as the API server refuses it.
+    refused = rejection.attempt
+    no_result = _NoResult(
+        refused.run_id, refused.reason, refused.message, refused.remediation, rejection.demand
+    )
     return _tried(validation, report, no_result, now)
 
 
@@ -189,7 +194,7 @@ def _concluded(
     next run starts after a pause.
     """
     no_result = _NoResult(
-        pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.revalidate
+        pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.demand
     )
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
         return _tried(validation, report, no_result, now)
@@ -197,12 +202,13 @@ def _concluded(
     result = new_result(validation, pod, ended, now, previous=previous)
     if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
         remedy = cure(validation.context, result.reason)
-        no_result = _NoResult(pod.run_id, result.reason, result.message, remedy, pod.revalidate)
+        no_result = _NoResult(pod.run_id, result.reason, result.message, remedy, pod.demand)
         tried = _tried(validation, report, no_result, now)
         if result.reason == reasons.GpuBusy:
             return tried
-        return replace(tried, result=_with_doubt(result, previous))
-    return replace(_begun(validation, report, pod.revalidate), result=result, attempt=None)
+        return replace(tried, result=_with_doubt(result, previous), owes_answer=False)
+    begun = _begun(validation, report, pod.demand)
+    return replace(begun, result=result, attempt=None, owes_answer=False)
 
 
 def _is_retried(reason: str) -> bool:
@@ -224,13 +230,13 @@ def _with_doubt(result: Result, previous: Result | None) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class _NoResult:
-    """Why a run led to no result. ``token``: a digest of the revalidate annotations that the run took into account."""
+    """Why a run led to no result. ``demand``: the revalidate annotations that the run took into account."""
 
     run_id: str
     reason: str
     message: str
     remediation: str
-    token: str
+    demand: Demand
 
 
 def blank(validation: Validation) -> ReportRecord:
@@ -248,11 +254,11 @@ def blank(validation: Validation) -> ReportRecord:
     )
 
 
-def _begun(validation: Validation, report: ReportRecord | None, token: str) -> ReportRecord:
-    """Return the report with one more run counted, of any outcome. ``token`` becomes its ``observed_revalidate``."""
+def _begun(validation: Validation, report: ReportRecord | None, demand: Demand) -> ReportRecord:
+    """Return the report with one more run counted, of any outcome. ``demand`` becomes its ``observed_demand``."""
     base = report or blank(validation)
     generation = validation.context.generation
-    return replace(base, runs=base.runs + 1, answered_generation=generation, observed_revalidate=token)
+    return replace(base, runs=base.runs + 1, answered_generation=generation, observed_demand=demand)
 
 
 def _tried(
@@ -262,7 +268,8 @@ def _tried(
 
     The attempt counts how many such runs followed each other with the same inputs on the same node.
     """
-    last = report.attempt if report is not None else None
+    before = report or blank(validation)
+    last = before.attempt
     again = last is not None and validation.is_current(last.inputs_hash, last.fingerprint)
     attempt = Attempt(
         run_id=no_result.run_id,
@@ -274,7 +281,8 @@ def _tried(
         fingerprint=validation.node.fingerprint,
         count=last.count + 1 if last is not None and again else 1,
     )
-    return replace(_begun(validation, report, no_result.token), attempt=attempt)
+    owes = before.owes_answer or no_result.demand.asks_beyond(before.observed_demand)
+    return replace(_begun(validation, report, no_result.demand), attempt=attempt, owes_answer=owes)
 
 
 def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
