@@ -102,7 +102,9 @@ def test_a_fabric_that_is_not_ready_is_incompatible_and_says_what_helps(tmp_path
     answer = json.loads(done.stdout)
     assert answer["verdict"] == "Incompatible"
     assert answer["reasons"][0]["code"] == "FabricNotReady"
-    assert "fabricmanager" in answer["reasons"][0]["remediation"].lower().replace(" ", "").replace("-", "")
+    assert "fabricmanager" in answer["reasons"][0]["remedies"][0]["message"].lower().replace(" ", "").replace(
+        "-", ""
+    )
     assert set(answer) == {"verdict", "reasons", "facts", "unknowns"}, "the shape of gpuenv explain's"
 
 

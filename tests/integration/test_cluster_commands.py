@@ -22,7 +22,7 @@ CHECK = {
     "status": "Fail",
     "reason": "ArchNotInBuild",
     "message": "sm_61 is not among the build's targets",
-    "remediation": "use the image for CUDA 12.6",
+    "remedies": [{"action": "ChangeImage", "message": "use the image for CUDA 12.6"}],
     "source": "https://example.com/rule",
 }
 

@@ -12,18 +12,23 @@ from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 PATH = "/apis/gpuenv.dev/v1alpha1/gpunodereports"
 
+REMEDY: dict[str, Any] = {
+    "action": "ChangeImage",
+    "message": "Use an image built for CUDA 12.6.",
+    "parameters": {"cuda": "12.6"},
+}
 STATUS: dict[str, Any] = {
     "verdict": "Incompatible",
     "reason": "ArchNotInBuild",
     "message": "sm_61 is not among the build's targets.",
-    "remediation": "Use an image built for CUDA 12.6.",
+    "remedies": [REMEDY],
     "checks": [
         {
             "name": "architecture",
             "status": "Fail",
             "reason": "ArchNotInBuild",
             "message": "sm_61 is not among the build's targets.",
-            "remediation": "Use an image built for CUDA 12.6.",
+            "remedies": [REMEDY],
             "source": "https://github.com/pytorch/pytorch/blob/main/RELEASE.md",
         },
         {"name": "driver-version", "status": "Pass"},
@@ -63,7 +68,7 @@ STATUS: dict[str, Any] = {
         "runID": "r",
         "reason": "GpusBusy",
         "message": "",
-        "remediation": "",
+        "remedies": [],
         "at": "2026-01-01T00:00:00Z",
         "inputsHash": "",
         "nodeFingerprint": "",

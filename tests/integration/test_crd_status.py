@@ -57,7 +57,7 @@ STATUS: dict[str, Any] = {
             "nodeCount": 2,
             "nodes": ["a", "b"],
             "message": "m",
-            "remediation": "r",
+            "remedies": [{"action": "ChangeImage", "message": "r", "parameters": {"cuda": "12.6"}}],
         }
     ],
     "scheduling": {

@@ -183,7 +183,7 @@ async def test_a_refused_pod_is_unknown_in_the_servers_words_until_the_cause_is_
         status = report(plane, environment, found[0])["status"]
         assert (status["verdict"], status["reason"]) == ("Unknown", "ProbeRejected")
         assert words in status["message"]
-        assert status["remediation"]
+        assert status["remedies"]
         await wait_until_async(
             lambda: report(plane, environment, found[0])["status"]["lastAttempt"]["count"] >= 2, running.tail
         )

@@ -9,6 +9,7 @@ from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, TorchFa
 from gpuenv.assess.model import Assessment, Status
 from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.visible import visible_gpus
+from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
 from gpuenv.knowledge.versions import parse_version
 
@@ -208,7 +209,7 @@ def test_a_libcuda_older_than_the_driver_is_a_stale_copy() -> None:
     found = assess(facts, None, (), KNOWLEDGE)
     assert found.reason == "DriverTooOld"
     assert "stale libcuda" in found.message
-    assert "Remove the stale libcuda" in found.checks[0].remediation
+    assert "Remove the stale libcuda" in in_words(found.checks[0].remedies)
     assert "ConflictingFacts" in {check.reason for check in found.checks}
 
 
@@ -220,8 +221,8 @@ def test_a_driver_below_the_floor_that_works_has_cuda_compat() -> None:
 
 def test_nobody_is_asked_for_the_driver_of_a_jetson() -> None:
     found = judge("2.5.0a0+872d972e41.nv24.08", "12.6", "Orin (nvgpu)", None)
-    assert "is_available" in found.checks[0].remediation
-    assert "--driver" not in found.checks[0].remediation
+    assert "is_available" in in_words(found.checks[0].remedies)
+    assert "--driver" not in in_words(found.checks[0].remedies)
     works = judge("2.5.0a0+872d972e41.nv24.08", "12.6", "Orin (nvgpu)", "540.4.0", available=True)
     assert "DriverOlderThanToolkit" not in {check.reason for check in works.checks}
 

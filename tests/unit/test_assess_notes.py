@@ -19,6 +19,7 @@ from gpuenv.assess.facts import (
 from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.cli.output.text import in_words
 
 
 def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
@@ -77,7 +78,7 @@ def test_a_build_that_never_was_names_those_that_were() -> None:
 def test_what_is_not_known_stays_unknown(facts: Facts, reason: str) -> None:
     found = judge(facts)
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason), told(found)
-    assert found.checks[0].remediation
+    assert found.checks[0].remedies
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ def test_a_cuda_beyond_the_tables_is_judged_by_rule(
 def test_a_v100_is_never_sent_past_r580() -> None:
     found = judge(flags("2.9.1+cu128", "Tesla V100-SXM2-16GB", "470.57.02"))
     assert found.reason == "DriverTooOld"
-    assert "not past R580" in found.checks[0].remediation
+    assert "not past R580" in in_words(found.checks[0].remedies)
     gone = judge(flags("2.9.1+cu128", "Tesla V100-SXM2-16GB", "595.45.04"))
     assert gone.reason == "DriverDroppedGpu"
-    assert "R580" in gone.checks[0].remediation
+    assert "R580" in in_words(gone.checks[0].remedies)
 
 
 @pytest.mark.parametrize("platform", [None, "gfd", "gke", "eks", "aks", "openshift", "wsl"])
@@ -107,13 +108,13 @@ def test_every_platform_has_its_words_for_a_newer_driver(platform: str | None) -
             flags("2.11.0+cu130", "NVIDIA L4", "535.104.05", cuda="13.0"), node=NodeFacts(platform=platform)
         )
     )
-    assert "580.65.06 or newer" in found.checks[0].remediation
-    assert "{" not in found.checks[0].remediation
+    assert "580.65.06 or newer" in in_words(found.checks[0].remedies)
+    assert "{" not in in_words(found.checks[0].remedies)
 
 
 def test_a_newer_driver_is_no_cure_where_the_build_has_no_code() -> None:
     found = judge(flags("2.11.0+cu130", "Tesla V100-SXM2-16GB", "535.104.05", cuda="13.0"))
-    cure = next(check.remediation for check in found.checks if check.reason == "DriverTooOld")
+    cure = next(in_words(check.remedies) for check in found.checks if check.reason == "DriverTooOld")
     assert "cu126" in cure
     assert "pgrade" not in cure
 

@@ -18,6 +18,7 @@ from gpuenv.assess.facts import (
     TorchFacts,
 )
 from gpuenv.assess.model import Verdict
+from gpuenv.cli.output.text import in_words
 
 
 def test_a_healthy_run_is_compatible_and_says_nothing_else() -> None:
@@ -147,7 +148,7 @@ def test_cures_fit_the_platform() -> None:
             )
         )
         assert found.reason == "DriverNotVisible", told(found)
-        assert words in found.checks[0].remediation
+        assert words in in_words(found.checks[0].remedies)
 
 
 @pytest.mark.parametrize(

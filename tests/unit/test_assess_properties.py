@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from gpuenv.api import check_names
 from gpuenv.api.reasons import ROWS
+from gpuenv.api.remedies import Action
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()
@@ -124,8 +126,13 @@ def test_checks_come_worst_first_and_carry_what_people_need(case: Facts) -> None
         assert not check.reason or check.reason in ROWS, check
         if check.status in (Status.FAIL, Status.UNKNOWN, Status.WARN):
             assert check.reason, check
-            assert check.remediation, check
+            assert check.remedies, check
             assert check.source, check
+        for one in check.remedies:
+            assert one.message, check
+            names = [name for name, _ in one.parameters]
+            assert set(names) <= set(Action(one.action).parameters), check
+            assert names == sorted(names), check
     if found.verdict is Verdict.COMPATIBLE:
         assert case.gpus or case.source == "probe"
 
@@ -136,8 +143,8 @@ def test_nobody_is_told_to_leave_the_last_driver_of_the_gpu(case: Facts) -> None
     old = [gpu for gpu in case.gpus if gpu.compute_capability and (3, 5) <= gpu.compute_capability < (7, 5)]
     for check in assess(case, None, (), KNOWLEDGE).checks:
         if old and check.reason == "DriverTooOld":
-            assert "R590" not in check.remediation
-            assert "595" not in check.remediation
+            assert "R590" not in in_words(check.remedies)
+            assert "595" not in in_words(check.remedies)
 
 
 statuses = st.sampled_from(["Pass", "Fail", "Wrong", "Unconfirmed", "Skipped", "Crashed", "TimedOut"])

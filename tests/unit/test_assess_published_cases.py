@@ -55,7 +55,7 @@ def test_every_failure_has_a_cure_and_a_source() -> None:
         found = judge(case, "plain")
         for check in found.checks:
             if check.status is Status.FAIL:
-                assert check.remediation, check
+                assert check.remedies, check
                 assert check.source.startswith("http"), check
         if found.verdict is Verdict.INCOMPATIBLE:
             assert found.message

@@ -94,7 +94,7 @@ def test_a_tombstone_that_no_plan_has_seen_is_kept(cache: Cache) -> None:
 
 
 def test_a_rejection_is_kept_until_a_plan_has_written_it(cache: Cache) -> None:
-    attempt = Attempt("r", "ProbeRejected", "words", "cure", 0.0, "i", "f", 1)
+    attempt = Attempt("r", "ProbeRejected", "words", (), 0.0, "i", "f", 1)
     cache.rejections["e", "a"] = Rejection(attempt)
     seen = cache.snapshot(Settings())
     cache.carried_out(seen, Plan(validations={("e", "a"): (write("e", "a"),)}))

@@ -10,6 +10,7 @@ from tests.support.actions import create, label, write
 from tests.support.world import World
 
 from gpuenv.api import names
+from gpuenv.cli.output.text import in_words
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
@@ -233,7 +234,7 @@ async def test_a_refused_pod_is_an_attempt_in_the_servers_words(
     attempt = world.cache.rejections["e", "a"].attempt
     assert (attempt.reason, attempt.message) == ("ProbeRejected", words)
     assert (attempt.run_id, attempt.at) == ("run1", world.now)
-    assert cure in attempt.remediation
+    assert cure in in_words(attempt.remedies)
 
 
 @pytest.mark.parametrize("status", [401, 409, 429, 500, 503])
@@ -320,7 +321,7 @@ async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
     world.put("environments", builders.environment("e"))
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:16:00Z"}
     world.put("pods", builders.pod("e", "a", conditions=[scheduled]))
-    attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
+    attempt = Attempt("run1", "ProbeTimeout", "", (), 0.0, "inputs", "fingerprint", 1)
     status = {"runID": "run1", "reason": "ProbeTimeout", "at": "1970-01-01T00:00:01Z", "count": 1}
     action = write("e", "a", attempt=attempt)
     action.status["lastAttempt"] = status | {"inputsHash": "inputs", "nodeFingerprint": "fingerprint"}
@@ -339,7 +340,7 @@ async def test_counting_a_run_does_not_look_at_all_pods(world: World) -> None:
         def values(self) -> Any:
             raise AssertionError("all pods are looked at")
 
-    attempt = Attempt("run1", "ProbeTimeout", "", "", 0.0, "inputs", "fingerprint", 1)
+    attempt = Attempt("run1", "ProbeTimeout", "", (), 0.0, "inputs", "fingerprint", 1)
     world.cache.pods = Pods(world.cache.pods)
     world.metrics.report_written(write("e", "a", attempt=attempt), None, world.cache)
     assert (

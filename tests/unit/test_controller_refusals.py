@@ -8,6 +8,7 @@ from tests.support.actions import create, label, write
 from tests.support.world import World
 
 from gpuenv.api import names
+from gpuenv.cli.output.text import in_words
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES
 from gpuenv.controller.write.uninstall import Uninstall
 from gpuenv.plan.actions import AddFinalizer, Cleanup, DeletePod, SetNodeCondition
@@ -173,7 +174,7 @@ async def test_a_webhook_that_fails_twice_is_a_refusal_in_the_servers_words(worl
     await world.run(create("e", "a"))
     attempt = world.cache.rejections["e", "a"].attempt
     assert (attempt.reason, attempt.message, attempt.run_id) == ("ProbeRejected", WEBHOOK[2], "run1")
-    assert "webhook does not answer" in attempt.remediation
+    assert "webhook does not answer" in in_words(attempt.remedies)
     # The report that tells of it is not held back.
     assert (await world.run(write("e", "a"))).done == 1
 

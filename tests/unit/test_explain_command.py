@@ -100,7 +100,7 @@ def test_json_has_the_documented_shape() -> None:
     assert document["verdict"] == "Incompatible"
     first = document["reasons"][0]
     assert first["code"] == "DriverTooOld"
-    assert set(first) >= {"code", "status", "message", "remediation", "source"}
+    assert set(first) >= {"code", "status", "message", "remedies", "source"}
     order = ["Fail", "Unknown", "Warn", "Note"]
     statuses = [order.index(reason["status"]) for reason in document["reasons"]]
     assert statuses == sorted(statuses)
@@ -347,9 +347,9 @@ def test_cures_are_those_of_the_platform_also_where_only_a_text_is_given(
 ) -> None:
     where = ("--platform", platform) if platform else ()
     document = as_json("--error", "RuntimeError: Found no NVIDIA driver on your system.", *where)
-    assert words in document["reasons"][0]["remediation"]
+    assert words in document["reasons"][0]["remedies"][0]["message"]
     dump = plain({"torch": "2.9.1+cu128", "cuda": "12.8", "driver": "No CUDA", "available": False})
-    assert words in as_json("--collect-env", "-", *where, text=dump)["reasons"][0]["remediation"]
+    assert words in as_json("--collect-env", "-", *where, text=dump)["reasons"][0]["remedies"][0]["message"]
 
 
 def test_an_error_that_is_not_known_is_no_pass_beside_good_facts() -> None:

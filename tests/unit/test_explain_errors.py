@@ -221,7 +221,7 @@ def test_the_text_leads_to_its_reason_first(reason: str, text: str, wrapping: st
     assert found.checks[0].reason == reason, [
         (check.status, check.reason, check.message) for check in found.checks
     ]
-    assert found.checks[0].remediation
+    assert found.checks[0].remedies
     assert found.checks[0].source
 
 
@@ -315,7 +315,7 @@ def judge(error: str, **known: object) -> Assessment:
 def test_an_error_that_no_rule_knows_is_never_a_pass(text: str) -> None:
     found = judge(text)
     assert found.verdict == "Unknown"
-    assert found.checks[0].remediation
+    assert found.checks[0].remedies
 
 
 def test_an_unknown_error_is_named_and_a_known_one_explains_the_lines_around_it() -> None:
@@ -356,15 +356,14 @@ def test_the_end_of_a_long_log_is_read() -> None:
 
 
 def test_the_cure_of_803_is_its_own() -> None:
-    cure = (
-        judge("Error 803: system has unsupported display driver / cuda driver combination")
-        .checks[0]
-        .remediation
+    (own,) = (
+        judge("Error 803: system has unsupported display driver / cuda driver combination").checks[0].remedies
     )
-    assert "libcuda.so.*" in cure
-    assert (
-        "Drain" in judge("Failed to initialize NVML: Driver/library version mismatch").checks[0].remediation
-    )
+    assert own.action == "RepairImage"
+    assert "libcuda.so.*" in own.message
+    (of_reason,) = judge("Failed to initialize NVML: Driver/library version mismatch").checks[0].remedies
+    assert of_reason.action == "ReloadDriver"
+    assert "Drain" in of_reason.message
 
 
 def test_lines_that_are_known_to_be_harmless_are_no_error() -> None:

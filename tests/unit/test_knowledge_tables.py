@@ -89,7 +89,7 @@ def test_errors_lead_to_known_reasons_and_never_pass() -> None:
     for rule in K.errors:
         assert rule.reason in ROWS
         assert Status(rule.status) is not Status.PASS
-        assert rule.remediation or K.reasons[rule.reason].cure
+        assert rule.remedies or K.reasons[rule.reason].remedies, rule.name
         for parts in rule.text:
             assert all(part and part == part.lower() for part in parts), rule.name
 

@@ -64,7 +64,7 @@ def test_problems_are_grouped_worst_first() -> None:
         ("Incompatible", reasons.DriverTooOld, 2, ["n03", "n04"]),
         ("Unknown", reasons.ImagePullFailed, 1, ["n05"]),
     ]
-    assert all(one["message"] and one["remediation"] for one in problems)
+    assert all(one["message"] and one["remedies"] for one in problems)
 
 
 def test_the_summary_adds_up() -> None:

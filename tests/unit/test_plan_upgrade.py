@@ -11,6 +11,7 @@ from tests.support.started_worlds import fleet
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import reasons
+from gpuenv.api.remedies import Action
 from gpuenv.assess.engine import assess
 from gpuenv.plan import context
 from gpuenv.plan.actions import WriteReport
@@ -142,7 +143,7 @@ def test_tables_that_say_the_same_have_the_same_key() -> None:
 def test_new_tables_write_the_reports_that_come_out_otherwise_and_no_other() -> None:
     world = mixed_fleet()
     rule = KNOWLEDGE.errors_by_code["cuda", 802]
-    changed = replace(rule, remediation="Restart the fabric manager.")
+    changed = replace(rule, cure="Restart the fabric manager.", action=Action.RESET_GPU)
     world.knowledge = replace(KNOWLEDGE, errors_by_code={**KNOWLEDGE.errors_by_code, ("cuda", 802): changed})
     world.restart()
     planned = world.step()

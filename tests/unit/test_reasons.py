@@ -10,6 +10,7 @@ import pytest
 
 from gpuenv.api import reasons
 from gpuenv.api.reasons import PAGE, ROWS, Behaviour, NextRun, Start, Subject
+from gpuenv.api.remedies import Remedy
 from gpuenv.assess.model import Status, Verdict
 from gpuenv.knowledge import KnowledgeError, load
 
@@ -42,6 +43,8 @@ def test_the_constant_of_a_reason_is_called_as_the_reason(code: str) -> None:
 def test_a_row_says_what_why_what_helps_and_where_that_is_from(code: str, row: reasons.Row) -> None:
     assert all((row.meaning, row.cause, row.cure))
     assert row.source == reasons.OWN_RULE or row.source.startswith("https://")
+    nothing_to_do = row.subject is Subject.ENVIRONMENT or row.cure.startswith("Nothing to do")
+    assert row.action is not None or nothing_to_do
     assert not row.platform_cure or K.cure(row.platform_cure, None), f"{code}: no such cure in platforms.yaml"
 
 
@@ -56,6 +59,7 @@ def test_a_row_without_a_column_is_an_error() -> None:
         "behaviour": Behaviour(**behaviour),
         "meaning": "m",
         "cause": "c",
+        "action": None,
         "cure": "c",
         "source": "s",
     }
@@ -102,10 +106,10 @@ def test_every_reason_has_its_section_on_the_page() -> None:
 
 def test_words_of_somebodys_own_replace_those_of_the_package(tmp_path: Path) -> None:
     (tmp_path / "reasons.yaml").write_text(
-        "reasons:\n  GpuLost:\n    cure: Ask the hardware team.\n", encoding="utf-8"
+        "reasons:\n  GpuLost:\n    action: ReplaceGPU\n    cure: Ask the hardware team.\n", encoding="utf-8"
     )
     found = load(tmp_path)
-    assert found.reasons["GpuLost"].cure == "Ask the hardware team."
+    assert found.reasons["GpuLost"].remedies == (Remedy("ReplaceGPU", "Ask the hardware team."),)
     assert found.reasons["GpuLost"].cause == ROWS["GpuLost"].cause
     assert {code: text for code, text in found.reasons.items() if code != "GpuLost"} == {
         code: text for code, text in K.reasons.items() if code != "GpuLost"
@@ -117,7 +121,7 @@ def test_words_of_somebodys_own_replace_those_of_the_package(tmp_path: Path) -> 
 )
 def test_nobodys_table_changes_what_gpuenv_does(tmp_path: Path, column: str) -> None:
     (tmp_path / "reasons.yaml").write_text(f"reasons:\n  GpuLost:\n    {column}: 1\n", encoding="utf-8")
-    with pytest.raises(KnowledgeError, match="GpuLost: only cause, cure, source can be replaced"):
+    with pytest.raises(KnowledgeError, match="GpuLost: only cause, action, cure, source can be replaced"):
         load(tmp_path)
 
 
@@ -125,7 +129,8 @@ def test_nobodys_table_changes_what_gpuenv_does(tmp_path: Path, column: str) -> 
     ("table", "words"),
     [
         ("reasons:\n  GpuLots:\n    cure: x\n", "'GpuLots' is not a reason"),
-        ("reasons:\n  GpuLost:\n    cure: 1\n", "GpuLost: cause, cure, source must be texts"),
+        ("reasons:\n  GpuLost:\n    cure: 1\n", "GpuLost: cause, action, cure, source must be texts"),
+        ("reasons:\n  GpuLost:\n    action: ResetGpu\n", "GpuLost: action 'ResetGpu' is not an action"),
         ("reasons:\n  GpuLost: x\n", "GpuLost: only"),
         ("reasons: []\n", "needs a mapping named reasons"),
         ("[]\n", "needs a mapping named reasons"),

@@ -1,15 +1,40 @@
-"""Remediations that need the tables: a PyTorch build that fits the GPU, or a driver that supports it."""
+"""Remedies that need the tables: a PyTorch build that fits the GPU, or a driver that supports it."""
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
+from gpuenv.api.reasons import ROWS, Reason
+from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
 from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case, Device
 from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
 
-def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> str:
-    """Return the name of a released PyTorch build that has native code for ``device``, or "" if there is none.
+@dataclass(frozen=True, slots=True)
+class FittingBuild:
+    """A released PyTorch build that has native code for a GPU."""
+
+    torch: str
+    cuda: str
+
+    @property
+    def index(self) -> str:
+        """The name of the build's package index of the PyTorch project, such as ``cu128``."""
+        return "cu" + self.cuda.replace(".", "")
+
+    def __str__(self) -> str:
+        """Return the build in the words of messages: ``PyTorch 2.9 for CUDA 12.8 (index cu128)``."""
+        return f"PyTorch {self.torch} for CUDA {self.cuda} (index {self.index})"
+
+    def remedy(self, message: str) -> Remedy:
+        """Return the remedy to use this build, with the text ``message``."""
+        return remedy(Action.CHANGE_IMAGE, message, pytorch=self.torch, cuda=self.cuda, index=self.index)
+
+
+def fitting_build(case: Case, device: Device | None, *, respect_driver: bool = True) -> FittingBuild | None:
+    """Return a released PyTorch build that has native code for ``device``, or None if there is none.
 
     Of all such builds, it is the one whose release is nearest to the PyTorch release in the image. It also runs on the
     node's driver, unless ``respect_driver`` is False. ``device`` None means that the GPU is not known; any build fits.
@@ -26,21 +51,27 @@ def _fitting_build(
     api_major: int | None,
     capability: ComputeCapability | None,
     limit: int | None,
-) -> str:
+) -> FittingBuild | None:
     for release in sorted(knowledge.torch.values(), key=lambda release: _distance(release, torch)):
         for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
             toolkit = knowledge.toolkit(build.cuda)
             too_new = api_major is not None and api_major < build.cuda[0]
             out_of_reach = toolkit is not None and limit is not None and toolkit.min_driver[0] > limit
             if not too_new and not out_of_reach and _has_code(knowledge, build, capability):
-                index = "cu" + "".join(str(part) for part in build.cuda)
-                return f"PyTorch {show(release.torch)} for CUDA {show(build.cuda)} (index {index})"
-    return ""
+                return FittingBuild(show(release.torch), show(build.cuda))
+    return None
 
 
-STALE_CURE = (
+def use_fitting_build(case: Case, device: Device | None) -> Remedies:
+    """Return the remedy to use a released PyTorch build that the driver can run, or () if there is none."""
+    build = fitting_build(case, device)
+    return (build.remedy(f"Use an image that this driver can run, such as {build}."),) if build else ()
+
+
+REMOVE_STALE_LIBCUDA: Final = Remedy(
+    Action.REPAIR_IMAGE,
     "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages and old "
-    "copies on LD_LIBRARY_PATH), so that the node's own is found; the driver itself is new enough or not by its own version."
+    "copies on LD_LIBRARY_PATH), so that the node's own is found; the driver itself is new enough or not by its own version.",
 )
 
 
@@ -58,17 +89,26 @@ def stale_libcuda(case: Case) -> str:
     )
 
 
-def upgrade(case: Case, floor: str = "") -> str:
-    """Return advice on how to install a driver of at least version ``floor`` on the platform of the node.
+def upgrade_driver(case: Case, floor: str = "", *, version: str = "") -> Remedy:
+    """Return the remedy to install a driver of at least ``floor``, in the words of the node's platform.
 
-    ``floor`` "" stands for any newer version. If newer driver branches no longer support a GPU of the node, the advice
-    names the newest branch that does.
+    ``floor`` is a driver in words, such as ``R570``; "" stands for any newer one. ``version`` is the same driver as a
+    version that programs can compare, "" if it is not known. If newer driver branches no longer support a GPU of the
+    node, the remedy names the newest branch that does.
     """
     wanted = f"{floor} or newer" if floor else "a newer version"
     how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
     limit = newest_branch(case)
     ceiling = f", but not past R{limit}: newer branches no longer support {_old(case)}" if limit else ""
-    return f"{how}{ceiling}"
+    message = f"{how[:1].upper()}{how[1:]}{ceiling}."
+    return remedy(Action.UPGRADE_DRIVER, message, minVersion=version, maxBranch=str(limit) if limit else "")
+
+
+def platform_remedies(case: Case, reason: Reason) -> Remedies:
+    """Return the remedy of a reason in the words of the node's platform, if the tables have such words."""
+    words = case.knowledge.reasons[reason]
+    cure = case.knowledge.cure(ROWS[reason].platform_cure, case.facts.node.platform)
+    return (Remedy(words.action, cure),) if cure and words.action is not None else words.remedies
 
 
 def newest_branch(case: Case) -> int | None:

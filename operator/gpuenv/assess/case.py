@@ -1,6 +1,6 @@
 """A case: the facts together with the table rows that match them. All policies of an assessment read one case."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -8,6 +8,7 @@ from typing import Final
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.environment import Expectations, Floor
 from gpuenv.api.reasons import Reason
+from gpuenv.api.remedies import Remedy
 from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.targets import ArchSource, build_targets, is_arm
@@ -144,24 +145,24 @@ def check(  # noqa: PLR0917  the parameters are the fields of a check, in the sa
     status: Status,
     reason: Reason,
     message: str,
-    remediation: str | None = None,
+    remedies: Iterable[Remedy] | None = None,
     source: str | None = None,
 ) -> Check:
-    """Return a check. Its remediation and source are those of the reason, unless others are passed.
+    """Return a check. Its remedies and source are those of the reason, unless others are passed.
 
-    ``remediation`` or ``source`` None means that the text of the reason is used; "" means that the check has none.
+    ``remedies`` or ``source`` None means those of the reason; () or "" means that the check has none.
     """
     text = case.knowledge.reasons.get(reason)
-    if remediation is None:
-        remediation = text.cure if text and status is not Status.PASS else ""
+    if remedies is None:
+        remedies = text.remedies if text and status is not Status.PASS else ()
     if source is None:
         source = text.source if text else ""
-    return Check(name, status, reason, message, remediation, source)
+    return Check(name, status, reason, message, tuple(remedies), source)
 
 
 def passed(name: CheckName, message: str, source: str = "") -> Check:
     """Return a check with the status Pass."""
-    return Check(name, Status.PASS, "", message, "", source)
+    return Check(name, Status.PASS, "", message, source=source)
 
 
 def make_case(

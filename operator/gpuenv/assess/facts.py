@@ -305,7 +305,7 @@ class ContainerFacts:
 class NodeFacts:
     """Facts from the labels and the status of a node. ``sharing`` None means not shared, or not known.
 
-    ``platform`` selects the remediations that fit the node: ``gfd`` (GPU Feature Discovery), ``gke``, ``eks``, ``aks``,
+    ``platform`` selects the cures that fit the node: ``gfd`` (GPU Feature Discovery), ``gke``, ``eks``, ``aks``,
     ``openshift``, ``wsl``, or another key of platforms.yaml.
     """
 

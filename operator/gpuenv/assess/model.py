@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from gpuenv.api.remedies import Remedies
+
 
 class Verdict(StrEnum):
     """Whether an image works on a node. Status fields, labels and JSON contain these values."""
@@ -61,15 +63,15 @@ class Check:
 
     ``name`` is a name of :mod:`gpuenv.api.check_names` (``driver-version``, ``kernel-matmul-fp32``). ``reason`` is one
     of :mod:`gpuenv.api.reasons`, or "" if the check passed. ``message`` describes what was found, with its numbers.
-    ``remediation`` says what the reader can do, and ``source`` is the URL of the document on which the check is based;
-    "" means that there is none.
+    ``remedies`` say what solves the problem, the best one first. ``source`` is the URL of the document on which the check
+    is based; "" means that there is none.
     """
 
     name: str
     status: Status
     reason: str = ""
     message: str = ""
-    remediation: str = ""
+    remedies: Remedies = ()
     source: str = ""
 
 

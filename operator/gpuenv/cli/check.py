@@ -11,6 +11,7 @@ import click
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Stage, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
@@ -145,11 +146,12 @@ def _without_report(run: ProbeRun, interpreter: str) -> Assessment:
     how = local_probe.how_it_ended(run.code)
     last = _last_words(run)
     if run.code == PYTHON_TOO_OLD:
-        cure = "Probe an interpreter of Python 3.8 or newer with --python."
-        return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.PythonTooOld, last or how, cure)])
+        other = Remedy(Action.PROVIDE_FACTS, "Probe an interpreter of Python 3.8 or newer with --python.")
+        return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.PythonTooOld, last or how, (other,))])
     message = f"{interpreter} ended with {how}" + (f": {last}" if last else "")
-    cure = f"Try {interpreter} -c 'import sys', and give a working interpreter with --python."
-    return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, message, cure)])
+    words = f"Try {interpreter} -c 'import sys', and give a working interpreter with --python."
+    remedies = (Remedy(Action.INVESTIGATE, words),)
+    return decide([Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, message, remedies)])
 
 
 def _crash(run: ProbeRun) -> Check:
@@ -158,12 +160,13 @@ def _crash(run: ProbeRun) -> Check:
     stages = [run.reports.get(name) or {} for name in (Stage.KERNELS, Stage.FACTS)]
     where = next((str(stage["ended"]) for stage in stages if stage.get("ended")), "")
     message = f"the probe ended with {local_probe.how_it_ended(run.code)}" + (f" {where}" if where else "")
-    cure = (
+    look = Remedy(
+        Action.INVESTIGATE,
         "Look at the environment's own checks, and for the out-of-memory killer in the kernel log; "
-        "then run it again."
+        "then run it again.",
     )
     words = message + (f": {last}" if last else "")
-    return Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, words, cure)
+    return Check(check_names.PROBE, Status.UNKNOWN, reasons.ProbeCrashed, words, (look,))
 
 
 def _last_words(run: ProbeRun) -> str:
@@ -184,9 +187,9 @@ def _of_the_cpu(facts: Facts) -> Assessment:
         )
         for step in facts.steps
     ]
-    cure = "Run gpuenv check without --device cpu on a machine with a GPU."
+    again = Remedy(Action.REVALIDATE, "Run gpuenv check without --device cpu on a machine with a GPU.")
     leading = Check(
-        check_names.KERNELS, Status.UNKNOWN, reasons.KernelsNotRun, "no kernel ran on any GPU", cure
+        check_names.KERNELS, Status.UNKNOWN, reasons.KernelsNotRun, "no kernel ran on any GPU", (again,)
     )
     ordered = decide([leading, *checks]).checks
     return Assessment(Verdict.UNKNOWN, leading.reason, leading.message, ordered)

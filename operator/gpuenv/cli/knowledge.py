@@ -84,9 +84,9 @@ def _errors(tables: Knowledge) -> Iterator[Row]:
 
 
 def _reasons(tables: Knowledge) -> Iterator[Row]:
-    yield ("reason", "cause", "cure", "source")
+    yield ("reason", "cause", "action", "cure", "source")
     for code, row in tables.reasons.items():
-        yield code, row.cause, row.cure, row.source
+        yield code, row.cause, row.action or "", row.cure, row.source
 
 
 TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {

@@ -1,9 +1,10 @@
-"""``gpuenv report``: prints the checks in the node reports of a cluster, with their remediations."""
+"""``gpuenv report``: prints the checks in the node reports of a cluster, with their remedies."""
 
 from collections.abc import Iterator
 
 import click
 
+from gpuenv.api.remedies import read_remedies
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
 from gpuenv.cli.shared import cluster, exit_codes, options
@@ -55,8 +56,7 @@ def _lines(report: Object, verbose: bool) -> Iterator[str]:
     checks = [_check(one) for one in status.get("checks") or []]
     if status.get("message") and status["message"] not in [one.message for one in checks]:
         yield status["message"]
-        if status.get("remediation"):
-            yield f"    → {status['remediation']}"
+        yield from text.remedy_lines(read_remedies(status.get("remedies")))
     for check in checks:
         if verbose or check.status not in (Status.PASS, Status.SKIPPED):
             yield from text.check_lines(check, source=verbose)
@@ -72,5 +72,7 @@ def _subject(status: Object) -> Iterator[str]:
 
 
 def _check(raw: Object) -> Check:
-    words = ("reason", "message", "remediation", "source")
-    return Check(raw["name"], Status(raw["status"]), *(raw.get(word) or "" for word in words))
+    reason, message, source = (raw.get(word) or "" for word in ("reason", "message", "source"))
+    return Check(
+        raw["name"], Status(raw["status"]), reason, message, read_remedies(raw.get("remedies")), source
+    )

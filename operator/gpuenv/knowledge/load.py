@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gpuenv.api.reasons import ROWS, known
+from gpuenv.api.reasons import ROWS, Reason, known
+from gpuenv.api.remedies import Action
 from gpuenv.knowledge.files import TABLES, KnowledgeError, packaged_tables, read_yaml
 from gpuenv.knowledge.model import (
     Architecture,
@@ -35,6 +36,7 @@ The package has no such file: its own texts are in :mod:`gpuenv.api.reasons`.
 T = TypeVar("T")
 STATUSES = frozenset({"Fail", "Unknown", "Warn", "Note"})
 FALLBACKS = frozenset({"", "line", "text"})
+_ACTIONS = {str(action): action for action in Action}
 
 
 def load(directory: Path | None = None) -> Knowledge:
@@ -137,7 +139,7 @@ def _reasons(table: Any) -> dict[str, ReasonText]:
     ``table`` is None if the user supplied no such table. It cannot change the behaviour of a reason. Raises
     :class:`KnowledgeError` if the table is invalid.
     """
-    words = {code: ReasonText(row.cause, row.cure, row.source) for code, row in ROWS.items()}
+    words = {code: ReasonText(row.cause, row.action, row.cure, row.source) for code, row in ROWS.items()}
     if table is None:
         return words
     rows = table.get("reasons") if isinstance(table, Mapping) else None
@@ -151,8 +153,19 @@ def _reasons(table: Any) -> dict[str, ReasonText]:
             raise KnowledgeError(f"reasons.yaml: {code}: only {', '.join(columns)} can be replaced")
         if not all(isinstance(text, str) and text for text in row.values()):
             raise KnowledgeError(f"reasons.yaml: {code}: {', '.join(columns)} must be texts")
-        words[code] = replace(words[code], **row)
+        try:
+            action = _action(row["action"]) if "action" in row else words[code].action
+        except KnowledgeError as error:
+            raise KnowledgeError(f"reasons.yaml: {code}: {error}") from None
+        words[code] = replace(words[code], **{**row, "action": action})
     return words
+
+
+def _action(name: str) -> Action:
+    """Return the action with this name. Raises :class:`KnowledgeError` if there is none."""
+    if name not in _ACTIONS:
+        raise KnowledgeError(f"action {name!r} is not an action of gpuenv.api.remedies")
+    return _ACTIONS[name]
 
 
 def _version(value: Any) -> Version:
@@ -285,12 +298,28 @@ def _error(row: Mapping[str, Any]) -> ErrorRule:
         reason=reason,
         status=row["status"],
         meaning=row["meaning"],
-        remediation=row["remediation"],
+        cure=row.get("cure", ""),
+        action=_action_of_rule(row, reason),
         source=row["source"],
         xids=tuple(int(xid) for xid in row.get("xids", ())),
         unless=tuple(word.lower() for word in row.get("unless", ())),
         fallback=row.get("fallback", ""),
     )
+
+
+def _action_of_rule(row: Mapping[str, Any], reason: Reason) -> Action | None:
+    """Return the action of the rule's own cure: that of its reason, unless the row names another one.
+
+    Return None if the rule has no cure of its own.
+    """
+    if not row.get("cure"):
+        if "action" in row:
+            raise KnowledgeError("has an action, but no cure")
+        return None
+    action = _action(row["action"]) if "action" in row else ROWS[reason].action
+    if action is None:
+        raise KnowledgeError("has a cure, but no action")
+    return action
 
 
 def _harmless(row: Mapping[str, Any]) -> Harmless:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gpuenv.api.reasons import Reason
+from gpuenv.api.remedies import Action, Remedies, Remedy
 from gpuenv.knowledge.build_name import BuildName
 from gpuenv.knowledge.versions import Version
 
@@ -176,7 +177,8 @@ class ErrorRule:
     ``cuda``. ``xids`` are error numbers of NVIDIA's kernel driver. ``text`` holds alternative patterns in lower case,
     each a tuple of parts. A pattern matches a line that contains all its parts in this order and no word of ``unless``;
     if a part ends in ``$``, a word of the line must end there. ``status`` is the value of a
-    :class:`gpuenv.assess.model.Status`. An empty ``remediation`` means that the one of the reason applies.
+    :class:`gpuenv.assess.model.Status`. ``cure`` and ``action`` are the rule's own remedy; "" and None mean that the
+    remedy of the reason applies.
 
     ``fallback`` is not "" if the rule says only that something failed. It then counts if no other rule explains the
     line (``line``), or if none explains anything in the text (``text``).
@@ -189,11 +191,17 @@ class ErrorRule:
     reason: Reason
     status: str
     meaning: str
-    remediation: str
+    cure: str
+    action: Action | None
     source: str
     xids: tuple[int, ...] = ()
     unless: tuple[str, ...] = ()
     fallback: str = ""
+
+    @property
+    def remedies(self) -> Remedies:
+        """The rule's own remedy, or () if that of the reason applies."""
+        return _remedies(self.action, self.cure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +214,24 @@ class Harmless:
 
 @dataclass(frozen=True, slots=True)
 class ReasonText:
-    """The texts about one reason: its cause, its remediation (``cure``), and the URL of its source."""
+    """The texts about one reason: its cause, its cure, and the URL of its source.
+
+    ``action`` says for programs what ``cure`` says for people. None means that nothing has to be done.
+    """
 
     cause: str
+    action: Action | None
     cure: str
     source: str
+
+    @property
+    def remedies(self) -> Remedies:
+        """The remedy of the reason, or () if nothing has to be done."""
+        return _remedies(self.action, self.cure)
+
+
+def _remedies(action: Action | None, cure: str) -> Remedies:
+    return (Remedy(action, cure),) if action is not None else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,7 +323,7 @@ class Knowledge:
         return find_model(product, self) if product else None
 
     def cure(self, what: str, platform: str | None) -> str:
-        """Return the text of the remediation ``what``, such as "upgrade-driver", in the words of a platform.
+        """Return the text of the cure ``what``, such as "upgrade-driver", in the words of a platform.
 
         If platforms.yaml has no text for ``platform``, or ``platform`` is None, return its text for all platforms. If
         ``what`` is not in platforms.yaml, return "".

@@ -7,6 +7,7 @@ from typing import Final
 
 from gpuenv.api import check_names
 from gpuenv.api.reasons import OWN_RULE, ROWS, NextRun, Row, Subject
+from gpuenv.api.remedies import PARAMETERS, Action
 from gpuenv.knowledge.load import load
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
@@ -21,6 +22,8 @@ This page is made from `operator/gpuenv/api/reasons/` and `operator/gpuenv/knowl
   `spec.schedule.intervalSeconds` of the environment. A pause that doubles applies only while the verdict is Unknown, and a floor
   in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image, another driver or a reboot
   starts one, too. `gpuenv wait` does not wait for nodes with a reason whose next run is "when the node can be probed again".
+- **Cure** says what solves the problem, with its [action](#actions) for programs in brackets. Reports and statuses have both
+  as an item of `remedies`, together with what is known about the node at hand. A reason without an action has no remedy.
 - **Event** is the type of the Event that is posted about a new verdict with this reason, except Compatible. It is Normal if the
   problem goes away by itself or never changes a verdict.
 """
@@ -29,6 +32,17 @@ VERDICTS: Final = """
 
 | reason | meaning | next run | Event |
 | --- | --- | --- | --- |"""
+ACTIONS: Final = """
+## Actions
+
+The `action` of a remedy is one of these words. They are API in the same way as reasons; a program that reads them has to expect
+words that it does not know. A remedy has a parameter only where its value is certain.
+
+| action | what to do | parameters |
+| --- | --- | --- |"""
+PARAMETERS_HEAD: Final = """
+| parameter | what it says |
+| --- | --- |"""
 CONDITIONS: Final = """
 ## Reasons of an environment's conditions
 
@@ -54,6 +68,10 @@ def reasons_page(knowledge: Knowledge) -> str:
         for code, row in rows.items()
         if row.subject is Subject.ENVIRONMENT
     ]
+    parts.append(ACTIONS)
+    parts += [f"| {one} | {one.description} | {_names(one.parameters)} |" for one in sorted(Action)]
+    parts.append(PARAMETERS_HEAD)
+    parts += [f"| `{name}` | {meaning} |" for name, meaning in sorted(PARAMETERS.items())]
     for code, row in rows.items():
         parts += _section(code, row, knowledge)
     return "\n".join(parts) + "\n"
@@ -63,6 +81,10 @@ def _link_to(code: str) -> str:
     return f"[{code}](#{code.lower()})"
 
 
+def _names(parameters: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in parameters)
+
+
 def _event(row: Row) -> str:
     return "Warning" if row.behaviour.warns else "Normal"
 
@@ -70,7 +92,7 @@ def _event(row: Row) -> str:
 def _section(code: str, row: Row, knowledge: Knowledge) -> Iterator[str]:
     yield f"\n## {code}\n\n{row.meaning}\n"
     yield f"- **Cause:** {row.cause}"
-    yield f"- **Cure:** {row.cure}"
+    yield f"- **Cure:** {row.cure}" + (f" (`{row.action}`)" if row.action is not None else "")
     yield from _seen(code, knowledge)
     if row.behaviour.next_run is not NextRun.NONE:
         yield f"- **Next run:** {row.behaviour.next_run}"

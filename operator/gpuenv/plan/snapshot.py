@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.remedies import Remedies
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
@@ -165,7 +166,7 @@ class Attempt:
     run_id: str
     reason: str
     message: str
-    remediation: str
+    remedies: Remedies
     at: float
     inputs_hash: str
     fingerprint: str

@@ -1,6 +1,7 @@
 """Reasons about a PyTorch build: the GPU architectures for which it contains code, and its binaries."""
 
 from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
+from gpuenv.api.remedies import Action
 
 ArchNotInBuild = finding(
     "ArchNotInBuild",
@@ -11,6 +12,7 @@ ArchNotInBuild = finding(
         "CUDA 12.6 and older), or older (Pascal with cu128, Volta with cu130). A GPU runs code of its own "
         "major version and an equal or lower minor version only."
     ),
+    action=Action.CHANGE_IMAGE,
     cure="Use a build that has this generation.",
     source="https://docs.nvidia.com/cuda/hopper-compatibility-guide/",
 )
@@ -23,6 +25,7 @@ ArchUnknown = finding(
         "The compute capability of the GPU, or the targets of the build (own builds, vendor containers), "
         "are not known."
     ),
+    action=Action.PROVIDE_FACTS,
     cure="Give --compute-capability, or the output of torch.cuda.get_arch_list() with --arch-list.",
     source="https://docs.pytorch.org/docs/stable/generated/torch.cuda.get_arch_list.html",
 )
@@ -35,6 +38,7 @@ PtxNewerThanDriver = finding(
         "Minor-version compatibility does not cover PTX: the driver compiles only PTX of toolkits up to "
         "its own."
     ),
+    action=Action.UPGRADE_DRIVER,
     cure="Upgrade the driver to the toolkit's own version, or use a build with native code for this GPU.",
     source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
 )
@@ -47,6 +51,7 @@ PtxJitFailed = finding(
         "The driver rejected the PTX, its compiler library is not in the container, or "
         "CUDA_DISABLE_PTX_JIT is set."
     ),
+    action=Action.CHANGE_IMAGE,
     cure=(
         "Use a build with native code for this GPU; check that the container toolkit injects all compute "
         "libraries."
@@ -62,6 +67,7 @@ PtxJitOnly = finding(
         "The build has no native code for this GPU, only PTX; the first use compiles it, which can take "
         "minutes."
     ),
+    action=Action.CHANGE_IMAGE,
     cure="Prefer a build with native code; keep the compute cache (CUDA_CACHE_PATH) on a writable volume.",
     source="https://docs.nvidia.com/cuda/hopper-compatibility-guide/",
 )
@@ -71,6 +77,7 @@ BuildBroken = finding(
     behaviour=Behaviour(depth=440, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="A binary in the image is corrupt or of the wrong kind.",
     cause="A wheel or extension is corrupt, or was made for another system or GPU.",
+    action=Action.REPAIR_IMAGE,
     cure="Reinstall the package for this CUDA and this GPU.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -82,6 +89,7 @@ KernelFault = finding(
     cause=(
         "A kernel read or wrote where it must not. With stock PyTorch kernels, suspect the GPU or the driver."
     ),
+    action=Action.RUN_DIAGNOSTICS,
     cure="Run again in a new process; when it repeats, test the GPU with dcgmi diag -r 3.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -91,6 +99,7 @@ KernelFailed = finding(
     behaviour=Behaviour(depth=520, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="A kernel failed with an error that has no reason of its own.",
     cause="A kernel ended with an error that the tables do not know.",
+    action=Action.INVESTIGATE,
     cure="Read the message; run again with CUDA_LAUNCH_BLOCKING=1.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -103,6 +112,7 @@ LastSupportedGeneration = finding(
         "Toolkit 12.9 and driver branch R580 are the last for Maxwell, Pascal and Volta; 11.8 and R470 "
         "were for Kepler."
     ),
+    action=Action.REPLACE_GPU,
     cure="Plan the replacement; until then stay on the last branch and on images for CUDA 12.6.",
     source=(
         "https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html"
@@ -117,6 +127,7 @@ FeatureOutOfReach = finding(
         "The generation works, but the toolkit or the software is older than one of its features (FP8 on "
         "Hopper wants CUDA 12)."
     ),
+    action=Action.CHANGE_IMAGE,
     cure="Use an image for a newer CUDA when the feature matters.",
     source=(
         "https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html"

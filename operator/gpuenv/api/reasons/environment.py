@@ -81,7 +81,7 @@ SomeIncompatible = condition(
     warns=False,
     meaning="Some selected nodes are incompatible.",
     cause="The problems in the status name nodes and reasons.",
-    cure="Follow the remediation of each problem.",
+    cure="Follow the remedies of each problem.",
     source=OWN_RULE,
 )
 
@@ -91,7 +91,7 @@ SomeDegraded = condition(
     warns=False,
     meaning="Some selected nodes are degraded, none is incompatible.",
     cause="The problems in the status name nodes and reasons.",
-    cure="Follow the remediation of each problem.",
+    cure="Follow the remedies of each problem.",
     source=OWN_RULE,
 )
 
@@ -101,7 +101,7 @@ SomeUnknown = condition(
     warns=False,
     meaning="Some selected nodes are unknown, none is incompatible.",
     cause="The problems in the status name nodes and reasons.",
-    cure="Follow the remediation of each problem.",
+    cure="Follow the remedies of each problem.",
     source=OWN_RULE,
 )
 

@@ -1,6 +1,7 @@
 """Reasons about the GPU itself."""
 
 from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
+from gpuenv.api.remedies import Action
 
 GpuBusy = finding(
     "GpuBusy",
@@ -10,6 +11,7 @@ GpuBusy = finding(
         "Another process holds the GPU or its memory (exclusive compute mode, time-slicing, a program "
         "beside Kubernetes)."
     ),
+    action=Action.WAIT,
     cure="Wait for the other client; gpuenv tries again by itself.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -19,6 +21,7 @@ GpuLost = finding(
     behaviour=Behaviour(depth=105, next_run=NextRun.INTERVAL, warns=True, start=Start.GPU_GONE),
     meaning="The GPU has fallen off the bus.",
     cause="The GPU stopped answering on the PCIe bus (Xid 79): hardware, power, riser or link.",
+    action=Action.REBOOT_NODE,
     cure="Drain and reboot the node; have the hardware checked when it returns.",
     source="https://docs.nvidia.com/deploy/xid-errors/",
 )
@@ -28,6 +31,7 @@ GpuResetRequired = finding(
     behaviour=Behaviour(depth=110, next_run=NextRun.INTERVAL, warns=True, start=Start.GPU_GONE),
     meaning="The GPU waits for a reset.",
     cause="An earlier error left the GPU in a state that only a reset clears.",
+    action=Action.RESET_GPU,
     cure="Drain the node, then nvidia-smi --gpu-reset or reboot.",
     source="https://docs.nvidia.com/deploy/xid-errors/",
 )
@@ -37,6 +41,7 @@ GpuUnhealthy = finding(
     behaviour=Behaviour(depth=125, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU reports a hardware condition that needs attention.",
     cause="NVML reports a failed row remap, a pending remap, uncorrected memory errors or a recovery action.",
+    action=Action.RESET_GPU,
     cure="Look at nvidia-smi -q on the node; reset the GPU, and replace it when a remap failed.",
     source="https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/",
 )
@@ -46,6 +51,7 @@ GpuSlowed = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU is slowed down by heat, power or its link.",
     cause="Heat, a power brake or a power limit below the default holds the clocks down.",
+    action=Action.INSPECT_NODE,
     cure="Check cooling, power supply and nvidia-smi -q -d PERFORMANCE,POWER.",
     source="https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html",
 )
@@ -55,6 +61,7 @@ EccUncorrectable = finding(
     behaviour=Behaviour(depth=115, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU met an uncorrectable memory error.",
     cause="DRAM or SRAM of the GPU is damaged (Xid 48, 63, 64, 94, 95).",
+    action=Action.RESET_GPU,
     cure="Drain the node, reset the GPU; replace it when the row remap fails or the error returns.",
     source="https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/",
 )
@@ -64,6 +71,7 @@ NvlinkFault = finding(
     behaviour=Behaviour(depth=120, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU met an uncorrectable NVLink error.",
     cause="An NVLink of the GPU or its fabric is faulty.",
+    action=Action.RESET_GPU,
     cure="Drain the node, look at nvidia-smi nvlink -e, reset GPU and fabric.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -73,6 +81,7 @@ ContainedHwError = finding(
     behaviour=Behaviour(depth=130, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU contained a hardware error; the process ended.",
     cause="Blackwell contains some hardware errors: the process ends, the GPU goes on.",
+    action=Action.RECREATE_POD,
     cure="Restart the process; look for Xid messages and the recovery action in nvidia-smi -q.",
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
@@ -85,6 +94,7 @@ PersistenceModeOff = finding(
         "Persistence mode is off: the first program on an idle GPU waits one to three seconds for each GPU "
         "until the driver has initialised it, and settings such as clocks and power limits are lost each time."
     ),
+    action=Action.ENABLE_PERSISTENCE,
     cure="Run nvidia-persistenced on the node, or nvidia-smi -pm 1 after each boot.",
     source="https://docs.nvidia.com/deploy/driver-persistence/overview.html",
 )
@@ -94,6 +104,7 @@ GpuNotInTables = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="This GPU is not in the tables; the answer follows from rules alone.",
     cause="The product is newer, rarer or spelled otherwise than the tables know.",
+    action=Action.PROVIDE_FACTS,
     cure=(
         "Give the compute capability (nvidia-smi --query-gpu=compute_cap --format=csv), or a newer table "
         "with --knowledge."

@@ -1,6 +1,7 @@
 """Reasons about PyTorch, about the rest of the image, and about the environment's expectations of both."""
 
 from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
+from gpuenv.api.remedies import Action
 
 TorchCpuBuild = finding(
     "TorchCpuBuild",
@@ -10,6 +11,7 @@ TorchCpuBuild = finding(
         "The CPU wheel was installed (the +cpu index, the default on Windows and on some aarch64 "
         "releases), or a dependency replaced the CUDA one."
     ),
+    action=Action.CHANGE_IMAGE,
     cure=(
         "Install a CUDA build from the PyTorch index that fits the driver (for example --index-url "
         "https://download.pytorch.org/whl/cu126)."
@@ -25,6 +27,7 @@ TorchMissing = finding(
         "The Python that ran has no torch: another interpreter or virtual environment holds it, or the "
         "image has none."
     ),
+    action=Action.REPAIR_IMAGE,
     cure=(
         "Install PyTorch there, or name the interpreter that has it (spec.probe.python, "
         "spec.probe.useEntrypoint)."
@@ -37,6 +40,7 @@ TorchBroken = finding(
     behaviour=Behaviour(depth=415, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="torch is installed but does not import.",
     cause="A shared library that torch needs is missing, or the C library is too old.",
+    action=Action.REPAIR_IMAGE,
     cure="Reinstall torch with its dependencies; use a base image with a matching C library.",
     source="https://pytorch.org/get-started/locally/",
 )
@@ -46,6 +50,7 @@ TorchNotInTables = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="This PyTorch release is not in the tables; the answer follows from rules alone.",
     cause="The release is newer than the tables, or is a build of a vendor or of your own.",
+    action=Action.PROVIDE_FACTS,
     cure="Take a newer table with --knowledge; the kernels decide on a real node.",
     source="https://github.com/pytorch/pytorch/blob/main/RELEASE.md",
 )
@@ -55,6 +60,7 @@ NoSuchBuild = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="No such PyTorch build was ever released.",
     cause="The combination of PyTorch and CUDA version was never released.",
+    action=Action.CHANGE_IMAGE,
     cure="Use one of the builds that were released; if torch runs, it is another build than its name says.",
     source="https://github.com/pytorch/pytorch/blob/main/RELEASE.md",
 )
@@ -64,6 +70,7 @@ PythonMissing = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The image has no Python the probe could start.",
     cause="The image has no python3 on its PATH, or keeps it elsewhere.",
+    action=Action.CHANGE_ENVIRONMENT,
     cure=(
         "Set spec.probe.python to the interpreter's path, or spec.probe.useEntrypoint when the entry point "
         "prepares it."
@@ -79,6 +86,7 @@ PythonUnreadable = finding(
         "The interpreter lies under a directory that only root may enter (/root, pyenv, uv), and the probe "
         "runs as another user."
     ),
+    action=Action.CHANGE_ENVIRONMENT,
     cure="Set spec.probe.runAs: Image (the namespace must allow it), or move the interpreter.",
     source=OWN_RULE,
 )
@@ -88,6 +96,7 @@ PythonTooOld = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The image's Python is older than 3.8.",
     cause="The probe needs Python 3.8 or newer.",
+    action=Action.CHANGE_IMAGE,
     cure="Use an image with a newer Python, or name another interpreter with spec.probe.python.",
     source=OWN_RULE,
 )
@@ -100,6 +109,7 @@ CudnnLoadFailed = finding(
         "Several cuDNN versions are on the loader path, a part of cuDNN 8/9 is missing, or the GPU has no "
         "memory left."
     ),
+    action=Action.REPAIR_IMAGE,
     cure="Make sure that only the cuDNN that came with this torch is found.",
     source="https://github.com/pytorch/pytorch/issues/119989",
 )
@@ -109,6 +119,7 @@ CudnnDroppedGpu = finding(
     behaviour=Behaviour(depth=425, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The image's cuDNN no longer supports this GPU.",
     cause="cuDNN 9.11 and later have no kernels for GPUs before Turing, whatever torch's own list says.",
+    action=Action.CHANGE_IMAGE,
     cure="Stay with cuDNN 9.10 or older on this GPU: a PyTorch build for CUDA 12.6.",
     source="https://github.com/pytorch/pytorch/issues/165773",
 )
@@ -121,6 +132,7 @@ LibraryConflict = finding(
         "Copies of NVIDIA libraries of different versions are mixed: system CUDA on LD_LIBRARY_PATH, conda "
         "and pip together, or torch and torchvision of different releases."
     ),
+    action=Action.REPAIR_IMAGE,
     cure=(
         "Install torch and its companions from one source; take system CUDA directories out of "
         "LD_LIBRARY_PATH."
@@ -133,6 +145,7 @@ OutOfMemory = finding(
     behaviour=Behaviour(depth=515, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The GPU's memory does not suffice.",
     cause="The model, the batch or another process takes more memory than the GPU has.",
+    action=Action.FREE_GPU,
     cure="Free memory or use a GPU with more; this says nothing about driver and image.",
     source="https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management",
 )
@@ -145,6 +158,7 @@ WrongResult = finding(
         "Numbers differ from the reference beyond the stated tolerance, in two processes: a sick GPU, or a "
         "broken library."
     ),
+    action=Action.RUN_DIAGNOSTICS,
     cure="Drain the node and run dcgmi diag -r 3; compare with another node and another image.",
     source="https://docs.nvidia.com/datacenter/dcgm/latest/user-guide/dcgm-diagnostics.html",
 )
@@ -154,6 +168,7 @@ BelowFloor = finding(
     behaviour=Behaviour(depth=555, next_run=NextRun.CONFIRM, warns=True, start=Start.UNRELATED),
     meaning="A benchmark stays below the floor that was asked for.",
     cause="The GPU is slowed down, shared, or the floor does not fit this product.",
+    action=Action.INSPECT_NODE,
     cure=(
         "Compare with other nodes of the same GPU product, and look at clocks, power and temperature. If the floor "
         "is meant for other products, name those in its products field."
@@ -166,6 +181,7 @@ FloorNotMeasured = finding(
     behaviour=Behaviour(depth=635, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="A floor was asked for, but the benchmark did not run.",
     cause="The benchmark is switched off (profile, shared device), was skipped on this GPU, or failed.",
+    action=Action.CHANGE_ENVIRONMENT,
     cure=(
         "Set benchmarks.profile to Quick or Standard, and limit the floor to the products and dtypes that "
         "can be measured."
@@ -181,6 +197,7 @@ ExpectationMismatch = finding(
         "The image contains something else than its tag or the environment says, or the node is another "
         "one than meant."
     ),
+    action=Action.CHANGE_IMAGE,
     cure="Correct the image, the tag, or the expectation.",
     source=OWN_RULE,
 )
@@ -190,6 +207,7 @@ ExpectationUnknown = finding(
     behaviour=Behaviour(depth=630, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="An expectation could not be compared: the observed value is not known.",
     cause="The value was not reported: the probe did not get that far, or the image does not tell.",
+    action=Action.REVALIDATE,
     cure="Look at the other checks first; a new run (gpuenv revalidate) may bring it.",
     source=OWN_RULE,
 )
@@ -202,6 +220,7 @@ ImportFailed = finding(
         "A module with kernels of its own was built for another torch, CUDA, Python or C++ ABI, or is not "
         "installed."
     ),
+    action=Action.REPAIR_IMAGE,
     cure="Install the build of the module for this torch and CUDA.",
     source="https://docs.pytorch.org/docs/stable/cpp_extension.html",
 )
@@ -211,6 +230,7 @@ CheckFailed = finding(
     behaviour=Behaviour(depth=540, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="One of the environment's own checks failed.",
     cause="One of spec.checks ended with an exit code other than 0.",
+    action=Action.INVESTIGATE,
     cure="Read its last lines; run the same command in the image.",
     source=OWN_RULE,
 )
@@ -220,6 +240,7 @@ CheckTimedOut = finding(
     behaviour=Behaviour(depth=545, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="One of the environment's own checks did not finish in time.",
     cause="One of spec.checks was still running at its time limit.",
+    action=Action.CHANGE_ENVIRONMENT,
     cure="Raise timeoutSeconds, or find out why the command hangs.",
     source=OWN_RULE,
 )
@@ -232,6 +253,7 @@ CompileUnavailable = finding(
         "torch.compile needs a C compiler, Triton with a ptxas that knows the GPU, and a writable /tmp; "
         "runtime images often lack the compiler."
     ),
+    action=Action.REPAIR_IMAGE,
     cure="Install gcc in the image, or use a devel image; keep /tmp writable.",
     source="https://github.com/pytorch/pytorch/issues/116696",
 )
@@ -241,6 +263,7 @@ EnvironmentVariable = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="An environment variable hides GPUs or changes what CUDA does.",
     cause="A variable of the image or the pod hides GPUs or changes how CUDA works.",
+    action=Action.CHANGE_POD,
     cure="Remove the variable, unless it was set on purpose.",
     source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables",
 )
@@ -250,6 +273,7 @@ LooseSecurity = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="Something in the image is open to others.",
     cause="The image runs as root or leaves a service open.",
+    action=Action.CHANGE_POD,
     cure="Run as another user and close what is open.",
     source="https://kubernetes.io/docs/concepts/security/pod-security-standards/",
 )
@@ -262,6 +286,7 @@ SmallWorkspace = finding(
         "Shared memory (/dev/shm) has the runtime's default of 64 MiB, or no temporary directory is writable; data loaders "
         "and torch.compile need them."
     ),
+    action=Action.CHANGE_POD,
     cure="Mount an emptyDir with medium: Memory on /dev/shm, and a writable /tmp.",
     source="https://docs.pytorch.org/docs/stable/multiprocessing.html",
 )
@@ -271,6 +296,7 @@ ConflictingFacts = finding(
     behaviour=Behaviour(depth=615, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="Given facts contradict each other.",
     cause="Two of the given texts, or a table and what a kernel showed, say different things.",
+    action=Action.PROVIDE_FACTS,
     cure="Check which of the two belongs to the machine in question.",
     source=OWN_RULE,
 )
@@ -280,6 +306,7 @@ NotEnoughFacts = finding(
     behaviour=Behaviour(depth=645, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="Too little is known for a verdict.",
     cause="A verdict needs the PyTorch build, the driver version and the GPU.",
+    action=Action.PROVIDE_FACTS,
     cure=(
         "Give what is missing: --torch, --driver, --gpu, or the output of python -m torch.utils.collect_env."
     ),

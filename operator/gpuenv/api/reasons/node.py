@@ -1,12 +1,14 @@
 """Reasons about the node, and about probe pods that did not start or ended early on it."""
 
 from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
+from gpuenv.api.remedies import Action
 
 Stale = finding(
     "Stale",
     behaviour=Behaviour(depth=LAST, next_run=NextRun.AT_ONCE, warns=False, start=Start.UNRELATED),
     meaning="Driver, boot, node or image changed since the last verdict; a new run is due.",
     cause="Driver, kubelet boot, node or image changed since the last run.",
+    action=Action.WAIT,
     cure="Nothing to do; a new run is scheduled.",
     source=OWN_RULE,
 )
@@ -16,6 +18,7 @@ NotYetValidated = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.AT_ONCE, warns=False, start=Start.UNRELATED),
     meaning="No probe has run for this generation yet.",
     cause="The environment is new, or its probe inputs changed.",
+    action=Action.WAIT,
     cure="Wait for the run; gpuenv status shows the queue.",
     source=OWN_RULE,
 )
@@ -25,6 +28,7 @@ GpuNotAdvertised = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
     meaning="The node is selected but advertises no such device at the moment.",
     cause="The device plug-in restarts, is missing, or found no healthy GPU.",
+    action=Action.INSPECT_NODE,
     cure="Look at the device plug-in's pod on the node.",
     source="https://kubernetes.io/docs/tasks/manage-gpus/scheduling-gpus/",
 )
@@ -34,6 +38,7 @@ HeldOff = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
     meaning="The node is cordoned, under maintenance, or marked to be skipped.",
     cause="The node is cordoned, in a driver upgrade or MIG change, quarantined, or carries gpuenv.dev/skip.",
+    action=Action.END_MAINTENANCE,
     cure="Finish the maintenance; the run follows by itself.",
     source=OWN_RULE,
 )
@@ -43,6 +48,7 @@ GpusBusy = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
     meaning="All GPUs of the node are in use; the probe waits for its turn.",
     cause="Running pods hold all GPUs; probes never push anybody out.",
+    action=Action.WAIT,
     cure="Nothing to do: the probe runs as soon as a GPU is free.",
     source=OWN_RULE,
 )
@@ -52,6 +58,7 @@ Unschedulable = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The scheduler cannot place the probe pod on the node.",
     cause="Taints, resources, quota or admission keep the probe pod off the node.",
+    action=Action.CHANGE_ENVIRONMENT,
     cure="Read the scheduler's message; add the toleration to nodes.tolerations.",
     source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
 )
@@ -61,6 +68,7 @@ ProbeRejected = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The API server refused the probe pod.",
     cause="Pod Security, a quota, a webhook or a missing class refused the pod.",
+    action=Action.ALLOW_PROBE,
     cure="Read the message; allow what the environment asks, or ask for less.",
     source="https://kubernetes.io/docs/concepts/security/pod-security-admission/",
 )
@@ -73,6 +81,7 @@ SandboxFailed = finding(
         "The container runtime or the network of the node could not start the pod (a missing RuntimeClass "
         "handler, a full disk)."
     ),
+    action=Action.INSPECT_NODE,
     cure="Look at the pod's events and at the node.",
     source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
 )
@@ -82,6 +91,7 @@ ImagePullFailed = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The node could not pull the image.",
     cause="The registry refused, the tag does not exist, or the network is down.",
+    action=Action.FIX_IMAGE_PULL,
     cure="Check the name, imagePullSecrets and the registry from that node.",
     source="https://kubernetes.io/docs/concepts/containers/images/",
 )
@@ -91,6 +101,7 @@ ImageArchMismatch = finding(
     behaviour=Behaviour(depth=205, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The image is not for this node's CPU architecture.",
     cause="The image has no variant for the node's CPU architecture.",
+    action=Action.CHANGE_IMAGE,
     cure="Use a multi-platform image, or select nodes of one architecture.",
     source="https://kubernetes.io/docs/concepts/containers/images/",
 )
@@ -100,6 +111,7 @@ ProbeTimeout = finding(
     behaviour=Behaviour(depth=610, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The probe did not finish in time.",
     cause="A kernel hangs, the node is very slow, or the limit is too tight.",
+    action=Action.INSPECT_NODE,
     cure="Look at the node's kernel log; raise probe.timeouts.runSeconds when the node is merely slow.",
     source=OWN_RULE,
 )
@@ -109,6 +121,7 @@ ProbeStuck = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=True, start=Start.UNRELATED),
     meaning="The deleted probe pod does not end; the node is probed no more until it is gone.",
     cause="A process hangs in the driver and cannot be killed; the kubelet cannot end the pod.",
+    action=Action.REBOOT_NODE,
     cure="Reboot the node; never force-delete the pod.",
     source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
 )
@@ -118,6 +131,7 @@ ProbeCrashed = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The probe ended without a report.",
     cause="The container ended before it wrote a report.",
+    action=Action.INVESTIGATE,
     cure="Read the log of the failed pod (kubectl logs) and the node's kernel log.",
     source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
 )
@@ -127,6 +141,7 @@ OomKilled = finding(
     behaviour=Behaviour(depth=605, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The probe exceeded its memory limit and was killed.",
     cause="Importing torch and running the kernels took more host memory than the limit.",
+    action=Action.CHANGE_ENVIRONMENT,
     cure="Raise spec.probe.resources.limits.memory.",
     source="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
 )
@@ -136,6 +151,7 @@ Evicted = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The probe pod was evicted.",
     cause="The node ran out of memory, disk or processes.",
+    action=Action.INSPECT_NODE,
     cure="Relieve the node; the run is repeated.",
     source="https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
 )
@@ -145,6 +161,7 @@ Preempted = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
     meaning="The probe pod had to make room for another pod.",
     cause="A pod of higher priority needed the place.",
+    action=Action.WAIT,
     cure="Nothing to do; the run is repeated.",
     source="https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/",
 )
@@ -154,6 +171,7 @@ ProbePodDeleted = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="Somebody deleted the probe pod before it reported.",
     cause="A person or a controller deleted the pod.",
+    action=Action.WAIT,
     cure="Nothing to do; the run is repeated.",
     source="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/",
 )
@@ -163,6 +181,7 @@ ReportInvalid = finding(
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="What the probe left behind is not a readable report.",
     cause="The termination message is empty, cut, or not the probe's.",
+    action=Action.INVESTIGATE,
     cure=(
         "Check that the image's entry point does not write to /dev/termination-log; read the pod's log (kubectl logs)."
     ),
@@ -174,6 +193,7 @@ KernelsNotRun = finding(
     behaviour=Behaviour(depth=620, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="No kernel result arrived; versions alone are no verdict.",
     cause="The second stage did not report; CUDA may have failed before it, or the pod ended early.",
+    action=Action.REVALIDATE,
     cure="Look at the other checks first; gpuenv revalidate runs again.",
     source=OWN_RULE,
 )

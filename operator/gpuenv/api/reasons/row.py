@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NewType
 
+from gpuenv.api.remedies import Action
+
 Reason = NewType("Reason", str)
 
 PAGE: Final = "docs/reasons.md"
@@ -92,10 +94,12 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The definition of one reason: its meaning, cause, remediation (``cure``) and source, and gpuenv's behaviour.
+    """The definition of one reason: its meaning, cause, cure and source, and gpuenv's behaviour.
 
-    ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which words the remediation
-    for single platforms, such as GKE. It is "" if there is no such entry.
+    ``action`` and ``cure`` are the remedy of the reason, for programs and for people. ``action`` None means that a check
+    with this reason has no remedy: nothing has to be done, or the reason is one of an environment's conditions.
+    ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which words the cure for single platforms,
+    such as GKE. It is "" if there is no such entry.
     """
 
     subject: Subject
@@ -104,6 +108,7 @@ class Row:
     cause: str
     cure: str
     source: str
+    action: Action | None = None
     platform_cure: str = ""
 
 
@@ -140,6 +145,7 @@ def finding(
     behaviour: Behaviour,
     meaning: str,
     cause: str,
+    action: Action | None,
     cure: str,
     source: str,
     platform_cure: str = "",
@@ -150,6 +156,7 @@ def finding(
         behaviour=behaviour,
         meaning=meaning,
         cause=cause,
+        action=action,
         cure=cure,
         source=source,
         platform_cure=platform_cure,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
+from gpuenv.api.remedies import Remedy
 from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
 from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
@@ -47,13 +48,17 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
         )
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
     build = fitting_build(case, device)
-    cure = f"Use a build that has this generation, such as {build}." if build else None
-    anyway = "" if build else fitting_build(case, device, respect_driver=False)
-    if anyway:
-        cure = f"Use a build that has this generation: {anyway}, which needs a newer driver too."
+    anyway = None if build else fitting_build(case, device, respect_driver=False)
+    remedies = None
+    if build:
+        remedies = [build.remedy(f"Use a build that has this generation, such as {build}.")]
+    elif anyway:
+        remedies = [
+            anyway.remedy(f"Use a build that has this generation: {anyway}, which needs a newer driver too.")
+        ]
     message = f"the build has no code that {device.title} can run: it has {listed}{whence}"
     return check(
-        case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, cure, HOPPER_GUIDE
+        case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, remedies, HOPPER_GUIDE
     )
 
 
@@ -126,14 +131,14 @@ def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
             Status.FAIL,
             reasons.CudnnDroppedGpu,
             message,
-            _cure(case, device),
+            _older_cudnn(case, device),
             architecture.source,
         )
 
 
-def _cure(case: Case, device: Device) -> str | None:
+def _older_cudnn(case: Case, device: Device) -> list[Remedy] | None:
     build = fitting_build(case, device)
-    return f"Use a build with an older cuDNN, such as {build}." if build else None
+    return [build.remedy(f"Use a build with an older cuDNN, such as {build}.")] if build else None
 
 
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:

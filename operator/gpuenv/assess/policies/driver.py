@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
+from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
 from gpuenv.assess.advice import (
-    STALE_CURE,
-    fitting_build,
+    REMOVE_STALE_LIBCUDA,
     lacks_code,
     newest_branch,
+    platform_remedies,
     reachable,
     stale_libcuda,
-    upgrade,
+    upgrade_driver,
+    use_fitting_build,
 )
 from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import LibcudaOrigin
@@ -37,8 +39,9 @@ def visible(case: Case) -> Iterator[Check]:
         return
     evidence = _invisible(case)
     if evidence:
-        cure = case.knowledge.cure("expose-gpu", case.facts.node.platform)
-        yield check(case, check_names.DRIVER_VISIBLE, Status.FAIL, reasons.DriverNotVisible, evidence, cure)
+        reason = reasons.DriverNotVisible
+        remedies = platform_remedies(case, reason)
+        yield check(case, check_names.DRIVER_VISIBLE, Status.FAIL, reason, evidence, remedies)
     elif driver.version or driver.cuda_version:
         yield passed(
             check_names.DRIVER_VISIBLE, f"driver {case.driver_text or show(case.api_cuda)} is visible"
@@ -98,10 +101,9 @@ def new_enough(case: Case) -> Iterator[Check]:
         message = (
             stale or f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
         )
-        cure = STALE_CURE if stale else _cure_old(case, toolkit)
-        yield check(
-            case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source
-        )
+        reason, source = reasons.DriverTooOld, toolkit.source
+        remedies = (REMOVE_STALE_LIBCUDA,) if stale else _remedies_old(case, toolkit)
+        yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, remedies, source)
     elif case.api is not None and case.api // 1000 < runtime[0] and not _embedded(case):
         message = (
             f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
@@ -173,13 +175,13 @@ def _embedded(case: Case) -> bool:
 def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:
     message = (
         f"{seen} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}); NVIDIA's container brings cuda-compat, "
-        "which its release notes list for this driver branch on data-centre GPUs"
+        "which its release notes list for this driver branch on data-centre GPUs; an image made from it must keep "
+        "/usr/local/cuda/compat"
     )
-    cure = "Nothing to do in the container as NVIDIA ships it; an image made from it must keep /usr/local/cuda/compat."
     row = case.knowledge.vendor_build(case.build_name, case.runtime)
     source = row.source if row else ""
     return check(
-        case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message, cure, source
+        case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message, source=source
     )
 
 
@@ -212,10 +214,10 @@ def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) ->
     wanted = own or f"a driver with CUDA {show(runtime)}"
     if case.expect.driver_rule == "Toolkit":
         message = f"{seen} is older than the toolkit's own for CUDA {show(runtime)} ({wanted}), which expect.driverRule asks for"
-        cure = upgrade(case, wanted).capitalize() + ", or set expect.driverRule: MinorVersion."
-        return check(
-            case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message, cure, toolkit.source
-        )
+        reason, source = reasons.DriverTooOld, toolkit.source
+        relax = Remedy(Action.CHANGE_ENVIRONMENT, "Set expect.driverRule: MinorVersion.")
+        remedies = (upgrade_driver(case, wanted, version=own), relax)
+        return check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, remedies, source)
     message = (
         f"{seen} is older than CUDA {show(runtime)}'s own ({wanted}); minor-version compatibility carries it"
     )
@@ -229,24 +231,22 @@ def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) ->
     )
 
 
-def _cure_old(case: Case, toolkit: Toolkit) -> str:
+def _remedies_old(case: Case, toolkit: Toolkit) -> Remedies:
+    """Return the remedies for a driver that is too old for the image's CUDA toolkit."""
     device = case.devices[0] if case.devices else None
-    ways = []
     useful = reachable(case, toolkit.min_driver) and not lacks_code(case)
+    ways: list[Remedy] = []
     if useful:
-        ways.append(upgrade(case, _floor(toolkit)))
-    build = fitting_build(case, device)
-    if build:
-        ways.append(f"use an image that this driver can run, such as {build}")
+        ways.append(upgrade_driver(case, _floor(toolkit), version=_floor(toolkit)))
+    ways += use_fitting_build(case, device)
     if useful and device and device.model and device.model.datacenter:
-        ways.append(
-            f"on this data-centre GPU, add the package cuda-compat-{show(toolkit.cuda).replace('.', '-')} to the image"
-        )
-    text = (
-        "; or ".join(ways)
-        or "No driver that still supports this GPU runs this CUDA: use an older image or another GPU"
-    )
-    return text[:1].upper() + text[1:] + "."
+        package = f"cuda-compat-{show(toolkit.cuda).replace('.', '-')}"
+        message = f"On this data-centre GPU, add the package {package} to the image."
+        ways.append(remedy(Action.REPAIR_IMAGE, message, package=package))
+    if not ways:
+        message = "No driver that still supports this GPU runs this CUDA: use an older image or another GPU."
+        ways.append(Remedy(Action.CHANGE_IMAGE, message))
+    return tuple(ways)
 
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
@@ -289,28 +289,27 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
     if dropped is not None and driver[0] >= dropped:
         limit = case.knowledge.last_branch(dropped)
         message = f"driver {case.driver_text} no longer supports {device.title}: {architecture.name} ended with R{limit}"
-        cure = f"Install a driver of branch R{limit} on nodes with this GPU, and keep it there."
+        words = f"Install a driver of branch R{limit} on nodes with this GPU, and keep it there."
         return check(
             case,
             check_names.DRIVER_GPU,
             Status.FAIL,
             reasons.DriverDroppedGpu,
             message,
-            cure,
+            [remedy(Action.CHANGE_DRIVER, words, branch=str(limit))],
             architecture.source,
         )
     first = architecture.first_driver
     seen_working = case.facts.torch.available is True or case.facts.driver.cu_init == 0
     if first is not None and driver[0] < first and not seen_working:
         message = f"driver {case.driver_text} does not know {device.title} yet: {architecture.name} needs R{first} or newer"
-        cure = upgrade(case, f"R{first}")
         return check(
             case,
             check_names.DRIVER_GPU,
             Status.FAIL,
             reasons.DriverTooOld,
             message,
-            cure[:1].upper() + cure[1:] + ".",
+            [upgrade_driver(case, f"R{first}", version=str(first))],
             architecture.source,
         )
     return _unknown_generation(case, device)

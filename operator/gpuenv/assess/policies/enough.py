@@ -6,7 +6,8 @@ Without a probe, no verdict is possible unless the PyTorch build, the driver and
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
-from gpuenv.assess.advice import STALE_CURE, stale_libcuda
+from gpuenv.api.remedies import Action, Remedy
+from gpuenv.assess.advice import REMOVE_STALE_LIBCUDA, stale_libcuda
 from gpuenv.assess.case import Case, check
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import rule_status
@@ -44,12 +45,14 @@ def known_enough(case: Case) -> Iterator[Check]:
         # A person who pasted nothing except an error asks what it means. A known error answers that by itself.
         status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
         message = f"not known: {'; '.join(missing)}"
-        cure = f"Give {', and '.join(missing)}."
-        yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, cure)
+        give = Remedy(Action.PROVIDE_FACTS, f"Give {', and '.join(missing)}.")
+        yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, [give])
     elif no_driver:
         message = "the driver's version is not known; CUDA starts, so that it is new enough"
-        cure = "Give the driver (--driver, or nvidia-smi) for advice on newer images."
-        yield check(case, check_names.KNOWN, Status.NOTE, reasons.NotEnoughFacts, message, cure)
+        give = Remedy(
+            Action.PROVIDE_FACTS, "Give the driver (--driver, or nvidia-smi) for advice on newer images."
+        )
+        yield check(case, check_names.KNOWN, Status.NOTE, reasons.NotEnoughFacts, message, [give])
 
 
 def _explained(case: Case) -> bool:
@@ -102,7 +105,8 @@ def contradictions(case: Case) -> Iterator[Check]:
         yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, conflict)
     stale = stale_libcuda(case)
     if stale:
-        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, stale, STALE_CURE)
+        remedies = [REMOVE_STALE_LIBCUDA]
+        yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, stale, remedies)
     if not case.probed:
         yield from _build_contradicts(case)
     for device, gpu in zip(case.devices, visible_gpus(case.facts, case.knowledge), strict=False):
@@ -133,5 +137,8 @@ def _build_contradicts(case: Case) -> Iterator[Check]:
         message = (
             f"PyTorch {case.facts.torch.version} is built for CUDA {show(named)}, but {show(told)} was given"
         )
-        cure = "Give what python -c 'import torch; print(torch.__version__, torch.version.cuda)' prints."
-        yield check(case, check_names.FACTS, Status.UNKNOWN, reasons.ConflictingFacts, message, cure)
+        give = Remedy(
+            Action.PROVIDE_FACTS,
+            "Give what python -c 'import torch; print(torch.__version__, torch.version.cuda)' prints.",
+        )
+        yield check(case, check_names.FACTS, Status.UNKNOWN, reasons.ConflictingFacts, message, [give])

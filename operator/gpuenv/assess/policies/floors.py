@@ -89,7 +89,7 @@ def _against_peers(  # noqa: PLR0917  the check's message needs all of them
     peers = case.peers.get(peer_key(floor.kernel, figure.dtype, device.product or ""))
     if not peers:
         return check(
-            case, name, Status.NOTE, reasons.FloorNotMeasured, f"{what}: no peers with this product yet", ""
+            case, name, Status.NOTE, reasons.FloorNotMeasured, f"{what}: no peers with this product yet", ()
         )
     share = 100.0 * figure.median / peers
     if share < floor.min_percent_of_peers:

@@ -32,7 +32,7 @@ def torch_present(case: Case) -> Iterator[Check]:
                 Status.FAIL,
                 rule.reason,
                 f"torch does not import: {words}",
-                rule.remediation or None,
+                rule.remedies or None,
                 rule.source,
             )
     elif torch.version:
@@ -44,14 +44,14 @@ def cuda_build(case: Case) -> Iterator[Check]:
     if case.cpu_build:
         version = case.facts.torch.version or "this PyTorch"
         build = fitting_build(case, case.devices[0] if case.devices else None)
-        cure = f"Install a CUDA build, for example {build}." if build else None
+        remedies = [build.remedy(f"Install a CUDA build, for example {build}.")] if build else None
         yield check(
             case,
             check_names.CUDA_BUILD,
             Status.FAIL,
             reasons.TorchCpuBuild,
             f"{version} was built without CUDA",
-            cure,
+            remedies,
         )
     elif case.runtime is not None:
         origin = " (PyPI's default build; not told)" if case.runtime_assumed else ""

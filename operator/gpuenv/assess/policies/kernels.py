@@ -5,9 +5,11 @@ that did not run never passes.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
+from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.case import BROKEN, EXTRAS, PASSED, SKIPPED, Case, check, passed
 from gpuenv.assess.facts import Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
@@ -35,14 +37,7 @@ def steps(case: Case) -> Iterator[Check]:
         first.setdefault(key, found)
     for key, members in groups.items():
         found = first[key]
-        yield Check(
-            found.name,
-            found.status,
-            found.reason,
-            f"{_names(members)}: {found.message}",
-            found.remediation,
-            found.source,
-        )
+        yield replace(found, message=f"{_names(members)}: {found.message}")
     good = [step for step in case.kernels if step.status == PASSED]
     if good and not groups:
         gpus = len({step.gpu for step in good})
@@ -124,7 +119,7 @@ def all_ran(case: Case) -> Iterator[Check]:
             Status.UNKNOWN,
             reasons.NotEnoughFacts,
             message,
-            "Look at the pod's facts container.",
+            [Remedy(Action.INVESTIGATE, "Look at the pod's facts container.")],
         )
     ran = {step.gpu for step in case.kernels if step.status != SKIPPED} - {None}
     missing = [device.index for device in case.devices if device.index not in ran]

@@ -4,10 +4,20 @@ They find the reason for each error. Other facts can make the reason more precis
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
-from gpuenv.assess.advice import STALE_CURE, fitting_build, lacks_code, stale_libcuda, upgrade
+from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
+from gpuenv.assess.advice import (
+    REMOVE_STALE_LIBCUDA,
+    fitting_build,
+    lacks_code,
+    platform_remedies,
+    stale_libcuda,
+    upgrade_driver,
+    use_fitting_build,
+)
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
@@ -19,9 +29,9 @@ from gpuenv.knowledge.versions import show
 
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
-"""Maps the name of an error rule to the name of a remediation in ``cures`` of platforms.yaml.
+"""Maps the name of an error rule to the name of an entry of ``cures`` in platforms.yaml.
 
-The remediation replaces the one that belongs to the reason of the rule.
+The entry words the rule's own cure for single platforms.
 """
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers whose failures keep a container from running any program.
@@ -85,56 +95,53 @@ def from_rule(
 ) -> Check:
     """Return the check for an error that matched ``rule``. Other facts of the case can make its reason more precise.
 
-    For example, CUDA error 999 has the reason UvmMissing if /dev/nvidia-uvm cannot be opened. The remediation fits the
+    For example, CUDA error 999 has the reason UvmMissing if /dev/nvidia-uvm cannot be opened. The remedies fit the
     platform of the node. ``status`` replaces the status of the rule, unless it is None.
     """
-    reason, remediation = rule.reason, rule.remediation or None
+    reason, remedies = rule.reason, rule.remedies
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
         return _no_device(case, name, message)
     uvm = _uvm_errno(case)
     if reason in (reasons.CudaInitUnknown, reasons.OsCallFailed, reasons.CudaInitFailed) and uvm:
-        reason, remediation = reasons.UvmMissing, None
+        reason, remedies = reasons.UvmMissing, ()
         message = f"{message}; {UVM} cannot be opened (errno {uvm})"
     if reason == reasons.DriverTooOld:
-        message, remediation = _too_old(case, message)
+        message, remedies = _too_old(case, message)
     if reason == reasons.ArchNotInBuild:
-        message, remediation = _no_code(case, message, remediation)
-    cure = _RULE_CURES.get(rule.name) or ("" if remediation else reasons.ROWS[reason].platform_cure)
-    if cure:
-        remediation = case.knowledge.cure(cure, case.facts.node.platform) or remediation
-    return check(case, name, status or Status(rule.status), reason, message, remediation, rule.source)
+        message, remedies = _no_code(case, message, remedies)
+    platform_cure = case.knowledge.cure(_RULE_CURES.get(rule.name, ""), case.facts.node.platform)
+    if platform_cure:
+        remedies = tuple(replace(one, message=platform_cure) for one in remedies)
+    remedies = remedies or platform_remedies(case, reason)
+    return check(case, name, status or Status(rule.status), reason, message, remedies, rule.source)
 
 
-def _too_old(case: Case, message: str) -> tuple[str, str | None]:
-    """Return the message and the remediation of a check that found the driver too old.
+def _too_old(case: Case, message: str) -> tuple[str, Remedies]:
+    """Return the message and the remedies of a check that found the driver too old.
 
-    The returned message is ``message`` with the versions of driver and CUDA. The remediation names a PyTorch build that
-    the driver can run, if there is one. If the driver's CUDA version is not known, return ``message`` and None.
+    The returned message is ``message`` with the versions of driver and CUDA. The remedies name a PyTorch build that the
+    driver can run, if there is one. If the driver's CUDA version is not known, return ``message`` and ().
     """
     if case.api_cuda is None:
-        return message, None
+        return message, ()
     stale = stale_libcuda(case)
     if stale:
-        return f"{message}: {stale}", STALE_CURE
+        return f"{message}: {stale}", (REMOVE_STALE_LIBCUDA,)
     name = f"driver {case.driver_text}" if case.driver_text else "the driver"
-    build = fitting_build(case, case.devices[0] if case.devices else None)
-    how = upgrade(case)
-    cure = f"{how[:1].upper()}{how[1:]}" + (
-        f", or use an image that it can run, such as {build}." if build else "."
-    )
-    return f"{message}: {name} has CUDA {show(case.api_cuda)}", cure
+    builds = use_fitting_build(case, case.devices[0] if case.devices else None)
+    return f"{message}: {name} has CUDA {show(case.api_cuda)}", (upgrade_driver(case), *builds)
 
 
-def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, str | None]:
-    """Return the message and the remediation of a check for the error that there is no code for the GPU.
+def _no_code(case: Case, message: str, remedies: Remedies) -> tuple[str, Remedies]:
+    """Return the message and the remedies of a check for the error that there is no code for the GPU.
 
     If PyTorch has code for the GPU, the texts say that another library lacks it, such as flash-attn. Otherwise the
-    message is ``message``, and the remediation names a PyTorch build that has the code. ``remediation`` is returned if
-    no such build is known.
+    message is ``message``, and the remedy names a PyTorch build that has the code. ``remedies`` are returned if no such
+    build is known.
     """
     device = next((device for device in case.devices if device.compute_capability), None)
     if device is None or device.compute_capability is None:
-        return message, remediation
+        return message, remedies
     known = bool(case.arch_flags) and case.arch_source != ArchSource.ASSUMED
     if known and not case.probed and not lacks_code(case):
         target = show(device.compute_capability)
@@ -142,13 +149,17 @@ def _no_code(case: Case, message: str, remediation: str | None) -> tuple[str, st
             f"a library beside PyTorch has no code for {device.title}, or another PyTorch runs than the one given: "
             f"this one has {' '.join(case.arch_flags or ())}"
         )
-        cure = (
+        rebuild = remedy(
+            Action.REPAIR_IMAGE,
             "Rebuild or replace the library that the traceback names (such as flash-attn, xformers or vLLM): "
-            f"it has to be built for compute capability {target} (TORCH_CUDA_ARCH_LIST={target})."
+            f"it has to be built for compute capability {target} (TORCH_CUDA_ARCH_LIST={target}).",
+            computeCapability=target,
         )
-        return message, cure
+        return message, (rebuild,)
     build = fitting_build(case, device)
-    return message, f"Use a build that has this generation, such as {build}." if build else remediation
+    if build is None:
+        return message, remedies
+    return message, (build.remedy(f"Use a build that has this generation, such as {build}."),)
 
 
 def _uvm_errno(case: Case) -> int:
@@ -161,9 +172,13 @@ def _uvm_errno(case: Case) -> int:
 def _no_device(case: Case, name: CheckName, message: str) -> Check:
     hiding = hidden_by(case)
     if hiding:
-        cure = f"Remove {hiding.split('=')[0]} from the image or the pod, or set it to GPU numbers or UUIDs."
-        return check(case, name, Status.FAIL, reasons.NoDevice, f"{message}; {hiding} hides every GPU", cure)
-    exposed = case.knowledge.cure("expose-gpu", case.facts.node.platform) if case.probed else None
+        variable = hiding.split("=")[0]
+        words = f"Remove {variable} from the image or the pod, or set it to GPU numbers or UUIDs."
+        show_gpus = [remedy(Action.CHANGE_POD, words, variable=variable)]
+        message = f"{message}; {hiding} hides every GPU"
+        return check(case, name, Status.FAIL, reasons.NoDevice, message, show_gpus)
+    # The container has a driver, but no GPU: what gives it the driver helps here too.
+    exposed = platform_remedies(case, reasons.DriverNotVisible) if case.probed else None
     return check(case, name, Status.FAIL, reasons.NoDevice, message, exposed)
 
 
@@ -278,8 +293,9 @@ def unrecognised(case: Case) -> Iterator[Check]:
     """
     for words in case.facts.unrecognised[:1]:
         message = f"an error was given that the tables do not know: {words}"
-        cure = (
+        give = Remedy(
+            Action.PROVIDE_FACTS,
             "Give the whole traceback or log (--error), with the lines before it; gpuenv check runs small kernels in the image "
-            "and tells whether image and node are to blame."
+            "and tells whether image and node are to blame.",
         )
-        yield check(case, check_names.ERROR, Status.UNKNOWN, reasons.NotEnoughFacts, message, cure)
+        yield check(case, check_names.ERROR, Status.UNKNOWN, reasons.NotEnoughFacts, message, [give])

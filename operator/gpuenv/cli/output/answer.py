@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, Check, Status
@@ -57,15 +58,15 @@ class Answer:
 
 
 def cures(answers: Iterable[Answer]) -> dict[str, str]:
-    """Return a dict from the remediation of each answer's worst check to the reason of that check.
+    """Return a dict from the remedies of each answer's worst check, in words, to the reason of that check.
 
-    If several answers share a remediation, it appears once, with the reason of the first of them.
+    If several answers share their remedies, these appear once, with the reason of the first of them.
     """
     found: dict[str, str] = {}
     for answer in answers:
         worst = answer.assessment.checks[0] if answer.assessment.checks else None
-        if worst and answer.assessment.reason and worst.remediation:
-            found.setdefault(worst.remediation, worst.reason)
+        if worst and answer.assessment.reason and worst.remedies:
+            found.setdefault(text.in_words(worst.remedies), worst.reason)
     return found
 
 
@@ -81,13 +82,13 @@ def as_data(answer: Answer) -> dict[str, Any]:
     return data | ({"name": answer.name} if answer.name else {})
 
 
-def _check_data(check: Check) -> dict[str, str]:
+def _check_data(check: Check) -> dict[str, Any]:
     return {
         "code": check.reason,
         "status": str(check.status),
         "check": check.name,
         "message": check.message,
-        "remediation": check.remediation,
+        "remedies": remedies_data(check.remedies),
         "source": check.source,
     }
 

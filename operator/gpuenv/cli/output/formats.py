@@ -18,7 +18,7 @@ from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 def table(answers: Sequence[Answer], verbose: bool) -> str:
     """Return text for people: the details of a single answer, or several answers as a table.
 
-    Below the table, each remediation of the answers appears once.
+    Below the table, the remedies of each reason appear once.
     """
     return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
 
@@ -70,7 +70,9 @@ def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
         origins += [f"`{reasons.section(check.reason)}`"] if reasons.known(check.reason) else []
         code = f"**{check.reason}** " if check.reason else ""
         what = f"{code}{_escaped(check.message)}" + (f" ({', '.join(origins)})" if origins else "")
-        lines.append(f"| {check.status} | {check.name} | {what} | {_escaped(check.remediation)} |")
+        lines.append(
+            f"| {check.status} | {check.name} | {what} | {_escaped(text.in_words(check.remedies))} |"
+        )
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from click import style
 
 from gpuenv.api import reasons
+from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Check, Status, Verdict
 
 VERDICT_COLOURS: Final[Mapping[str, str]] = {
@@ -32,14 +33,34 @@ def headline(verdict: str, reason: str) -> str:
 
 
 def check_lines(check: Check, *, source: bool) -> Iterator[str]:
-    """Yield the lines about one check: its message, its remediation, and its source if ``source`` is True."""
+    """Yield the lines about one check: its message, its remedies, and its source if ``source`` is True."""
     glyph, colour = _STATUS_GLYPHS[check.status]
     code = f"{check.reason}: " if check.reason else ""
     yield f"{style(glyph, fg=colour)} {check.name:<16} {code}{check.message}".rstrip()
-    if check.remediation and check.status not in (Status.PASS, Status.NOTE):
-        yield f"    → {check.remediation}"
+    if check.status not in (Status.PASS, Status.NOTE):
+        yield from remedy_lines(check.remedies)
     if check.source and source:
         yield f"    {style(_origin(check), dim=True)}"
+
+
+def remedy_lines(remedies: Remedies) -> Iterator[str]:
+    """Yield the line that says what solves a problem, or nothing if there are no remedies."""
+    if remedies:
+        yield f"    → {in_words(remedies)}"
+
+
+def in_words(remedies: Remedies) -> str:
+    """Return remedies as one text for people: ``Upgrade the driver; or use another image.``"""
+    messages = [one.message for one in remedies]
+    if len(messages) < 2:
+        return "".join(messages)
+    first, *others = (message.removesuffix(".") for message in messages)
+    return "; or ".join((first, *map(_uncapitalised, others))) + "."
+
+
+def _uncapitalised(message: str) -> str:
+    """Return a sentence as it is written within another one. A first word in capital letters stays as it is."""
+    return message if message[1:2].isupper() else message[:1].lower() + message[1:]
 
 
 def _origin(check: Check) -> str:

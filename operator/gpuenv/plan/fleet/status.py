@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import Expectations
+from gpuenv.api.remedies import remedies_data
 from gpuenv.api.tolerant import text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
@@ -74,7 +75,7 @@ def _problems(totals: Totals) -> list[Json]:
             "nodeCount": problem.count,
             "nodes": list(problem.nodes),
             "message": problem.message,
-            "remediation": problem.remediation,
+            "remedies": remedies_data(problem.remedies),
         }
         for problem in totals.problems
     ]

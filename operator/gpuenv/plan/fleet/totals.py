@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuenv.api import reasons
+from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
 from gpuenv.plan.snapshot import NEVER
@@ -21,7 +22,7 @@ Content = tuple[str, str, tuple[tuple[str, str], ...]]
 class Problem:
     """The nodes with the same verdict, other than Compatible, and the same reason.
 
-    ``nodes`` names at most ``NODES_NAMED`` of them. ``message`` and ``remediation`` are those that most of them have.
+    ``nodes`` names at most ``NODES_NAMED`` of them. ``message`` and ``remedies`` are those that most of them have.
     """
 
     verdict: Verdict
@@ -29,7 +30,7 @@ class Problem:
     count: int
     nodes: tuple[str, ...]
     message: str
-    remediation: str
+    remedies: Remedies
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,10 @@ def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
 
 def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
     # The most frequent message is shown. Of equally frequent ones it is the first in the alphabet, in every plan.
-    words = Counter((one.shown.message, one.shown.remediation) for one in found)
-    message, remediation = min(words, key=lambda one: (-words[one], one))
+    words = Counter((one.shown.message, one.shown.remedies) for one in found)
+    message, remedies = min(words, key=lambda one: (-words[one], one))
     named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
-    return Problem(verdict, reason, len(found), named, message, remediation)
+    return Problem(verdict, reason, len(found), named, message, remedies)
 
 
 def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.api.remedies import Remedies, Remedy, read_remedies, remedies_data
 from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.model import Check, Status, Verdict
 from gpuenv.plan.demand import Demand
@@ -16,6 +17,8 @@ Json = dict[str, Any]
 
 MAX_CHECKS: Final = 64
 MAX_MESSAGE: Final = 1000
+MAX_REMEDIES: Final = 8
+_MAX_PARAMETERS: Final = 16
 _MAX_NAME: Final = 256
 _STATUSES: Final = frozenset(status.value for status in Status)
 VALIDATED: Final = "Validated"
@@ -27,10 +30,10 @@ OWES_ANSWER: Final = "owesAnswer"
 
 @lru_cache(maxsize=1 << 16)
 def _check(  # noqa: PLR0917 - the fields of a Check, in its order
-    name: str, status: Status, reason: str = "", message: str = "", remediation: str = "", source: str = ""
+    name: str, status: Status, reason: str = "", message: str = "", remedies: Remedies = (), source: str = ""
 ) -> Check:
     """Return a check with these fields, the same object for equal arguments: a large fleet has millions of checks."""
-    return Check(name, status, reason, message, remediation, source)
+    return Check(name, status, reason, message, remedies, source)
 
 
 def kept(checks: Iterable[Check]) -> tuple[Check, ...]:
@@ -50,7 +53,7 @@ def kept_check(check: Check) -> Check:
         check.status,
         check.reason,
         clip(check.message),
-        clip(check.remediation),
+        clip_remedies(check.remedies),
         check.source[:MAX_MESSAGE],
     )
 
@@ -60,13 +63,25 @@ def clip(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
-def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
+def clip_remedies(remedies: Iterable[Remedy]) -> Remedies:
+    """Return the first ``MAX_REMEDIES`` remedies, with texts that are as short as the schema of the CRD asks."""
+    return tuple(
+        Remedy(
+            one.action,
+            clip(one.message),
+            tuple((name, value[:_MAX_NAME]) for name, value in one.parameters[:_MAX_PARAMETERS]),
+        )
+        for one in list(remedies)[:MAX_REMEDIES]
+    )
+
+
+def status_of(record: ReportRecord, *, remedies: Remedies, now: float) -> Json:
     """Return the whole status of a node report as JSON. ``now`` is in epoch seconds."""
     status: Json = {
         "verdict": record.verdict.value,
         "reason": record.reason,
         "message": record.message,
-        "remediation": remediation,
+        "remedies": remedies_data(remedies),
         "observedRevalidate": record.observed_demand.report,
         "internal": _internal(record),
         "answeredGeneration": record.answered_generation,
@@ -77,7 +92,7 @@ def status_of(record: ReportRecord, *, remediation: str, now: float) -> Json:
         status |= _result(record.result)
     if record.attempt is not None:
         status["lastAttempt"] = _attempt(record.attempt)
-    return {key: value for key, value in status.items() if value not in ("", None, {})}
+    return {key: value for key, value in status.items() if value not in ("", None, {}, [])}
 
 
 def _internal(record: ReportRecord) -> Json:
@@ -125,7 +140,7 @@ def _check_json(check: Check) -> Json:
         "status": check.status.value,
         "reason": check.reason,
         "message": check.message,
-        "remediation": check.remediation,
+        "remedies": remedies_data(check.remedies),
         "source": check.source,
     }
     return {key: value for key, value in fields.items() if value}
@@ -136,7 +151,7 @@ def _attempt(attempt: Attempt) -> Json:
         "runID": attempt.run_id,
         "reason": attempt.reason,
         "message": attempt.message,
-        "remediation": attempt.remediation,
+        "remedies": remedies_data(attempt.remedies),
         "at": show_time(attempt.at),
         "inputsHash": attempt.inputs_hash,
         "nodeFingerprint": attempt.fingerprint,
@@ -221,8 +236,9 @@ def _read_checks(value: object) -> Iterable[Check]:
     for item in mappings(value):
         status = text(item.get("status"))
         if status in _STATUSES:
-            words = (text(item.get(name)) for name in ("reason", "message", "remediation", "source"))
-            yield _check(text(item.get("name")), Status(status), *words)
+            reason, message, source = (text(item.get(name)) for name in ("reason", "message", "source"))
+            remedies = read_remedies(item.get("remedies"))
+            yield _check(text(item.get("name")), Status(status), reason, message, remedies, source)
 
 
 def _read_attempt(attempt: Mapping[str, Any]) -> Attempt | None:
@@ -233,7 +249,7 @@ def _read_attempt(attempt: Mapping[str, Any]) -> Attempt | None:
         run_id=run_id,
         reason=text(attempt.get("reason")),
         message=text(attempt.get("message")),
-        remediation=text(attempt.get("remediation")),
+        remedies=read_remedies(attempt.get("remedies")),
         at=at,
         inputs_hash=text(attempt.get("inputsHash")),
         fingerprint=text(attempt.get("nodeFingerprint")),

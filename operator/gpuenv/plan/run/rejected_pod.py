@@ -8,35 +8,60 @@ import re
 from typing import Final
 
 from gpuenv.api.reasons import ProbeRejected
+from gpuenv.api.remedies import Action, Remedy
 from gpuenv.plan.actions import CreatePod
 from gpuenv.plan.snapshot import Attempt, Rejection
 
 MESSAGE_CHARACTERS: Final = 500
 
-_REMEDIATIONS: Final[dict[str, str]] = {
-    r"no PriorityClass with name": "Create that PriorityClass (the chart brings gpuenv-probe), or name an "
-    "existing one in spec.probe.priorityClassName.",
-    r"RuntimeClass": "Create that RuntimeClass, or name an existing one in spec.probe.runtimeClassName.",
-    r"violates PodSecurity": "Keep to runAs: NonRoot, or have the administrator lower "
-    "pod-security.kubernetes.io/enforce on the probe namespace.",
-    r"exceeded quota": "Raise the ResourceQuota of the probe namespace, or lower spec.probe.resources.",
-    r"(maximum|minimum) \w+ usage per": "Set spec.probe.resources within the namespace's LimitRange.",
-    r"is being terminated": "The probe namespace is being deleted; create it again.",
-    r"namespaces .* not found": "Create the probe namespace, or start the operator with another "
-    "--probe-namespace.",
-    r"cannot create resource .pods.": "Grant the operator's service account `create` on pods in the probe "
-    "namespace.",
-    r"failed calling webhook": "An admission webhook does not answer: repair it, or exempt the probe namespace "
-    "from it.",
-    r"admission webhook": "An admission webhook refuses the pod: exempt the probe namespace, or adapt "
-    "spec.probe.",
+_REMEDIES: Final[dict[str, Remedy]] = {
+    r"no PriorityClass with name": Remedy(
+        Action.ALLOW_PROBE,
+        "Create that PriorityClass (the chart brings gpuenv-probe), or name an existing one in spec.probe.priorityClassName.",
+    ),
+    r"RuntimeClass": Remedy(
+        Action.ALLOW_PROBE,
+        "Create that RuntimeClass, or name an existing one in spec.probe.runtimeClassName.",
+    ),
+    r"violates PodSecurity": Remedy(
+        Action.CHANGE_ENVIRONMENT,
+        "Keep to runAs: NonRoot, or have the administrator lower pod-security.kubernetes.io/enforce on the probe namespace.",
+    ),
+    r"exceeded quota": Remedy(
+        Action.ALLOW_PROBE, "Raise the ResourceQuota of the probe namespace, or lower spec.probe.resources."
+    ),
+    r"(maximum|minimum) \w+ usage per": Remedy(
+        Action.CHANGE_ENVIRONMENT, "Set spec.probe.resources within the namespace's LimitRange."
+    ),
+    r"is being terminated": Remedy(
+        Action.ALLOW_PROBE, "The probe namespace is being deleted; create it again."
+    ),
+    r"namespaces .* not found": Remedy(
+        Action.ALLOW_PROBE,
+        "Create the probe namespace, or start the operator with another --probe-namespace.",
+    ),
+    r"cannot create resource .pods.": Remedy(
+        Action.ALLOW_PROBE,
+        "Grant the operator's service account `create` on pods in the probe namespace.",
+    ),
+    r"failed calling webhook": Remedy(
+        Action.ALLOW_PROBE,
+        "An admission webhook does not answer: repair it, or exempt the probe namespace from it.",
+    ),
+    r"admission webhook": Remedy(
+        Action.ALLOW_PROBE,
+        "An admission webhook refuses the pod: exempt the probe namespace, or adapt spec.probe.",
+    ),
 }
-"""A regular expression for the message with which the API server rejects a pod -> the remediation.
+"""A regular expression for the message with which the API server rejects a pod -> the remedy.
 
 The first expression that matches a part of the message counts.
 """
-_ELSE: Final = "Change spec.probe so that the cluster accepts the pod; the message is the API server's own."
-"""The remediation for a rejected pod if the message of the API server is none of the known ones."""
+_ELSE: Final = Remedy(
+    Action.CHANGE_ENVIRONMENT,
+    "Change spec.probe so that the cluster accepts the pod; the message is the API server's own.",
+)
+"""The remedy for a rejected pod if the message of the API server is none of the known ones."""
 
 
 def rejected(action: CreatePod, message: str, at: float) -> Rejection:
@@ -48,7 +73,7 @@ def rejected(action: CreatePod, message: str, at: float) -> Rejection:
         run_id=action.run_id,
         reason=ProbeRejected,
         message=message[:MESSAGE_CHARACTERS],
-        remediation=_remediation(message),
+        remedies=(_remedy(message),),
         at=at,
         inputs_hash=action.inputs_hash,
         fingerprint=action.fingerprint,
@@ -57,5 +82,5 @@ def rejected(action: CreatePod, message: str, at: float) -> Rejection:
     return Rejection(attempt, action.demand)
 
 
-def _remediation(message: str) -> str:
-    return next((text for pattern, text in _REMEDIATIONS.items() if re.search(pattern, message)), _ELSE)
+def _remedy(message: str) -> Remedy:
+    return next((one for pattern, one in _REMEDIES.items() if re.search(pattern, message)), _ELSE)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gpuenv.api import check_names, reasons
+from gpuenv.api.remedies import Remedies
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
@@ -16,7 +17,7 @@ from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
-from gpuenv.plan.objects.node_report import clip, kept, kept_check
+from gpuenv.plan.objects.node_report import clip, clip_remedies, kept, kept_check
 from gpuenv.plan.run.outcome import Ended
 from gpuenv.plan.snapshot import PodRecord, Result
 
@@ -107,14 +108,19 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
     if rule is None or rule.status != Status.FAIL.value:
         return None
     return Check(
-        check_names.PROBE_POD, Status.FAIL, rule.reason, clip(words), cure(context, rule.reason), rule.source
+        check_names.PROBE_POD,
+        Status.FAIL,
+        rule.reason,
+        clip(words),
+        remedies_of(context, rule.reason),
+        rule.source,
     )
 
 
-def cure(context: Context, reason: str) -> str:
-    """Return the remediation for a reason, from the tables; "" if they do not contain the reason."""
+def remedies_of(context: Context, reason: str) -> Remedies:
+    """Return the remedies of a reason, from the tables; () if they do not contain the reason."""
     text = context.tables.knowledge.reasons.get(reason)
-    return clip(text.cure) if text else ""
+    return clip_remedies(text.remedies) if text else ()
 
 
 def image_digest(image_id: str) -> str:
@@ -135,7 +141,11 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
     found = runtime_verdict(context, ended.runtime_error)
     if found is None:
         found = Check(
-            check_names.PROBE_POD, Status.UNKNOWN, ended.reason, ended.message, cure(context, ended.reason)
+            check_names.PROBE_POD,
+            Status.UNKNOWN,
+            ended.reason,
+            ended.message,
+            remedies_of(context, ended.reason),
         )
     return kept_check(found)
 

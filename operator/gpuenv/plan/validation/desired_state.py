@@ -214,7 +214,7 @@ def _actions(
                 node_uid=validation.node.uid,
                 name=after.name,
                 exists=validation.report is not None,
-                status=status_of(after, remediation=shown.remediation, now=now),
+                status=status_of(after, remedies=shown.remedies, now=now),
                 record=after,
             )
         )

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
-from gpuenv.plan.objects.node_report import clip
+from gpuenv.plan.objects.node_report import clip, clip_remedies
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
-from gpuenv.plan.validation.assessing import assessed_again, cure, new_result, runtime_verdict
+from gpuenv.plan.validation.assessing import assessed_again, new_result, remedies_of, runtime_verdict
 from gpuenv.plan.validation.next_run import next_run_id, run_id
 
 
@@ -85,9 +86,7 @@ def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
     # The refused run counts as one that took its revalidate annotations into account. Otherwise it would be due again at
     # once, without a pause, as long as the API server refuses it.
     refused = rejection.attempt
-    no_result = _NoResult(
-        refused.run_id, refused.reason, refused.message, refused.remediation, rejection.demand
-    )
+    no_result = _NoResult(refused.run_id, refused.reason, refused.message, refused.remedies, rejection.demand)
     return _tried(validation, report, no_result, now)
 
 
@@ -194,15 +193,19 @@ def _concluded(
     next run starts after a pause.
     """
     no_result = _NoResult(
-        pod.run_id, ended.reason, ended.message, cure(validation.context, ended.reason), pod.demand
+        pod.run_id,
+        ended.reason,
+        ended.message,
+        remedies_of(validation.context, ended.reason),
+        pod.demand,
     )
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
         return _tried(validation, report, no_result, now)
     previous = report.result if report is not None else None
     result = new_result(validation, pod, ended, now, previous=previous)
     if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
-        remedy = cure(validation.context, result.reason)
-        no_result = _NoResult(pod.run_id, result.reason, result.message, remedy, pod.demand)
+        remedies = remedies_of(validation.context, result.reason)
+        no_result = _NoResult(pod.run_id, result.reason, result.message, remedies, pod.demand)
         tried = _tried(validation, report, no_result, now)
         if result.reason == reasons.GpuBusy:
             return tried
@@ -235,7 +238,7 @@ class _NoResult:
     run_id: str
     reason: str
     message: str
-    remediation: str
+    remedies: Remedies
     demand: Demand
 
 
@@ -275,7 +278,7 @@ def _tried(
         run_id=no_result.run_id,
         reason=no_result.reason,
         message=clip(no_result.message),
-        remediation=clip(no_result.remediation),
+        remedies=clip_remedies(no_result.remedies),
         at=float(int(now)),
         inputs_hash=validation.context.inputs_hash,
         fingerprint=validation.node.fingerprint,

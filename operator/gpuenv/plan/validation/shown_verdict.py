@@ -5,6 +5,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.reasons import Reason
+from gpuenv.api.remedies import Remedies
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.probe_document import FACTS
@@ -12,7 +13,7 @@ from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, ReportRecord, Result
-from gpuenv.plan.validation.assessing import cure
+from gpuenv.plan.validation.assessing import remedies_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class ShownVerdict:
     verdict: Verdict
     reason: str = ""
     message: str = ""
-    remediation: str = ""
+    remedies: Remedies = ()
     answered: bool = False
     current: bool = False
 
@@ -58,13 +59,13 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
         and attempt is not None
         and validation.is_current(attempt.inputs_hash, attempt.fingerprint)
     ):
-        message, remedy = attempt.message + _former(result), attempt.remediation
+        message, remedies = attempt.message + _former(result), attempt.remedies
         # If the environment was changed since, only the next run answers the change.
         answered = report.answered_generation >= context.generation
-        return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedy, answered=answered)
+        return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedies, answered=answered)
     if result is not None:
         return ShownVerdict(
-            Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), cure(context, reasons.Stale)
+            Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), remedies_of(context, reasons.Stale)
         )
     return WAITING if report is not None else None
 
@@ -89,7 +90,7 @@ def missing_device(context: Context, node: NodeRecord) -> str:
 
 
 def _unknown(context: Context, reason: Reason, message: str) -> ShownVerdict:
-    return ShownVerdict(Verdict.UNKNOWN, reason, clip(message), cure(context, reason), answered=True)
+    return ShownVerdict(Verdict.UNKNOWN, reason, clip(message), remedies_of(context, reason), answered=True)
 
 
 def _stuck(context: Context, pod: PodRecord) -> ShownVerdict:
@@ -99,11 +100,11 @@ def _stuck(context: Context, pod: PodRecord) -> ShownVerdict:
 
 
 def _result(result: Result, report: ReportRecord | None) -> ShownVerdict:
-    remedies = (check.remediation for check in result.checks if check.reason == result.reason)
-    remedy = next(remedies, "") if result.reason else ""
+    found = (check.remedies for check in result.checks if check.reason == result.reason)
+    remedies = next(found, ()) if result.reason else ()
     waits = bool(result.unconfirmed) and (report is None or report.attempt is None)
     return ShownVerdict(
-        result.verdict, result.reason, result.message, remedy, answered=not waits, current=True
+        result.verdict, result.reason, result.message, remedies, answered=not waits, current=True
     )
 
 
