@@ -52,6 +52,7 @@ def node(admin: RestClient) -> Iterator[str]:
                 "name": name,
                 "labels": {
                     "theirs": "1",
+                    "gpuenv.dev/skip": "true",
                     "compat.gpuenv.dev/old": "Compatible",
                     "compat.gpuenv.dev/odd": "x",
                 },
@@ -105,7 +106,9 @@ REFUSED = {
     "a new foreign label": ({"metadata": {"labels": {"nvidia.com/gpu.present": "true"}}}, "labels"),
     "a foreign label removed": ({"metadata": {"labels": {"theirs": None}}}, "labels"),
     "a label that is no verdict": ({"metadata": {"labels": {"compat.gpuenv.dev/a": "Fine"}}}, "only to a verdict"),
-    "an annotation": ({"metadata": {"annotations": {"gpuenv.dev/skip": "true"}}}, "no annotations"),
+    "the label skip, which people set": ({"metadata": {"labels": {"gpuenv.dev/skip": "false"}}}, "labels"),
+    "the label skip removed": ({"metadata": {"labels": {"gpuenv.dev/skip": None}}}, "labels"),
+    "an annotation": ({"metadata": {"annotations": {"gpuenv.dev/revalidate": "1"}}}, "no annotations"),
     "an annotation removed": ({"metadata": {"annotations": {"theirs": None}}}, "no annotations"),
     "a finalizer": ({"metadata": {"finalizers": ["gpuenv.dev/cleanup"]}}, "finalizers"),
     "no finalizers": ({"metadata": {"finalizers": None}}, "finalizers"),

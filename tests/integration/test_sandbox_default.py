@@ -170,6 +170,14 @@ def test_a_node_that_breaks_is_found_by_a_run_on_demand(sandbox: Sandbox) -> Non
     becomes(sandbox, "a100", "Incompatible FabricNotReady")
 
 
+def test_a_node_with_the_label_skip_is_held_off_until_it_is_taken_away(sandbox: Sandbox) -> None:
+    sandbox.kubectl("label", "node", "l40s-no-pull", "gpuenv.dev/skip=true")
+    becomes(sandbox, "l40s-no-pull", "Unknown HeldOff")
+    assert sandbox.kubectl("get", "nodes", "-l", "gpuenv.dev/skip", "-o", "name") == "node/l40s-no-pull\n"
+    sandbox.kubectl("label", "node", "l40s-no-pull", "gpuenv.dev/skip=false", "--overwrite")
+    becomes(sandbox, "l40s-no-pull", "Unknown ImagePullFailed")
+
+
 def test_nothing_is_left_behind(sandbox: Sandbox) -> None:
     directory = sandbox.authority.parent.parent
     assert mentioned_by(str(directory))

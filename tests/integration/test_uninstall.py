@@ -26,7 +26,7 @@ def name(installed: ControlPlane) -> Iterator[str]:
     """A node, an environment and a probe pod as the operator leaves them, and somebody else's things on them."""
     admin = installed.admin
     name = unique("left")
-    labels = {names.node_label(name): "Compatible", "theirs": "1"}
+    labels = {names.node_label(name): "Compatible", "theirs": "1", names.LABEL_SKIP: "true"}
     conditions = [
         {"type": kind, "status": "True", "reason": "Test", "message": ""}
         for kind in ("Ready", names.node_label(name))
@@ -67,7 +67,7 @@ def test_only_its_own_things_are_removed(installed: ControlPlane, admin: RestCli
     assert result.returncode == 0, result.stderr
 
     node = admin.get(f"/api/v1/nodes/{name}")
-    assert node["metadata"]["labels"] == {"theirs": "1"}
+    assert node["metadata"]["labels"] == {"theirs": "1", names.LABEL_SKIP: "true"}
     assert [one["type"] for one in node["status"]["conditions"]] == ["Ready"]
     kept = admin.get(f"{ENVIRONMENTS}/{name}")
     assert kept["metadata"]["finalizers"] == ["example.com/theirs"]

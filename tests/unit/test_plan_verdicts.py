@@ -201,7 +201,8 @@ def test_a_device_plug_in_that_restarts_removes_nothing_and_needs_no_run() -> No
 
 HOLDS = [
     ("cordon", {"unschedulable": True}, "cordoned"),
-    ("skip", {"annotations": {"gpuenv.dev/skip": "yes"}}, "gpuenv.dev/skip"),
+    ("skip", {"labels": {"gpuenv.dev/skip": "true"}}, "gpuenv.dev/skip"),
+    ("skip without a value", {"labels": {"gpuenv.dev/skip": ""}}, "gpuenv.dev/skip"),
     ("upgrade", {"labels": {"nvidia.com/gpu-driver-upgrade-state": "drain-required"}}, "driver upgrade"),
     ("mig", {"labels": {"nvidia.com/mig.config.state": "pending"}}, "MIG"),
     ("disk", {"conditions": {"DiskPressure": "True"}}, "disk"),
@@ -236,11 +237,34 @@ def test_a_node_that_is_held_off_is_not_probed(change: dict[str, Any], words: st
 def test_a_driver_upgrade_that_is_over_or_far_off_holds_nothing(state: str) -> None:
     world = World()
     world.environment()
-    world.node(
-        labels={"nvidia.com/gpu-driver-upgrade-state": state}, annotations={"gpuenv.dev/skip": "false"}
-    )
+    world.node(labels={"nvidia.com/gpu-driver-upgrade-state": state})
     world.settle()
     assert world.pod_of()
+
+
+@pytest.mark.parametrize(
+    "change", [{"labels": {"gpuenv.dev/skip": "false"}}, {"annotations": {"gpuenv.dev/skip": "true"}}]
+)
+def test_only_a_skip_label_that_is_not_false_holds_a_node_off(change: dict[str, Any]) -> None:
+    world = World()
+    world.environment()
+    world.node(**change)
+    world.settle()
+    assert world.pod_of()
+
+
+def test_a_selector_sees_the_skip_label_and_none_of_the_operators_own() -> None:
+    world = World()
+    skipped = {"key": "gpuenv.dev/skip", "operator": "DoesNotExist"}
+    unlabelled = {"key": names.node_label("pt"), "operator": "DoesNotExist"}
+    world.environment(nodes={"selector": {"matchExpressions": [skipped, unlabelled]}})
+    world.node("n1")
+    world.node("n2", labels={"gpuenv.dev/skip": "true"})
+    world.settle()
+    world.finish()
+    world.settle()
+    assert (world.verdict(), world.label()) == (("Compatible", ""), "Compatible")
+    assert world.report(node="n2") is None
 
 
 def test_holding_off_keeps_a_standing_verdict() -> None:

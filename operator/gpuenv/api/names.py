@@ -35,6 +35,8 @@ LABEL_ENVIRONMENT: Final = f"{GROUP}/environment"
 """Label of probe pods and node reports. Its value is the name of the environment that they belong to."""
 LABEL_NODE: Final = f"{GROUP}/node"
 """Label of probe pods and node reports. Its value is the name of the node, shortened by :func:`shorten`."""
+LABEL_SKIP: Final = f"{GROUP}/skip"
+"""Label of a node. Any value except "false" keeps probe pods off the node. People set it; gpuenv only reads it."""
 LABEL_COMPONENT: Final = f"{GROUP}/component"
 COMPONENT_PROBE: Final = "probe"
 
@@ -50,8 +52,6 @@ pod carries the value of its node report that its run takes into account.
 """
 ANNOTATION_ENVIRONMENT_REVALIDATE: Final = f"{GROUP}/environment-revalidate"
 """Annotation of probe pods: a digest of the environment's revalidate annotation that the run takes into account."""
-ANNOTATION_SKIP: Final = f"{GROUP}/skip"
-"""Annotation of a node. Any value except "false" keeps probe pods off the node."""
 
 FACTS_CONTAINER: Final = "facts"
 KERNELS_CONTAINER: Final = "kernels"

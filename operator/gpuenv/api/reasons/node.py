@@ -37,7 +37,7 @@ HeldOff = finding(
     "HeldOff",
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
     meaning="The node is cordoned, under maintenance, or marked to be skipped.",
-    cause="The node is cordoned, in a driver upgrade or MIG change, quarantined, or carries gpuenv.dev/skip.",
+    cause="The node is cordoned, in a driver upgrade or MIG change, quarantined, or has the label gpuenv.dev/skip.",
     action=Action.END_MAINTENANCE,
     cure="Finish the maintenance; the run follows by itself.",
     source=OWN_RULE,

@@ -1,4 +1,4 @@
-"""Find out whether no run may start on a node: maintenance, a quarantine by another tool, or an annotation.
+"""Find out whether no run may start on a node: maintenance, a quarantine by another tool, or the label gpuenv.dev/skip.
 
 A probe pod would disturb the maintenance, or would lead to a verdict that is outdated a minute later.
 """
@@ -47,8 +47,8 @@ def _reasons(
     annotations = texts(metadata.get("annotations"))
     if metadata.get("deletionTimestamp"):
         yield "the node is being deleted"
-    if annotations.get(names.ANNOTATION_SKIP, "false") != "false":
-        yield f"the node carries the annotation {names.ANNOTATION_SKIP}"
+    if labels.get(names.LABEL_SKIP, "false") != "false":
+        yield f"the node has the label {names.LABEL_SKIP}"
     yield from _maintenance(labels)
     if _NVSENTINEL in annotations:
         yield "NVSentinel has quarantined the node"

@@ -80,8 +80,9 @@ def node_record(raw: Raw) -> NodeRecord:
 
 
 def _is_own(key: str) -> bool:
+    """Return whether a label belongs to gpuenv. The label gpuenv.dev/skip does not: people set it."""
     prefix = key.partition("/")[0]
-    return prefix == names.GROUP or prefix.endswith(f".{names.GROUP}")
+    return key != names.LABEL_SKIP and (prefix == names.GROUP or prefix.endswith(f".{names.GROUP}"))
 
 
 def _compat(entries: Mapping[str, T]) -> dict[str, T]:
