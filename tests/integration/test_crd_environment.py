@@ -104,6 +104,31 @@ REFUSED = [
         {"nodes.selector.matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]},
         "spec.nodes.selector.matchExpressions[0].values", "leave them out with Exists",
     ),
+    refused(
+        {"nodes.selector.matchLabels": {"bad key!": "x y"}},
+        "spec.nodes.selector.matchLabels:", "no label can have this key: write [prefix/]name",
+        "spec.nodes.selector.matchLabels[bad key!]", "no label can have this value: use letters",
+    ),
+    *(
+        refused({"nodes.selector.matchExpressions": [{"key": key, "operator": "Exists"}]}, "[0].key", "[prefix/]name")
+        for key in ("-a", "a.", "/a", "a/b/c", "Upper.com/a", "a..b/c", "x" * 64, f"{'a' * 254}/b", "a\n", "\u212a")
+    ),
+    *(
+        refused(
+            {"nodes.selector.matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b", value]}]},
+            "spec.nodes.selector.matchExpressions[0].values[1]", "no label can have this value",
+        )
+        for value in ("x y", "-a", "a_", "a/b", "a\n")
+    ),
+    refused({"nodes.selector.matchLabels": {"a": "x" * 64}}, "spec.nodes.selector.matchLabels", "63"),
+    refused(
+        {"nodes.selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}},
+        "spec.nodes.selector:", "matches no node", "remove one of them",
+    ),
+    *(
+        refused({"nodes.selector.matchExpressions": [{"key": "a", "operator": "DoesNotExist"}, other]}, "matches no node")
+        for other in ({"key": "a", "operator": "Exists"}, {"key": "a", "operator": "In", "values": ["b"]})
+    ),
     refused({"nodes.tolerations": [{"operator": "Exists", "value": "x"}]}, "tolerations[0].value", "Equal"),
     refused({"nodes.tolerations": [{"effect": "NoSchedule"}]}, "tolerations[0].key", "name the taint's key"),
     refused({"nodes.tolerations": [{"key": "a", "tolerationSeconds": 5}]}, "tolerationSeconds", "NoExecute"),
@@ -154,6 +179,13 @@ ACCEPTED: list[dict[str, Any]] = [
     {"imagePullSecrets": [{"name": "a"}, {"name": "b"}], "imagePullPolicy": "Always"},
     {"nodes.selector": {"matchLabels": {"a.b/c": "d"}, "matchExpressions": [{"key": "e", "operator": "Exists"}]}},
     {"nodes.selector.matchExpressions": [{"key": "e", "operator": "NotIn", "values": ["a", ""]}]},
+    {"nodes.selector.matchLabels": {f"{'a' * 253}/{'B' * 63}": "C" * 63, "d": "", "E.f_g-9": "570.124.06"}},
+    {
+        "nodes.selector.matchExpressions": [
+            {"key": "a", "operator": "DoesNotExist"}, {"key": "a", "operator": "NotIn", "values": ["b"]},
+            {"key": "c", "operator": "Exists"}, {"key": "c", "operator": "In", "values": ["d"]},
+        ]
+    },
     {"nodes.tolerations": [{"operator": "Exists"}, {"key": "a", "value": "b", "effect": "NoExecute"}]},
     {"nodes.tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]},
     *({"expect.pytorch": text} for text in ("==2.9.*", ">=2.9,<3", "~=2.9.0", "!=2.9.1", ">=2.9.0rc1", " == 2.9 ")),
@@ -252,6 +284,14 @@ def test_the_largest_environment_stays_within_the_cost_budget(server: RestClient
         probe__env=[{"name": f"VARIABLE_{number}", "value": "x" * 1024} for number in range(64)],
         probe__podAnnotations={f"example.com/{number}": "x" * 1024 for number in range(32)},
         nodes__tolerations=[{"key": f"key-{number}"} for number in range(32)],
+        nodes__selector={
+            "matchLabels": {f"{'p' * 253}/{'n' * 60}{number}": "v" * 63 for number in range(32)},
+            "matchExpressions": [
+                {"key": f"{'p' * 253}/{'m' * 60}{number}", "operator": "NotIn", "values": ["v" * 63] * 256}
+                for number in range(31)
+            ]
+            + [{"key": "absent", "operator": "DoesNotExist"}],
+        },
     )
     server.create(STRICT, largest)
 

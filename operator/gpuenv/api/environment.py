@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast, get_args
 from gpuenv.api.device import GPUDevice
 from gpuenv.api.digest import digest
 from gpuenv.api.fields import FieldError, Fields
+from gpuenv.api.node_selector import node_selector
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 DriverRule = Literal["MinorVersion", "Toolkit"]
@@ -144,7 +145,6 @@ _MOST_BYTES: Final = 2**63
 _FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
     f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")
 }
-_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
@@ -186,7 +186,7 @@ def _environment(spec: Fields) -> EnvironmentSpec:
         image_pull_secrets=tuple(
             secret.required_text("name") for secret in spec.children("imagePullSecrets")
         ),
-        selector=_selector(nodes.child("selector")),
+        selector=node_selector(nodes.child("selector")),
         tolerations=tuple(item.all() for item in nodes.children("tolerations")),
         expect=_expectations(spec.child("expect")),
         checks=tuple(_check(item) for item in spec.children("checks")),
@@ -217,24 +217,6 @@ def _image(spec: Fields) -> str:
     if not (found["tag"] or found["digest"]):
         spec.fail("image", "needs a tag or a digest, such as pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime")
     return image
-
-
-def _selector(selector: Fields) -> dict[str, Any]:
-    """Return a LabelSelector as a dict. Raises FieldError if the selector is invalid, so that matching never fails."""
-    parsed: dict[str, Any] = {}
-    labels = selector.text_map("matchLabels")
-    expressions = []
-    for item in selector.children("matchExpressions"):
-        operator, values = item.required_choice("operator", _OPERATORS), item.texts("values")
-        if (operator in ("In", "NotIn")) != bool(values):
-            item.fail("values", "must be given with In and NotIn, and left out with Exists and DoesNotExist")
-        expression = {"key": item.required_text("key"), "operator": operator}
-        expressions.append(expression | ({"values": list(values)} if values else {}))
-    if labels:
-        parsed["matchLabels"] = labels
-    if expressions:
-        parsed["matchExpressions"] = expressions
-    return parsed
 
 
 def _expectations(expect: Fields) -> Expectations:
