@@ -12,6 +12,8 @@
 #   probe_image/requirements.txt    make requirements
 # Recorded on a machine with a GPU, one file for each session:
 #   tests/fixtures/gpu/             make gpu-session
+# Recorded once for each version, when its heading is written into CHANGELOG.md:
+#   tests/fixtures/api/             make record-api
 # Made by every build and by `make venv`, and not committed:
 #   operator/gpuenv/knowledge/tables.json    make tables
 PYTHON ?= python3
@@ -24,7 +26,7 @@ READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
-	test-torch-matrix kind docs schemas golden requirements clean
+	test-torch-matrix kind docs schemas golden record-api requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -73,6 +75,8 @@ schemas:  ## copy crds/ and the admission policy into the chart, which cannot re
 	cp operator/gpuenv/manifests/admission.yaml helm/gpuenv/admission.yaml
 golden: $(READY)  ## render the chart anew into the files that its tests compare with
 	GPUENV_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/chart/test_render.py -k golden
+record-api: $(STAMP)  ## record crds/ as the API of the newest version in CHANGELOG.md; tests compare later schemas with it
+	$(BIN)/python -m tests.support.recorded_api
 PIN := pip-compile -q --strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 requirements: $(STAMP)  ## pin the dependencies anew, with hashes
 	$(BIN)/$(PIN) -o requirements.txt requirements.in
