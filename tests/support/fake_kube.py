@@ -131,7 +131,7 @@ class FakeKube:
 
     # ---- the client's methods ------------------------------------------------------------------------------
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, accept: str = "") -> Any:
         """Return an object, or the prepared answer for this path."""
         self._begin("GET", path)
         return _copy(self.answers[path] if path in self.answers else self._find(path))
@@ -142,16 +142,18 @@ class FakeKube:
         return {"status": {"allowed": self.allowed(body["spec"]["resourceAttributes"])}}
 
     async def pages(
-        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500
+        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500, *, accept: str = ""
     ) -> AsyncIterator[Raw]:
-        """Yield the pages of a list, at least one."""
+        """Yield the pages of a list, at least one. The objects are whole, whatever the client accepts."""
+        self._begin("GET", path)
         items = [
             _copy(one)
             for key, one in self.objects.items()
             if _collection(key) == path and is_selected(one, params or {})
         ]
         for start in range(0, max(len(items), 1), limit):
-            self._begin("GET", path)
+            if start:
+                self._begin("GET", path)
             yield {"items": items[start : start + limit], "metadata": {}}
 
     async def create(self, path: str, body: Raw) -> Any:

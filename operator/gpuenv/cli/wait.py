@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -9,17 +11,20 @@ import click
 from gpuenv.api import names, reasons
 from gpuenv.api.objects import condition
 from gpuenv.assess.model import Verdict
-from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared import cluster, completeness, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
-from gpuenv.controller.kube.client import ApiError, Kube
-from gpuenv.controller.kube.kinds import REPORTS
-from gpuenv.plan.demand import MAX_TOKEN, demand
-from gpuenv.plan.objects.node_report import observed_demand
+from gpuenv.cli.shared.completeness import Missing, NodeAnswer
+from gpuenv.controller.kube.client import METADATA_LIST, ApiError, Kube
+from gpuenv.controller.kube.kinds import NODES, REPORTS
+from gpuenv.plan.objects import records
+from gpuenv.plan.validation.selection import label_selector
+from gpuenv.plan.validation.shown_verdict import obstacle
 
 POLL_SECONDS: Final = 2.0
+PAUSE_FACTOR: Final = 10
+"""The pause between two looks lasts at least this many times as long as a look, so that large fleets cost little."""
 NODES_NAMED: Final = 5
 """Maximum number of nodes that a message names."""
-NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 
 
 @click.command("wait")
@@ -29,118 +34,155 @@ NOT_SEEN: Final = "the operator has not looked at it yet; is it running?"
 def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
     """Wait until every node that ENVIRONMENT selects has its answer.
 
-    An answer has to be about the present specification, and newer than any `gpuenv revalidate`.
+    An answer has to be about the present specification, and newer than any `gpuenv revalidate`. On a node where the
+    run that was asked for could not start, or gave no answer, the verdict counts as Unknown.
 
     Exit codes: 0 all compatible, 1 some incompatible (or the specification makes no sense), 3 some degraded,
     4 some unknown, or not all answered in time; 2 the cluster cannot be asked.
     """
-    found, missing = cluster.ask(kubeconfig, lambda kube: _wait(kube, environment, timeout))
-    if _is_refused(found):
-        click.echo(f"{environment}: {condition(found, 'Accepted').get('message')}", err=True)
+    look = cluster.ask(kubeconfig, lambda kube: _wait(kube, environment, timeout))
+    if _is_refused(look.environment):
+        click.echo(f"{environment}: {condition(look.environment, 'Accepted').get('message')}", err=True)
         return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
-    if missing:
-        click.echo(f"{environment}: not ready after {timeout:g} s: {missing}", err=True)
+    if look.missing:
+        click.echo(f"{environment}: not ready after {timeout:g} s: {look.missing}", err=True)
         return exit_codes.OF_VERDICT[Verdict.UNKNOWN]
-    summary = (found.get("status") or {}).get("summary") or {}
-    problem = f"; {summary['problem']}" if summary.get("problem") else ""
-    click.echo(f"{environment}: {summary.get('text')} compatible{problem}")
-    return exit_codes.of_worst(one for one in Verdict if summary.get(one.value.lower()))
+    older = f"; no new answer from {look.older}" if look.older else ""
+    click.echo(f"{environment}: {completeness.result(look.environment, look.answers)}{older}")
+    return exit_codes.of_worst(completeness.verdicts(look.environment, look.answers))
 
 
 def _is_refused(environment: Object) -> bool:
     return bool(condition(environment, "Accepted").get("status") == "False")
 
 
-async def _wait(kube: Kube, name: str, seconds: float) -> tuple[Object, str]:
-    """Wait until all nodes of the environment have a current verdict, or its specification is rejected.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the cluster says at one time.
 
-    Give up after ``seconds``. Return the environment, and a line that says what is still missing, or "".
+    ``missing`` says in words what is still missing, "" if nothing is. ``older`` names nodes whose verdict is older than
+    what was asked, and says why there is no newer one.
     """
+
+    environment: Object
+    answers: Sequence[NodeAnswer] = ()
+    missing: str = ""
+    older: str = ""
+
+
+async def _wait(kube: Kube, name: str, seconds: float) -> _Look:
+    """Look at the environment until nothing is missing, its specification is refused, or ``seconds`` have passed."""
     deadline = time.monotonic() + seconds
     said = ""
-    asked = _Asked(kube, name)
     while True:
-        found: Object = {"metadata": {}}
+        began = time.monotonic()
         try:
-            found = await cluster.environment(kube, name)
-            missing = _unanswered(found) or await asked.unanswered(found)
+            look = await _look(kube, name)
         except ApiError as error:
-            if not error.transient or time.monotonic() > deadline:
+            # 410: the list of reports changed too much between two of its pages.
+            if not (error.transient or error.status == 410) or time.monotonic() > deadline:
                 raise
-            missing = str(error)
-        if not missing or _is_refused(found) or time.monotonic() > deadline:
-            return found, missing
-        if missing not in {said, NOT_SEEN}:
-            said = missing
+            look = _Look({"metadata": {}}, missing=str(error))
+        now = time.monotonic()
+        if not look.missing or _is_refused(look.environment) or now > deadline:
+            return look
+        if look.missing not in {said, completeness.NOT_SEEN, completeness.BEHIND}:
+            said = look.missing
             click.echo(f"{name}: {said}", err=True)
-        await asyncio.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic()) + 0.01))
+        pause = max(POLL_SECONDS, PAUSE_FACTOR * (now - began))
+        await asyncio.sleep(min(pause, max(0.0, deadline - now) + 0.01))
 
 
-def _unanswered(environment: Object) -> str:
-    """Return a line about verdicts or requested runs that are missing according to the environment's status, or ""."""
-    ready = condition(environment, "Ready")
-    if ready.get("status") != "True":
-        return str(ready.get("message") or NOT_SEEN)
-    asked = _token(environment)[:MAX_TOKEN]
-    if asked not in ("", (environment.get("status") or {}).get("observedRevalidate", "")):
-        return "a new run on all nodes was asked for and is not answered yet"
-    return ""
+async def _look(kube: Kube, name: str) -> _Look:
+    """Read the environment and then, if its status is complete, its node reports. The order is essential.
 
-
-class _Asked:
-    """Finds the node reports of an environment whose revalidate annotation requests a run that has not ended.
-
-    An environment may have thousands of node reports. All are listed once. After that, only those with an outstanding
-    request are read again.
+    :mod:`gpuenv.cli.shared.completeness` explains it.
     """
-
-    def __init__(self, kube: Kube, name: str) -> None:
-        self._kube = kube
-        self._selector = {"labelSelector": f"{names.LABEL_ENVIRONMENT}={name}"}
-        self._waiting: list[str] | None = None
-
-    async def unanswered(self, environment: Object) -> str:
-        """Return one line that names the nodes whose requested runs have not ended, or "" if there are none.
-
-        Return "" also if the environment is suspended, because then no run starts.
-        """
-        if (environment.get("spec") or {}).get("suspend"):
-            return ""
-        found = await self._read()
-        self._waiting = [report["metadata"]["name"] for report in found]
-        nodes = sorted(report["spec"]["nodeName"] for report in found)
-        more = f" and {len(nodes) - NODES_NAMED} more" if len(nodes) > NODES_NAMED else ""
-        where = ", ".join(nodes[:NODES_NAMED]) + more
-        return f"a new run on {where} was asked for and is not answered yet" if nodes else ""
-
-    async def _read(self) -> list[Object]:
-        if self._waiting is None:
-            pages = self._kube.pages(REPORTS, self._selector)
-            return [item async for page in pages for item in page["items"] if _is_asked(item)]
-        found = [await self._report(name) for name in self._waiting]
-        return [report for report in found if report is not None and _is_asked(report)]
-
-    async def _report(self, name: str) -> Object | None:
-        try:
-            return dict(await self._kube.get(f"{REPORTS}/{name}"))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
+    environment = await cluster.environment(kube, name)
+    missing = completeness.unready(environment)
+    if missing is not None:
+        return _Look(environment, missing=missing.words)
+    answers = await _answers(kube, environment)
+    missing = completeness.missing(environment, answers)
+    if missing is not None:
+        return _Look(environment, missing=await _words(kube, environment, answers, missing))
+    older = [one for one in answers if completeness.is_older(environment, one)]
+    whys = {one.node: await _why_older(kube, environment, one) for one in older[:NODES_NAMED]}
+    free = [one.node for one in older if whys.get(one.node) == ""]
+    if free:
+        # A run can start there since a moment ago. The operator will start it and take back what the status says.
+        return _Look(environment, missing=f"{completeness.ASKED}: {_named(free, {})}")
+    return _Look(environment, answers, older=_named([one.node for one in older], whys))
 
 
-def _is_asked(report: Object) -> bool:
-    status = report.get("status") or {}
-    return demand("", _token(report)).asks_beyond(observed_demand(status)) and not _is_blocked(status)
+async def _answers(kube: Kube, environment: Object) -> list[NodeAnswer]:
+    """Return what the reports of the selected nodes say, in the order of the nodes' names.
 
-
-def _is_blocked(status: Object) -> bool:
-    """Return whether the reason in a node report's status means that no probe can run on the node for now.
-
-    Neither this command nor the condition Ready waits for runs on such a node.
+    A node that is no longer selected keeps its report for a few minutes.
     """
-    return reasons.behaviour(status.get("reason", "")).next_run is reasons.NextRun.BLOCKED
+    selector = {"labelSelector": f"{names.LABEL_ENVIRONMENT}={environment['metadata']['name']}"}
+    pages = kube.pages(REPORTS, selector)
+    found = [completeness.node_answer(item) async for page in pages for item in page["items"]]
+    if len(found) > completeness.selected(environment):
+        nodes = await _selected_nodes(kube, environment)
+        found = [one for one in found if nodes is None or one.node in nodes]
+    return sorted(found, key=lambda one: one.node)
 
 
-def _token(raw: Object) -> str:
-    return str((raw["metadata"].get("annotations") or {}).get(names.ANNOTATION_REVALIDATE, ""))
+async def _selected_nodes(kube: Kube, environment: Object) -> set[str] | None:
+    """Return the names of the nodes that match the environment's selector, or None if they may not be listed."""
+    spec = records.environment_record(environment).spec
+    if spec is None:
+        return None
+    selector = label_selector(spec.selector)
+    query = {"labelSelector": selector} if selector else {}
+    try:
+        pages = kube.pages(NODES, query, accept=METADATA_LIST)
+        return {str(item["metadata"]["name"]) async for page in pages for item in page["items"]}
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return None
+
+
+# ---- words -----------------------------------------------------------------------------------------------
+
+
+async def _words(kube: Kube, environment: Object, answers: Iterable[NodeAnswer], missing: Missing) -> str:
+    """Return in one line what is missing, and on which nodes, with the reason where no run can start."""
+    if not missing.nodes:
+        return missing.words
+    shown = missing.nodes[:NODES_NAMED]
+    whys = {one.node: await _obstacle(kube, environment, one) for one in answers if one.node in shown}
+    return f"{missing.words}: {_named(missing.nodes, whys)}"
+
+
+def _named(nodes: Sequence[str], whys: Mapping[str, str | None]) -> str:
+    """Return the first nodes with the reasons of ``whys``, and how many more there are."""
+    shown = [f"{node} ({whys[node]})" if whys.get(node) else node for node in nodes[:NODES_NAMED]]
+    more = f" and {len(nodes) - NODES_NAMED} more" if len(nodes) > NODES_NAMED else ""
+    return ", ".join(shown) + more
+
+
+async def _why_older(kube: Kube, environment: Object, answer: NodeAnswer) -> str:
+    """Return why the verdict on a node is older than what was asked; "" if a run can start there now."""
+    if not completeness.is_unasked(environment, answer):
+        return f"{answer.without_result}, the run ended without a result"
+    why = await _obstacle(kube, environment, answer)
+    return "no run could start there" if why is None else why
+
+
+async def _obstacle(kube: Kube, environment: Object, answer: NodeAnswer) -> str | None:
+    """Return why no run can start on a node; "" if one can, None if the node may not be read."""
+    record = records.environment_record(environment)
+    if record.spec is None or record.spec.suspend:
+        return "spec.suspend is true"
+    if reasons.behaviour(answer.reason).next_run is reasons.NextRun.BLOCKED:
+        return answer.message
+    try:
+        node = await kube.get(f"{NODES}/{answer.node}")
+    except ApiError as error:
+        if error.status not in {403, 404}:
+            raise
+        return "the node does not exist any more" if error.status == 404 else None
+    return obstacle(record.spec, records.node_record(node))

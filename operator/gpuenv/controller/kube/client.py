@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -28,6 +28,8 @@ JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""The form of a list that leaves out everything except the metadata of its objects."""
 
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
@@ -65,6 +67,16 @@ class ApiError(Exception):
     def transient(self) -> bool:
         """Whether the same request may succeed later, without any change."""
         return self.status in TRANSIENT
+
+
+class _Types(NamedTuple):
+    """The media types of a request's body and of the response."""
+
+    sent: str = JSON
+    accepted: str = JSON
+
+
+_JSON: Final = _Types()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,25 +181,26 @@ class Kube:
 
     # ---- reading -------------------------------------------------------------------------------------------
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, accept: str = JSON) -> Any:
         """Send a GET request. Return the decoded response, or its text if it is not JSON."""
-        return await self._call("GET", _with(path, params))
+        return await self._call("GET", _with(path, params), types=_Types(accepted=accept))
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST an access review and return the response. A review only asks a question, so no write limit applies."""
         return await self._call("POST", path, body)
 
     async def pages(
-        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500
+        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500, *, accept: str = JSON
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield a list page by page, with at most ``limit`` objects in each page.
 
+        ``accept`` is the media type of a page, such as METADATA_LIST.
         Raises ApiError with status 410 if the list expires between two pages. The pages that were already yielded must
         then be discarded.
         """
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
-            page = await self.get(path, query)
+            page = await self.get(path, query, accept=accept)
             yield page
             token = (page.get("metadata") or {}).get("continue")
             if not token:
@@ -208,7 +221,7 @@ class Kube:
         )
         where = f"watch {path}"
         try:
-            response = await self._request("GET", _with(path, query), None, JSON, limits)
+            response = await self._request("GET", _with(path, query), None, _JSON, limits)
             try:
                 if response.status >= 400:
                     raise _error(response.status, await response.read(), response.headers, where)
@@ -232,15 +245,15 @@ class Kube:
 
     async def merge_patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Apply a merge patch (RFC 7386): None deletes a key, and a list replaces the whole list."""
-        return await self._call("PATCH", path, body, MERGE_PATCH, write=True)
+        return await self._call("PATCH", path, body, _Types(MERGE_PATCH), write=True)
 
     async def strategic_patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Apply a strategic merge patch, which merges lists by key. Only built-in kinds support it."""
-        return await self._call("PATCH", path, body, STRATEGIC_PATCH, write=True)
+        return await self._call("PATCH", path, body, _Types(STRATEGIC_PATCH), write=True)
 
     async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> Any:
         """Apply a JSON patch (RFC 6902). If a ``test`` operation fails, ApiError with status 422 is raised."""
-        return await self._call("PATCH", path, operations, JSON_PATCH, write=True)
+        return await self._call("PATCH", path, operations, _Types(JSON_PATCH), write=True)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
         """Delete an object. ``grace`` is the grace period in seconds; None means the one in the pod's spec.
@@ -278,7 +291,7 @@ class Kube:
     # ---- internals -----------------------------------------------------------------------------------------
 
     async def _call(
-        self, method: str, path: str, body: Any = None, content_type: str = JSON, *, write: bool = False
+        self, method: str, path: str, body: Any = None, types: _Types = _JSON, *, write: bool = False
     ) -> Any:
         deadline = time.monotonic() + DEADLINE_SECONDS
         for pause in (*BACKOFF_SECONDS, None):
@@ -286,7 +299,7 @@ class Kube:
                 await self._bucket.take()
             try:
                 async with self._slots:
-                    return await self._authenticated(method, path, body, content_type)
+                    return await self._authenticated(method, path, body, types)
             except ApiError as error:
                 if pause is None or not error.transient:
                     raise
@@ -297,20 +310,20 @@ class Kube:
                 await asyncio.sleep(delay)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _authenticated(self, method: str, path: str, body: Any, content_type: str) -> Any:
+    async def _authenticated(self, method: str, path: str, body: Any, types: _Types) -> Any:
         try:
-            return await self._once(method, path, body, content_type)
+            return await self._once(method, path, body, types)
         except ApiError as error:
             if error.status != 401:
                 raise
         await self._authenticate()
-        return await self._once(method, path, body, content_type)
+        return await self._once(method, path, body, types)
 
-    async def _once(self, method: str, path: str, body: Any, content_type: str) -> Any:
+    async def _once(self, method: str, path: str, body: Any, types: _Types) -> Any:
         where = f"{method} {path.partition('?')[0]}"
         limits = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            response = await self._request(method, path, body, content_type, limits)
+            response = await self._request(method, path, body, types, limits)
             data = await response.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._count(method, 0)
@@ -321,9 +334,9 @@ class Kube:
         return _decode(data)
 
     async def _request(
-        self, method: str, path: str, body: Any, content_type: str, limits: aiohttp.ClientTimeout
+        self, method: str, path: str, body: Any, types: _Types, limits: aiohttp.ClientTimeout
     ) -> Any:
-        headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": self._agent}
+        headers = {"Accept": types.accepted, "Content-Type": types.sent, "User-Agent": self._agent}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
         return await self._api.call_api(

@@ -199,6 +199,11 @@ def owes_answer(status: Mapping[str, Any]) -> bool:
     return mapping(status, "internal").get(OWES_ANSWER) is True
 
 
+def awaits_confirmation(status: Mapping[str, Any]) -> bool:
+    """Return whether the shown verdict is the first of two runs: the second confirms or clears what it found."""
+    return bool(mapping(status, "result").get("unconfirmed")) and not mapping(status, "lastAttempt")
+
+
 def _verdict(value: object) -> Verdict:
     try:
         return Verdict(text(value))

@@ -21,7 +21,7 @@ from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Res
 from gpuenv.plan.validation.next_run import Due, next_run
 from gpuenv.plan.validation.report_after_runs import AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
-from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, hold, missing_device, shown_verdict
+from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle, shown_verdict
 
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",
@@ -193,7 +193,7 @@ def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
 def _is_blocked(validation: Validation) -> bool:
     """Return whether no run of this environment may start on the node."""
     context, node = validation.context, validation.node
-    return bool(context.spec.suspend or validation.stuck or hold(node) or missing_device(context, node))
+    return bool(context.spec.suspend or validation.stuck or obstacle(context.spec, node))
 
 
 def _actions(

@@ -38,3 +38,20 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     inside = present and labels[expression["key"]] in expression["values"]
     # As in Kubernetes itself, an absent label is "not in" any list.
     return inside if operator == "In" else not inside
+
+
+def label_selector(selector: Mapping[str, Any]) -> str:
+    """Return a ``metav1.LabelSelector`` in the form that the API server takes as the parameter of a list."""
+    return ",".join(
+        [
+            *(f"{key}={value}" for key, value in selector.get("matchLabels", {}).items()),
+            *(_requirement(expression) for expression in selector.get("matchExpressions", ())),
+        ]
+    )
+
+
+def _requirement(expression: Mapping[str, Any]) -> str:
+    key, operator = expression["key"], expression["operator"]
+    if operator in ("Exists", "DoesNotExist"):
+        return str(key) if operator == "Exists" else f"!{key}"
+    return f"{key} {operator.lower()} ({','.join(expression['values'])})"

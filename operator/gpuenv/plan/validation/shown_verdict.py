@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuenv.api import reasons
+from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Remedies
 from gpuenv.api.tolerant import mapping, text
@@ -45,7 +46,7 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
     valid = result is not None and validation.is_current(result.inputs_hash, result.fingerprint)
     if stuck is not None and (stuck.environment == context.name or not valid):
         return _stuck(context, stuck)
-    absent = missing_device(context, node)
+    absent = missing_device(context.spec, node)
     if absent:
         return _unknown(context, reasons.GpuNotAdvertised, absent)
     if result is not None and valid:
@@ -75,12 +76,17 @@ def hold(node: NodeRecord) -> str:
     return node.hold or ("" if node.ready else "the node is not ready")
 
 
-def missing_device(context: Context, node: NodeRecord) -> str:
+def obstacle(spec: EnvironmentSpec, node: NodeRecord) -> str:
+    """Return why no run of the environment may start on the node now, or "" if one may start."""
+    return hold(node) or missing_device(spec, node)
+
+
+def missing_device(spec: EnvironmentSpec, node: NodeRecord) -> str:
     """Return a message that the node offers no allocatable device, or "" if it offers at least one.
 
     The device is the one that the environment's probe requests.
     """
-    resource = context.spec.probe.device.resource_name
+    resource = spec.probe.device.resource_name
     capacity, allocatable = node.devices.get(resource, (0, 0))
     if allocatable > 0:
         return ""
