@@ -10,6 +10,7 @@ from tests.support.builders import environment
 
 from gpuenv.api import names
 from gpuenv.cli import main
+from gpuenv.plan.demand import demand
 from gpuenv_sandbox.control_plane.admin_client import RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
@@ -70,6 +71,10 @@ def ask(installed: ControlPlane) -> Iterator[Any]:
         admin.delete(f"{REPORTS}/{names.report_name(NAME, node)}")
 
 
+def report_path(node: str) -> str:
+    return f"{REPORTS}/{names.report_name(NAME, node)}"
+
+
 def set_status(admin: RestClient, summary: dict[str, Any], **conditions: str) -> None:
     written = [
         {
@@ -117,23 +122,26 @@ def test_report_shows_what_failed_and_what_helps(ask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "counts", "code"),
+    ("conditions", "verdicts", "code"),
     [
-        ({"Ready": "True"}, {"compatible": 2}, 0),
-        ({"Ready": "True"}, {"compatible": 1, "incompatible": 1}, 1),
-        ({"Ready": "True"}, {"compatible": 1, "degraded": 1}, 3),
-        ({"Ready": "True"}, {"compatible": 1, "unknown": 1}, 4),
-        ({"Accepted": "False"}, {}, 1),
-        ({"Accepted": "True", "Ready": "False"}, {}, 4),
-        ({}, {}, 4),
+        ({"Ready": "True"}, ["Compatible", "Compatible"], 0),
+        ({"Ready": "True"}, ["Compatible", "Incompatible"], 1),
+        ({"Ready": "True"}, ["Compatible", "Degraded"], 3),
+        ({"Ready": "True"}, ["Compatible", "Unknown"], 4),
+        ({"Accepted": "False"}, [], 1),
+        ({"Accepted": "True", "Ready": "False"}, [], 4),
+        ({}, [], 4),
     ],
     ids=str,
 )
 def test_wait_ends_with_the_worst_verdict(
-    ask: Any, admin: RestClient, conditions: dict[str, str], counts: dict[str, int], code: int
+    ask: Any, admin: RestClient, conditions: dict[str, str], verdicts: list[str], code: int
 ) -> None:
     none = dict.fromkeys(("compatible", "incompatible", "degraded", "unknown"), 0)
-    set_status(admin, none | counts | {"text": "?", "problem": None}, **conditions)
+    counts = {verdict.lower(): verdicts.count(verdict) for verdict in verdicts}
+    for node, verdict in zip(("good", LONG_NODE), verdicts, strict=False):
+        admin.merge(f"{report_path(node)}/status", {"status": {"verdict": verdict}})
+    set_status(admin, none | counts, **conditions)
     result = ask("wait", NAME, "--timeout", "1")
     assert result.exit_code == code, result.output
 
@@ -147,13 +155,16 @@ def test_revalidate_asks_and_wait_waits_for_the_answer(ask: Any, admin: RestClie
     assert ask("revalidate", NAME).exit_code == 0
     token = admin.get(f"{ENVIRONMENTS}/{NAME}")["metadata"]["annotations"][names.ANNOTATION_REVALIDATE]
     assert ask("wait", NAME, "--timeout", "1").exit_code == 4
+    observed = {"internal": {"observedEnvironmentRevalidate": demand(token, "").environment}}
+    for node in ("good", LONG_NODE):
+        admin.merge(f"{report_path(node)}/status", {"status": observed})
     admin.merge(f"{ENVIRONMENTS}/{NAME}/status", {"status": {"observedRevalidate": token}})
     assert ask("wait", NAME, "--timeout", "1").exit_code == 1
 
 
 def test_revalidate_on_one_node(ask: Any, admin: RestClient) -> None:
     assert ask("revalidate", NAME, "--node", LONG_NODE).exit_code == 0
-    report = admin.get(f"{REPORTS}/{names.report_name(NAME, LONG_NODE)}")
+    report = admin.get(report_path(LONG_NODE))
     assert report["metadata"]["annotations"][names.ANNOTATION_REVALIDATE]
     assert names.ANNOTATION_REVALIDATE not in admin.get(f"{ENVIRONMENTS}/{NAME}")["metadata"].get(
         "annotations", {}
@@ -161,9 +172,8 @@ def test_revalidate_on_one_node(ask: Any, admin: RestClient) -> None:
     token = report["metadata"]["annotations"][names.ANNOTATION_REVALIDATE]
     result = ask("wait", NAME, "--timeout", "1")
     assert result.exit_code == 4
-    assert f"a new run on {LONG_NODE} was asked for" in result.stderr
-    path = f"{REPORTS}/{names.report_name(NAME, LONG_NODE)}/status"
-    admin.merge(path, {"status": {"observedRevalidate": token}})
+    assert f"not answered yet: {LONG_NODE}" in result.stderr
+    admin.merge(f"{report_path(LONG_NODE)}/status", {"status": {"observedRevalidate": token}})
     assert ask("wait", NAME, "--timeout", "1").exit_code == 1
 
 
