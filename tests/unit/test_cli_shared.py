@@ -43,8 +43,9 @@ def test_commands_that_list_things_print_tables_and_json(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "report", "wait", "revalidate", "operator", "uninstall"])
-def test_commands_that_reach_a_cluster_take_a_kubeconfig(command: str) -> None:
-    assert option(command, "--kubeconfig").help == option("status", "--kubeconfig").help
+def test_commands_that_reach_a_cluster_take_a_kubeconfig_and_a_context(command: str) -> None:
+    for name in ("--kubeconfig", "--context"):
+        assert option(command, name).help == option("status", name).help
 
 
 @pytest.mark.parametrize(

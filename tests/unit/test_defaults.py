@@ -146,7 +146,7 @@ def values(*path: str) -> Any:
     return found
 
 
-NOT_IN_THE_CHART = {"kubeconfig", "lease_name", "stuck_seconds", "health_port"}
+NOT_IN_THE_CHART = {"kubeconfig", "context", "lease_name", "stuck_seconds", "health_port"}
 """Options that the chart leaves at their defaults; the port of health checks is fixed in a template."""
 MEANT_TO_DIFFER = {"lease_namespace", "log_format", "knowledge"}
 """The release's namespace; machines read a pod's log; the directory of a ConfigMap."""

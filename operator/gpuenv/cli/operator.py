@@ -12,7 +12,7 @@ DEFAULTS: Final = Options()
 
 
 @click.command("operator")
-@options.kubeconfig
+@options.cluster
 @options.probe_namespace
 @options.lease_namespace
 @options.lease_name
@@ -82,7 +82,7 @@ DEFAULTS: Final = Options()
     "--log-level", default=DEFAULTS.log_level, show_default=True, type=click.Choice(get_args(LogLevel))
 )
 def command(**flags: object) -> int:
-    """Run the operator until SIGTERM.
+    """Run the operator until SIGTERM. In a pod, its service account comes before ~/.kube/config.
 
     Exit codes: 0 stopped by a signal, 1 to be restarted (another operator holds the Lease, or a part failed),
     2 cannot start (flags, kubeconfig, a port in use). If the cluster lacks something (CRDs, permissions), the log

@@ -17,10 +17,16 @@ from gpuenv.controller.kube.client import Kube
 @click.argument("environment", required=False)
 @click.option("--node", metavar="NAME", help="Only this node; without ENVIRONMENT, all that is known of it.")
 @options.verbose
-@options.kubeconfig
+@options.cluster
 @options.table_or_json
 def command(
-    *, environment: str | None, node: str | None, verbose: bool, kubeconfig: str | None, form: str
+    *,
+    environment: str | None,
+    node: str | None,
+    verbose: bool,
+    kubeconfig: str | None,
+    context: str | None,
+    form: str,
 ) -> int:
     """Show the checks behind the verdicts of an ENVIRONMENT, of a node, or of both; worst first.
 
@@ -34,7 +40,7 @@ def command(
             await cluster.environment(kube, environment)
         return await cluster.node_reports(kube, name=environment, node=node)
 
-    found = cluster.ask(kubeconfig, question)
+    found = cluster.ask(kubeconfig, context, question)
     if form == "json":
         reports = [{"spec": one["spec"], "status": one.get("status") or {}} for one in found]
         click.echo(text.as_json({"reports": reports}))

@@ -14,8 +14,8 @@ from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 @click.command("revalidate")
 @click.argument("environment")
 @click.option("--node", metavar="NAME", help="On this node only.")
-@options.kubeconfig
-def command(*, environment: str, node: str | None, kubeconfig: str | None) -> int:
+@options.cluster
+def command(*, environment: str, node: str | None, kubeconfig: str | None, context: str | None) -> int:
     """Ask for a new run of ENVIRONMENT on all its nodes, or on one. Verdicts stay until the new ones are there.
 
     Exit codes: 0 asked, 2 the cluster cannot be asked or has no such environment or node.
@@ -36,7 +36,7 @@ def command(*, environment: str, node: str | None, kubeconfig: str | None) -> in
                 f"node {node} has no report of {environment}; `gpuenv status {environment}` lists those"
             ) from error
 
-    cluster.ask(kubeconfig, question)
+    cluster.ask(kubeconfig, context, question)
     where = f"on {node}" if node else "on all its nodes"
     click.echo(f"{environment}: a new run {where} was asked for; `gpuenv wait {environment}` waits for it")
     return exit_codes.OK

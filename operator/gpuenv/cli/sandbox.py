@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import click
 
 from gpuenv.cli.output.sandbox_view import ProgressView
-from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared import durations, exit_codes, options
 from gpuenv.cli.shared.errors import BadInput, CommandError
 from gpuenv.controller.kube.client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
@@ -41,10 +41,7 @@ CHECK_SECONDS: Final = 1.0
     help="GPUEnvironments to apply (repeatable). Default: the scenario's, else examples/pytorch-2.9.yaml.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="End when all is settled (exit code 0), or not in time (1).")
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=300, show_default=True, metavar="SECONDS",
-    help="How long it may take until all is settled, from the first node on.",
-)  # fmt: skip
+@options.timeout("5m", least=1, text="How long it may take, from the first node on, until all is settled")
 @click.option(
     "--kubeconfig-out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Write the administrator's kubeconfig there; removed at the end.",
@@ -115,7 +112,7 @@ async def _run(
                 say(f"settled after {session.elapsed:.0f} s")
             else:
                 why = "; ".join(observer.unsettled()) or "there is no environment"
-                say(f"not settled after {limit:.0f} s: {why}")
+                say(f"not settled after {durations.show(limit)}: {why}")
             if not once:
                 view.commands(observer)
             while not once:

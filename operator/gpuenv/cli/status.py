@@ -12,9 +12,9 @@ from gpuenv.controller.kube.client import Kube
 
 @click.command("status")
 @click.argument("environment", required=False)
-@options.kubeconfig
+@options.cluster
 @options.table_or_json
-def command(*, environment: str | None, kubeconfig: str | None, form: str) -> int:
+def command(*, environment: str | None, kubeconfig: str | None, context: str | None, form: str) -> int:
     """Show all environments, or one ENVIRONMENT with its nodes, worst first.
 
     Exit codes: 0 shown, 2 the cluster cannot be asked or has no such environment.
@@ -26,7 +26,7 @@ def command(*, environment: str | None, kubeconfig: str | None, form: str) -> in
         found = await cluster.environment(kube, environment)
         return [found], await cluster.node_reports(kube, name=environment)
 
-    found, reports = cluster.ask(kubeconfig, question)
+    found, reports = cluster.ask(kubeconfig, context, question)
     if form == "json":
         click.echo(fleet_json(found, [_node(one) for one in reports]))
     elif not found:

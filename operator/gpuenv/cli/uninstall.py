@@ -4,12 +4,12 @@ import asyncio
 
 import click
 
-from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared import durations, exit_codes, options
 from gpuenv.cli.shared.errors import CommandError
 
 
 @click.command("uninstall")
-@options.kubeconfig
+@options.cluster
 @options.probe_namespace
 @options.lease_namespace
 @options.lease_name
@@ -17,16 +17,11 @@ from gpuenv.cli.shared.errors import CommandError
     "--deployment",
     help="The operator's Deployment, which is scaled to nothing first. Default: it is stopped.",
 )
-@click.option(
-    "--timeout",
-    default=240.0,
-    show_default=True,
-    type=click.FloatRange(min=1),
-    help="Seconds for everything.",
-)
+@options.timeout("4m", least=1, text="How long everything may take")
 def command(
     *,
     kubeconfig: str | None,
+    context: str | None,
     probe_namespace: str,
     lease_namespace: str,
     lease_name: str,
@@ -44,14 +39,16 @@ def command(
     from gpuenv.controller.write.uninstall import Uninstall  # noqa: PLC0415 - see above
 
     async def run() -> str:
-        async with await Kube.from_environment(kubeconfig) as kube, asyncio.timeout(timeout):
+        async with await Kube.from_environment(kubeconfig, context) as kube, asyncio.timeout(timeout):
             work = Uninstall(kube, Scope(probe_namespace), lease_namespace, lease_name)
             return str(await work.run(deployment))
 
     try:
         click.echo(asyncio.run(run()))
     except TimeoutError:
-        raise CommandError(f"not done after {timeout:g} s; is an operator still holding the Lease?") from None
+        raise CommandError(
+            f"not done after {durations.show(timeout)}; is an operator still holding the Lease?"
+        ) from None
     except (ApiError, KubeconfigError) as error:
         raise CommandError(str(error)) from error
     return exit_codes.OK

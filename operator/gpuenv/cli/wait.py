@@ -11,7 +11,7 @@ import click
 from gpuenv.api import names, reasons
 from gpuenv.api.objects import condition
 from gpuenv.assess.model import Verdict
-from gpuenv.cli.shared import cluster, completeness, exit_codes, options
+from gpuenv.cli.shared import cluster, completeness, durations, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
 from gpuenv.cli.shared.completeness import Missing, NodeAnswer
 from gpuenv.controller.kube.client import METADATA_LIST, ApiError, Kube
@@ -29,9 +29,9 @@ NODES_NAMED: Final = 5
 
 @click.command("wait")
 @click.argument("environment")
-@click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=0), metavar="SECONDS")
-@options.kubeconfig
-def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
+@options.timeout("30m", text="How long to wait")
+@options.cluster
+def command(*, environment: str, timeout: float, kubeconfig: str | None, context: str | None) -> int:
     """Wait until every node that ENVIRONMENT selects has its answer.
 
     An answer has to be about the present specification, and newer than any `gpuenv revalidate`. On a node where the
@@ -40,12 +40,12 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None) -> int:
     Exit codes: 0 all compatible, 1 some incompatible (or the specification makes no sense), 3 some degraded,
     4 some unknown, or not all answered in time; 2 the cluster cannot be asked.
     """
-    look = cluster.ask(kubeconfig, lambda kube: _wait(kube, environment, timeout))
+    look = cluster.ask(kubeconfig, context, lambda kube: _wait(kube, environment, timeout))
     if _is_refused(look.environment):
         click.echo(f"{environment}: {condition(look.environment, 'Accepted').get('message')}", err=True)
         return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
     if look.missing:
-        click.echo(f"{environment}: not ready after {timeout:g} s: {look.missing}", err=True)
+        click.echo(f"{environment}: not ready after {durations.show(timeout)}: {look.missing}", err=True)
         return exit_codes.OF_VERDICT[Verdict.UNKNOWN]
     older = f"; no new answer from {look.older}" if look.older else ""
     click.echo(f"{environment}: {completeness.result(look.environment, look.answers)}{older}")

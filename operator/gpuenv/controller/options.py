@@ -23,6 +23,7 @@ class Options:
     """The options of ``gpuenv operator``, with their defaults. A port of 0 switches the service on that port off."""
 
     kubeconfig: str | None = None
+    context: str | None = None
     probe_namespace: str = _PLANNER.probe_namespace
     lease_namespace: str = names.OPERATOR_NAMESPACE
     lease_name: str = names.OPERATOR

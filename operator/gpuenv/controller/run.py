@@ -92,7 +92,13 @@ async def operate(options: Options) -> int:
     alive = ProcessHealth()
     async with contextlib.AsyncExitStack() as stack:
         connect = functools.partial(
-            Kube.from_environment, options.kubeconfig, agent=OPERATOR, observe=metrics.request
+            Kube.from_environment,
+            options.kubeconfig,
+            options.context,
+            # A kubeconfig that an image or a volume brings into the Deployment's pod must not send the operator elsewhere.
+            pod_first=True,
+            agent=OPERATOR,
+            observe=metrics.request,
         )
         kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
         own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))

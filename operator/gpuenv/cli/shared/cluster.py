@@ -15,14 +15,15 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 
-def ask(kubeconfig: str | None, question: Callable[[Kube], Awaitable[T]]) -> T:
-    """Connect to the cluster, call ``question`` with the client, and return what it returns.
+def ask(kubeconfig: str | None, context: str | None, question: Callable[[Kube], Awaitable[T]]) -> T:
+    """Connect to a cluster, call ``question`` with the client, and return what it returns.
 
-    Raises ClusterError if there is no usable kubeconfig, or if a request fails.
+    ``kubeconfig`` and ``context`` are the values of the options :func:`gpuenv.cli.shared.options.cluster`. Raises
+    ClusterError if there is no usable kubeconfig, or if a request fails.
     """
 
     async def run() -> T:
-        async with await Kube.from_environment(kubeconfig) as kube:
+        async with await Kube.from_environment(kubeconfig, context) as kube:
             return await question(kube)
 
     try:

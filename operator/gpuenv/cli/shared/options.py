@@ -1,12 +1,42 @@
 """Options that several commands share, so that names, defaults and help texts are the same in all of them."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from gpuenv.api import names
+from gpuenv.cli.shared.durations import Duration
 
-kubeconfig = click.option(
-    "--kubeconfig", help="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG."
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_kubeconfig = click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help="Kubeconfig file. Default: $KUBECONFIG, else ~/.kube/config, else the pod's service account.",
 )
+_context = click.option(
+    "--context", metavar="NAME", help="Context of the kubeconfig. Default: its current context."
+)
+
+
+def cluster(command: Command) -> Command:
+    """Add the options ``--kubeconfig`` and ``--context``, which choose the cluster, to a command."""
+    return _kubeconfig(_context(command))
+
+
+def timeout(default: str, *, least: float = 0.0, text: str) -> Callable[[Command], Command]:
+    """Return the option ``--timeout``, of at least ``least`` seconds. ``text`` says what the limit is for."""
+    return click.option(
+        "--timeout",
+        type=Duration(least),
+        default=default,
+        show_default=True,
+        metavar="DURATION",
+        help=f"{text}: 90s, 30m, 1h30m, or a number of seconds.",
+    )
+
+
 tables_directory = click.option(
     "--knowledge", "directory", metavar="DIR", help="Tables that replace those of the same name."
 )

@@ -21,7 +21,8 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
-from gpuenv.controller.kube.kubeconfig import load_configuration, one_line
+from gpuenv.controller.kube.configuration import load_configuration
+from gpuenv.controller.kube.kubeconfig import one_line
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
@@ -123,20 +124,22 @@ class Kube:
     async def from_environment(
         cls,
         kubeconfig: str | None = None,
+        context: str | None = None,
         *,
+        pod_first: bool = False,
         agent: str = "gpuenv",
         writes_per_second: float = WRITES_PER_SECOND,
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> Self:
-        """Return a client for the API server that is named in the kubeconfig file at the path ``kubeconfig``.
+        """Return a client for the API server of the context ``context`` in the kubeconfig file at ``kubeconfig``.
 
-        If it is None, the client uses the pod's service account in a pod, and ``$KUBECONFIG`` or ``~/.kube/config``
-        elsewhere. Raises KubeconfigError if there are no usable credentials.
+        :func:`~gpuenv.controller.kube.configuration.load_configuration` explains these two arguments and ``pod_first``,
+        and where credentials are searched for. Raises KubeconfigError if there are no usable credentials.
         """
 
         async def load() -> Any:
-            return await load_configuration(kubeconfig)
+            return await load_configuration(kubeconfig, context, pod_first=pod_first)
 
         return cls(
             await load(),

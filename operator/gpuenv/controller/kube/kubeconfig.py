@@ -1,41 +1,94 @@
-"""Load the address of the API server and credentials for it: a pod's service account, or a kubeconfig file."""
+"""Reads kubeconfig files and merges several of them into one, by the rules of kubectl.
+
+https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/ has these rules. The function of
+the ``kubernetes`` package that merges files takes the last ``current-context`` instead of the first one, so that
+a command would act on another cluster than kubectl.
+"""
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+import yaml
+
+LISTS: Final = {"clusters": "cluster", "contexts": "context", "users": "user"}
+"""Maps each list of a kubeconfig to the field that holds the content of an item, beside its ``name``."""
+PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+"""Fields of clusters and users that are paths. A relative path starts at the directory of its kubeconfig."""
+
+Json = dict[str, Any]
 
 
 class KubeconfigError(Exception):
     """No usable credentials were found. The message says in one line where the client looked for them."""
 
 
-async def load_configuration(kubeconfig: str | None) -> Any:
-    """Return a configuration of ``kubernetes`` with the API server's address and fresh credentials for it.
+def read_merged(paths: Iterable[Path]) -> Json | None:
+    """Return the content of several kubeconfig files as one kubeconfig, or None if none of the files exists.
 
-    ``kubeconfig`` is the path of a file. If it is None, the pod's service account is used in a pod, and ``$KUBECONFIG``
-    or ``~/.kube/config`` elsewhere. Raises KubeconfigError.
+    If two files define the same cluster, context or user, the first one counts. The same is true of ``current-context``.
+    All paths in the result are absolute. Raises KubeconfigError if a file cannot be read or is no kubeconfig.
     """
-    configuration = Configuration()
-    if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        source = "the pod's service account"
-        try:
-            load_incluster_config(client_configuration=configuration)
-        except Exception as error:
-            raise KubeconfigError(f"{source} cannot be used: {one_line(error)}") from error
-        return configuration
-    source = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: ASYNC240, PTH111 - once, at start
-    if not any(os.path.isfile(part) for part in source.split(os.pathsep)):  # noqa: ASYNC240, PTH113 - once, at start
-        raise KubeconfigError(f"no kubeconfig at {source}; give one with --kubeconfig or $KUBECONFIG")
-    try:
-        # With persist_config, refreshed tokens would be written into the user's file.
-        await load_kube_config(source, client_configuration=configuration, persist_config=False)
-    except Exception as error:
-        raise KubeconfigError(f"kubeconfig {source} cannot be used: {one_line(error)}") from error
-    return configuration
+    found = [content for path in paths if (content := _read(path)) is not None]
+    if not found:
+        return None
+    merged: Json = {"current-context": "", **{name: [] for name in LISTS}}
+    for content in found:
+        merged["current-context"] = merged["current-context"] or content.get("current-context") or ""
+        for name in LISTS:
+            known = {item["name"] for item in merged[name]}
+            merged[name] += [item for item in content.get(name) or [] if item["name"] not in known]
+    return merged
+
+
+def is_empty(config: Json) -> bool:
+    """Return whether a kubeconfig names no cluster, context or user."""
+    return not any(config[name] for name in LISTS)
 
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line, or the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _read(path: Path) -> Json | None:
+    """Return the content of a file, with all paths made absolute, or None if there is no such file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise KubeconfigError(f"kubeconfig {path} is no YAML: {one_line(error)}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise KubeconfigError(f"{path} is no kubeconfig: it holds no fields such as clusters and contexts")
+    for name, field in LISTS.items():
+        for item in _items(content.get(name), name, path):
+            _make_absolute(item.get(field), path.absolute().parent)
+    return content
+
+
+def _items(found: object, name: str, path: Path) -> list[Json]:
+    items = found or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
+        raise KubeconfigError(f"{path} is no kubeconfig: {name} has to be a list of items with a name")
+    return items
+
+
+def _make_absolute(entry: object, directory: Path) -> None:
+    """Make the paths in a cluster or a user absolute.
+
+    The command of an exec plug-in is a path only if it contains a slash. Otherwise it is searched for on PATH.
+    """
+    if not isinstance(entry, dict):
+        return
+    for field in PATHS:
+        if isinstance(entry.get(field), str) and entry[field]:
+            entry[field] = str(directory / entry[field])
+    plugin = entry.get("exec")
+    if isinstance(plugin, dict) and os.sep in str(plugin.get("command", "")):
+        plugin["command"] = str(directory / plugin["command"])
