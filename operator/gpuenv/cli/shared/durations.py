@@ -1,7 +1,8 @@
 """Durations as kubectl reads and prints them: ``30m``, ``90s``, ``1h30m``, and numbers of seconds without a unit."""
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import click
 
@@ -12,22 +13,20 @@ _SECONDS: Final = re.compile(_NUMBER, re.ASCII)
 _PARTS: Final = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in _UNITS), re.ASCII)
 
 
-class Duration(click.ParamType):
-    """The type of an option that takes a duration of at least ``least`` seconds. Its value is a number of seconds."""
+def at_least(least: float) -> Callable[[str], float]:
+    """Return the type of an option that takes a duration of at least ``least`` seconds. Its value is in seconds."""
 
-    name = "duration"
-
-    def __init__(self, least: float = 0.0) -> None:
-        self._least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number of seconds, or end the command with a line that says what to write instead."""
-        seconds = parse(str(value))
+    def duration(text: str) -> float:
+        seconds = parse(text)
         if seconds is None:
-            self.fail(f"{value!r} is no duration: write 90s, 30m, 1h30m, or a number of seconds", param, ctx)
-        if seconds < self._least:
-            self.fail(f"{value!r} is too short: write {show(self._least)} or more", param, ctx)
+            raise click.BadParameter(
+                f"{text!r} is no duration: write 90s, 30m, 1h30m, or a number of seconds"
+            )
+        if seconds < least:
+            raise click.BadParameter(f"{text!r} is too short: write {show(least)} or more")
         return seconds
+
+    return duration
 
 
 def parse(text: str) -> float | None:

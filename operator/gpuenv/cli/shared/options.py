@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from gpuenv.api import names
-from gpuenv.cli.shared.durations import Duration
+from gpuenv.cli.shared.durations import at_least
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,7 +29,7 @@ def timeout(default: str, *, least: float = 0.0, text: str) -> Callable[[Command
     """Return the option ``--timeout``, of at least ``least`` seconds. ``text`` says what the limit is for."""
     return click.option(
         "--timeout",
-        type=Duration(least),
+        type=at_least(least),
         default=default,
         show_default=True,
         metavar="DURATION",
