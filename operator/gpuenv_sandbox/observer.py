@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
-from gpuenv.api.objects import NodeVerdict, condition
+from gpuenv.api.objects import NodeVerdict, condition, node_verdict
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, PROBE_SELECTOR, REPORTS
 from gpuenv_sandbox.fleet.list_watch import follow
@@ -44,7 +44,7 @@ class Observer:
         async for present, found in follow(self._kube, REPORTS):
             name = found["metadata"]["name"]
             if present:
-                self._summaries[name] = summary(found)
+                self._summaries[name] = node_verdict(found)
             else:
                 self._summaries.pop(name, None)
 
@@ -78,18 +78,6 @@ class Observer:
             why = unsettled(found)
             if why:
                 yield f"{name}: {why}"
-
-
-def summary(report: Object) -> NodeVerdict:
-    """Return the fields of a node report that ``gpuenv sandbox`` shows, with "" for each field that is missing."""
-    spec, status = report.get("spec") or {}, report.get("status") or {}
-    return NodeVerdict(
-        environment=spec.get("environment", ""),
-        node=spec.get("nodeName", ""),
-        verdict=status.get("verdict", ""),
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
-    )
 
 
 def unsettled(environment: Object) -> str:

@@ -15,8 +15,8 @@ class Options(NamedTuple):
     write none. ``deadline`` is the seconds that each stage may take, or None for the stage's default. ``device`` is
     ``cuda``, or ``cpu`` to run the kernels without a GPU. ``profile`` is the benchmark profile: ``Off``, ``Quick`` or
     ``Standard``. ``sharing`` is how the GPUs are shared between pods, such as ``time-slicing``, or "" if they are not.
-    ``compile`` is true to run the kernel that uses torch.compile. ``imports`` are the modules of ``expect.imports``,
-    and ``checks`` the commands of ``spec.checks``. ``out`` is the file to write the complete probe reports to as JSON,
+    ``compile`` is true to run the kernel that uses torch.compile. ``imports`` are the modules of ``checks.imports``,
+    and ``checks`` the commands of ``spec.checks.commands``. ``out`` is the file to write the complete probe reports to as JSON,
     or None to write none. ``json`` is true to print JSON lines instead of text.
     """
 

@@ -60,7 +60,7 @@ def report(name: str, number: int) -> dict[str, Any]:
         "apiVersion": names.API_VERSION,
         "kind": names.REPORT_KIND,
         "metadata": {"name": names.report_name(name, node), "labels": labels},
-        "spec": {"environment": name, "nodeName": node, "nodeUID": node},
+        "spec": {"environmentName": name, "nodeName": node, "nodeUID": node},
     }
 
 

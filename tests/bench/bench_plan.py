@@ -78,9 +78,10 @@ def build(nodes: int, environments: int) -> Snapshot:
         node = made[name] = records.node_record(builders.node(name, labels=labels))
         for number in range(environments):
             raw = stored[f"pt-{number}.n0"]
-            spec = {"environment": f"pt-{number}", "nodeName": name, "nodeUID": node.uid}
+            spec = {"environmentName": f"pt-{number}", "nodeName": name, "nodeUID": node.uid}
             metadata = {"name": f"pt-{number}.{name}", "uid": f"uid-{number}-{name}"}
-            status = raw["status"] | {"nodeFingerprint": node.fingerprint}
+            internal = raw["status"]["internal"] | {"nodeFingerprint": node.fingerprint}
+            status = raw["status"] | {"internal": internal}
             reports[f"pt-{number}", name] = records.report_record(
                 {"metadata": metadata, "spec": spec, "status": status}
             )

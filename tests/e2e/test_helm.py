@@ -78,9 +78,9 @@ def test_an_upgrade_in_the_middle_loses_nothing_and_runs_nothing_twice(
     helm("upgrade", "gpuenv", str(CHART), "-n", NAMESPACE, *SLOW_TO_RETRY, "--set", "operator.maxProbes=7")
     release.roll_out()
     status = release.answer("upgraded")
-    assert (status["verdict"], status["reason"], status["runs"]) == ("Unknown", "ProbeTimeout", 1)
+    assert (status["verdict"], status["reason"], status["internal"]["runs"]) == ("Unknown", "ProbeTimeout", 1)
     kept = kubectl.get("gnr", f"by-helm.{release.node.name}")["status"]
-    assert (kept["verdict"], kept["runs"]) == ("Compatible", 1)
+    assert (kept["verdict"], kept["internal"]["runs"]) == ("Compatible", 1)
     assert release.label("by-helm") == "Compatible"
 
 

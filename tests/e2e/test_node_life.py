@@ -101,7 +101,7 @@ def test_a_device_plugin_that_restarts_costs_no_label(release: Release, probe_im
             release.node.advertise({GPU: "1"})
         after = plugin.until("Compatible")
         wait_until(lambda: seen[-1:] == ["Compatible"], lambda: seen)
-    assert after["runID"] == before["runID"], "nothing was run again"
+    assert after["internal"]["runID"] == before["internal"]["runID"], "nothing was run again"
     assert seen == ["Compatible", "Unknown", "Compatible"], "the label changed, and was never away"
 
 
@@ -115,7 +115,7 @@ def test_a_node_that_was_removed_and_added_again_is_validated_anew(
     assert back.label() is None, "a new node begins without labels"
     release.node.advertise({GPU: "1"})
     wait_until(lambda: back.report().get("spec", {}).get("nodeUID") not in (None, uid), back.report)
-    assert back.until("Compatible")["runID"] != before["runID"]
+    assert back.until("Compatible")["internal"]["runID"] != before["internal"]["runID"]
 
 
 def test_an_image_that_needs_its_own_user_runs_where_the_namespace_allows_it(

@@ -67,7 +67,7 @@ metadata: {{name: here}}
 spec:
   image: example.com/team/train:1
   benchmarks: {{profile: "Off"}}
-  checks: [{{name: smoke, command: {json.dumps(command)}}}]
+  checks: {{commands: [{{name: smoke, command: {json.dumps(command)}}}]}}
   {spec}
 """,
         encoding="utf-8",
@@ -118,8 +118,10 @@ apiVersion: gpuenv.dev/v1alpha1
 metadata: {name: here}
 spec:
   image: example.com/team/train:1
-  expect: {pytorch: "==2.8.*", imports: [json, no_such_module]}
-  checks: [{name: smoke, command: [sh, -c, "echo cheese is out; exit 3"]}]
+  expect: {pytorch: "==2.8.*"}
+  checks:
+    imports: [json, no_such_module]
+    commands: [{name: smoke, command: [sh, -c, "echo cheese is out; exit 3"]}]
 """,
         encoding="utf-8",
     )

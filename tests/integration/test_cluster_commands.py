@@ -34,11 +34,11 @@ def ask(installed: ControlPlane) -> Iterator[Any]:
     admin = installed.admin
     admin.create(ENVIRONMENTS, environment(NAME))
     summary = {"selected": 2, "compatible": 1, "incompatible": 1, "degraded": 0, "unknown": 0}
-    set_status(admin, summary | {"text": "1/2", "problem": "ArchNotInBuild on 1 node"}, Ready="True")
+    set_status(admin, summary, [{"reason": "ArchNotInBuild", "nodeCount": 1}], Ready="True")
     for node, verdict in (("good", "Compatible"), (LONG_NODE, "Incompatible")):
         path = f"{REPORTS}/{names.report_name(NAME, node)}"
         labels = {names.LABEL_ENVIRONMENT: NAME, names.LABEL_NODE: names.shorten(node)}
-        spec = {"environment": NAME, "nodeName": node, "nodeUID": "1"}
+        spec = {"environmentName": NAME, "nodeName": node, "nodeUID": "1"}
         admin.create(
             REPORTS,
             {
@@ -52,7 +52,7 @@ def ask(installed: ControlPlane) -> Iterator[Any]:
             "verdict": verdict,
             "checks": [{"name": "driver-version", "status": "Pass"}],
             "gpus": [{"product": "NVIDIA GeForce GTX 1080 Ti"}],
-            "facts": {"torch": {"version": "2.9.1+cu128", "cuda": "12.8"}, "driver": {"version": "570.1"}},
+            "versions": {"pytorch": "2.9.1+cu128", "cuda": "12.8", "driver": "570.1"},
         }
         if verdict == "Incompatible":
             status |= {
@@ -75,7 +75,9 @@ def report_path(node: str) -> str:
     return f"{REPORTS}/{names.report_name(NAME, node)}"
 
 
-def set_status(admin: RestClient, summary: dict[str, Any], **conditions: str) -> None:
+def set_status(
+    admin: RestClient, summary: dict[str, Any], problems: list[dict[str, Any]], **conditions: str
+) -> None:
     written = [
         {
             "type": kind, "status": status, "reason": "Test", "message": f"{kind} is {status}",
@@ -83,7 +85,8 @@ def set_status(admin: RestClient, summary: dict[str, Any], **conditions: str) ->
         }
         for kind, status in conditions.items()
     ]  # fmt: skip
-    admin.merge(f"{ENVIRONMENTS}/{NAME}/status", {"status": {"conditions": written, "summary": summary}})
+    status = {"conditions": written, "summary": summary, "problems": problems, "observedGeneration": 1}
+    admin.merge(f"{ENVIRONMENTS}/{NAME}/status", {"status": status})
 
 
 def test_status_lists_environments(ask: Any) -> None:
@@ -91,7 +94,7 @@ def test_status_lists_environments(ask: Any) -> None:
     assert result.exit_code == 0, result.stderr
     (row,) = [line.split() for line in result.stdout.splitlines() if line.startswith(NAME)]
     assert row[2:4] == ["True", "1/2"]
-    assert " ".join(row[4:]) == "ArchNotInBuild on 1 node"
+    assert " ".join(row[4:]) == "ArchNotInBuild (1)"
 
 
 def test_status_of_one_lists_its_nodes_worst_first(ask: Any) -> None:
@@ -105,7 +108,7 @@ def test_status_of_one_lists_its_nodes_worst_first(ask: Any) -> None:
 def test_status_as_json(ask: Any) -> None:
     data = json.loads(ask("status", NAME, "-o", "json").stdout)
     assert data["environments"][0]["name"] == NAME
-    assert data["environments"][0]["summary"]["text"] == "1/2"
+    assert data["environments"][0]["summary"]["compatible"] == 1
     assert [node["verdict"] for node in data["nodes"]] == ["Incompatible", "Compatible"]
 
 
@@ -141,7 +144,7 @@ def test_wait_ends_with_the_worst_verdict(
     counts = {verdict.lower(): verdicts.count(verdict) for verdict in verdicts}
     for node, verdict in zip(("good", LONG_NODE), verdicts, strict=False):
         admin.merge(f"{report_path(node)}/status", {"status": {"verdict": verdict}})
-    set_status(admin, none | counts, **conditions)
+    set_status(admin, none | counts, [], **conditions)
     result = ask("wait", NAME, "--timeout", "1")
     assert result.exit_code == code, result.output
 

@@ -75,16 +75,16 @@ REFUSED = [
         refused({"expect.gpus.minMemory": value}, "spec.expect.gpus.minMemory", "add the unit")
         for value in (40, "40", 0, "0", -1)
     ),
-    refused({"expect.imports": ["flash-attn"]}, "spec.expect.imports[0]", "such as flash_attn"),
-    refused({"expect.imports": ["os; import x"]}, "spec.expect.imports[0]", "write what follows `import`"),
-    refused({"expect.imports": ["vllm", "vllm"]}, "spec.expect.imports[1]", "Duplicate value"),
-    refused({"checks": [CHECK, CHECK]}, "spec.checks[1]", "Duplicate value", "smoke"),
-    refused({"checks": [{"name": "smoke"}]}, "spec.checks[0].command", "Required value"),
-    refused({"checks": [{"name": "smoke", "command": []}]}, "spec.checks[0].command", "at least 1"),
-    refused({"checks": [CHECK | {"name": "Smoke Test"}]}, "spec.checks[0].name", "use lower-case letters"),
-    refused({"checks": [CHECK | {"timeoutSeconds": -1}]}, "spec.checks[0].timeoutSeconds", "equal to 1"),
-    refused({"checks": [CHECK | {"timeoutSeconds": 300}]}, "spec.checks", "raise the run's"),
-    refused({"probe.timeouts.runSeconds": 30, "checks": [CHECK]}, "spec.checks", "raise the run's"),
+    refused({"checks.imports": ["flash-attn"]}, "spec.checks.imports[0]", "such as flash_attn"),
+    refused({"checks.imports": ["os; import x"]}, "spec.checks.imports[0]", "write what follows `import`"),
+    refused({"checks.imports": ["vllm", "vllm"]}, "spec.checks.imports[1]", "Duplicate value"),
+    refused({"checks": {"commands": [CHECK, CHECK]}}, "spec.checks.commands[1]", "Duplicate value", "smoke"),
+    refused({"checks": {"commands": [{"name": "smoke"}]}}, "spec.checks.commands[0].command", "Required value"),
+    refused({"checks": {"commands": [{"name": "smoke", "command": []}]}}, "spec.checks.commands[0].command", "at least 1"),
+    refused({"checks": {"commands": [CHECK | {"name": "Smoke Test"}]}}, "spec.checks.commands[0].name", "use lower-case letters"),
+    refused({"checks": {"commands": [CHECK | {"timeoutSeconds": -1}]}}, "spec.checks.commands[0].timeoutSeconds", "equal to 1"),
+    refused({"checks": {"commands": [CHECK | {"timeoutSeconds": 300}]}}, "spec.checks", "raise the run's"),
+    refused({"probe.timeouts.runSeconds": 30, "checks": {"commands": [CHECK]}}, "spec.checks", "raise the run's"),
     refused({"benchmarks.profile": "Thorough"}, "spec.benchmarks.profile", '"Off", "Quick", "Standard"'),
     refused({"benchmarks.floors": [{"kernel": "matmul"}]}, "floors[0]", "exactly one minimum"),
     refused(
@@ -129,9 +129,9 @@ REFUSED = [
         refused({"nodes.selector.matchExpressions": [{"key": "a", "operator": "DoesNotExist"}, other]}, "matches no node")
         for other in ({"key": "a", "operator": "Exists"}, {"key": "a", "operator": "In", "values": ["b"]})
     ),
-    refused({"nodes.tolerations": [{"operator": "Exists", "value": "x"}]}, "tolerations[0].value", "Equal"),
-    refused({"nodes.tolerations": [{"effect": "NoSchedule"}]}, "tolerations[0].key", "name the taint's key"),
-    refused({"nodes.tolerations": [{"key": "a", "tolerationSeconds": 5}]}, "tolerationSeconds", "NoExecute"),
+    refused({"probe.tolerations": [{"operator": "Exists", "value": "x"}]}, "tolerations[0].value", "Equal"),
+    refused({"probe.tolerations": [{"effect": "NoSchedule"}]}, "tolerations[0].key", "name the taint's key"),
+    refused({"probe.tolerations": [{"key": "a", "tolerationSeconds": 5}]}, "tolerationSeconds", "NoExecute"),
     refused({"probe.device.resourceName": "gpu"}, "spec.probe.device.resourceName", "write nvidia.com/gpu"),
     refused({"probe.device.resourceName": "kubernetes.io/gpu"}, "spec.probe.device.resourceName", "nvidia.com/gpu"),
     refused({"probe.device.count": 0}, "spec.probe.device.count", "greater than or equal to 1"),
@@ -156,12 +156,20 @@ REFUSED = [
         for value in (-1, 0)
     ),
     refused({"probe.timeouts.pullSeconds": 86401}, "pullSeconds", "less than or equal to 86400"),
-    refused({"schedule.intervalSeconds": -1}, "spec.schedule.intervalSeconds", "greater than or equal to 60"),
-    refused({"schedule.intervalSeconds": 0}, "spec.schedule.intervalSeconds", "greater than or equal to 60"),
+    refused({"strategy.revalidationPeriodSeconds": -1}, "spec.strategy.revalidationPeriodSeconds", "greater than or equal to 60"),
+    refused({"strategy.revalidationPeriodSeconds": 0}, "spec.strategy.revalidationPeriodSeconds", "greater than or equal to 60"),
     *(
-        refused({"schedule.maxConcurrent": value}, "spec.schedule.maxConcurrent", 'from "1%" to "100%"')
+        refused({"strategy.maxConcurrent": value}, "spec.strategy.maxConcurrent", 'from "1%" to "100%"')
         for value in (0, -1, 10001, "150%", "0%", "-5%", "5", "half", "", "10.5%")
     ),
+    refused({"checks.features": ["compile"]}, "spec.checks.features[0]", '"Compile"'),
+    refused({"checks.features": ["Collectives"]}, "spec.checks.features", "later version", "remove it"),
+    refused({"strategy.sampling": "PerClass"}, "spec.strategy.sampling", "later version", "write Every"),
+    refused({"strategy.samplesPerClass": 2}, "spec.strategy.samplesPerClass", "later version", "remove it"),
+    refused({"strategy.preflight": "Skip"}, "spec.strategy.preflight", "later version", "write None"),
+    refused({"publish.nodeLabel": "Inferred"}, "spec.publish.nodeLabel", "later version", "write Measured"),
+    refused({"publish.nodeCondition": True}, "spec.publish.nodeCondition", '"None", "Measured"'),
+    refused({"probe.device.allocationMode": "All"}, "spec.probe.device.allocationMode", "write ExactCount"),
     refused({"suspend": "yes"}, "spec.suspend", "boolean"),
 ]  # fmt: skip
 
@@ -186,17 +194,18 @@ ACCEPTED: list[dict[str, Any]] = [
             {"key": "c", "operator": "Exists"}, {"key": "c", "operator": "In", "values": ["d"]},
         ]
     },
-    {"nodes.tolerations": [{"operator": "Exists"}, {"key": "a", "value": "b", "effect": "NoExecute"}]},
-    {"nodes.tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]},
+    {"probe.tolerations": [{"operator": "Exists"}, {"key": "a", "value": "b", "effect": "NoExecute"}]},
+    {"probe.tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]},
     *({"expect.pytorch": text} for text in ("==2.9.*", ">=2.9,<3", "~=2.9.0", "!=2.9.1", ">=2.9.0rc1", " == 2.9 ")),
     {"expect": {"cuda": ">=12.6,<13", "cudnn": "==9.*", "nccl": ">=2.20", "python": ">=3.10", "driver": ">=570.26"}},
-    {"expect": {"computeCapability": {"min": "7.5", "max": "12.1"}, "driverRule": "Toolkit", "compile": True}},
+    {"expect": {"computeCapability": {"min": "7.5", "max": "12.1"}, "driverRule": "Toolkit"}},
+    {"checks": {"imports": ["vllm"], "features": ["Compile"]}},
     {"expect.computeCapability": {"min": "10.0"}},
     {"expect.gpus": {"products": ["NVIDIA A100*"], "minMemory": "40Gi"}},
     {"expect.gpus.minMemory": 42949672960},
     {"expect.gpus.minMemory": "0.5Ti"},
-    {"expect.imports": ["flash_attn", "vllm._C"]},
-    {"checks": [CHECK, CHECK | {"name": "second", "timeoutSeconds": 299}]},
+    {"checks.imports": ["flash_attn", "vllm._C"]},
+    {"checks": {"commands": [CHECK, CHECK | {"name": "second", "timeoutSeconds": 299}]}},
     {"benchmarks": {"profile": "Standard", "floors": [{"kernel": "matmul", "dtype": "bf16", "minTFLOPS": 180.5}]}},
     {"benchmarks.floors": [{"kernel": "memory", "minPercentOfPeers": 85, "products": ["NVIDIA H100*"]}]},
     {"benchmarks.floors": [{"kernel": "memory", "minGBps": 1500}, {"kernel": "memory", "minGBps": 1}]},
@@ -205,9 +214,9 @@ ACCEPTED: list[dict[str, Any]] = [
     {"probe.env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "EMPTY"}]},
     {"probe": {"python": "/opt/conda/bin/python", "useEntrypoint": True, "runAs": "Image", "schedulerName": "kueue"}},
     {"probe": {"podLabels": {"kueue.x-k8s.io/queue-name": "q"}, "podAnnotations": {"a/b": "c" * 1000}}},
-    {"schedule": {"intervalSeconds": 60, "maxConcurrent": 1}},
-    *({"schedule.maxConcurrent": value} for value in (10000, "1%", "100%")),
-    {"publish": {"nodeLabel": False, "nodeCondition": True}, "suspend": True},
+    {"strategy": {"revalidationPeriodSeconds": 60, "maxConcurrent": 1}},
+    *({"strategy.maxConcurrent": value} for value in (10000, "1%", "100%")),
+    {"publish": {"nodeLabel": "None", "nodeCondition": "Measured"}, "suspend": True},
 ]  # fmt: skip
 
 
@@ -259,7 +268,7 @@ def test_without_a_spec_the_refusal_says_what_to_write(server: RestClient) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["expects", "expect__torch", "probe__volumes", "schedule__interval", "probe__timeouts__run"]
+    "path", ["expects", "expect__torch", "probe__volumes", "strategy__interval", "probe__timeouts__run"]
 )
 def test_an_unknown_field_is_refused_by_strict_clients(server: RestClient, path: str) -> None:
     given = environment(**{path: {}})
@@ -277,13 +286,13 @@ def test_kubectl_refuses_an_unknown_field_by_itself(installed: ControlPlane, kub
 def test_the_largest_environment_stays_within_the_cost_budget(server: RestClient) -> None:
     """The rules' estimated cost was accepted with the schema; this is the real cost, at the largest sizes."""
     largest = environment(
-        expect__imports=[f"module_{number}_{'x' * 100}" for number in range(32)],
+        checks__imports=[f"module_{number}_{'x' * 100}" for number in range(32)],
         expect__gpus={"products": [f"NVIDIA {number} {'x' * 100}" for number in range(64)]},
-        checks=[{"name": f"check-{number}", "command": ["x" * 4096] * 8} for number in range(16)],
+        checks__commands=[{"name": f"check-{number}", "command": ["x" * 1024] * 16} for number in range(16)],
         benchmarks__floors=[{"kernel": "matmul", "minTFLOPS": 1}] * 64,
         probe__env=[{"name": f"VARIABLE_{number}", "value": "x" * 1024} for number in range(64)],
         probe__podAnnotations={f"example.com/{number}": "x" * 1024 for number in range(32)},
-        nodes__tolerations=[{"key": f"key-{number}"} for number in range(32)],
+        probe__tolerations=[{"key": f"key-{number}"} for number in range(32)],
         nodes__selector={
             "matchLabels": {f"{'p' * 253}/{'n' * 60}{number}": "v" * 63 for number in range(32)},
             "matchExpressions": [

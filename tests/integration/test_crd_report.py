@@ -49,36 +49,26 @@ STATUS: dict[str, Any] = {
     "commands": [],
     "benchmarks": [{"kernel": "matmul", "gpu": 0, "median": 10.5}],
     "image": {"digest": "sha256:" + "0" * 64, "platform": "linux/amd64"},
-    "inputsHash": "0123456789abcdef",
-    "nodeFingerprint": "fedcba9876543210",
-    "runID": "abc123",
-    "validatedAt": "2026-01-01T00:00:00Z",
-    "assessmentKey": "k",
+    "basis": "Measured",
+    "versions": {
+        "driver": "570.86.15",
+        "pytorch": "2.9.1+cu128",
+        "cuda": "12.8",
+        "cudnn": "9.10.2",
+        "nccl": "2.27.5",
+        "python": "3.11.7",
+    },
+    "validationTime": "2026-01-01T00:00:00Z",
     "observedRevalidate": "",
-    "answeredGeneration": 3,
-    "runs": 2,
-    "result": {
-        "verdict": "Incompatible",
-        "reason": "ArchNotInBuild",
-        "message": "m",
-        "unconfirmed": "",
-        "podCheck": {"name": "pod"},
-    },
-    "lastAttempt": {
-        "runID": "r",
-        "reason": "GpusBusy",
-        "message": "",
-        "remedies": [],
-        "at": "2026-01-01T00:00:00Z",
-        "inputsHash": "",
-        "nodeFingerprint": "",
-        "count": 1,
-    },
+    "environmentGeneration": 3,
+    "lastResult": {"verdict": "Incompatible", "reason": "ArchNotInBuild", "message": "m"},
+    "lastAttempt": {"time": "2026-01-01T00:00:00Z", "count": 1, "reason": "GpusBusy", "message": ""},
+    "internal": {"anything": {"at": ["all"]}},
     "conditions": [
         {
             "type": "Validated",
             "status": "True",
-            "reason": "Validated",
+            "reason": "Measured",
             "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
             "observedGeneration": 3,
@@ -92,7 +82,7 @@ def report(environment: str = "pytorch-2-9", node: str = "node-1") -> dict[str, 
         "apiVersion": "gpuenv.dev/v1alpha1",
         "kind": "GPUNodeReport",
         "metadata": {"name": f"{environment}.{node}"},
-        "spec": {"environment": environment, "nodeName": node, "nodeUID": "1-2-3"},
+        "spec": {"environmentName": environment, "nodeName": node, "nodeUID": "1-2-3"},
     }
 
 
@@ -124,7 +114,7 @@ def test_the_status_cannot_be_forged_by_who_may_only_write_reports(stored: str, 
 
 @pytest.mark.parametrize(
     "change",
-    [{"environment": "other"}, {"nodeName": "other"}],
+    [{"environmentName": "other"}, {"nodeName": "other"}],
     ids=str,
 )
 def test_a_report_stays_about_its_environment_and_node(
@@ -137,11 +127,11 @@ def test_a_report_stays_about_its_environment_and_node(
 
 def test_the_name_must_be_that_of_the_environment(installed: ControlPlane) -> None:
     forged = report() | {"metadata": {"name": "other.node-1"}}
-    with pytest.raises(ApiError, match=r"metadata.name must be <spec.environment>.<node>"):
+    with pytest.raises(ApiError, match=r"metadata.name must be <spec.environmentName>.<node>"):
         installed.admin.create(PATH, forged)
 
 
-@pytest.mark.parametrize("field", ["environment", "nodeName", "nodeUID"])
+@pytest.mark.parametrize("field", ["environmentName", "nodeName", "nodeUID"])
 def test_the_identity_is_required(installed: ControlPlane, field: str) -> None:
     incomplete = report()
     del incomplete["spec"][field]
@@ -157,8 +147,9 @@ def test_an_unknown_verdict_is_refused(stored: str, admin: RestClient) -> None:
 @pytest.mark.parametrize(
     ("selector", "count"),
     [
-        ("spec.environment=pytorch-2-9,status.verdict=Incompatible", 1),
+        ("spec.environmentName=pytorch-2-9,status.verdict=Incompatible", 1),
         ("spec.nodeName=node-1", 1),
+        ("status.reason=ArchNotInBuild", 1),
         ("status.verdict=Compatible", 0),
     ],
 )
@@ -169,11 +160,12 @@ def test_reports_are_selected_by_field(stored: str, kubectl: Kubectl, selector: 
 
 def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kubectl) -> None:
     header, row = (line.split() for line in kubectl("get", "gnr", "pytorch-2-9.node-1").splitlines())
-    assert header == ["NAME", "ENVIRONMENT", "NODE", "VERDICT", "REASON", "VALIDATED"]
-    assert row[1:5] == ["pytorch-2-9", "node-1", "Incompatible", "ArchNotInBuild"]
+    assert header == ["NAME", "VERDICT", "REASON", "PRODUCT", "DRIVER", "VALIDATED"]
+    assert row[1:4] == ["Incompatible", "ArchNotInBuild", "NVIDIA"]
+    assert row[-2] == "570.86.15"
 
     wide = kubectl("get", "gnr", "pytorch-2-9.node-1", "-o", "wide")
-    assert wide.split("\n")[0].split()[6:] == ["PRODUCT", "DRIVER", "PYTORCH", "CUDA", "MESSAGE"]
+    assert wide.split("\n")[0].split()[6:] == ["ENVIRONMENT", "NODE", "PYTORCH", "CUDA", "MESSAGE"]
     for shown in ("NVIDIA GeForce GTX 1080 Ti", "570.86.15", "2.9.1+cu128", " 12.8 ", "sm_61 is not among"):
         assert shown in wide
 

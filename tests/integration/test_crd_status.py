@@ -33,8 +33,9 @@ STATUS: dict[str, Any] = {
         condition("Ready", "True", "AllAnswered"),
         condition("Compatible", "False", "SomeIncompatible"),
         condition("Consistent", "Unknown", "ContentUnknown"),
+        condition("Published", "True", "UpToDate"),
+        condition("Stalled", "False", "SpecAccepted"),
     ],
-    "effective": {"pytorch": "==2.9.*", "driverRule": "MinorVersion"},
     "summary": {
         "selected": 12,
         "compatible": 9,
@@ -43,12 +44,10 @@ STATUS: dict[str, Any] = {
         "unknown": 0,
         "running": 0,
         "waiting": 0,
-        "text": "9/12",
-        "problem": "ArchNotInBuild (2)",
     },
     "image": {
         "requested": IMAGE,
-        "digests": [{"digest": "sha256:0", "platform": "linux/amd64", "nodes": 12}],
+        "digests": [{"digest": "sha256:0", "platform": "linux/amd64", "nodeCount": 12}],
     },
     "problems": [
         {
@@ -60,11 +59,13 @@ STATUS: dict[str, Any] = {
             "remedies": [{"action": "ChangeImage", "message": "r", "parameters": {"cuda": "12.6"}}],
         }
     ],
-    "scheduling": {
+    "placement": {
         "require": {"nodeSelector": {f"compat.gpuenv.dev/{NAME}": "Compatible"}},
-        "avoid": {"affinity": {"nodeAffinity": {"preferredDuringScheduling": []}}},
+        "tolerant": {"affinity": {"nodeAffinity": {"requiredDuringScheduling": []}}},
+        "avoid": {"affinity": {"nodeAffinity": {"requiredDuringScheduling": []}}},
     },
     "observedRevalidate": "1",
+    "internal": {"anything": {"at": ["all"]}},
 }
 
 
@@ -87,12 +88,13 @@ def test_a_status_does_not_change_the_generation(stored: str, admin: RestClient)
 
 def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kubectl) -> None:
     header, row = (line.split() for line in kubectl("get", "genv", NAME).splitlines())
-    assert header == ["NAME", "IMAGE", "READY", "COMPATIBLE", "INCOMPATIBLE", "UNKNOWN", "AGE"]
-    assert row[:6] == [NAME, IMAGE, "True", "9/12", "2", "0"]
+    counts = ["NODES", "COMPATIBLE", "DEGRADED", "INCOMPATIBLE", "UNKNOWN"]
+    assert header == ["NAME", "READY", *counts, "PROBLEM", "AGE"]
+    assert row[:8] == [NAME, "True", "12", "9", "1", "2", "0", "ArchNotInBuild"]
 
     header, row = (line.split() for line in kubectl("get", "genv", NAME, "-o", "wide").splitlines())
-    assert header[7:] == ["DEGRADED", "RUNNING", "CONSISTENT", "PROBLEM"]
-    assert row[7:] == ["1", "0", "Unknown", "ArchNotInBuild", "(2)"]
+    assert header[9:] == ["RUNNING", "CONSISTENT", "PUBLISHED", "IMAGE"]
+    assert row[9:] == ["0", "Unknown", "True", IMAGE]
 
 
 def test_kubectl_wait_follows_the_conditions(stored: str, kubectl: Kubectl) -> None:

@@ -70,8 +70,8 @@ def test_the_deployments_are_what_the_status_says(installed: ControlPlane) -> No
     given = yaml.safe_load((EXAMPLES / "pytorch-2.9.yaml").read_text(encoding="utf-8"))
     given["metadata"] |= {"uid": "u", "generation": 1, "finalizers": [names.FINALIZER]}
     (write,) = [action for action in planned(given).actions if isinstance(action, WriteStatus)]
-    for way in ("require", "avoid"):
+    for way in ("require", "tolerant", "avoid"):
         text = (EXAMPLES / f"scheduling/deployment-{way}.yaml").read_text(encoding="utf-8")
         pod = yaml.safe_load(text)["spec"]["template"]["spec"]
-        snippet = write.status["scheduling"][way]
+        snippet = write.status["placement"][way]
         assert {key: pod[key] for key in snippet} == snippet

@@ -66,7 +66,7 @@ async def test_a_deleted_environment_leaves_no_trace(plane: ControlPlane, runnin
     async with nodes(plane, T4, T4) as (_, found):
         pod = users_things(plane, found[0])
         before = [comparable(plane.admin.get(f"/api/v1/nodes/{node}")) for node in found]
-        environment = apply(plane, found, publish={"nodeLabel": True, "nodeCondition": True})
+        environment = apply(plane, found, publish={"nodeLabel": "Measured", "nodeCondition": "Measured"})
         other = apply(plane, found[:1])
         await until_labelled(plane, environment, found, "Compatible", running)
         await until_labelled(plane, other, found[:1], "Compatible", running)

@@ -62,7 +62,7 @@ async def test_deletions_that_the_watch_missed_are_found(plane: ControlPlane) ->
         server = f"https://127.0.0.1:{proxy.port}"
         with operator(plane, *QUICK, "--sweep-seconds", "3600", server=server) as running:
             async with nodes(plane, T4, T4, T4 | {"fault": "probeHangs"}) as (_, found):
-                environment = apply(plane, found, schedule={"maxConcurrent": 3})
+                environment = apply(plane, found, strategy={"maxConcurrent": 3})
                 kept, lost, probing = found
                 await until_labelled(plane, environment, [kept, lost], "Compatible", running)
                 await wait_until_async(lambda: probe_pods(plane, environment), running.tail)

@@ -24,9 +24,11 @@ def built(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
 
 EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "registry"}],
-    "nodes": {"tolerations": [{"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}]},
-    "expect": {"imports": ["vllm"], "compile": True},
-    "checks": [{"name": "smoke", "command": ["python", "-c", "import torch"], "timeoutSeconds": 30}],
+    "checks": {
+        "imports": ["vllm"],
+        "features": ["Compile"],
+        "commands": [{"name": "smoke", "command": ["python", "-c", "import torch"], "timeoutSeconds": 30}],
+    },
     "benchmarks": {"profile": "Standard"},
     "probe": {
         "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2},

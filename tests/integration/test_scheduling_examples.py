@@ -39,6 +39,7 @@ def fleet(admin: RestClient) -> Iterator[dict[str | None, str]]:
     ("example", "allowed"),
     [
         ("deployment-require.yaml", {"Compatible"}),
+        ("deployment-tolerant.yaml", {"Compatible", "Degraded"}),
         ("deployment-avoid.yaml", {"Compatible", "Degraded", "Unknown", None}),
     ],
 )

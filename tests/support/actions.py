@@ -34,7 +34,7 @@ def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -
         "verdict": Verdict.UNKNOWN,
         "reason": "",
         "message": "",
-        "answered_generation": 1,
+        "environment_generation": 1,
     }
     record = ReportRecord(**values | fields)
     return WriteReport(environment, f"uid-{environment}", node, f"uid-{node}", name, exists, status, record)

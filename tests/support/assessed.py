@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from gpuenv.api.environment import Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations, Floor
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import (
     ContainerFacts,
@@ -54,10 +54,14 @@ HEALTHY = Facts(
 
 
 def judge(
-    facts: Facts, expect: Expectations | None = None, *floors: Floor, peers: dict[str, float] | None = None
+    facts: Facts,
+    expect: Expectations | None = None,
+    *floors: Floor,
+    peers: dict[str, float] | None = None,
+    tried: Checks | None = None,
 ) -> Assessment:
     """Assess facts with the knowledge tables of the project."""
-    return assess(facts, expect, floors, K, peers=peers)
+    return assess(facts, expect, floors, K, peers=peers, tried=tried)
 
 
 def told(found: Assessment) -> list[tuple[Status, str, str]]:

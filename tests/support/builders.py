@@ -119,7 +119,7 @@ def report(environment: str, node: str, **status: Any) -> Raw:
             "uid": f"uid-{name}",
             "labels": {names.LABEL_ENVIRONMENT: environment, names.LABEL_NODE: names.shorten(node)},
         },
-        "spec": {"environment": environment, "nodeName": node, "nodeUID": f"uid-{node}"},
+        "spec": {"environmentName": environment, "nodeName": node, "nodeUID": f"uid-{node}"},
         "status": {"verdict": "Unknown", "reason": "GpusBusy"} | status,
     }
 

@@ -114,7 +114,7 @@ class World:
 
     def environment(self, name: str = "pt", **spec: Any) -> Raw:
         """Apply an environment: create it with our finalizer, or replace the specification of the existing one."""
-        raw = builders.environment(name, **{"schedule": {"maxConcurrent": 1000}, **spec})
+        raw = builders.environment(name, **{"strategy": {"maxConcurrent": 1000}, **spec})
         before = self.objects("environments").get(name)
         raw["metadata"] = (
             {"name": name, "finalizers": [names.FINALIZER]} if before is None else before["metadata"]

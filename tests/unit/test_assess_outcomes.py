@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.assessed import A100, HEALTHY, STEPS, failing, judge, told, torch
 
-from gpuenv.api.environment import Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations, Floor
 from gpuenv.assess.facts import (
     Benchmark,
     CommandResult,
@@ -18,6 +18,8 @@ from gpuenv.assess.facts import (
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.policies.floors import peer_key
 from gpuenv.assess.sources.probe_facts import read_health
+
+COMPILE = Checks(features=frozenset({"Compile"}))
 
 
 @pytest.mark.parametrize(
@@ -186,13 +188,17 @@ def test_images_without_a_working_torch(facts: Facts, reason: str) -> None:
         (Expectations(products=("NVIDIA L4",)), "Incompatible", "ExpectationMismatch"),
         (Expectations(min_memory_bytes=80 * 2**30), "Compatible", ""),
         (Expectations(min_memory_bytes=81 * 2**30), "Incompatible", "ExpectationMismatch"),
-        (Expectations(imports=("flash_attn",)), "Unknown", "ExpectationUnknown"),
-        (Expectations(compile=True), "Unknown", "ExpectationUnknown"),
     ],
 )
 def test_expectations(expect: Expectations, verdict: str, reason: str) -> None:
     found = judge(HEALTHY, expect)
     assert (found.verdict, found.reason) == (verdict, reason), told(found)
+
+
+@pytest.mark.parametrize("tried", [Checks(imports=("flash_attn",)), COMPILE])
+def test_what_was_asked_for_and_not_tried_is_unknown(tried: Checks) -> None:
+    found = judge(HEALTHY, tried=tried)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "ExpectationUnknown"), told(found)
 
 
 def test_vendor_versions_compare_on_the_release_segment() -> None:
@@ -241,7 +247,7 @@ def test_expected_imports(status: str, verdict: str, reason: str) -> None:
         status=status,
         error=Failure("python", message="undefined symbol") if status == "Fail" else None,
     )
-    found = judge(replace(HEALTHY, steps=(*STEPS, step)), Expectations(imports=("vllm",)))
+    found = judge(replace(HEALTHY, steps=(*STEPS, step)), tried=Checks(imports=("vllm",)))
     assert (found.verdict, found.reason) == (verdict, reason), told(found)
     assert judge(replace(HEALTHY, steps=(*STEPS, step))).verdict is Verdict.COMPATIBLE, (
         "nobody expects it any more"
@@ -257,9 +263,9 @@ def test_expected_compile() -> None:
         ),
     )
     assert judge(broken).verdict is Verdict.COMPATIBLE
-    assert judge(broken, Expectations(compile=True)).reason == "CompileUnavailable"
+    assert judge(broken, tried=COMPILE).reason == "CompileUnavailable"
     working = replace(HEALTHY, steps=(*STEPS, Step("compile", 0, status="Pass")))
-    assert judge(working, Expectations(compile=True)).verdict is Verdict.COMPATIBLE
+    assert judge(working, tried=COMPILE).verdict is Verdict.COMPATIBLE
 
 
 @pytest.mark.parametrize(

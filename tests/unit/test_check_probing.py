@@ -29,9 +29,14 @@ def test_time_grows_with_gpus_and_profile(profile: str, gpus: int, needed: int) 
 def test_time_grows_with_checks_and_imports_up_to_what_the_probe_takes() -> None:
     plain = local_probe.deadline_seconds(EnvironmentSpec(image=IMAGE), "Off", 1)
     checks = [{"name": f"c{number}", "command": ["true"], "timeoutSeconds": 600} for number in range(3)]
-    spec = parse({"image": IMAGE, "checks": checks, "expect": {"imports": ["json"]}})
+    spec = parse(
+        {
+            "image": IMAGE,
+            "checks": {"commands": checks, "imports": ["json"]},
+        }
+    )
     assert local_probe.deadline_seconds(spec, "Off", 1) >= plain + 1800 + 180
-    many = parse({"image": IMAGE, "checks": [{**checks[0], "timeoutSeconds": 3600}] * 30})
+    many = parse({"image": IMAGE, "checks": {"commands": [{**checks[0], "timeoutSeconds": 3600}] * 30}})
     assert local_probe.deadline_seconds(many, "Off", 1) == 86400
 
 

@@ -59,7 +59,7 @@ async def test_what_follows_a_failed_write_is_not_done(world: World) -> None:
 
 
 async def test_a_new_status_leaves_nothing_of_the_old_one(world: World) -> None:
-    world.put("reports", builders.report("e", "a", lastAttempt={"runID": "x"}))
+    world.put("reports", builders.report("e", "a", lastAttempt={"reason": "x"}))
     await world.run(write("e", "a", exists=True))
     assert world.get("reports", "e.a")["status"] == {"verdict": "Unknown", "reason": "GpusBusy"}
 
@@ -154,7 +154,7 @@ async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(wor
     event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
 
     def status(words: str) -> WriteStatus:
-        return WriteStatus("e", "uid-e", {"summary": {"text": words, "problem": None}}, (event,))
+        return WriteStatus("e", "uid-e", {"problems": [{"reason": words, "message": None}]}, (event,))
 
     assert (await world.run(status("1"))).done == 1
     assert (await world.run(status("2"))).done == 1
@@ -163,7 +163,7 @@ async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(wor
     assert world.events == [event, event], "an Event comes with the status that it announces"
     world.now += 2
     assert (await world.run(status("3"))).done == 1
-    assert world.get("environments", "e")["status"] == {"summary": {"text": "3"}}
+    assert world.get("environments", "e")["status"] == {"problems": [{"reason": "3"}]}
 
 
 async def test_a_large_change_keeps_no_status_waiting(world: World) -> None:
@@ -195,8 +195,8 @@ async def test_a_refused_result_is_told_to_the_next_plan_until_it_is_taken(world
     outcome = await world.run(label("a"), DeletePod(pod["name"], pod["uid"], "settled"))
     refusals = world.cache.snapshot(Settings()).refusals
     assert list(refusals) == [("e", "a")], "only what the status has to tell"
-    assert refusals["e", "a"].startswith("422 Invalid: labels are frozen")
-    assert len(refusals["e", "a"]) == executors.WORDS
+    assert refusals["e", "a"].message.startswith("422 Invalid: labels are frozen")
+    assert len(refusals["e", "a"].message) == executors.WORDS
     await world.run(label("a"))
     assert world.cache.snapshot(Settings()).refusals == refusals, "it is still held off"
     world.now = outcome.retry_at or 0
@@ -322,9 +322,10 @@ async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:16:00Z"}
     world.put("pods", builders.pod("e", "a", conditions=[scheduled]))
     attempt = Attempt("run1", "ProbeTimeout", "", (), 0.0, "inputs", "fingerprint", 1)
-    status = {"runID": "run1", "reason": "ProbeTimeout", "at": "1970-01-01T00:00:01Z", "count": 1}
+    status = {"reason": "ProbeTimeout", "time": "1970-01-01T00:00:01Z", "count": 1}
     action = write("e", "a", attempt=attempt)
-    action.status["lastAttempt"] = status | {"inputsHash": "inputs", "nodeFingerprint": "fingerprint"}
+    memory = {"runID": "run1", "inputsHash": "inputs", "nodeFingerprint": "fingerprint"}
+    action.status.update({"lastAttempt": status, "internal": {"attempt": memory}})
     await asyncio.gather(world.run(action))
     await world.run(write("e", "a", exists=True, attempt=attempt))
     text = world.metrics.text().decode()

@@ -70,16 +70,17 @@ def freeze(world: World, environment: str = "pt", node: str = "n1") -> Callable[
 def test_ready_waits_for_a_label_that_is_refused_and_comes_once_it_is_not(world: World) -> None:
     lift = freeze(world)
     world.run_for(5 * BACKOFF_MAX_SECONDS)
-    assert world.condition("Ready") == ("False", "ValidationRunning")
+    assert world.condition("Ready") == ("False", "LabelRefused")
     message = details(world, "Ready")["message"]
     assert message.startswith("1 result is not written yet: 422 Invalid")
     assert "labels are frozen" in message
-    assert world.condition("Compatible") == ("Unknown", "ValidationRunning")
-    assert world.status()["summary"]["text"] == "1/1", "counts say what was found"
+    assert world.condition("Compatible") == ("Unknown", "LabelRefused")
+    assert world.condition("Published") == ("False", "LabelRefused")
+    assert world.status()["summary"]["compatible"] == 1, "counts say what was found"
     assert world.kube.calls.count(STATUS_WRITE) == 2, (
         "once without the refusal, which came later, and once with it"
     )
-    assert announced(world) == ["Compatible"]
+    assert announced(world) == ["Compatible", "LabelRefused"]
     assert not world.live_pods()
     lift()
     for _ in range(3):
@@ -87,7 +88,8 @@ def test_ready_waits_for_a_label_that_is_refused_and_comes_once_it_is_not(world:
     assert world.condition("Ready") == ("True", "AllAnswered")
     assert world.condition("Compatible") == ("True", "AllCompatible")
     assert world.kube.calls.count(STATUS_WRITE) == 3
-    assert announced(world) == ["Compatible", "AllAnswered"]
+    assert world.condition("Published") == ("True", "UpToDate")
+    assert announced(world) == ["Compatible", "LabelRefused", "AllAnswered"]
     assert world.turn().actions == ()
 
 
@@ -123,7 +125,7 @@ def test_an_unwritten_result_of_another_environment_does_not_matter() -> None:
     freeze(world, "tf", "n1")
     freeze(world, "tf", "n2")
     world.run_for(30)
-    assert world.condition("Ready", "tf") == ("False", "ValidationRunning")
+    assert world.condition("Ready", "tf") == ("False", "LabelRefused")
     assert "labels are frozen" in details(world, "Ready", "tf")["message"]
     assert world.condition("Ready", "pt") == ("True", "AllAnswered")
 
@@ -169,7 +171,7 @@ def test_a_transition_time_moves_only_with_the_status_while_results_are_written(
 
 
 def test_a_change_of_a_whole_fleet_makes_few_events() -> None:
-    world = finished(300, settings={"max_probes": 300}, schedule={"maxConcurrent": 300})
+    world = finished(300, settings={"max_probes": 300}, strategy={"maxConcurrent": 300})
     world.slow_down(0.3)
     began = world.now
     while world.condition("Ready")[0] == "False":
@@ -212,7 +214,7 @@ def test_ready_speaks_of_a_new_generation_only_when_its_reports_are_written() ->
     lift()
     world.run_for(60)
     assert world.condition("Ready") == ("True", "AllAnswered")
-    assert world.get("reports", "pt.n1")["status"]["answeredGeneration"] == 2
+    assert world.get("reports", "pt.n1")["status"]["environmentGeneration"] == 2
 
 
 def test_a_verdict_that_changes_takes_ready_away_before_the_label_changes() -> None:
@@ -272,7 +274,7 @@ async def loop_of_its_own(world: World) -> None:
 
 def test_a_node_whose_pod_a_webhook_fails_does_not_keep_the_others_waiting() -> None:
     world = World()
-    world.environment(schedule={"maxConcurrent": 1})
+    world.environment(strategy={"maxConcurrent": 1})
     world.node("n1")
     world.node("n2")
     unseen(world)
@@ -298,5 +300,6 @@ def test_an_environment_that_cannot_be_written_about_makes_no_noise(world: World
         world.turn()
         world.kube.hooks.clear()
     about = [event for event in world.events if event.kind == names.ENVIRONMENT_KIND]
-    assert len(about) == (0 if refused == "gpunodereports" else 1)
-    assert world.condition("Ready") == ("False", "ValidationRunning")
+    of_a_report = refused == "gpunodereports"
+    assert [event.reason for event in about] == ([] if of_a_report else ["Compatible", "LabelRefused"])
+    assert world.condition("Ready") == ("False", "ValidationRunning" if of_a_report else "LabelRefused")

@@ -23,7 +23,7 @@ from gpuenv.plan.snapshot import Settings
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 MINIMAL = {"image": "a:1"}
-LISTS = {"checks": [{"name": "a", "command": ["b"]}], "probe": {"env": [{"name": "A"}]}}
+LISTS = {"checks": {"commands": [{"name": "a", "command": ["b"]}]}, "probe": {"env": [{"name": "A"}]}}
 """Entries of lists, with no more than an entry needs."""
 
 
@@ -59,8 +59,10 @@ def set_at(path: str, value: Any) -> dict[str, Any]:
     """Return a specification in which one field is written out."""
     if ".env[0]" in path:
         return MINIMAL | {"probe": {"env": [{"name": "A", "value": value}]}}
-    if ".checks[0]" in path:
-        return MINIMAL | {"checks": [{"name": "a", "command": ["b"], path.rpartition(".")[2]: value}]}
+    if ".commands[0]" in path:
+        return MINIMAL | {
+            "checks": {"commands": [{"name": "a", "command": ["b"], path.rpartition(".")[2]: value}]}
+        }
     raw: dict[str, Any] = {**MINIMAL}
     inner = raw
     *parents, last = path.split(".")[1:]
@@ -77,14 +79,14 @@ DEFAULTS = dict(defaults(spec_schema()))
 def test_the_schema_has_the_defaults_that_we_know_of() -> None:
     assert {
         "spec.probe.timeouts.runSeconds",
-        "spec.checks[0].timeoutSeconds",
+        "spec.checks.commands[0].timeoutSeconds",
         "spec.suspend",
     } <= DEFAULTS.keys()
 
 
 @pytest.mark.parametrize("path", sorted(DEFAULTS))
 def test_a_default_of_the_schema_is_that_of_the_parser(path: str) -> None:
-    plain = MINIMAL | ({"checks": LISTS["checks"]} if ".checks" in path else {})
+    plain = MINIMAL | ({"checks": LISTS["checks"]} if ".commands" in path else {})
     plain |= {"probe": LISTS["probe"]} if ".env" in path else {}
     assert parse(set_at(path, DEFAULTS[path])) == parse(plain)
 
@@ -102,12 +104,16 @@ def scalars(value: Any) -> Iterator[Any]:
         held = getattr(value, one.name)
         if is_dataclass(held):
             yield from scalars(held)
-        elif held not in (None, "", (), {}) or held is False:
+        elif held not in (None, "", (), {}, frozenset()) or held is False:
             yield held
 
 
 def test_the_schema_states_every_default_of_the_parser() -> None:
-    code = [*scalars(EnvironmentSpec(image="")), parse(MINIMAL | LISTS).checks[0].timeout_seconds, ""]
+    code = [
+        *scalars(EnvironmentSpec(image="")),
+        parse(MINIMAL | LISTS).checks.commands[0].timeout_seconds,
+        "",
+    ]
     assert Counter(map(repr, code)) == Counter(map(repr, DEFAULTS.values()))
 
 

@@ -20,12 +20,13 @@ DEFAULTS_WRITTEN_OUT: dict[str, Any] = {
     "image": IMAGE,
     "imagePullPolicy": "IfNotPresent",
     "imagePullSecrets": [],
-    "nodes": {"selector": {}, "tolerations": []},
-    "expect": {"driverRule": "MinorVersion", "gpus": {"products": []}, "imports": [], "compile": False},
-    "checks": [],
+    "nodes": {"selector": {}},
+    "expect": {"driverRule": "MinorVersion", "gpus": {"products": []}},
+    "checks": {"imports": [], "features": [], "commands": []},
     "benchmarks": {"profile": "Quick", "floors": []},
     "probe": {
-        "device": {"resourceName": "nvidia.com/gpu", "count": 1},
+        "device": {"resourceName": "nvidia.com/gpu", "allocationMode": "ExactCount", "count": 1},
+        "tolerations": [],
         "resources": {"limits": {}, "requests": {}},
         "env": [],
         "useEntrypoint": False,
@@ -34,8 +35,13 @@ DEFAULTS_WRITTEN_OUT: dict[str, Any] = {
         "podAnnotations": {},
         "timeouts": {"schedulingSeconds": 120, "setupSeconds": 120, "pullSeconds": 1800, "runSeconds": 300},
     },
-    "schedule": {"intervalSeconds": 604800, "maxConcurrent": "10%"},
-    "publish": {"nodeLabel": True, "nodeCondition": False},
+    "strategy": {
+        "revalidationPeriodSeconds": 604800,
+        "maxConcurrent": "10%",
+        "sampling": "Every",
+        "preflight": "None",
+    },
+    "publish": {"nodeLabel": "Measured", "nodeCondition": "None"},
     "suspend": False,
 }
 """Literals on purpose: the API server has stored these defaults in people's objects, and there they stay."""
@@ -63,8 +69,8 @@ PROBE: dict[str, Any] = {
 }  # fmt: skip
 ALL: dict[str, Any] = {
     "image": IMAGE,
-    "expect": EXPECTED | {"imports": ["flash_attn", "vllm"], "compile": True},
-    "checks": CHECKS,
+    "expect": EXPECTED,
+    "checks": {"imports": ["flash_attn", "vllm"], "features": ["Compile"], "commands": CHECKS},
     "benchmarks": {"profile": "Standard", "floors": FLOORS},
     "probe": PROBE,
 }
@@ -75,14 +81,14 @@ PINNED: list[tuple[str, dict[str, Any], str, str]] = [
     ("the defaults written out", DEFAULTS_WRITTEN_OUT, "31fdb65cb4189e74", "17970eb44c72e1c9"),
     ("expectations", TYPICAL | {"expect": EXPECTED}, "31fdb65cb4189e74", "3538ea9832c2f0fd"),
     (
-        "imports and compile",
-        TYPICAL | {"expect": {"imports": ["flash_attn"], "compile": True}},
-        "995511ad0d7f1a42",
-        "127d5bedf99493b9",
+        "imports and features",
+        TYPICAL | {"checks": {"imports": ["flash_attn"], "features": ["Compile"]}},
+        "2834c7353f4410b5",
+        "17970eb44c72e1c9",
     ),
     ("floors", TYPICAL | {"benchmarks": {"floors": FLOORS}}, "31fdb65cb4189e74", "8ebfe8495c16e688"),
     ("profile", TYPICAL | {"benchmarks": {"profile": "Off"}}, "d6146560d1c11702", "17970eb44c72e1c9"),
-    ("checks", TYPICAL | {"checks": CHECKS}, "328e31a544788ddb", "17970eb44c72e1c9"),
+    ("commands", TYPICAL | {"checks": {"commands": CHECKS}}, "9b73e9543e0e3b5f", "17970eb44c72e1c9"),
     ("the probe", TYPICAL | {"probe": PROBE}, "6eabfdaf987ceb92", "17970eb44c72e1c9"),
     (
         "one timeout",
@@ -90,7 +96,7 @@ PINNED: list[tuple[str, dict[str, Any], str, str]] = [
         "a985dc73470dc41f",
         "17970eb44c72e1c9",
     ),
-    ("everything", ALL, "8899e760e1870911", "1531907610fffdaf"),
+    ("everything", ALL, "9f9a8aa669865f2e", "a4920be080e65dbe"),
 ]
 
 
@@ -133,10 +139,11 @@ def test_a_new_field_with_a_default_changes_no_digest(spec: dict[str, Any]) -> N
 def test_a_new_field_that_is_used_changes_the_digest() -> None:
     today = parse(ALL)
     later = widened(today)
+    commands = (replace(later.checks.commands[0], hugepages="2Mi"), later.checks.commands[1])
     for used in (
         replace(later, probe=replace(later.probe, hugepages="2Mi")),
         replace(later, probe=replace(later.probe, timeouts=replace(later.probe.timeouts, hugepages="2Mi"))),
-        replace(later, checks=(replace(later.checks[0], hugepages="2Mi"), later.checks[1])),
+        replace(later, checks=replace(later.checks, commands=commands)),
     ):
         assert inputs_hash(used) != inputs_hash(today)
         assert expectations_hash(used) == expectations_hash(today)

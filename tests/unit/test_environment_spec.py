@@ -32,39 +32,44 @@ def test_every_field_arrives() -> None:
         spec(
             imagePullPolicy="Always",
             imagePullSecrets=[{"name": "registry"}],
-            nodes={"selector": {"matchLabels": {"pool": "a"}}, "tolerations": [{"operator": "Exists"}]},
+            nodes={"selector": {"matchLabels": {"pool": "a"}}},
             expect={
                 "pytorch": "==2.9.*", "cuda": ">=12.6,<13", "cudnn": "==9.*", "nccl": "~=2.27.0", "python": ">=3.10",
                 "driver": ">=570", "driverRule": "Toolkit", "computeCapability": {"min": "7.5", "max": "12.1"},
-                "gpus": {"products": ["NVIDIA A100*"], "minMemory": "40Gi"}, "imports": ["flash_attn"], "compile": True,
+                "gpus": {"products": ["NVIDIA A100*"], "minMemory": "40Gi"},
             },
-            checks=[{"name": "smoke", "command": ["python", "-c", "1"], "timeoutSeconds": 5}],
+            checks={
+                "imports": ["flash_attn"], "features": ["Compile"],
+                "commands": [{"name": "smoke", "command": ["python", "-c", "1"], "timeoutSeconds": 5}],
+            },
             benchmarks={"profile": "Standard", "floors": [{"kernel": "matmul", "dtype": "bf16", "minTFLOPS": 180}]},
             probe={
-                "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2}, "runtimeClassName": "nvidia",
+                "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2, "allocationMode": "ExactCount"},
+                "tolerations": [{"operator": "Exists"}], "runtimeClassName": "nvidia",
                 "schedulerName": "s", "priorityClassName": "p", "resources": {"limits": {"memory": "4Gi"}},
                 "env": [{"name": "A", "value": "b"}, {"name": "EMPTY"}], "python": "/opt/python", "useEntrypoint": True,
                 "runAs": "Image", "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
                 "timeouts": {"schedulingSeconds": 1, "setupSeconds": 2, "pullSeconds": 3, "runSeconds": 40},
             },
-            schedule={"intervalSeconds": 3600, "maxConcurrent": 7},
-            publish={"nodeLabel": False, "nodeCondition": True},
+            strategy={"revalidationPeriodSeconds": 3600, "maxConcurrent": 7, "sampling": "Every", "preflight": "None"},
+            publish={"nodeLabel": "None", "nodeCondition": "Measured"},
             suspend=True,
         )
     )  # fmt: skip
     assert parsed.image_pull_secrets == ("registry",)
     assert parsed.selector == {"matchLabels": {"pool": "a"}}
-    assert parsed.tolerations == ({"operator": "Exists"},)
+    assert parsed.probe.tolerations == ({"operator": "Exists"},)
     assert (parsed.expect.min_compute_capability, parsed.expect.max_compute_capability) == ((7, 5), (12, 1))
     assert parsed.expect.min_memory_bytes == 40 * 2**30
-    assert (parsed.expect.driver_rule, parsed.expect.imports) == ("Toolkit", ("flash_attn",))
-    assert parsed.checks == (CommandCheck("smoke", ("python", "-c", "1"), 5),)
+    assert parsed.expect.driver_rule == "Toolkit"
+    assert (parsed.checks.imports, parsed.checks.features) == (("flash_attn",), {"Compile"})
+    assert parsed.checks.commands == (CommandCheck("smoke", ("python", "-c", "1"), 5),)
     assert parsed.floors == (Floor("matmul", "bf16", min_tflops=180.0),)
     assert (parsed.probe.device.resource_name, parsed.probe.device_count) == ("nvidia.com/mig-1g.10gb", 2)
     assert parsed.probe.env == (("A", "b"), ("EMPTY", ""))
     assert parsed.probe.timeouts == Timeouts(1, 2, 3, 40)
-    assert (parsed.interval_seconds, parsed.max_concurrent) == (3600, 7)
-    assert (parsed.node_label, parsed.node_condition, parsed.suspend) == (False, True, True)
+    assert (parsed.revalidation_period_seconds, parsed.max_concurrent) == (3600, 7)
+    assert (parsed.node_label, parsed.node_condition, parsed.suspend) == ("None", "Measured", True)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +108,29 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     (spec(expect={"gpus": {"minMemory": "40GB"}}), "spec.expect.gpus.minMemory", "40Gi"),
     (spec(expect={"gpus": {"minMemory": "-1Gi"}}), "spec.expect.gpus.minMemory", "40Gi"),
-    (spec(expect={"imports": ["flash-attn"]}), "spec.expect.imports", "module name"),
-    (spec(expect={"compile": "yes"}), "spec.expect.compile", "true or false"),
-    (spec(checks=[{"name": "a", "command": []}]), "spec.checks[0].command", "is missing"),
-    (spec(checks=[{"command": ["a"]}]), "spec.checks[0].name", "is missing"),
-    (spec(checks=[{"name": "a", "command": "a b"}]), "spec.checks[0].command", "a list of texts"),
+    (spec(checks={"imports": ["flash-attn"]}), "spec.checks.imports", "module name"),
+    (spec(checks={"features": ["compile"]}), "spec.checks.features", "known are Compile"),
+    (spec(checks={"features": ["Collectives"]}), "spec.checks.features", "reserved for a later version"),
+    (spec(strategy={"sampling": "PerClass"}), "spec.strategy.sampling", "reserved for a later version"),
+    (spec(strategy={"samplesPerClass": 2}), "spec.strategy.samplesPerClass", "later version"),
+    (spec(strategy={"preflight": "Skip"}), "spec.strategy.preflight", "use None"),
+    (spec(publish={"nodeLabel": "Inferred"}), "spec.publish.nodeLabel", "use None or Measured"),
+    (spec(publish={"nodeLabel": True}), "spec.publish.nodeLabel", "choose one of None, Measured"),
+    (spec(probe={"device": {"allocationMode": "All"}}), "spec.probe.device.allocationMode", "use ExactCount"),
     (
-        spec(checks=[{"name": "a", "command": ["a"], "timeoutSeconds": 0}]),
-        "spec.checks[0].timeoutSeconds",
+        spec(checks={"commands": [{"name": "a", "command": []}]}),
+        "spec.checks.commands[0].command",
+        "is missing",
+    ),
+    (spec(checks={"commands": [{"command": ["a"]}]}), "spec.checks.commands[0].name", "is missing"),
+    (
+        spec(checks={"commands": [{"name": "a", "command": "a b"}]}),
+        "spec.checks.commands[0].command",
+        "a list of texts",
+    ),
+    (
+        spec(checks={"commands": [{"name": "a", "command": ["a"], "timeoutSeconds": 0}]}),
+        "spec.checks.commands[0].timeoutSeconds",
         "from 1",
     ),
     (spec(benchmarks={"floors": [{"kernel": "a"}]}), "spec.benchmarks.floors[0]", "exactly one"),
@@ -139,10 +159,10 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     (spec(probe={"timeouts": {"runSeconds": -1}}), "spec.probe.timeouts.runSeconds", "whole number"),
     (spec(probe={"device": {"count": True}}), "spec.probe.device.count", "whole number"),
-    (spec(schedule={"maxConcurrent": 0}), "spec.schedule.maxConcurrent", "from 1"),
-    (spec(schedule={"maxConcurrent": "150%"}), "spec.schedule.maxConcurrent", '"100%"'),
-    (spec(schedule={"maxConcurrent": "0%"}), "spec.schedule.maxConcurrent", '"1%"'),
-    (spec(schedule={"intervalSeconds": 1}), "spec.schedule.intervalSeconds", "from 60"),
+    (spec(strategy={"maxConcurrent": 0}), "spec.strategy.maxConcurrent", "from 1"),
+    (spec(strategy={"maxConcurrent": "150%"}), "spec.strategy.maxConcurrent", '"100%"'),
+    (spec(strategy={"maxConcurrent": "0%"}), "spec.strategy.maxConcurrent", '"1%"'),
+    (spec(strategy={"revalidationPeriodSeconds": 1}), "spec.strategy.revalidationPeriodSeconds", "from 60"),
     (
         spec(nodes={"selector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}),
         "spec.nodes.selector.matchExpressions[0].operator",
@@ -173,9 +193,9 @@ INPUTS: list[tuple[str, dict[str, Any]]] = [
     ("timeouts", {"probe": {"timeouts": {"runSeconds": 30}}}),
     ("env", {"probe": {"env": [{"name": "A", "value": "b"}]}}),
     ("profile", {"benchmarks": {"profile": "Off"}}),
-    ("checks", {"checks": [{"name": "a", "command": ["b"]}]}),
-    ("imports", {"expect": {"imports": ["vllm"]}}),
-    ("compile", {"expect": {"compile": True}}),
+    ("checks", {"checks": {"commands": [{"name": "a", "command": ["b"]}]}}),
+    ("imports", {"checks": {"imports": ["vllm"]}}),
+    ("compile", {"checks": {"features": ["Compile"]}}),
 ]
 
 
@@ -188,8 +208,9 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("expect", {"expect": {"pytorch": "==2.9.*"}}),
     ("floors", {"benchmarks": {"floors": [{"kernel": "matmul", "minTFLOPS": 1}]}}),
     ("selector", {"nodes": {"selector": {"matchLabels": {"a": "b"}}}}),
-    ("schedule", {"schedule": {"intervalSeconds": 60}}),
-    ("publish", {"publish": {"nodeLabel": False}}),
+    ("tolerations", {"probe": {"tolerations": [{"operator": "Exists"}]}}),
+    ("strategy", {"strategy": {"revalidationPeriodSeconds": 60}}),
+    ("publish", {"publish": {"nodeLabel": "None"}}),
     ("secrets", {"imagePullSecrets": [{"name": "a"}]}),
     ("suspend", {"suspend": True}),
     ("defaults written out", {"probe": {"device": {"count": 1}}, "benchmarks": {"profile": "Quick"}}),
@@ -205,7 +226,7 @@ def test_expectations_and_floors_are_hashed_apart() -> None:
     plain = expectations_hash(parse(spec()))
     assert expectations_hash(parse(spec(expect={"cuda": ">=12"}))) != plain
     assert expectations_hash(parse(spec(benchmarks={"floors": [{"kernel": "m", "minGBps": 1}]}))) != plain
-    assert expectations_hash(parse(spec(schedule={"maxConcurrent": 3}))) == plain
+    assert expectations_hash(parse(spec(strategy={"maxConcurrent": 3}))) == plain
 
 
 @pytest.mark.parametrize(

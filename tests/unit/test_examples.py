@@ -14,6 +14,8 @@ from gpuenv.api import names
 from gpuenv.api.environment import parse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+REFUSED = {"probe.env[].valueFrom", "strategy.samplesPerClass"}
+"""Fields that exist only so that the API server refuses them instead of dropping them silently."""
 LUA = next(filter(None, map(shutil.which, ("lua5.4", "lua5.3", "lua"))), None)
 
 
@@ -39,7 +41,7 @@ def test_all_fields_has_all_fields() -> None:
     (crd,) = [one for one in manifests.crds() if one["spec"]["names"]["kind"] == names.ENVIRONMENT_KIND]
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     given = document("all-fields.yaml", names.ENVIRONMENT_KIND)["spec"]
-    assert paths_of(spec) - {"probe.env[].valueFrom"} == keys_of(given)
+    assert paths_of(spec) - REFUSED == keys_of(given)
 
 
 def test_the_advertised_claims_are_those_of_the_article() -> None:
@@ -77,12 +79,14 @@ def test_the_readiness_rule_does_not_lock_the_probe_out() -> None:
     assert rule["conditions"] == [
         {"type": names.node_label(environment["metadata"]["name"]), "requiredStatus": "True"}
     ]
-    assert spec.node_condition, "the rule waits for a condition that is published only on request"
+    assert spec.node_condition == "Measured", (
+        "the rule waits for a condition that is published only on request"
+    )
     assert {
         "key": rule["taint"]["key"],
         "operator": "Exists",
         "effect": rule["taint"]["effect"],
-    } in spec.tolerations
+    } in spec.probe.tolerations
     assert rule["taint"]["key"].startswith("readiness.k8s.io/")
     assert rule["taint"]["key"].count("/") == 1
     assert len(rule["taint"]["key"].partition("/")[2]) <= 63
@@ -101,7 +105,7 @@ def test_the_node_pool_promises_what_the_rule_checks() -> None:
 
 CONDITIONS = [
     ({}, "Progressing"),
-    ({"Accepted": "False"}, "Degraded"),
+    ({"Accepted": "False", "Stalled": "True"}, "Degraded"),
     ({"Accepted": "True", "Ready": "False", "Compatible": "Unknown"}, "Progressing"),
     ({"Accepted": "True", "Ready": "True", "Compatible": "Unknown"}, "Progressing"),
     ({"Accepted": "True", "Ready": "False", "Compatible": "False"}, "Degraded"),
@@ -120,6 +124,12 @@ def test_argo_cd_shows_the_health(conditions: dict[str, str], health: str) -> No
     }
     assert argo_health(seen) == health
     assert argo_health(seen | {"metadata": {"generation": 3}}) == "Progressing"
+    nowhere = [
+        {"type": "Ready", "status": "True", "reason": "NoMatchingNodes", "message": "m"},
+        {"type": "Compatible", "status": "Unknown", "reason": "NoMatchingNodes", "message": "m"},
+    ]
+    empty = seen | {"status": {"observedGeneration": 2, "conditions": nowhere}}
+    assert argo_health(empty) == "Healthy", "GPU nodes may be started on demand"
     assert argo_health(seen | {"spec": {"suspend": True}}) == "Suspended"
     assert argo_health({"metadata": {"generation": 1}, "spec": {}}) == "Progressing"
 

@@ -108,7 +108,7 @@ def test_a_crash_is_a_result_that_is_retried() -> None:
     assert report.attempt is not None
     assert world.verdict() == ("Unknown", reasons.ProbeCrashed)
     assert "SIGSEGV" in report.message
-    assert dict(report.result.versions)["PyTorch"] == "2.9.1+cu128"
+    assert dict(report.result.versions)["pytorch"] == "2.9.1+cu128"
     assert report.result.checks[0].name == "probe-pod"
     world.now += 70
     world.settle()

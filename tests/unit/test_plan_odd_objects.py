@@ -32,7 +32,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 def lived() -> World:
     """A small cluster in which something of everything has happened."""
     world = World()
-    world.environment(expect={"pytorch": "==2.9.*"}, publish={"nodeCondition": True})
+    world.environment(expect={"pytorch": "==2.9.*"}, publish={"nodeCondition": "Measured"})
     for name in ("n1", "n2", "n3"):
         world.node(name)
     world.settle()
@@ -108,7 +108,7 @@ def test_a_plan_never_raises(raw: dict[str, dict[str, Any]], after: int) -> None
 
 def test_a_time_that_cannot_be_shown_is_no_time() -> None:
     raw = copy.deepcopy(WORLD)
-    raw["reports"]["pt.n1"]["status"]["validatedAt"] = "9999-12-31T23:59:59-23:00"
+    raw["reports"]["pt.n1"]["status"]["validationTime"] = "9999-12-31T23:59:59-23:00"
     assert plan(snapshot(raw), NOW, KNOWLEDGE).faults == ()
 
 

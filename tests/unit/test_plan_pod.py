@@ -119,8 +119,11 @@ def test_behind_the_entry_point() -> None:
 
 def test_what_the_probe_is_told() -> None:
     made = build(
-        expect={"imports": ["vllm"], "compile": True},
-        checks=[{"name": "smoke", "command": ["a", "b c"], "timeoutSeconds": 7}],
+        checks={
+            "imports": ["vllm"],
+            "features": ["Compile"],
+            "commands": [{"name": "smoke", "command": ["a", "b c"], "timeoutSeconds": 7}],
+        },
         benchmarks={"profile": "Standard"},
         probe={"env": [{"name": "HOME", "value": "/data"}, {"name": "A", "value": "$(B)"}]},
         on={"labels": {"nvidia.com/gpu.sharing-strategy": "mps"}},
@@ -141,7 +144,7 @@ def test_what_the_probe_is_told() -> None:
 
 def test_what_kubernetes_would_expand_is_escaped_in_what_we_write() -> None:
     """``$(NAME)`` in a value is replaced by the kubelet; a check's command must arrive as it was written."""
-    made = build(checks=[{"name": "a", "command": ["sh", "-c", "echo $(HOME)"]}])
+    made = build(checks={"commands": [{"name": "a", "command": ["sh", "-c", "echo $(HOME)"]}]})
     assert "$$(HOME)" in env(made)["GPUENV_CHECKS"]
 
 
@@ -171,7 +174,7 @@ def test_a_long_node_name_fits_everywhere() -> None:
 
 def test_tolerations_are_added_to_the_default() -> None:
     extra = {"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}
-    made = build(nodes={"tolerations": [extra]})
+    made = build(probe={"tolerations": [extra]})
     assert made["spec"]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}, extra]
 
 
@@ -204,7 +207,7 @@ RESOURCES: list[tuple[dict[str, Any], bool, dict[str, str], dict[str, str]]] = [
 def test_resources(
     resources: dict[str, Any], compiles: bool, limits: dict[str, Any], requests: dict[str, Any]
 ) -> None:
-    made = build(probe={"resources": resources}, expect={"compile": compiles})
+    made = build(probe={"resources": resources}, checks={"features": ["Compile"] if compiles else []})
     device = {"nvidia.com/gpu": "1"}
     for container in containers(made):
         assert container["resources"] == {"limits": limits | device, "requests": requests | device}

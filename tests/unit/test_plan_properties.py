@@ -51,12 +51,12 @@ specs: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
         {"expect": {"pytorch": "==2.8.*"}},
-        {"expect": {"imports": ["vllm"]}},
+        {"checks": {"imports": ["vllm"]}},
         {"image": "a/b:2"},
         {"image": "makes no sense"},
         {"suspend": True},
-        {"publish": {"nodeLabel": False}},
-        {"publish": {"nodeCondition": True}},
+        {"publish": {"nodeLabel": "None"}},
+        {"publish": {"nodeCondition": "Measured"}},
         {"nodes": {"selector": {"matchExpressions": [{"key": "pool", "operator": "DoesNotExist"}]}}},
         {"benchmarks": {"floors": [{"kernel": "matmul", "minPercentOfPeers": 90}]}},
     ]
@@ -75,7 +75,7 @@ class Cluster(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         for name in ENVIRONMENTS[:2]:
-            self.world.environment(name, schedule={"maxConcurrent": MAX_CONCURRENT})
+            self.world.environment(name, strategy={"maxConcurrent": MAX_CONCURRENT})
         for name in NODES:
             self.world.node(name)
         self.check(self.world.step())
@@ -91,7 +91,7 @@ class Cluster(RuleBasedStateMachine):
     def apply(self, name: str, spec: dict[str, Any]) -> None:
         before = self.world.objects("environments").get(name, {"metadata": {}})
         if not before["metadata"].get("deletionTimestamp"):
-            self.world.environment(name, **{"schedule": {"maxConcurrent": MAX_CONCURRENT}, **spec})
+            self.world.environment(name, **{"strategy": {"maxConcurrent": MAX_CONCURRENT}, **spec})
 
     @rule(name=environments)
     def delete(self, name: str) -> None:
@@ -183,7 +183,7 @@ class Cluster(RuleBasedStateMachine):
             if isinstance(action, SetLabel) and action.value is None:
                 record = self.world.cache.environments[action.environment]
                 assert record.spec is not None
-                assert not record.spec.node_label, (
+                assert record.spec.node_label == "None", (
                     "labels go by LeaveNode and Cleanup, or because nobody wants them"
                 )
             if isinstance(action, CreatePod):

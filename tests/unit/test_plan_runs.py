@@ -113,7 +113,7 @@ def test_a_stuck_pod_keeps_every_probe_off_the_node() -> None:
 
 def test_a_stuck_pod_takes_no_place_from_other_nodes() -> None:
     """One place for the environment, one for all: the node that hangs costs itself and nobody else."""
-    world = fleet(2, settings={"max_probes": 1}, schedule={"maxConcurrent": 1})
+    world = fleet(2, settings={"max_probes": 1}, strategy={"maxConcurrent": 1})
     world.settle()
     (first,) = [pod.node for pod in world.live_pods()]
     hangs = {"scheduled": NOW, "sandbox": NOW, "facts": builders.running(NOW), "deleted": NOW + 5}
@@ -129,7 +129,7 @@ def test_a_stuck_pod_takes_no_place_from_other_nodes() -> None:
 
 
 def test_a_pod_whose_node_goes_before_the_first_report_does_not_stay() -> None:
-    world = fleet(2, schedule={"maxConcurrent": 1})
+    world = fleet(2, strategy={"maxConcurrent": 1})
     world.settle()
     (first,) = [pod.node for pod in world.live_pods()]
     world.gone("nodes", first)

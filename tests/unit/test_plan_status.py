@@ -33,9 +33,14 @@ def test_no_node_at_all() -> None:
     world = World()
     world.environment()
     world.settle()
-    assert world.condition("Ready") == ("False", reasons.NoMatchingNodes)
-    assert world.condition("Compatible") == ("Unknown", reasons.NoMatchingNodes)
-    assert world.status()["summary"]["text"] == "0/0"
+    assert world.condition("Ready") == ("True", reasons.NoMatchingNodes)
+    for kind in ("Compatible", "Consistent"):
+        assert world.condition(kind) == ("Unknown", reasons.NoMatchingNodes)
+    assert world.condition("Published") == ("True", reasons.UpToDate)
+    assert world.status()["summary"]["selected"] == 0
+    (problem,) = world.status()["problems"]
+    assert problem["reason"] == reasons.NoMatchingNodes
+    assert [(event.type, event.reason) for event in world.events] == [("Warning", reasons.NoMatchingNodes)]
 
 
 def mixed() -> World:
@@ -71,11 +76,15 @@ def test_the_summary_adds_up() -> None:
     world = mixed()
     assert world.status()["summary"] == {
         "selected": 6, "compatible": 3, "degraded": 0, "incompatible": 2, "unknown": 1, "running": 0, "waiting": 0,
-        "text": "3/6", "problem": "DriverTooOld on 2 nodes",
     }  # fmt: skip
     assert world.condition("Ready") == ("True", reasons.AllAnswered)
     assert world.condition("Compatible") == ("False", reasons.SomeIncompatible)
     assert world.condition("Consistent") == ("True", reasons.OneContent)
+    assert world.condition("Published") == ("True", reasons.UpToDate)
+    assert world.condition("Stalled") == ("False", reasons.SpecAccepted)
+    messages = {one["type"]: one["message"] for one in world.status()["conditions"]}
+    assert messages["Ready"] == "all 6 nodes answered: 3 Compatible, 2 Incompatible, 1 Unknown"
+    assert messages["Consistent"] == "5 of 6 nodes ran, all with the same content"
 
 
 def test_a_transition_time_moves_only_with_its_status() -> None:
@@ -88,7 +97,7 @@ def test_a_transition_time_moves_only_with_its_status() -> None:
     after = {one["type"]: one["lastTransitionTime"] for one in world.status()["conditions"]}
     assert world.condition("Ready")[0] == "False", "n05 is tried again for the new generation"
     moved = {kind for kind in after if after[kind] != before[kind]}
-    assert moved == {"Ready"}
+    assert moved == {"Ready", "Consistent"}
     assert {one["observedGeneration"] for one in world.status()["conditions"]} == {2}
 
 
@@ -168,7 +177,7 @@ def test_one_name_with_two_contents_is_inconsistent() -> None:
     world.settle()
     assert world.condition("Consistent") == ("False", reasons.DifferentContent)
     message = next(one for one in world.status()["conditions"] if one["type"] == "Consistent")["message"]
-    assert "PyTorch 2.9.0+cu128 and 2.9.1+cu128" in message
+    assert "pytorch 2.9.0+cu128 and 2.9.1+cu128" in message
 
 
 def test_digests_of_different_kinds_and_platforms_are_not_compared() -> None:

@@ -50,7 +50,7 @@ OUTCOMES: list[tuple[Callable[[str], Raw], Callable[[str], Raw]]] = [
 def mixed_fleet() -> World:
     """A fleet with good, slow, wrong, broken and unanswered nodes, and nothing left to do."""
     floors = [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 80}]
-    world = fleet(len(OUTCOMES) + 1, benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"})
+    world = fleet(len(OUTCOMES) + 1, benchmarks={"floors": floors}, strategy={"maxConcurrent": "100%"})
     world.settle()
     for _ in range(2):
         # Twice, because a second run has to confirm wrong numbers.
@@ -68,7 +68,7 @@ def mixed_fleet() -> World:
         world.settle()
     for pod in list(world.objects("pods")):
         world.gone("pods", pod)
-    world.environment(benchmarks={"floors": floors}, schedule={"maxConcurrent": "100%"}, suspend=True)
+    world.environment(benchmarks={"floors": floors}, strategy={"maxConcurrent": "100%"}, suspend=True)
     world.settle()
     return world
 

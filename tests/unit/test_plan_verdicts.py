@@ -97,7 +97,7 @@ def test_no_label_vouches_for_a_changed_node_while_the_specification_is_wrong() 
 
 
 def test_a_node_condition_follows_the_reason_too() -> None:
-    world = validated(publish={"nodeLabel": True, "nodeCondition": True})
+    world = validated(publish={"nodeLabel": "Measured", "nodeCondition": "Measured"})
 
     def condition() -> tuple[str, str]:
         name = names.node_label("pt")
@@ -275,17 +275,18 @@ def test_holding_off_keeps_a_standing_verdict() -> None:
 
 
 def test_labels_and_conditions_follow_publish() -> None:
-    world = validated(publish={"nodeLabel": True, "nodeCondition": True})
+    world = validated(publish={"nodeLabel": "Measured", "nodeCondition": "Measured"})
     key = names.node_label("pt")
     conditions = {item["type"]: item["status"] for item in world.get("nodes", "n1")["status"]["conditions"]}
     assert conditions[key] == "True"
-    world.environment(publish={"nodeLabel": False, "nodeCondition": False})
+    world.environment(publish={"nodeLabel": "None", "nodeCondition": "None"})
     planned = world.step()
     assert SetLabel("pt", "n1", "uid-n1", None) in planned.actions
     assert SetNodeCondition("pt", "n1", None) in planned.actions
     world.settle()
     assert world.label() is None
-    assert "scheduling" not in world.status()
+    assert "placement" not in world.status()
+    assert world.condition("Published") == ("False", reasons.Disabled)
 
 
 def test_a_label_that_somebody_changed_is_put_right() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gpuenv import manifests
 from gpuenv.api import reasons
 from gpuenv.api.reasons import PAGE, ROWS, Behaviour, NextRun, Start, Subject
 from gpuenv.api.remedies import Remedy
@@ -80,16 +81,24 @@ def test_no_two_causes_are_equally_deep() -> None:
     assert all(100 < depth < 700 for depth in depths)
 
 
+def in_default_conditions() -> set[str]:
+    """The reasons of the conditions that the API server gives to a new object."""
+    schemas = [crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in manifests.crds()]
+    statuses = [schema["properties"]["status"].get("default", {}) for schema in schemas]
+    return {one["reason"] for status in statuses for one in status.get("conditions", [])}
+
+
 def test_a_reason_belongs_to_a_condition_or_to_a_verdict() -> None:
     of_environments = {code for code, row in ROWS.items() if row.subject is Subject.ENVIRONMENT}
     named = {path: named_in(path) for path in CODE}
-    in_conditions = set().union(*(found for path, found in named.items() if path.name == "conditions.py"))
-    assert in_conditions == of_environments
+    writers = ("conditions.py", "node_report.py")
+    in_conditions = set().union(*(found for path, found in named.items() if path.name in writers))
+    assert in_conditions | in_default_conditions() == of_environments
 
 
 def test_no_reason_is_left_over() -> None:
     named = set().union(*(named_in(path) for path in CODE)) | {rule.reason for rule in K.errors}
-    assert set(ROWS) - named == set()
+    assert set(ROWS) - named == in_default_conditions()
 
 
 def test_a_reason_of_no_table_behaves_as_an_answer_that_warns() -> None:

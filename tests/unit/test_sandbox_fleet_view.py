@@ -10,11 +10,11 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
-from gpuenv.api.objects import NodeVerdict
+from gpuenv.api.objects import NodeVerdict, node_verdict
 from gpuenv.cli import main
 from gpuenv.cli.output import sandbox_view
 from gpuenv.cli.output.fleet import fleet_json
-from gpuenv_sandbox.observer import summary, unsettled
+from gpuenv_sandbox.observer import unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
@@ -49,7 +49,7 @@ def test_timeouts_fill_what_an_environment_leaves_open(tmp_path: Path) -> None:
         "timeouts": {"runSeconds": 99, "pullSeconds": 7},
     }
     assert with_timeouts(own, {}) == own
-    slow = environment("c", checks=[{"name": "x", "timeoutSeconds": 90}, {"name": "y"}])
+    slow = environment("c", checks={"commands": [{"name": "x", "timeoutSeconds": 90}, {"name": "y"}]})
     assert with_timeouts(slow, {"runSeconds": 5})["spec"]["probe"]["timeouts"] == {"runSeconds": 91}
     assert with_timeouts({"spec": {"probe": "odd"}}, {"runSeconds": 1}) == {"spec": {"probe": "odd"}}
     assert with_timeouts({"spec": None}, {"runSeconds": 1}) == {"spec": None}
@@ -93,7 +93,9 @@ def test_settled_is_ready_decided_and_nothing_running(found: dict[str, Any], why
 
 
 def test_a_report_without_status_has_no_verdict() -> None:
-    assert summary({"spec": {"environment": "e", "nodeName": "n"}}) == NodeVerdict("e", "n", "", "", "")
+    assert node_verdict({"spec": {"environmentName": "e", "nodeName": "n"}}) == NodeVerdict(
+        "e", "n", "", "", ""
+    )
 
 
 def printed(rows: list[NodeVerdict], nodes: tuple[SimulatedNode, ...]) -> str:

@@ -79,8 +79,8 @@ PROBE: Final = _name("probe", "The probe that `gpuenv check` starts ends by itse
 
 # The environment's own expectations.
 EXPECT: Final = _family("expect", "<what>", "A version or a property of the GPUs is as `spec.expect` asks.")
-IMPORT: Final = _family("import", "<module>", "A module of `spec.expect.imports` imports.")
-COMMAND: Final = _family("check", "<name>", "A command of `spec.checks` ended with exit code 0.")
+IMPORT: Final = _family("import", "<module>", "A module of `spec.checks.imports` imports.")
+COMMAND: Final = _family("check", "<name>", "A command of `spec.checks.commands` ended with exit code 0.")
 FLOOR: Final = _family(
     "floor", "<kernel>-<data type>", "A benchmark reaches its floor in `spec.benchmarks.floors`."
 )

@@ -9,8 +9,8 @@ test compares the two. :mod:`gpuenv.api.digest` explains how to change a default
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast, get_args
 
 from gpuenv.api.device import GPUDevice
@@ -22,6 +22,16 @@ PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 DriverRule = Literal["MinorVersion", "Toolkit"]
 BenchmarkProfile = Literal["Off", "Quick", "Standard"]
 RunAs = Literal["NonRoot", "Image"]
+Feature = Literal["Compile"]
+"""A capability of PyTorch that an environment can ask the probe to test. ``Compile`` is ``torch.compile``."""
+PublishTarget = Literal["None", "Measured"]
+"""Which verdicts are shown on nodes: none, or those that a probe on the node itself has measured."""
+AllocationMode = Literal["ExactCount"]
+"""How many devices a probe pod requests: exactly ``device_count``."""
+Sampling = Literal["Every"]
+"""Which of the selected nodes run a probe: every node."""
+Preflight = Literal["None"]
+"""What happens with nodes that cannot run the image as far as that is known without a probe: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +55,33 @@ class Expectations:
     """Shell-style patterns: the product name of each GPU must match at least one. Empty means any product."""
     min_memory_bytes: int | None = None
     """The least nominal memory of each GPU. An 80 GB card reports less than 80 GiB and still satisfies ``80Gi``."""
-    imports: tuple[str, ...] = ()
-    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CommandCheck:
-    """A command check: one of ``spec.checks``, which the probe runs. It passes if its exit code is 0."""
+    """A command check: one of ``spec.checks.commands``, which the probe runs. It passes if its exit code is 0."""
 
     name: str
     command: tuple[str, ...]
     timeout_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """``spec.checks``: everything that the probe tries in addition to its own steps.
+
+    ``imports`` are Python modules that must import, ``features`` capabilities of PyTorch that must work, and
+    ``commands`` the user's own commands.
+    """
+
+    imports: tuple[str, ...] = ()
+    features: frozenset[Feature] = frozenset()
+    commands: tuple[CommandCheck, ...] = ()
+
+    @property
+    def compile(self) -> bool:
+        """Whether the probe has to try ``torch.compile``."""
+        return "Compile" in self.features
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +111,15 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """``spec.probe``: settings for the probe pods of an environment."""
+    """``spec.probe``: settings for the probe pods of an environment.
+
+    ``tolerations`` are written as in a pod. They say where a probe pod may run, and change nothing that it finds.
+    """
 
     device: GPUDevice = field(default_factory=GPUDevice)
     device_count: int = 1
+    allocation_mode: AllocationMode = "ExactCount"
+    tolerations: tuple[dict[str, Any], ...] = ()
     runtime_class_name: str | None = None
     scheduler_name: str | None = None
     priority_class_name: str | None = None
@@ -106,24 +137,26 @@ class ProbeSpec:
 class EnvironmentSpec:
     """The ``spec`` of a GPUEnvironment.
 
-    ``selector`` is a LabelSelector and ``tolerations`` are those of a pod, both as Kubernetes writes them.
+    ``selector`` is a LabelSelector as Kubernetes writes it. ``node_label`` and ``node_condition`` say which verdicts
+    are shown in the label and in the condition of a node.
     """
 
     image: str
     image_pull_policy: PullPolicy = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     selector: dict[str, Any] = field(default_factory=dict)
-    tolerations: tuple[dict[str, Any], ...] = ()
     expect: Expectations = Expectations()
-    checks: tuple[CommandCheck, ...] = ()
+    checks: Checks = Checks()
     profile: BenchmarkProfile = "Quick"
     floors: tuple[Floor, ...] = ()
     probe: ProbeSpec = ProbeSpec()
-    interval_seconds: int = 604800
+    revalidation_period_seconds: int = 604800
     max_concurrent: int | str = "10%"
     """Maximum number of probe pods at a time, or a percentage of the selected nodes (rounded up, at least 1)."""
-    node_label: bool = True
-    node_condition: bool = False
+    sampling: Sampling = "Every"
+    preflight: Preflight = "None"
+    node_label: PublishTarget = "Measured"
+    node_condition: PublishTarget = "None"
     suspend: bool = False
 
 
@@ -158,13 +191,11 @@ def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
 def inputs_hash(spec: EnvironmentSpec) -> str:
     """Return the digest of all fields that can change what a run finds. When it changes, new runs are needed.
 
-    The fields are the image, ``probe``, the benchmark profile, ``checks``, ``expect.imports`` and ``expect.compile``.
+    The fields are the image, ``checks``, the benchmark profile and ``probe`` without its tolerations.
     :mod:`gpuenv.api.digest` explains why an upgrade of gpuenv does not change the digest.
     """
-    expect = Expectations(imports=spec.expect.imports, compile=spec.expect.compile)
-    return digest(
-        EnvironmentSpec(spec.image, expect=expect, checks=spec.checks, profile=spec.profile, probe=spec.probe)
-    )
+    probe = replace(spec.probe, tolerations=())
+    return digest(EnvironmentSpec(spec.image, checks=spec.checks, profile=spec.profile, probe=probe))
 
 
 def expectations_hash(spec: EnvironmentSpec) -> str:
@@ -177,7 +208,11 @@ def expectations_hash(spec: EnvironmentSpec) -> str:
 
 def _environment(spec: Fields) -> EnvironmentSpec:
     nodes, benchmarks = spec.child("nodes"), spec.child("benchmarks")
-    schedule, publish = spec.child("schedule"), spec.child("publish")
+    strategy, publish = spec.child("strategy"), spec.child("publish")
+    if strategy.has("samplesPerClass"):
+        strategy.fail(
+            "samplesPerClass", "belongs to sampling PerClass, of a later version of gpuenv; remove it"
+        )
     return EnvironmentSpec(
         image=_image(spec),
         image_pull_policy=cast(
@@ -187,18 +222,26 @@ def _environment(spec: Fields) -> EnvironmentSpec:
             secret.required_text("name") for secret in spec.children("imagePullSecrets")
         ),
         selector=node_selector(nodes.child("selector")),
-        tolerations=tuple(item.all() for item in nodes.children("tolerations")),
         expect=_expectations(spec.child("expect")),
-        checks=tuple(_check(item) for item in spec.children("checks")),
+        checks=_checks(spec.child("checks")),
         profile=cast(
             "BenchmarkProfile", benchmarks.choice("profile", get_args(BenchmarkProfile), _DEFAULT.profile)
         ),
         floors=tuple(_floor(item) for item in benchmarks.children("floors")),
         probe=_probe(spec.child("probe")),
-        interval_seconds=schedule.integer("intervalSeconds", _DEFAULT.interval_seconds, 60, _YEAR),
-        max_concurrent=_max_concurrent(schedule),
-        node_label=publish.flag("nodeLabel", _DEFAULT.node_label),
-        node_condition=publish.flag("nodeCondition", _DEFAULT.node_condition),
+        revalidation_period_seconds=strategy.integer(
+            "revalidationPeriodSeconds", _DEFAULT.revalidation_period_seconds, 60, _YEAR
+        ),
+        max_concurrent=_max_concurrent(strategy),
+        sampling=cast(
+            "Sampling", _available(strategy, "sampling", get_args(Sampling), _DEFAULT.sampling, ("PerClass",))
+        ),
+        preflight=cast(
+            "Preflight",
+            _available(strategy, "preflight", get_args(Preflight), _DEFAULT.preflight, ("Advise", "Skip")),
+        ),
+        node_label=_publish_target(publish, "nodeLabel", _DEFAULT.node_label),
+        node_condition=_publish_target(publish, "nodeCondition", _DEFAULT.node_condition),
         suspend=spec.flag("suspend", _DEFAULT.suspend),
     )
 
@@ -225,13 +268,6 @@ def _expectations(expect: Fields) -> Expectations:
     high = capability.parsed("max", _compute_capability, 'write major.minor in quotes, such as "12.0"')
     if low and high and low > high:
         capability.fail("min", "is above max; no GPU could satisfy both")
-    imports = expect.texts("imports")
-    for module in imports:
-        if not _MODULE.fullmatch(module):
-            expect.fail(
-                "imports",
-                f"{module[:80]!r} is no module name; write what follows `import`, such as flash_attn",
-            )
     return Expectations(
         pytorch=_specifier(expect, "pytorch"),
         cuda=_specifier(expect, "cuda"),
@@ -246,8 +282,6 @@ def _expectations(expect: Fields) -> Expectations:
         max_compute_capability=high,
         products=gpus.texts("products"),
         min_memory_bytes=gpus.parsed("minMemory", quantity, "write a quantity of bytes, such as 40Gi"),
-        imports=imports,
-        compile=expect.flag("compile", _DEFAULT.expect.compile),
     )
 
 
@@ -288,7 +322,56 @@ def quantity(text: str) -> int:
     return int(amount)
 
 
-def _check(check: Fields) -> CommandCheck:
+def _checks(checks: Fields) -> Checks:
+    imports = checks.texts("imports")
+    for module in imports:
+        if not _MODULE.fullmatch(module):
+            checks.fail(
+                "imports",
+                f"{module[:80]!r} is no module name; write what follows `import`, such as flash_attn",
+            )
+    features = checks.texts("features")
+    for feature in features:
+        _refuse_later(checks, "features", feature, ("Collectives",), get_args(Feature))
+        if feature not in get_args(Feature):
+            checks.fail(
+                "features", f"{feature[:80]!r} is not known; known are {', '.join(get_args(Feature))}"
+            )
+    return Checks(
+        imports=imports,
+        features=frozenset(cast("tuple[Feature, ...]", features)),
+        commands=tuple(_command(item) for item in checks.children("commands")),
+    )
+
+
+def _refuse_later(
+    fields: Fields, name: str, value: object, later: Collection[str], now: Sequence[str]
+) -> None:
+    """Raise FieldError if ``value`` is one of the values that only a later version of gpuenv implements.
+
+    Their names are fixed in the API already. A value that was accepted and ignored would promise something that does
+    not happen.
+    """
+    if value in later:
+        fields.fail(
+            name, f"{value} is reserved for a later version of gpuenv; use {' or '.join(now)}, or remove it"
+        )
+
+
+def _available(fields: Fields, name: str, known: Sequence[str], default: str, later: Collection[str]) -> str:
+    """Return the value of a field, which must be one of ``known``, or ``default`` if it is absent.
+
+    ``later`` are the values that only a later version of gpuenv implements.
+    """
+    _refuse_later(fields, name, fields.raw(name), later, known)
+    return fields.choice(name, known, default)
+
+
+def _publish_target(publish: Fields, name: str, default: PublishTarget) -> PublishTarget:
+    return cast("PublishTarget", _available(publish, name, get_args(PublishTarget), default, ("Inferred",)))
+
+
+def _command(check: Fields) -> CommandCheck:
     command = check.texts("command")
     if not command:
         check.fail("command", "is missing; write program and arguments, such as [python, -c, 'import mylib']")
@@ -328,6 +411,11 @@ def _probe(probe: Fields) -> ProbeSpec:
     return ProbeSpec(
         device=asked,
         device_count=device.integer("count", default.device_count, 1, 64),
+        allocation_mode=cast(
+            "AllocationMode",
+            _available(device, "allocationMode", get_args(AllocationMode), default.allocation_mode, ("All",)),
+        ),
+        tolerations=tuple(item.all() for item in probe.children("tolerations")),
         runtime_class_name=probe.text("runtimeClassName"),
         scheduler_name=probe.text("schedulerName"),
         priority_class_name=probe.text("priorityClassName"),
@@ -364,14 +452,14 @@ def _foreign(probe: Fields, name: str) -> dict[str, str]:
     return entries
 
 
-def _max_concurrent(schedule: Fields) -> int | str:
-    value = schedule.raw("maxConcurrent")
+def _max_concurrent(strategy: Fields) -> int | str:
+    value = strategy.raw("maxConcurrent")
     if value is None:
         return _DEFAULT.max_concurrent
     if isinstance(value, str) and _PERCENT.fullmatch(value):
         return value
     if isinstance(value, str):
-        schedule.fail(
+        strategy.fail(
             "maxConcurrent", f'is {value[:20]!r}; write a number, or a percentage from "1%" to "100%"'
         )
-    return schedule.integer("maxConcurrent", 1, 1, 10000)
+    return strategy.integer("maxConcurrent", 1, 1, 10000)

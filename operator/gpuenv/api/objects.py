@@ -1,7 +1,7 @@
 """What the command line and the sandbox read from gpuenv's objects, as the API server returns them."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class NodeVerdict(NamedTuple):
@@ -15,6 +15,36 @@ class NodeVerdict(NamedTuple):
     verdict: str = ""
     reason: str = ""
     message: str = ""
+
+
+NAMED: Final = 3
+"""How many problems one line names."""
+
+
+def node_verdict(report: Mapping[str, Any]) -> NodeVerdict:
+    """Return the verdict that a node report shows, with "" for each field that is missing."""
+    spec, status = report.get("spec") or {}, report.get("status") or {}
+    return NodeVerdict(
+        environment=spec.get("environmentName", ""),
+        node=spec.get("nodeName", ""),
+        verdict=status.get("verdict", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+    )
+
+
+def problems(environment: Mapping[str, Any]) -> str:
+    """Return the worst problems of an environment in one line, each with its number of nodes; "" without problems.
+
+    The line names three reasons, and says how many more there are: ``DriverTooOld (3), UvmMissing (1)``.
+    """
+    found = (environment.get("status") or {}).get("problems") or []
+    named = [
+        f"{one['reason']} ({one['nodeCount']})" if one.get("nodeCount") else str(one["reason"])
+        for one in found[:NAMED]
+    ]
+    more = len(found) - NAMED
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def condition(environment: Mapping[str, Any], kind: str) -> dict[str, Any]:

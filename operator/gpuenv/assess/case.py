@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.environment import Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations, Floor
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Remedy
 from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus
@@ -94,6 +94,8 @@ class Case:
 
     facts: Facts
     expect: Expectations
+    tried: Checks
+    """What the environment asks the probe to try besides its own kernels."""
     floors: tuple[Floor, ...]
     knowledge: Knowledge
     peers: Mapping[str, float]
@@ -171,11 +173,14 @@ def make_case(
     floors: tuple[Floor, ...],
     knowledge: Knowledge,
     peers: Mapping[str, float] | None,
+    *,
+    tried: Checks | None = None,
 ) -> Case:
     """Return the case for these facts, expectations and tables.
 
     ``expect`` None means that nothing particular is expected. ``peers`` maps a ``peer_key`` to the median result of a
-    benchmark over all nodes with the same GPU product; None means that there are no such results.
+    benchmark over all nodes with the same GPU product; None means that there are no such results. ``tried`` None means
+    that the probe was asked to try nothing besides its own kernels.
     """
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
@@ -197,6 +202,7 @@ def make_case(
     return Case(
         facts=facts,
         expect=expect or Expectations(),
+        tried=tried or Checks(),
         floors=floors,
         knowledge=knowledge,
         peers=peers or {},

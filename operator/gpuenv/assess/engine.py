@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations, Floor
 from gpuenv.assess.case import Policy, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, decide
@@ -84,13 +84,15 @@ def assess(
     knowledge: Knowledge,
     *,
     peers: Mapping[str, float] | None = None,
+    tried: Checks | None = None,
 ) -> Assessment:
     """Return the assessment of one image on one node.
 
     ``expect`` None means that nothing particular is expected. ``floors`` are the minimum results of benchmarks.
     ``peers`` maps a ``peer_key`` to the median result of a benchmark over all nodes with the same GPU product. It is
-    needed only for floors that are a percentage of this median.
+    needed only for floors that are a percentage of this median. ``tried`` is what the environment asks the probe to try
+    besides its own kernels; None means nothing.
     """
-    case = make_case(facts, expect, floors, knowledge, peers)
+    case = make_case(facts, expect, floors, knowledge, peers, tried=tried)
     checks = [found for policy in POLICIES for found in policy(case)]
     return decide(sorted(checks, key=lambda found: reasons.behaviour(found.reason).depth))

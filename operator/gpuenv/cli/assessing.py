@@ -19,7 +19,7 @@ from gpuenv.knowledge import Knowledge
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
     spec = read_environment(given.environment)[0] if given.environment else None
-    expect, floors = (spec.expect, spec.floors) if spec else (None, ())
+    expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
     pasted = list(read_pasted(given, knowledge))
     images = read_images(given)
     nodes = read_nodes(given)
@@ -33,7 +33,7 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
             facts = _joined(image, node, pasted)
             several = image.torch.version if len(images) > 1 else None
             name = " ".join(part for part in (node.name, several) if part)
-            yield Answer(name, facts, assess(facts, expect, floors, knowledge), knowledge)
+            yield Answer(name, facts, assess(facts, expect, floors, knowledge, tried=tried), knowledge)
 
 
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:

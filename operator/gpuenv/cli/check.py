@@ -132,7 +132,11 @@ def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str)
     facts = facts_from_document(document, NodeFacts())
     if not run.reports:
         return Answer("", facts, _without_report(run, interpreter))
-    found = _of_the_cpu(facts) if device == "cpu" else assess(facts, spec.expect, spec.floors, load())
+    found = (
+        _of_the_cpu(facts)
+        if device == "cpu"
+        else assess(facts, spec.expect, spec.floors, load(), tried=spec.checks)
+    )
     if run.code != 0:
         found = decide([_crash(run), *found.checks])
     return Answer("", facts, found)

@@ -56,7 +56,7 @@ def command(
 def _lines(report: Object, verbose: bool) -> Iterator[str]:
     spec, status = report["spec"], report.get("status") or {}
     headline = text.headline(str(cluster.verdict(report)), status.get("reason", ""))
-    yield f"{spec['environment']} on {spec['nodeName']}  {headline}"
+    yield f"{spec['environmentName']} on {spec['nodeName']}  {headline}"
     if subject := ", ".join(_subject(status)):
         yield subject
     checks = [_check(one) for one in status.get("checks") or []]
@@ -69,12 +69,13 @@ def _lines(report: Object, verbose: bool) -> Iterator[str]:
 
 
 def _subject(status: Object) -> Iterator[str]:
-    facts = status.get("facts") or {}
-    torch, driver = facts.get("torch") or {}, facts.get("driver") or {}
+    versions = status.get("versions") or {}
     products = dict.fromkeys(one["product"] for one in status.get("gpus") or [] if one.get("product"))
-    yield from text.subject(torch.get("version"), torch.get("cuda"), driver.get("version"), list(products))
-    if status.get("validatedAt"):
-        yield f"validated at {status['validatedAt']}"
+    yield from text.subject(
+        versions.get("pytorch"), versions.get("cuda"), versions.get("driver"), list(products)
+    )
+    if status.get("validationTime"):
+        yield f"validated at {status['validationTime']}"
 
 
 def _check(raw: Object) -> Check:

@@ -2,7 +2,7 @@
 
 import click
 
-from gpuenv.api.objects import NodeVerdict, condition
+from gpuenv.api.objects import condition, node_verdict, problems
 from gpuenv.cli.output.fleet import fleet_json
 from gpuenv.cli.output.text import table
 from gpuenv.cli.shared import cluster, exit_codes, options
@@ -28,7 +28,7 @@ def command(*, environment: str | None, kubeconfig: str | None, context: str | N
 
     found, reports = cluster.ask(kubeconfig, context, question)
     if form == "json":
-        click.echo(fleet_json(found, [_node(one) for one in reports]))
+        click.echo(fleet_json(found, [node_verdict(one) for one in reports]))
     elif not found:
         click.echo("no GPUEnvironment yet; apply one, such as examples/pytorch-2.9.yaml")
     else:
@@ -44,14 +44,14 @@ def _environment_row(environment: Object) -> tuple[str, ...]:
     status = environment.get("status") or {}
     summary = status.get("summary") or {}
     accepted = condition(environment, "Accepted")
-    problem = summary.get("problem", "")
+    problem = problems(environment)
     if accepted.get("status") == "False":
         problem = accepted.get("message", "")
     return (
         environment["metadata"]["name"],
         environment["spec"].get("image", ""),
         condition(environment, "Ready").get("status", "Unknown"),
-        summary.get("text", "-"),
+        f"{summary['compatible']}/{summary['selected']}" if summary else "-",
         problem,
     )
 
@@ -62,16 +62,9 @@ def _nodes(environment: Object, reports: list[Object]) -> str:
         return ready.get("message") or "no node has an answer yet"
     rows = []
     for report in reports:
-        node = _node(report)
+        node = node_verdict(report)
         rows.append((node.node, _product(report), node.verdict, node.reason, node.message))
     return table(("NODE", "GPU", "VERDICT", "REASON", "MESSAGE"), rows)
-
-
-def _node(report: Object) -> NodeVerdict:
-    spec, status = report["spec"], report.get("status") or {}
-    verdict = str(cluster.verdict(report))
-    reason, message = status.get("reason", ""), status.get("message", "")
-    return NodeVerdict(spec["environment"], spec["nodeName"], verdict, reason, message)
 
 
 def _product(report: Object) -> str:

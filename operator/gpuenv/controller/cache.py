@@ -22,6 +22,7 @@ from gpuenv.plan.snapshot import (
     NewVerdict,
     NodeRecord,
     PodRecord,
+    Refusal,
     Rejection,
     ReportRecord,
     Settings,
@@ -76,7 +77,7 @@ class Cache:
         self.left_since: Mapping[ValidationKey, float] = {}
         self.unannounced: Mapping[ValidationKey, Unannounced] = {}
         self.rejections: dict[ValidationKey, Rejection] = {}
-        self.refusals: Mapping[ValidationKey, str] = {}
+        self.refusals: Mapping[ValidationKey, Refusal] = {}
         self.new_verdicts: dict[ValidationKey, NewVerdict] = {}
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}

@@ -27,7 +27,15 @@ from gpuenv.plan.fleet.starts import starts
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.memo import Memo, environment_totals
-from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, PodRecord, Settings, Snapshot, ValidationKey
+from gpuenv.plan.snapshot import (
+    NEVER,
+    EnvironmentRecord,
+    PodRecord,
+    Refusal,
+    Settings,
+    Snapshot,
+    ValidationKey,
+)
 from gpuenv.plan.view import View, view
 
 _Step = Iterator[tuple[ValidationKey, ValidationAction]]
@@ -92,7 +100,7 @@ def _environment_actions(seen: View, fleets: Mapping[str, Totals]) -> dict[str, 
 
 def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) -> WriteStatus | None:
     """Return the write of an environment's status, or None if the status is already as it should be."""
-    refusal = _refusal(seen.snapshot, fleet) if fleet is not None else ""
+    refusal = _refusal(seen.snapshot, fleet) if fleet is not None else None
     status = environment_status(environment, fleet, seen.at, refusal)
     if status == environment.status:
         return None
@@ -101,18 +109,18 @@ def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) ->
     )
 
 
-def _refusal(snapshot: Snapshot, fleet: Totals) -> str:
-    """Return the API server's error message about a result that it refused to store, or "" if it refused none.
+def _refusal(snapshot: Snapshot, fleet: Totals) -> Refusal | None:
+    """Return the API server's refusal to store a report, label or node condition, or None if it refused none.
 
-    If it refused several, the message about the first node by name is returned, so that it does not change from plan to
+    If it refused several, the one about the first node by name is returned, so that it does not change from plan to
     plan.
     """
     refused = {
-        node: words
-        for (environment, node), words in snapshot.refusals.items()
+        node: refusal
+        for (environment, node), refusal in snapshot.refusals.items()
         if environment == fleet.context.name and node in fleet.unwritten
     }
-    return refused[min(refused)] if refused else ""
+    return refused[min(refused)] if refused else None
 
 
 # ---- validations -----------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class Result:
     figures: tuple[tuple[str, str, str, float], ...] = ()
     """(kernel, data type, GPU product, median) of each benchmark, to be compared with other nodes."""
     versions: tuple[tuple[str, str], ...] = ()
-    """(name, version) of PyTorch, CUDA, cuDNN and Python in the image, to be compared with other nodes."""
+    """(name, version) of the driver and of everything in the image, as ``spec.expect`` names them, sorted by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,8 @@ class ReportRecord:
     verdict: Verdict
     reason: str
     message: str
-    answered_generation: int
+    environment_generation: int
+    """The generation of the environment that the report answers."""
     result: Result | None = None
     attempt: Attempt | None = None
     runs: int = 0
@@ -212,6 +213,10 @@ class ReportRecord:
     """Whether the condition ``Validated`` was last written as True: the shown verdict was that of a current result."""
     current_since: float = 0.0
     """The last transition time of the condition ``Validated``; 0 if there is none."""
+    verdict_since: float = 0.0
+    """The last transition time of the condition ``Compatible``; 0 if there is none."""
+    generation: int = 1
+    """The generation of the report object itself. It stays 1, because nobody can change what a report is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +263,21 @@ class Unannounced:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server's error message about a write that it refused: a report, or else a label or node condition."""
+
+    message: str
+    of_report: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a plan is computed from, besides the time and the knowledge tables.
 
     ``synced``: environments, nodes, pods and reports have all been listed since the operator started.
     ``left_since``: since when a node has been outside an environment's selection, according to the last plan.
     ``rejections``: probe pods that the API server refused to create, and that no report mentions yet.
-    ``refusals``: the API server's error message about a report, label or node condition that it refused to store.
+    ``refusals``: the reports, labels and node conditions that the API server refused to store.
     ``new_verdicts``: the reports that were written since the last plan.
     ``unannounced``: reports that an earlier plan has seen, but whose verdict no Event of their environment announces.
     """
@@ -277,6 +290,6 @@ class Snapshot:
     synced: bool = True
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     rejections: Mapping[ValidationKey, Rejection] = field(default_factory=dict)
-    refusals: Mapping[ValidationKey, str] = field(default_factory=dict)
+    refusals: Mapping[ValidationKey, Refusal] = field(default_factory=dict)
     new_verdicts: Mapping[ValidationKey, NewVerdict] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)

@@ -63,7 +63,12 @@ def _at_least(timeout: str, spec: Object) -> int:
     if timeout != "runSeconds":
         return 0
     checks = spec.get("checks")
-    limits = [check.get("timeoutSeconds", CHECK_SECONDS) for check in checks or [] if isinstance(check, dict)]
+    commands = checks.get("commands") if isinstance(checks, dict) else None
+    limits = [
+        command.get("timeoutSeconds", CHECK_SECONDS)
+        for command in (commands if isinstance(commands, list) else [])
+        if isinstance(command, dict)
+    ]
     return max((limit + 1 for limit in limits if isinstance(limit, int)), default=0)
 
 

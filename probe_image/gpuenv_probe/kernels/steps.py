@@ -30,7 +30,7 @@ Every number format is one step; "" stands for a kernel without one. The functio
 returns a detail for the probe report, or None.
 """
 COMPILE = ("compile", ("fp32",), 180.0, runtime_compiled.torch_compile)
-"""The kernel that runs only if the environment sets ``expect.compile``; its fields are those of ``KERNELS``."""
+"""The kernel that runs only if the environment sets the feature ``Compile``; its fields are those of ``KERNELS``."""
 
 
 def steps(job: dict[str, Any]) -> list[Step]:

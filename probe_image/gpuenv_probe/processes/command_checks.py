@@ -1,4 +1,4 @@
-"""Runs the commands of ``spec.checks``, each in its own process group and with its own time limit."""
+"""Runs the commands of ``spec.checks.commands``, each in its own process group and with its own time limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class CommandCheck(NamedTuple):
-    """One command of ``spec.checks``. It passes if it exits with code 0 within ``timeout`` seconds."""
+    """One command of ``spec.checks.commands``. It passes if it exits with code 0 within ``timeout`` seconds."""
 
     name: str
     command: list[str]

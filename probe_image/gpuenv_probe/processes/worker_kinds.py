@@ -14,7 +14,7 @@ from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
 IMPORT_LIMIT = 180.0
-"""Seconds that the import of one module of ``expect.imports`` may take. vLLM needs 20 s with warm caches."""
+"""Seconds that the import of one module of ``checks.imports`` may take. vLLM needs 20 s with warm caches."""
 
 _MODULES = {
     "driver": "facts.driver_facts",
@@ -41,7 +41,7 @@ def steps_of(kind: str, job: dict[str, Any]) -> list[Step]:
 
 
 def _import_step(module: str) -> Step:
-    """Return the step that imports one of the modules in ``expect.imports`` and reports whether that works."""
+    """Return the step that imports one of the modules in ``checks.imports`` and reports whether that works."""
     name = f"import:{module}"
 
     def run(context: Context) -> Partial:

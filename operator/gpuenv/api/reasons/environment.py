@@ -5,7 +5,7 @@ from gpuenv.api.reasons.row import OWN_RULE, NextRun, condition
 NoMatchingNodes = condition(
     "NoMatchingNodes",
     next_run=NextRun.ON_CHANGE,
-    warns=False,
+    warns=True,
     meaning="No node matches the environment's selection.",
     cause="nodes.selector matches no GPU node.",
     cure="Correct the selector; kubectl get nodes --show-labels.",
@@ -38,6 +38,56 @@ SpecAccepted = condition(
     warns=False,
     meaning="The specification makes sense.",
     cause="The specification was understood.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+Pending = condition(
+    "Pending",
+    next_run=NextRun.AT_ONCE,
+    warns=False,
+    meaning="The operator has not looked at the environment yet.",
+    cause="The environment is new, or no operator runs.",
+    cure="Wait a second; if it stays, look whether the operator runs: kubectl get pods -n gpuenv-system.",
+    source=OWN_RULE,
+)
+
+UpToDate = condition(
+    "UpToDate",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="The nodes show their verdicts.",
+    cause="Every label and node condition that spec.publish asks for is written.",
+    cure="Nothing to do.",
+    source=OWN_RULE,
+)
+
+LabelRefused = condition(
+    "LabelRefused",
+    next_run=NextRun.NONE,
+    warns=True,
+    meaning="A label or condition of a node cannot be written.",
+    cause="The API server refuses the write; the message quotes it.",
+    cure="Change the policy or permission that the message names. The operator keeps trying.",
+    source=OWN_RULE,
+)
+
+Disabled = condition(
+    "Disabled",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="Verdicts are not shown on nodes.",
+    cause="spec.publish has None for both the label and the condition of nodes.",
+    cure="Set spec.publish.nodeLabel to Measured if pods are to be placed by the label.",
+    source=OWN_RULE,
+)
+
+Measured = condition(
+    "Measured",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="A probe ran the image on the node, and nothing has changed since.",
+    cause="The verdict is that of the last run.",
     cure="Nothing to do.",
     source=OWN_RULE,
 )
@@ -99,7 +149,7 @@ SomeUnknown = condition(
     "SomeUnknown",
     next_run=NextRun.NONE,
     warns=False,
-    meaning="Some selected nodes are unknown, none is incompatible.",
+    meaning="Some selected nodes are unknown, none is incompatible or degraded.",
     cause="The problems in the status name nodes and reasons.",
     cure="Follow the remedies of each problem.",
     source=OWN_RULE,
@@ -130,7 +180,7 @@ ContentUnknown = condition(
     next_run=NextRun.NONE,
     warns=False,
     meaning="Too little has been reported to compare contents.",
-    cause="Fewer than two nodes reported their content.",
+    cause="No node reported the content of the image.",
     cure="Nothing to do.",
     source=OWN_RULE,
 )

@@ -59,7 +59,7 @@ Unschedulable = finding(
     meaning="The scheduler cannot place the probe pod on the node.",
     cause="Taints, resources, quota or admission keep the probe pod off the node.",
     action=Action.CHANGE_ENVIRONMENT,
-    cure="Read the scheduler's message; add the toleration to nodes.tolerations.",
+    cure="Read the scheduler's message; add the toleration to probe.tolerations.",
     source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
 )
 

@@ -12,7 +12,7 @@ from gpuenv.api import check_names, reasons
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.policies.architecture import cudnn_version
+from gpuenv.assess.observed_versions import observed_versions
 from gpuenv.knowledge.versions import parse_version, show
 
 T = TypeVar("T")
@@ -56,17 +56,16 @@ SMALLEST_SHARE = 0.90
 
 def versions(case: Case) -> Iterator[Check]:
     """Check that PyTorch, CUDA, cuDNN, NCCL, Python and the driver have the versions that ``spec.expect`` asks for."""
-    expect, torch = case.expect, case.facts.torch
-    cudnn = cudnn_version(torch.cudnn)
-    observed: tuple[tuple[str, str | None, str | None], ...] = (
-        ("pytorch", expect.pytorch, torch.version),
-        ("cuda", expect.cuda, show(case.runtime) if case.runtime else None),
-        ("cudnn", expect.cudnn, show(cudnn) if cudnn else None),
-        ("nccl", expect.nccl, torch.nccl),
-        ("python", expect.python, case.facts.container.python),
-        ("driver", expect.driver, case.driver_text or None),
-    )
-    for name, wanted, seen in observed:
+    expect, observed = case.expect, observed_versions(case.facts)
+    wanted_versions = {
+        "pytorch": (expect.pytorch, observed.get("pytorch")),
+        "cuda": (expect.cuda, show(case.runtime) if case.runtime else None),
+        "cudnn": (expect.cudnn, observed.get("cudnn")),
+        "nccl": (expect.nccl, observed.get("nccl")),
+        "python": (expect.python, observed.get("python")),
+        "driver": (expect.driver, case.driver_text or None),
+    }
+    for name, (wanted, seen) in wanted_versions.items():
         if wanted is not None:
             yield _version(case, name, wanted, seen)
 
@@ -180,17 +179,17 @@ def _plain(text: str) -> str:
 
 
 def imports(case: Case) -> Iterator[Check]:
-    """Check that every Python module in ``spec.expect.imports`` can be imported."""
+    """Check that every Python module in ``spec.checks.imports`` can be imported."""
     tried = {
         step.name.removeprefix("import:"): step
         for step in case.facts.steps
         if step.name.startswith("import:")
     }
-    for module in case.expect.imports:
+    for module in case.tried.imports:
         step = tried.get(module)
         title = check_names.IMPORT.of(module)
         if step is None or step.status == StepStatus.SKIPPED:
-            message = f"{module} is expected to import; that was not tried"
+            message = f"{module} has to import; that was not tried"
             yield check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
         elif step.status == StepStatus.PASS:
             yield passed(title, f"{module} imports")
@@ -201,16 +200,16 @@ def imports(case: Case) -> Iterator[Check]:
 
 
 def compiles(case: Case) -> Iterator[Check]:
-    """Check that torch.compile works, if the environment expects that. Otherwise, a failure is only a Note."""
+    """Check that torch.compile works, if the environment asks for that. Otherwise, a failure is only a Note."""
     step = next((step for step in case.facts.steps if step.name == "compile"), None)
     failed = step is not None and step.status not in (StepStatus.PASS, StepStatus.SKIPPED)
-    if not case.expect.compile:
+    if not case.tried.compile:
         if step is not None and failed:
             message = f"torch.compile does not work: {_words(step)}"
             yield check(case, check_names.COMPILE, Status.NOTE, reasons.CompileUnavailable, message)
         return
     if step is None or step.status == StepStatus.SKIPPED:
-        message = "torch.compile is expected to work; that was not tried"
+        message = "torch.compile has to work; that was not tried"
         yield check(case, check_names.COMPILE, Status.UNKNOWN, reasons.ExpectationUnknown, message)
     elif failed:
         message = f"torch.compile does not work: {_words(step)}"

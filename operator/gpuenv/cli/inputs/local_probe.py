@@ -32,7 +32,7 @@ _BENCHMARK_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
 In each sum, the first number is for the benchmarks, the second for importing torch again and making the inputs.
 """
 _IMPORT_SECONDS: Final = 180
-"""Time limit in seconds for the import of each module of ``expect.imports``. The probe has the same limit."""
+"""Time limit in seconds for the import of each module of ``checks.imports``. The probe has the same limit."""
 _MOST_SECONDS: Final = 86400
 """The longest deadline of a stage that the probe accepts, in seconds."""
 START_SECONDS: Final = 60.0
@@ -72,8 +72,8 @@ def deadline_seconds(spec: EnvironmentSpec, profile: str, gpus: int) -> int:
     It is the sum of the time limits of everything that the kernels stage does, and at most :data:`_MOST_SECONDS`.
     """
     seconds = FIRST_GPU_SECONDS + (gpus - 1) * _NEXT_GPU_SECONDS + gpus * _BENCHMARK_SECONDS[profile]
-    seconds += len(spec.expect.imports) * _IMPORT_SECONDS
-    seconds += sum(check.timeout_seconds for check in spec.checks)
+    seconds += len(spec.checks.imports) * _IMPORT_SECONDS
+    seconds += sum(check.timeout_seconds for check in spec.checks.commands)
     return min(seconds, _MOST_SECONDS)
 
 
@@ -96,7 +96,7 @@ def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
     """
     checks = [
         {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-        for check in spec.checks
+        for check in spec.checks.commands
     ]
     env = {name: value for name, value in os.environ.items() if not name.startswith("GPUENV_")}
     return (
@@ -105,8 +105,8 @@ def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:
         | {
             "GPUENV_RUN": "check",
             "GPUENV_DEADLINE_SECONDS": str(deadline),
-            "GPUENV_COMPILE": "1" if spec.expect.compile else "0",
-            "GPUENV_IMPORTS": json.dumps(spec.expect.imports),
+            "GPUENV_COMPILE": "1" if spec.checks.compile else "0",
+            "GPUENV_IMPORTS": json.dumps(spec.checks.imports),
             "GPUENV_CHECKS": json.dumps(checks),
         }
     )

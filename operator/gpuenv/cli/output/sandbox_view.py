@@ -193,9 +193,9 @@ def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[NodeVerdict], log: 
         "kubectl get gnr -o wide",
         f"kubectl describe gnr {environment}.{node}",
         f"kubectl get nodes -L {node_label(environment)}",
-        f"kubectl get genv {environment} -o jsonpath='{{.status.scheduling}}'",
+        f"kubectl get genv {environment} -o jsonpath='{{.status.placement}}'",
         f"kubectl annotate gnr {environment}.{node} gpuenv.dev/revalidate=again --overwrite",
-        f"kubectl wait --for=condition=Ready genv/{environment}",
+        f"kubectl wait --for=condition=Ready genv/{environment} --timeout=30m",
         f"tail -f {log}",
     ]
     return "\n".join(f"  {line}" for line in lines)

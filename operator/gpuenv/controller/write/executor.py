@@ -37,7 +37,7 @@ from gpuenv.plan.actions import (
     WriteReport,
     WriteStatus,
 )
-from gpuenv.plan.snapshot import ValidationKey
+from gpuenv.plan.snapshot import Refusal, ValidationKey
 
 logger = logging.getLogger(__name__)
 
@@ -301,7 +301,7 @@ class Executor:
         for name in self._status_limits.keys() - self._cache.environments.keys():
             del self._status_limits[name]
         self._cache.refusals = {
-            place[:2]: trouble.words
+            place[:2]: Refusal(trouble.words, of_report=not place[2])
             for place, trouble in sorted(self._trouble.items(), reverse=True)
             if trouble.words
         }

@@ -276,7 +276,7 @@ def report_body(action: WriteReport) -> dict[str, Any]:
         "kind": names.REPORT_KIND,
         "metadata": {"name": action.name, "labels": labels, "ownerReferences": [owner]},
         "spec": {
-            "environment": action.environment,
+            "environmentName": action.environment,
             "nodeName": action.node,
             "nodeUID": action.node_uid,
         },

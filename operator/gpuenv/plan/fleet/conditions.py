@@ -1,23 +1,36 @@
 """The status conditions of an environment. All are always set: ``kubectl wait`` waits forever for a missing one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import reasons
+from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.fleet.totals import Content, Problem, Totals
 from gpuenv.plan.objects.times import show_time
-from gpuenv.plan.snapshot import EnvironmentRecord
+from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
 Json = dict[str, Any]
 
 ACCEPTED: Final = "Accepted"
+"""The operator acts on the specification."""
 READY: Final = "Ready"
+"""Every selected node has its answer, and reports, labels and node conditions are written."""
 COMPATIBLE: Final = "Compatible"
+"""Every selected node has the verdict Compatible."""
 CONSISTENT: Final = "Consistent"
+"""All nodes found the same content in the image."""
+PUBLISHED: Final = "Published"
+"""The nodes show their verdicts, as labels or conditions."""
+STALLED: Final = "Stalled"
+"""The operator waits until somebody corrects the specification. Tools such as Flux report True as a failure."""
 MAX_MESSAGE: Final = 2000
+NAMED: Final = 3
+"""How many problems or versions a message names."""
+NO_NODES: Final = "spec.nodes.selector matches no node with GPUs"
+VERDICTS: Final = (Verdict.COMPATIBLE, Verdict.DEGRADED, Verdict.INCOMPATIBLE, Verdict.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +43,13 @@ class Condition:
     message: str
 
 
-def conditions(environment: EnvironmentRecord, totals: Totals | None, refusal: str, now: float) -> list[Json]:
+def conditions(
+    environment: EnvironmentRecord, totals: Totals | None, refusal: Refusal | None, now: float
+) -> list[Json]:
     """Return all conditions as JSON. A transition time changes only together with the status of its condition.
 
-    ``totals`` is None if the specification is invalid. ``refusal`` is the API server's error message about a result
-    that it refused to store, "" if it refused none. ``now`` is in epoch seconds.
+    ``totals`` is None if the specification is invalid. ``refusal`` is the API server's refusal to store a result, None
+    if it refused none. ``now`` is in epoch seconds.
     """
     found = untimed_conditions(environment, totals, refusal)
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
@@ -54,9 +69,9 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
 
 
 def untimed_conditions(
-    environment: EnvironmentRecord, totals: Totals | None, refusal: str = ""
+    environment: EnvironmentRecord, totals: Totals | None, refusal: Refusal | None = None
 ) -> list[Condition]:
-    """Return all conditions without their transition times: Accepted, Ready, Compatible, Consistent."""
+    """Return all conditions without their transition times, in the order in which people read them."""
     if totals is None:
         refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
         return [
@@ -64,17 +79,25 @@ def untimed_conditions(
             Condition(READY, "False", *refused),
             Condition(COMPATIBLE, "Unknown", *refused),
             Condition(CONSISTENT, "Unknown", *refused),
+            Condition(PUBLISHED, "Unknown", *refused),
+            Condition(STALLED, "True", *refused),
         ]
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
         _once_written(environment, _ready(totals), "False", totals, refusal),
         _once_written(environment, _compatible(totals), "Unknown", totals, refusal),
         _consistent(totals),
+        _published(environment, totals, refusal),
+        Condition(STALLED, "False", reasons.SpecAccepted, "nothing has to be corrected"),
     ]
 
 
 def _once_written(
-    environment: EnvironmentRecord, condition: Condition, instead: str, totals: Totals, refusal: str
+    environment: EnvironmentRecord,
+    condition: Condition,
+    instead: str,
+    totals: Totals,
+    refusal: Refusal | None,
 ) -> Condition:
     """Return the condition, but with the status ``instead`` if it would become True before all results are written.
 
@@ -85,12 +108,10 @@ def _once_written(
     if condition.status != "True" or not missing:
         return condition
     message = f"{missing} result{' is' if missing == 1 else 's are'} not written yet"
-    return Condition(
-        condition.type,
-        instead,
-        reasons.ValidationRunning,
-        message + (f": {refusal}" if refusal else ""),
-    )
+    if refusal is None:
+        return Condition(condition.type, instead, reasons.ValidationRunning, message)
+    reason = reasons.ValidationRunning if refusal.of_report else reasons.LabelRefused
+    return Condition(condition.type, instead, reason, f"{message}: {refusal.message}")
 
 
 def _is_true(environment: EnvironmentRecord, kind: str) -> bool:
@@ -102,71 +123,139 @@ def _is_true(environment: EnvironmentRecord, kind: str) -> bool:
     )
 
 
+def _was_true(environment: EnvironmentRecord, kind: str) -> bool:
+    """Return whether the environment's status has this condition as True, for the present or an earlier generation."""
+    return any(
+        (one.get("type"), one.get("status")) == (kind, "True")
+        for one in mappings(environment.status.get("conditions"))
+    )
+
+
 def _ready(totals: Totals) -> Condition:
     if totals.selected == 0:
-        return Condition(
-            READY, "False", reasons.NoMatchingNodes, "spec.nodes.selector matches no node with GPUs"
-        )
+        return Condition(READY, "True", reasons.NoMatchingNodes, NO_NODES)
     if totals.answered >= totals.selected:
-        return Condition(
-            READY, "True", reasons.AllAnswered, f"all {_nodes(totals.selected)} have their answer"
-        )
+        message = f"all {_nodes(totals.selected)} answered: {_counts(totals)}"
+        if totals.context.spec.suspend:
+            message += "; no node is validated again while spec.suspend is true"
+        return Condition(READY, "True", reasons.AllAnswered, message)
+    return Condition(READY, "False", _why_unanswered(totals), _unanswered(totals))
+
+
+def _counts(totals: Totals) -> str:
+    """Return the number of nodes with each verdict that occurs, such as ``6 Compatible, 4 Incompatible``."""
+    return ", ".join(
+        f"{count} {verdict.value}" for verdict in VERDICTS if (count := totals.verdicts.get(verdict, 0))
+    )
+
+
+def _why_unanswered(totals: Totals) -> Reason:
+    return reasons.Suspended if totals.context.spec.suspend else reasons.ValidationRunning
+
+
+def _unanswered(totals: Totals) -> str:
+    """Return a message about the nodes that have no answer yet."""
     missing = totals.selected - totals.answered
     message = f"{missing} of {_nodes(totals.selected)} without answer ({totals.running} running)"
     if totals.context.spec.suspend:
-        return Condition(
-            READY, "False", reasons.Suspended, f"{message}; nothing starts while spec.suspend is true"
-        )
-    return Condition(READY, "False", reasons.ValidationRunning, message)
+        message += "; no probe starts while spec.suspend is true"
+    return message
 
 
 def _compatible(totals: Totals) -> Condition:
-    counts = {verdict: totals.verdicts.get(verdict, 0) for verdict in Verdict}
     total = _nodes(totals.selected)
     if totals.selected == 0:
-        return Condition(COMPATIBLE, "Unknown", reasons.NoMatchingNodes, "no node is selected")
-    if counts[Verdict.INCOMPATIBLE]:
-        message = f"{counts[Verdict.INCOMPATIBLE]} of {total} incompatible: {_worst(totals)}"
-        return Condition(COMPATIBLE, "False", reasons.SomeIncompatible, message)
-    if counts[Verdict.UNKNOWN]:
-        message = f"{counts[Verdict.UNKNOWN]} of {total} unknown"
-        worst = _worst(totals)
-        reason = reasons.SomeUnknown if totals.answered >= totals.selected else reasons.ValidationRunning
-        return Condition(COMPATIBLE, "Unknown", reason, message + (f": {worst}" if worst else ""))
-    if counts[Verdict.DEGRADED]:
-        message = f"{counts[Verdict.DEGRADED]} of {total} degraded: {_worst(totals)}"
-        return Condition(COMPATIBLE, "True", reasons.SomeDegraded, message)
+        return Condition(COMPATIBLE, "Unknown", reasons.NoMatchingNodes, NO_NODES)
+    for verdict, reason in (
+        (Verdict.INCOMPATIBLE, reasons.SomeIncompatible),
+        (Verdict.DEGRADED, reasons.SomeDegraded),
+    ):
+        count = totals.verdicts.get(verdict, 0)
+        if count:
+            message = f"{count} of {total} {verdict.value.lower()}: {worst(totals.problems)}"
+            return Condition(COMPATIBLE, "False", reason, message)
+    if totals.answered < totals.selected:
+        return Condition(COMPATIBLE, "Unknown", _why_unanswered(totals), _unanswered(totals))
+    unknown = totals.verdicts.get(Verdict.UNKNOWN, 0)
+    if unknown:
+        message = f"{unknown} of {total} unknown: {worst(totals.problems)}"
+        return Condition(COMPATIBLE, "Unknown", reasons.SomeUnknown, message)
     return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"all {total} compatible")
 
 
-def _worst(totals: Totals) -> str:
-    """Return the three worst problems as text: their reasons, each with the number of nodes."""
-    return ", ".join(f"{one.reason} ({one.count})" for one in totals.problems[:3])
+def worst(problems: Sequence[Problem]) -> str:
+    """Return the worst problems as text: three reasons, each with its number of nodes, and how many more there are."""
+    named = ", ".join(f"{one.reason or one.verdict.value} ({one.count})" for one in problems[:NAMED])
+    more = len(problems) - NAMED
+    return named + (f" and {more} more reason{'s' if more > 1 else ''}" if more > 0 else "")
 
 
 def _consistent(totals: Totals) -> Condition:
-    """Return the condition Consistent: all nodes ran the same versions, and on each platform the same image digest."""
-    if not totals.contents:
-        return Condition(CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported what it ran")
+    """Return whether all nodes ran the same versions, and on each platform the same image digest.
+
+    A difference is certain as soon as two nodes have run. Equality is certain only when every node that can run has
+    run.
+    """
+    if totals.selected == 0:
+        return Condition(CONSISTENT, "Unknown", reasons.NoMatchingNodes, NO_NODES)
+    ran = sum(count for _, count in totals.contents)
+    differing = _differences(totals.contents)
+    if differing:
+        message = f"{'; '.join(differing)} ({ran} of {_nodes(totals.selected)} ran)"
+        return Condition(CONSISTENT, "False", reasons.DifferentContent, message)
+    if totals.answered < totals.selected:
+        message = f"{ran} of {_nodes(totals.selected)} ran so far"
+        return Condition(CONSISTENT, "Unknown", _why_unanswered(totals), message)
+    if not ran:
+        return Condition(
+            CONSISTENT, "Unknown", reasons.ContentUnknown, "no node has reported the content of the image"
+        )
+    message = f"{ran} of {_nodes(totals.selected)} ran, all with the same content"
+    return Condition(CONSISTENT, "True", reasons.OneContent, message)
+
+
+def _differences(contents: Iterable[tuple[Content, int]]) -> list[str]:
+    """Return one text for each difference between the contents: digests of the image, and versions in it."""
     digests: dict[tuple[str, bool], set[str]] = {}
     versions: dict[str, set[str]] = {}
-    for (digest, platform, found), _ in totals.contents:
+    for (digest, platform, found), _ in contents:
         if digest:
             # The digests of a configuration and of a manifest differ even if the content is the same.
             digests.setdefault((platform, digest.startswith("sha256:")), set()).add(digest)
         for name, version in found:
             versions.setdefault(name, set()).add(version)
     differing = [
-        f"{name} {' and '.join(sorted(found)[:3])}"
+        f"{name} {' and '.join(sorted(found)[:NAMED])}"
         for name, found in sorted(versions.items())
         if len(found) > 1
     ]
     several = max((len(found) for found in digests.values()), default=0)
     if several > 1:
         differing.insert(0, f"{several} different contents under one name")
-    if differing:
-        return Condition(CONSISTENT, "False", reasons.DifferentContent, "; ".join(differing))
-    return Condition(CONSISTENT, "True", reasons.OneContent, "all nodes ran the same content")
+    return differing
+
+
+def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal | None) -> Condition:
+    """Return whether the nodes show their verdicts.
+
+    The condition becomes True when all nodes have their first answer. It then stays True while the label of a new
+    verdict is being written.
+    """
+    spec = totals.context.spec
+    if spec.node_label == "None" and spec.node_condition == "None":
+        message = "spec.publish shows verdicts neither as labels nor as conditions of nodes"
+        return Condition(PUBLISHED, "False", reasons.Disabled, message)
+    if totals.selected == 0:
+        return Condition(PUBLISHED, "True", reasons.UpToDate, NO_NODES)
+    if refusal is not None and not refusal.of_report and totals.unpublished:
+        message = f"{_nodes(len(totals.unpublished))} not marked: {refusal.message}"
+        return Condition(PUBLISHED, "False", reasons.LabelRefused, message)
+    if totals.unpublished and not _is_true(environment, PUBLISHED):
+        message = f"{_nodes(len(totals.unpublished))} not marked yet"
+        return Condition(PUBLISHED, "Unknown", reasons.ValidationRunning, message)
+    if totals.answered < totals.selected and not _was_true(environment, PUBLISHED):
+        return Condition(PUBLISHED, "Unknown", _why_unanswered(totals), _unanswered(totals))
+    return Condition(PUBLISHED, "True", reasons.UpToDate, "the nodes show their verdicts")
 
 
 def _nodes(count: int) -> str:

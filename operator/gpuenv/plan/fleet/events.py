@@ -11,13 +11,19 @@ from gpuenv.api import names, reasons
 from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import PostEvent, WriteReport
-from gpuenv.plan.fleet.conditions import ACCEPTED, READY
+from gpuenv.plan.fleet.conditions import ACCEPTED, PUBLISHED, READY
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, ReportRecord, Snapshot, Unannounced, ValidationKey
 
 NODES_NAMED: Final = 5
 GATHER_SECONDS: Final = 60.0
 """How long an Event about an environment is delayed while more nodes are about to show the same verdict."""
+
+_ANNOUNCED: Final = (
+    (READY, "True", reasons.NoMatchingNodes),
+    (PUBLISHED, "False", reasons.LabelRefused),
+)
+"""(type, status, reason) of conditions that get an Event whenever they begin to hold, whatever they were before."""
 
 _Outcome = tuple[Verdict, str]
 """(verdict, reason). One Event names all nodes for which both are the same."""
@@ -113,14 +119,18 @@ def _type(report: ReportRecord) -> str:
 
 
 def condition_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
-    """Yield an Event if the new status changes Accepted to False, and another one if it changes Ready to True."""
+    """Yield an Event for each change of a condition that people want to hear about.
+
+    These are: Accepted becomes False, Ready becomes True, no node is selected any more, and the API server refuses a
+    label.
+    """
     known = mappings(environment.status.get("conditions"))
-    old = {text(item.get("type")): item.get("status") for item in known}
+    old = {text(item.get("type")): (item.get("status"), item.get("reason")) for item in known}
     for condition in mappings(mapping(status).get("conditions")):
-        kind, now = condition["type"], condition["status"]
-        if old.get(kind) == now:
-            continue
-        if (kind, now) in ((ACCEPTED, "False"), (READY, "True")):
+        kind, now = condition["type"], (condition["status"], condition["reason"])
+        before = old.get(kind, ("", ""))
+        became = before[0] != now[0] and (kind, now[0]) in ((ACCEPTED, "False"), (READY, "True"))
+        if became or (before != now and (kind, *now) in _ANNOUNCED):
             yield PostEvent(
                 names.ENVIRONMENT_KIND,
                 environment.name,

@@ -2,40 +2,40 @@
 
 from typing import Any, Final
 
-from gpuenv.api import names
-from gpuenv.api.environment import Expectations
-from gpuenv.api.remedies import remedies_data
-from gpuenv.api.tolerant import text
+from gpuenv.api import names, reasons
+from gpuenv.api.remedies import Action, Remedy, remedies_data
+from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
-from gpuenv.plan.fleet.conditions import conditions
+from gpuenv.plan.fleet.conditions import MAX_MESSAGE, NO_NODES, conditions
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.snapshot import EnvironmentRecord
+from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
 Json = dict[str, Any]
 MAX_DIGESTS: Final = 64
 
 
 def environment_status(
-    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: str = ""
+    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None = None
 ) -> Json:
     """Return the status that the environment should have at ``now``, in epoch seconds.
 
     ``totals`` is None if the specification is invalid; the counts in the status then stay as they are. ``refusal`` is
-    the API server's error message about a result that it refused to store, "" if it refused none.
+    the API server's refusal to store a result, None if it refused none.
     """
-    judged = {
+    judged: Json = {
         "observedGeneration": environment.generation,
         "conditions": conditions(environment, totals, refusal, now),
     }
     if totals is None:
-        return environment.status | judged
+        refused = _whole_problem(reasons.SpecInvalid, environment.spec_error)
+        known = [one for one in mappings(environment.status.get("problems")) if "verdict" in one]
+        return environment.status | judged | {"problems": [refused, *known]}
     fields = judged | {
-        "effective": _effective(totals.context.spec.expect),
         "summary": _summary(totals),
         "image": _image(totals),
         "problems": _problems(totals),
-        "scheduling": _scheduling(totals),
+        "placement": _placement(totals),
         "observedRevalidate": _observed(environment, totals),
     }
     return {key: value for key, value in fields.items() if value not in ("", {}, [])}
@@ -43,17 +43,12 @@ def environment_status(
 
 def _summary(totals: Totals) -> Json:
     counts = {verdict.value.lower(): totals.verdicts.get(verdict, 0) for verdict in Verdict}
-    summary: Json = {
+    return {
         "selected": totals.selected,
         **counts,
         "running": totals.running,
         "waiting": totals.waiting,
-        "text": f"{totals.verdicts.get(Verdict.COMPATIBLE, 0)}/{totals.selected}",
     }
-    if totals.problems:
-        worst = totals.problems[0]
-        summary["problem"] = f"{worst.reason} on {worst.count} node{'s' if worst.count > 1 else ''}"
-    return summary
 
 
 def _image(totals: Totals) -> Json:
@@ -62,13 +57,14 @@ def _image(totals: Totals) -> Json:
         nodes[digest, platform] = nodes.get((digest, platform), 0) + count
     found = sorted(nodes.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_DIGESTS]
     digests = [
-        {"digest": digest, "platform": platform, "nodes": count} for (digest, platform), count in found
+        {"digest": digest, "platform": platform, "nodeCount": count} for (digest, platform), count in found
     ]
     return {"requested": totals.context.spec.image} | ({"digests": digests} if digests else {})
 
 
 def _problems(totals: Totals) -> list[Json]:
-    return [
+    """Return the problems, the worst first. Problems of the whole environment, which name no nodes, come last."""
+    problems = [
         {
             "reason": problem.reason or problem.verdict.value,
             "verdict": problem.verdict.value,
@@ -79,19 +75,35 @@ def _problems(totals: Totals) -> list[Json]:
         }
         for problem in totals.problems
     ]
+    if totals.selected == 0:
+        problems.append(_whole_problem(reasons.NoMatchingNodes, NO_NODES))
+    if totals.context.spec.suspend:
+        problems.append(_whole_problem(reasons.Suspended, "no probe starts while spec.suspend is true"))
+    return problems
 
 
-def _scheduling(totals: Totals) -> Json:
+def _whole_problem(reason: reasons.Reason, message: str) -> Json:
+    """Return a problem of the environment itself, which somebody solves by changing the environment."""
+    remedies = remedies_data((Remedy(Action.CHANGE_ENVIRONMENT, reasons.ROWS[reason].cure),))
+    return {"reason": reason, "message": message[:MAX_MESSAGE], "remedies": remedies}
+
+
+def _placement(totals: Totals) -> Json:
     """Return snippets for pod specifications that select nodes by gpuenv's label; {} if the label is disabled."""
-    if not totals.context.spec.node_label:
+    if totals.context.spec.node_label == "None":
         return {}
     label = names.node_label(totals.context.name)
-    avoid = {"key": label, "operator": "NotIn", "values": [Verdict.INCOMPATIBLE.value]}
-    terms = {"nodeSelectorTerms": [{"matchExpressions": [avoid]}]}
     return {
         "require": {"nodeSelector": {label: Verdict.COMPATIBLE.value}},
-        "avoid": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}},
+        "tolerant": _node_affinity(label, "In", Verdict.COMPATIBLE, Verdict.DEGRADED),
+        "avoid": _node_affinity(label, "NotIn", Verdict.INCOMPATIBLE),
     }
+
+
+def _node_affinity(label: str, operator: str, *verdicts: Verdict) -> Json:
+    expression = {"key": label, "operator": operator, "values": [verdict.value for verdict in verdicts]}
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
 
 
 def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
@@ -105,24 +117,3 @@ def _observed(environment: EnvironmentRecord, totals: Totals) -> str:
     if not token or not totals.asked:
         return token
     return "" if before == token else before
-
-
-def _effective(expect: Expectations) -> Json:
-    """Return the expectations with their defaults filled in, under the field names of the specification."""
-    low, high = expect.min_compute_capability, expect.max_compute_capability
-    capability = {"min": low and f"{low[0]}.{low[1]}", "max": high and f"{high[0]}.{high[1]}"}
-    gpus = {"products": list(expect.products), "minMemoryBytes": expect.min_memory_bytes}
-    fields: Json = {
-        "pytorch": expect.pytorch,
-        "cuda": expect.cuda,
-        "cudnn": expect.cudnn,
-        "nccl": expect.nccl,
-        "python": expect.python,
-        "driver": expect.driver,
-        "driverRule": expect.driver_rule,
-        "computeCapability": {key: value for key, value in capability.items() if value},
-        "gpus": {key: value for key, value in gpus.items() if value},
-        "imports": list(expect.imports),
-        "compile": expect.compile,
-    }
-    return {key: value for key, value in fields.items() if value not in (None, {}, [])}

@@ -7,6 +7,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
+from gpuenv.assess import observed_versions
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
 from gpuenv.plan.snapshot import NEVER
@@ -15,7 +16,7 @@ from gpuenv.plan.validation.desired_state import DesiredState
 NODES_NAMED: Final = 20
 MAX_PROBLEMS: Final = 50
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
-"""(image digest, platform, versions of PyTorch, CUDA, cuDNN and Python) that a node found in the image."""
+"""(image digest, platform, names and versions of the software in the image) that a node found in the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Totals:
     """
     unwritten: frozenset[str]
     """The names of the nodes whose report, label or node condition still has to be written."""
+    unpublished: frozenset[str]
+    """The names of those ``unwritten`` nodes whose label or node condition still has to be written."""
     differing: frozenset[str]
     """The names of those ``unwritten`` nodes where report, label or condition is missing or shows another verdict."""
     problems: tuple[Problem, ...]
@@ -79,6 +82,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         waiting=sum(not one.shown.answered and not one.live for one in selected),
         asked=sum(one.asked for one in selected),
         unwritten=frozenset(one.node for one in selected if one.unwritten),
+        unpublished=frozenset(one.node for one in selected if one.unpublished),
         differing=frozenset(one.node for one in selected if one.differs),
         problems=tuple(_problems(selected)),
         contents=_contents(selected),
@@ -120,5 +124,6 @@ def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ..
     for one in selected:
         result = one.report.result if one.report is not None else None
         if result is not None and one.shown.current and (result.image_digest or result.versions):
-            found[result.image_digest, result.platform, result.versions] += 1
+            versions = tuple(entry for entry in result.versions if entry[0] in observed_versions.IMAGE)
+            found[result.image_digest, result.platform, versions] += 1
     return tuple(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))

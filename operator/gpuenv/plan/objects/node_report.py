@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from gpuenv.api import names
+from gpuenv.api import names, reasons
 from gpuenv.api.remedies import Remedies, Remedy, read_remedies, remedies_data
-from gpuenv.api.tolerant import integer, mapping, mappings, text
+from gpuenv.api.tolerant import EMPTY, integer, mapping, mappings, text, texts
 from gpuenv.assess.model import Check, Status, Verdict
 from gpuenv.plan.demand import Demand
 from gpuenv.plan.objects import stored_document
@@ -26,6 +26,9 @@ OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
 """Key in ``status.internal``: a digest of the environment's revalidate annotation that the last run took into account."""
 OWES_ANSWER: Final = "owesAnswer"
 """Key in ``status.internal``: whether a run that a revalidate annotation asked for has led to no result so far."""
+COMPATIBLE: Final = "Compatible"
+MEASURED: Final = "Measured"
+"""Value of ``basis``: a probe ran the image on the node."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -83,54 +86,88 @@ def status_of(record: ReportRecord, *, remedies: Remedies, now: float) -> Json:
         "message": record.message,
         "remedies": remedies_data(remedies),
         "observedRevalidate": record.observed_demand.report,
+        "environmentGeneration": record.environment_generation,
         "internal": _internal(record),
-        "answeredGeneration": record.answered_generation,
-        "runs": record.runs,
-        "conditions": [_condition(record, now)],
+        "conditions": _conditions(record, now),
     }
     if record.result is not None:
-        status |= _result(record.result)
+        status |= _result(record.result, shown=record.current)
     if record.attempt is not None:
         status["lastAttempt"] = _attempt(record.attempt)
     return {key: value for key, value in status.items() if value not in ("", None, {}, [])}
 
 
+def _conditions(record: ReportRecord, now: float) -> list[Json]:
+    """Return the conditions: whether a current measurement exists, and whether the verdict is Compatible."""
+    why = record.reason or record.verdict.value
+    validated: Json = {"type": VALIDATED, "status": "False", "reason": why, "message": record.message}
+    if record.current:
+        validated |= {
+            "status": "True",
+            "reason": reasons.Measured,
+            "message": "a probe ran the image on this node",
+        }
+    compatible = "Unknown" if record.verdict is Verdict.UNKNOWN else str(record.verdict is Verdict.COMPATIBLE)
+    return [
+        validated
+        | {
+            "lastTransitionTime": show_time(record.current_since or now),
+            "observedGeneration": record.generation,
+        },
+        {
+            "type": COMPATIBLE,
+            "status": compatible,
+            "reason": why,
+            "message": record.message,
+            "lastTransitionTime": show_time(record.verdict_since or now),
+            "observedGeneration": record.generation,
+        },
+    ]
+
+
 def _internal(record: ReportRecord) -> Json:
     """Return the operator's own memory of a validation, which nobody else may rely on."""
-    memory = {
+    memory: Json = {
+        "runs": record.runs,
         OBSERVED_ENVIRONMENT: record.observed_demand.environment,
         OWES_ANSWER: record.owes_answer,
     }
-    return {key: value for key, value in memory.items() if value}
+    if record.result is not None:
+        result = record.result
+        memory |= {
+            "runID": result.run_id,
+            "inputsHash": result.inputs_hash,
+            "nodeFingerprint": result.fingerprint,
+            "assessmentKey": result.assessment_key,
+            "unconfirmed": result.unconfirmed,
+            "podCheck": _check_json(result.pod_check) if result.pod_check is not None else None,
+        }
+    if record.attempt is not None:
+        memory["attempt"] = {
+            "runID": record.attempt.run_id,
+            "inputsHash": record.attempt.inputs_hash,
+            "nodeFingerprint": record.attempt.fingerprint,
+            "remedies": remedies_data(record.attempt.remedies),
+        }
+    return {key: value for key, value in memory.items() if value not in ("", None, False)}
 
 
-def _condition(record: ReportRecord, now: float) -> Json:
-    return {
-        "type": VALIDATED,
-        "status": "True" if record.current else "False",
-        "reason": record.reason or record.verdict.value,
-        "message": record.message,
-        "lastTransitionTime": show_time(record.current_since or now),
-        "observedGeneration": record.answered_generation,
-    }
+def _result(result: Result, *, shown: bool) -> Json:
+    """Return the fields of the status that a result fills.
 
-
-def _result(result: Result) -> Json:
+    ``shown``: the verdict that the report shows is that of the result. Its message is then not stored a second time.
+    """
     status: Json = stored_document.unpack(result.probe)
-    inner: Json = {"verdict": result.verdict.value, "reason": result.reason, "message": result.message}
-    if result.unconfirmed:
-        inner["unconfirmed"] = result.unconfirmed
-    if result.pod_check is not None:
-        inner["podCheck"] = _check_json(result.pod_check)
+    last: Json = {"verdict": result.verdict.value, "reason": result.reason}
+    if not shown:
+        last["message"] = result.message
     return status | {
+        "basis": MEASURED,
         "checks": [_check_json(check) for check in result.checks],
+        "versions": dict(result.versions),
         "image": {"digest": result.image_digest, "platform": result.platform},
-        "inputsHash": result.inputs_hash,
-        "nodeFingerprint": result.fingerprint,
-        "runID": result.run_id,
-        "validatedAt": show_time(result.validated_at),
-        "assessmentKey": result.assessment_key,
-        "result": inner,
+        "validationTime": show_time(result.validated_at),
+        "lastResult": last,
     }
 
 
@@ -148,41 +185,39 @@ def _check_json(check: Check) -> Json:
 
 def _attempt(attempt: Attempt) -> Json:
     return {
-        "runID": attempt.run_id,
+        "time": show_time(attempt.at),
+        "count": attempt.count,
         "reason": attempt.reason,
         "message": attempt.message,
-        "remedies": remedies_data(attempt.remedies),
-        "at": show_time(attempt.at),
-        "inputsHash": attempt.inputs_hash,
-        "nodeFingerprint": attempt.fingerprint,
-        "count": attempt.count,
     }
 
 
 def read(raw: Mapping[str, Any]) -> ReportRecord:
     """Return the record of a GPUNodeReport object. Values of a wrong type count as absent."""
     metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
-    condition = next(
-        (item for item in mappings(status.get("conditions")) if item.get("type") == VALIDATED), {}
-    )
+    conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
+    validated, compatible = conditions.get(VALIDATED, EMPTY), conditions.get(COMPATIBLE, EMPTY)
+    internal = mapping(status, "internal")
     return ReportRecord(
         name=text(metadata.get("name")),
         uid=text(metadata.get("uid")),
-        environment=text(spec.get("environment")),
+        environment=text(spec.get("environmentName")),
         node=text(spec.get("nodeName")),
         node_uid=text(spec.get("nodeUID")),
         verdict=_verdict(status.get("verdict")),
         reason=text(status.get("reason")),
         message=text(status.get("message")),
-        answered_generation=integer(status.get("answeredGeneration")) or 0,
-        result=_read_result(status),
-        attempt=_read_attempt(mapping(status, "lastAttempt")),
-        runs=max(0, integer(status.get("runs")) or 0),
+        environment_generation=integer(status.get("environmentGeneration")) or 0,
+        generation=integer(metadata.get("generation")) or 1,
+        result=_read_result(status, internal),
+        attempt=_read_attempt(mapping(status, "lastAttempt"), mapping(internal, "attempt")),
+        runs=max(0, integer(internal.get("runs")) or 0),
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
         observed_demand=observed_demand(status),
         owes_answer=owes_answer(status),
-        current=condition.get("status") == "True",
-        current_since=read_time(condition.get("lastTransitionTime")) or 0.0,
+        current=validated.get("status") == "True",
+        current_since=read_time(validated.get("lastTransitionTime")) or 0.0,
+        verdict_since=read_time(compatible.get("lastTransitionTime")) or 0.0,
     )
 
 
@@ -201,7 +236,7 @@ def owes_answer(status: Mapping[str, Any]) -> bool:
 
 def awaits_confirmation(status: Mapping[str, Any]) -> bool:
     """Return whether the shown verdict is the first of two runs: the second confirms or clears what it found."""
-    return bool(mapping(status, "result").get("unconfirmed")) and not mapping(status, "lastAttempt")
+    return bool(mapping(status, "internal").get("unconfirmed")) and not mapping(status, "lastAttempt")
 
 
 def _verdict(value: object) -> Verdict:
@@ -211,29 +246,29 @@ def _verdict(value: object) -> Verdict:
         return Verdict.UNKNOWN
 
 
-def _read_result(status: Mapping[str, Any]) -> Result | None:
-    inner, run_id = mapping(status, "result"), text(status.get("runID"))
-    if not inner or not run_id:
+def _read_result(status: Mapping[str, Any], internal: Mapping[str, Any]) -> Result | None:
+    last, run_id = mapping(status, "lastResult"), text(internal.get("runID"))
+    if not last or not run_id:
         return None
     document = stored_document.pick(status)
     image = mapping(status, "image")
     return Result(
-        verdict=_verdict(inner.get("verdict")),
-        reason=text(inner.get("reason")),
-        message=text(inner.get("message")),
+        verdict=_verdict(last.get("verdict")),
+        reason=text(last.get("reason")),
+        message=text((last if "message" in last else status).get("message")),
         run_id=run_id,
-        inputs_hash=text(status.get("inputsHash")),
-        fingerprint=text(status.get("nodeFingerprint")),
-        validated_at=read_time(status.get("validatedAt")) or 0.0,
-        assessment_key=text(status.get("assessmentKey")),
+        inputs_hash=text(internal.get("inputsHash")),
+        fingerprint=text(internal.get("nodeFingerprint")),
+        validated_at=read_time(status.get("validationTime")) or 0.0,
+        assessment_key=text(internal.get("assessmentKey")),
         probe=stored_document.pack(document),
         checks=tuple(_read_checks(status.get("checks"))),
         image_digest=text(image.get("digest")),
         platform=text(image.get("platform")),
-        unconfirmed=text(inner.get("unconfirmed")),
-        pod_check=next(iter(_read_checks([mapping(inner, "podCheck")])), None),
+        unconfirmed=text(internal.get("unconfirmed")),
+        pod_check=next(iter(_read_checks([mapping(internal, "podCheck")])), None),
         figures=stored_document.figures(document),
-        versions=stored_document.versions(document),
+        versions=tuple(sorted(texts(status.get("versions")).items())),
     )
 
 
@@ -246,17 +281,17 @@ def _read_checks(value: object) -> Iterable[Check]:
             yield _check(text(item.get("name")), Status(status), reason, message, remedies, source)
 
 
-def _read_attempt(attempt: Mapping[str, Any]) -> Attempt | None:
-    run_id, at = text(attempt.get("runID")), read_time(attempt.get("at"))
+def _read_attempt(attempt: Mapping[str, Any], internal: Mapping[str, Any]) -> Attempt | None:
+    run_id, at = text(internal.get("runID")), read_time(attempt.get("time"))
     if not run_id or at is None:
         return None
     return Attempt(
         run_id=run_id,
         reason=text(attempt.get("reason")),
         message=text(attempt.get("message")),
-        remedies=read_remedies(attempt.get("remedies")),
+        remedies=read_remedies(internal.get("remedies")),
         at=at,
-        inputs_hash=text(attempt.get("inputsHash")),
-        fingerprint=text(attempt.get("nodeFingerprint")),
+        inputs_hash=text(internal.get("inputsHash")),
+        fingerprint=text(internal.get("nodeFingerprint")),
         count=max(1, integer(attempt.get("count")) or 1),
     )

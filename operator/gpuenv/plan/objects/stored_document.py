@@ -48,20 +48,6 @@ def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], .
     return tuple((*key, median) for key, median in sorted(lowest.items()))
 
 
-def versions(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return (name, version) of PyTorch, CUDA, cuDNN and Python in the image, as far as they are known."""
-    torch, container = mapping(document, FACTS, "torch"), mapping(document, FACTS, "container")
-    found = {
-        "PyTorch": torch.get("version"),
-        "CUDA": torch.get("cuda"),
-        "cuDNN": torch.get("cudnn"),
-        "Python": container.get("python"),
-    }
-    return tuple(
-        (name, str(value)) for name, value in found.items() if isinstance(value, str | int) and value
-    )
-
-
 def platform(document: Mapping[str, Any]) -> str:
     """Return the image's platform in the form that registries use (``linux/amd64``), or "" if it is not known."""
     machine = text(mapping(document, FACTS, "container").get("machine"))

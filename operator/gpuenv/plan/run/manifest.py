@@ -29,7 +29,7 @@ _REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
 """The pod's requests. They are small, so that CPU and memory rarely keep it off a node whose GPUs are free."""
 _MEMORY: Final = "8Gi"
 _MEMORY_COMPILE: Final = "16Gi"
-"""The memory limit with ``expect.compile``, because torch.compile forks compilers.
+"""The memory limit with the feature ``Compile``, because torch.compile forks compilers.
 
 Without it, ``_MEMORY`` suffices: importing torch, CUDA and cuDNN takes 2 to 5 GiB of host memory.
 """
@@ -116,7 +116,10 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
 
 def tolerations(spec: EnvironmentSpec) -> list[Manifest]:
     """Return the tolerations of a probe pod: those for taints of its device, then those of the environment."""
-    return [*({"key": key, "operator": "Exists"} for key in spec.probe.device.taint_keys), *spec.tolerations]
+    return [
+        *({"key": key, "operator": "Exists"} for key in spec.probe.device.taint_keys),
+        *spec.probe.tolerations,
+    ]
 
 
 def deadline(spec: EnvironmentSpec) -> int:
@@ -179,13 +182,13 @@ def _env(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict[str,
         "GPUENV_DEADLINE_SECONDS": str(spec.probe.timeouts.run),
         "GPUENV_PROFILE": spec.profile,
         "GPUENV_SHARING": node.facts.sharing or "",
-        "GPUENV_COMPILE": "1" if spec.expect.compile else "0",
-        "GPUENV_IMPORTS": json.dumps(spec.expect.imports),
+        "GPUENV_COMPILE": "1" if spec.checks.compile else "0",
+        "GPUENV_IMPORTS": json.dumps(spec.checks.imports),
         "GPUENV_CHECKS": _literal(
             json.dumps(
                 [
                     {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-                    for check in spec.checks
+                    for check in spec.checks.commands
                 ]
             )
         ),
@@ -205,7 +208,7 @@ def _resources(spec: EnvironmentSpec) -> Manifest:
     probe = spec.probe
     device = {probe.device.resource_name: str(probe.device_count)}
     asked = probe.resources.get("limits", {})
-    limits = {"memory": _MEMORY_COMPILE if spec.expect.compile else _MEMORY} | asked
+    limits = {"memory": _MEMORY_COMPILE if spec.checks.compile else _MEMORY} | asked
     # A request above its limit would make the pod invalid.
     requests = {
         name: asked[name] if _less(asked.get(name), least) else least for name, least in _REQUESTS.items()

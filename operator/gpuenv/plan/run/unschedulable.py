@@ -52,7 +52,7 @@ def _obstacle(node: NodeRecord | None, spec: EnvironmentSpec) -> str:
             _tolerates(item, taint) for item in tolerations(spec)
         ):
             shown = f"{taint.get('key')}={taint.get('value', '')}:{taint.get('effect')}"
-            return f"the node has the taint {shown}, which spec.nodes.tolerations does not name"
+            return f"the node has the taint {shown}, which spec.probe.tolerations does not name"
     resource, count = spec.probe.device.resource_name, spec.probe.device_count
     allocatable = node.devices.get(resource, (0, 0))[1]
     if allocatable < count:

@@ -12,6 +12,7 @@ from gpuenv.api.remedies import Remedies
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
+from gpuenv.assess.observed_versions import observed_versions
 from gpuenv.assess.sources.known_errors import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
@@ -67,9 +68,16 @@ def new_result(
         unconfirmed=judged.unconfirmed,
         pod_check=pod_check,
         figures=stored_document.figures(document),
-        versions=stored_document.versions(document),
+        versions=_versions(validation, document),
     )
     return replace(result, assessment_key=context.assessment_key(result))
+
+
+def _versions(validation: Validation, document: Document) -> tuple[tuple[str, str], ...]:
+    """Return (name, version) of everything that the run found, sorted by name; () if it reported nothing."""
+    if not document:
+        return ()
+    return tuple(sorted(observed_versions(facts_from_document(document, validation.node.facts)).items()))
 
 
 def assessed_again(validation: Validation, result: Result) -> Result:
@@ -158,7 +166,9 @@ def _judge(
     if document or not checks:
         facts = facts_from_document(document, validation.node.facts)
         spec, tables = context.spec, context.tables.knowledge
-        checks += assess(facts, spec.expect, spec.floors, tables, peers=context.peers).checks
+        checks += assess(
+            facts, spec.expect, spec.floors, tables, peers=context.peers, tried=spec.checks
+        ).checks
     known = set(confirmed)
     doubted = [
         _doubted(check) if _is_doubtful(context, check) and check.reason not in known else check

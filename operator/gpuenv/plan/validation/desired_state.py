@@ -25,7 +25,7 @@ from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle
 
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",
-    Verdict.DEGRADED: "True",
+    Verdict.DEGRADED: "False",
     Verdict.INCOMPATIBLE: "False",
     Verdict.UNKNOWN: "Unknown",
 }
@@ -52,6 +52,8 @@ class DesiredState:
     actions: tuple[ValidationAction, ...] = ()
     unwritten: bool = False
     """Whether the report, the label or the node condition still has to be written."""
+    unpublished: bool = False
+    """Whether the label or the node condition still has to be written."""
     differs: bool = False
     """Whether one of them is missing or shows another verdict or reason, so that its write changes what people see."""
     live: bool = False
@@ -89,6 +91,7 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         before=report.verdict if report is not None else None,
         actions=actions,
         unwritten=bool(unwritten),
+        unpublished=any(not isinstance(one, WriteReport) for one in unwritten),
         differs=any(
             not isinstance(one, WriteReport) or not _says_the_same(report, one.record) for one in unwritten
         ),
@@ -157,7 +160,9 @@ def _after(
     if shown is None:
         return None
     base, before = report or blank(validation), validation.report
-    since = base.current_since if base.current_since and base.current == shown.current else float(int(now))
+    today = float(int(now))
+    since = base.current_since if base.current_since and base.current == shown.current else today
+    same_answer = _answer(base.verdict) == _answer(shown.verdict)
     after = replace(
         base,
         verdict=shown.verdict,
@@ -165,10 +170,16 @@ def _after(
         message=shown.message,
         current=shown.current,
         current_since=since,
+        verdict_since=base.verdict_since if base.verdict_since and same_answer else today,
         # An attempt takes into account the generation for which its run was started, and no later one.
-        answered_generation=base.answered_generation if base.attempt else validation.context.generation,
+        environment_generation=base.environment_generation if base.attempt else validation.context.generation,
     )
     return before if before is not None and _same(after, before) else after
+
+
+def _answer(verdict: Verdict) -> bool | None:
+    """Return whether the verdict is Compatible, or None if it is Unknown."""
+    return None if verdict is Verdict.UNKNOWN else verdict is Verdict.COMPATIBLE
 
 
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
@@ -228,15 +239,16 @@ def _node_writes(context: Context, node: NodeRecord, shown: ShownVerdict | None)
     writes: list[ValidationAction] = []
     spec, name = context.spec, context.name
     label, condition = node.compat.get(name), node.compat_conditions.get(name)
-    if shown is not None and spec.node_label:
+    publishes_label, publishes_condition = spec.node_label != "None", spec.node_condition != "None"
+    if shown is not None and publishes_label:
         if label != shown.verdict.value:
             writes.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
-    elif label is not None and not spec.node_label:
+    elif label is not None and not publishes_label:
         writes.append(SetLabel(name, node.name, node.uid, None))
-    if shown is not None and spec.node_condition:
+    if shown is not None and publishes_condition:
         wanted = (_CONDITION_STATUS[shown.verdict], shown.reason or shown.verdict.value)
         if condition != wanted:
             writes.append(SetNodeCondition(name, node.name, *wanted, shown.message))
-    elif condition is not None and not spec.node_condition:
+    elif condition is not None and not publishes_condition:
         writes.append(SetNodeCondition(name, node.name, None))
     return writes

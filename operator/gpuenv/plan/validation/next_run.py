@@ -42,7 +42,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
         return Due(Priority.ON_DEMAND, 0.0)
     attempt, result = report.attempt, report.result
     if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
-        if context.generation > report.answered_generation:
+        if context.generation > report.environment_generation:
             return Due(Priority.RETRY, 0.0)  # The environment was changed; perhaps a pull secret was added.
         return Due(Priority.RETRY, attempt.at + _wait(validation, attempt))
     if result is None:
@@ -52,13 +52,13 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     if result.unconfirmed:
         return Due(Priority.CONFIRMATION, 0.0)
     spread = 1 + JITTER * (2 * fraction(context.uid, node.uid) - 1)
-    return Due(Priority.AGE, result.validated_at + context.spec.interval_seconds * spread)
+    return Due(Priority.AGE, result.validated_at + context.spec.revalidation_period_seconds * spread)
 
 
 def _wait(validation: Validation, attempt: Attempt) -> float:
     context, node = validation.context, validation.node
     if reasons.behaviour(attempt.reason).next_run is reasons.NextRun.INTERVAL:
-        return float(context.spec.interval_seconds)
+        return float(context.spec.revalidation_period_seconds)
     seconds = backoff(context.settings, attempt.count)
     return seconds * (1 + JITTER * fraction(context.uid, node.uid, attempt.run_id))
 

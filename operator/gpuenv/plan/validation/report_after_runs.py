@@ -253,7 +253,7 @@ def blank(validation: Validation) -> ReportRecord:
         verdict=Verdict.UNKNOWN,
         reason="",
         message="",
-        answered_generation=validation.context.generation,
+        environment_generation=validation.context.generation,
     )
 
 
@@ -261,7 +261,7 @@ def _begun(validation: Validation, report: ReportRecord | None, demand: Demand) 
     """Return the report with one more run counted, of any outcome. ``demand`` becomes its ``observed_demand``."""
     base = report or blank(validation)
     generation = validation.context.generation
-    return replace(base, runs=base.runs + 1, answered_generation=generation, observed_demand=demand)
+    return replace(base, runs=base.runs + 1, environment_generation=generation, observed_demand=demand)
 
 
 def _tried(

@@ -62,7 +62,7 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
     ):
         message, remedies = attempt.message + _former(result), attempt.remedies
         # If the environment was changed since, only the next run answers the change.
-        answered = report.answered_generation >= context.generation
+        answered = report.environment_generation >= context.generation
         return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedies, answered=answered)
     if result is not None:
         return ShownVerdict(
