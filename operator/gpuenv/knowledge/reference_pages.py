@@ -19,10 +19,10 @@ existing ones keep their meaning. A reason does not say how bad a problem is; th
 This page is made from `operator/gpuenv/api/reasons/` and `operator/gpuenv/knowledge/errors.yaml` by `make docs`.
 
 - **Next run** says when the probe runs again by itself if this is the reason of the verdict. The interval is
-  `spec.strategy.revalidationPeriodSeconds` of the environment. A pause that doubles applies only while the verdict is
-  Unknown, and a floor in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image,
-  another driver or a reboot starts one, too. `gpuenv wait` does not wait for nodes with a reason whose next run is "when the node can be probed again",
-  unless somebody has asked for a run on that very node.
+  `spec.strategy.revalidationPeriodSeconds` of the environment. A pause that doubles applies only while the verdict is Unknown,
+  and a floor in TFLOPS or GB/s needs no confirmation. `gpuenv revalidate` requests a run at any time; a new image, another
+  driver or a reboot starts one, too. `gpuenv wait` does not wait for nodes with a reason whose next run is "when the node
+  can be probed again", unless somebody has asked for a run on that very node.
 - **Cure** says what solves the problem, with its [action](#actions) for programs in brackets. Reports and statuses have both
   as an item of `remedies`, together with what is known about the node at hand. A reason without an action has no remedy.
 - **Event** is the type of the Event that is posted about a new verdict with this reason, except Compatible. It is Normal if the
