@@ -146,8 +146,8 @@ class Session:
         rights = self._cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
         variables = {key: value for key, value in os.environ.items() if not key.startswith(WITHHELD)}
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(rights)]
-        # Fixed port numbers may be in use on this machine. With 0, the operating system chooses free ports.
-        command += ["--metrics-port", "0", "--health-port", "0"]
+        # Nobody asks for metrics or health here, and fixed port numbers may be in use on this machine.
+        command += ["--metrics-bind-address", "0", "--health-probe-bind-address", "0"]
         command += [f"{_flag(name)}={value}" for name, value in self._scenario.operator]
         self._cluster.spawn(OPERATOR_PROCESS, command, env=variables | {"PYTHONUNBUFFERED": "1"})
 

@@ -95,8 +95,8 @@ class TestOneRelease:
             "operator",
             "--kubeconfig",
             str(rights),
-            "--metrics-port=0",
-            "--health-port=0",
+            "--metrics-bind-address=0",
+            "--health-probe-bind-address=0",
         ]
         cluster.spawn("operator", command)
         try:
@@ -129,7 +129,7 @@ class TestOneRelease:
 
     def test_the_notes_warn(self, helm: Helm, shared_release: str) -> None:
         off = "admissionPolicy.enabled=false,uninstallHook.enabled=false,crds.keep=false"
-        elsewhere = "probes.createNamespace=false,probes.namespace=nowhere"
+        elsewhere = "probes.namespace.create=false,probes.namespace.name=nowhere"
         text = helm(
             "upgrade",
             shared_release,
@@ -216,8 +216,8 @@ def test_the_probe_namespace_stays_and_is_found_again(release: str, helm: Helm, 
     """People keep Secrets for pulling images in it."""
     kubectl("create", "secret", "generic", "pull", "-n", PROBE_NAMESPACE)
     uid = kubectl.get("namespace", PROBE_NAMESPACE)["metadata"]["uid"]
-    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.createNamespace=false")
-    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.podSecurity=baseline")
+    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.namespace.create=false")
+    helm("upgrade", release, str(CHART), "-n", NAMESPACE, "--set", "probes.namespace.podSecurity=baseline")
     assert PROBE_NAMESPACE in helm("uninstall", release, "-n", NAMESPACE, "--no-hooks")
     helm("install", release, str(CHART), "-n", NAMESPACE)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.helm import CHART, Helm
+from tests.support.helm import CHART, KUBE_VERSION, Helm
 
 from gpuenv import manifests
 from gpuenv.api import names
@@ -25,9 +25,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 EVERYTHING = ("--values", str(HERE / "everything.yaml"))
 OFF = (
-    "serviceAccount.create=false,rbac.create=false,crds.install=false,probes.createNamespace=false,"
-    "probes.networkPolicy=false,probes.priorityClass.create=false,admissionPolicy.enabled=false,"
-    "networkPolicy.enabled=false,metrics.port=0,uninstallHook.enabled=false"
+    "serviceAccount.create=false,rbac.create=false,crds.install=false,probes.namespace.create=false,"
+    "probes.networkPolicy.enabled=false,probes.priorityClass.create=false,admissionPolicy.enabled=false,"
+    "networkPolicy.enabled=false,uninstallHook.enabled=false"
 )
 
 
@@ -87,20 +87,20 @@ def test_rights_are_those_of_the_manifests(helm: Helm) -> None:
 @pytest.mark.parametrize("namespace", ["default", "gpuenv-probes"])
 def test_namespaces_may_be_shared(helm: Helm, namespace: str) -> None:
     """With that of Events, for instance by who forgets ``-n``, or with that of the probes."""
-    documents = helm.documents("--set", "probes.createNamespace=false", namespace=namespace)
+    documents = helm.documents("--set", "probes.namespace.create=false", namespace=namespace)
     found = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in documents]
     assert len(found) == len(set(found))
 
 
 def test_a_release_does_not_create_the_namespace_it_is_in(helm: Helm) -> None:
     words = "the release cannot create namespace shared, in which it is installed itself"
-    assert words in refusal(helm, "probes.namespace=shared", namespace="shared")
+    assert words in refusal(helm, "probes.namespace.name=shared", namespace="shared")
 
 
 @pytest.mark.parametrize("namespace", ["gpuenv-system", "gpuenv-probes"])
 def test_each_pod_has_its_network_policy(helm: Helm, namespace: str) -> None:
     """Policies add up: probes must not get what the operator may, nor the operator be cut off, in one namespace."""
-    flags = ("--set", "probes.createNamespace=false,networkPolicy.enabled=true")
+    flags = ("--set", "probes.namespace.create=false,networkPolicy.enabled=true")
     documents = helm.documents(*flags, namespace=namespace)
     policies = {one["metadata"]["name"]: one for one in by_kind(documents, "NetworkPolicy")}
     pods = [one["metadata"]["labels"] for one in by_kind(documents, "Pod")]
@@ -158,8 +158,8 @@ def test_without_hooks_nothing_is_run_at_once(helm: Helm) -> None:
 
 
 def test_what_looks_like_a_number_stays_text(helm: Helm) -> None:
-    settings = "probes.namespace=1,operator.knowledgeConfigMap=2,pod.priorityClassName=3,image.tag=4"
-    selector = "operator.nodeSelector=a in (b\\,c): #d"
+    settings = "probes.namespace.name=1,operator.knowledgeConfigMap=2,pod.priorityClassName=3,image.tag=4"
+    selector = "operator.nodeLabelSelector=a in (b\\,c): #d"
     strings = ("--set-string", settings, "--set", selector, "--set-string", "pod.nodeSelector.a=true")
     documents = helm.documents(*strings, namespace="5")
     assert {one["metadata"].get("namespace", "") for one in documents} == {"", "1", "5", "default"}
@@ -167,7 +167,7 @@ def test_what_looks_like_a_number_stays_text(helm: Helm) -> None:
     assert pod["priorityClassName"] == "3"
     assert pod["nodeSelector"] == {"a": "true"}
     assert {"name": "knowledge", "configMap": {"name": "2"}} in pod["volumes"]
-    assert "--node-selector=a in (b,c): #d" in pod["containers"][0]["args"]
+    assert "--node-label-selector=a in (b,c): #d" in pod["containers"][0]["args"]
 
 
 def test_all_pods_go_where_the_operator_goes(helm: Helm) -> None:
@@ -184,7 +184,7 @@ def test_a_build_number_makes_no_wrong_label(helm: Helm, tmp_path: Path) -> None
     shutil.copytree(CHART, chart)
     text = (chart / "Chart.yaml").read_text(encoding="utf-8")
     (chart / "Chart.yaml").write_text(text.replace("ersion: 0.1.0", "ersion: 0.1.0+5"), encoding="utf-8")
-    documents = yaml.safe_load_all(helm("template", "gpuenv", str(chart), "--kube-version", "1.30.0"))
+    documents = yaml.safe_load_all(helm("template", "gpuenv", str(chart), "--kube-version", KUBE_VERSION))
     labels = [one["metadata"]["labels"] for one in documents if one]
     assert {one["helm.sh/chart"] for one in labels} == {"gpuenv-0.1.0_5"}
     assert {one["app.kubernetes.io/version"] for one in labels} == {"0.1.0_5"}
@@ -201,7 +201,7 @@ def test_it_may_be_part_of_another_chart(helm: Helm, tmp_path: Path) -> None:
     values = {"gpuenv": {"enabled": True}, "global": {"imageRegistry": "registry.example.com"}}
     (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart), encoding="utf-8")
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    command = ("template", "parent", str(tmp_path), "--kube-version", "1.30.0")
+    command = ("template", "parent", str(tmp_path), "--kube-version", KUBE_VERSION)
     assert "kind: Deployment" in helm(*command)
     assert "kind: Deployment" not in helm(*command, "--set", "gpuenv.enabled=false")
 
@@ -289,8 +289,11 @@ def test_the_commands_have_these_flags(helm: Helm) -> None:
 
 
 def test_all_off_leaves_the_operator_and_the_test(helm: Helm) -> None:
-    kinds = [one["kind"] for one in helm.documents("--set", OFF)]
-    assert sorted(kinds) == ["Deployment", "Pod"]
+    addresses = ("--set-string", "metrics.bindAddress=0,health.bindAddress=0")
+    documents = helm.documents("--set", OFF, *addresses)
+    assert sorted(one["kind"] for one in documents) == ["Deployment", "Pod"]
+    (pod,) = [one["spec"]["template"]["spec"] for one in by_kind(documents, "Deployment")]
+    assert not {"ports", "startupProbe", "livenessProbe", "readinessProbe"} & pod["containers"][0].keys()
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
@@ -322,11 +325,16 @@ def known(schema: dict[str, Any]) -> set[str]:
         ("image.tag=latest", "at '/image/tag'"),
         ("image.digest=abc", "at '/image/digest'"),
         ("image.repository=gpuenv:1", "at '/image/repository'"),
-        ("probes.podSecurity=privileged", "at '/probes/podSecurity': value must be one of"),
-        ("probes.namespace=kube-system", "at '/probes/namespace'"),
-        ("probes.namespace=Not.A.Name", "at '/probes/namespace'"),
+        (
+            "probes.namespace.podSecurity=privileged",
+            "at '/probes/namespace/podSecurity': value must be one of",
+        ),
+        ("probes.namespace.name=kube-system", "at '/probes/namespace/name'"),
+        ("probes.namespace.name=Not.A.Name", "at '/probes/namespace/name'"),
         ("probes.priorityClass.value=0", "at '/probes/priorityClass/value': maximum: got 0, want -11"),
-        ("metrics.port=99999", "at '/metrics/port'"),
+        ("metrics.bindAddress=:99999", "at '/metrics/bindAddress'"),
+        ("metrics.bindAddress=8080", "at '/metrics/bindAddress'"),
+        ("health.bindAddress=127.0.0.1:8081", "at '/health/bindAddress'"),
         ("metrics.podMonitor.interval=soon", "at '/metrics/podMonitor/interval'"),
         ("networkPolicy.apiServerCIDRs={everywhere}", "at '/networkPolicy/apiServerCIDRs/0'"),
         ("crds.keep=maybe", "at '/crds/keep': got string, want boolean"),
@@ -343,13 +351,18 @@ def known(schema: dict[str, Any]) -> set[str]:
         ("operator.maxProbes=null", "at '/operator': missing property 'maxProbes'"),
         ("crds.keep=null", "at '/crds': missing property 'keep'"),
         ("admissionPolicy.enabled=null", "at '/admissionPolicy': missing property 'enabled'"),
-        ("metrics.port=0,metrics.podMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
-        ("metrics.port=0,metrics.serviceMonitor.enabled=true", "metrics.port is 0, so there is nothing"),
-        ("metrics.port=8081", "metrics.port cannot be 8081, where the operator answers health checks"),
+        ("metrics.bindAddress=:8081", "have the same port, 8081"),
     ],
 )
 def test_wrong_values_are_refused(helm: Helm, setting: str, words: str) -> None:
     assert words in refusal(helm, setting)
+
+
+@pytest.mark.parametrize("monitor", ["podMonitor", "serviceMonitor"])
+def test_no_monitor_without_metrics(helm: Helm, monitor: str) -> None:
+    flags = ("--set-string", "metrics.bindAddress=0", "--set", f"metrics.{monitor}.enabled=true")
+    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", KUBE_VERSION, *flags)
+    assert "metrics.bindAddress is 0, so there is nothing" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["imagePullSecrets", "pod.resources.limits", "pod.affinity", "image.tag"])
@@ -359,7 +372,7 @@ def test_null_removes_what_may_be_missing(helm: Helm, name: str) -> None:
 
 def refusal(helm: Helm, setting: str, namespace: str = "gpuenv-system") -> str:
     """What Helm says to this setting."""
-    command = ("template", "gpuenv", str(CHART), "-n", namespace, "--kube-version", "1.30.0")
+    command = ("template", "gpuenv", str(CHART), "-n", namespace, "--kube-version", KUBE_VERSION)
     result = helm.run(*command, "--set", setting)
     assert result.returncode != 0
     assert "nil pointer" not in result.stderr
@@ -367,8 +380,8 @@ def refusal(helm: Helm, setting: str, namespace: str = "gpuenv-system") -> str:
 
 
 def test_an_old_kubernetes_is_refused(helm: Helm) -> None:
-    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", "1.29.9")
-    assert "chart requires kubeVersion: >=1.30.0-0" in result.stderr
+    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", "1.31.9")
+    assert "chart requires kubeVersion: >=1.32.0-0" in result.stderr
 
 
 def rights(roles: Iterable[dict[str, Any]]) -> set[tuple[str, ...]]:

@@ -153,6 +153,8 @@ def written_by_operator(plane: ControlPlane, node: str) -> list[dict[str, Any]]:
         (["--kubeconfig", "/nonexistent"], "no kubeconfig at /nonexistent"),
         (["--max-probes", "0"], "--max-probes"),
         (["--log-format", "xml"], "--log-format"),
+        (["--metrics-bind-address", "8080"], "is no address; write :8080"),
+        (["--health-probe-bind-address", ":0"], "is no address; write :8080"),
     ],
 )
 def test_unusable_flags_are_one_line_and_exit_code_2(flags: list[str], words: str) -> None:
@@ -166,9 +168,9 @@ def test_a_port_in_use_is_one_line(plane: ControlPlane, tmp_path: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         flags = [
-            "--health-port",
-            str(port),
-            "--metrics-port",
+            "--health-probe-bind-address",
+            f":{port}",
+            "--metrics-bind-address",
             "0",
             "--kubeconfig",
             str(plane.admin_kubeconfig),

@@ -14,7 +14,7 @@ from gpuenv_sandbox.programs.cache import cache_root
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 NAMESPACE = "gpuenv-system"
-KUBE_VERSION = "1.30.0"
+KUBE_VERSION = "1.32.0"
 """Kubernetes version for rendering without a cluster. The default of a Helm built from source is too old."""
 
 

@@ -64,7 +64,8 @@ class OperatorProcess:
             text = path.read_text().replace(cluster.server, server)
             path = path.with_name(f"{self.name}.kubeconfig")
             path.write_text(text)
-        ports = ["--health-port", str(self.health_port), "--metrics-port", str(self.metrics_port)]
+        health, metrics = f"127.0.0.1:{self.health_port}", f"127.0.0.1:{self.metrics_port}"
+        ports = ["--health-probe-bind-address", health, "--metrics-bind-address", metrics]
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(path), *ports]
         self.pid = cluster.spawn(self.name, [*command, *(flags or QUICK)])
 

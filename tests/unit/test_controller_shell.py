@@ -8,13 +8,15 @@ from typing import Any
 
 import aiohttp
 import kopf
+import pytest
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE
 
 from gpuenv.api import names
-from gpuenv.controller import probe_files, selfcheck
+from gpuenv.controller import bind_address, probe_files, selfcheck
+from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import ProcessHealth, serve
+from gpuenv.controller.health import ProcessHealth, Server, serve
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
@@ -77,23 +79,57 @@ def test_a_silent_loop_and_a_dead_watch_are_problems_and_waiting_is_not() -> Non
     assert health.waiting() == []
 
 
-async def test_each_port_serves_its_own_pages(unused_tcp_port_factory: Any) -> None:
-    ports = {"health": unused_tcp_port_factory(), "metrics": unused_tcp_port_factory()}
+async def asked(address: BindAddress, path: str) -> tuple[int, str]:
+    url = f"http://127.0.0.1:{address.port}/{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_each_address_serves_its_own_pages(unused_tcp_port_factory: Any) -> None:
+    own, other = (BindAddress(host, unused_tcp_port_factory()) for host in ("127.0.0.1", ""))
     health = ProcessHealth()
     health.wait("lease", "held by b")
-    runner = await serve(health, lambda: b"gpuenv_x 1\n", ports)
+    async with serve(health, lambda: b"gpuenv_x 1\n", {Server.HEALTH: own, Server.METRICS: other}):
+        assert await asked(own, "healthz") == (200, "ok\n")
+        assert await asked(own, "readyz") == (503, "lease: held by b\n")
+        assert await asked(other, "metrics") == (200, "gpuenv_x 1\n")
+        assert (await asked(other, "healthz"))[0] == 404
+        assert (await asked(own, "metrics"))[0] == 404
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await asked(own, "healthz")
 
-    async def ask(port: str, path: str) -> tuple[int, str]:
-        async with session.get(f"http://127.0.0.1:{ports[port]}/{path}") as answer:
-            return answer.status, await answer.text()
 
-    async with aiohttp.ClientSession() as session:
-        assert await ask("health", "healthz") == (200, "ok\n")
-        assert await ask("health", "readyz") == (503, "lease: held by b\n")
-        assert await ask("metrics", "metrics") == (200, "gpuenv_x 1\n")
-        assert (await ask("metrics", "healthz"))[0] == 404
-        assert (await ask("health", "metrics"))[0] == 404
-    await runner.cleanup()
+async def test_both_may_share_an_address_and_none_is_served(unused_tcp_port_factory: Any) -> None:
+    shared = BindAddress("127.0.0.1", unused_tcp_port_factory())
+    health = ProcessHealth()
+    async with serve(health, lambda: b"x 1\n", {Server.HEALTH: shared, Server.METRICS: shared}):
+        assert await asked(shared, "healthz") == (200, "ok\n")
+        assert await asked(shared, "metrics") == (200, "x 1\n")
+    async with serve(health, lambda: b"x 1\n", {Server.HEALTH: None, Server.METRICS: shared}):
+        assert (await asked(shared, "healthz"))[0] == 404
+        assert await asked(shared, "metrics") == (200, "x 1\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":8080", BindAddress("", 8080)),
+        ("127.0.0.1:1", BindAddress("127.0.0.1", 1)),
+        ("[::1]:65535", BindAddress("::1", 65535)),
+        ("localhost:80", BindAddress("localhost", 80)),
+        ("0", None),
+    ],
+)
+def test_an_address_is_read_as_kubernetes_writes_it(text: str, address: BindAddress | None) -> None:
+    assert bind_address.parse(text) == address
+    if address is not None:
+        assert str(address) == text
+
+
+@pytest.mark.parametrize("text", ["", "8080", ":0", ":65536", "::1:80", "a b:80", ":80x", "http://a:80"])
+def test_other_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address; write :8080"):
+        bind_address.parse(text)
 
 
 # ---- self-check -------------------------------------------------------------------------------------------
@@ -114,7 +150,7 @@ async def test_nothing_is_missing_where_all_is_there() -> None:
 
 async def test_each_missing_thing_is_one_line_with_its_cure() -> None:
     kube = complete()
-    kube.answers["/version"]["minor"] = "29"
+    kube.answers["/version"]["minor"] = "31"
     del kube.answers[f"/apis/{names.API_VERSION}"]
     kube.allowed = lambda asked: (
         (asked["verb"], asked["resource"], asked["subresource"])
@@ -125,7 +161,7 @@ async def test_each_missing_thing_is_one_line_with_its_cure() -> None:
         )
     )
     old, first, second, permission = await selfcheck.problems(kube, Options())
-    assert old.startswith("Kubernetes 1.29 is too old: gpuenv needs 1.30")
+    assert old.startswith("Kubernetes 1.31 is too old: gpuenv needs 1.32")
     assert "gpuenvironments.gpuenv.dev is missing" in first
     assert "gpunodereports.gpuenv.dev is missing" in second
     assert permission.startswith("missing permission: patch nodes/status, needed to ")

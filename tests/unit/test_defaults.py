@@ -18,6 +18,7 @@ from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec, parse
 from gpuenv.cli import operator, uninstall
 from gpuenv.controller import run
+from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.options import Options
 from gpuenv.plan.snapshot import Settings
 
@@ -152,25 +153,27 @@ def values(*path: str) -> Any:
     return found
 
 
-NOT_IN_THE_CHART = {"kubeconfig", "context", "lease_name", "stuck_seconds", "health_port"}
-"""Options that the chart leaves at their defaults; the port of health checks is fixed in a template."""
+NOT_IN_THE_CHART = {"kubeconfig", "context", "lease_name", "stuck_seconds"}
+"""Options that the chart leaves at their defaults."""
 MEANT_TO_DIFFER = {"lease_namespace", "log_format", "knowledge"}
 """The release's namespace; machines read a pod's log; the directory of a ConfigMap."""
 SAME = {
-    "probe_namespace": ("probes", "namespace"),
+    "probe_namespace": ("probes", "namespace", "name"),
     "max_probes": ("operator", "maxProbes"),
-    "node_selector": ("operator", "nodeSelector"),
+    "node_label_selector": ("operator", "nodeLabelSelector"),
     "writes_per_second": ("operator", "writesPerSecond"),
     "sweep_seconds": ("operator", "sweepSeconds"),
     "retry_seconds": ("operator", "retrySeconds"),
     "log_level": ("operator", "logLevel"),
-    "metrics_port": ("metrics", "port"),
+    "metrics_bind_address": ("metrics", "bindAddress"),
+    "health_probe_bind_address": ("health", "bindAddress"),
 }
 
 
 @pytest.mark.parametrize("option", sorted(SAME))
 def test_a_default_of_the_chart_is_that_of_the_operator(option: str) -> None:
-    assert values(*SAME[option]) == getattr(Options(), option)
+    default = getattr(Options(), option)
+    assert values(*SAME[option]) == (str(default) if isinstance(default, BindAddress) else default)
 
 
 def test_the_chart_passes_every_option_that_has_a_value_and_no_other() -> None:
@@ -178,13 +181,6 @@ def test_the_chart_passes_every_option_that_has_a_value_and_no_other() -> None:
     passed = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+)=", template)}
     assert passed == SAME.keys() | MEANT_TO_DIFFER
     assert passed | NOT_IN_THE_CHART == {one.name for one in fields(Options)}
-
-
-def test_the_chart_looks_for_health_where_the_operator_answers() -> None:
-    helpers = (CHART / "templates/_helpers.tpl").read_text(encoding="utf-8")
-    found = re.search(r'define "gpuenv.healthPort" -}}\n(\d+)\n', helpers)
-    assert found is not None
-    assert int(found[1]) == Options().health_port
 
 
 def test_the_manifests_name_the_namespaces_of_the_operator() -> None:

@@ -24,9 +24,9 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end }}
 
-{{/* The default of the operator's --health-port. */}}
-{{- define "gpuenv.healthPort" -}}
-8081
+{{/* The port of an address such as ":8080". It is empty if the address is "0", which means that nothing is served. */}}
+{{- define "gpuenv.port" -}}
+{{- if contains ":" . }}{{ regexFind "[0-9]+$" . }}{{ end -}}
 {{- end }}
 
 {{/* Placement and priority of the pods of the operator, of the test and of the uninstall Job. */}}

@@ -6,9 +6,18 @@ from typing import Final, get_args
 import click
 
 from gpuenv.cli.shared import options
+from gpuenv.controller.bind_address import BindAddress, parse
 from gpuenv.controller.options import LogFormat, LogLevel, Options
 
 DEFAULTS: Final = Options()
+
+
+def bind_address(text: str) -> BindAddress | None:
+    """Return the address that the value of an option stands for, or None if the value is ``0``."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("operator")
@@ -24,8 +33,8 @@ DEFAULTS: Final = Options()
     help="Probe pods at a time, over all environments.",
 )
 @click.option(
-    "--node-selector",
-    default=DEFAULTS.node_selector,
+    "--node-label-selector",
+    default=DEFAULTS.node_label_selector,
     help="Label selector: look at these nodes only (for example nvidia.com/gpu.present=true). Default: all.",
 )
 @click.option(
@@ -62,18 +71,20 @@ DEFAULTS: Final = Options()
     help="Directory with knowledge tables of your own.",
 )
 @click.option(
-    "--metrics-port",
-    default=DEFAULTS.metrics_port,
+    "--metrics-bind-address",
+    default=str(DEFAULTS.metrics_bind_address),
     show_default=True,
-    type=click.IntRange(0, 65535),
-    help="0: off.",
+    metavar="ADDRESS",
+    type=bind_address,
+    help="Where /metrics is served, such as :8080 (all addresses) or 127.0.0.1:8080; 0: nowhere.",
 )
 @click.option(
-    "--health-port",
-    default=DEFAULTS.health_port,
+    "--health-probe-bind-address",
+    default=str(DEFAULTS.health_probe_bind_address),
     show_default=True,
-    type=click.IntRange(0, 65535),
-    help="For /healthz and /readyz; 0: off.",
+    metavar="ADDRESS",
+    type=bind_address,
+    help="Where /healthz and /readyz are served; 0: nowhere.",
 )
 @click.option(
     "--log-format", default=DEFAULTS.log_format, show_default=True, type=click.Choice(get_args(LogFormat))

@@ -5,10 +5,14 @@ and the watch counts as dead if it does not deliver changes that sweeps find.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Set
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 from typing import Final
 
 from aiohttp import web
+
+from gpuenv.controller.bind_address import BindAddress
 
 LIMIT_SECONDS: Final = 180.0
 """A loop that gives no sign of life for this long is stuck. A request takes less, even with all its retries."""
@@ -61,47 +65,54 @@ class ProcessHealth:
         return [f"{name}: {why}" for name, why in self._waiting.items()]
 
 
+class Server(StrEnum):
+    """The two groups of paths. Each has an address of its own, or both share one."""
+
+    HEALTH = "health"
+    METRICS = "metrics"
+
+
+@asynccontextmanager
 async def serve(
-    health: ProcessHealth, metrics: Callable[[], bytes], ports: Mapping[str, int]
-) -> web.AppRunner:
-    """Serve health and metrics over HTTP until the returned runner is cleaned up.
+    health: ProcessHealth, metrics: Callable[[], bytes], addresses: Mapping[Server, BindAddress | None]
+) -> AsyncIterator[None]:
+    """Serve health and metrics over HTTP while the context lasts.
 
-    ``metrics`` returns the body of ``/metrics``. ``ports`` has the keys ``health`` and ``metrics``: a port of 0 is not
-    served, and both may be the same port. Raises OSError when a port is in use.
+    ``metrics`` returns the body of ``/metrics``. An address that is None is not served, and both may be the same
+    address. Raises OSError when a port is in use.
     """
-    runner = web.AppRunner(_application(health, metrics, ports), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    for port in sorted({port for port in ports.values() if port}):
-        await web.TCPSite(runner, port=port).start()
-    return runner
+    async with AsyncExitStack() as stack:
+        for address in dict.fromkeys(one for one in addresses.values() if one is not None):
+            served = {server for server, where in addresses.items() if where == address}
+            runner = web.AppRunner(
+                _application(health, metrics, served), access_log=None, shutdown_timeout=1.0
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, host=address.host or None, port=address.port).start()
+        yield
 
 
-def _application(
-    health: ProcessHealth, metrics: Callable[[], bytes], ports: Mapping[str, int]
-) -> web.Application:
-    def here(request: web.Request, name: str) -> None:
-        address = request.transport.get_extra_info("sockname") if request.transport else None
-        if address is None or address[1] != ports.get(name):
-            raise web.HTTPNotFound
+def _application(health: ProcessHealth, metrics: Callable[[], bytes], served: Set[Server]) -> web.Application:
+    """Return the application for one address, with the paths of the servers in ``served``."""
 
-    async def healthz(request: web.Request) -> web.Response:
-        here(request, "health")
+    async def healthz(_: web.Request) -> web.Response:
         return _answer(health.problems())
 
-    async def readyz(request: web.Request) -> web.Response:
-        here(request, "health")
+    async def readyz(_: web.Request) -> web.Response:
         return _answer(health.problems() + health.waiting())
 
-    async def exposition(request: web.Request) -> web.Response:
-        here(request, "metrics")
+    async def exposition(_: web.Request) -> web.Response:
         return web.Response(
             body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     application = web.Application()
-    application.router.add_get("/healthz", healthz)
-    application.router.add_get("/readyz", readyz)
-    application.router.add_get("/metrics", exposition)
+    if Server.HEALTH in served:
+        application.router.add_get("/healthz", healthz)
+        application.router.add_get("/readyz", readyz)
+    if Server.METRICS in served:
+        application.router.add_get("/metrics", exposition)
     return application
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gpuenv.api import names
+from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND
 from gpuenv.plan.snapshot import Settings
@@ -16,11 +17,13 @@ from gpuenv.plan.snapshot import Settings
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _PLANNER: Final = Settings()
+_METRICS: Final = BindAddress("", 8080)
+_HEALTH: Final = BindAddress("", 8081)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of ``gpuenv operator``, with their defaults. A port of 0 switches the service on that port off."""
+    """The options of ``gpuenv operator``, with their defaults. An address that is None switches its server off."""
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -28,11 +31,11 @@ class Options:
     lease_namespace: str = names.OPERATOR_NAMESPACE
     lease_name: str = names.OPERATOR
     max_probes: int = _PLANNER.max_probes
-    node_selector: str = ""
+    node_label_selector: str = ""
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
-    metrics_port: int = 8080
-    health_port: int = 8081
+    metrics_bind_address: BindAddress | None = _METRICS
+    health_probe_bind_address: BindAddress | None = _HEALTH
     writes_per_second: float = WRITES_PER_SECOND
     sweep_seconds: float = 600.0
     retry_seconds: float = _PLANNER.retry_seconds
@@ -42,4 +45,4 @@ class Options:
     @property
     def scope(self) -> Scope:
         """The node selector and the namespace of the probe pods, as an object that derives API paths from them."""
-        return Scope(self.probe_namespace, self.node_selector)
+        return Scope(self.probe_namespace, self.node_label_selector)

@@ -102,9 +102,11 @@ async def operate(options: Options) -> int:
         )
         kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
         own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))
-        ports = {"health": options.health_port, "metrics": options.metrics_port}
-        server = await health.serve(alive, metrics.text, ports)
-        stack.push_async_callback(server.cleanup)
+        addresses = {
+            health.Server.HEALTH: options.health_probe_bind_address,
+            health.Server.METRICS: options.metrics_bind_address,
+        }
+        await stack.enter_async_context(health.serve(alive, metrics.text, addresses))
         operator = Operator(
             options,
             kube=kube,

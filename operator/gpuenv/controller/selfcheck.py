@@ -21,8 +21,8 @@ from gpuenv.manifests.permissions import Permission
 
 logger = logging.getLogger(__name__)
 
-MINIMUM: Final = (1, 30)
-"""The oldest Kubernetes (1.30) that has CEL's optional types and the pod condition PodReadyToStartContainers."""
+MINIMUM: Final = (1, 32)
+"""The oldest Kubernetes in which the selectable fields of CustomResourceDefinitions are stable."""
 RETRY_SECONDS: Final = 2.0
 REMIND_SECONDS: Final = 300.0
 REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
