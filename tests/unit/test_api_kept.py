@@ -3,6 +3,7 @@
 CONTRIBUTING.md has the rules in words. `make record-api` records the schemas of a version.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -77,6 +78,23 @@ def test_a_version_is_recorded_once(tmp_path: Any, monkeypatch: pytest.MonkeyPat
 # ---- rules that hold without a recorded version --------------------------------------------------------------
 
 
+def nodes(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every schema within a schema, with its path."""
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for keyword, mark in (("items", "[]"), ("additionalProperties", "{}")):
+        if isinstance(node.get(keyword), dict):
+            yield from nodes(node[keyword], f"{path}{mark}")
+
+
+def schema(kind: str) -> dict[str, Any]:
+    return dict(CRDS[kind]["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+
+
+ALL = [row for kind in CRDS for row in nodes(schema(kind), kind)]
+
+
 @pytest.mark.parametrize("kind", CRDS)
 def test_all_served_versions_have_one_schema(kind: str) -> None:
     """Without a conversion webhook, a write through one version drops the fields that only another one has."""
@@ -87,3 +105,11 @@ def test_all_served_versions_have_one_schema(kind: str) -> None:
         if version["served"]
     )
     assert all(one == first for one in others)
+
+
+def test_every_count_has_a_width() -> None:
+    assert [
+        path
+        for path, node in ALL
+        if node.get("type") == "integer" and node.get("format") not in ("int32", "int64")
+    ] == []
