@@ -1,6 +1,7 @@
 """The status of an environment and its Events: counts, problems, conditions, and what is worth a word."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from tests.support import builders
@@ -9,8 +10,13 @@ from tests.support.started_worlds import first_run, fleet
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
+from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import CreatePod, PostEvent, WriteStatus
+from gpuenv.plan.context import make_context, make_tables
+from gpuenv.plan.fleet.conditions import untimed_conditions
+from gpuenv.plan.fleet.totals import Problem, totals
 from gpuenv.plan.planner import plan
+from gpuenv.plan.snapshot import Settings
 
 
 def test_a_specification_that_makes_no_sense_starts_nothing_and_removes_nothing() -> None:
@@ -85,6 +91,36 @@ def test_the_summary_adds_up() -> None:
     messages = {one["type"]: one["message"] for one in world.status()["conditions"]}
     assert messages["Ready"] == "all 6 nodes answered: 3 Compatible, 2 Incompatible, 1 Unknown"
     assert messages["Consistent"] == "5 of 6 nodes ran, all with the same content"
+
+
+def test_a_condition_that_lists_problems_says_how_many_more_there_are() -> None:
+    world = World()
+    world.environment()
+    world.node("cordoned", unschedulable=True)
+    world.node("empty", gpus=0)
+    world.settle()
+    (message,) = [one["message"] for one in world.status()["conditions"] if one["type"] == "Compatible"]
+    assert message == f"2 of 2 nodes unknown: {reasons.GpuNotAdvertised} (1), {reasons.HeldOff} (1)"
+    problems = tuple(
+        Problem(Verdict.INCOMPATIBLE, f"Reason{number}", 1, ("n",), "", ()) for number in range(5)
+    )
+    context = make_context(world.cache.environments["pt"], Settings(), make_tables(KNOWLEDGE), [])
+    found = replace(totals(context, []), selected=9, verdicts={Verdict.INCOMPATIBLE: 5}, problems=problems)
+    conditions = untimed_conditions(world.cache.environments["pt"], found)
+    (message,) = [one.message for one in conditions if one.type == "Compatible"]
+    assert message == "5 of 9 nodes incompatible: Reason0 (1), Reason1 (1), Reason2 (1) and 2 more reasons"
+
+
+def test_an_environment_without_nodes_says_that_it_is_suspended_too() -> None:
+    world = World()
+    world.environment(suspend=True)
+    world.settle()
+    (message,) = [one["message"] for one in world.status()["conditions"] if one["type"] == "Ready"]
+    assert message.endswith("; also, spec.suspend is true")
+    assert [one["reason"] for one in world.status()["problems"]] == [
+        reasons.NoMatchingNodes,
+        reasons.Suspended,
+    ]
 
 
 def test_a_transition_time_moves_only_with_its_status() -> None:

@@ -1,6 +1,6 @@
 """The status conditions of an environment. All are always set: ``kubectl wait`` waits forever for a missing one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from gpuenv.api import reasons
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.fleet.totals import Content, Problem, Totals
+from gpuenv.plan.fleet.totals import Content, Totals
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
@@ -133,7 +133,8 @@ def _was_true(environment: EnvironmentRecord, kind: str) -> bool:
 
 def _ready(totals: Totals) -> Condition:
     if totals.selected == 0:
-        return Condition(READY, "True", reasons.NoMatchingNodes, NO_NODES)
+        also = "; also, spec.suspend is true" if totals.context.spec.suspend else ""
+        return Condition(READY, "True", reasons.NoMatchingNodes, NO_NODES + also)
     if totals.answered >= totals.selected:
         message = f"all {_nodes(totals.selected)} answered: {_counts(totals)}"
         if totals.context.spec.suspend:
@@ -172,20 +173,21 @@ def _compatible(totals: Totals) -> Condition:
     ):
         count = totals.verdicts.get(verdict, 0)
         if count:
-            message = f"{count} of {total} {verdict.value.lower()}: {worst(totals.problems)}"
+            message = f"{count} of {total} {verdict.value.lower()}: {_reasons(totals, verdict)}"
             return Condition(COMPATIBLE, "False", reason, message)
     if totals.answered < totals.selected:
         return Condition(COMPATIBLE, "Unknown", _why_unanswered(totals), _unanswered(totals))
     unknown = totals.verdicts.get(Verdict.UNKNOWN, 0)
     if unknown:
-        message = f"{unknown} of {total} unknown: {worst(totals.problems)}"
+        message = f"{unknown} of {total} unknown: {_reasons(totals, Verdict.UNKNOWN)}"
         return Condition(COMPATIBLE, "Unknown", reasons.SomeUnknown, message)
     return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"all {total} compatible")
 
 
-def worst(problems: Sequence[Problem]) -> str:
-    """Return the worst problems as text: three reasons, each with its number of nodes, and how many more there are."""
-    named = ", ".join(f"{one.reason or one.verdict.value} ({one.count})" for one in problems[:NAMED])
+def _reasons(totals: Totals, verdict: Verdict) -> str:
+    """Return the reasons of a verdict as text: three of them with their numbers of nodes, and how many more there are."""
+    problems = [one for one in totals.problems if one.verdict is verdict]
+    named = ", ".join(f"{one.reason or verdict.value} ({one.count})" for one in problems[:NAMED])
     more = len(problems) - NAMED
     return named + (f" and {more} more reason{'s' if more > 1 else ''}" if more > 0 else "")
 
