@@ -1,6 +1,6 @@
 """The probe's command line and the environment variables with which the operator configures it.
 
-Usage: ``gpuenv-probe.pyz facts|kernels|all [--device cuda|cpu] [--profile Off|Quick|Standard] [--out FILE] [--json]``
+Usage: ``gpuenv-probe.pyz facts|kernels|all [--device cuda|cpu] [--profile None|Quick|Standard] [--out FILE] [--json]``
 
 Exit codes: 0 when a report was written, even if it reports failures; 64 for wrong usage; 65 when Python is too old;
 70 for an internal error.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
-_PROFILES = ("Off", "Quick", "Standard")
+_PROFILES = ("None", "Quick", "Standard")
 
 
 class UsageError(Exception):
@@ -72,7 +72,7 @@ def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu exercises the kernels only"
     )
-    parser.add_argument("--profile", choices=_PROFILES, default=env.get("GPUENV_PROFILE") or "Off")
+    parser.add_argument("--profile", choices=_PROFILES, default=env.get("GPUENV_PROFILE") or "None")
     parser.add_argument(
         "--out", metavar="FILE", help="write the whole reports as JSON to FILE after every step"
     )

@@ -138,7 +138,7 @@ REPORT = _Record(
     steps=_Table(name=PLAIN, gpu=PLAIN, dtype=PLAIN, status=PLAIN, error=_FAILURE, detail=PLAIN),
     commands=_Table(name=PLAIN, exitCode=PLAIN, signal=PLAIN, timedOut=PLAIN, tail=PLAIN),
     benchmarks=_Table(
-        kernel=PLAIN,
+        benchmark=PLAIN,
         gpu=PLAIN,
         dtype=PLAIN,
         unit=PLAIN,
@@ -147,6 +147,7 @@ REPORT = _Record(
         p80=PLAIN,
         samples=PLAIN,
         detail=PLAIN,
+        notMeasured=PLAIN,
     ),
 )
 """The shape of a probe report: all its fields, in the order in which they are encoded.

@@ -13,7 +13,7 @@ class Options(NamedTuple):
     ``stages`` are the stages to run, ``facts`` and ``kernels``. ``run`` is the run id that the operator gave this probe
     pod, or "" without an operator. ``termination_log`` is the file to write the encoded probe report to, or None to
     write none. ``deadline`` is the seconds that each stage may take, or None for the stage's default. ``device`` is
-    ``cuda``, or ``cpu`` to run the kernels without a GPU. ``profile`` is the benchmark profile: ``Off``, ``Quick`` or
+    ``cuda``, or ``cpu`` to run the kernels without a GPU. ``profile`` is the benchmark profile: ``None``, ``Quick`` or
     ``Standard``. ``sharing`` is how the GPUs are shared between pods, such as ``time-slicing``, or "" if they are not.
     ``compile`` is true to run the kernel that uses torch.compile. ``imports`` are the modules of ``checks.imports``,
     and ``checks`` the commands of ``spec.checks.commands``. ``out`` is the file to write the complete probe reports to as JSON,
@@ -25,7 +25,7 @@ class Options(NamedTuple):
     termination_log: str | None = None
     deadline: float | None = None
     device: str = "cuda"
-    profile: str = "Off"
+    profile: str = "None"
     sharing: str = ""
     compile: bool = False
     imports: list[str] = []  # noqa: RUF012 - never changed in place

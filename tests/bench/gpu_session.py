@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = ("Off", "Quick", "Standard")
+PROFILES = ("None", "Quick", "Standard")
 PARTS = ("profiles", "spread", "compare")
 STAGE_SECONDS = 3600
 """The deadline of a stage, long enough for every session."""
@@ -68,7 +68,7 @@ class Probe:
         self.archive = archive
         self.directory = directory
 
-    def run(self, stage: str, profile: str = "Off") -> Run:
+    def run(self, stage: str, profile: str = "None") -> Run:
         """Run ``stage`` (facts, kernels or all) and return its reports. Raises SessionError if it writes none."""
         out = self.directory / "reports.json"
         out.unlink(missing_ok=True)
@@ -158,22 +158,22 @@ def spread(runs: list[list[Row]]) -> list[Row]:
     found: dict[tuple[Any, ...], list[Row]] = {}
     for rows in runs:
         for row in rows:
-            found.setdefault((row["kernel"], row.get("dtype", ""), row.get("gpu", 0)), []).append(row)
+            found.setdefault((row["benchmark"], row.get("dtype", ""), row.get("gpu", 0)), []).append(row)
     return [_spread_of(key, rows) for key, rows in found.items()]
 
 
 def _spread_of(key: tuple[Any, ...], rows: list[Row]) -> Row:
-    kernel, dtype, gpu = key
+    benchmark, dtype, gpu = key
     values = [row["median"] for row in rows if row.get("median") is not None]
     about = {
-        "kernel": kernel,
+        "benchmark": benchmark,
         "dtype": dtype,
         "gpu": gpu,
         "unit": rows[0].get("unit", ""),
         "runs": len(values),
     }
     if not values:
-        return {**about, "detail": rows[0].get("detail", "not measured")}
+        return {**about, "detail": rows[0].get("detail", "the probe does not say why")}
     middle = statistics.median(values)
     deviation = statistics.stdev(values) / statistics.mean(values) if len(values) > 1 else 0.0
     return {
@@ -194,7 +194,7 @@ def compare(probe: Probe) -> list[Row]:
     for _ in range(ROUNDS):
         rows = [row for row in probe.run("kernels", "Quick").benchmarks() if row.get("gpu", 0) == 0]
         measured = {name_of(row): row["median"] for row in rows if row.get("median") is not None}
-        names = [name for name in measured if name.split()[0] in ("matmul", "memory")]
+        names = [name for name in measured if name.split()[0] in ("MatMul", "DeviceMemory")]
         for name in names:
             by_probe.setdefault(name, []).append(measured[name])
         for row in measured_by_torch(names):
@@ -217,8 +217,8 @@ def comparison_row(by_probe: list[float], by_torch: list[Row]) -> Row:
 
 
 def name_of(row: Row) -> str:
-    """Return the name of a figure: its kernel and dtype."""
-    return f"{row['kernel']} {row.get('dtype') or ''}".strip()
+    """Return the name of a figure: benchmark and data type."""
+    return f"{row['benchmark']} {row.get('dtype') or ''}".strip()
 
 
 def measured_by_torch(names: list[str]) -> list[Row]:
@@ -252,7 +252,7 @@ def table(result: Row) -> str:
 
 def _spread_words(row: Row) -> str:
     if not row["runs"]:
-        return str(row["detail"])
+        return f"not measured: {row['detail']}"
     percents = f"range {row['rangePercent']:5.2f} %, deviation {row['deviationPercent']:5.2f} %"
     return f"{row['median']:>9.4g} {row['unit']:<6} {percents} over {row['runs']} runs"
 

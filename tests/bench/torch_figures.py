@@ -1,6 +1,6 @@
-"""Measure the probe's matmul and memory figures with torch.utils.benchmark, to compare the two.
+"""Measure the probe's MatMul and DeviceMemory figures with torch.utils.benchmark, to compare the two.
 
-Run it with ``python torch_figures.py "matmul fp16" memory``. It prints one JSON list. gpu_session.py starts it in a
+Run it with ``python torch_figures.py "MatMul FP16" DeviceMemory``. It prints one JSON list. gpu_session.py starts it in a
 separate process, so that it and the probe do not hold the GPU at the same time. The shapes are those of docs/probe.md.
 TFLOPS count 2 n^3 operations, and GB/s count the bytes read and the bytes written.
 """
@@ -16,7 +16,7 @@ SETTLE_SECONDS = 1.0
 MEASURE_SECONDS = 1.0
 """Seconds of timed calls."""
 _LARGE_GPU_BYTES = 16 * 1000**3
-_NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn"}
+_NAMES = {"FP16": "float16", "BF16": "bfloat16", "FP8": "float8_e4m3fn"}
 
 Given = dict[str, Any]
 
@@ -28,13 +28,13 @@ def measure(torch: Any, names: list[str], device: str, size: int, copied: int) -
     """
     rows = []
     for name in names:
-        kernel, _, dtype = name.partition(" ")
-        shape = f"{copied >> 20} MiB" if kernel == "memory" else f"{size} x {size}"
+        benchmark, _, dtype = name.partition(" ")
+        shape = f"{copied >> 20} MiB" if benchmark == "DeviceMemory" else f"{size} x {size}"
         try:
-            if kernel == "memory":
+            if benchmark == "DeviceMemory":
                 value = 2e-9 * copied / seconds("target.copy_(source)", _copy(torch, device, copied))
             else:
-                torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+                torch.backends.cuda.matmul.allow_tf32 = dtype == "TF32"
                 value = 2e-12 * size**3 / seconds(*_product(torch, device, dtype, size))
             rows.append({"name": name, "shape": shape, "value": value})
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
@@ -52,7 +52,7 @@ def _product(torch: Any, device: str, dtype: str, size: int) -> tuple[str, Given
     """Return the statement that multiplies two matrices, and its variables."""
     kind = getattr(torch, _NAMES.get(dtype, "float32"))
     left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-    if dtype == "fp8":
+    if dtype == "FP8":
         one = torch.ones((), device=device)
         statement = "torch._scaled_mm(left, right, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)"
         return statement, {"torch": torch, "left": left, "right": right.t().contiguous().t(), "one": one}

@@ -60,7 +60,7 @@ def test_helm_test_passes(release: Release) -> None:
 
 def test_an_environment_gets_its_verdict(release: Release, probe_images: NodeImages) -> None:
     release.kubectl.apply(
-        environment("by-helm", image=probe_images["stand_in_torch"], benchmarks__profile="Off")
+        environment("by-helm", image=probe_images["stand_in_torch"], benchmarks__profile="None")
     )
     assert release.answer("by-helm")["verdict"] == "Compatible"
     assert release.label("by-helm") == "Compatible"
@@ -72,7 +72,7 @@ def test_an_upgrade_in_the_middle_loses_nothing_and_runs_nothing_twice(
     """The probe hangs for its twenty seconds while one operator goes and the next one comes."""
     helm, kubectl = release.helm, release.kubectl
     timeouts = {"setupSeconds": 300, "pullSeconds": 300, "runSeconds": 20}
-    hangs = {"benchmarks__profile": "Off", "probe__timeouts": timeouts}
+    hangs = {"benchmarks__profile": "None", "probe__timeouts": timeouts}
     kubectl.apply(environment("upgraded", image=probe_images["hangs_in_a_kernel"], **hangs))
     wait_until(lambda: phases(release, "upgraded") == ["Running"], release.told)
     helm("upgrade", "gpuenv", str(CHART), "-n", NAMESPACE, *SLOW_TO_RETRY, "--set", "operator.maxProbes=7")

@@ -25,7 +25,7 @@ class Environment:
 
     def __init__(self, release: Release, name: str, image: str, **fields: Any) -> None:
         self.release, self.kubectl, self.node, self.name = release, release.kubectl, release.node, name
-        self.kubectl.apply(environment(name, image=image, benchmarks__profile="Off", **fields))
+        self.kubectl.apply(environment(name, image=image, benchmarks__profile="None", **fields))
 
     def report(self) -> Any:
         result = self.kubectl.run("get", "gnr", f"{self.name}.{self.node.name}", "-o", "name")

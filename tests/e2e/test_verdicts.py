@@ -55,7 +55,7 @@ def applied(release: Release, probe_images: NodeImages) -> Release:
     objects = []
     for name, case in CASES.items():
         image = case.image if "/" in case.image else probe_images[case.image]
-        spec = {"probe__timeouts": TIMEOUTS, "benchmarks__profile": "Off"} | case.spec
+        spec = {"probe__timeouts": TIMEOUTS, "benchmarks__profile": "None"} | case.spec
         objects.append(environment(name, image=image, **spec))
     release.kubectl.apply(*objects)
     return release

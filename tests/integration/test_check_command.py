@@ -66,7 +66,7 @@ apiVersion: gpuenv.dev/v1alpha1
 metadata: {{name: here}}
 spec:
   image: example.com/team/train:1
-  benchmarks: {{profile: "Off"}}
+  benchmarks: {{profile: None}}
   checks: {{commands: [{{name: smoke, command: {json.dumps(command)}}}]}}
   {spec}
 """,

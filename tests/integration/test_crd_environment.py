@@ -26,6 +26,8 @@ def refused(fields: dict[str, Any], *words: str) -> Any:
 
 
 CHECK = {"name": "smoke", "command": ["python", "-c", "pass"]}
+MATMUL = {"benchmark": "MatMul"}
+MEMORY = {"benchmark": "DeviceMemory"}
 REFUSED = [
     refused({"image": ABSENT}, "spec.image: Required", "name the image", "pytorch/pytorch:2.9.1"),
     refused({"image": None}, "spec.image: Required", "name the image"),
@@ -85,20 +87,37 @@ REFUSED = [
     refused({"checks": {"commands": [CHECK | {"timeoutSeconds": -1}]}}, "spec.checks.commands[0].timeoutSeconds", "equal to 1"),
     refused({"checks": {"commands": [CHECK | {"timeoutSeconds": 300}]}}, "spec.checks", "raise the run's"),
     refused({"probe.timeouts.runSeconds": 30, "checks": {"commands": [CHECK]}}, "spec.checks", "raise the run's"),
-    refused({"benchmarks.profile": "Thorough"}, "spec.benchmarks.profile", '"Off", "Quick", "Standard"'),
-    refused({"benchmarks.floors": [{"kernel": "matmul"}]}, "floors[0]", "exactly one minimum"),
+    refused({"benchmarks.profile": "Thorough"}, "spec.benchmarks.profile", '"None", "Quick", "Standard"'),
     refused(
-        {"benchmarks.floors": [{"kernel": "matmul", "minTFLOPS": 1, "minPercentOfPeers": 85}]},
+        {"benchmarks": {"profile": "None", "floors": [MATMUL | {"minTFLOPS": 180}]}},
+        "spec.benchmarks.floors", "write profile: Quick or Standard, or remove the floors",
+    ),
+    refused({"benchmarks.floors": [MATMUL]}, "floors[0]", "exactly one minimum"),
+    refused(
+        {"benchmarks.floors": [MATMUL | {"minTFLOPS": 1, "minPercentOfPeers": 85}]},
         "spec.benchmarks.floors[0]", "exactly one minimum", "write one floor for each",
     ),
-    refused({"benchmarks.floors": [{"kernel": "matmul", "minTFLOPS": 0}]}, "minTFLOPS", "greater than 0"),
-    refused({"benchmarks.floors": [{"kernel": "memory", "minGBps": -1}]}, "minGBps", "greater than 0"),
-    refused({"benchmarks.floors": [{"kernel": "memory", "minPercentOfPeers": 101}]}, "minPercentOfPeers", "100"),
-    refused({"benchmarks.floors": [{"kernel": "matmul", "dtype": "bfloat16", "minTFLOPS": 1}]}, "dtype", '"bf16"'),
-    refused({"benchmarks.floors": [{"kernel": "Mat Mul", "minTFLOPS": 1}]}, "floors[0].kernel", '"matmul", "conv"'),
-    refused({"benchmarks.floors": [{"kernel": "memory", "minTFLOPS": 1}]}, "floors[0]", "minGBps for memory"),
-    refused({"benchmarks.floors": [{"kernel": "train", "minGBps": 1}]}, "floors[0]", "minPercentOfPeers for any"),
-    refused({"benchmarks.floors": [{"kernel": "h2d", "dtype": "fp16", "minGBps": 1}]}, "floors[0].dtype", "remove dtype"),
+    *(
+        refused({"benchmarks.floors": [MATMUL | {"minTFLOPS": number}]}, "minTFLOPS", 'in quotes "19.5"')
+        for number in (0, -1, 1000001, "0", "0.0", "", "-1", "1e3", "180 TFLOPS", "1.0001", "0180", "1000000.5")
+    ),
+    refused({"benchmarks.floors": [MATMUL | {"minTFLOPS": 19.5}]}, "minTFLOPS", "integer,string"),
+    refused({"benchmarks.floors": [MEMORY | {"minGBps": "fast"}]}, "minGBps", 'in quotes "19.5"'),
+    refused({"benchmarks.floors": [MEMORY | {"minPercentOfPeers": 101}]}, "minPercentOfPeers", "100"),
+    refused({"benchmarks.floors": [MEMORY | {"minPercentOfPeers": 0}]}, "minPercentOfPeers", "equal to 1"),
+    refused({"benchmarks.floors": [MEMORY | {"minPercentOfPeers": 85.5}]}, "minPercentOfPeers", "integer"),
+    refused({"benchmarks.floors": [MATMUL | {"dtype": "bf16", "minTFLOPS": 1}]}, "dtype", '"BF16"'),
+    refused({"benchmarks.floors": [{"benchmark": "matmul", "minTFLOPS": 1}]}, "floors[0].benchmark", '"MatMul", "Conv"'),
+    refused({"benchmarks.floors": [MEMORY | {"minTFLOPS": 1}]}, "floors[0]", "minGBps for DeviceMemory"),
+    refused({"benchmarks.floors": [{"benchmark": "Train", "minGBps": 1}]}, "floors[0]", "minPercentOfPeers for any"),
+    refused({"benchmarks.floors": [MEMORY | {"dtype": "FP16", "minGBps": 1}]}, "floors[0].dtype", "remove dtype"),
+    *(
+        refused(
+            {"benchmarks.floors": [{"benchmark": benchmark, "dtype": "BF16", "minPercentOfPeers": 85}]},
+            "floors[0].dtype", "write FP16 for Conv and FP32 for Train",
+        )
+        for benchmark in ("Conv", "Train")
+    ),
     refused({"nodes.selector.matchExpressions": [{"key": "a", "operator": "In"}]}, "matchExpressions[0].values"),
     refused(
         {"nodes.selector.matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]},
@@ -206,9 +225,13 @@ ACCEPTED: list[dict[str, Any]] = [
     {"expect.gpus.minMemory": "0.5Ti"},
     {"checks.imports": ["flash_attn", "vllm._C"]},
     {"checks": {"commands": [CHECK, CHECK | {"name": "second", "timeoutSeconds": 299}]}},
-    {"benchmarks": {"profile": "Standard", "floors": [{"kernel": "matmul", "dtype": "bf16", "minTFLOPS": 180.5}]}},
-    {"benchmarks.floors": [{"kernel": "memory", "minPercentOfPeers": 85, "products": ["NVIDIA H100*"]}]},
-    {"benchmarks.floors": [{"kernel": "memory", "minGBps": 1500}, {"kernel": "memory", "minGBps": 1}]},
+    {"benchmarks": {"profile": "Standard", "floors": [MATMUL | {"dtype": "BF16", "minTFLOPS": "180.5"}]}},
+    {"benchmarks": {"profile": "None", "floors": []}},
+    {"benchmarks.floors": [MEMORY | {"minPercentOfPeers": 85, "products": ["NVIDIA H100*"]}]},
+    {"benchmarks.floors": [MEMORY | {"minGBps": 1500}, MEMORY | {"minGBps": 1}, MEMORY | {"minGBps": "0.001"}]},
+    {"benchmarks.floors": [MATMUL | {"minTFLOPS": number} for number in (1, 1000000, "1000000", "180.0")]},
+    {"benchmarks.floors": [{"benchmark": "Conv", "dtype": "FP16", "minTFLOPS": 9}]},
+    {"benchmarks.floors": [{"benchmark": "Train", "dtype": "FP32", "minPercentOfPeers": 1}]},
     {"probe.device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2}},
     {"probe.resources": {"limits": {"memory": "8Gi", "cpu": "1500m"}, "requests": {"cpu": 1, "memory": "0.5Gi"}}},
     {"probe.env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "EMPTY"}]},
@@ -289,7 +312,7 @@ def test_the_largest_environment_stays_within_the_cost_budget(server: RestClient
         checks__imports=[f"module_{number}_{'x' * 100}" for number in range(32)],
         expect__gpus={"products": [f"NVIDIA {number} {'x' * 100}" for number in range(64)]},
         checks__commands=[{"name": f"check-{number}", "command": ["x" * 1024] * 16} for number in range(16)],
-        benchmarks__floors=[{"kernel": "matmul", "minTFLOPS": 1}] * 64,
+        benchmarks__floors=[MATMUL | {"dtype": "BF16", "minTFLOPS": "123456.789"}] * 64,
         probe__env=[{"name": f"VARIABLE_{number}", "value": "x" * 1024} for number in range(64)],
         probe__podAnnotations={f"example.com/{number}": "x" * 1024 for number in range(32)},
         probe__tolerations=[{"key": f"key-{number}"} for number in range(32)],

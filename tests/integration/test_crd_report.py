@@ -47,7 +47,7 @@ STATUS: dict[str, Any] = {
     "gpus": [{"index": 0, "product": "NVIDIA GeForce GTX 1080 Ti", "health": {"throttleReasons": 0}}],
     "steps": [{"name": "matmul", "gpu": 0, "status": "Fail", "error": {"layer": "cudart", "code": 209}}],
     "commands": [],
-    "benchmarks": [{"kernel": "matmul", "gpu": 0, "median": 10.5}],
+    "benchmarks": [{"benchmark": "MatMul", "gpu": 0, "median": 10.5}],
     "image": {"digest": "sha256:" + "0" * 64, "platform": "linux/amd64"},
     "basis": "Measured",
     "versions": {

@@ -78,7 +78,7 @@ def test_a_session_keeps_reports_that_can_be_assessed(tmp_path: Path) -> None:
     kept = tmp_path / "copy" / "tests" / "fixtures" / "gpu" / result["fixture"]
     assert kept.name == f"nvidia-a100-sxm4-80gb-570.172.08-{result['machine']['date']}.json"
     assert {found.verdict for found in assess_fixture(kept).values()} == {Verdict.COMPATIBLE}
-    assert all(row["runs"] == 0 and "not measured" in row["detail"] for row in result["spread"])
+    assert all(row["runs"] == 0 and "MiB of GPU memory are free" in row["detail"] for row in result["spread"])
     assert result["spread"], "what could not be measured is named"
     assert "profile Standard" in done.stdout
 
@@ -96,34 +96,34 @@ def test_a_probe_that_cannot_run_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "gpu_session: the probe ended with 1: broken\n")
 
 
-def row(median: float | None, dtype: str = "fp16") -> dict[str, Any]:
-    figure = {"kernel": "matmul", "dtype": dtype, "gpu": 0, "unit": "TFLOPS"}
-    return figure | ({"detail": "not measured: no fp8"} if median is None else {"median": median})
+def row(median: float | None, dtype: str = "FP16") -> dict[str, Any]:
+    figure = {"benchmark": "MatMul", "dtype": dtype, "gpu": 0, "unit": "TFLOPS"}
+    return figure | ({"detail": "no fp8"} if median is None else {"median": median})
 
 
 def test_spread_is_of_the_runs_medians() -> None:
-    runs = [[row(value), row(None, "fp8")] for value in (98.0, 100.0, 102.0)]
+    runs = [[row(value), row(None, "FP8")] for value in (98.0, 100.0, 102.0)]
     measured, skipped = gpu_session.spread(runs)
     assert (measured["median"], measured["runs"], measured["rangePercent"]) == (100.0, 3, 4.0)
     assert measured["deviationPercent"] == 2.0
-    assert (skipped["runs"], skipped["detail"]) == (0, "not measured: no fp8")
+    assert (skipped["runs"], skipped["detail"]) == (0, "no fp8")
     assert gpu_session.spread([[row(100.0)]])[0]["deviationPercent"] == 0.0
 
 
 def test_both_figures_stand_side_by_side_in_the_table() -> None:
     both = gpu_session.comparison_row(
-        [100.0, 90.0, 95.0], [{"name": "matmul fp16", "shape": "8 x 8", "value": 100.04}]
+        [100.0, 90.0, 95.0], [{"name": "MatMul FP16", "shape": "8 x 8", "value": 100.04}]
     )
     assert both["ratio"] == 0.95
-    alone = gpu_session.comparison_row([7.0], [{"name": "matmul fp8", "shape": "8 x 8", "detail": "refused"}])
+    alone = gpu_session.comparison_row([7.0], [{"name": "MatMul FP8", "shape": "8 x 8", "detail": "refused"}])
     about = {"gpu": "G", "gpuCount": 1, "driver": "570.172.08", "torch": "2.9.1", "date": "2026-01-31"}
-    result = {"machine": about, "seconds": {"Off": 12.34}, "spread": gpu_session.spread([[row(5.0)]])}
+    result = {"machine": about, "seconds": {"None": 12.34}, "spread": gpu_session.spread([[row(5.0)]])}
     assert gpu_session.table({**result, "comparison": [both, alone]}).splitlines() == [
         "G x 1, driver 570.172.08, PyTorch 2.9.1, 2026-01-31",
-        "profile Off           12.3 s in all",
-        "GPU 0 matmul fp16          5 TFLOPS range  0.00 %, deviation  0.00 % over 1 runs",
-        "matmul fp16  8 x 8: probe 95, torch.utils.benchmark 100, ratio 0.950",
-        "matmul fp8   8 x 8: probe 7; torch.utils.benchmark: refused",
+        "profile None          12.3 s in all",
+        "GPU 0 MatMul FP16          5 TFLOPS range  0.00 %, deviation  0.00 % over 1 runs",
+        "MatMul FP16  8 x 8: probe 95, torch.utils.benchmark 100, ratio 0.950",
+        "MatMul FP8   8 x 8: probe 7; torch.utils.benchmark: refused",
     ]
 
 
@@ -131,9 +131,9 @@ def test_only_what_the_probe_measured_on_the_first_gpu_is_compared(monkeypatch: 
     rounds: list[list[str]] = []
 
     class Told(gpu_session.Probe):
-        def run(self, stage: str, profile: str = "Off") -> gpu_session.Run:
-            train = {"kernel": "train", "dtype": "fp32", "gpu": 0, "median": 9.0}
-            rows = [row(100.0 + len(rounds)), row(None, "fp8"), row(7.0) | {"gpu": 1}, train]
+        def run(self, stage: str, profile: str = "None") -> gpu_session.Run:
+            train = {"benchmark": "Train", "dtype": "FP32", "gpu": 0, "median": 9.0}
+            rows = [row(100.0 + len(rounds)), row(None, "FP8"), row(7.0) | {"gpu": 1}, train]
             return gpu_session.Run({"kernels": {"benchmarks": rows}}, 1.0)
 
     def measured(names: list[str]) -> list[dict[str, Any]]:
@@ -142,9 +142,9 @@ def test_only_what_the_probe_measured_on_the_first_gpu_is_compared(monkeypatch: 
 
     monkeypatch.setattr(gpu_session, "measured_by_torch", measured)
     found = gpu_session.compare(Told(Path("archive"), Path("directory")))
-    assert rounds == [["matmul fp16"]] * gpu_session.ROUNDS
+    assert rounds == [["MatMul FP16"]] * gpu_session.ROUNDS
     assert [(entry["figure"], entry["probe"], entry["ratio"]) for entry in found] == [
-        ("matmul fp16", 101.0, 0.5)
+        ("MatMul FP16", 101.0, 0.5)
     ]
 
 
@@ -152,7 +152,7 @@ def test_no_fixture_names_one_device_in_the_world(tmp_path: Path) -> None:
     uuid = "GPU-8a1b2c3d-0123-4567-89ab-0123456789ab"
     reports = {"facts": {"gpus": [{"uuid": uuid}], "env": {"NVIDIA_VISIBLE_DEVICES": uuid}}}
     about = {"gpu": "NVIDIA L4", "driver": "570.1", "date": "2026-01-31"}
-    path = gpu_session.write_fixture(tmp_path, about, {"Off": gpu_session.Run(reports, 1.0)})
+    path = gpu_session.write_fixture(tmp_path, about, {"None": gpu_session.Run(reports, 1.0)})
     text = path.read_text(encoding="utf-8")
     assert path.name == "nvidia-l4-570.1-2026-01-31.json"
     assert uuid not in text
@@ -185,13 +185,15 @@ def test_torch_measures_the_same_shapes(tmp_path: Path) -> None:
     code = """
 import json, torch, torch_figures
 torch_figures.SETTLE_SECONDS = torch_figures.MEASURE_SECONDS = 0.01
-names = ["matmul fp32", "matmul tf32", "matmul bf16", "matmul fp8", "memory"]
+names = ["MatMul FP32", "MatMul TF32", "MatMul BF16", "MatMul FP8", "DeviceMemory"]
 print(json.dumps(torch_figures.measure(torch, names, "cpu", 64, 1 << 20)))
 """
     directory = Path(gpu_session.__file__).parent
     done = finished([python, "-c", code], cwd=directory, env=os.environ | probes.ONE_THREAD)
     assert done.returncode == 0, done.stderr
     rows = {found["name"]: found for found in json.loads(done.stdout)}
-    assert all(rows[name]["value"] > 0 for name in ("matmul fp32", "matmul tf32", "matmul bf16", "memory"))
+    assert all(
+        rows[name]["value"] > 0 for name in ("MatMul FP32", "MatMul TF32", "MatMul BF16", "DeviceMemory")
+    )
     assert all("value" in found or found["detail"] for found in rows.values())
-    assert (rows["matmul fp32"]["shape"], rows["memory"]["shape"]) == ("64 x 64", "1 MiB")
+    assert (rows["MatMul FP32"]["shape"], rows["DeviceMemory"]["shape"]) == ("64 x 64", "1 MiB")

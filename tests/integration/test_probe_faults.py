@@ -48,8 +48,8 @@ def test_a_healthy_gpu_ends_in_two_whole_reports(tmp_path: Path) -> None:
     rows = {(row["name"], row.get("dtype", "")): row["status"] for row in kernels["steps"]}
     assert rows.pop(("matmul", "fp8")) == "Skipped", "an A100 has no fp8"
     assert set(rows.values()) == {"Pass"}
-    assert {row["detail"] for row in kernels["benchmarks"]} == {
-        "not measured: only 2048 MiB of GPU memory are free, 4096 are needed"
+    assert {(row["notMeasured"], row["detail"]) for row in kernels["benchmarks"]} == {
+        ("MemoryInUse", "only 2048 MiB of GPU memory are free, 4096 are needed")
     }
 
 
@@ -336,8 +336,8 @@ def test_shared_gpus_are_not_measured(tmp_path: Path, sharing: str) -> None:
     run = probes.run(
         "kernels", tmp_path, "--profile", "Standard", **probes.stub_torch(tmp_path), GPUENV_SHARING=sharing
     )
-    assert {row["detail"] for row in run.report["benchmarks"]} == {
-        f"not measured: the GPU is shared ({sharing})"
+    assert {(row["notMeasured"], row["detail"]) for row in run.report["benchmarks"]} == {
+        ("Shared", f"the GPU is shared ({sharing})")
     }
     assert all("median" not in row for row in run.report["benchmarks"])
 

@@ -228,7 +228,7 @@ def test_the_benchmarks_calls_are_right_on_the_cpu(torch_python: Path, tmp_path:
     done = measured([torch_python, cpu_figures.__file__, probes.archive()])
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert set(rows) == {"matmul", "conv", "train", "memory"}
+    assert set(rows) == {"MatMul", "Conv", "Train", "DeviceMemory"}
     for row in rows.values():
         assert row["p20"] <= row["median"] <= row["p80"]
         assert row["samples"] >= 5

@@ -165,7 +165,14 @@ def kernels_report(run: str, **changes: Any) -> Raw:
         "torch": {"available": True, "archFlags": ["sm_70", "sm_80", "sm_90"], "cudnnEnabled": True},
         "steps": [{"name": name, "gpu": 0, "dtype": "fp32", "status": "Pass"} for name in steps],
         "benchmarks": [
-            {"kernel": "matmul", "gpu": 0, "dtype": "bf16", "unit": "TFLOPS", "median": 240.5, "samples": 5}
+            {
+                "benchmark": "MatMul",
+                "gpu": 0,
+                "dtype": "BF16",
+                "unit": "TFLOPS",
+                "median": 240.5,
+                "samples": 5,
+            }
         ],
     }
     return report | changes

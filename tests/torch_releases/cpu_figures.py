@@ -38,8 +38,8 @@ def main():
     device = Device(torch, "cpu", 0)
     device.dtype = lambda name: torch.float32
     rows = {}
-    for kernel in ("matmul", "conv", "train", "memory"):
-        rows[kernel] = workloads.MEASURES[kernel](
+    for benchmark in ("MatMul", "Conv", "Train", "DeviceMemory"):
+        rows[benchmark] = workloads.MEASURES[benchmark](
             device, "fp32", meter.Meter(device, 0.01, time.monotonic() + 3600)
         ).summary()
     print(json.dumps(rows))

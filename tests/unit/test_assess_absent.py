@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tests.support.assessed import A100, HEALTHY, STEPS, judge, told
 
-from gpuenv.api.environment import Floor
 from gpuenv.assess.facts import Health, NodeFacts, Step, StepStatus
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.node_labels import node_facts
@@ -76,13 +75,6 @@ def test_a_step_that_failed_on_an_unnamed_gpu_fails() -> None:
 def test_a_step_of_unknown_status_is_no_step(status: object) -> None:
     document = {"steps": [{"name": "matmul", "gpu": 0, "status": status}]}
     assert facts_from_document(document, NodeFacts()).steps == ()
-
-
-def test_a_figure_without_a_unit_reaches_no_floor_in_tflops() -> None:
-    rows = [{"kernel": "matmul", "gpu": 0, "dtype": "bf16", "median": 200}]
-    figures = facts_from_document({"benchmarks": rows}, NodeFacts()).benchmarks
-    found = judge(replace(HEALTHY, benchmarks=figures), None, Floor("matmul", "bf16", min_tflops=100))
-    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "FloorNotMeasured")
 
 
 def test_half_a_compute_capability_is_none() -> None:

@@ -150,7 +150,7 @@ def test_small_shared_memory_is_told_where_it_is_the_users_own(node: NodeFacts, 
 )
 def test_persistence_mode_that_is_off_is_a_note(readings: list[dict[str, Any]], noted: list[str]) -> None:
     (path,) = DIRECTORY.glob("nvidia-h100-*.json")
-    reports = json.loads(path.read_text(encoding="utf-8"))["profiles"]["Off"]["reports"]
+    reports = json.loads(path.read_text(encoding="utf-8"))["profiles"]["None"]["reports"]
     (gpu,) = reports["facts"]["gpus"]
     known = {name: value for name, value in gpu["health"].items() if name != "persistence"}
     reports["facts"]["gpus"] = [

@@ -1,4 +1,4 @@
-"""Kernels, images, expectations, floors and health: one row for each outcome that the policies know."""
+"""Kernels, images, expectations and health: one row for each outcome that the policies know."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from tests.support.assessed import A100, HEALTHY, STEPS, failing, judge, told, torch
 
-from gpuenv.api.environment import Checks, Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations
 from gpuenv.assess.facts import (
-    Benchmark,
     CommandResult,
     Facts,
     Failure,
@@ -16,7 +15,6 @@ from gpuenv.assess.facts import (
     Step,
 )
 from gpuenv.assess.model import Verdict
-from gpuenv.assess.policies.floors import peer_key
 from gpuenv.assess.sources.probe_facts import read_health
 
 COMPILE = Checks(features=frozenset({"Compile"}))
@@ -281,44 +279,6 @@ def test_expected_compile() -> None:
 def test_commands(command: CommandResult, verdict: str, reason: str) -> None:
     found = judge(replace(HEALTHY, commands=(command,)))
     assert (found.verdict, found.reason) == (verdict, reason), told(found)
-
-
-MATMUL = Benchmark("matmul", 0, "bf16", "TFLOPS", 200.0)
-
-
-@pytest.mark.parametrize(
-    ("floor", "verdict", "reason"),
-    [
-        (Floor("matmul", "bf16", min_tflops=180), "Compatible", ""),
-        (Floor("matmul", "bf16", min_tflops=220), "Degraded", "BelowFloor"),
-        (Floor("matmul", "bf16", products=("NVIDIA H100*",), min_tflops=900), "Compatible", ""),
-        (Floor("matmul", "fp16", min_tflops=180), "Unknown", "FloorNotMeasured"),
-        (Floor("memory", min_gbps=1000), "Unknown", "FloorNotMeasured"),
-        (Floor("matmul", "bf16", min_gbps=1000), "Unknown", "FloorNotMeasured"),
-        (Floor("matmul", "bf16", min_percent_of_peers=85), "Compatible", ""),
-    ],
-)
-def test_floors(floor: Floor, verdict: str, reason: str) -> None:
-    found = judge(replace(HEALTHY, benchmarks=(MATMUL,)), None, floor)
-    assert (found.verdict, found.reason) == (verdict, reason), told(found)
-
-
-def test_floors_against_peers() -> None:
-    facts = replace(HEALTHY, benchmarks=(MATMUL,))
-    peers = {peer_key("matmul", "bf16", "NVIDIA A100-SXM4-80GB"): 250.0}
-    assert (
-        judge(facts, None, Floor("matmul", "bf16", min_percent_of_peers=85), peers=peers).reason
-        == "BelowFloor"
-    )
-    assert (
-        judge(facts, None, Floor("matmul", "bf16", min_percent_of_peers=75), peers=peers).verdict
-        is Verdict.COMPATIBLE
-    )
-
-
-def test_floors_on_shared_devices_are_a_note() -> None:
-    shared = replace(HEALTHY, node=replace(HEALTHY.node, sharing="mig"))
-    assert judge(shared, None, Floor("matmul", "bf16", min_tflops=180)).verdict is Verdict.COMPATIBLE
 
 
 @pytest.mark.parametrize(

@@ -35,4 +35,4 @@ def test_every_name_has_one_line() -> None:
 
 def test_a_member_of_a_family_has_no_empty_part() -> None:
     assert check_names.FLOOR.of("matmul", "bf16") == "floor-matmul-bf16"
-    assert check_names.FLOOR.of("memcpy", "") == "floor-memcpy"
+    assert check_names.FLOOR.of("devicememory", "") == "floor-devicememory"

@@ -15,7 +15,7 @@ IMAGE = "example.com/team/train:1"
 @pytest.mark.parametrize(
     ("profile", "gpus", "needed"),
     [
-        ("Off", 1, 300),
+        ("None", 1, 300),
         # A profile's seconds, twenty to begin with, and an import of torch, on every GPU after the kernels of all.
         ("Quick", 1, 300 + 10 + 20),
         ("Standard", 1, 300 + 30 + 20),
@@ -27,7 +27,7 @@ def test_time_grows_with_gpus_and_profile(profile: str, gpus: int, needed: int) 
 
 
 def test_time_grows_with_checks_and_imports_up_to_what_the_probe_takes() -> None:
-    plain = local_probe.deadline_seconds(EnvironmentSpec(image=IMAGE), "Off", 1)
+    plain = local_probe.deadline_seconds(EnvironmentSpec(image=IMAGE), "None", 1)
     checks = [{"name": f"c{number}", "command": ["true"], "timeoutSeconds": 600} for number in range(3)]
     spec = parse(
         {
@@ -35,9 +35,9 @@ def test_time_grows_with_checks_and_imports_up_to_what_the_probe_takes() -> None
             "checks": {"commands": checks, "imports": ["json"]},
         }
     )
-    assert local_probe.deadline_seconds(spec, "Off", 1) >= plain + 1800 + 180
+    assert local_probe.deadline_seconds(spec, "None", 1) >= plain + 1800 + 180
     many = parse({"image": IMAGE, "checks": {"commands": [{**checks[0], "timeoutSeconds": 3600}] * 30}})
-    assert local_probe.deadline_seconds(many, "Off", 1) == 86400
+    assert local_probe.deadline_seconds(many, "None", 1) == 86400
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ EXPECTED: dict[str, Any] = {
     "gpus": {"products": ["NVIDIA A100*", "NVIDIA H100*"], "minMemory": "40Gi"},
 }  # fmt: skip
 FLOORS = [
-    {"kernel": "matmul", "dtype": "bf16", "products": ["NVIDIA A100*"], "minTFLOPS": 180},
-    {"kernel": "memory", "minGBps": 1200.5},
-    {"kernel": "train", "minPercentOfPeers": 90},
+    {"benchmark": "MatMul", "dtype": "BF16", "products": ["NVIDIA A100*"], "minTFLOPS": 180},
+    {"benchmark": "DeviceMemory", "minGBps": "1200.5"},
+    {"benchmark": "Train", "minPercentOfPeers": 90},
 ]
 CHECKS = [
     {"name": "smoke", "command": ["python", "-c", "1"], "timeoutSeconds": 5},
@@ -86,8 +86,8 @@ PINNED: list[tuple[str, dict[str, Any], str, str]] = [
         "2834c7353f4410b5",
         "17970eb44c72e1c9",
     ),
-    ("floors", TYPICAL | {"benchmarks": {"floors": FLOORS}}, "31fdb65cb4189e74", "8ebfe8495c16e688"),
-    ("profile", TYPICAL | {"benchmarks": {"profile": "Off"}}, "d6146560d1c11702", "17970eb44c72e1c9"),
+    ("floors", TYPICAL | {"benchmarks": {"floors": FLOORS}}, "31fdb65cb4189e74", "5d8ea04a3271f1f9"),
+    ("profile", TYPICAL | {"benchmarks": {"profile": "None"}}, "1dd06902890de07f", "17970eb44c72e1c9"),
     ("commands", TYPICAL | {"checks": {"commands": CHECKS}}, "9b73e9543e0e3b5f", "17970eb44c72e1c9"),
     ("the probe", TYPICAL | {"probe": PROBE}, "6eabfdaf987ceb92", "17970eb44c72e1c9"),
     (
@@ -96,7 +96,7 @@ PINNED: list[tuple[str, dict[str, Any], str, str]] = [
         "a985dc73470dc41f",
         "17970eb44c72e1c9",
     ),
-    ("everything", ALL, "9f9a8aa669865f2e", "a4920be080e65dbe"),
+    ("everything", ALL, "9f9a8aa669865f2e", "1a8f93cf1a631e7b"),
 ]
 
 

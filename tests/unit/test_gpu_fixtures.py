@@ -23,9 +23,9 @@ def test_a_real_gpu_is_judged(path: Path) -> None:
 @pytest.mark.skipif(not FIXTURES, reason="no report of a real GPU is kept yet")
 @pytest.mark.parametrize("path", FIXTURES or [Path("none")], ids=lambda path: path.stem)
 def test_the_figures_of_a_real_gpu_are_there(path: Path) -> None:
-    """Standard measures more than Off, and what it did not measure says why."""
+    """Standard measures more than None, and what it did not measure says why."""
     profiles = json.loads(path.read_text(encoding="utf-8"))["profiles"]
-    assert not profiles["Off"]["reports"]["kernels"].get("benchmarks")
+    assert not profiles["None"]["reports"]["kernels"].get("benchmarks")
     rows = profiles["Standard"]["reports"]["kernels"]["benchmarks"]
     assert rows
     assert all(row.get("median") is not None or row.get("detail") for row in rows)

@@ -227,7 +227,7 @@ def test_a_pod_that_ends_after_its_environment_is_deleted_once() -> None:
     assert not world.cache.pods
 
 
-FLOOR = {"profile": "Quick", "floors": [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 85}]}
+FLOOR = {"profile": "Quick", "floors": [{"benchmark": "MatMul", "dtype": "BF16", "minPercentOfPeers": 85}]}
 
 
 def slow(run: str, tflops: float) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def test_peers_are_the_median_of_the_same_inputs_in_steps() -> None:
     record = world.cache.environments["pt"]
     context = make_context(record, world.settings, make_tables(KNOWLEDGE), world.cache.reports.values())
     ((key, figure),) = context.peers.items()
-    assert key == "matmul/bf16/NVIDIA A100-SXM4-80GB"
+    assert key == "MatMul/BF16/NVIDIA A100-SXM4-80GB"
     assert abs(figure - 240.0) <= 0.01 * 240.0
 
 

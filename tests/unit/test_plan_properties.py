@@ -58,7 +58,7 @@ specs: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"publish": {"nodeLabel": "None"}},
         {"publish": {"nodeCondition": "Measured"}},
         {"nodes": {"selector": {"matchExpressions": [{"key": "pool", "operator": "DoesNotExist"}]}}},
-        {"benchmarks": {"floors": [{"kernel": "matmul", "minPercentOfPeers": 90}]}},
+        {"benchmarks": {"floors": [{"benchmark": "MatMul", "minPercentOfPeers": 90}]}},
     ]
 )
 

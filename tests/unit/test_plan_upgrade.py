@@ -49,7 +49,7 @@ OUTCOMES: list[tuple[Callable[[str], Raw], Callable[[str], Raw]]] = [
 
 def mixed_fleet() -> World:
     """A fleet with good, slow, wrong, broken and unanswered nodes, and nothing left to do."""
-    floors = [{"kernel": "matmul", "dtype": "bf16", "minPercentOfPeers": 80}]
+    floors = [{"benchmark": "MatMul", "dtype": "BF16", "minPercentOfPeers": 80}]
     world = fleet(len(OUTCOMES) + 1, benchmarks={"floors": floors}, strategy={"maxConcurrent": "100%"})
     world.settle()
     for _ in range(2):

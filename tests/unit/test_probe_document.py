@@ -34,7 +34,7 @@ STORED: dict[str, Any] = {
     ],
     "steps": [{"name": "matmul", "gpu": 0, "dtype": "fp32", "status": "Pass"}],
     "commands": [{"name": "nccl", "exitCode": 1, "tail": "one\ntwo"}],
-    "benchmarks": [{"kernel": "matmul", "gpu": 0, "dtype": "bf16", "unit": "TFLOPS", "median": 60}],
+    "benchmarks": [{"benchmark": "MatMul", "gpu": 0, "dtype": "BF16", "unit": "TFLOPS", "median": 60}],
 }
 """The document of a node report as versions until now have stored it."""
 
@@ -117,9 +117,9 @@ def test_only_stages_that_are_listed_were_complete(stages: object) -> None:
 
 def test_a_figure_of_an_unnamed_gpu_belongs_to_no_product() -> None:
     gpus = [{"index": 0, "product": "NVIDIA L4"}]
-    row = {"kernel": "matmul", "dtype": "bf16", "median": 60}
+    row = {"benchmark": "MatMul", "dtype": "BF16", "median": 60}
     document = {"gpus": gpus, "benchmarks": [row, row | {"gpu": 0, "median": 61}]}
-    assert stored_document.figures(document) == (("matmul", "bf16", "NVIDIA L4", 61.0),)
+    assert stored_document.figures(document) == (("MatMul", "BF16", "NVIDIA L4", 61.0),)
 
 
 def test_a_container_that_ended_without_an_exit_code_did_not_end_well() -> None:

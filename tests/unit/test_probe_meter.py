@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gpuenv_probe.benchmarks import meter, monitor, steps, workloads
+from gpuenv_probe.benchmarks import causes, meter, monitor, steps, workloads
 from gpuenv_probe.facts import nvml
-from gpuenv_probe.kernels.device import Skip
 from gpuenv_probe.step import Context
 
 if TYPE_CHECKING:
@@ -94,14 +93,14 @@ def test_slow_calls_get_enough_samples_where_there_is_time(gpu: Gpu) -> None:
 @pytest.mark.parametrize("call", [0.05, 0.3, 0.9])
 def test_no_call_begins_that_would_outlast_the_budget(gpu: Gpu, call: float) -> None:
     until = gpu.now + 3.0
-    with contextlib.suppress(Skip):
+    with contextlib.suppress(meter.OutOfTime):
         meter.Meter(gpu, 5.0, until).measure(gpu.work(call), 1.0)
     assert gpu.calls > 0
     assert gpu.now <= until + 0.01
 
 
 def test_too_few_samples_are_no_figure(gpu: Gpu) -> None:
-    with pytest.raises(Skip, match="does not suffice"):
+    with pytest.raises(meter.OutOfTime, match="one call takes 1 s"):
         meter.Meter(gpu, 0.5, gpu.now + 5.0).measure(gpu.work(1.0), 1.0)
 
 
@@ -179,7 +178,10 @@ def test_a_worker_that_follows_a_dead_one_has_what_is_left(gpu: Gpu, monkeypatch
     rows = measured(worker(gpu, "Quick", monkeypatch, 0.001, spent=4.0, lostSeconds=3.0))
     assert gpu.now - begun <= 3.0
     assert rows[0]["samples"] >= 20
-    assert rows[-1]["detail"] == "not measured: the profile's 10 s are used up"
+    assert (rows[-1]["notMeasured"], rows[-1]["detail"]) == (
+        causes.PROFILE_TIME,
+        "the time of profile Quick (10 s) is used up; Standard has 30 s",
+    )
 
 
 def test_only_what_computes_tells_the_sm_clock(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:

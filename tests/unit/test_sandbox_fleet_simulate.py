@@ -10,6 +10,7 @@ import pytest
 
 from gpuenv.api import reasons
 from gpuenv_probe import codec
+from gpuenv_probe.benchmarks import causes
 from gpuenv_probe.benchmarks.steps import FIGURES
 from gpuenv_sandbox.fleet import benchmark_figures, physics, probe_reports
 from gpuenv_sandbox.fleet.physics import BuildCode
@@ -181,13 +182,13 @@ def test_slow_machines_show_it_in_figures_and_in_nvml() -> None:
 def test_what_the_pod_asks_for() -> None:
     environment = {
         "GPUENV_RUN": "abc",
-        "GPUENV_PROFILE": "Off",
+        "GPUENV_PROFILE": "None",
         "GPUENV_IMPORTS": '["vllm"]',
         "GPUENV_CHECKS": '[{"name": "smoke", "command": ["x"]}]',
         "GPUENV_COMPILE": "1",
     }
     request = Request.from_environment(environment, 2)
-    assert request == Request("abc", 2, "Off", "", ("vllm",), ("smoke",), True)
+    assert request == Request("abc", 2, "None", "", ("vllm",), ("smoke",), True)
     kernels = probe_reports.kernels(machine("NVIDIA L4"), SimulatedImage(modules=("vllm",)), request)
     status = {step["name"]: step["status"] for step in kernels["steps"]}
     assert (status["import:vllm"], status["compile"]) == ("Pass", "Fail")
@@ -198,11 +199,17 @@ def test_what_the_pod_asks_for() -> None:
 
 def test_figures_are_the_probes_rows() -> None:
     def rows(node: SimulatedNode, sharing: str = "") -> dict[tuple[str, str], Any]:
-        return {(row["kernel"], row["dtype"]): row for row in benchmark_figures.measure(node, 1, sharing)}
+        return {
+            (row["benchmark"], row.get("dtype", "")): row
+            for row in benchmark_figures.measure(node, 1, sharing)
+        }
 
     well = rows(machine("Tesla T4"))
-    assert well["matmul", "fp32"]["median"] == pytest.approx(5.5, rel=0.03)
-    assert "no bf16 in hardware" in well["matmul", "bf16"]["detail"]
-    assert set(well) == {(kernel, dtype) for kernel, dtype, _ in FIGURES}
+    assert well["MatMul", "FP32"]["median"] == pytest.approx(5.5, rel=0.03)
+    assert well["MatMul", "BF16"]["notMeasured"] == causes.UNSUPPORTED
+    assert well["MatMul", "BF16"]["detail"] == "compute capability 7.5 has no bf16 in hardware"
+    assert set(well) == {(benchmark, dtype) for benchmark, dtype, _ in FIGURES}
     shared = rows(machine("Tesla T4"), "mps")
-    assert all(row["detail"] == "not measured: the GPU is shared (mps)" for row in shared.values())
+    assert {(row["notMeasured"], row["detail"]) for row in shared.values()} == {
+        (causes.SHARED, "the GPU is shared (mps)")
+    }

@@ -12,7 +12,7 @@ CheckName = NewType("CheckName", str)
 DESCRIPTIONS: Final[dict[str, str]] = {}
 """Maps every check name to one sentence that is true if the check passes.
 
-A :class:`Family` has a pattern as its key, such as ``floor-<kernel>-<data type>``.
+A :class:`Family` has a pattern as its key, such as ``floor-<benchmark>-<data type>``.
 """
 
 
@@ -82,7 +82,7 @@ EXPECT: Final = _family("expect", "<what>", "A version or a property of the GPUs
 IMPORT: Final = _family("import", "<module>", "A module of `spec.checks.imports` imports.")
 COMMAND: Final = _family("check", "<name>", "A command of `spec.checks.commands` ended with exit code 0.")
 FLOOR: Final = _family(
-    "floor", "<kernel>-<data type>", "A benchmark reaches its floor in `spec.benchmarks.floors`."
+    "floor", "<benchmark>-<data type>", "A benchmark reaches its floor in `spec.benchmarks.floors`."
 )
 
 # The GPU's health, and the container around the program.

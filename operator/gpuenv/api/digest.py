@@ -9,7 +9,7 @@ still means the same. These rules ensure that:
 * The order of a mapping or a set does not count. The order of a list does, because it can change what a probe
   does: a command is a list, and a variable of ``env`` may refer to variables before it.
 * Texts with different code points have different digests, and so have numbers with different JSON forms (``1`` and
-  ``1.0``).
+  ``1.0``). A Decimal counts by its value: ``19.5`` and ``19.50`` have the same digest.
 * When a default changes, the field names its first default as ``metadata={FIRST_DEFAULT: ...}``. From then on, the
   field is left out if its value equals the first default, and not if it equals the new one. The API server has stored
   the first default in existing objects: they keep their digest and their verdicts. Objects with the new default get a
@@ -22,6 +22,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _plain(value: object) -> Any:
         return [json.loads(text) for text in sorted(_text(item) for item in value)]
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     raise TypeError(f"{type(value).__name__} has no digest")
 
 

@@ -16,11 +16,12 @@ from typing import Any, Final, Literal, cast, get_args
 from gpuenv.api.device import GPUDevice
 from gpuenv.api.digest import digest
 from gpuenv.api.fields import FieldError, Fields
+from gpuenv.api.floor import Floor, parse_floors
 from gpuenv.api.node_selector import node_selector
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 DriverRule = Literal["MinorVersion", "Toolkit"]
-BenchmarkProfile = Literal["Off", "Quick", "Standard"]
+BenchmarkProfile = Literal["None", "Quick", "Standard"]
 RunAs = Literal["NonRoot", "Image"]
 Feature = Literal["Compile"]
 """A capability of PyTorch that an environment can ask the probe to test. ``Compile`` is ``torch.compile``."""
@@ -82,21 +83,6 @@ class Checks:
     def compile(self) -> bool:
         """Whether the probe has to try ``torch.compile``."""
         return "Compile" in self.features
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """One of ``spec.benchmarks.floors``: the minimum result of a benchmark.
-
-    Exactly one of the three fields ``min_...`` is set; the two others are None. Empty ``products`` means all GPUs.
-    """
-
-    kernel: str
-    dtype: str = ""
-    products: tuple[str, ...] = ()
-    min_tflops: float | None = None
-    min_gbps: float | None = None
-    min_percent_of_peers: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +213,7 @@ def _environment(spec: Fields) -> EnvironmentSpec:
         profile=cast(
             "BenchmarkProfile", benchmarks.choice("profile", get_args(BenchmarkProfile), _DEFAULT.profile)
         ),
-        floors=tuple(_floor(item) for item in benchmarks.children("floors")),
+        floors=parse_floors(benchmarks),
         probe=_probe(spec.child("probe")),
         revalidation_period_seconds=strategy.integer(
             "revalidationPeriodSeconds", _DEFAULT.revalidation_period_seconds, 60, _YEAR
@@ -379,23 +365,6 @@ def _command(check: Fields) -> CommandCheck:
         check.required_text("name"),
         command,
         check.integer("timeoutSeconds", _DEFAULT_CHECK.timeout_seconds, 1, 3600),
-    )
-
-
-def _floor(floor: Fields) -> Floor:
-    minima = {name: floor.positive_number(name) for name in ("minTFLOPS", "minGBps", "minPercentOfPeers")}
-    if sum(value is not None for value in minima.values()) != 1:
-        floor.fail(
-            "kernel",
-            "a floor has exactly one of minTFLOPS, minGBps and minPercentOfPeers; write one floor for each",
-        )
-    return Floor(
-        kernel=floor.required_text("kernel"),
-        dtype=floor.text("dtype") or "",
-        products=floor.texts("products"),
-        min_tflops=minima["minTFLOPS"],
-        min_gbps=minima["minGBps"],
-        min_percent_of_peers=minima["minPercentOfPeers"],
     )
 
 

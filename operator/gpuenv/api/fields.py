@@ -4,11 +4,15 @@ An error names the path of the field and says how to correct its value.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, NoReturn, TypeVar
 
 T = TypeVar("T")
 D = TypeVar("D")
+
+_DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,6})(\.[0-9]{1,3})?")
 
 
 class FieldError(ValueError):
@@ -117,14 +121,21 @@ class Fields:
             self.fail(name, f"is {shown(value)}; write a number from {low:g} to {high:g}")
         return float(value)
 
-    def positive_number(self, name: str) -> float | None:
-        """Return the positive number in a field, or None if it is absent."""
+    def positive_decimal(self, name: str, high: int) -> Decimal | None:
+        """Return the number in a field, with at most three decimal places, or None if the field is absent.
+
+        It is a whole number, or a text: floating-point numbers do not belong in specifications. Raises FieldError
+        unless ``0 < number <= high``.
+        """
         value = self.raw(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-            self.fail(name, f"is {shown(value)}; write a positive number")
-        return float(value)
+        found = _DECIMAL.fullmatch(str(value)) if isinstance(value, int | str) else None
+        number = Decimal(found[0]) if found is not None else Decimal(0)
+        if not 0 < number <= high:
+            cure = f'write a number up to {high}, one with a fraction in quotes: 180 or "19.5"'
+            self.fail(name, f"is {shown(value)}; {cure}")
+        return number
 
     def choice(self, name: str, choices: Sequence[str], default: D) -> str | D:
         """Return the value of a field, which must be one of ``choices``, or ``default`` if it is absent."""

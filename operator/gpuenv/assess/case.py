@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Final
 
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.environment import Checks, Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations
+from gpuenv.api.floor import Floor
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Remedy
 from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import Checks, Expectations, Floor
+from gpuenv.api.environment import Checks, Expectations
+from gpuenv.api.floor import Floor
 from gpuenv.assess.case import Policy, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, decide

@@ -45,6 +45,23 @@ class StepStatus(StrEnum):
     """The step did not end in time."""
 
 
+class NotMeasured(StrEnum):
+    """The kind of cause for which a benchmark has no figure."""
+
+    UNSUPPORTED = "Unsupported"
+    """The GPU or the image's PyTorch lacks what the benchmark needs, such as the data type."""
+    SHARED = "Shared"
+    """The GPU is shared between pods, or the device is a MIG slice. Such devices are never measured."""
+    MEMORY_IN_USE = "MemoryInUse"
+    """Too little of the GPU's memory is free, because other programs use it."""
+    PROFILE_TIME = "ProfileTime"
+    """The time of the benchmark profile does not suffice."""
+    STAGE_TIME = "StageTime"
+    """The time of the stage does not suffice."""
+    FAILED = "Failed"
+    """The benchmark was tried and failed."""
+
+
 class LibcudaOrigin(StrEnum):
     """The origin of the loaded libcuda, the library of the CUDA driver API."""
 
@@ -261,12 +278,13 @@ class CommandResult:
 class Benchmark:
     """The result of one benchmark on one GPU, in ``TFLOPS``, ``GB/s`` or ``1/s``.
 
-    ``median`` and the percentiles ``p20`` and ``p80`` are taken over ``samples`` measurements. ``median`` None means
-    that the benchmark did not run; ``detail`` says why. ``gpu`` None or ``unit`` None means that the probe report does
-    not name the GPU or the unit.
+    ``benchmark`` and ``dtype`` are words of a floor (:class:`gpuenv.api.environment.Floor`). ``median`` and the
+    percentiles ``p20`` and ``p80`` are taken over ``samples`` measurements. ``median`` None means that there is no
+    figure; ``not_measured`` and ``detail`` say why. ``gpu`` None or ``unit`` None means that the probe report does not
+    name the GPU or the unit.
     """
 
-    kernel: str
+    benchmark: str
     gpu: int | None = None
     dtype: str = ""
     unit: str | None = None
@@ -275,6 +293,7 @@ class Benchmark:
     p80: float | None = None
     samples: int | None = None
     detail: str = ""
+    not_measured: NotMeasured | None = None
 
 
 @dataclass(frozen=True, slots=True)

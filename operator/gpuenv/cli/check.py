@@ -44,8 +44,8 @@ _STEP_STATUS = {StepStatus.PASS: Status.PASS, StepStatus.SKIPPED: Status.SKIPPED
 )
 @click.option(
     "--profile",
-    type=click.Choice(["Off", "Quick", "Standard"]),
-    help="Benchmarks: Quick takes 10 s a GPU, Standard 30 s; the environment's own, else Off.",
+    type=click.Choice(["None", "Quick", "Standard"]),
+    help="Benchmarks: Quick takes 10 s a GPU, Standard 30 s; the environment's own, else None.",
 )
 @click.option(
     "--device",
@@ -80,7 +80,7 @@ def command(
         if environment:
             spec, run_seconds = read_environment(environment)
         interpreter = _interpreter(python or spec.probe.python)
-        benchmarks = profile or (spec.profile if environment else "Off")
+        benchmarks = profile or (spec.profile if environment else "None")
         seconds = run_seconds or local_probe.deadline_seconds(spec, benchmarks, local_probe.gpu_count())
         variables = local_probe.environment(spec, seconds)
         local_probe.require_python(interpreter, variables)

@@ -8,10 +8,9 @@ from statistics import median
 from typing import Final
 
 from gpuenv import __version__
-from gpuenv.api import check_names
 from gpuenv.api.digest import digest
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.assess.policies.floors import peer_key
+from gpuenv.assess.policies.floors import check_name, peer_key
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.snapshot import (
     EnvironmentRecord,
@@ -55,8 +54,9 @@ class Context:
     @property
     def peer_floors(self) -> frozenset[str]:
         """The names of the checks that compare a node's benchmark with the same benchmark on other nodes."""
-        floors = [floor for floor in self.spec.floors if floor.min_percent_of_peers is not None]
-        return frozenset(check_names.FLOOR.of(floor.kernel, floor.dtype) for floor in floors)
+        return frozenset(
+            check_name(floor) for floor in self.spec.floors if floor.min_percent_of_peers is not None
+        )
 
     def assessment_key(self, result: Result) -> str:
         """Return a digest of everything that the verdict depends on, apart from the facts that the result stores.
@@ -64,7 +64,7 @@ class Context:
         A result that was stored with another key is assessed again. A changed key alone does not cause a write of the
         node report.
         """
-        keys = (peer_key(kernel, dtype, product) for kernel, dtype, product, _ in result.figures)
+        keys = (peer_key(benchmark, dtype, product) for benchmark, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
         return _digest(self.expectations_hash, self.tables.key, *peers)
 
@@ -166,8 +166,8 @@ def _peers(inputs_hash: str, reports: Iterable[ReportRecord]) -> dict[str, float
     figures: dict[str, list[float]] = {}
     for report in reports:
         if report.result is not None and report.result.inputs_hash == inputs_hash:
-            for kernel, dtype, product, figure in report.result.figures:
-                figures.setdefault(peer_key(kernel, dtype, product), []).append(figure)
+            for benchmark, dtype, product, figure in report.result.figures:
+                figures.setdefault(peer_key(benchmark, dtype, product), []).append(figure)
     return {key: _stepped(median(found)) for key, found in sorted(figures.items()) if len(found) >= MIN_PEERS}
 
 

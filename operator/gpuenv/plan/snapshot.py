@@ -154,7 +154,7 @@ class Result:
     pod_check: Check | None = None
     """The check that follows from how the pod ended (a timeout, a crash ...), None if the pod ended well."""
     figures: tuple[tuple[str, str, str, float], ...] = ()
-    """(kernel, data type, GPU product, median) of each benchmark, to be compared with other nodes."""
+    """(benchmark, data type, GPU product, median) of each figure, to be compared with other nodes."""
     versions: tuple[tuple[str, str], ...] = ()
     """(name, version) of the driver and of everything in the image, as ``spec.expect`` names them, sorted by name."""
 

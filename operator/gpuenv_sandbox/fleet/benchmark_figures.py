@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, Final
 
+from gpuenv_probe.benchmarks import causes
 from gpuenv_sandbox.scenario.hardware import Hardware
 from gpuenv_sandbox.scenario.model import Fault, SimulatedNode
 
@@ -11,7 +12,7 @@ Rows = list[dict[str, Any]]
 FORMAT_SINCE: Final = {"fp16": (5, 3), "tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
 """Each number format that some GPUs lack, with the lowest compute capability that has it in hardware.
 
-A format that is missing here is supported by every GPU.
+A format that is missing here is supported by every GPU. Benchmarks name the formats in upper case.
 """
 HW_SLOWDOWN: Final = 0x08 | 0x40
 """NVML's clock event reasons (a bit mask) of a GPU slowed by heat: HwSlowdown and HwThermalSlowdown."""
@@ -20,8 +21,8 @@ _SLOWED: Final = 0.35
 """The performance of a GPU in thermal slowdown, as a fraction of its usual performance."""
 _SPREAD: Final = 0.04
 _SAMPLES: Final = 21
-_PINNED_GBPS: Final = {"h2d": 24.5, "d2h": 25.1}
-"""The usual GB/s of copies from host to device (h2d) and back (d2h), for pinned memory and PCIe 4.0 x16."""
+_PINNED_GBPS: Final = {"HostToDevice": 24.5, "DeviceToHost": 25.1}
+"""The usual GB/s of copies from host to device and back, for pinned memory and PCIe 4.0 x16."""
 
 
 def measure(node: SimulatedNode, devices: int, sharing: str) -> Rows:
@@ -42,31 +43,33 @@ def conditions(node: SimulatedNode, devices: int) -> Rows:
 
 def _of_gpu(node: SimulatedNode, gpu: int, sharing: str) -> Rows:
     rows = []
-    for kernel, dtype, unit, typical in _typical(node.hardware):
-        row: dict[str, Any] = {"kernel": kernel, "gpu": gpu, "dtype": dtype, "unit": unit}
+    for benchmark, dtype, unit, typical in _typical(node.hardware):
+        row: dict[str, Any] = {"benchmark": benchmark, "gpu": gpu, "unit": unit}
+        if dtype:
+            row["dtype"] = dtype
         capability = node.hardware.compute_capability
         if sharing:
-            row["detail"] = f"not measured: the GPU is shared ({sharing})"
-        elif capability < FORMAT_SINCE.get(dtype, (0, 0)):
-            major, minor = capability
-            row["detail"] = f"not measured: compute capability {major}.{minor} has no {dtype} in hardware"
+            row |= {"notMeasured": causes.SHARED, "detail": f"the GPU is shared ({sharing})"}
+        elif capability < FORMAT_SINCE.get(dtype.lower(), (0, 0)):
+            words = f"compute capability {capability[0]}.{capability[1]} has no {dtype.lower()} in hardware"
+            row |= {"notMeasured": causes.UNSUPPORTED, "detail": words}
         else:
-            row |= _sample(node, f"{gpu}/{kernel}/{dtype}", typical)
+            row |= _sample(node, f"{gpu}/{benchmark}/{dtype}", typical)
         rows.append(row)
     return rows
 
 
 def _typical(hardware: Hardware) -> list[tuple[str, str, str, float]]:
     return [
-        ("matmul", "fp32", "TFLOPS", hardware.fp32_tflops),
-        ("matmul", "tf32", "TFLOPS", hardware.half_tflops / 2),
-        ("matmul", "fp16", "TFLOPS", hardware.half_tflops),
-        ("matmul", "bf16", "TFLOPS", hardware.half_tflops),
-        ("matmul", "fp8", "TFLOPS", hardware.half_tflops * 1.7),
-        ("conv", "fp16", "TFLOPS", hardware.half_tflops * 0.6),
-        ("train", "fp32", "1/s", 2500.0),
-        ("memory", "", "GB/s", hardware.memory_gbps),
-        *((kernel, "", "GB/s", figure) for kernel, figure in _PINNED_GBPS.items()),
+        ("MatMul", "FP32", "TFLOPS", hardware.fp32_tflops),
+        ("MatMul", "TF32", "TFLOPS", hardware.half_tflops / 2),
+        ("MatMul", "FP16", "TFLOPS", hardware.half_tflops),
+        ("MatMul", "BF16", "TFLOPS", hardware.half_tflops),
+        ("MatMul", "FP8", "TFLOPS", hardware.half_tflops * 1.7),
+        ("Conv", "FP16", "TFLOPS", hardware.half_tflops * 0.6),
+        ("Train", "FP32", "1/s", 2500.0),
+        ("DeviceMemory", "", "GB/s", hardware.memory_gbps),
+        *((benchmark, "", "GB/s", figure) for benchmark, figure in _PINNED_GBPS.items()),
     ]
 
 
@@ -74,11 +77,11 @@ def _sample(node: SimulatedNode, what: str, typical: float) -> dict[str, Any]:
     """Return the median, percentiles and sample count of one benchmark on one GPU.
 
     The median differs by at most 2 % from ``typical``, the usual value of the GPU product. It is always the same for
-    the same node and ``what``, which consists of the GPU's index, the kernel and the number format. The fault ``slow``
+    the same node and ``what``, which consists of the GPU's index, the benchmark and the number format. The fault ``slow``
     reduces it, except for copies from and to the host.
     """
     place = hashlib.sha256(f"{node.name}/{what}".encode()).digest()[0] / 255
-    slowed = node.fault is Fault.SLOW and not what.endswith(("h2d/", "d2h/"))
+    slowed = node.fault is Fault.SLOW and not what.endswith(tuple(f"{copy}/" for copy in _PINNED_GBPS))
     median = typical * (1 + _SPREAD * (place - 0.5)) * (_SLOWED if slowed else 1.0)
     return {
         "median": round(median, 2),

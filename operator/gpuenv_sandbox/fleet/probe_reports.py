@@ -104,7 +104,7 @@ def kernels(node: SimulatedNode, image: SimulatedImage, request: Request) -> Rep
             else [_import_step(name, image) for name in request.imports],
             "commands": [_command(name, works=runs) for name in request.checks],
         }
-        | (_benchmarks(node, request) if runs and request.profile != "Off" else {})
+        | (_benchmarks(node, request) if runs and request.profile != "None" else {})
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any, Callable, ContextManager
 
-from gpuenv_probe.kernels.device import Device, Skip
+from gpuenv_probe.kernels.device import Device
 
 _FLUSH_BYTES = 256 * 1024**2
 """Bytes of the buffer that is overwritten to flush the L2 cache.
@@ -33,6 +33,10 @@ _PATIENCE = 3.0
 They may add up to less because launches and cache flushes take time that the CUDA events around the calls do not
 count. Timing continues beyond this limit only until ``_MIN_SAMPLES`` calls are timed.
 """
+
+
+class OutOfTime(Exception):
+    """The time budget is too short for a figure. The message says how it was exceeded."""
 
 
 class Sample:
@@ -76,7 +80,7 @@ def _digits(value: float) -> float:
 
 
 class Meter:
-    """Calls a function again and again and times the calls, for one benchmark figure such as the speed of ``matmul``.
+    """Calls a function again and again and times the calls, for one benchmark figure such as the speed of a matrix product.
 
     ``seconds`` is the wanted total duration of the timed calls. ``until`` is the end of the time budget: the time, on
     the clock of ``time.monotonic``, by which the last call should have ended. ``watch`` returns a context manager that
@@ -100,7 +104,7 @@ class Meter:
         """Time ``call`` many times and return the measurement.
 
         ``work`` is the work of one call, such as its number of TFLOP. If ``flush`` is true, the L2 cache is overwritten
-        before each call. Raises Skip if the time budget is too short for ``_FEWEST_SAMPLES`` calls.
+        before each call. Raises OutOfTime if the budget is too short for ``_FEWEST_SAMPLES`` calls.
         """
         torch = self._device.torch
         buffer = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=self._device.name) if flush else None
@@ -108,7 +112,7 @@ class Meter:
         with self._watch():
             times = self._timed(call, buffer, pace)
         if len(times) < _FEWEST_SAMPLES:
-            raise Skip(f"one call takes {pace:.2g} s, the profile's time does not suffice")
+            raise OutOfTime(f"one call takes {pace:.2g} s")
         return Sample(work, times)
 
     def _left(self) -> float:
@@ -118,12 +122,12 @@ class Meter:
         """Make a few warm-up calls, so that kernels are loaded and algorithms chosen; return the last one's seconds.
 
         These calls do not count as timed calls. ``buffer`` is the tensor to overwrite before each call to flush the L2
-        cache, or None. Raises Skip if the time budget is too short.
+        cache, or None. Raises OutOfTime if the time budget is too short.
         """
         pace = 0.0
         for _ in range(_WARM_CALLS):
             if self._left() <= pace:
-                raise Skip("the profile's time does not suffice")
+                raise OutOfTime("it ended before the first timed call")
             pace = self._run(call, buffer, 1)[1]
         return pace
 

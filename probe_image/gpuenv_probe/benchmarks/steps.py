@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 from gpuenv_probe import failures
-from gpuenv_probe.benchmarks import workloads
-from gpuenv_probe.benchmarks.meter import Meter
+from gpuenv_probe.benchmarks import causes, workloads
+from gpuenv_probe.benchmarks.meter import Meter, OutOfTime
 from gpuenv_probe.benchmarks.monitor import Monitor
 from gpuenv_probe.facts import torch_facts
 from gpuenv_probe.failures import Failure
@@ -29,21 +29,24 @@ The last number covers all worker processes of one GPU, except their import of t
 probably end after that time.
 """
 FIGURES = (
-    ("matmul", "fp32", "TFLOPS"),
-    ("matmul", "tf32", "TFLOPS"),
-    ("matmul", "fp16", "TFLOPS"),
-    ("matmul", "bf16", "TFLOPS"),
-    ("matmul", "fp8", "TFLOPS"),
-    ("conv", "fp16", "TFLOPS"),
-    ("train", "fp32", "1/s"),
-    ("memory", "", "GB/s"),
-    ("h2d", "", "GB/s"),
-    ("d2h", "", "GB/s"),
+    ("MatMul", "FP32", "TFLOPS"),
+    ("MatMul", "TF32", "TFLOPS"),
+    ("MatMul", "FP16", "TFLOPS"),
+    ("MatMul", "BF16", "TFLOPS"),
+    ("MatMul", "FP8", "TFLOPS"),
+    ("Conv", "FP16", "TFLOPS"),
+    ("Train", "FP32", "1/s"),
+    ("DeviceMemory", "", "GB/s"),
+    ("HostToDevice", "", "GB/s"),
+    ("DeviceToHost", "", "GB/s"),
 )
-_COMPUTE = ("matmul", "conv", "train")
+"""All figures in the order in which they are measured: benchmark, data type ("" for copies) and unit."""
+_COMPUTE = ("MatMul", "Conv", "Train")
 """The benchmarks whose samples contain the SM clock. Copies are left out: the SM clock may be low during them."""
 MIN_FREE_BYTES = 4 * 1024**3
 """The benchmarks of a GPU are skipped if fewer bytes of its memory than this are free."""
+Reason = Tuple[str, str]
+"""Why a figure was not measured: one of the words in ``causes``, and a sentence."""
 _SLACK = 10.0
 """A benchmark step counts as hung if it takes this many seconds more than the profile allows for all benchmarks.
 
@@ -60,7 +63,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
     limit = PROFILES[job["profile"]][2] + _SLACK
 
     def all_failed(failure: Failure, outcome: str) -> Partial:
-        return skipped(gpu, f"{outcome}: {failure.get('message') or failure.get('name')}")
+        return skipped(gpu, (causes.FAILED, f"{outcome}: {failure.get('message') or failure.get('name')}"))
 
     return [
         Step("import torch", torch_facts.IMPORT_LIMIT, _import_torch, all_failed, setup=True),
@@ -78,32 +81,35 @@ def steps(job: dict[str, Any]) -> list[Step]:
     ]
 
 
-def skipped(gpu: int, why: str) -> Partial:
+def skipped(gpu: int, why: Reason) -> Partial:
     """Return a partial report that says for every benchmark figure of a GPU that it was not measured, and why."""
     return {"benchmarks": [_not_measured(gpu, row, why)["benchmarks"][0] for row in FIGURES]}
 
 
-def reason_to_skip(device: Device, job: dict[str, Any]) -> str | None:
+def reason_to_skip(device: Device, job: dict[str, Any]) -> Reason | None:
     """Return why benchmark figures of this device would mean nothing, or None if it can be benchmarked.
 
     ``job["sharing"]`` is how the GPU is shared between pods, such as ``time-slicing``, or "" if it is not shared.
     """
     if device.kind == "cpu":
-        return "there is no GPU"
+        return causes.UNSUPPORTED, "there is no GPU"
     shared = job.get("sharing") or ("mps" if os.environ.get("CUDA_MPS_PIPE_DIRECTORY") else "")
     if shared:
-        return f"the GPU is shared ({shared})"
+        return causes.SHARED, f"the GPU is shared ({shared})"
     if "MIG " in str(device.torch.cuda.get_device_name(device.index)):
-        return "the device is a MIG slice"
-    free, _ = device.torch.cuda.mem_get_info(device.index)
+        return causes.SHARED, "the device is a MIG slice"
+    free, total = device.torch.cuda.mem_get_info(device.index)
+    needed = f"{MIN_FREE_BYTES // 1024**2} are needed"
+    if total < MIN_FREE_BYTES:
+        return causes.UNSUPPORTED, f"the GPU has only {total // 1024**2} MiB of memory, {needed}"
     if free < MIN_FREE_BYTES:
-        return f"only {free // 1024**2} MiB of GPU memory are free, {MIN_FREE_BYTES // 1024**2} are needed"
+        return causes.MEMORY_IN_USE, f"only {free // 1024**2} MiB of GPU memory are free, {needed}"
     return None
 
 
 def _row(gpu: int, row: tuple[str, str, str], **more: Any) -> dict[str, Any]:
-    kernel, dtype, unit = row
-    return {"kernel": kernel, "gpu": gpu, **({"dtype": dtype} if dtype else {}), "unit": unit, **more}
+    benchmark, dtype, unit = row
+    return {"benchmark": benchmark, "gpu": gpu, **({"dtype": dtype} if dtype else {}), "unit": unit, **more}
 
 
 def _failure_reporter(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure, str], Partial]:
@@ -115,7 +121,7 @@ def _failure_reporter(gpu: int, row: tuple[str, str, str]) -> Callable[[Failure,
 
     def failed(failure: Failure, outcome: str) -> Partial:
         words = f"{outcome}: {failure.get('name', '')} {failure.get('message', '')}"
-        return {"benchmarks": [_row(gpu, row, detail=failures.shorten(words, 160))]}
+        return _not_measured(gpu, row, (causes.FAILED, words))
 
     return failed
 
@@ -172,10 +178,10 @@ def _runner(
     def run(context: Context) -> Partial:
         if context.found["skip"]:
             return _not_measured(context.gpu, row, context.found["skip"])
-        _, seconds, total = PROFILES[context.job["profile"]]
+        seconds = PROFILES[context.job["profile"]][1]
         left = _left(context)
         if left < seconds:
-            return _not_measured(context.gpu, row, f"the profile's {total:.0f} s are used up")
+            return _not_measured(context.gpu, row, _out_of_time(context, "is used up"))
         begun = time.monotonic()
         # Twice the fair share, because most figures need less than their share.
         until = begun + 2 * left / (len(rest) + 1)
@@ -190,8 +196,20 @@ def _watch(context: Context, row: tuple[str, str, str]) -> Callable[[], Any]:
     return lambda: monitor.watching(row[0] in _COMPUTE)
 
 
-def _not_measured(gpu: int, row: tuple[str, str, str], why: str) -> Partial:
-    return {"benchmarks": [_row(gpu, row, detail=failures.shorten(f"not measured: {why}", 160))]}
+def _out_of_time(context: Context, words: str) -> Reason:
+    """Return as a reason that the time of the profile ``words``, and which profiles have more time."""
+    profile = context.job["profile"]
+    total = PROFILES[profile][2]
+    longer = "".join(
+        f"; {name} has {seconds[2]:.0f} s" for name, seconds in PROFILES.items() if seconds[2] > total
+    )
+    return causes.PROFILE_TIME, f"the time of profile {profile} ({total:.0f} s) {words}{longer}"
+
+
+def _not_measured(gpu: int, row: tuple[str, str, str], why: Reason) -> Partial:
+    """Return a partial report that says that the figure ``row``, an entry of ``FIGURES``, was not measured, and why."""
+    cause, words = why
+    return {"benchmarks": [_row(gpu, row, notMeasured=cause, detail=failures.shorten(words, 160))]}
 
 
 def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Partial:
@@ -202,18 +220,19 @@ def _measure(context: Context, row: tuple[str, str, str], meter: Meter) -> Parti
     """
     device = context.found["device"]
     try:
-        return {
-            "benchmarks": [
-                _row(context.gpu, row, **workloads.MEASURES[row[0]](device, row[1], meter).summary())
-            ]
-        }
+        sample = workloads.MEASURES[row[0]](
+            device, row[1].lower(), meter
+        )  # Device names formats in lower case
+        return {"benchmarks": [_row(context.gpu, row, **sample.summary())]}
     except Skip as skip:
-        return _not_measured(context.gpu, row, str(skip))
+        return _not_measured(context.gpu, row, (causes.UNSUPPORTED, str(skip)))
+    except OutOfTime as late:
+        return _not_measured(context.gpu, row, _out_of_time(context, f"does not suffice: {late}"))
     except Exception as error:
         found = failures.of_exception(error)
         context.restart = not device.is_alive()
-        words = failures.shorten(f"{found.get('name', '')}: {found.get('message', '')}", 160)
-        return {"benchmarks": [_row(context.gpu, row, detail=words)]}
+        words = f"{found.get('name', '')}: {found.get('message', '')}"
+        return _not_measured(context.gpu, row, (causes.FAILED, words))
     finally:
         device.free_cache()
 

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from gpuenv_probe.benchmarks.meter import Meter, Sample
 from gpuenv_probe.facts import container
-from gpuenv_probe.kernels.device import Device, Skip
+from gpuenv_probe.kernels.device import Device
 from gpuenv_probe.kernels.matmul import scaled_mm
 
 _MIB = 1024**2
@@ -121,13 +121,15 @@ def _memory(device: Device, dtype: str, meter: Meter) -> Sample:
 def _pinned(device: Device) -> tuple[Any, Any, float]:
     """Return a tensor in pinned host memory, a tensor of the same size on the GPU, and the size of each in GB.
 
-    The tensors are smaller if the container's memory limit leaves little memory free. Raises Skip if it leaves too
-    little.
+    The tensors are smaller if the container's memory limit leaves little memory free. Raises MemoryError if it leaves
+    too little.
     """
     spare = container.spare_memory()
     size = _PINNED_BYTES if spare is None else min(_PINNED_BYTES, spare // 4)
     if size < _MIN_PINNED_BYTES:
-        raise Skip(f"the container has only {(spare or 0) // _MIB} MiB of memory left for pinned buffers")
+        raise MemoryError(
+            f"the container has only {(spare or 0) // _MIB} MiB of memory left for pinned buffers"
+        )
     torch = device.torch
     # The values are drawn on the GPU, because drawing them on the host takes half a second.
     there = torch.randn(size // 4, device=device.name)
@@ -149,10 +151,11 @@ def _d2h(device: Device, dtype: str, meter: Meter) -> Sample:
 
 
 MEASURES: dict[str, Callable[[Device, str, Meter], Sample]] = {
-    "matmul": _matmul,
-    "conv": _conv,
-    "train": _train,
-    "memory": _memory,
-    "h2d": _h2d,
-    "d2h": _d2h,
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "Train": _train,
+    "DeviceMemory": _memory,
+    "HostToDevice": _h2d,
+    "DeviceToHost": _d2h,
 }
+"""Maps each benchmark to the function that measures it. The function's ``dtype`` is a format of ``Device.dtype``."""

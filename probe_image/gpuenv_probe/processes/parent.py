@@ -93,7 +93,7 @@ def _kernels(stage: StageReport, clock: Clock) -> None:
         clock.check()
         stage.start(f"check {check.name}")
         stage.add({"commands": [command_checks.run(check, clock)]})
-    if options.profile != "Off":
+    if options.profile != "None":
         for gpu in range(count):
             _benchmark(stage, clock, {**job, "gpu": gpu})
 
@@ -103,10 +103,12 @@ def _benchmark(stage: StageReport, clock: Clock, job: dict[str, Any]) -> None:
 
     In the worker's ``job``, ``gpu`` is the CUDA index of the GPU, and ``profile`` is the benchmark profile.
     """
+    from gpuenv_probe.benchmarks import causes
     from gpuenv_probe.benchmarks import steps as benchmarks
 
     if clock.left() < benchmarks.PROFILES[job["profile"]][2] + _BENCHMARK_START:
-        stage.add(benchmarks.skipped(job["gpu"], f"only {clock.left():.0f} s are left of the stage's time"))
+        words = f"only {clock.left():.0f} s are left of the stage's time"
+        stage.add(benchmarks.skipped(job["gpu"], (causes.STAGE_TIME, words)))
         return
     _supervisor(stage, clock, f" on GPU {job['gpu']}").run(
         "benchmarks", worker_kinds.steps_of("benchmarks", job), job

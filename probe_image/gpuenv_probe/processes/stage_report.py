@@ -14,7 +14,7 @@ from gpuenv_probe.step import Partial
 _ROW_KEYS = {
     "steps": ("name", "gpu", "dtype"),
     "commands": ("name",),
-    "benchmarks": ("kernel", "gpu", "dtype"),
+    "benchmarks": ("benchmark", "gpu", "dtype"),
 }
 """The lists of a probe report in which a new row may replace an old one, with the fields that identify a row.
 
@@ -147,8 +147,10 @@ def describe(partial: Partial) -> list[str]:
         why = (step.get("error") or {}).get("message", "") or step.get("detail", "")
         lines.append(f"GPU {step.get('gpu', 0)}: {what}: {step['status']} {why}".rstrip())
     for row in partial.get("benchmarks", ()):
-        figure = f"{row['median']} {row['unit']}" if row.get("median") is not None else row.get("detail", "")
-        lines.append(f"GPU {row.get('gpu', 0)}: {row['kernel']} {row.get('dtype', '')}: {figure}")
+        measured = f"{row.get('median')} {row['unit']}"
+        figure = measured if row.get("median") is not None else f"not measured: {row.get('detail', '')}"
+        name = f"{row['benchmark']} {row.get('dtype', '')}".rstrip()
+        lines.append(f"GPU {row.get('gpu', 0)}: {name}: {figure}")
     names = [name for name in ("container", "driver", "torch", "commands", "gpus") if partial.get(name)]
     return lines + [f"{name}: {json.dumps(partial[name])}" for name in names]
 

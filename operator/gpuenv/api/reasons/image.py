@@ -166,8 +166,11 @@ WrongResult = finding(
 BelowFloor = finding(
     "BelowFloor",
     behaviour=Behaviour(depth=555, next_run=NextRun.CONFIRM, warns=True, start=Start.UNRELATED),
-    meaning="A benchmark stays below the floor that was asked for.",
-    cause="The GPU is slowed down, shared, or the floor does not fit this product.",
+    meaning="A benchmark stays below the floor that was asked for, or cannot reach it.",
+    cause=(
+        "The GPU is slowed down, the GPU or the image's PyTorch does not have the data type, or the floor does not "
+        "fit this product."
+    ),
     action=Action.INSPECT_NODE,
     cure=(
         "Compare with other nodes of the same GPU product, and look at clocks, power and temperature. If the floor "
@@ -179,12 +182,15 @@ BelowFloor = finding(
 FloorNotMeasured = finding(
     "FloorNotMeasured",
     behaviour=Behaviour(depth=635, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
-    meaning="A floor was asked for, but the benchmark did not run.",
-    cause="The benchmark is switched off (profile, shared device), was skipped on this GPU, or failed.",
+    meaning="A floor was asked for, but the benchmark has no figure.",
+    cause=(
+        "CUDA did not start, the time of the profile or of the stage did not suffice, or the benchmark failed. Shared "
+        "GPUs and MIG slices are never measured, which is only a note."
+    ),
     action=Action.CHANGE_ENVIRONMENT,
     cure=(
-        "Set benchmarks.profile to Quick or Standard, and limit the floor to the products and dtypes that "
-        "can be measured."
+        "Look at the other checks first. If the time of the profile did not suffice, set benchmarks.profile to Standard; "
+        "if that of the stage did not, raise probe.timeouts.runSeconds."
     ),
     source=OWN_RULE,
 )

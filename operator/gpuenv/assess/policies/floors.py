@@ -1,92 +1,104 @@
 """The policy on floors, the minimum results that an environment demands of benchmarks.
 
-A floor is a number of TFLOPS or GB/s, or a percentage of the median over all nodes with the same GPU product.
+A floor is a number of TFLOPS or GB/s, or a percentage of the median over all nodes with the same GPU product. A GPU
+without a figure is one of these cases:
+
+- The GPU is shared, or is a MIG slice. Such devices are never measured: a note says that the floor does not apply.
+- The GPU or PyTorch does not have the data type. Then the GPU cannot reach a floor in TFLOPS: the verdict is Degraded.
+- The figure was not measured this time. Something that did not run does not pass: the verdict is Unknown.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.environment import Floor
+from gpuenv.api.floor import Floor
 from gpuenv.assess.case import Case, Device, check, passed
-from gpuenv.assess.facts import Benchmark
+from gpuenv.assess.facts import Benchmark, NotMeasured
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.expectations import matches
 
 
-def peer_key(kernel: str, dtype: str, product: str) -> str:
-    """Return the key of a benchmark on one GPU product in ``peers``, such as ``matmul/bf16/NVIDIA L4``.
+def peer_key(benchmark: str, dtype: str, product: str) -> str:
+    """Return the key of a benchmark on one GPU product in ``peers``, such as ``MatMul/BF16/NVIDIA L4``.
 
     The value in ``peers`` is the median result over all nodes with this product.
     """
-    return f"{kernel}/{dtype}/{product}"
+    return f"{benchmark}/{dtype}/{product}"
+
+
+def check_name(floor: Floor) -> CheckName:
+    """Return the name of the checks about a floor, such as ``floor-matmul-bf16``."""
+    return check_names.FLOOR.of(floor.benchmark.lower(), (floor.dtype or "").lower())
 
 
 def floors(case: Case) -> Iterator[Check]:
     """Check that each GPU reaches the floors that apply to it.
 
-    A floor applies to the GPUs whose product name matches one of its ``products``, or to all GPUs if it names none.
+    A floor applies to the GPUs whose product name matches one of its ``products``, or to all GPUs if it names none. A
+    floor without a data type applies to each data type that was measured.
     """
     for floor in case.floors:
-        meant = [device for device in case.devices if not floor.products or _is_meant(floor, device)]
-        for device in meant:
-            yield _judge(case, floor, device)
+        for device in case.devices:
+            if not floor.products or _is_meant(floor, device):
+                yield from _judge(case, floor, device)
 
 
 def _is_meant(floor: Floor, device: Device) -> bool:
     return device.product is not None and any(matches(pattern, device.product) for pattern in floor.products)
 
 
-def _judge(case: Case, floor: Floor, device: Device) -> Check:
-    name = check_names.FLOOR.of(floor.kernel, floor.dtype)
-    what = f"{floor.kernel} {floor.dtype}".strip() + f" on GPU {device.index}"
-    figure = _figure(case, floor, device)
-    if figure is None or figure.median is None:
-        return _not_measured(case, name, what, figure, device)
-    if floor.min_percent_of_peers is not None:
-        return _against_peers(case, floor, device, figure, name, what)
-    floor_figure, unit = (
-        (floor.min_tflops, "TFLOPS") if floor.min_tflops is not None else (floor.min_gbps, "GB/s")
-    )
-    if floor_figure is None:
-        return check(
-            case, name, Status.UNKNOWN, reasons.FloorNotMeasured, f"{what}: the floor names no figure"
-        )
+def _judge(case: Case, floor: Floor, device: Device) -> Iterator[Check]:
+    rows = [
+        row
+        for row in case.facts.benchmarks
+        if row.benchmark == floor.benchmark
+        and row.gpu == device.index
+        and (floor.dtype is None or row.dtype == floor.dtype)
+    ]
+    measured = [row for row in rows if row.median is not None]
+    for figure in measured:
+        if floor.min_percent_of_peers is not None:
+            yield _against_peers(case, floor, device, figure)
+        else:
+            yield _against_minimum(case, floor, device, figure)
+    if not measured:
+        yield _without_figure(case, floor, device, rows[0] if rows else None)
+
+
+def _what(floor: Floor, device: Device, row: Benchmark | None) -> str:
+    """Return the subject of a message, such as ``MatMul BF16 on GPU 0``."""
+    dtype = floor.dtype or (row.dtype if row else "")
+    return f"{floor.benchmark} {dtype}".strip() + f" on GPU {device.index}"
+
+
+def _minimum(floor: Floor) -> tuple[Decimal, str]:
+    """Return number and unit of a floor that is no percentage of peers."""
+    number, unit = (floor.min_tflops, "TFLOPS") if floor.min_tflops is not None else (floor.min_gbps, "GB/s")
+    assert number is not None, "the parser refuses a floor without a minimum"
+    return number, unit
+
+
+def _against_minimum(case: Case, floor: Floor, device: Device, figure: Benchmark) -> Check:
+    assert figure.median is not None
+    name, what = check_name(floor), _what(floor, device, figure)
+    number, unit = _minimum(floor)
     if figure.unit != unit:
         message = f"{what} is measured in {figure.unit or 'an unknown unit'}, the floor is in {unit}"
         return check(case, name, Status.UNKNOWN, reasons.FloorNotMeasured, message)
-    if figure.median < floor_figure:
-        message = f"{what}: {figure.median:g} {unit}, the floor is {floor_figure:g}"
+    # The text of the float is compared: 57.3 as a float is less than the number 57.3.
+    if Decimal(str(figure.median)) < number:
+        message = f"{what}: {figure.median:g} {unit}, the floor is {number}"
         return check(case, name, Status.WARN, reasons.BelowFloor, message)
-    return passed(name, f"{what}: {figure.median:g} {unit} reaches {floor_figure:g}")
+    return passed(name, f"{what}: {figure.median:g} {unit} reaches {number}")
 
 
-def _figure(case: Case, floor: Floor, device: Device) -> Benchmark | None:
-    found = [
-        benchmark
-        for benchmark in case.facts.benchmarks
-        if benchmark.kernel == floor.kernel
-        and benchmark.gpu == device.index
-        and (not floor.dtype or benchmark.dtype == floor.dtype)
-    ]
-    return min(found, key=lambda benchmark: (benchmark.median is None, benchmark.median or 0.0), default=None)
-
-
-def _not_measured(case: Case, name: CheckName, what: str, figure: Benchmark | None, device: Device) -> Check:
-    why = figure.detail if figure is not None and figure.detail else "the benchmark did not run"
-    # Shared and sliced GPUs are deliberately not benchmarked: that would slow down other users, and the result would
-    # depend on their load.
-    shared = case.facts.node.sharing or device.mig
-    status = Status.NOTE if shared else Status.UNKNOWN
-    return check(case, name, status, reasons.FloorNotMeasured, f"{what} was not measured: {why}")
-
-
-def _against_peers(  # noqa: PLR0917  the check's message needs all of them
-    case: Case, floor: Floor, device: Device, figure: Benchmark, name: CheckName, what: str
-) -> Check:
+def _against_peers(case: Case, floor: Floor, device: Device, figure: Benchmark) -> Check:
     assert figure.median is not None
     assert floor.min_percent_of_peers is not None
-    peers = case.peers.get(peer_key(floor.kernel, figure.dtype, device.product or ""))
+    name, what = check_name(floor), _what(floor, device, figure)
+    peers = case.peers.get(peer_key(floor.benchmark, figure.dtype, device.product or ""))
     if not peers:
         return check(
             case, name, Status.NOTE, reasons.FloorNotMeasured, f"{what}: no peers with this product yet", ()
@@ -95,7 +107,29 @@ def _against_peers(  # noqa: PLR0917  the check's message needs all of them
     if share < floor.min_percent_of_peers:
         message = (
             f"{what}: {figure.median:g} {figure.unit} is {share:.0f} % of the {peers:g} that peers reach, "
-            f"the floor is {floor.min_percent_of_peers:g} %"
+            f"the floor is {floor.min_percent_of_peers} %"
         )
         return check(case, name, Status.WARN, reasons.BelowFloor, message)
     return passed(name, f"{what}: {share:.0f} % of what peers reach")
+
+
+def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | None) -> Check:
+    """Return the check of a floor on a GPU without a figure. ``row`` is what the probe reports about it, or None."""
+    name, what = check_name(floor), _what(floor, device, row)
+    cause = row.not_measured if row else None
+    why = (row.detail if row else "") or "the benchmark did not run"
+    status, reason, message = Status.UNKNOWN, reasons.FloorNotMeasured, f"{what} was not measured: {why}"
+    if not case.probed:
+        status, message = Status.NOTE, f"{what} is not judged: only a probe on the node measures it"
+    elif case.facts.node.sharing or device.mig or cause is NotMeasured.SHARED:
+        # A benchmark would slow down the other users of the GPU, and its result would depend on their load.
+        status, message = Status.NOTE, f"{what} is not judged: shared GPUs and MIG slices are not measured"
+    elif cause is NotMeasured.UNSUPPORTED and floor.min_percent_of_peers is not None:
+        status, message = Status.NOTE, f"{what} is not judged: its peers have no figure either: {why}"
+    elif cause is NotMeasured.UNSUPPORTED:
+        number, unit = _minimum(floor)
+        status, reason = Status.WARN, reasons.BelowFloor
+        message = f"{what} cannot reach the floor of {number} {unit}: {why}"
+    elif cause is NotMeasured.MEMORY_IN_USE:
+        reason = reasons.GpuBusy
+    return check(case, name, status, reason, message)

@@ -19,6 +19,7 @@ from gpuenv.assess.facts import (
     Libcuda,
     LibcudaOrigin,
     NodeFacts,
+    NotMeasured,
     Source,
     Stage,
     Step,
@@ -293,11 +294,11 @@ def _command(value: object) -> CommandResult | None:
 
 def _benchmark(value: object) -> Benchmark | None:
     document = mapping(value)
-    kernel = _text(document.get("kernel"))
-    if kernel is None:
+    benchmark = _text(document.get("benchmark"))
+    if benchmark is None:
         return None
     return Benchmark(
-        kernel=kernel,
+        benchmark=benchmark,
         gpu=integer(document.get("gpu")),
         dtype=_words(document.get("dtype")),
         unit=_text(document.get("unit")),
@@ -306,4 +307,5 @@ def _benchmark(value: object) -> Benchmark | None:
         p80=number(document.get("p80")),
         samples=integer(document.get("samples")),
         detail=_words(document.get("detail")),
+        not_measured=_member(NotMeasured, document.get("notMeasured")),
     )

@@ -26,7 +26,7 @@ FIRST_GPU_SECONDS: Final = 300
 """Time limit in seconds for the kernels on the first GPU. The probe has the same default limit for a stage."""
 _NEXT_GPU_SECONDS: Final = 120
 """Time limit in seconds for the kernels on each further GPU, for which another process imports torch."""
-_BENCHMARK_SECONDS: Final = {"Off": 0, "Quick": 10 + 50, "Standard": 30 + 50}
+_BENCHMARK_SECONDS: Final = {"None": 0, "Quick": 10 + 50, "Standard": 30 + 50}
 """Maps each benchmark profile to the time limit in seconds for the benchmarks on one GPU.
 
 In each sum, the first number is for the benchmarks, the second for importing torch again and making the inputs.

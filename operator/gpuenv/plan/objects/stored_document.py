@@ -31,7 +31,7 @@ def unpack(packed: bytes) -> Document:
 
 
 def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], ...]:
-    """Return (kernel, data type, GPU product, median) of each benchmark.
+    """Return (benchmark, data type, GPU product, median) of each figure.
 
     If a node has several GPUs of one product, the lowest of their medians is returned.
     """
@@ -43,7 +43,7 @@ def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], .
     for row in mappings(document.get(BENCHMARKS)):
         median, index = number(row.get("median")), integer(row.get("gpu"))
         if median is not None and median > 0 and index is not None:
-            key = (text(row.get("kernel")), text(row.get("dtype")), products.get(index, ""))
+            key = (text(row.get("benchmark")), text(row.get("dtype")), products.get(index, ""))
             lowest[key] = min(median, lowest.get(key, math.inf))
     return tuple((*key, median) for key, median in sorted(lowest.items()))
 
