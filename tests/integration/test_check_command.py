@@ -181,6 +181,18 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert not done.stdout
 
 
+def test_floors_need_a_profile_that_measures(tmp_path: Path) -> None:
+    path = tmp_path / "environment.yaml"
+    path.write_text(
+        "{apiVersion: gpuenv.dev/v1alpha1, kind: GPUEnvironment, metadata: {name: here}, spec: {image: a/b:1, "
+        "benchmarks: {floors: [{benchmark: MatMul, minTFLOPS: 180}]}}}",
+        encoding="utf-8",
+    )
+    done = gpuenv(tmp_path, "check", "-f", path.name, "--profile", "None")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "environment.yaml has floors; give Quick or Standard" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "words"),
     [

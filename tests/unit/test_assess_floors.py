@@ -151,6 +151,12 @@ def test_what_was_not_measured_this_time_is_unknown(cause: NotMeasured | None) -
     assert found.message == "MatMul BF16 on GPU 0 was not measured: the words of the probe"
 
 
+def test_figures_that_the_report_had_no_room_for_are_not_measured() -> None:
+    found = judge(replace(HEALTHY, omitted=("commands.tail", "benchmarks")), None, BF16)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "FloorNotMeasured")
+    assert "had no room for the figures" in found.message
+
+
 def test_without_a_probe_a_floor_changes_no_verdict() -> None:
     given = replace(HEALTHY, source=Source.FLAGS, steps=())
     assert judge(given).verdict is judge(given, None, BF16).verdict is Verdict.COMPATIBLE

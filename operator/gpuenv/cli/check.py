@@ -81,6 +81,10 @@ def command(
             spec, run_seconds = read_environment(environment)
         interpreter = _interpreter(python or spec.probe.python)
         benchmarks = profile or (spec.profile if environment else "None")
+        if benchmarks == "None" and spec.floors:
+            raise BadInput(
+                f"--profile None measures nothing, and {environment} has floors; give Quick or Standard"
+            )
         seconds = run_seconds or local_probe.deadline_seconds(spec, benchmarks, local_probe.gpu_count())
         variables = local_probe.environment(spec, seconds)
         local_probe.require_python(interpreter, variables)

@@ -18,6 +18,7 @@ from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Benchmark, NotMeasured
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.expectations import matches
+from gpuenv.assess.sources.probe_document import BENCHMARKS
 
 
 def peer_key(benchmark: str, dtype: str, product: str) -> str:
@@ -118,6 +119,8 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
     name, what = check_name(floor), _what(floor, device, row)
     cause = row.not_measured if row else None
     why = (row.detail if row else "") or "the benchmark did not run"
+    if BENCHMARKS in case.facts.omitted:
+        why = "the probe's report had no room for the figures"
     status, reason, message = Status.UNKNOWN, reasons.FloorNotMeasured, f"{what} was not measured: {why}"
     if not case.probed:
         status, message = Status.NOTE, f"{what} is not judged: only a probe on the node measures it"
