@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ("api", "assess", "plan")
 HARMLESS = frozenset(
     {
-        "collections", "dataclasses", "datetime", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq",
+        "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq",
         "itertools", "json", "math", "re", "signal", "statistics", "typing", "zlib",
     }
 )  # fmt: skip
