@@ -100,6 +100,8 @@ def test_a_gpu_without_the_data_type_cannot_reach_the_floor() -> None:
     found = unmeasured(NotMeasured.UNSUPPORTED, words)
     assert (found.verdict, found.reason) == (Verdict.DEGRADED, "BelowFloor")
     assert found.message == f"MatMul BF16 on GPU 0 cannot reach the floor of 180 TFLOPS: {words}"
+    (remedy,) = found.checks[0].remedies
+    assert (remedy.action, "the floor's products" in remedy.message) == ("ChangeEnvironment", True)
 
 
 def test_gpus_without_the_data_type_are_not_compared_with_peers() -> None:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 CORE = ("api", "assess", "plan")
 HARMLESS = frozenset(
     {
-        "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq",
-        "itertools", "json", "math", "re", "signal", "statistics", "typing", "zlib",
+        "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib",
+        "heapq", "itertools", "json", "math", "re", "signal", "statistics", "typing", "zlib",
     }
 )  # fmt: skip
 """Modules of the standard library that the core imports. ``datetime`` and ``signal`` are there for types and names."""

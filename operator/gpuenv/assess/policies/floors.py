@@ -10,15 +10,21 @@ without a figure is one of these cases:
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.floor import Floor
+from gpuenv.api.remedies import Action, Remedy, remedy
 from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Benchmark, NotMeasured
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.expectations import matches
 from gpuenv.assess.sources.probe_document import BENCHMARKS
+
+_NAME_PRODUCTS: Final = (
+    "Name in the floor's products the GPUs that it is meant for, or demand a data type that this GPU has."
+)
 
 
 def peer_key(benchmark: str, dtype: str, product: str) -> str:
@@ -122,6 +128,7 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
     if BENCHMARKS in case.facts.omitted:
         why = "the probe's report had no room for the figures"
     status, reason, message = Status.UNKNOWN, reasons.FloorNotMeasured, f"{what} was not measured: {why}"
+    remedies: list[Remedy] | None = None
     if not case.probed:
         status, message = Status.NOTE, f"{what} is not judged: only a probe on the node measures it"
     elif case.facts.node.sharing or device.mig or cause is NotMeasured.SHARED:
@@ -133,6 +140,7 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
         number, unit = _minimum(floor)
         status, reason = Status.WARN, reasons.BelowFloor
         message = f"{what} cannot reach the floor of {number} {unit}: {why}"
+        remedies = [remedy(Action.CHANGE_ENVIRONMENT, _NAME_PRODUCTS)]
     elif cause is NotMeasured.MEMORY_IN_USE:
         reason = reasons.GpuBusy
-    return check(case, name, status, reason, message)
+    return check(case, name, status, reason, message, remedies)
