@@ -83,6 +83,10 @@ REFUSED = [
     refused({"checks": {"commands": [CHECK, CHECK]}}, "spec.checks.commands[1]", "Duplicate value", "smoke"),
     refused({"checks": {"commands": [{"name": "smoke"}]}}, "spec.checks.commands[0].command", "Required value"),
     refused({"checks": {"commands": [{"name": "smoke", "command": []}]}}, "spec.checks.commands[0].command", "at least 1"),
+    refused(
+        {"checks": {"commands": [CHECK | {"command": ["vllm --version"]}]}},
+        "spec.checks.commands[0].command", "such as [vllm, --version]",
+    ),
     refused({"checks": {"commands": [CHECK | {"name": "Smoke Test"}]}}, "spec.checks.commands[0].name", "use lower-case letters"),
     refused({"checks": {"commands": [CHECK | {"timeoutSeconds": -1}]}}, "spec.checks.commands[0].timeoutSeconds", "equal to 1"),
     refused({"checks": {"commands": [CHECK | {"timeoutSeconds": 300}]}}, "spec.checks", "raise the run's"),
@@ -226,6 +230,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"checks.imports": ["flash_attn", "vllm._C"]},
     {"checks": {"commands": [CHECK, CHECK | {"name": "second", "timeoutSeconds": 299}]}},
     {"benchmarks": {"profile": "Standard", "floors": [MATMUL | {"dtype": "BF16", "minTFLOPS": "180.5"}]}},
+    {"checks": {"commands": [CHECK | {"command": ["nvidia-smi"]}]}},
     {"benchmarks": {"profile": "None", "floors": []}},
     {"benchmarks.floors": [MEMORY | {"minPercentOfPeers": 85, "products": ["NVIDIA H100*"]}]},
     {"benchmarks.floors": [MEMORY | {"minGBps": 1500}, MEMORY | {"minGBps": 1}, MEMORY | {"minGBps": "0.001"}]},

@@ -153,6 +153,13 @@ def test_what_was_not_measured_this_time_is_unknown(cause: NotMeasured | None) -
     assert found.message == "MatMul BF16 on GPU 0 was not measured: the words of the probe"
 
 
+def test_a_floor_without_time_says_which_profile_has_more() -> None:
+    found = unmeasured(NotMeasured.PROFILE_TIME, "the time of profile Quick (10 s) is used up")
+    (check,) = [check for check in found.checks if check.name == "floor-matmul-bf16"]
+    (remedy,) = check.remedies
+    assert remedy.message.startswith("Set benchmarks.profile to Standard.")
+
+
 def test_figures_that_the_report_had_no_room_for_are_not_measured() -> None:
     found = judge(replace(HEALTHY, omitted=("commands.tail", "benchmarks")), None, BF16)
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "FloorNotMeasured")

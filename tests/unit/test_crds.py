@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from gpuenv import manifests
 from gpuenv.api import names
 from gpuenv.assess.model import Status, Verdict
@@ -75,6 +77,21 @@ def test_verdicts_and_statuses_are_those_of_the_assessment() -> None:
     status = schema(names.REPORT_KIND)["properties"]["status"]["properties"]
     assert status["verdict"]["enum"] == [verdict.value for verdict in Verdict]
     assert set(status["checks"]["items"]["properties"]["status"]["enum"]) == {one.value for one in Status}
+
+
+SPEC = [node for path, node in ALL if path.startswith(f"{names.ENVIRONMENT_KIND}.spec")]
+
+
+def test_every_word_of_an_enum_can_be_written_without_quotes() -> None:
+    """YAML 1.1, which many tools read, has booleans such as Off, No and Y. PyYAML knows only those of two letters or more."""
+    words = {word for node in SPEC for word in node.get("enum", []) if word}
+    assert {"None", "MatMul", "BF16"} <= words
+    assert not [word for word in words if yaml.safe_load(word) != word or word.lower() in ("y", "n")]
+
+
+def test_the_specification_has_no_floats() -> None:
+    assert len(SPEC) > 50
+    assert not [node for node in SPEC if node.get("type") == "number"]
 
 
 def test_every_field_of_the_specification_is_described() -> None:

@@ -130,6 +130,11 @@ REFUSED: list[tuple[Any, str, str]] = [
         "a list of texts",
     ),
     (
+        spec(checks={"commands": [{"name": "a", "command": ["vllm --version"]}]}),
+        "spec.checks.commands[0].command",
+        "write [vllm, --version]",
+    ),
+    (
         spec(checks={"commands": [{"name": "a", "command": ["a"], "timeoutSeconds": 0}]}),
         "spec.checks.commands[0].timeoutSeconds",
         "from 1",

@@ -180,7 +180,7 @@ def test_a_worker_that_follows_a_dead_one_has_what_is_left(gpu: Gpu, monkeypatch
     assert rows[0]["samples"] >= 20
     assert (rows[-1]["notMeasured"], rows[-1]["detail"]) == (
         causes.PROFILE_TIME,
-        "the time of profile Quick (10 s) is used up; Standard has 30 s",
+        "the time of profile Quick (10 s) is used up; write profile: Standard (30 s)",
     )
 
 

@@ -361,6 +361,9 @@ def _command(check: Fields) -> CommandCheck:
     command = check.texts("command")
     if not command:
         check.fail("command", "is missing; write program and arguments, such as [python, -c, 'import mylib']")
+    if len(command) == 1 and " " in command[0]:
+        words = ", ".join(command[0].split())
+        check.fail("command", f"is one word with blanks, and no shell splits it; write [{words}]")
     return CommandCheck(
         check.required_text("name"),
         command,

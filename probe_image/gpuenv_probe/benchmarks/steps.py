@@ -197,11 +197,13 @@ def _watch(context: Context, row: tuple[str, str, str]) -> Callable[[], Any]:
 
 
 def _out_of_time(context: Context, words: str) -> Reason:
-    """Return as a reason that the time of the profile ``words``, and which profiles have more time."""
+    """Return as a reason that the time of the profile ``words``, and which profile has more time."""
     profile = context.job["profile"]
     total = PROFILES[profile][2]
     longer = "".join(
-        f"; {name} has {seconds[2]:.0f} s" for name, seconds in PROFILES.items() if seconds[2] > total
+        f"; write profile: {name} ({seconds[2]:.0f} s)"
+        for name, seconds in PROFILES.items()
+        if seconds[2] > total
     )
     return causes.PROFILE_TIME, f"the time of profile {profile} ({total:.0f} s) {words}{longer}"
 

@@ -25,6 +25,10 @@ from gpuenv.assess.sources.probe_document import BENCHMARKS
 _NAME_PRODUCTS: Final = (
     "Name in the floor's products the GPUs that it is meant for, or demand a data type that this GPU has."
 )
+_MORE_TIME: Final = (
+    "Set benchmarks.profile to Standard. If it is Standard already, this GPU takes too long: remove the floor, or name "
+    "other GPUs in its products."
+)
 
 
 def peer_key(benchmark: str, dtype: str, product: str) -> str:
@@ -141,6 +145,8 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
         status, reason = Status.WARN, reasons.BelowFloor
         message = f"{what} cannot reach the floor of {number} {unit}: {why}"
         remedies = [remedy(Action.CHANGE_ENVIRONMENT, _NAME_PRODUCTS)]
+    elif cause is NotMeasured.PROFILE_TIME:
+        remedies = [remedy(Action.CHANGE_ENVIRONMENT, _MORE_TIME)]
     elif cause is NotMeasured.MEMORY_IN_USE:
         reason = reasons.GpuBusy
     return check(case, name, status, reason, message, remedies)
