@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.builders import environment
+from tests.support.cluster import Kubectl
 
 from gpuenv.api import names
 from gpuenv.cli import main
@@ -93,8 +94,8 @@ def test_status_lists_environments(ask: Any) -> None:
     result = ask("status")
     assert result.exit_code == 0, result.stderr
     (row,) = [line.split() for line in result.stdout.splitlines() if line.startswith(NAME)]
-    assert row[2:4] == ["True", "1/2"]
-    assert " ".join(row[4:]) == "ArchNotInBuild (1)"
+    assert row[1:6] == ["True", "1/2", "0", "1", "0"]
+    assert " ".join(row[6:]) == "ArchNotInBuild (1)"
 
 
 def test_status_of_one_lists_its_nodes_worst_first(ask: Any) -> None:
@@ -110,6 +111,12 @@ def test_status_as_json(ask: Any) -> None:
     assert data["environments"][0]["name"] == NAME
     assert data["environments"][0]["summary"]["compatible"] == 1
     assert [node["verdict"] for node in data["nodes"]] == ["Incompatible", "Compatible"]
+
+
+def test_names_of_status_are_names_for_kubectl(ask: Any, kubectl: Kubectl) -> None:
+    found = ask("status", NAME, "-o", "name").stdout.split()
+    assert len(found) == 3
+    assert kubectl("get", *found, "-o", "name").split() == found
 
 
 def test_report_shows_what_failed_and_what_helps(ask: Any) -> None:

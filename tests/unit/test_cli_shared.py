@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from gpuenv.assess.model import Verdict
 from gpuenv.cli import COMMANDS, main
 from gpuenv.cli.output.formats import FORMATS
-from gpuenv.cli.shared import exit_codes
+from gpuenv.cli.shared import exit_codes, forms
 from gpuenv.cli.shared.errors import BadInput, ClusterError, CommandError, Interrupted
 
 
@@ -25,7 +25,7 @@ def test_the_formats_stand_in_one_list(command: str) -> None:
     assert list(kind.choices) == list(FORMATS)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form.value for form in FORMATS])
 def test_every_format_shows_one_answer_and_several(form: str) -> None:
     arguments = ["explain", "--torch", "2.9.1+cu128", "--gpu", "Tesla P100-PCIE-16GB", "-o", form]
     for more in ([], ["--gpu", "NVIDIA L4"]):
@@ -35,11 +35,17 @@ def test_every_format_shows_one_answer_and_several(form: str) -> None:
         assert ("NVIDIA L4" in shown) is bool(more)
 
 
-@pytest.mark.parametrize("command", ["status", "report", "knowledge", "sandbox"])
-def test_commands_that_list_things_print_tables_and_json(command: str) -> None:
+@pytest.mark.parametrize("command", ["report", "knowledge", "sandbox"])
+def test_commands_that_list_things_print_a_table_for_people_and_data_for_programs(command: str) -> None:
     kind = option(command, "--output").type
     assert isinstance(kind, click.Choice)
-    assert list(kind.choices) == ["table", "json"]
+    assert list(kind.choices) == ["table", *forms.DATA]
+
+
+def test_status_has_every_format_of_kubectl() -> None:
+    kind = option("status", "--output").type
+    assert isinstance(kind, click.Choice)
+    assert list(kind.choices) == ["table", "wide", "json", "yaml", "name"]
 
 
 @pytest.mark.parametrize("command", ["status", "report", "wait", "revalidate", "operator", "uninstall"])

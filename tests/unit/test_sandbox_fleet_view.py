@@ -1,7 +1,6 @@
 """Environments that a sandbox applies, when it calls itself settled, and what it prints."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from gpuenv.api.objects import NodeVerdict, node_verdict
 from gpuenv.cli import main
 from gpuenv.cli.output import sandbox_view
-from gpuenv.cli.output.fleet import fleet_json
+from gpuenv.cli.output.fleet import fleet_data
 from gpuenv_sandbox.observer import unsettled
 from gpuenv_sandbox.scenario.environments import read_environments, with_timeouts
 from gpuenv_sandbox.scenario.model import SimulatedNode
@@ -127,8 +126,10 @@ def test_a_large_fleet_shows_the_worst_first(tmp_path: Path) -> None:
 
 
 def test_json_names_environments_and_nodes() -> None:
-    rows = [NodeVerdict("torch", "a", "Unknown", "GpusBusy", "all in use")]
-    found = json.loads(fleet_json([with_status("True")], rows))
+    rows = [
+        NodeVerdict("torch", "a", "Unknown", "GpusBusy", "all in use", validation_time="2026-01-31T12:00:00Z")
+    ]
+    found = fleet_data([with_status("True")], rows)
     assert found["nodes"] == [
         {
             "environment": "torch",
@@ -136,6 +137,11 @@ def test_json_names_environments_and_nodes() -> None:
             "verdict": "Unknown",
             "reason": "GpusBusy",
             "message": "all in use",
+            "product": "",
+            "driver": "",
+            "pytorch": "",
+            "cuda": "",
+            "validationTime": "2026-01-31T12:00:00Z",
         }
     ]
     assert found["environments"][0]["name"] == "torch"

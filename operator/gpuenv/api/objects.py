@@ -15,6 +15,13 @@ class NodeVerdict(NamedTuple):
     verdict: str = ""
     reason: str = ""
     message: str = ""
+    product: str = ""
+    """The product name of the node's first GPU."""
+    driver: str = ""
+    pytorch: str = ""
+    cuda: str = ""
+    validation_time: str = ""
+    """When the image last ran on the node, as the API server shows times; "" if it never did."""
 
 
 NAMED: Final = 3
@@ -24,12 +31,18 @@ NAMED: Final = 3
 def node_verdict(report: Mapping[str, Any]) -> NodeVerdict:
     """Return the verdict that a node report shows, with "" for each field that is missing."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
+    versions, gpus = status.get("versions") or {}, status.get("gpus") or [{}]
     return NodeVerdict(
         environment=spec.get("environmentName", ""),
         node=spec.get("nodeName", ""),
         verdict=status.get("verdict", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
+        product=gpus[0].get("product") or "",
+        driver=versions.get("driver", ""),
+        pytorch=versions.get("pytorch", ""),
+        cuda=versions.get("cuda", ""),
+        validation_time=status.get("validationTime", ""),
     )
 
 

@@ -24,6 +24,7 @@ from gpuenv.cli.output import formats
 from gpuenv.cli.output.answer import Answer
 from gpuenv.cli.shared import exit_codes
 from gpuenv.cli.shared.errors import BadInput, Interrupted
+from gpuenv.cli.shared.forms import Form
 from gpuenv.knowledge import load
 from gpuenv.plan.run.ended_pod import PYTHON_TOO_OLD
 
@@ -99,7 +100,7 @@ def command(
         kept = f"; what was known by then is in {save}" if save else ""
         raise Interrupted(f"interrupted{kept}")
     answer = _answer(run, spec, device, interpreter)
-    click.echo(formats.FORMATS[form]([answer], True), nl=False)
+    click.echo(formats.FORMATS[Form(form)]([answer], True), nl=False)
     if device == "cpu":
         click.secho(_CPU_WARNING, fg="red", bold=True, err=True)
     return exit_codes.of_worst([answer.assessment.verdict])

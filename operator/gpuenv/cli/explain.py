@@ -9,6 +9,7 @@ from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import formats
 from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared.forms import Form
 
 
 @click.command(epilog=f"{exit_codes.HELP}; the worst of several.")
@@ -75,5 +76,5 @@ def command(*, directory: str | None, form: str, verbose: bool, **given: Any) ->
       gpuenv explain --nodes fleet.csv --torch 2.11.0+cu130
     """
     found = list(answers(Given(**given), read_tables(directory)))
-    click.echo(formats.FORMATS[form](found, verbose), nl=False)
+    click.echo(formats.FORMATS[Form(form)](found, verbose), nl=False)
     return exit_codes.of_worst(answer.assessment.verdict for answer in found)

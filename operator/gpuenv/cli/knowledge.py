@@ -7,7 +7,8 @@ import click
 
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import text
-from gpuenv.cli.shared import exit_codes, options
+from gpuenv.cli.shared import exit_codes, forms, options
+from gpuenv.cli.shared.forms import Form
 from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.versions import show
 
@@ -105,7 +106,7 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
 @click.command()
 @click.argument("table", type=click.Choice(list(TABLES)), required=False)
 @options.tables_directory
-@options.table_or_json
+@forms.option(Form.TABLE, Form.JSON, Form.YAML)
 def command(*, table: str | None, directory: str | None, form: str) -> int:
     """Print the tables that verdicts follow from; every row names its source.
 
@@ -113,8 +114,8 @@ def command(*, table: str | None, directory: str | None, form: str) -> int:
     """
     tables = read_tables(directory)
     chosen = {name: list(TABLES[name](tables)) for name in ([table] if table else TABLES)}
-    if form == "json":
-        click.echo(text.as_json({name: _records(rows) for name, rows in chosen.items()}))
+    if form in forms.DATA:
+        click.echo(forms.DATA[form]({name: _records(rows) for name, rows in chosen.items()}))
     else:
         for name, rows in chosen.items():
             click.echo(f"# {name}\n{text.table(rows[0], rows[1:])}\n")

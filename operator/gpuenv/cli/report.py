@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import click
 
+from gpuenv.api.objects import NodeVerdict, node_verdict
 from gpuenv.api.remedies import read_remedies
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
-from gpuenv.cli.shared import cluster, exit_codes, options
+from gpuenv.cli.shared import cluster, exit_codes, forms, options
 from gpuenv.cli.shared.cluster import Object
 from gpuenv.cli.shared.errors import ClusterError
+from gpuenv.cli.shared.forms import Form
 from gpuenv.controller.kube.client import Kube
 
 
@@ -18,7 +20,7 @@ from gpuenv.controller.kube.client import Kube
 @click.option("--node", metavar="NAME", help="Only this node; without ENVIRONMENT, all that is known of it.")
 @options.verbose
 @options.cluster
-@options.table_or_json
+@forms.option(Form.TABLE, Form.JSON, Form.YAML)
 def command(
     *,
     environment: str | None,
@@ -41,9 +43,9 @@ def command(
         return await cluster.node_reports(kube, name=environment, node=node)
 
     found = cluster.ask(kubeconfig, context, question)
-    if form == "json":
+    if form in forms.DATA:
         reports = [{"spec": one["spec"], "status": one.get("status") or {}} for one in found]
-        click.echo(text.as_json({"reports": reports}))
+        click.echo(forms.DATA[form]({"reports": reports}))
     elif not found:
         names = (environment and f"environment {environment}", node and f"node {node}")
         of = " and ".join(filter(None, names))
@@ -54,10 +56,10 @@ def command(
 
 
 def _lines(report: Object, verbose: bool) -> Iterator[str]:
-    spec, status = report["spec"], report.get("status") or {}
-    headline = text.headline(str(cluster.verdict(report)), status.get("reason", ""))
-    yield f"{spec['environmentName']} on {spec['nodeName']}  {headline}"
-    if subject := ", ".join(_subject(status)):
+    node, status = node_verdict(report), report.get("status") or {}
+    headline = text.headline(str(cluster.verdict(report)), node.reason)
+    yield f"{node.environment} on {node.node}  {headline}"
+    if subject := ", ".join(_subject(node, status)):
         yield subject
     checks = [_check(one) for one in status.get("checks") or []]
     if status.get("message") and status["message"] not in [one.message for one in checks]:
@@ -68,14 +70,11 @@ def _lines(report: Object, verbose: bool) -> Iterator[str]:
             yield from text.check_lines(check, source=verbose)
 
 
-def _subject(status: Object) -> Iterator[str]:
-    versions = status.get("versions") or {}
+def _subject(node: NodeVerdict, status: Object) -> Iterator[str]:
     products = dict.fromkeys(one["product"] for one in status.get("gpus") or [] if one.get("product"))
-    yield from text.subject(
-        versions.get("pytorch"), versions.get("cuda"), versions.get("driver"), list(products)
-    )
-    if status.get("validationTime"):
-        yield f"validated at {status['validationTime']}"
+    yield from text.subject(node.pytorch, node.cuda, node.driver, list(products))
+    if node.validation_time:
+        yield f"validated at {node.validation_time}"
 
 
 def _check(raw: Object) -> Check:

@@ -14,8 +14,9 @@ from typing import Final, NoReturn
 import click
 
 from gpuenv.cli.output.sandbox_view import ProgressView
-from gpuenv.cli.shared import durations, exit_codes, options
+from gpuenv.cli.shared import durations, exit_codes, forms, options
 from gpuenv.cli.shared.errors import BadInput, CommandError
+from gpuenv.cli.shared.forms import Form
 from gpuenv.controller.kube.client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
@@ -46,7 +47,7 @@ CHECK_SECONDS: Final = 1.0
     "--kubeconfig-out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Write the administrator's kubeconfig there; removed at the end.",
 )  # fmt: skip
-@options.table_or_json
+@forms.option(Form.TABLE, Form.JSON, Form.YAML)
 def command(
     *,
     scenario_file: Path,

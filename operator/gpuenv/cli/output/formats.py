@@ -5,14 +5,15 @@ option ``--output`` from there.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
-
-import click
 
 from gpuenv.api import reasons
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
+from gpuenv.cli.shared import forms
+from gpuenv.cli.shared.forms import Form
 
 
 def table(answers: Sequence[Answer], verbose: bool) -> str:
@@ -43,11 +44,11 @@ def _several(answers: Sequence[Answer]) -> list[str]:
     return [*lines, "", *helps] if helps else lines
 
 
-def json(answers: Sequence[Answer], verbose: bool) -> str:
-    """Return JSON for programs: one object for a single answer, or ``{"results": [...]}`` for several."""
-    del verbose  # the JSON output always contains everything
+def _data(form: Form, answers: Sequence[Answer], verbose: bool) -> str:
+    """Return a text for programs: one object for a single answer, or an object with ``results`` for several."""
+    del verbose  # a text for programs always contains everything
     data = [as_data(answer) for answer in answers]
-    return text.as_json(data[0] if len(data) == 1 else {"results": data}) + "\n"
+    return forms.DATA[form](data[0] if len(data) == 1 else {"results": data}) + "\n"
 
 
 def markdown(answers: Sequence[Answer], verbose: bool) -> str:
@@ -111,21 +112,14 @@ def _shown(answer: Answer, verbose: bool) -> Sequence[Check]:
     return answer.assessment.checks if verbose else answer.findings
 
 
-FORMATS: Final[dict[str, Callable[[Sequence[Answer], bool], str]]] = {
-    "table": table,
-    "json": json,
-    "markdown": markdown,
+FORMATS: Final[dict[Form, Callable[[Sequence[Answer], bool], str]]] = {
+    Form.TABLE: table,
+    **{form: partial(_data, form) for form in (Form.JSON, Form.YAML)},
+    Form.MARKDOWN: markdown,
 }
 """Maps each value of ``--output`` to the function that formats answers. Its second argument is ``--verbose``."""
 
-option = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(list(FORMATS)),
-    default=next(iter(FORMATS)),
-    show_default=True,
-)
+option = forms.option(*FORMATS)
 """The option ``--output`` of ``gpuenv explain`` and ``gpuenv check``.
 
 It passes the name of the format to the command as the parameter ``form``.

@@ -15,8 +15,10 @@ from rich.text import Text
 from gpuenv.api.names import node_label
 from gpuenv.api.objects import NodeVerdict
 from gpuenv.assess.model import Verdict
-from gpuenv.cli.output.fleet import fleet_json
+from gpuenv.cli.output.fleet import fleet_data
 from gpuenv.cli.output.text import VERDICT_COLOURS
+from gpuenv.cli.shared import forms
+from gpuenv.cli.shared.forms import Form
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.observer import Observer
 from gpuenv_sandbox.programs.progress import say
@@ -44,7 +46,7 @@ class ProgressView:
         kubeconfig: Path,
         form: str,
     ) -> None:
-        """Create a view of a session. ``form`` is the output format: ``table`` or ``json``."""
+        """Create a view of a session. ``form`` is the output format."""
         self._session, self._cluster, self._nodes = session, cluster, nodes
         self._kubeconfig, self._form = kubeconfig, form
         self._console = Console(highlight=False)
@@ -56,7 +58,7 @@ class ProgressView:
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
         """Show a live view as long as this context lasts, if the format is ``table`` and the output is a terminal."""
-        if self._form == "table" and self._console.is_terminal:
+        if self._form == Form.TABLE and self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as self._live:
                 yield
             self._live = None
@@ -75,8 +77,10 @@ class ProgressView:
 
     def result(self, observer: Observer) -> None:
         """Print the environments and the verdicts of all nodes on standard output, in the chosen format."""
-        if self._form == "json":
-            click.echo(fleet_json(observer.environments.values(), observer.summaries()))
+        if self._form in forms.DATA:
+            click.echo(
+                forms.DATA[self._form](fleet_data(observer.environments.values(), observer.summaries()))
+            )
         else:
             self._console.print(self._table(observer))
 

@@ -1,8 +1,7 @@
-"""Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns, JSON."""
+"""Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from click import style
 
@@ -100,8 +99,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _coloured(text: str, width: int) -> str:
     padded = text.ljust(width)
     return style(padded, fg=VERDICT_COLOURS[text]) if text in VERDICT_COLOURS else padded
-
-
-def as_json(value: Any) -> str:
-    """Return a value as indented JSON text."""
-    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -40,13 +40,6 @@ def timeout(default: str, *, least: float = 0.0, text: str) -> Callable[[Command
 tables_directory = click.option(
     "--knowledge", "directory", metavar="DIR", help="Tables that replace those of the same name."
 )
-table_or_json = click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-"""The option ``--output`` of all commands except ``explain`` and ``check``.
-
-``explain`` and ``check`` have more formats; their option is in :mod:`gpuenv.cli.output.formats`.
-"""
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show checks that passed, and sources.")
 probe_namespace = click.option(
     "--probe-namespace", default=names.PROBE_NAMESPACE, show_default=True, help="Where probe pods run."
