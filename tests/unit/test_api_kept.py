@@ -107,6 +107,26 @@ def test_all_served_versions_have_one_schema(kind: str) -> None:
     assert all(one == first for one in others)
 
 
+def test_every_word_of_an_enum_can_be_written_without_quotes() -> None:
+    """YAML 1.1 reads Off, No and Y as booleans. The status of a condition is Kubernetes' own, and nobody writes it."""
+    words = [
+        (path, word)
+        for path, node in ALL
+        if not path.endswith(".conditions[].status")
+        for word in node.get("enum", [])
+        if word
+    ]
+    assert len(words) > 20
+    assert [row for row in words if yaml.safe_load(f"field: {row[1]}") != {"field": row[1]}] == []
+    # PyYAML reads these as texts, other readers of YAML 1.1 do not.
+    assert [row for row in words if row[1].lower() in ("y", "n")] == []
+
+
+def test_a_specification_has_no_floats() -> None:
+    """https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md"""
+    assert [path for path, node in ALL if ".spec" in path and node.get("type") == "number"] == []
+
+
 def test_every_count_has_a_width() -> None:
     assert [
         path
