@@ -43,13 +43,17 @@ async def refusal(request: Any) -> tuple[int, str]:
     return caught.value.status, caught.value.reason
 
 
-async def test_a_new_object_has_a_uid_a_version_a_time_and_no_status(kube: Any, environment: str) -> None:
+async def test_a_new_object_has_a_uid_a_version_a_time_and_the_status_of_the_schema(
+    kube: Any, environment: str
+) -> None:
     raw = await kube.get(environment)
     assert raw["metadata"]["uid"]
     assert int(raw["metadata"]["resourceVersion"]) > 0
     assert raw["metadata"]["generation"] == 1
     assert raw["metadata"]["creationTimestamp"].endswith("Z")
-    assert "status" not in raw
+    assert raw["status"]["observedGeneration"] == -1
+    (ready,) = raw["status"]["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "Unknown", "Pending")
 
 
 async def test_status_and_the_rest_are_changed_by_requests_of_their_own(kube: Any, environment: str) -> None:

@@ -9,8 +9,10 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache
 from typing import Any
 
+from gpuenv import manifests
 from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.plan.objects.times import show_time
@@ -18,6 +20,15 @@ from gpuenv.plan.objects.times import show_time
 Raw = dict[str, Any]
 Hook = Callable[[str, str, Any], None]
 Watcher = Callable[[str, str, Raw], None]
+
+
+@cache
+def _default_status(plural: str) -> Raw:
+    """Return the status that the schema gives to a new object of a kind, as ``{"status": ...}``; {} if it gives none."""
+    (crd,) = [one for one in manifests.crds() if one["spec"]["names"]["plural"] == plural]
+    (version,) = crd["spec"]["versions"]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    return {"status": status["default"]} if "default" in status else {}
 
 
 class FakeKube:
@@ -172,6 +183,7 @@ class FakeKube:
             raw["status"] = {"phase": "Pending"}
         elif names.API_VERSION in path:
             raw.pop("status", None)
+            raw |= _default_status(path.rpartition("/")[2])
         metadata["uid"] = self._new_uid(metadata["name"])
         metadata |= {"generation": 1, "creationTimestamp": show_time(self._clock())}
         return self._store(key, raw)
