@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from gpuenv import manifests
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec, parse
+from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.environment_parser import parse
 from gpuenv.cli import operator, uninstall
 from gpuenv.controller import run
 from gpuenv.controller.bind_address import BindAddress

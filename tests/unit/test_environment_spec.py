@@ -5,16 +5,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv.api.environment import (
-    CommandCheck,
-    EnvironmentSpec,
-    SpecError,
-    Timeouts,
-    expectations_hash,
-    inputs_hash,
-    parse,
-    quantity,
-)
+from gpuenv.api.environment import CommandCheck, EnvironmentSpec, Timeouts, expectations_hash, inputs_hash
+from gpuenv.api.environment_parser import SpecError, parse, quantity
 from gpuenv.api.floor import Floor
 
 IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"

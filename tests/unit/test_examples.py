@@ -11,7 +11,7 @@ import yaml
 
 from gpuenv import manifests
 from gpuenv.api import names
-from gpuenv.api.environment import parse
+from gpuenv.api.environment_parser import parse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REFUSED = {"probe.env[].valueFrom", "strategy.samplesPerClass"}

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv.api.environment import SpecError, expectations_hash, parse
+from gpuenv.api.environment import expectations_hash
+from gpuenv.api.environment_parser import SpecError, parse
 from gpuenv.api.floor import Floor
 
 PLACE = "spec.benchmarks.floors[0]"

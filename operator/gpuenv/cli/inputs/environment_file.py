@@ -13,7 +13,7 @@ def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
     """
     import yaml  # noqa: PLC0415 - takes 50 ms, and only -f needs it
 
-    from gpuenv.api.environment import SpecError, parse  # noqa: PLC0415 - only -f needs it
+    from gpuenv.api.environment_parser import SpecError, parse  # noqa: PLC0415 - only -f needs it
 
     try:
         document = yaml.safe_load(read_text(path, "-f"))

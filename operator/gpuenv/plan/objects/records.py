@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from gpuenv.api import environment, names
-from gpuenv.api.environment import EnvironmentSpec, SpecError
+from gpuenv.api import names
+from gpuenv.api.environment import EnvironmentSpec, expectations_hash, inputs_hash
+from gpuenv.api.environment_parser import SpecError, parse
 from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 from gpuenv.assess.sources import node_labels
 from gpuenv.plan.demand import Demand
@@ -25,7 +26,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
     spec: EnvironmentSpec | None = None
     error = ""
     try:
-        spec = environment.parse(raw.get("spec"))
+        spec = parse(raw.get("spec"))
     except SpecError as refused:
         error = str(refused)
     finalizers = metadata.get("finalizers")
@@ -35,8 +36,8 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
         generation=integer(metadata.get("generation")) or 0,
         spec=spec,
         spec_error=error,
-        inputs_hash=environment.inputs_hash(spec) if spec else "",
-        expectations_hash=environment.expectations_hash(spec) if spec else "",
+        inputs_hash=inputs_hash(spec) if spec else "",
+        expectations_hash=expectations_hash(spec) if spec else "",
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
         deleting=bool(metadata.get("deletionTimestamp")),
         finalized=isinstance(finalizers, list) and names.FINALIZER in finalizers,

@@ -10,7 +10,8 @@ import json
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec, quantity
+from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.environment_parser import quantity
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 
