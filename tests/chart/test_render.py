@@ -19,7 +19,9 @@ from tests.support.helm import CHART, KUBE_VERSION, Helm
 
 from gpuenv import manifests
 from gpuenv.api import names
+from gpuenv.api.limits import PullSecret
 from gpuenv.api.names import OPERATOR
+from gpuenv.controller import limits_file
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -90,11 +92,6 @@ def test_namespaces_may_be_shared(helm: Helm, namespace: str) -> None:
     documents = helm.documents("--set", "probes.namespace.create=false", namespace=namespace)
     found = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in documents]
     assert len(found) == len(set(found))
-
-
-def test_a_release_does_not_create_the_namespace_it_is_in(helm: Helm) -> None:
-    words = "the release cannot create namespace shared, in which it is installed itself"
-    assert words in refusal(helm, "probes.namespace.name=shared", namespace="shared")
 
 
 @pytest.mark.parametrize("namespace", ["gpuenv-system", "gpuenv-probes"])
@@ -168,6 +165,20 @@ def test_what_looks_like_a_number_stays_text(helm: Helm) -> None:
     assert pod["nodeSelector"] == {"a": "true"}
     assert {"name": "knowledge", "configMap": {"name": "2"}} in pod["volumes"]
     assert "--node-label-selector=a in (b,c): #d" in pod["containers"][0]["args"]
+
+
+def test_the_operator_can_read_its_limits(helm: Helm, tmp_path: Path) -> None:
+    documents = helm.documents(*EVERYTHING)
+    (config_map,) = by_kind(documents, "ConfigMap")
+    (pod,) = [one["spec"]["template"]["spec"] for one in by_kind(documents, "Deployment")]
+    (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "limits"]
+    ((name, text),) = config_map["data"].items()
+    assert f"--limits={mount['mountPath']}/{name}" in pod["containers"][0]["args"]
+    assert {"name": "limits", "configMap": {"name": config_map["metadata"]["name"]}} in pod["volumes"]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = limits_file.read(tmp_path / name)
+    assert found.pull_secrets == (PullSecret("team-registry", ("team-a-*",)),)
+    assert found.max_environments == 20
 
 
 def test_all_pods_go_where_the_operator_goes(helm: Helm) -> None:
@@ -291,7 +302,7 @@ def test_the_commands_have_these_flags(helm: Helm) -> None:
 def test_all_off_leaves_the_operator_and_the_test(helm: Helm) -> None:
     addresses = ("--set-string", "metrics.bindAddress=0,health.bindAddress=0")
     documents = helm.documents("--set", OFF, *addresses)
-    assert sorted(one["kind"] for one in documents) == ["Deployment", "Pod"]
+    assert sorted(one["kind"] for one in documents) == ["ConfigMap", "Deployment", "Pod"]
     (pod,) = [one["spec"]["template"]["spec"] for one in by_kind(documents, "Deployment")]
     assert not {"ports", "startupProbe", "livenessProbe", "readinessProbe"} & pod["containers"][0].keys()
 
@@ -313,75 +324,6 @@ def known(schema: dict[str, Any]) -> set[str]:
             assert inner["additionalProperties"] is False
             found |= {f"{name}.{key}" for key in inner["properties"]}
     return found
-
-
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ("operator.maxProbes=0", "at '/operator/maxProbes': minimum: got 0, want 1"),
-        ("operator.maxProbs=5", "additional properties 'maxProbs' not allowed"),
-        ("replicas=2", "additional properties 'replicas' not allowed"),
-        ("operator.logLevel=loud", "at '/operator/logLevel': value must be one of"),
-        ("image.tag=latest", "at '/image/tag'"),
-        ("image.digest=abc", "at '/image/digest'"),
-        ("image.repository=gpuenv:1", "at '/image/repository'"),
-        (
-            "probes.namespace.podSecurity=privileged",
-            "at '/probes/namespace/podSecurity': value must be one of",
-        ),
-        ("probes.namespace.name=kube-system", "at '/probes/namespace/name'"),
-        ("probes.namespace.name=Not.A.Name", "at '/probes/namespace/name'"),
-        ("probes.priorityClass.value=0", "at '/probes/priorityClass/value': maximum: got 0, want -11"),
-        ("metrics.bindAddress=:99999", "at '/metrics/bindAddress'"),
-        ("metrics.bindAddress=8080", "at '/metrics/bindAddress'"),
-        ("health.bindAddress=127.0.0.1:8081", "at '/health/bindAddress'"),
-        ("metrics.podMonitor.interval=soon", "at '/metrics/podMonitor/interval'"),
-        ("networkPolicy.apiServerCIDRs={everywhere}", "at '/networkPolicy/apiServerCIDRs/0'"),
-        ("crds.keep=maybe", "at '/crds/keep': got string, want boolean"),
-        (r"pod.labels.app\.kubernetes\.io/name=x", "at '/pod/labels/app.kubernetes.io~1name'"),
-        (r"pod.labels.app\.kubernetes\.io/component=x", "at '/pod/labels/app.kubernetes.io~1component'"),
-        (r"metrics.podMonitor.labels.helm\.sh/chart=x", "at '/metrics/podMonitor/labels/helm.sh~1chart'"),
-        ("pod.nodeSelector.a=true", "at '/pod/nodeSelector/a': got boolean, want string"),
-        ("pod.priorityClassName=Not_A_Name", "at '/pod/priorityClassName'"),
-        ("operator.knowledgeConfigMap=Not_A_Name", "at '/operator/knowledgeConfigMap'"),
-        ("networkPolicy=null", "missing property 'networkPolicy'"),
-        ("networkPolicy.apiServerPorts=null", "at '/networkPolicy': missing property 'apiServerPorts'"),
-        ("metrics.podMonitor=null", "at '/metrics': missing property 'podMonitor'"),
-        ("probes=null", "missing property 'probes'"),
-        ("operator.maxProbes=null", "at '/operator': missing property 'maxProbes'"),
-        ("crds.keep=null", "at '/crds': missing property 'keep'"),
-        ("admissionPolicy.enabled=null", "at '/admissionPolicy': missing property 'enabled'"),
-        ("metrics.bindAddress=:8081", "have the same port, 8081"),
-    ],
-)
-def test_wrong_values_are_refused(helm: Helm, setting: str, words: str) -> None:
-    assert words in refusal(helm, setting)
-
-
-@pytest.mark.parametrize("monitor", ["podMonitor", "serviceMonitor"])
-def test_no_monitor_without_metrics(helm: Helm, monitor: str) -> None:
-    flags = ("--set-string", "metrics.bindAddress=0", "--set", f"metrics.{monitor}.enabled=true")
-    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", KUBE_VERSION, *flags)
-    assert "metrics.bindAddress is 0, so there is nothing" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["imagePullSecrets", "pod.resources.limits", "pod.affinity", "image.tag"])
-def test_null_removes_what_may_be_missing(helm: Helm, name: str) -> None:
-    assert by_kind(helm.documents("--set", f"{name}=null"), "Deployment")
-
-
-def refusal(helm: Helm, setting: str, namespace: str = "gpuenv-system") -> str:
-    """What Helm says to this setting."""
-    command = ("template", "gpuenv", str(CHART), "-n", namespace, "--kube-version", KUBE_VERSION)
-    result = helm.run(*command, "--set", setting)
-    assert result.returncode != 0
-    assert "nil pointer" not in result.stderr
-    return result.stderr
-
-
-def test_an_old_kubernetes_is_refused(helm: Helm) -> None:
-    result = helm.run("template", "gpuenv", str(CHART), "--kube-version", "1.31.9")
-    assert "chart requires kubeVersion: >=1.32.0-0" in result.stderr
 
 
 def rights(roles: Iterable[dict[str, Any]]) -> set[tuple[str, ...]]:

@@ -63,7 +63,7 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
         )
         wait_until(running.is_ready, running.tail)
         assert running.log.count("gpunodereports.gpuenv.dev is missing") == 1
-        assert "gpuenv_last_sweep_age_seconds" in running.page("metrics")[1]
+        assert "gpuenv_last_sweep_timestamp_seconds" in running.page("metrics")[1]
         names = kubectl.get("configmaps", "-n", "gpuenv-probes")["items"]
         assert [one["immutable"] for one in names if one["metadata"]["name"].startswith("gpuenv-probe-")]
         assert running.stop() == 0
@@ -136,7 +136,7 @@ async def test_a_restart_repeats_nothing(plane: ControlPlane) -> None:
         with operator(plane) as running:
             await wait_until_async(running.is_ready, running.tail)
             await wait_until_async(lambda: "gpuenv_plan_duration_seconds_count" in running.page("metrics")[1])
-            assert 'outcome="' not in running.page("metrics")[1]
+            assert "gpuenv_probe_runs_total{" not in running.page("metrics")[1]
             assert probe_pods(plane, environment) == []
         assert before == written_by_operator(plane, found[0]) != []
 
@@ -153,6 +153,8 @@ def written_by_operator(plane: ControlPlane, node: str) -> list[dict[str, Any]]:
         (["--kubeconfig", "/nonexistent"], "no kubeconfig at /nonexistent"),
         (["--max-probes", "0"], "--max-probes"),
         (["--log-format", "xml"], "--log-format"),
+        (["--limits", "/nonexistent"], "File '/nonexistent' does not exist"),
+        (["--limits", __file__], "test_operator_start.py: is no YAML"),
         (["--metrics-bind-address", "8080"], "is no address; write :8080"),
         (["--health-probe-bind-address", ":0"], "is no address; write :8080"),
     ],

@@ -156,8 +156,8 @@ def values(*path: str) -> Any:
 
 NOT_IN_THE_CHART = {"kubeconfig", "context", "lease_name", "stuck_seconds"}
 """Options that the chart leaves at their defaults."""
-MEANT_TO_DIFFER = {"lease_namespace", "log_format", "knowledge"}
-"""The release's namespace; machines read a pod's log; the directory of a ConfigMap."""
+MEANT_TO_DIFFER = {"lease_namespace", "log_format", "knowledge", "limits"}
+"""The release's namespace; machines read a pod's log; the directories of two ConfigMaps."""
 SAME = {
     "probe_namespace": ("probes", "namespace", "name"),
     "max_probes": ("operator", "maxProbes"),

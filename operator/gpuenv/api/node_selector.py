@@ -1,21 +1,15 @@
 """The parser of ``spec.nodes.selector``, a Kubernetes LabelSelector.
 
 It refuses selectors that can match no node at all: keys and values that no label can have, and requirements that
-contradict each other.
-https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-"""
+contradict each other."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gpuenv.api.fields import Fields
+from gpuenv.api.label_syntax import LABEL_KEY, LABEL_VALUE
 
 _OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
-_NAME: Final = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-_DNS: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-_KEY: Final = re.compile(rf"((?=.{{1,253}}/){_DNS}/)?{_NAME}")
-_VALUE: Final = re.compile(rf"({_NAME})?")
 
 
 def node_selector(selector: Fields) -> dict[str, Any]:
@@ -45,7 +39,7 @@ def _expression(item: Fields) -> dict[str, Any]:
 
 def _require_key(fields: Fields, name: str, key: str) -> None:
     """Raise FieldError for the field ``name`` if no label can have this key."""
-    if not _KEY.fullmatch(key):
+    if not LABEL_KEY.fullmatch(key):
         fields.fail(
             name,
             f"{key[:80]!r} is no label key; write [prefix/]name, such as nvidia.com/gpu.product "
@@ -55,7 +49,7 @@ def _require_key(fields: Fields, name: str, key: str) -> None:
 
 def _require_value(fields: Fields, name: str, value: str) -> None:
     """Raise FieldError for the field ``name`` if no label can have this value."""
-    if not _VALUE.fullmatch(value):
+    if not LABEL_VALUE.fullmatch(value):
         fields.fail(
             name,
             f"{value[:80]!r} is no label value; write at most 63 letters, digits, -, _ and ., "

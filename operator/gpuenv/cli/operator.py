@@ -71,6 +71,11 @@ def bind_address(text: str) -> BindAddress | None:
     help="Directory with knowledge tables of your own.",
 )
 @click.option(
+    "--limits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with limits of what environments may ask for. It is checked; this version enforces none of them.",
+)
+@click.option(
     "--metrics-bind-address",
     default=str(DEFAULTS.metrics_bind_address),
     show_default=True,

@@ -41,6 +41,7 @@ class Options:
     retry_seconds: float = _PLANNER.retry_seconds
     stuck_seconds: float = _PLANNER.stuck_seconds
     knowledge: Path | None = None
+    limits: Path | None = None
 
     @property
     def scope(self) -> Scope:

@@ -12,13 +12,14 @@ from typing import Any, Final, TypeVar
 
 from gpuenv import __version__, knowledge
 from gpuenv.api.names import OPERATOR
-from gpuenv.controller import health, logs, probe_files, selfcheck
+from gpuenv.controller import health, limits_file, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError
+from gpuenv.controller.limits_file import LimitsError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.options import Options
 from gpuenv.controller.reconcile import Planner, Reconciler
@@ -71,7 +72,7 @@ def main(options: Options) -> int:
     logs.configure(options.log_format, options.log_level)
     try:
         return asyncio.run(operate(options))
-    except (KubeconfigError, KnowledgeError, OSError) as error:
+    except (KubeconfigError, KnowledgeError, LimitsError, OSError) as error:
         logger.error("cannot start: %s", error)
         return EXIT_USAGE
 
@@ -79,14 +80,19 @@ def main(options: Options) -> int:
 async def operate(options: Options) -> int:
     """Run the operator until it is stopped or fails, and return the exit code 0 or 1, as :func:`main` does.
 
-    Raises KubeconfigError without usable credentials, KnowledgeError if the tables cannot be loaded, and OSError when a
-    port is in use.
+    Raises KubeconfigError without usable credentials, KnowledgeError if the tables cannot be loaded, LimitsError if the
+    limits file is invalid, and OSError when a port is in use.
     """
     asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     stop = asyncio.Event()
     _take_signals(stop)
     logger.info("gpuenv %s starts", __version__)
     tables = knowledge.load(options.knowledge)
+    if options.limits is not None:
+        limits_file.read(options.limits)
+        logger.warning(
+            "the limits in %s are valid, but this version of gpuenv enforces none of them", options.limits
+        )
     cache = Cache()
     metrics = Metrics(cache)
     alive = ProcessHealth()

@@ -1,0 +1,142 @@
+"""The limits file: what it may say, and the chart's values that say the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from gpuenv.api import limits
+from gpuenv.api.fields import FieldError
+from gpuenv.api.limits import Limits, PullSecret
+from gpuenv.controller import limits_file, logs, run
+from gpuenv.controller.limits_file import LimitsError
+from gpuenv.controller.options import Options
+
+CHART = Path(__file__).parents[2] / "helm/gpuenv"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["limits"]
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]["limits"]
+TEAM = {"secretName": "team", "environments": ["team-*"]}
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"maxEnvironment": 5}, "has no field 'maxEnvironment'; did you mean maxEnvironments?"),
+    ({"maxEnvironments": "5"}, "maxEnvironments: is '5'; write a whole number from 1 to 10000"),
+    ({"maxEnvironments": 0}, "maxEnvironments: is 0; write a whole number from 1 to 10000"),
+    ({"maxEnvironments": 10_001}, "maxEnvironments: is 10001; write a whole number"),
+    ({"maxEnvironments": True}, "maxEnvironments: is True; write a whole number"),
+    ({"images": None}, "images: has no value; write one, [] for an empty list, or leave the field out"),
+    ({"images": "*"}, "images: is a text; write a list of texts"),
+    ({"images": [1]}, "images: is a list; write a list of texts"),
+    ({"images": [""]}, "images[0]: is ''; write a pattern such as registry.example.com/*; * stands for any"),
+    ({"images": ["a", "b?"]}, "images[1]: is 'b?'; write a pattern"),
+    ({"images": ["a/*", "b", "a/*"]}, "images: lists 'a/*' twice; remove one"),
+    (
+        {"priorityClassNames": ["gpuenv-*"]},
+        "priorityClassNames[0]: is 'gpuenv-*'; write the name of an object",
+    ),
+    ({"resourceNames": ["nvidia.com/gpu "]}, "resourceNames[0]: is 'nvidia.com/gpu '; write a pattern"),
+    ({"resourceNames": ["a/b", "a/b"]}, "resourceNames: lists 'a/b' twice"),
+    ({"podLabelKeys": ["kueue.x-k8s.io/*"]}, "podLabelKeys[0]: is 'kueue.x-k8s.io/*'; write [prefix/]name"),
+    ({"podLabelKeys": ["a/b/c"]}, "podLabelKeys[0]: is 'a/b/c'"),
+    ({"pullSecrets": {"team": ["*"]}}, "pullSecrets: is a mapping; write a list"),
+    ({"pullSecrets": ["team"]}, "pullSecrets[0]: is a text; write it as a mapping of fields"),
+    ({"pullSecrets": [{"environments": ["*"]}]}, "pullSecrets[0].secretName: is missing; add it"),
+    ({"pullSecrets": [TEAM | {"secretName": 5}]}, "pullSecrets[0].secretName: is 5; write a text in quotes"),
+    ({"pullSecrets": [TEAM | {"secretName": "A_B"}]}, "pullSecrets[0].secretName: is 'A_B'; write the name"),
+    ({"pullSecrets": [{"secretName": "team"}]}, "pullSecrets[0].environments: is missing or empty; write"),
+    ({"pullSecrets": [TEAM | {"environments": []}]}, "pullSecrets[0].environments: is missing or empty"),
+    ({"pullSecrets": [TEAM | {"environments": ["a.b"]}]}, "pullSecrets[0].environments[0]: is 'a.b'"),
+    ({"pullSecrets": [TEAM | {"name": "x"}]}, "pullSecrets[0]: has no field 'name'"),
+    ({"pullSecrets": [TEAM, TEAM]}, "pullSecrets: lists the Secret team twice; write one entry"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), MISTAKES)
+def test_a_mistake_is_refused_by_the_parser_and_by_the_chart(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        limits.parse(change)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(VALUES | change, SCHEMA)
+
+
+def test_one_secret_twice_is_refused() -> None:
+    """The chart refuses it in a template, because a schema cannot compare parts of entries."""
+    with pytest.raises(FieldError, match="lists the Secret team twice"):
+        limits.parse({"pullSecrets": [TEAM, TEAM | {"environments": ["other"]}]})
+
+
+def test_the_defaults_of_the_chart_are_those_of_the_operator() -> None:
+    assert limits.parse(VALUES) == Limits()
+    assert limits.parse({}) == Limits()
+    # All of them are written out, so that the schema cannot lack a field.
+    assert VALUES.keys() == SCHEMA["properties"].keys() == set(SCHEMA["required"])
+    assert len(VALUES) == len(Limits.__dataclass_fields__)
+
+
+def test_every_field_is_read() -> None:
+    raw = {
+        "maxEnvironments": 5,
+        "images": ["registry.example.com:5000/*", "*@sha256:*"],
+        "priorityClassNames": [],
+        "resourceNames": ["nvidia.com/mig-1g.5gb"],
+        "podLabelKeys": ["kueue.x-k8s.io/queue-name", "team"],
+        "pullSecrets": [TEAM, {"secretName": "all", "environments": ["*"]}],
+    }
+    jsonschema.validate(raw, SCHEMA)
+    assert limits.parse(raw) == Limits(
+        max_environments=5,
+        images=("registry.example.com:5000/*", "*@sha256:*"),
+        priority_class_names=(),
+        resource_names=("nvidia.com/mig-1g.5gb",),
+        pod_label_keys=("kueue.x-k8s.io/queue-name", "team"),
+        pull_secrets=(PullSecret("team", ("team-*",)), PullSecret("all", ("*",))),
+    )
+
+
+# ---- file ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty; write {} for the defaults"),
+        ("- a", "is a list; write it as a mapping of fields"),
+        ("images: [", "is no YAML: "),
+        ("images: [a]\nimages: [b]", "images: is there twice; remove one"),
+        ("imags: [a]", "has no field 'imags'; did you mean images?"),
+        ("maxEnvironments: 1.5", "maxEnvironments: is 1.5; write a whole number"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(LimitsError) as caught:
+        limits_file.read(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LimitsError, match=r"limits\.yaml: cannot be read: No such file"):
+        limits_file.read(tmp_path / "limits.yaml")
+    (tmp_path / "limits.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(LimitsError, match=r"limits\.yaml: is no UTF-8 text"):
+        limits_file.read(tmp_path / "limits.yaml")
+
+
+def test_the_operator_says_that_it_enforces_nothing_and_does_not_start_with_a_mistake(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    path = tmp_path / "limits.yaml"
+    path.write_text("images: [a, a]", encoding="utf-8")
+    options = Options(kubeconfig="/nonexistent", limits=path)
+    assert run.main(options) == run.EXIT_USAGE
+    assert f"cannot start: {path}: images: lists 'a' twice; remove one" in caplog.text
+    path.write_text("images: [a]", encoding="utf-8")
+    run.main(options)
+    assert f"the limits in {path} are valid, but this version of gpuenv enforces none of them" in caplog.text
