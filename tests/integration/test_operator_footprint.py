@@ -71,8 +71,14 @@ async def test_a_deleted_environment_leaves_no_trace(plane: ControlPlane, runnin
         await until_labelled(plane, environment, found, "Compatible", running)
         await until_labelled(plane, other, found[:1], "Compatible", running)
         figures = running.page("metrics")[1]
-        assert f'gpuenv_probe_runs_total{{environment="{environment}",outcome="Compatible"}} 2.0' in figures
-        assert f'gpuenv_nodes{{environment="{environment}",verdict="Compatible"}} 2.0' in figures
+        assert (
+            f'gpuenv_probe_runs_total{{environment="{environment}",reason="",verdict="Compatible"}} 2.0'
+            in figures
+        )
+        assert (
+            f'gpuenv_node_reports{{basis="Measured",environment="{environment}",verdict="Compatible"}} 2.0'
+            in figures
+        )
         raw = plane.admin.get(f"/api/v1/nodes/{found[0]}")
         condition = names.node_label(environment)
         await wait_until_async(lambda: condition in conditions(plane, found[0]), running.tail)

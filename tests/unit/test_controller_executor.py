@@ -329,9 +329,9 @@ async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
     await asyncio.gather(world.run(action))
     await world.run(write("e", "a", exists=True, attempt=attempt))
     text = world.metrics.text().decode()
-    assert 'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in text
+    assert 'gpuenv_probe_runs_total{environment="e",reason="ProbeTimeout",verdict="Unknown"} 1.0' in text
     assert 'gpuenv_probe_gpu_seconds_total{environment="e"} 40.0' in text
-    assert 'gpuenv_nodes{environment="e",verdict="Unknown"} 1.0' in text
+    assert 'gpuenv_node_reports{basis="",environment="e",verdict="Unknown"} 1.0' in text
 
 
 async def test_counting_a_run_does_not_look_at_all_pods(world: World) -> None:
@@ -344,6 +344,4 @@ async def test_counting_a_run_does_not_look_at_all_pods(world: World) -> None:
     attempt = Attempt("run1", "ProbeTimeout", "", (), 0.0, "inputs", "fingerprint", 1)
     world.cache.pods = Pods(world.cache.pods)
     world.metrics.report_written(write("e", "a", attempt=attempt), None, world.cache)
-    assert (
-        'gpuenv_probe_runs_total{environment="e",outcome="ProbeTimeout"} 1.0' in world.metrics.text().decode()
-    )
+    assert 'gpuenv_probe_runs_total{environment="e",reason="ProbeTimeout"' in world.metrics.text().decode()

@@ -11,19 +11,19 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from gpuenv.api import names
+from gpuenv import __version__
+from gpuenv.api import names, reasons
+from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
-from gpuenv.plan.actions import Plan, WriteReport
+from gpuenv.plan.actions import NodeCounts, Plan, WriteReport
 from gpuenv.plan.snapshot import PodRecord, ReportRecord
 
 PLAN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-COUNTS: Final = {
-    "selected": "Nodes of all environments, as of the last plan.",
-    "running": "Nodes on which a probe runs, as of the last plan.",
-    "waiting": "Nodes that wait for their run, as of the last plan.",
-}
-"""The name of each count in a plan -> the help text of its gauge, which is called ``gpuenv_<name>_nodes``."""
+MEASURED: Final = "Measured"
+"""The value of the label ``basis`` if the verdict of a node report comes from a current measurement, else it is ""."""
+OTHER: Final = "Other"
+"""The value of the label ``reason`` for a reason that is not documented. It bounds the number of time series."""
 
 
 class Metrics:
@@ -41,8 +41,8 @@ class Metrics:
         )
         self._runs = Counter(
             "gpuenv_probe_runs",
-            "Probe runs that ended, by the verdict they led to or the reason why there is none.",
-            ["environment", "outcome"],
+            "Probe runs that ended, by the verdict and reason of their result; Unknown if they gave no result.",
+            ["environment", "verdict", "reason"],
             registry=self.registry,
         )
         self._gpu_seconds = Counter(
@@ -61,7 +61,7 @@ class Metrics:
             "gpuenv_errors", "Failures, by where they happened.", ["where"], registry=self.registry
         )
         self._missed = Counter(
-            "gpuenv_missed_events",
+            "gpuenv_watch_missed_changes",
             "Changes the watch did not deliver and the sweep found.",
             ["kind"],
             registry=self.registry,
@@ -73,7 +73,7 @@ class Metrics:
         )
         self.last_plan: float | None = None
         self.last_sweep: float | None = None
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, NodeCounts] = {}
         self.registry.register(_Gauges(self))
 
     def planned(self, plan: Plan, seconds: float) -> None:
@@ -105,10 +105,10 @@ class Metrics:
         counted, or None if the node report is new.
         """
         counted = _runs(before)
-        for run_id, outcome in _runs(action.record).items():
+        for run_id, (verdict, reason) in _runs(action.record).items():
             if run_id in counted:
                 continue
-            self._runs.labels(action.environment, outcome).inc()
+            self._runs.labels(action.environment, verdict, reason).inc()
             pod = cache.pods.get(names.pod_name(action.environment, action.node, run_id))
             environment = cache.environments.get(action.environment)
             if pod is not None and environment is not None and environment.spec is not None:
@@ -119,20 +119,39 @@ class Metrics:
 
     def gauges(self) -> Iterable[Metric]:
         """Yield all gauges with their present values."""
-        nodes = GaugeMetricFamily(
-            "gpuenv_nodes", "Nodes by environment and verdict.", labels=["environment", "verdict"]
-        )
-        tally = Tally((one.environment, one.verdict) for one in self._cache.reports.values())
-        for (environment, verdict), count in sorted(tally.items()):
-            nodes.add_metric([environment, verdict], count)
-        yield nodes
-        for name, text in COUNTS.items():
-            yield GaugeMetricFamily(f"gpuenv_{name}_nodes", text, value=self._counts.get(name, 0))
+        build = GaugeMetricFamily("gpuenv_build_info", "Always 1, with the version.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield self._node_reports()
+        yield self._environment_nodes()
         for name, at in (("plan", self.last_plan), ("sweep", self.last_sweep)):
             if at is not None:
-                yield GaugeMetricFamily(
-                    f"gpuenv_last_{name}_age_seconds", f"Since the last {name}.", value=self._clock() - at
-                )
+                text = f"When the last {name} was completed, in seconds since the epoch."
+                yield GaugeMetricFamily(f"gpuenv_last_{name}_timestamp_seconds", text, value=at)
+
+    def _node_reports(self) -> Metric:
+        labels = ["environment", "verdict", "basis"]
+        family = GaugeMetricFamily(
+            "gpuenv_node_reports", "Node reports by the verdict they show.", labels=labels
+        )
+        tally = Tally(
+            (one.environment, one.verdict, MEASURED if one.current else "")
+            for one in self._cache.reports.values()
+        )
+        for values, count in sorted(tally.items()):
+            family.add_metric(values, count)
+        return family
+
+    def _environment_nodes(self) -> Metric:
+        family = GaugeMetricFamily(
+            "gpuenv_environment_nodes",
+            "Nodes that an environment selects, by what happens there, as of the last plan.",
+            labels=["environment", "state"],
+        )
+        for environment, counts in self._counts.items():
+            for state, count in counts._asdict().items():
+                family.add_metric([environment, state], count)
+        return family
 
     def text(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -149,17 +168,22 @@ class _Gauges:
         return self._metrics.gauges()
 
 
-def _runs(record: ReportRecord | None) -> dict[str, str]:
-    """Return a dict: the id of each run in a node report -> its verdict, or the reason why it gave none."""
+def _runs(record: ReportRecord | None) -> dict[str, tuple[Verdict, str]]:
+    """Return a dict: the id of each run in a node report -> its verdict and reason, as labels have them."""
     if record is None:
         return {}
-    runs = {}
+    runs: dict[str, tuple[Verdict, str]] = {}
     if record.attempt is not None:
-        runs[record.attempt.run_id] = record.attempt.reason
+        runs[record.attempt.run_id] = (Verdict.UNKNOWN, _documented(record.attempt.reason))
     if record.result is not None:
-        runs[record.result.run_id] = str(record.result.verdict)
+        runs[record.result.run_id] = (record.result.verdict, _documented(record.result.reason))
     runs.pop("", None)
     return runs
+
+
+def _documented(reason: str) -> str:
+    """Return a reason, or OTHER if no page documents it. A result that is Compatible may have no reason, which is ""."""
+    return reason if not reason or reasons.known(reason) else OTHER
 
 
 def _held(pod: PodRecord, now: float) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.snapshot import ReportRecord, Unannounced, ValidationKey
@@ -138,6 +138,17 @@ ChainAction = ValidationAction | EnvironmentAction
 Action = ChainAction | PostEvent
 
 
+class NodeCounts(NamedTuple):
+    """The number of nodes that an environment selects, by what happens there. Each node is counted once."""
+
+    running: int
+    """Nodes on which a probe runs."""
+    waiting: int
+    """Nodes whose verdict depends on a run that has not started yet."""
+    settled: int
+    """Nodes that have their answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The actions to carry out, and the latest time of the next plan (``wake_at``; None if there is no such time).
@@ -152,8 +163,8 @@ class Plan:
     wake_at: float | None = None
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """The numbers of validations that are ``selected``, ``running`` and ``waiting``, for metrics."""
+    counts: Mapping[str, NodeCounts] = field(default_factory=dict)
+    """The counts of the nodes of each environment, for metrics."""
     faults: tuple[str, ...] = ()
     """Bugs, one line each: validations for which planning raised an exception, so that they get no actions."""
 

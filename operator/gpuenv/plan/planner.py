@@ -15,6 +15,7 @@ from gpuenv.plan.actions import (
     Cleanup,
     DeletePod,
     EnvironmentAction,
+    NodeCounts,
     Plan,
     SetLabel,
     ValidationAction,
@@ -69,13 +70,14 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
         wake_at=None if wake_at == NEVER else wake_at,
         left_since=left.left_since,
         unannounced=announced.unannounced,
-        counts={
-            "selected": sum(fleet.selected for fleet in fleets.values()),
-            "running": sum(fleet.running for fleet in fleets.values()),
-            "waiting": sum(fleet.waiting for fleet in fleets.values()),
-        },
+        counts={name: _counts(fleet) for name, fleet in fleets.items()},
         faults=tuple(fault for fleet in fleets.values() for fault in fleet.faults),
     )
+
+
+def _counts(fleet: Totals) -> NodeCounts:
+    settled = fleet.selected - fleet.running - fleet.waiting
+    return NodeCounts(running=fleet.running, waiting=fleet.waiting, settled=settled)
 
 
 # ---- environments ----------------------------------------------------------------------------------------
