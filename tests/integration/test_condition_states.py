@@ -26,7 +26,7 @@ AT_ONCE = "--timeout=0s"
 def table(heading: str) -> dict[str, Row]:
     """Return the rows of the table below a heading of the page, each as a dict by column, by its first cell."""
     section = PAGE.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    lines = [line for line in section[section.index("| state |") :].splitlines() if line.startswith("|")]
     header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
 

@@ -4,10 +4,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.support import builders
 from tests.support.builders import NOW, waiting
-from tests.support.started_worlds import first_run, fleet
-from tests.support.world import KNOWLEDGE, World
+from tests.support.started_worlds import first_run, fleet, validated
+from tests.support.world import KNOWLEDGE, Raw, World
 
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
@@ -47,6 +48,34 @@ def test_no_node_at_all() -> None:
     (problem,) = world.status()["problems"]
     assert problem["reason"] == reasons.NoMatchingNodes
     assert [(event.type, event.reason) for event in world.events] == [("Warning", reasons.NoMatchingNodes)]
+
+
+@pytest.mark.parametrize("before", ["True", "Unknown"])
+def test_published_depends_on_what_nodes_show_and_not_on_what_it_was_before(before: str) -> None:
+    """Whether labels or the status are written first after a change is a matter of chance."""
+    world = validated()
+    world.environment(image="pytorch/pytorch:2.8.0", suspend=True)
+    world.settle()
+    assert world.label() == "Unknown"
+    assert world.condition("Ready") == ("False", reasons.Suspended)
+
+    def rewrite(raw: Raw) -> None:
+        (published,) = (one for one in raw["status"]["conditions"] if one["type"] == "Published")
+        published |= {"status": before, "observedGeneration": 1}
+
+    world.change("environments", "pt", rewrite)
+    world.settle()
+    assert world.condition("Published") == ("True", reasons.UpToDate)
+
+
+def test_published_is_unknown_until_each_node_has_a_verdict() -> None:
+    world = validated()
+    world.node("n2")
+    world.settle()
+    assert world.condition("Published") == ("Unknown", reasons.ValidationRunning)
+    world.finish(node="n2")
+    world.settle()
+    assert world.condition("Published") == ("True", reasons.UpToDate)
 
 
 def mixed() -> World:

@@ -123,14 +123,6 @@ def _is_true(environment: EnvironmentRecord, kind: str) -> bool:
     )
 
 
-def _was_true(environment: EnvironmentRecord, kind: str) -> bool:
-    """Return whether the environment's status has this condition as True, for the present or an earlier generation."""
-    return any(
-        (one.get("type"), one.get("status")) == (kind, "True")
-        for one in mappings(environment.status.get("conditions"))
-    )
-
-
 def _ready(totals: Totals) -> Condition:
     if totals.selected == 0:
         also = "; also, spec.suspend is true" if totals.context.spec.suspend else ""
@@ -238,10 +230,10 @@ def _differences(contents: Iterable[tuple[Content, int]]) -> list[str]:
 
 
 def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal | None) -> Condition:
-    """Return whether the nodes show their verdicts.
+    """Return whether the nodes show their verdicts, which include Unknown after a change.
 
-    The condition becomes True when all nodes have their first answer. It then stays True while the label of a new
-    verdict is being written.
+    A node without a node report has no verdict yet. While the label of a new verdict is being written, the condition
+    stays True.
     """
     spec = totals.context.spec
     if spec.node_label == "None" and spec.node_condition == "None":
@@ -255,8 +247,9 @@ def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal 
     if totals.unpublished and not _is_true(environment, PUBLISHED):
         message = f"{_nodes(len(totals.unpublished))} not marked yet"
         return Condition(PUBLISHED, "Unknown", reasons.ValidationRunning, message)
-    if totals.answered < totals.selected and not _was_true(environment, PUBLISHED):
-        return Condition(PUBLISHED, "Unknown", _why_unanswered(totals), _unanswered(totals))
+    if totals.unreported:
+        message = f"{_nodes(totals.unreported)} without a verdict so far"
+        return Condition(PUBLISHED, "Unknown", _why_unanswered(totals), message)
     return Condition(PUBLISHED, "True", reasons.UpToDate, "the nodes show their verdicts")
 
 

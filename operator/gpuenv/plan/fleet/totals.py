@@ -54,6 +54,8 @@ class Totals:
 
     Nodes on which no run can start are not counted.
     """
+    unreported: int
+    """The number of nodes that have no node report, because no run has ended there."""
     unwritten: frozenset[str]
     """The names of the nodes whose report, label or node condition still has to be written."""
     unpublished: frozenset[str]
@@ -81,6 +83,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         running=sum(one.live for one in selected),
         waiting=sum(not one.shown.answered and not one.live for one in selected),
         asked=sum(one.asked for one in selected),
+        unreported=sum(one.report is None for one in selected),
         unwritten=frozenset(one.node for one in selected if one.unwritten),
         unpublished=frozenset(one.node for one in selected if one.unpublished),
         differing=frozenset(one.node for one in selected if one.differs),
