@@ -10,7 +10,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import METADATA_LIST, ApiError, Kube
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 
@@ -150,6 +150,13 @@ async def test_lists_come_in_pages(server: Server, kube: Kube) -> None:
     pages = [page async for page in kube.pages("/x", {"labelSelector": "a=b"}, limit=1)]
     assert [page["items"] for page in pages] == [[1], [2]]
     assert dict(server.requests[1].query) == {"labelSelector": "a=b", "limit": "1", "continue": "more/+"}
+
+
+async def test_a_list_may_leave_out_everything_but_metadata(server: Server, kube: Kube) -> None:
+    server.say(200, {"items": [], "metadata": {}})
+    _ = [page async for page in kube.pages("/api/v1/nodes", accept=METADATA_LIST)]
+    _ = [page async for page in kube.pages("/api/v1/nodes")]
+    assert [one.headers["Accept"] for one in server.requests] == [METADATA_LIST, "application/json"]
 
 
 async def test_a_watch_yields_lines_of_any_length(server: Server, kube: Kube) -> None:
