@@ -170,5 +170,18 @@ def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kube
         assert shown in wide
 
 
+def test_the_columns_fit_a_screen_with_long_names(installed: ControlPlane, kubectl: Kubectl) -> None:
+    """160 characters, with the name of a node on EKS, and with one of the longest reasons."""
+    long = report("team-a-pytorch-2-9", "ip-10-20-30-40.eu-central-1.compute.internal")
+    path = f"{PATH}/{installed.admin.create(PATH, long)['metadata']['name']}"
+    status = STATUS | {"reason": "ForwardCompatUnsupported", "gpus": [{"product": "NVIDIA H100 80GB HBM3"}]}
+    installed.admin.merge(f"{path}/status", {"status": status})
+    try:
+        lines = kubectl("get", "gnr", path.rpartition("/")[2]).splitlines()
+    finally:
+        installed.admin.delete(path)
+    assert max(map(len, lines)) <= 160, lines
+
+
 def test_one_category_lists_both_kinds(stored: str, kubectl: Kubectl) -> None:
     assert "gpunodereport.gpuenv.dev/pytorch-2-9.node-1" in kubectl("get", "gpuenv", "-o", "name")

@@ -97,6 +97,18 @@ def test_kubectl_get_answers_the_question_at_a_glance(stored: str, kubectl: Kube
     assert row[9:] == ["0", "Unknown", "True", IMAGE]
 
 
+def test_the_columns_fit_a_screen_with_the_longest_name(installed: ControlPlane, kubectl: Kubectl) -> None:
+    name = "e" * 50
+    installed.admin.create(PATH, environment(name))
+    status = STATUS | {"problems": [{"reason": "ForwardCompatUnsupported", "nodeCount": 1}]}
+    installed.admin.merge(f"{PATH}/{name}/status", {"status": status})
+    try:
+        lines = kubectl("get", "genv", name).splitlines()
+    finally:
+        installed.admin.delete(f"{PATH}/{name}")
+    assert max(map(len, lines)) <= 160, lines
+
+
 def test_kubectl_wait_follows_the_conditions(stored: str, kubectl: Kubectl) -> None:
     kubectl("wait", "--for=condition=Ready", PATIENTLY, f"genv/{NAME}")
     kubectl("wait", "--for=condition=Compatible=False", PATIENTLY, f"genv/{NAME}")

@@ -152,6 +152,18 @@ def test_an_environment_without_nodes_says_that_it_is_suspended_too() -> None:
     ]
 
 
+def test_a_suspended_environment_says_so_before_it_names_nodes_without_verdict() -> None:
+    world = World()
+    world.environment(suspend=True)
+    world.node("cordoned", unschedulable=True)
+    world.settle()
+    assert [one["reason"] for one in world.status()["problems"]] == [reasons.Suspended, reasons.HeldOff]
+    world.node("cordoned", unschedulable=False)
+    world.settle()
+    messages = {one["type"]: one["message"] for one in world.status()["conditions"]}
+    assert all("spec.suspend" in messages[kind] for kind in ("Ready", "Compatible", "Consistent"))
+
+
 def test_a_transition_time_moves_only_with_its_status() -> None:
     world = mixed()
     before = {one["type"]: one["lastTransitionTime"] for one in world.status()["conditions"]}

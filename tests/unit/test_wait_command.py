@@ -237,6 +237,19 @@ async def test_reports_are_read_only_once_the_environment_is_ready(kube: FakeKub
     assert ("GET", REPORTS) not in kube.calls
 
 
+async def test_the_nodes_that_are_probed_are_named_before_the_environment_is_ready(kube: FakeKube) -> None:
+    ready = {"type": "Ready", "status": "False", "message": "3 of 4 nodes without answer (2 running)"}
+    kube.touch(f"{ENVIRONMENTS}/e", lambda one: one["status"].update(conditions=[ready]))
+    pods = f"/api/v1/namespaces/{names.PROBE_NAMESPACE}/pods"
+    for node, phase in (("b", "Running"), ("a", "Pending"), ("c", "Succeeded")):
+        kube.add(pods, builders.pod("e", node, phase=phase))
+    kube.add(pods, builders.pod("f", "d", phase="Running"))
+    assert await missing(kube) == "3 of 4 nodes without answer (2 running); probed now: a, b"
+    kube.fail("GET", pods, 403, "Forbidden", "no")
+    look = await wait._look(kube, "e")  # type: ignore[arg-type]  # a stand-in
+    assert look.missing == "3 of 4 nodes without answer (2 running)", "who may not list pods gets fewer names"
+
+
 async def test_a_more_severe_problem_is_named_first(kube: FakeKube) -> None:
     say(kube, "a", verdict="Degraded", reason="BelowFloor")
     say(kube, "b", verdict="Incompatible", reason="UvmMissing")

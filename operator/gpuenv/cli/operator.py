@@ -21,7 +21,7 @@ def bind_address(text: str) -> BindAddress | None:
 
 
 @click.command("operator")
-@options.cluster
+@options.operators_cluster
 @options.probe_namespace
 @options.lease_namespace
 @options.lease_name

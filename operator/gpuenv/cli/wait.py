@@ -17,6 +17,7 @@ from gpuenv.cli.shared.completeness import Missing, NodeAnswer
 from gpuenv.controller.kube.client import METADATA_LIST, ApiError, Kube
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.plan.objects import records
+from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.validation.selection import label_selector
 from gpuenv.plan.validation.shown_verdict import obstacle
 
@@ -45,7 +46,9 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None, context
         click.echo(f"{environment}: {condition(look.environment, 'Accepted').get('message')}", err=True)
         return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
     if look.missing:
-        click.echo(f"{environment}: not ready after {durations.show(timeout)}: {look.missing}", err=True)
+        click.echo(
+            f"{environment}: no complete answer after {durations.show(timeout)}: {look.missing}", err=True
+        )
         return exit_codes.OF_VERDICT[Verdict.UNKNOWN]
     older = f"; no new answer from {look.older}" if look.older else ""
     click.echo(f"{environment}: {completeness.result(look.environment, look.answers)}{older}")
@@ -101,7 +104,7 @@ async def _look(kube: Kube, name: str) -> _Look:
     environment = await cluster.environment(kube, name)
     missing = completeness.unready(environment)
     if missing is not None:
-        return _Look(environment, missing=missing.words)
+        return _Look(environment, missing=await _unready_words(kube, environment, missing))
     answers = await _answers(kube, environment)
     missing = completeness.missing(environment, answers)
     if missing is not None:
@@ -146,6 +149,31 @@ async def _selected_nodes(kube: Kube, environment: Object) -> set[str] | None:
 
 
 # ---- words -----------------------------------------------------------------------------------------------
+
+
+async def _unready_words(kube: Kube, environment: Object, missing: Missing) -> str:
+    """Return in one line what the status says is missing, with the nodes that are probed now.
+
+    Nodes that no probe pod exists for are in the numbers of the status only: to name them, all node reports would have to
+    be read again and again, of which a large fleet has thousands.
+    """
+    probed = (
+        await _probed(kube, environment["metadata"]["name"]) if completeness.selected(environment) else []
+    )
+    return f"{missing.words}; probed now: {_named(probed, {})}" if probed else missing.words
+
+
+async def _probed(kube: Kube, name: str) -> list[str]:
+    """Return the names of the nodes with a probe pod of the environment; [] if the pods may not be listed."""
+    path = f"/api/v1/namespaces/{names.PROBE_NAMESPACE}/pods"
+    try:
+        pages = kube.pages(path, {"labelSelector": f"{names.LABEL_ENVIRONMENT}={name}"})
+        pods = [records.pod_record(item) async for page in pages for item in page["items"]]
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return []
+    return sorted({pod.node for pod in pods if not is_over(pod)})
 
 
 async def _words(kube: Kube, environment: Object, answers: Iterable[NodeAnswer], missing: Missing) -> str:

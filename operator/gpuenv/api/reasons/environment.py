@@ -8,7 +8,7 @@ NoMatchingNodes = condition(
     warns=True,
     meaning="No node matches the environment's selection.",
     cause="nodes.selector matches no GPU node.",
-    cure="Correct the selector; kubectl get nodes --show-labels.",
+    cure="Wait for nodes, if they are started on demand; or correct the selector: kubectl get nodes --show-labels.",
     source=OWN_RULE,
 )
 

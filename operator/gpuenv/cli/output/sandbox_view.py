@@ -199,7 +199,7 @@ def commands(kubectl: Path, kubeconfig: Path, rows: Sequence[NodeVerdict], log: 
         f"kubectl get nodes -L {node_label(environment)}",
         f"kubectl get genv {environment} -o jsonpath='{{.status.placement}}'",
         f"kubectl annotate gnr {environment}.{node} gpuenv.dev/revalidate=again --overwrite",
-        f"kubectl wait --for=condition=Ready genv/{environment} --timeout=30m",
+        f"kubectl wait --for=jsonpath='{{.status.observedRevalidate}}'=again gnr/{environment}.{node} --timeout=30m",
         f"tail -f {log}",
     ]
     return "\n".join(f"  {line}" for line in lines)

@@ -10,11 +10,11 @@ from gpuenv.cli.shared.durations import at_least
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_kubeconfig = click.option(
-    "--kubeconfig",
-    metavar="FILE",
-    help="Kubeconfig file. Default: $KUBECONFIG, else ~/.kube/config, else the pod's service account.",
-)
+
+def _kubeconfig(default: str) -> Callable[[Command], Command]:
+    return click.option("--kubeconfig", metavar="FILE", help=f"Kubeconfig file. Default: {default}.")
+
+
 _context = click.option(
     "--context", metavar="NAME", help="Context of the kubeconfig. Default: its current context."
 )
@@ -22,7 +22,12 @@ _context = click.option(
 
 def cluster(command: Command) -> Command:
     """Add the options ``--kubeconfig`` and ``--context``, which choose the cluster, to a command."""
-    return _kubeconfig(_context(command))
+    return _kubeconfig("$KUBECONFIG, else ~/.kube/config, else the pod's service account")(_context(command))
+
+
+def operators_cluster(command: Command) -> Command:
+    """Add the same options to the operator's command, which prefers the service account of its own pod."""
+    return _kubeconfig("$KUBECONFIG, else the pod's service account, else ~/.kube/config")(_context(command))
 
 
 def timeout(default: str, *, least: float = 0.0, text: str) -> Callable[[Command], Command]:

@@ -128,7 +128,7 @@ def _ready(totals: Totals) -> Condition:
         also = "; also, spec.suspend is true" if totals.context.spec.suspend else ""
         return Condition(READY, "True", reasons.NoMatchingNodes, NO_NODES + also)
     if totals.answered >= totals.selected:
-        message = f"all {_nodes(totals.selected)} answered: {_counts(totals)}"
+        message = f"{_all(totals.selected)} answered: {_counts(totals)}"
         if totals.context.spec.suspend:
             message += "; no node is validated again while spec.suspend is true"
         return Condition(READY, "True", reasons.AllAnswered, message)
@@ -173,7 +173,7 @@ def _compatible(totals: Totals) -> Condition:
     if unknown:
         message = f"{unknown} of {total} unknown: {_reasons(totals, Verdict.UNKNOWN)}"
         return Condition(COMPATIBLE, "Unknown", reasons.SomeUnknown, message)
-    return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"all {total} compatible")
+    return Condition(COMPATIBLE, "True", reasons.AllCompatible, f"{_all(totals.selected)} compatible")
 
 
 def _reasons(totals: Totals, verdict: Verdict) -> str:
@@ -198,7 +198,7 @@ def _consistent(totals: Totals) -> Condition:
         message = f"{'; '.join(differing)} ({ran} of {_nodes(totals.selected)} ran)"
         return Condition(CONSISTENT, "False", reasons.DifferentContent, message)
     if totals.answered < totals.selected:
-        message = f"{ran} of {_nodes(totals.selected)} ran so far"
+        message = f"{ran} of {_nodes(totals.selected)} ran so far; {_unanswered(totals)}"
         return Condition(CONSISTENT, "Unknown", _why_unanswered(totals), message)
     if not ran:
         return Condition(
@@ -251,6 +251,10 @@ def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal 
         message = f"{_nodes(totals.unreported)} without a verdict so far"
         return Condition(PUBLISHED, "Unknown", _why_unanswered(totals), message)
     return Condition(PUBLISHED, "True", reasons.UpToDate, "the nodes show their verdicts")
+
+
+def _all(count: int) -> str:
+    return "the only node" if count == 1 else f"all {count} nodes"
 
 
 def _nodes(count: int) -> str:

@@ -63,7 +63,11 @@ def _image(totals: Totals) -> Json:
 
 
 def _problems(totals: Totals) -> list[Json]:
-    """Return the problems, the worst first. Problems of the whole environment, which name no nodes, come last."""
+    """Return the problems, the worst first.
+
+    Problems of the whole environment, which name no nodes, come before nodes whose verdict is Unknown, because they often
+    explain these.
+    """
     problems = [
         {
             "reason": problem.reason or problem.verdict.value,
@@ -75,11 +79,13 @@ def _problems(totals: Totals) -> list[Json]:
         }
         for problem in totals.problems
     ]
+    whole = []
     if totals.selected == 0:
-        problems.append(_whole_problem(reasons.NoMatchingNodes, NO_NODES))
+        whole.append(_whole_problem(reasons.NoMatchingNodes, NO_NODES))
     if totals.context.spec.suspend:
-        problems.append(_whole_problem(reasons.Suspended, "no probe starts while spec.suspend is true"))
-    return problems
+        whole.append(_whole_problem(reasons.Suspended, "no probe starts while spec.suspend is true"))
+    known = sum(problem.verdict is not Verdict.UNKNOWN for problem in totals.problems)
+    return problems[:known] + whole + problems[known:]
 
 
 def _whole_problem(reason: reasons.Reason, message: str) -> Json:
