@@ -15,6 +15,7 @@ import yaml
 from gpuenv import manifests
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller.kube.client import Kube
+from gpuenv_sandbox.control_plane.admin_client import RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
 from gpuenv_sandbox.observer import Observer
@@ -36,6 +37,16 @@ WITHHELD: Final = ("KUBERNETES_", "KUBECONFIG")
 
 With these variables, the operator could connect to another cluster than the sandbox.
 """
+
+
+def is_established(admin: RestClient, crd: str) -> bool:
+    """Return whether the API server serves the kind of the custom resource definition with the name ``crd``.
+
+    ``kubectl wait`` cannot tell: it fails while the conditions of a new definition are still null.
+    """
+    found = admin.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
+    conditions = found["status"].get("conditions") or []
+    return any((one["type"], one["status"]) == ("Established", "True") for one in conditions)
 
 
 def _flag(setting: str) -> str:
@@ -77,12 +88,16 @@ class Session:
     def install(self) -> None:
         """Create gpuenv's custom resource definitions, namespace, service account and permissions.
 
-        Raises SandboxError if kubectl cannot create them.
+        Raises SandboxError if kubectl cannot create them, or if the API server does not serve the new kinds in time.
         """
         schemas = manifests.crds()
         self._kubectl("create", "-f", "-", objects=schemas)
-        crds = [f"crd/{one['metadata']['name']}" for one in schemas]
-        self._kubectl("wait", "--for=condition=Established", "--timeout=180s", *crds)
+        deadline = time.monotonic() + KUBECTL_SECONDS
+        for name in (one["metadata"]["name"] for one in schemas):
+            while not is_established(self._cluster.admin, name):
+                if time.monotonic() > deadline:
+                    raise SandboxError(f"the API server does not serve {name} after {KUBECTL_SECONDS} s")
+                time.sleep(POLL_SECONDS)
         self._kubectl("create", "-f", "-", objects=manifests.load())
 
     @contextlib.asynccontextmanager

@@ -48,10 +48,17 @@ def test_status_has_every_format_of_kubectl() -> None:
     assert list(kind.choices) == ["table", "wide", "json", "yaml", "name"]
 
 
-@pytest.mark.parametrize("command", ["status", "report", "wait", "revalidate", "operator", "uninstall"])
+@pytest.mark.parametrize("command", ["status", "report", "wait", "revalidate", "uninstall"])
 def test_commands_that_reach_a_cluster_take_a_kubeconfig_and_a_context(command: str) -> None:
     for name in ("--kubeconfig", "--context"):
         assert option(command, name).help == option("status", name).help
+
+
+def test_the_operator_prefers_the_account_of_its_own_pod_and_says_so() -> None:
+    order = ["$KUBECONFIG", "the pod's service account", "~/.kube/config"]
+    text = str(option("operator", "--kubeconfig").help)
+    assert sorted(order, key=text.index) == order
+    assert option("operator", "--context").help == option("status", "--context").help
 
 
 @pytest.mark.parametrize(
