@@ -16,12 +16,11 @@ from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
 from gpuenv.plan.actions import NodeCounts, Plan, WriteReport
+from gpuenv.plan.objects.node_report import MEASURED
 from gpuenv.plan.snapshot import PodRecord, ReportRecord
 
 PLAN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-MEASURED: Final = "Measured"
-"""The value of the label ``basis`` if the verdict of a node report comes from a current measurement, else it is ""."""
 OTHER: Final = "Other"
 """The value of the label ``reason`` for a reason that is not documented. It bounds the number of time series."""
 

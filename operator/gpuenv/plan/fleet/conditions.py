@@ -30,7 +30,6 @@ MAX_MESSAGE: Final = 2000
 NAMED: Final = 3
 """How many problems or versions a message names."""
 NO_NODES: Final = "spec.nodes.selector matches no node with GPUs"
-VERDICTS: Final = (Verdict.COMPATIBLE, Verdict.DEGRADED, Verdict.INCOMPATIBLE, Verdict.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def _ready(totals: Totals) -> Condition:
 def _counts(totals: Totals) -> str:
     """Return the number of nodes with each verdict that occurs, such as ``6 Compatible, 4 Incompatible``."""
     return ", ".join(
-        f"{count} {verdict.value}" for verdict in VERDICTS if (count := totals.verdicts.get(verdict, 0))
+        f"{count} {verdict.value}" for verdict in Verdict if (count := totals.verdicts.get(verdict, 0))
     )
 
 

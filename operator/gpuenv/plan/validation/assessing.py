@@ -10,7 +10,7 @@ from typing import Final
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import Failure
+from gpuenv.assess.facts import Facts, Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.observed_versions import observed_versions
 from gpuenv.assess.sources.known_errors import classify
@@ -51,7 +51,8 @@ def new_result(
     confirmed = (
         _standing(context, previous) | {previous.unconfirmed} if previous is not None and same else set()
     )
-    judged = _judge(validation, document, pod_check, confirmed)
+    facts = _facts(validation, document, pod_check)
+    judged = _judge(context, facts, pod_check, confirmed)
     result = Result(
         verdict=judged.assessment.verdict,
         reason=judged.assessment.reason,
@@ -68,16 +69,9 @@ def new_result(
         unconfirmed=judged.unconfirmed,
         pod_check=pod_check,
         figures=stored_document.figures(document),
-        versions=_versions(validation, document),
+        versions=tuple(sorted(observed_versions(facts).items())) if document and facts else (),
     )
     return replace(result, assessment_key=context.assessment_key(result))
-
-
-def _versions(validation: Validation, document: Document) -> tuple[tuple[str, str], ...]:
-    """Return (name, version) of everything that the run found, sorted by name; () if it reported nothing."""
-    if not document:
-        return ()
-    return tuple(sorted(observed_versions(facts_from_document(document, validation.node.facts)).items()))
 
 
 def assessed_again(validation: Validation, result: Result) -> Result:
@@ -94,7 +88,8 @@ def assessed_again(validation: Validation, result: Result) -> Result:
     if key == result.assessment_key:
         return result
     document = stored_document.unpack(result.probe)
-    judged = _judge(validation, document, result.pod_check, _standing(context, result))
+    facts = _facts(validation, document, result.pod_check)
+    judged = _judge(context, facts, result.pod_check, _standing(context, result))
     again = replace(
         result,
         verdict=judged.assessment.verdict,
@@ -158,13 +153,18 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
     return kept_check(found)
 
 
+def _facts(validation: Validation, document: Document, pod_check: Check | None) -> Facts | None:
+    """Return the facts to assess, or None if the run reported nothing and the check of its pod says why."""
+    if not document and pod_check is not None:
+        return None
+    return facts_from_document(document, validation.node.facts)
+
+
 def _judge(
-    validation: Validation, document: Document, pod_check: Check | None, confirmed: Iterable[str]
+    context: Context, facts: Facts | None, pod_check: Check | None, confirmed: Iterable[str]
 ) -> _Judged:
-    context = validation.context
     checks: list[Check] = [pod_check] if pod_check is not None else []
-    if document or not checks:
-        facts = facts_from_document(document, validation.node.facts)
+    if facts is not None:
         spec, tables = context.spec, context.tables.knowledge
         checks += assess(
             facts, spec.expect, spec.floors, tables, peers=context.peers, tried=spec.checks
