@@ -5,4 +5,4 @@ contains NVIDIA's NVML bindings (``pynvml``). It imports no module of the operat
 operator is the versioned report schema, ``report.schema.json``.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
