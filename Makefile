@@ -9,6 +9,7 @@
 #   tests/chart/golden/             make golden
 #   requirements.txt                make requirements
 #   requirements-dev.txt            make requirements
+#   requirements-release.txt        make requirements
 #   probe_image/requirements.txt    make requirements
 # Recorded on a machine with a GPU, one file for each session:
 #   tests/fixtures/gpu/             make gpu-session
@@ -19,6 +20,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What only a release needs has a virtual environment of its own.
+RELEASE := .venv-release
 STAMP  := $(VENV)/.installed
 TABLES := operator/gpuenv/knowledge/tables.json
 # What everything needs that runs gpuenv.
@@ -26,7 +29,7 @@ READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
-	test-torch-matrix kind docs schemas golden record-api requirements clean
+	test-torch-matrix kind docs schemas golden record-api requirements dist audit clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -46,8 +49,9 @@ sandbox: $(READY)  ## a real control plane, a dozen simulated GPU nodes, the ope
 test: $(READY)  ## lint, types, contracts, unit, integration (real API server), end to end (real kubelet, root on Linux)
 	@hack/test.sh "$(BIN)"
 
-lint: $(STAMP)  ## ruff
+lint: $(STAMP)  ## ruff and bandit
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/bandit -q -c pyproject.toml -r operator probe_image setup.py
 types: $(STAMP)  ## mypy --strict
 	$(BIN)/mypy
 contracts: $(STAMP)  ## who may import what
@@ -81,6 +85,14 @@ PIN := pip-compile -q --strip-extras --generate-hashes --no-header --no-emit-ind
 requirements: $(STAMP)  ## pin the dependencies anew, with hashes
 	$(BIN)/$(PIN) -o requirements.txt requirements.in
 	$(BIN)/$(PIN) --allow-unsafe -o requirements-dev.txt requirements-dev.in
+	$(BIN)/$(PIN) --allow-unsafe -o requirements-release.txt requirements-release.in
 	cd probe_image && ../$(BIN)/$(PIN) -o requirements.txt requirements.in
+$(RELEASE)/.installed: requirements-release.txt hack/venv.sh
+	@hack/venv.sh "$(PYTHON)" $(RELEASE) requirements-release.txt
+	@touch $@
+dist: $(READY) $(RELEASE)/.installed  ## the files of a release: wheel, chart, CycloneDX SBOM, checksums, in dist/
+	@hack/dist.sh "$(BIN)" $(RELEASE)/bin dist
+audit: $(RELEASE)/.installed  ## known vulnerabilities of the pinned dependencies (asks PyPI's database; says so if it cannot)
+	@hack/audit.sh $(RELEASE)/bin
 clean:  ## remove the virtual environment and tool caches (not the shared cache)
-	rm -rf $(VENV) $(TABLES) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(RELEASE) dist $(TABLES) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -18,6 +18,7 @@ if [ "$(id -u)" = 0 ] && [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/n
 fi
 stage lint "$bin/ruff" check .
 stage format "$bin/ruff" format --check .
+stage security "$bin/bandit" -q -c pyproject.toml -r operator probe_image setup.py
 stage types "$bin/mypy"
 stage contracts "$bin/lint-imports"
 # One run of pytest, so that the control plane and the images are made once and the last line counts all tests.

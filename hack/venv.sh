@@ -1,7 +1,8 @@
 #!/bin/sh
-# Create the virtual environment with pinned dependencies, checked by hash, and an editable install of gpuenv.
+# Create a virtual environment with the pinned dependencies of a requirements file, checked by hash: for
+# requirements-dev.txt (the default) with an editable install of gpuenv, for any other without.
 set -eu
-python=$1 venv=$2
+python=$1 venv=$2 requirements=${3:-requirements-dev.txt}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "gpuenv needs Python >= 3.11; set PYTHON=/path/to/python3.11 (found: $("$python" --version 2>&1 || true))" >&2
@@ -18,5 +19,5 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 echo "gpuenv: making $venv (about a minute the first time)" >&2
 "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
-"$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+"$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$requirements"
+[ "$requirements" != requirements-dev.txt ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -3,9 +3,10 @@
 import hashlib
 import http.server
 import os
+import re
 import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.support.bare_machine import bare_machine
 
 from gpuenv_sandbox.programs import binaries, cache, catalogue
 from gpuenv_sandbox.programs.catalogue import COMPONENTS, BinaryError, Component
-from gpuenv_sandbox.programs.downloads import Downloader, find_checksum
+from gpuenv_sandbox.programs.downloads import Downloader
 
 ETCD, KUBERNETES, CONTAINERD, HELM = COMPONENTS
 
@@ -191,18 +192,24 @@ def server(places: Path) -> Iterator[str]:
         httpd.shutdown()
 
 
-def at(server: str, component: Component) -> Component:
-    def local(url: str) -> str:
-        return f"{server}/{url.rpartition('/')[2]}"
-
-    return replace(component, release=local(component.release), checksum=local(component.checksum))
+def at(server: str, component: Component, files: Mapping[str, bytes] | None = None) -> Component:
+    """Return the component with its releases on the stand-in server, and the checksums of ``files`` in the catalogue."""
+    sums = {
+        f"{catalogue.architecture()}/{name}": hashlib.sha256(content).hexdigest()
+        for name, content in (files or {}).items()
+    }
+    return replace(
+        component,
+        release=f"{server}/{component.release.rpartition('/')[2]}",
+        checksums=component.checksums | sums,
+    )
 
 
 def test_a_release_of_single_files_is_downloaded_and_checked(places: Path, server: str) -> None:
-    for name, content in (("kubectl", b"one"), ("kubelet", b"two")):
+    files = {"kubectl": b"one", "kubelet": b"two"}
+    for name, content in files.items():
         (places / "www" / name).write_bytes(content)
-        (places / "www" / f"{name}.sha256").write_text(hashlib.sha256(content).hexdigest())
-    assert Downloader().obtain(at(server, KUBERNETES), ["kubectl", "kubelet"], places) is None
+    assert Downloader().obtain(at(server, KUBERNETES, files), ["kubectl", "kubelet"], places) is None
     assert ((places / "kubectl").read_bytes(), (places / "kubelet").read_bytes()) == (b"one", b"two")
 
 
@@ -210,30 +217,48 @@ def test_a_release_of_single_files_is_downloaded_and_checked(places: Path, serve
 def test_a_release_archive_is_downloaded_checked_and_unpacked(
     places: Path, server: str, component: Component
 ) -> None:
-    local = at(server, component)
-    name = local.release.rpartition("/")[2].format(
-        version=local.version, number=local.version[1:], arch=catalogue.architecture()
+    name = component.release.rpartition("/")[2].format(
+        version=component.version, number=component.version[1:], arch=catalogue.architecture()
     )
-    programs = list(local.packages)
-    with tarfile.open(places / "www" / name, "w:gz") as tar:
+    archive, programs = places / "www" / name, list(component.packages)
+    with tarfile.open(archive, "w:gz") as tar:
         for one in programs:
             tar.add(program(places / "src" / one, one), f"some-folder/{one}")
-    digest = hashlib.sha256((places / "www" / name).read_bytes()).hexdigest()
-    sums = local.checksum.rpartition("/")[2].format(
-        version=local.version, number=local.version[1:], arch=catalogue.architecture()
-    )
-    (places / "www" / sums).write_text(f"{'0' * 64}  other.tar.gz\n{digest}  {name}\n")
 
+    local = at(server, component, {name: archive.read_bytes()})
     assert Downloader().obtain(local, programs, places) is None
     assert all((places / one).read_text().endswith(f"'{one}'\n") for one in programs)
 
 
-def test_a_wrong_checksum_is_refused(places: Path, server: str) -> None:
+def test_a_file_with_another_checksum_than_the_catalogue_is_refused(places: Path, server: str) -> None:
+    """A server that was broken into also publishes a checksum that fits, so that one does not count."""
     (places / "www/kubectl").write_bytes(b"tampered with")
-    (places / "www/kubectl.sha256").write_text("0" * 64)
+    (places / "www/kubectl.sha256").write_text(hashlib.sha256(b"tampered with").hexdigest())
     reason = Downloader().obtain(at(server, KUBERNETES), ["kubectl"], places)
     assert reason is not None
-    assert reason.endswith("/kubectl does not have its published checksum)")
+    assert reason.endswith("/kubectl does not have the checksum of the catalogue)")
+
+
+def test_a_file_without_a_checksum_in_the_catalogue_is_not_downloaded(places: Path, server: str) -> None:
+    (places / "www/kube-apiserver").write_bytes(b"something")
+    reason = Downloader().obtain(at(server, replace(KUBERNETES, checksums={})), ["kube-apiserver"], places)
+    assert reason == "no download of the official release (the catalogue has no checksum of kube-apiserver)"
+    assert not (places / "kube-apiserver").exists()
+
+
+@pytest.mark.parametrize("component", catalogue.COMPONENTS, ids=lambda component: component.name)
+def test_every_checksum_belongs_to_a_file_of_the_release(component: Component) -> None:
+    """A checksum of an earlier version would otherwise stay behind, and nothing would be downloaded any more."""
+    names = {
+        f"{arch}/"
+        + component.release.rpartition("/")[2].format(
+            version=component.version, number=component.version[1:], arch=arch, program=one
+        )
+        for arch in ("amd64", "arm64")
+        for one in component.packages
+    }
+    assert set(component.checksums) <= names
+    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in component.checksums.values())
 
 
 def test_after_one_server_was_out_of_reach_no_other_is_tried(places: Path, server: str) -> None:
@@ -241,20 +266,3 @@ def test_after_one_server_was_out_of_reach_no_other_is_tried(places: Path, serve
     unreachable = at("http://127.0.0.1:1", KUBERNETES)
     assert "refused" in (downloader.obtain(unreachable, ["kubectl"], places) or "")
     assert "could not be reached before" in (downloader.obtain(at(server, HELM), ["helm"], places) or "")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("A" * 64, "a" * 64),
-        (f"{'b' * 64} *file.tar.gz\n", "b" * 64),
-        (f"{'c' * 64}  other\n", None),
-        ("<html>not found</html>", None),
-    ],
-)
-def test_checksum_files_have_several_forms(text: str, expected: str | None) -> None:
-    if expected is None:
-        with pytest.raises(ValueError, match=r"no checksum for file\.tar\.gz"):
-            find_checksum(text, "file.tar.gz")
-    else:
-        assert find_checksum(text, "file.tar.gz") == expected

