@@ -237,7 +237,7 @@ ANSWERS: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("empty", last(), reasons.ReportInvalid, "is empty"),
     ("cut", last(CUT), reasons.ReportInvalid, "is cut off; it begins with: gpuenv-report/1:"),
-    ("garbage", last("\x1b[31mhello\x00"), reasons.ReportInvalid, "it begins with: [31mhello"),
+    ("garbage", last("\x1b[31mhello\x00"), reasons.ReportInvalid, "it begins with: hello"),
     ("schema", last(OTHER_SCHEMA), reasons.ReportInvalid, "another schema version"),
     ("other run", last(kernels_report("9999999999")), reasons.ReportInvalid, "of another run"),
     ("other stage", last(facts_report(RUN)), reasons.ReportInvalid, "of the other stage"),

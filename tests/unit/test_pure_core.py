@@ -15,7 +15,7 @@ CORE = ("api", "assess", "plan")
 HARMLESS = frozenset(
     {
         "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib",
-        "heapq", "itertools", "json", "math", "re", "signal", "statistics", "typing", "zlib",
+        "heapq", "itertools", "json", "math", "re", "signal", "statistics", "typing", "unicodedata", "zlib",
     }
 )  # fmt: skip
 """Modules of the standard library that the core imports. ``datetime`` and ``signal`` are there for types and names."""

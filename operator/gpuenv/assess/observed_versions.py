@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.policies.architecture import cudnn_version
 from gpuenv.knowledge.versions import show
@@ -26,4 +27,4 @@ def observed_versions(facts: Facts) -> dict[str, str]:
         "nccl": facts.torch.nccl,
         "python": facts.container.python,
     }
-    return {name: version[:MAX_LENGTH] for name, version in found.items() if version}
+    return {name: one_line(version, MAX_LENGTH) for name, version in found.items() if version}

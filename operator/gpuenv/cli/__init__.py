@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared import exit_codes
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -88,7 +89,7 @@ class LazyGroup(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "gpuenv"
-            click.echo(f"{path}: {' '.join(error.format_message().split())}", err=True)
+            click.echo(f"{path}: {one_line(error.format_message())}", err=True)
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(exit_codes.INTERRUPTED)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import click
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.objects import NodeVerdict, node_verdict
 from gpuenv.api.remedies import read_remedies
 from gpuenv.assess.model import Check, Status
@@ -58,12 +59,12 @@ def command(
 def _lines(report: Object, verbose: bool) -> Iterator[str]:
     node, status = node_verdict(report), report.get("status") or {}
     headline = text.headline(str(cluster.verdict(report)), node.reason)
-    yield f"{node.environment} on {node.node}  {headline}"
-    if subject := ", ".join(_subject(node, status)):
+    yield f"{one_line(node.environment)} on {one_line(node.node)}  {headline}"
+    if subject := one_line(", ".join(_subject(node, status))):
         yield subject
     checks = [_check(one) for one in status.get("checks") or []]
     if status.get("message") and status["message"] not in [one.message for one in checks]:
-        yield status["message"]
+        yield one_line(status["message"])
         yield from text.remedy_lines(read_remedies(status.get("remedies")))
     for check in checks:
         if verbose or check.status not in (Status.PASS, Status.SKIPPED):

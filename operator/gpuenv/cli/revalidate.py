@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from gpuenv.api import names
+from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared import cluster, exit_codes, options
 from gpuenv.cli.shared.errors import ClusterError
 from gpuenv.controller.kube.client import ApiError, Kube
@@ -38,5 +39,6 @@ def command(*, environment: str, node: str | None, kubeconfig: str | None, conte
 
     cluster.ask(kubeconfig, context, question)
     where = f"on {node}" if node else "on all its nodes"
-    click.echo(f"{environment}: a new run {where} was asked for; `gpuenv wait {environment}` waits for it")
+    asked = f"{environment}: a new run {where} was asked for; `gpuenv wait {environment}` waits for it"
+    click.echo(one_line(asked))
     return exit_codes.OK

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 
 import click
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.output.sandbox_view import ProgressView
 from gpuenv.cli.shared import durations, exit_codes, forms, options
 from gpuenv.cli.shared.errors import BadInput, CommandError
@@ -112,7 +113,7 @@ async def _run(
             if settled:
                 say(f"settled after {session.elapsed:.0f} s")
             else:
-                why = "; ".join(observer.unsettled()) or "there is no environment"
+                why = one_line("; ".join(observer.unsettled())) or "there is no environment"
                 say(f"not settled after {durations.show(limit)}: {why}")
             if not once:
                 view.commands(observer)

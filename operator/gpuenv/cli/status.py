@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from gpuenv.api import names
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.objects import NodeVerdict, condition, node_verdict, problems
 from gpuenv.cli.output.fleet import fleet_data
 from gpuenv.cli.output.text import table
@@ -18,6 +19,9 @@ from gpuenv.plan.objects.times import read_time
 
 ABSENT: Final = "-"
 """Stands in a table for a value that is not known."""
+
+PRODUCT_CHARACTERS: Final = 60
+"""How many characters of a GPU's name the table shows. NVIDIA's longest names have about 50."""
 
 
 @click.command("status")
@@ -42,14 +46,14 @@ def command(*, environment: str | None, kubeconfig: str | None, context: str | N
         click.echo(forms.DATA[form](fleet_data(found, nodes)))
     elif form == Form.NAME:
         for line in _names(found, reports):
-            click.echo(line)
+            click.echo(one_line(line))
     elif not found:
         click.echo("no GPUEnvironment yet; apply one, such as examples/pytorch-2.9.yaml")
     else:
         click.echo(_table(ENVIRONMENT_COLUMNS, found, form))
         if environment is not None:
             missing = condition(found[0], "Ready").get("message") or "no node has an answer yet"
-            click.echo("\n" + (_table(NODE_COLUMNS, nodes, form) if nodes else missing))
+            click.echo("\n" + (_table(NODE_COLUMNS, nodes, form) if nodes else one_line(missing)))
     return exit_codes.OK
 
 
@@ -132,7 +136,7 @@ ENVIRONMENT_COLUMNS: Final = (
 )
 NODE_COLUMNS: Final = (
     Column("NODE", lambda one: one.node),
-    Column("GPU", lambda one: one.product or ABSENT),
+    Column("GPU", lambda one: one_line(one.product, PRODUCT_CHARACTERS) or ABSENT),
     Column("VERDICT", lambda one: one.verdict),
     Column("REASON", lambda one: one.reason),
     Column("DRIVER", lambda one: one.driver or ABSENT, wide=True),

@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared import durations, exit_codes, options
 from gpuenv.cli.shared.errors import CommandError
 
@@ -44,7 +45,7 @@ def command(
             return str(await work.run(deployment))
 
     try:
-        click.echo(asyncio.run(run()))
+        click.echo(one_line(asyncio.run(run())))
     except TimeoutError:
         raise CommandError(
             f"not done after {durations.show(timeout)}; is an operator still holding the Lease?"

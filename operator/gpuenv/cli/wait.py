@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from gpuenv.api import names, reasons
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.objects import condition
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared import cluster, completeness, durations, exit_codes, options
@@ -43,15 +44,16 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None, context
     """
     look = cluster.ask(kubeconfig, context, lambda kube: _wait(kube, environment, timeout))
     if _is_refused(look.environment):
-        click.echo(f"{environment}: {condition(look.environment, 'Accepted').get('message')}", err=True)
+        why = condition(look.environment, "Accepted").get("message")
+        click.echo(one_line(f"{environment}: {why}"), err=True)
         return exit_codes.OF_VERDICT[Verdict.INCOMPATIBLE]
     if look.missing:
-        click.echo(
-            f"{environment}: no complete answer after {durations.show(timeout)}: {look.missing}", err=True
-        )
+        limit = durations.show(timeout)
+        click.echo(one_line(f"{environment}: no complete answer after {limit}: {look.missing}"), err=True)
         return exit_codes.OF_VERDICT[Verdict.UNKNOWN]
     older = f"; no new answer from {look.older}" if look.older else ""
-    click.echo(f"{environment}: {completeness.result(look.environment, look.answers)}{older}")
+    result = completeness.result(look.environment, look.answers)
+    click.echo(one_line(f"{environment}: {result}{older}"))
     return exit_codes.of_worst(completeness.verdicts(look.environment, look.answers))
 
 
@@ -91,7 +93,7 @@ async def _wait(kube: Kube, name: str, seconds: float) -> _Look:
             return look
         if look.missing not in {said, completeness.NOT_SEEN, completeness.BEHIND}:
             said = look.missing
-            click.echo(f"{name}: {said}", err=True)
+            click.echo(one_line(f"{name}: {said}"), err=True)
         pause = max(POLL_SECONDS, PAUSE_FACTOR * (now - began))
         await asyncio.sleep(min(pause, max(0.0, deadline - now) + 0.01))
 

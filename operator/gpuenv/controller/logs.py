@@ -7,6 +7,7 @@ import sys
 import traceback
 from typing import Any, Final
 
+from gpuenv.api.foreign_text import escaped_json, one_line
 from gpuenv.controller.options import LogFormat
 from gpuenv.plan.objects.times import show_time
 
@@ -18,7 +19,9 @@ class TextFormatter(logging.Formatter):
     """Formats an entry as a line such as ``2026-01-31T12:00:00Z INFO gpuenv.controller.lease: holding lease ...``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{show_time(record.created)} {record.levelname} {record.name}: {_flat(record.getMessage())}"
+        line = (
+            f"{show_time(record.created)} {record.levelname} {record.name}: {one_line(record.getMessage())}"
+        )
         return f"{line} | {_exception(record)}" if record.exc_info else line
 
 
@@ -30,11 +33,11 @@ class JsonFormatter(logging.Formatter):
             "time": show_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _flat(record.getMessage()),
+            "message": one_line(record.getMessage()),
         }
         if record.exc_info:
             entry["exception"] = _exception(record)
-        return json.dumps(entry, ensure_ascii=False)
+        return escaped_json(json.dumps(entry, ensure_ascii=False))
 
 
 class Retries(logging.Filter):
@@ -66,14 +69,10 @@ def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split("\n"))
-
-
 def _exception(record: logging.LogRecord) -> str:
     assert record.exc_info is not None
     kind, error, trace = record.exc_info
     frames = traceback.extract_tb(trace)[-FRAMES:]
     where = " > ".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
     name = kind.__name__ if kind is not None else "exception"
-    return f"{name}: {_flat(str(error))} (at {where})"
+    return f"{name}: {one_line(str(error))} (at {where})"

@@ -9,6 +9,7 @@ lists. A stored document is therefore equal to the original when it is read agai
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gpuenv.api.foreign_text import one_line, several_lines
 from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
 from gpuenv.assess.facts import Stage
 
@@ -33,6 +34,8 @@ MAX_LIST: Final = 64
 """Maximum number of GPUs, of command checks, and of texts in one list, such as the notes about the container."""
 MAX_ROWS: Final = 1024
 """Maximum number of steps or benchmarks, enough for 16 GPUs. No list or object may have more entries."""
+_TAIL: Final = "tail"
+"""Key of the last lines that a command check printed, the only text with line breaks. All others are one line."""
 _MAX_DEPTH: Final = 6
 _MAX_OMITTED: Final = 256
 
@@ -61,14 +64,8 @@ def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | N
 
 
 def clean_text(value: str) -> str:
-    """Return the text cut to :data:`MAX_TEXT` characters, with unprintable characters replaced by spaces.
-
-    Line breaks are kept.
-    """
-    cut = value[:MAX_TEXT]
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in cut)
+    """Return the text as one line of printable characters, cut to :data:`MAX_TEXT` characters."""
+    return one_line(value, MAX_TEXT)
 
 
 def gpu_index(row: Mapping[str, Any], place: int) -> int:
@@ -125,7 +122,12 @@ def _clean(value: object, depth: int) -> Any:
         return None
     if isinstance(value, Mapping):
         entries = list(value.items())[:MAX_ROWS]
-        cleaned = {clean_text(str(key)): _clean(entry, depth + 1) for key, entry in entries}
+        cleaned = {
+            clean_text(str(key)): several_lines(entry, MAX_TEXT)
+            if key == _TAIL and isinstance(entry, str)
+            else _clean(entry, depth + 1)
+            for key, entry in entries
+        }
         return {key: entry for key, entry in cleaned.items() if entry is not None}
     if isinstance(value, list | tuple):
         items = [_clean(item, depth + 1) for item in value[:MAX_ROWS]]

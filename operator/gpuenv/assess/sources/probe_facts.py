@@ -67,7 +67,7 @@ def _text(value: object) -> str | None:
     """Return a text on one line without unprintable characters, or None if it is empty or no text."""
     if not isinstance(value, str):
         return None
-    return clean_text(value).replace("\n", " ").strip() or None
+    return clean_text(value) or None
 
 
 def _member(kind: type[E], value: object) -> E | None:

@@ -19,6 +19,7 @@ import click
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 
@@ -256,7 +257,7 @@ def show_activity(text: str | None) -> None:
         return
     # Use the width of the terminal of standard error: standard output may be a file, which has no width.
     columns = os.get_terminal_size(sys.stderr.fileno()).columns or shutil.get_terminal_size().columns
-    click.echo(f"\r{text[: columns - 1].ljust(columns - 1)}\r", nl=False, err=True)
+    click.echo(f"\r{one_line(text, columns - 1).ljust(columns - 1)}\r", nl=False, err=True)
 
 
 def read_reports(out: Path) -> dict[str, Any]:

@@ -4,16 +4,21 @@ To add a format, write a function in this module and add it to :data:`FORMATS`. 
 option ``--output`` from there.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from gpuenv.api import reasons
+from gpuenv.api.foreign_text import in_markdown, one_line
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 from gpuenv.cli.shared import forms
 from gpuenv.cli.shared.forms import Form
+
+_ADDRESS: Final = re.compile(r"https?://[\w./?=&%#:+~-]+", re.ASCII)
+"""Matches the address at the start of a check's source. No character of it ends a link of Markdown."""
 
 
 def table(answers: Sequence[Answer], verbose: bool) -> str:
@@ -25,9 +30,10 @@ def table(answers: Sequence[Answer], verbose: bool) -> str:
 
 
 def _one(answer: Answer, verbose: bool) -> list[str]:
-    about = answer.subject or f"nothing usable was found; {NOTHING_FOUND}"
+    about = one_line(answer.subject) or f"nothing usable was found; {NOTHING_FOUND}"
     lines = [text.headline(str(answer.assessment.verdict), answer.assessment.reason)]
-    lines.append(f"{answer.name}: {about}" if answer.name else about)
+    name = one_line(answer.name, text.MAX_NAME)
+    lines.append(f"{name}: {about}" if name else about)
     for check in _shown(answer, verbose):
         source = verbose or check.status in (Status.FAIL, Status.WARN)
         lines += text.check_lines(check, source=source)
@@ -38,9 +44,9 @@ def _several(answers: Sequence[Answer]) -> list[str]:
     rows = []
     for answer in answers:
         found = answer.assessment
-        rows.append((answer.name, str(found.verdict), found.reason, found.message))
+        rows.append((one_line(answer.name, text.MAX_NAME), str(found.verdict), found.reason, found.message))
     lines = [text.table(("node", "verdict", "reason", "message"), rows)]
-    helps = [f"{reason}: {cure}" for cure, reason in cures(answers).items()]
+    helps = [one_line(f"{reason}: {cure}") for cure, reason in cures(answers).items()]
     return [*lines, "", *helps] if helps else lines
 
 
@@ -61,18 +67,19 @@ def markdown(answers: Sequence[Answer], verbose: bool) -> str:
 def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
     reason = f": {answer.assessment.reason}" if answer.assessment.reason else ""
     about = ": ".join(part for part in (answer.name, answer.subject or NOTHING_FOUND) if part)
-    lines = [f"**{answer.assessment.verdict}{reason}**", "", _escaped(about), ""]
+    lines = [f"**{answer.assessment.verdict}{reason}**", "", in_markdown(about), ""]
     checks = _shown(answer, verbose)
     if checks:
         lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]
     for check in checks:
-        origins = [f"[source]({check.source.split()[0]})"] if check.source.startswith("http") else []
+        address = _ADDRESS.match(check.source)
+        origins = [f"[source]({address[0]})"] if address else []
         # A path, not a link: the text is pasted into an issue of another project.
         origins += [f"`{reasons.section(check.reason)}`"] if reasons.known(check.reason) else []
         code = f"**{check.reason}** " if check.reason else ""
-        what = f"{code}{_escaped(check.message)}" + (f" ({', '.join(origins)})" if origins else "")
+        what = f"{code}{in_markdown(check.message)}" + (f" ({', '.join(origins)})" if origins else "")
         lines.append(
-            f"| {check.status} | {check.name} | {what} | {_escaped(text.in_words(check.remedies))} |"
+            f"| {check.status} | {in_markdown(check.name)} | {what} | {in_markdown(text.in_words(check.remedies))} |"
         )
     return lines
 
@@ -81,31 +88,10 @@ def _markdown_several(answers: Sequence[Answer]) -> list[str]:
     lines = ["| node | verdict | reason | message |", "| --- | --- | --- | --- |"]
     for answer in answers:
         found = answer.assessment
-        name, message = _escaped(answer.name), _escaped(found.message)
+        name, message = in_markdown(answer.name), in_markdown(found.message)
         lines.append(f"| {name} | **{found.verdict}** | {found.reason} | {message} |")
-    helps = [f"- **{reason}**: {_escaped(cure)}" for cure, reason in cures(answers).items()]
+    helps = [f"- **{reason}**: {in_markdown(cure)}" for cure, reason in cures(answers).items()]
     return [*lines, "", *helps] if helps else lines
-
-
-_ESCAPES: Final = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    "|": "\\|",
-    "`": "\\`",
-    "*": "\\*",
-    "[": "\\[",
-    "\n": " ",
-    "\r": " ",
-}
-
-
-def _escaped(words: str) -> str:
-    """Return the text with all characters escaped that have a meaning in Markdown or HTML.
-
-    Names and error texts come from strangers and may contain anything.
-    """
-    return "".join(_ESCAPES.get(char, char) for char in words)
 
 
 def _shown(answer: Answer, verbose: bool) -> Sequence[Check]:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.names import node_label
 from gpuenv.api.objects import NodeVerdict
 from gpuenv.assess.model import Verdict
@@ -72,7 +73,7 @@ class ProgressView:
         elif self._session.elapsed - self._logged_at >= LOG_SECONDS:
             self._logged_at = self._session.elapsed
             answered = sum(1 for row in observer.summaries() if row.verdict)
-            waits = "; ".join(observer.unsettled())
+            waits = one_line("; ".join(observer.unsettled()))
             say(f"{self._logged_at:4.0f} s  {answered} of {len(self._nodes)} nodes answered; {waits}")
 
     def result(self, observer: Observer) -> None:
@@ -127,8 +128,8 @@ def _summary(environment: Object, elapsed: float) -> Text:
     status = environment.get("status") or {}
     counts = status.get("summary") or {}
     line = Text()
-    line.append(environment["metadata"]["name"], style="bold")
-    line.append(f"  {(environment.get('spec') or {}).get('image', '')}\n")
+    line.append(one_line(environment["metadata"]["name"]), style="bold")
+    line.append(f"  {one_line(str((environment.get('spec') or {}).get('image', '')))}\n")
     for verdict, colour in VERDICT_COLOURS.items():
         count = counts.get(verdict.lower()) or 0
         if count:
@@ -159,19 +160,25 @@ def _node_table(
         grid.add_column(title, no_wrap=title != "GPU")
     for found in shown:
         node = by_name[found.node]
-        product = node.product.removeprefix("NVIDIA ")
+        product = one_line(node.product.removeprefix("NVIDIA "))
         gpus = f"{node.gpus} x {product}" if node.gpus > 1 else product
         activity = "probing" if (found.environment, found.node) in probing else "..."
         verdict = Text(found.verdict or activity, style=VERDICT_COLOURS.get(found.verdict, "dim"))
         gpu = Text(gpus, no_wrap=True, overflow="ellipsis")
-        cells: list[str | Text] = [found.node, gpu, node.driver, verdict, found.reason]
-        grid.add_row(*([found.environment] if several else []), *cells)
+        # As `Text`: of a plain string, rich would take [brackets] for styles and links.
+        names = [found.environment, found.node] if several else [found.node]
+        cells = [*map(_cell, names), gpu, _cell(node.driver), verdict, _cell(found.reason)]
+        grid.add_row(*cells)
     if len(shown) < len(every):
         rest = Counter(found.verdict or "no answer yet" for found in every)
         rest.subtract(found.verdict or "no answer yet" for found in shown)
         words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(rest.items()) if count)
         grid.add_row(f"and {len(every) - len(shown)} more", words)
     return grid
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text))
 
 
 def _worst_first(row: NodeVerdict) -> float:

@@ -1,4 +1,8 @@
-"""Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns."""
+"""Parts of the output of all commands: coloured verdicts, the lines of a check, aligned columns.
+
+Names and messages in them come from images, nodes and files. Each function shows them by
+:func:`gpuenv.api.foreign_text.one_line`, so that none can pass for a line, a column or a colour of gpuenv.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -6,6 +10,7 @@ from typing import Final
 from click import style
 
 from gpuenv.api import reasons
+from gpuenv.api.foreign_text import one_line, width
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Check, Status, Verdict
 
@@ -15,6 +20,11 @@ VERDICT_COLOURS: Final[Mapping[str, str]] = {
     Verdict.INCOMPATIBLE: "red",
     Verdict.UNKNOWN: "magenta",
 }
+MAX_CELL: Final = 1000
+"""Longest text of a table's cell in characters. It is that of a stored message."""
+MAX_NAME: Final = 256
+NAME_WIDTH: Final = 16
+"""Columns of a terminal that the name of a check fills at least."""
 _STATUS_GLYPHS: Final = {
     Status.FAIL: ("✗", "red"),
     Status.UNKNOWN: ("?", "magenta"),
@@ -28,14 +38,16 @@ _STATUS_GLYPHS: Final = {
 
 def headline(verdict: str, reason: str) -> str:
     """Return the verdict, and its reason unless that is "", in the colour of the verdict."""
-    return style(f"{verdict}: {reason}" if reason else verdict, fg=VERDICT_COLOURS[verdict], bold=True)
+    words = f"{verdict}: {one_line(reason)}" if reason else verdict
+    return style(words, fg=VERDICT_COLOURS[verdict], bold=True)
 
 
 def check_lines(check: Check, *, source: bool) -> Iterator[str]:
     """Yield the lines about one check: its message, its remedies, and its source if ``source`` is True."""
     glyph, colour = _STATUS_GLYPHS[check.status]
-    code = f"{check.reason}: " if check.reason else ""
-    yield f"{style(glyph, fg=colour)} {check.name:<16} {code}{check.message}".rstrip()
+    name = one_line(check.name, MAX_NAME)
+    words = one_line(f"{check.reason}: {check.message}" if check.reason else check.message)
+    yield f"{style(glyph, fg=colour)} {_padded(name, NAME_WIDTH)} {words}".rstrip()
     if check.status not in (Status.PASS, Status.NOTE):
         yield from remedy_lines(check.remedies)
     if check.source and source:
@@ -45,7 +57,7 @@ def check_lines(check: Check, *, source: bool) -> Iterator[str]:
 def remedy_lines(remedies: Remedies) -> Iterator[str]:
     """Yield the line that says what solves a problem, or nothing if there are no remedies."""
     if remedies:
-        yield f"    → {in_words(remedies)}"
+        yield f"    → {one_line(in_words(remedies))}"
 
 
 def in_words(remedies: Remedies) -> str:
@@ -64,15 +76,15 @@ def _uncapitalised(message: str) -> str:
 
 def _origin(check: Check) -> str:
     """Return one line with the source of a check, and the section of ``docs/reasons.md`` about its reason."""
-    outside = check.source if check.source != reasons.OWN_RULE else ""
+    outside = one_line(check.source) if check.source != reasons.OWN_RULE else ""
     section = f"see {reasons.section(check.reason)}" if reasons.known(check.reason) else ""
-    return "  ".join(part for part in (outside, section) if part) or check.source
+    return "  ".join(part for part in (outside, section) if part) or one_line(check.source)
 
 
 def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Sequence[str]) -> list[str]:
     """Return the parts of a line that names an image and a node, such as ``driver 580.65.06`` and ``2 × NVIDIA L4``.
 
-    A part that is not known is left out.
+    A part that is not known is left out. The texts are those that were given, for any format of the output.
     """
     parts = []
     if torch or cuda:
@@ -87,8 +99,8 @@ def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Seque
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return header and rows as aligned columns, with verdicts in colour. The last column is not padded."""
-    cells = [tuple(header), *(tuple(row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
+    cells = [tuple(header), *(tuple(one_line(cell, MAX_CELL) for cell in row) for row in rows)]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(header) - 1)]
     lines = []
     for row in cells:
         padded = [_coloured(text, width) for text, width in zip(row, widths, strict=False)]
@@ -96,6 +108,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _coloured(text: str, width: int) -> str:
-    padded = text.ljust(width)
+def _coloured(text: str, columns: int) -> str:
+    padded = _padded(text, columns)
     return style(padded, fg=VERDICT_COLOURS[text]) if text in VERDICT_COLOURS else padded
+
+
+def _padded(text: str, columns: int) -> str:
+    """Return a line with spaces at its end, so that it fills as many columns of a terminal."""
+    return text + " " * (columns - width(text))

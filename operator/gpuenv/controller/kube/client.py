@@ -21,8 +21,9 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
+from gpuenv.api.foreign_text import one_line
 from gpuenv.controller.kube.configuration import load_configuration
-from gpuenv.controller.kube.kubeconfig import one_line
+from gpuenv.controller.kube.kubeconfig import words_of
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
@@ -45,6 +46,9 @@ UNREACHABLE: Final = "Unreachable"
 """The ``reason`` of an ApiError with status 0, which means that the API server did not respond."""
 TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 """Status codes after which the same request may succeed later. 0 means that the API server did not respond."""
+
+MESSAGE_CHARACTERS: Final = 4000
+"""How many characters of an API server's message are read. Webhooks and policies write it, too."""
 
 
 class ApiError(Exception):
@@ -238,7 +242,7 @@ class Kube:
             finally:
                 response.response.close()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ApiError(0, UNREACHABLE, one_line(error), where=where) from error
+            raise ApiError(0, UNREACHABLE, words_of(error), where=where) from error
 
     # ---- writing -------------------------------------------------------------------------------------------
 
@@ -330,7 +334,7 @@ class Kube:
             data = await response.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._count(method, 0)
-            raise ApiError(0, UNREACHABLE, one_line(error), where=where) from error
+            raise ApiError(0, UNREACHABLE, words_of(error), where=where) from error
         self._count(method, response.status)
         if response.status >= 400:
             raise _error(response.status, data, response.headers, where)
@@ -394,5 +398,6 @@ def _error(status: int, data: bytes, headers: Mapping[str, str], where: str) -> 
         retry_after = float(seconds) if seconds is not None else None
     except ValueError:
         retry_after = None
-    reason, message = str(fields.get("reason") or f"HTTP{status}"), str(fields.get("message") or "")
+    reason = one_line(str(fields.get("reason") or f"HTTP{status}"), MESSAGE_CHARACTERS)
+    message = one_line(str(fields.get("message") or ""), MESSAGE_CHARACTERS)
     return ApiError(status, reason, message, retry_after, where=where)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config_from_dict
 
-from gpuenv.controller.kube.kubeconfig import Json, KubeconfigError, is_empty, one_line, read_merged
+from gpuenv.controller.kube.kubeconfig import Json, KubeconfigError, is_empty, read_merged, words_of
 
 CONTEXTS_NAMED: Final = 10
 """Maximum number of contexts that a message names."""
@@ -47,7 +47,7 @@ async def load_configuration(
         try:
             load_incluster_config(client_configuration=configuration)
         except Exception as error:
-            raise KubeconfigError(f"the pod's service account cannot be used: {one_line(error)}") from error
+            raise KubeconfigError(f"the pod's service account cannot be used: {words_of(error)}") from error
     else:
         raise KubeconfigError(f"no kubeconfig at ~/.kube/config; {WHAT_TO_GIVE}")
     return configuration
@@ -87,7 +87,7 @@ async def _load_files(found: _Files, context: str | None, configuration: Any) ->
     try:
         await load_kube_config_from_dict(found.config, context=name, client_configuration=configuration)
     except Exception as error:
-        raise KubeconfigError(f"kubeconfig {found.place} cannot be used: {one_line(error)}") from error
+        raise KubeconfigError(f"kubeconfig {found.place} cannot be used: {words_of(error)}") from error
 
 
 def _context_name(found: _Files, context: str | None) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import yaml
 
+from gpuenv.api.foreign_text import one_line
+
 LISTS: Final = {"clusters": "cluster", "contexts": "context", "users": "user"}
 """Maps each list of a kubeconfig to the field that holds the content of an item, beside its ``name``."""
 PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -47,9 +49,9 @@ def is_empty(config: Json) -> bool:
     return not any(config[name] for name in LISTS)
 
 
-def one_line(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """Return the message of an error in one line, or the name of its type if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
 def _read(path: Path) -> Json | None:
@@ -61,7 +63,7 @@ def _read(path: Path) -> Json | None:
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise KubeconfigError(f"kubeconfig {path} is no YAML: {one_line(error)}") from error
+        raise KubeconfigError(f"kubeconfig {path} is no YAML: {words_of(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.api.foreign_text import one_line
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import EVENTS
 from gpuenv.controller.kube.ratelimit import TokenBucket
@@ -132,7 +133,8 @@ def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
     ``instance`` identifies the operator's process. The Event's name is derived from content and time, so that a
     repeated create request makes no second Event.
     """
-    digest = hashlib.sha256(f"{event.uid}{event.reason}{event.message}{now}".encode()).hexdigest()[:16]
+    message = one_line(event.message, MESSAGE_CHARACTERS)
+    digest = hashlib.sha256(f"{event.uid}{event.reason}{message}{now}".encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -145,7 +147,7 @@ def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:
         },
         "type": event.type,
         "reason": event.reason,
-        "message": event.message[:MESSAGE_CHARACTERS],
+        "message": message,
         "source": {"component": COMPONENT},
         "reportingComponent": COMPONENT,
         "reportingInstance": instance,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api import reasons
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
@@ -61,7 +62,7 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
-        "message": condition.message[:MAX_MESSAGE],
+        "message": one_line(condition.message, MAX_MESSAGE),
         "lastTransitionTime": kept if isinstance(kept, str) else show_time(now),
         "observedGeneration": generation,
     }

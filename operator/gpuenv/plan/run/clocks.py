@@ -8,9 +8,10 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.foreign_text import one_line
 from gpuenv.plan.run.ended_pod import TERMINAL, ended
 from gpuenv.plan.run.manifest import GRACE_SECONDS
-from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt, printable
+from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt
 from gpuenv.plan.run.start_failure import waiting
 from gpuenv.plan.run.unschedulable import not_placed
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, Settings
@@ -85,7 +86,7 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
         return Running(until)
     if now < until:
         return Running(until)
-    told = printable(pod.facts.waiting_message or pod.message, 400)
+    told = one_line(pod.facts.waiting_message or pod.message, 400)
     return attempt(reasons.SandboxFailed, f"{words} in time" + (f": {told}" if told else ""))
 
 

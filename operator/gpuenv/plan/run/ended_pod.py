@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from gpuenv.api import names, reasons
 from gpuenv.api.device import GPUDevice
+from gpuenv.api.foreign_text import one_line
+from gpuenv.api.tolerant import text
 from gpuenv.plan.run import start_failure
 from gpuenv.plan.run.manifest import GRACE_SECONDS
-from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.plan.run.outcome import Ended, attempt
 from gpuenv.plan.snapshot import ContainerRecord, PodRecord
 from gpuenv_probe import codec
 
@@ -28,6 +30,8 @@ NOT_FOUND: Final = 127
 
 An image's entry point can be a shell script that starts the probe (POSIX, Shell Command Language, 2.8.2).
 """
+SEEN_CHARACTERS: Final = 200
+"""How many characters of what a container wrote a message quotes."""
 _EVICTIONS: Final = frozenset(
     {"Evicted", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity"}
 )
@@ -67,7 +71,7 @@ def _nothing_wrong(pod: PodRecord, facts: _Stage, kernels: _Stage) -> Ended:
     if facts.report is not None and kernels.report is not None:
         return Ended()  # A report is partial, and says itself why.
     if facts.container.exit_code is None:
-        words = printable(pod.message, 300) or pod.reason or "no container was started"
+        words = one_line(pod.message, 300) or pod.reason or "no container was started"
         return attempt(reasons.SandboxFailed, f"the pod ended before the probe began: {words}")
     return Ended(reasons.ProbeCrashed, "the pod ended before its second stage began")
 
@@ -88,7 +92,7 @@ def _read(container: ContainerRecord, stage: str, run_id: str) -> _Stage:
 
 def _ended_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, overdue: bool) -> Ended | None:
     """Return the outcome of a pod that was rejected, preempted, evicted, deleted or timed out; None for others."""
-    words = printable(pod.message, 400)
+    words = one_line(pod.message, 400)
     if overdue or pod.reason == "DeadlineExceeded":
         return _timed_out(pod, kernels, words)
     if device.is_refused(pod.reason, pod.message):
@@ -101,7 +105,7 @@ def _ended_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, o
         return attempt(reasons.Evicted, words or pod.disruption or pod.reason)
     if pod.reason == "UnexpectedAdmissionError":
         return attempt(reasons.SandboxFailed, words, runtime_error=pod.message[:4000])
-    cut_short = kernels.report is None or str(kernels.report.get("ended", "")).startswith("sig")
+    cut_short = kernels.report is None or text(kernels.report.get("ended")).startswith("sig")
     if (pod.vanished or pod.deleting_since is not None) and cut_short and not _ended_by_itself(pod):
         return attempt(reasons.ProbePodDeleted, "the probe pod was deleted before it reported")
     return None
@@ -139,11 +143,11 @@ def _trouble(stage: _Stage) -> Ended | None:
         return start_failure.start_error(container.reason, container.message)
     if stage.report is None and container.exit_code in _BY_EXIT_CODE:
         reason, words = _BY_EXIT_CODE[container.exit_code]
-        return Ended(reason, printable(container.message) or words)
+        return Ended(reason, one_line(container.message, SEEN_CHARACTERS) or words)
     if container.exit_code != 0:
         return Ended(reasons.ProbeCrashed, _crash(stage))
     if stage.report is None:
-        seen = printable(container.message)
+        seen = one_line(container.message, SEEN_CHARACTERS)
         shown = f"; it begins with: {seen}" if seen else ""
         return Ended(reasons.ReportInvalid, f"{_KINDS.get(stage.kind, stage.kind)}{shown}")
     return None
@@ -153,13 +157,13 @@ def _crash(stage: _Stage) -> str:
     code = stage.container.exit_code or 0
     number = stage.container.signal or (code - 128 if 128 < code < 160 else 0)
     how = f"by signal {number}{_signal_name(number)}" if number else f"with exit code {code}"
-    seen = printable(stage.container.message) if stage.report is None else ""
+    seen = one_line(stage.container.message, SEEN_CHARACTERS) if stage.report is None else ""
     return f"the probe ended {how}{_where(stage)}" + (f"; its last words: {seen}" if seen else "")
 
 
 def _where(stage: _Stage) -> str:
     """Return what a stage was doing when it ended, such as `` during matmul``; "" if its report does not say so."""
-    words = printable(str((stage.report or {}).get("ended", "")), 100)
+    words = one_line(text((stage.report or {}).get("ended")), 100)
     _, found, activity = f" {words}".partition(" during ")
     return f" during {activity}" if found else ""
 

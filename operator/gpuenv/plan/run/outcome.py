@@ -45,8 +45,3 @@ Outcome = Running | Stuck | Ended
 def attempt(reason: Reason, message: str, runtime_error: str = "") -> Ended:
     """Return the outcome of a run that found out nothing about the image, for example because its pod was evicted."""
     return Ended(reason, message, answered=False, runtime_error=runtime_error)
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Return the first ``limit`` printable characters of an untrusted text, without the unprintable ones."""
-    return "".join(char for char in text[: 20 * limit] if char.isprintable())[:limit]

@@ -7,6 +7,7 @@ exceeded. Only the text of the response distinguishes these cases.
 import re
 from typing import Final
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.reasons import ProbeRejected
 from gpuenv.api.remedies import Action, Remedy
 from gpuenv.plan.actions import CreatePod
@@ -72,7 +73,7 @@ def rejected(action: CreatePod, message: str, at: float) -> Rejection:
     attempt = Attempt(
         run_id=action.run_id,
         reason=ProbeRejected,
-        message=message[:MESSAGE_CHARACTERS],
+        message=one_line(message, MESSAGE_CHARACTERS),
         remedies=(_remedy(message),),
         at=at,
         inputs_hash=action.inputs_hash,

@@ -4,7 +4,8 @@ import re
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.api.foreign_text import one_line
+from gpuenv.plan.run.outcome import Ended, attempt
 from gpuenv.plan.snapshot import ContainerRecord
 
 _PULL: Final = frozenset(
@@ -36,10 +37,10 @@ def waiting(container: ContainerRecord) -> Ended | None:
     reason, words = container.waiting_reason, container.waiting_message
     if reason in _PULL:
         if _is_for_others(words):
-            return attempt(reasons.ImageArchMismatch, printable(words, 500))
-        return attempt(reasons.ImagePullFailed, f"{reason}: {printable(words, 500)}")
+            return attempt(reasons.ImageArchMismatch, one_line(words, 500))
+        return attempt(reasons.ImagePullFailed, f"{reason}: {one_line(words, 500)}")
     if reason in _CONFIG:
-        return attempt(reasons.SandboxFailed, f"{reason}: {printable(words, 500)}")
+        return attempt(reasons.SandboxFailed, f"{reason}: {one_line(words, 500)}")
     if reason in START:
         return start_error(reason, words)
     return None
@@ -51,7 +52,7 @@ def start_error(reason: str, words: str) -> Ended:
     The image is for another platform, its Python interpreter is missing or may not be executed, or the node is at
     fault.
     """
-    shown = printable(words, 500)
+    shown = one_line(words, 500)
     if _is_for_others(words):
         return attempt(reasons.ImageArchMismatch, shown)
     if _EXEC_FAILED.search(words) and not _HOOK.search(words):

@@ -9,8 +9,9 @@ from typing import Any
 
 from gpuenv.api import reasons
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.foreign_text import one_line
 from gpuenv.plan.run.manifest import tolerations
-from gpuenv.plan.run.outcome import Ended, attempt, printable
+from gpuenv.plan.run.outcome import Ended, attempt
 from gpuenv.plan.snapshot import NodeRecord, PodRecord
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
@@ -18,7 +19,7 @@ _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
 def not_placed(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec) -> Ended:
     """Return the outcome that explains why the pod could not be scheduled. ``node`` is None if it does not exist."""
-    words = printable(pod.scheduling_message, 400)
+    words = one_line(pod.scheduling_message, 400)
     said = f"; the scheduler says: {words}" if words else ""
     if pod.scheduling_reason == "SchedulingGated":
         return attempt(reasons.Unschedulable, f"the probe pod is held by a scheduling gate{said}")
