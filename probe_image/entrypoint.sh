@@ -3,6 +3,7 @@
 #   JUPYTER_TOKEN         the token of JupyterLab; if unset, JupyterLab generates one and prints it
 #   JUPYTER_TOKEN_FILE    a file that contains the token
 #   SSH_AUTHORIZED_KEYS   public keys for ssh, one per line; or mount a file at /etc/gpuenv/authorized_keys
+#   SSH_HOST_KEYS         a directory that holds the server's own key; if unset, ~/.ssh-host. A volume there keeps the key
 #   JUPYTER_PORT          8888 if unset
 #   SSH_PORT              2222 if unset
 set -eu
@@ -36,6 +37,17 @@ session_environment() {
     env | grep -E '^(PATH|LD_LIBRARY_PATH|CUDA_[A-Z_]*|NVIDIA_[A-Z_]*|HF_[A-Z_]*)=' | grep -v '"' | sed 's/.*/"&"/' | tr '\n' ' '
 }
 
+# Make a host key at the path $1. The link makes it appear whole, and never replaces the key that another container of the
+# same volume has just made. Some file systems have no links.
+make_host_key() {
+    directory=$(dirname "$1")
+    { mkdir -p "$directory" && new=$(mktemp -d "$directory/new-XXXXXX"); } ||
+        fail "$directory: user $(id -u) can make no SSH host key there: make it writable, or mount one with $(basename "$1")"
+    ssh-keygen -q -t ed25519 -N '' -C gpuenv -f "$new/key"
+    ln "$new/key" "$1" 2>/dev/null || mv -n "$new/key" "$1"
+    rm -r "$new"
+}
+
 run_ssh() {
     umask 077
     mkdir -p "$HOME/.ssh"
@@ -46,11 +58,14 @@ run_ssh() {
     fi
     [ -s "$HOME/.ssh/authorized_keys" ] ||
         fail "nobody could log in: set SSH_AUTHORIZED_KEYS to a public key, or mount /etc/gpuenv/authorized_keys"
-    [ -f "$HOME/.ssh/host_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -f "$HOME/.ssh/host_ed25519"
+    host_key=${SSH_HOST_KEYS:-$HOME/.ssh-host}/ssh_host_ed25519_key
+    [ -e "$host_key" ] || make_host_key "$host_key"
+    fingerprint=$(ssh-keygen -lf "$host_key") || fail "$host_key cannot be read, or holds no key"
+    echo "gpuenv-entrypoint: SSH host key $fingerprint" >&2
     {
         cat /etc/gpuenv/sshd_config
         echo "Port ${SSH_PORT:-2222}"
-        echo "HostKey $HOME/.ssh/host_ed25519"
+        echo "HostKey $host_key"
         echo "SetEnv $(session_environment)"
     } >"$HOME/.ssh/sshd_config"
     exec /usr/sbin/sshd -D -e -f "$HOME/.ssh/sshd_config"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
-from gpuenv.api.objects import NodeVerdict, condition, node_verdict
+from gpuenv.api.objects import NodeVerdict, condition, is_genuine, node_verdict
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, PROBE_SELECTOR, REPORTS
 from gpuenv_sandbox.fleet.list_watch import follow
@@ -43,7 +43,7 @@ class Observer:
     async def _follow_reports(self) -> None:
         async for present, found in follow(self._kube, REPORTS):
             name = found["metadata"]["name"]
-            if present:
+            if present and is_genuine(found):
                 self._summaries[name] = node_verdict(found)
             else:
                 self._summaries.pop(name, None)

@@ -65,6 +65,12 @@ def test_it_runs_as_a_user_who_may_write_the_workspace(images: Buildah) -> None:
     assert images.run(IMAGE, *ENTRYPOINT, "python3", "-c", program).strip() == "1000"
 
 
+def test_a_new_volume_for_the_ssh_host_key_belongs_to_the_user(images: Buildah) -> None:
+    """A volume takes the owner and the mode of the directory that it is mounted over."""
+    shown = images.run(IMAGE, "stat", "-c", "%u %a", "/home/gpuenv/.ssh-host")
+    assert shown.strip() == "1000 700"
+
+
 def test_a_c_compiler_finds_pythons_headers(images: Buildah) -> None:
     """What torch.compile does: https://github.com/pytorch/pytorch/issues/116696."""
     script = (

@@ -7,6 +7,8 @@ import pytest
 from tests.support.cluster import Kubectl
 from tests.support.wait import wait_until
 
+from gpuenv.api import names
+from gpuenv.api.objects import is_genuine
 from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
@@ -125,10 +127,20 @@ def test_a_report_stays_about_its_environment_and_node(
     assert f"spec.{next(iter(change))}" in caught.value.message
 
 
-def test_the_name_must_be_that_of_the_environment(installed: ControlPlane) -> None:
-    forged = report() | {"metadata": {"name": "other.node-1"}}
-    with pytest.raises(ApiError, match=r"metadata.name must be <spec.environmentName>.<node>"):
+@pytest.mark.parametrize("name", ["other.node-1", "pytorch-2-9.node-2", "pytorch-2-9.node-1.copy"])
+def test_a_report_has_the_name_of_its_environment_and_node(installed: ControlPlane, name: str) -> None:
+    """A second report of the same node would be another answer to the same question."""
+    forged = report() | {"metadata": {"name": name}}
+    with pytest.raises(ApiError, match=r"metadata.name must be <spec.environmentName>.<spec.nodeName>"):
         installed.admin.create(PATH, forged)
+
+
+@pytest.mark.parametrize("length", [253 - len("pytorch-2-9."), 253 - len("pytorch-2-9.") + 1, 253])
+def test_the_operators_name_of_a_long_node_is_accepted(installed: ControlPlane, length: int) -> None:
+    node = "n" * length
+    given = report(node=node) | {"metadata": {"name": names.report_name("pytorch-2-9", node)}}
+    assert is_genuine(installed.admin.create(PATH, given))
+    installed.admin.delete(f"{PATH}/{given['metadata']['name']}")
 
 
 @pytest.mark.parametrize("field", ["environmentName", "nodeName", "nodeUID"])

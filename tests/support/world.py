@@ -77,7 +77,12 @@ class World:
         self.cache.synced = True
         self.memo = Memo() if self._has_memo else None
         self.metrics = Metrics(self.cache, lambda: self.now)
-        self.poster = EventPoster(self.kube, "test", clock=lambda: self.now)  # type: ignore[arg-type]  # a fake
+        self.poster = EventPoster(
+            self.kube,  # type: ignore[arg-type]  # a fake
+            "test",
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
+        )
         self.writes = Writes(self.kube, self.cache, self.scope, clock=lambda: self.now)  # type: ignore[arg-type]  # a fake
         self.executor = Executor(
             self.writes, self.poster, self.metrics, clock=lambda: self.now + self._paused

@@ -110,6 +110,35 @@ def test_reports_are_found_by_environment_and_node(cache: Cache) -> None:
     assert cache.reports == {}
 
 
+def test_only_the_report_of_the_operators_name_counts(cache: Cache) -> None:
+    """A report of another name is not what was found on the node, whoever made it: a person, or a restore."""
+    cache.put("reports", at(1, builders.report("e", "a", reason="Ours")))
+    record = cache.reports["e", "a"]
+    woken: list[int] = []
+    cache.changed = lambda: woken.append(1)
+    forged = builders.report("e", "a", reason="Theirs") | {"metadata": {"name": "e.b", "uid": "u"}}
+    cache.observe("reports", "ADDED", at(2, forged))
+    assert cache.reports == {("e", "a"): record}
+    assert not cache.outdated("reports", at(2, forged)), "a sweep finds nothing that the watch had missed"
+    cache.observe("reports", "DELETED", at(3, forged))
+    assert cache.reports == {("e", "a"): record}
+    assert woken == [1], "a deleted object of any kind wakes the planner"
+
+
+def test_the_name_of_a_long_node_is_that_of_its_report(cache: Cache) -> None:
+    cache.put("reports", at(1, builders.report("e", "n" * 253)))
+    assert list(cache.reports) == [("e", "n" * 253)]
+
+
+def test_a_report_that_is_about_another_node_now_is_forgotten(cache: Cache) -> None:
+    cache.put("reports", at(1, builders.report("e", "a")))
+    moved = builders.report("e", "b") | {"metadata": builders.report("e", "a")["metadata"]}
+    cache.observe("reports", "MODIFIED", at(2, moved))
+    assert cache.reports == {}
+    cache.observe("reports", "DELETED", at(3, moved))
+    assert cache.reports == {}
+
+
 def test_a_snapshot_does_not_change_afterwards(cache: Cache) -> None:
     cache.put("nodes", at(1, builders.node("a")))
     seen = cache.snapshot(Settings())

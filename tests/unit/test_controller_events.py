@@ -76,6 +76,21 @@ async def test_one_object_cannot_flood_the_cluster() -> None:
     assert len(dropped) == 100 - events.OBJECT_BURST
 
 
+async def test_a_clock_that_is_set_back_silences_nobody() -> None:
+    kube, now, passed = FakeKube(), 3600.0, 0.0
+    async with poster(kube, clock=lambda: now, monotonic=lambda: passed) as one:
+        for number in range(events.OBJECT_BURST):
+            one.post(PostEvent("GPUEnvironment", "a", "uid-a", "Normal", "R", f"message {number}"))
+        await wait_until_async(lambda: len(posted(kube)) == events.OBJECT_BURST)
+        now, passed = 0.0, 1 / events.OBJECT_PER_SECOND
+        one.post(PostEvent("GPUEnvironment", "a", "uid-a", "Normal", "R", "after the change"))
+        await wait_until_async(lambda: len(posted(kube)) == events.OBJECT_BURST + 1)
+        assert posted(kube)[-1]["lastTimestamp"] == "1970-01-01T00:00:00Z", "an Event shows the wall clock"
+        passed = 2 * events.REPEAT_SECONDS
+        one.post(PostEvent("GPUEnvironment", "a", "uid-a", "Normal", "R", "message 0"))
+        await wait_until_async(lambda: len(posted(kube)) == events.OBJECT_BURST + 2)
+
+
 async def test_an_outage_delays_and_a_refusal_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "RETRY_SECONDS", 0.01)
     kube, dropped = FakeKube(), []

@@ -7,7 +7,7 @@ from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE, wait_until_async
 
 from gpuenv.controller.kube.client import ApiError
-from gpuenv.controller.lease import Lease, LeaseLostError
+from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 
@@ -30,6 +30,17 @@ async def test_the_first_takes_it_and_the_second_waits_until_it_is_released() ->
         await waiting
     assert second.held
     assert not first.held
+
+
+async def test_two_processes_with_one_host_name_and_one_process_id_are_two_holders() -> None:
+    """With hostNetwork, every pod of a node has the node's host name, and each process the id 1."""
+    kube = FakeKube()
+    first, second = lease(kube, new_identity(), 100 * PATIENCE), lease(kube, new_identity(), 100 * PATIENCE)
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await wait_until_async(lambda: second.holder)
+    assert (first.held, second.held) == (True, False)
+    waiting.cancel()
 
 
 async def test_a_lease_nobody_renews_is_taken_over_after_its_duration() -> None:

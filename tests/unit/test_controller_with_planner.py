@@ -303,3 +303,21 @@ def test_an_environment_that_cannot_be_written_about_makes_no_noise(world: World
     of_a_report = refused == "gpunodereports"
     assert [event.reason for event in about] == ([] if of_a_report else ["Compatible", "LabelRefused"])
     assert world.condition("Ready") == ("False", "ValidationRunning" if of_a_report else "LabelRefused")
+
+
+def test_a_second_report_of_a_node_changes_no_verdict_and_starts_no_run() -> None:
+    """Whoever may create reports could otherwise take every label back, or start a run on every node."""
+    world = validated()
+    unseen(world)
+    forged = builders.report("pt", "n1", verdict="Incompatible") | {"metadata": {"name": "pt.copy"}}
+    world.put("reports", forged)
+    world.run_for(600)
+    assert world.label() == "Compatible"
+    assert world.kube.writes() == []
+    world.restart()
+    world.run_for(600)
+    assert world.kube.writes() == []
+    world.gone("reports", "pt.copy")
+    world.run_for(600)
+    assert world.verdict() == ("Compatible", "")
+    assert world.kube.writes() == []

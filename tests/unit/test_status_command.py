@@ -72,6 +72,16 @@ def rows(text: str) -> list[dict[str, str]]:
     ]
 
 
+def test_a_second_report_of_a_node_is_not_shown(kube: FakeKube) -> None:
+    """The operator ignores it, and so do the commands. A person made it, or a restore from a backup."""
+    forged = builders.report("e", "a", reason="ForgedReason")
+    forged["metadata"] |= {"name": "e.another", "uid": "another"}
+    kube.add(REPORTS, forged)
+    for command in (("status", "e"), ("report", "e"), ("report", "--node", "a")):
+        assert "ForgedReason" not in shown(*command)
+    assert [one["node"] for one in json.loads(shown("status", "e", "-o", "json"))["nodes"]] == ["b", "a"]
+
+
 def test_the_table_counts_verdicts_and_names_the_worst_problems() -> None:
     assert rows(shown("status")) == [
         {

@@ -80,7 +80,8 @@ def node_label(environment: str) -> str:
 def report_name(environment: str, node: str) -> str:
     """Return the name of the GPUNodeReport of an environment on a node.
 
-    The name of an environment contains no dot, so two node reports never have the same name.
+    The name of an environment contains no dot, so two node reports never have the same name. An object of another name
+    for the same environment and node is ignored, whoever created it.
     """
     return f"{environment}.{shorten(node, 253 - len(environment) - 1)}"
 

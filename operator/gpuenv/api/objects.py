@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from gpuenv.api import names
+
 
 class NodeVerdict(NamedTuple):
     """The fields of one node report that tables and JSON output show.
@@ -22,6 +24,13 @@ class NodeVerdict(NamedTuple):
     cuda: str = ""
     validation_time: str = ""
     """When the image last ran on the node, as the API server shows times; "" if it never did."""
+
+
+def is_genuine(report: Mapping[str, Any]) -> bool:
+    """Return whether a node report has the name that the operator gives it. The operator ignores all others."""
+    spec = report.get("spec") or {}
+    name = names.report_name(str(spec.get("environmentName", "")), str(spec.get("nodeName", "")))
+    return bool((report.get("metadata") or {}).get("name") == name)
 
 
 NAMED: Final = 3

@@ -10,7 +10,7 @@ import click
 
 from gpuenv.api import names, reasons
 from gpuenv.api.foreign_text import one_line
-from gpuenv.api.objects import condition
+from gpuenv.api.objects import condition, is_genuine
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared import cluster, completeness, durations, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
@@ -127,7 +127,8 @@ async def _answers(kube: Kube, environment: Object) -> list[NodeAnswer]:
     """
     selector = {"labelSelector": f"{names.LABEL_ENVIRONMENT}={environment['metadata']['name']}"}
     pages = kube.pages(REPORTS, selector)
-    found = [completeness.node_answer(item) async for page in pages for item in page["items"]]
+    reports = [item async for page in pages for item in page["items"] if is_genuine(item)]
+    found = [completeness.node_answer(item) for item in reports]
     if len(found) > completeness.selected(environment):
         nodes = await _selected_nodes(kube, environment)
         found = [one for one in found if nodes is None or one.node in nodes]

@@ -5,7 +5,7 @@ of order, so the object with the highest resource version wins. Resource version
 (https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/5504-comparable-resource-version).
 A record remains the same Python object as long as its content does not change: the planner recognises unchanged records
 by their identity, and does not process them again. A record is removed only after a DELETED event, or after a request
-for its object was answered with 404.
+for its object was answered with 404. A GPUNodeReport whose name is not the one that the operator gives gets no record.
 """
 
 import logging
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from gpuenv.api import names
 from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.objects import records
@@ -81,6 +82,7 @@ class Cache:
         self.new_verdicts: dict[ValidationKey, NewVerdict] = {}
         self._versions: dict[KindName, dict[str, Version]] = {kind: {} for kind in KINDS}
         self._report_keys: dict[str, ValidationKey] = {}
+        """The keys of ``reports``, by the names of the node reports."""
         self._gone: OrderedDict[str, int] = OrderedDict()
         """The uid of each deleted object -> the resource version at which it was deleted.
 
@@ -212,13 +214,18 @@ class Cache:
             case "pods":
                 return _keep(self.pods, name, records.pod_record(raw))
             case "reports":
-                record = records.report_record(raw)
-                key = (record.environment, record.node)
-                stale = self._report_keys.get(name)
-                if stale is not None and stale != key:
-                    self.reports.pop(stale, None)
-                self._report_keys[name] = key
-                return _keep(self.reports, key, record)
+                return self._put_report(name, records.report_record(raw))
+
+    def _put_report(self, name: str, record: ReportRecord) -> bool:
+        """Store the record of a node report, or log that it is ignored because its name is not canonical."""
+        key = (record.environment, record.node)
+        before, canonical = self._report_keys.get(name), names.report_name(*key)
+        if name == canonical:
+            self._report_keys[name] = key
+            return _keep(self.reports, key, record)
+        logger.warning("GPUNodeReport %s is ignored: the report of its environment and node is %r", name, canonical)
+        # An object of this name may have been about another environment and node before.
+        return before is not None and self.reports.pop(self._report_keys.pop(name), None) is not None
 
     def _drop(self, kind: KindName, name: str, uid: str) -> None:
         known = self._versions[kind].get(name)
@@ -231,7 +238,8 @@ class Cache:
             case "nodes":
                 self.nodes.pop(name, None)
             case "reports":
-                self.reports.pop(self._report_keys.pop(name), None)
+                if (key := self._report_keys.pop(name, None)) is not None:
+                    self.reports.pop(key, None)
             case "pods":
                 pass  # the record stays as a tombstone
         self.changed()

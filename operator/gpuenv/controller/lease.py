@@ -9,6 +9,9 @@ no harm: the name of a probe pod contains its run id, so they cannot both create
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +24,15 @@ logger = logging.getLogger(__name__)
 DURATION_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 4.0
 RETRY_SECONDS: Final = 2.0
+
+
+def new_identity() -> str:
+    """Return a name for this process that no other process has.
+
+    Host name and process id are for people. Two processes can have the same: containers of one pod, or pods with
+    ``hostNetwork``, all of whose processes have the id 1.
+    """
+    return f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(8)}"
 
 
 class LeaseLostError(Exception):

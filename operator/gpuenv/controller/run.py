@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -18,7 +16,7 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
-from gpuenv.controller.lease import Lease, LeaseLostError
+from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 from gpuenv.controller.limits_file import LimitsError
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.options import Options
@@ -151,7 +149,7 @@ class Operator:
         self._metrics = metrics
         self._alive = alive
         self._tables = tables
-        self._identity = f"{socket.gethostname()}_{os.getpid()}"
+        self._identity = new_identity()
         self._files = probe_files.config_map(build_zipapp(), options.probe_namespace)
         self._lease = Lease(
             lease_kube,

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from gpuenv.api import names
+from gpuenv.api.objects import is_genuine
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared.errors import ClusterError
 from gpuenv.controller.kube.client import ApiError, Kube
@@ -74,13 +75,13 @@ async def node_reports(kube: Kube, *, name: str | None = None, node: str | None 
 
     None for ``name`` or ``node`` means any environment or any node. Raises ApiError if a request fails. The API server
     selects by label, because versions before 1.31 cannot select custom resources by field. The label may contain a
-    shortened node name, so the whole name is compared, too.
+    shortened node name, so the whole name is compared, too. Reports that the operator ignores are left out.
     """
     labels = {names.LABEL_ENVIRONMENT: name, names.LABEL_NODE: names.shorten(node) if node else None}
     selector = ",".join(f"{key}={value}" for key, value in labels.items() if value)
     params = {"labelSelector": selector} if selector else {}
     found = [item async for page in kube.pages(REPORTS, params) for item in page["items"]]
-    wanted = [item for item in found if node is None or item["spec"]["nodeName"] == node]
+    wanted = [item for item in found if is_genuine(item) and node in {None, item["spec"]["nodeName"]}]
     return sorted(wanted, key=lambda item: (-verdict(item).severity, item["metadata"]["name"]))
 
 

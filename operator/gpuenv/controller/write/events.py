@@ -39,7 +39,7 @@ MESSAGE_CHARACTERS: Final = 1000
 
 @dataclass(slots=True)
 class _Posted:
-    """An Event that was posted ``count`` times. ``at`` is when it was created, in seconds since the epoch."""
+    """An Event that was posted ``count`` times. ``at`` is when it was created, in monotonic seconds."""
 
     name: str
     count: int
@@ -47,7 +47,11 @@ class _Posted:
 
 
 class EventPoster:
-    """Queues Events and posts them in the background. ``dropped`` is called for each Event that is not posted."""
+    """Queues Events and posts them in the background. ``dropped`` is called for each Event that is not posted.
+
+    ``clock`` returns the time that Events show, in seconds since the epoch. ``monotonic`` measures what has passed: a
+    clock that is set back must not silence an object.
+    """
 
     def __init__(
         self,
@@ -56,11 +60,13 @@ class EventPoster:
         *,
         dropped: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._instance = instance
         self._dropped = dropped
         self._clock = clock
+        self._monotonic = monotonic
         self._queue: deque[PostEvent] = deque()
         self._filled = asyncio.Event()
         self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
@@ -68,7 +74,7 @@ class EventPoster:
 
     def post(self, event: PostEvent) -> None:
         """Queue an Event, or drop it if there were too many Events about the same object or the queue is full."""
-        limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._clock))
+        limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._monotonic))
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
             self._limits.popitem(last=False)
@@ -103,9 +109,9 @@ class EventPoster:
         return True
 
     async def _write(self, event: PostEvent) -> None:
-        now = self._clock()
+        now, passed = self._clock(), self._monotonic()
         key = (event.uid, event.reason, event.message)
-        while self._posted and now - next(iter(self._posted.values())).at > REPEAT_SECONDS:
+        while self._posted and passed - next(iter(self._posted.values())).at > REPEAT_SECONDS:
             self._posted.popitem(last=False)
         known = self._posted.get(key)
         if known is not None:
@@ -124,7 +130,7 @@ class EventPoster:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-        self._posted[key] = _Posted(body["metadata"]["name"], 1, now)
+        self._posted[key] = _Posted(body["metadata"]["name"], 1, passed)
 
 
 def event_body(event: PostEvent, now: float, instance: str) -> dict[str, Any]:

@@ -6,8 +6,6 @@ the end.
 """
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +15,7 @@ from gpuenv.controller import probe_files
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
-from gpuenv.controller.lease import Lease
+from gpuenv.controller.lease import Lease, new_identity
 from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
 
@@ -56,7 +54,7 @@ class Uninstall:
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{lease_namespace}/leases"
         self._lease_name = lease_name
         self._lease = Lease(
-            kube, lease_namespace, lease_name, f"uninstall_{socket.gethostname()}_{os.getpid()}"
+            kube, lease_namespace, lease_name, f"uninstall_{new_identity()}"
         )
 
     async def run(self, deployment: str | None = None) -> Removed:
