@@ -218,3 +218,24 @@ def test_a_cluster_without_gpuenv_or_without_an_answer_is_one_line() -> None:
     result = CliRunner().invoke(main, ["status", "--kubeconfig", config])
     assert result.exit_code == 2
     assert result.stderr.strip().count("\n") == 0
+
+
+def test_a_second_report_that_the_api_server_cannot_refuse_is_not_shown(
+    ask: Any, installed: ControlPlane
+) -> None:
+    """The name of a long node is cut and has a hash, which CEL cannot compute."""
+    node = "n" * 250
+    forged = {
+        "apiVersion": "gpuenv.dev/v1alpha1",
+        "kind": "GPUNodeReport",
+        "spec": {"environmentName": NAME, "nodeName": node, "nodeUID": "1"},
+        "metadata": {"name": f"{NAME}.forged", "labels": {names.LABEL_ENVIRONMENT: NAME}},
+    }
+    installed.admin.create(REPORTS, forged)
+    try:
+        for command in ("status", "report"):
+            result = ask(command, NAME)
+            assert result.exit_code == 0, result.output
+            assert node not in result.stdout
+    finally:
+        installed.admin.delete(f"{REPORTS}/{NAME}.forged")

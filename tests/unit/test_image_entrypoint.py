@@ -104,7 +104,7 @@ def test_the_host_key_is_made_once_and_kept_in_the_volume(entrypoint: Path, tmp_
     assert served_key(second).read_bytes() == made
     assert "SSH host key 256 SHA256:" in first.stderr
     assert second.stderr == first.stderr, "people can compare the fingerprint"
-    assert os.listdir(volume) == [HOST_KEY]
+    assert [one.name for one in volume.iterdir()] == [HOST_KEY]
 
 
 def test_without_a_volume_the_key_is_in_the_home_directory(entrypoint: Path) -> None:

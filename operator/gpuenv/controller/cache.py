@@ -223,7 +223,9 @@ class Cache:
         if name == canonical:
             self._report_keys[name] = key
             return _keep(self.reports, key, record)
-        logger.warning("GPUNodeReport %s is ignored: the report of its environment and node is %r", name, canonical)
+        logger.warning(
+            "GPUNodeReport %s is ignored: the report of its environment and node is %r", name, canonical
+        )
         # An object of this name may have been about another environment and node before.
         return before is not None and self.reports.pop(self._report_keys.pop(name), None) is not None
 

@@ -74,7 +74,9 @@ class EventPoster:
 
     def post(self, event: PostEvent) -> None:
         """Queue an Event, or drop it if there were too many Events about the same object or the queue is full."""
-        limit = self._limits.setdefault(event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._monotonic))
+        limit = self._limits.setdefault(
+            event.uid, TokenBucket(OBJECT_PER_SECOND, OBJECT_BURST, self._monotonic)
+        )
         self._limits.move_to_end(event.uid)
         while len(self._limits) > QUEUE:
             self._limits.popitem(last=False)

@@ -53,9 +53,7 @@ class Uninstall:
         self._namespace = lease_namespace
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{lease_namespace}/leases"
         self._lease_name = lease_name
-        self._lease = Lease(
-            kube, lease_namespace, lease_name, f"uninstall_{new_identity()}"
-        )
+        self._lease = Lease(kube, lease_namespace, lease_name, f"uninstall_{new_identity()}")
 
     async def run(self, deployment: str | None = None) -> Removed:
         """Stop the operator, then remove everything that it made, except environments and node reports.
