@@ -98,6 +98,7 @@ REPORT = _Record(
         notes=PLAIN,
         cpuLimit=PLAIN,
         pidsLimit=PLAIN,
+        rootReadOnly=PLAIN,
     ),
     driver=_Record(
         version=PLAIN,

@@ -172,6 +172,7 @@ REFUSED = [
     refused({"probe.env": [{"name": "A", "value": 1}]}, "spec.probe.env[0].value", "type string"),
     refused({"probe.python": "python3 -u"}, "spec.probe.python", "without arguments"),
     refused({"probe.runAs": "Root"}, "spec.probe.runAs", '"NonRoot", "Image"'),
+    refused({"probe.rootFilesystem": "None"}, "spec.probe.rootFilesystem", '"ReadOnly", "Writable"'),
     refused({"probe.podLabels": {"gpuenv.dev/environment": "x"}}, "spec.probe.podLabels", "remove them"),
     refused({"probe.podAnnotations": {"gpuenv.dev/run-id": "x"}}, "spec.probe.podAnnotations", "remove them"),
     *(
@@ -242,6 +243,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"probe.resources": {"limits": {"memory": "8Gi", "cpu": "1500m"}, "requests": {"cpu": 1, "memory": "0.5Gi"}}},
     {"probe.env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "EMPTY"}]},
     {"probe": {"python": "/opt/conda/bin/python", "useEntrypoint": True, "runAs": "Image", "schedulerName": "kueue"}},
+    {"probe": {"rootFilesystem": "Writable", "resources": {"limits": {"ephemeral-storage": "20Gi"}}}},
     {"probe": {"podLabels": {"kueue.x-k8s.io/queue-name": "q"}, "podAnnotations": {"a/b": "c" * 1000}}},
     {"strategy": {"revalidationPeriodSeconds": 60, "maxConcurrent": 1}},
     *({"strategy.maxConcurrent": value} for value in (10000, "1%", "100%")),

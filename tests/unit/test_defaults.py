@@ -140,7 +140,7 @@ def test_uninstall_looks_where_the_operator_works() -> None:
 
 def test_the_planner_and_the_operator_share_their_defaults() -> None:
     shared = {one.name for one in fields(Options)} & {one.name for one in fields(Settings)}
-    assert shared == {"probe_namespace", "max_probes", "retry_seconds", "stuck_seconds"}
+    assert shared == {"probe_namespace", "max_probes", "retry_seconds", "stuck_seconds", "user_namespaces"}
     assert all(getattr(Options(), name) == getattr(Settings(), name) for name in shared)
 
 
@@ -161,6 +161,7 @@ MEANT_TO_DIFFER = {"lease_namespace", "log_format", "knowledge", "limits"}
 SAME = {
     "probe_namespace": ("probes", "namespace", "name"),
     "max_probes": ("operator", "maxProbes"),
+    "user_namespaces": ("probes", "userNamespaces"),
     "node_label_selector": ("operator", "nodeLabelSelector"),
     "writes_per_second": ("operator", "writesPerSecond"),
     "sweep_seconds": ("operator", "sweepSeconds"),

@@ -41,7 +41,7 @@ def test_every_field_arrives() -> None:
                 "tolerations": [{"operator": "Exists"}], "runtimeClassName": "nvidia",
                 "schedulerName": "s", "priorityClassName": "p", "resources": {"limits": {"memory": "4Gi"}},
                 "env": [{"name": "A", "value": "b"}, {"name": "EMPTY"}], "python": "/opt/python", "useEntrypoint": True,
-                "runAs": "Image", "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
+                "runAs": "Image", "rootFilesystem": "Writable", "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
                 "timeouts": {"schedulingSeconds": 1, "setupSeconds": 2, "pullSeconds": 3, "runSeconds": 40},
             },
             strategy={"revalidationPeriodSeconds": 3600, "maxConcurrent": 7, "sampling": "Every", "preflight": "None"},
@@ -61,6 +61,7 @@ def test_every_field_arrives() -> None:
     assert (parsed.probe.device.resource_name, parsed.probe.device_count) == ("nvidia.com/mig-1g.10gb", 2)
     assert parsed.probe.env == (("A", "b"), ("EMPTY", ""))
     assert parsed.probe.timeouts == Timeouts(1, 2, 3, 40)
+    assert (parsed.probe.run_as, parsed.probe.root_filesystem) == ("Image", "Writable")
     assert (parsed.revalidation_period_seconds, parsed.max_concurrent) == (3600, 7)
     assert (parsed.node_label, parsed.node_condition, parsed.suspend) == ("None", "Measured", True)
 
@@ -178,6 +179,7 @@ INPUTS: list[tuple[str, dict[str, Any]]] = [
     ("image", {"image": "a:2"}),
     ("python", {"probe": {"python": "/opt/python"}}),
     ("timeouts", {"probe": {"timeouts": {"runSeconds": 30}}}),
+    ("root file system", {"probe": {"rootFilesystem": "Writable"}}),
     ("env", {"probe": {"env": [{"name": "A", "value": "b"}]}}),
     ("profile", {"benchmarks": {"profile": "None"}}),
     ("checks", {"checks": {"commands": [{"name": "a", "command": ["b"]}]}}),
@@ -200,7 +202,10 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("publish", {"publish": {"nodeLabel": "None"}}),
     ("secrets", {"imagePullSecrets": [{"name": "a"}]}),
     ("suspend", {"suspend": True}),
-    ("defaults written out", {"probe": {"device": {"count": 1}}, "benchmarks": {"profile": "Quick"}}),
+    (
+        "defaults written out",
+        {"probe": {"device": {"count": 1}, "rootFilesystem": "ReadOnly"}, "benchmarks": {"profile": "Quick"}},
+    ),
 ]
 
 

@@ -276,8 +276,16 @@ def test_a_report_larger_than_allowed_is_invalid() -> None:
     assert "larger than allowed" in outcome.message
 
 
+TMP_FULL = 'Usage of EmptyDir volume "tmp" exceeds the limit "4Gi". '
+POD_FULL = "Pod ephemeral local storage usage exceeds the total limit of containers 6Gi. "
+LOG_FULL = 'Container kernels exceeded its local ephemeral storage limit "6Gi". '
+"""The kubelet's messages about pods that it evicts because of their own limits."""
+
 OUTSIDE: list[tuple[str, dict[str, Any], str]] = [
     ("pressure", {**last(code=137), "reason": "Evicted", "message": "low on disk"}, reasons.Evicted),
+    ("/tmp is full", {**last(code=137), "reason": "Evicted", "message": TMP_FULL}, reasons.StorageExceeded),
+    ("disk limit", {**last(code=137), "reason": "Evicted", "message": POD_FULL}, reasons.StorageExceeded),
+    ("log is full", {**last(code=137), "reason": "Evicted", "message": LOG_FULL}, reasons.StorageExceeded),
     ("shutdown", {"reason": "NodeShutdown", "message": "Pod was rejected"}, reasons.Evicted),
     ("taint", {**last(STOPPED), "disruption": "DeletionByTaintManager"}, reasons.Evicted),
     ("api", {**last(STOPPED), "disruption": "EvictionByEvictionAPI"}, reasons.Evicted),
@@ -378,3 +386,59 @@ def test_an_empty_pod_never_raises(phase: str) -> None:
     empty = PodRecord("p", "u", "pt", "n1", RUN, "", "", created_at=0.0, phase=phase)
     for record in (empty, replace(empty, vanished=True), replace(empty, deleting_since=1.0)):
         assert observe(record, None, spec, SETTINGS, NOW) is not None
+
+
+def look_in_namespace(phase: str, *, at: float = NOW, **status: Any) -> Outcome:
+    """What a pod with a user namespace and this status amounts to."""
+    raw = manifest()
+    raw["spec"]["hostUsers"] = False
+    record = records.pod_record(pod_status(raw, phase, **status))
+    spec = records.environment_record(environment(probe={"timeouts": TIMEOUTS})).spec
+    assert spec is not None
+    return observe(record, records.node_record(node()), spec, SETTINGS, at)
+
+
+HOOK = (
+    EXEC
+    + "error running createContainer hook #0: exit status 1, stderr: open /proc/driver/nvidia: permission denied"
+)
+
+
+@pytest.mark.parametrize(
+    ("phase", "status", "at", "words"),
+    [
+        ("Pending", {**UP, "facts": waiting("CreateContainerError", HOOK)}, NOW, "createContainer hook"),
+        ("Pending", {**UP, "facts": waiting("CreateContainerError", TOO_OLD)}, NOW, "requirement error"),
+        (
+            "Failed",
+            {**UP, "facts": terminated(HOOK, code=128, reason="StartError")},
+            NOW,
+            "permission denied",
+        ),
+        ("Pending", {"scheduled": NOW - 50}, NOW + 10, "the pod was not set up"),
+    ],
+    ids=["hook", "requirement", "start", "sandbox"],
+)
+def test_a_pod_that_does_not_start_in_a_user_namespace_names_it_and_gives_no_verdict(
+    phase: str, status: dict[str, Any], at: float, words: str
+) -> None:
+    plain = look(phase, at=at, **status)
+    assert isinstance(plain, Ended)
+    assert plain.reason == reasons.SandboxFailed
+    outcome = look_in_namespace(phase, at=at, **status)
+    assert isinstance(outcome, Ended)
+    assert (outcome.reason, outcome.answered, outcome.runtime_error) == (
+        reasons.UserNamespaceFailed,
+        False,
+        "",
+    )
+    assert "hostUsers: false" in outcome.message
+    assert words in outcome.message
+
+
+def test_what_else_goes_wrong_in_a_user_namespace_keeps_its_reason() -> None:
+    for status in (
+        {**UP, "facts": waiting("ErrImagePull", "not found")},
+        {**UP, "facts": waiting("x", MISSING)},
+    ):
+        assert look_in_namespace("Pending", **status) == look("Pending", **status)

@@ -16,6 +16,7 @@ PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 DriverRule = Literal["MinorVersion", "Toolkit"]
 BenchmarkProfile = Literal["None", "Quick", "Standard"]
 RunAs = Literal["NonRoot", "Image"]
+RootFilesystem = Literal["ReadOnly", "Writable"]
 Feature = Literal["Compile"]
 """A capability of PyTorch that an environment can ask the probe to test. ``Compile`` is ``torch.compile``."""
 PublishTarget = Literal["None", "Measured"]
@@ -107,6 +108,7 @@ class ProbeSpec:
     python: str | None = None
     use_entrypoint: bool = False
     run_as: RunAs = "NonRoot"
+    root_filesystem: RootFilesystem = "ReadOnly"
     pod_labels: dict[str, str] = field(default_factory=dict)
     pod_annotations: dict[str, str] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()

@@ -23,6 +23,7 @@ from gpuenv.api.environment import (
     ProbeSpec,
     PublishTarget,
     PullPolicy,
+    RootFilesystem,
     RunAs,
     Sampling,
     Timeouts,
@@ -264,6 +265,10 @@ def _probe(probe: Fields) -> ProbeSpec:
         python=probe.text("python"),
         use_entrypoint=probe.flag("useEntrypoint", default.use_entrypoint),
         run_as=cast("RunAs", probe.choice("runAs", get_args(RunAs), default.run_as)),
+        root_filesystem=cast(
+            "RootFilesystem",
+            probe.choice("rootFilesystem", get_args(RootFilesystem), default.root_filesystem),
+        ),
         pod_labels=_foreign(probe, "podLabels"),
         pod_annotations=_foreign(probe, "podAnnotations"),
         timeouts=Timeouts(

@@ -302,6 +302,7 @@ class ContainerFacts:
 
     ``memory_limit_mib``, ``cpu_limit`` (in CPUs) and ``pids_limit`` are limits of the cgroup; None means no limit.
     ``shm_mib`` is the size of /dev/shm. ``writable`` lists the directories that the probe could write to.
+    ``root_read_only`` says whether the root file system is mounted read-only; None means not known.
     """
 
     python: str | None = None
@@ -318,6 +319,7 @@ class ContainerFacts:
     notes: tuple[str, ...] = ()
     cpu_limit: float | None = None
     pids_limit: int | None = None
+    root_read_only: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

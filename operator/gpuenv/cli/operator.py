@@ -8,6 +8,7 @@ import click
 from gpuenv.cli.shared import options
 from gpuenv.controller.bind_address import BindAddress, parse
 from gpuenv.controller.options import LogFormat, LogLevel, Options
+from gpuenv.plan.snapshot import UserNamespaces
 
 DEFAULTS: Final = Options()
 
@@ -64,6 +65,14 @@ def bind_address(text: str) -> BindAddress | None:
     show_default=True,
     type=click.FloatRange(min=1),
     help="How long a deleted probe pod may take to go; after that its node is probed no more until it is gone.",
+)
+@click.option(
+    "--user-namespaces",
+    default=DEFAULTS.user_namespaces,
+    show_default=True,
+    type=click.Choice(get_args(UserNamespaces)),
+    help="Probe pods with hostUsers: false: Never, or WhereSupported by a node's container runtime. NVIDIA's container "
+    "toolkit does not support such pods.",
 )
 @click.option(
     "--knowledge",

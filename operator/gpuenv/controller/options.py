@@ -12,7 +12,7 @@ from gpuenv.api import names
 from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.snapshot import Settings, UserNamespaces
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -40,6 +40,7 @@ class Options:
     sweep_seconds: float = 600.0
     retry_seconds: float = _PLANNER.retry_seconds
     stuck_seconds: float = _PLANNER.stuck_seconds
+    user_namespaces: UserNamespaces = _PLANNER.user_namespaces
     knowledge: Path | None = None
     limits: Path | None = None
 

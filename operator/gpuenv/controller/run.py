@@ -193,6 +193,7 @@ class Operator:
             retry_seconds=self._options.retry_seconds,
             stuck_seconds=self._options.stuck_seconds,
             openshift=openshift,
+            user_namespaces=self._options.user_namespaces,
         )
 
     async def _operate(self, settings: Settings, stop: asyncio.Event) -> int:

@@ -7,7 +7,7 @@ for 5,000 nodes and ten environments far below a second.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
@@ -18,6 +18,9 @@ from gpuenv.plan.demand import NOTHING_ASKED, Demand
 
 NEVER: Final = float("inf")
 """The time of something that never happens."""
+
+UserNamespaces = Literal["Never", "WhereSupported"]
+"""Which probe pods get a user namespace of their own: none, or those on nodes whose container runtime supports it."""
 
 ValidationKey = tuple[str, str]
 """(environment, node): the two names that identify a validation."""
@@ -70,6 +73,8 @@ class NodeRecord:
     ready: bool = True
     hold: str = ""
     taints: tuple[Mapping[str, str], ...] = ()
+    user_namespace_handlers: frozenset[str] = frozenset()
+    """The names of the container runtime's handlers that support user namespaces; "" is the default handler."""
     compat: Mapping[str, str] = field(default_factory=dict)
     compat_conditions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -126,6 +131,8 @@ class PodRecord:
     facts: ContainerRecord = ContainerRecord()
     kernels: ContainerRecord = ContainerRecord()
     image_id: str = ""
+    user_namespace: bool = False
+    """Whether the pod has a user namespace of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +245,11 @@ class Settings:
     failed_pods_kept: int = 20
     """The largest number of failed probe pods that each environment keeps so that people can read their logs."""
     openshift: bool = False
+    user_namespaces: UserNamespaces = "Never"
+    """Never is the default, because the NVIDIA Container Toolkit does not support pods with a user namespace.
+
+    Its hooks then run as a user who may not prepare the container: https://github.com/NVIDIA/cloud-native-docs/pull/403.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,6 +35,7 @@ def facts() -> dict[str, Any]:
         "memoryLimitMiB": _mib(memory_limit()),
         "cpuLimit": cpu_limit(),
         "pidsLimit": pids_limit(),
+        "rootReadOnly": root_read_only(),
         "shmMiB": _shm_mib(),
         "writable": writable_directories(os.environ),
         "env": visible_environment(os.environ),
@@ -125,6 +126,11 @@ def pids_limit(root: str = _CGROUP) -> int | None:
     ``root`` is the directory where cgroups are mounted.
     """
     return _number(_read(f"{root}/pids.max") or _read(f"{root}/pids/pids.max"))
+
+
+def root_read_only() -> bool:
+    """Return whether the root file system is mounted read-only, so that programs can write only to volumes."""
+    return bool(os.statvfs("/").f_flag & os.ST_RDONLY)
 
 
 def in_container() -> bool:

@@ -74,6 +74,8 @@ def _facts(stage: StageReport, clock: Clock) -> None:
 def _kernels(stage: StageReport, clock: Clock) -> None:
     """Run the kernels on every GPU, then import the modules to be checked, run the command checks and the benchmarks."""
     options = stage.options
+    # The operator needs this fact to judge failed steps, and the report of the facts stage may be lost.
+    stage.add({"container": {"rootReadOnly": container.root_read_only()}})
     job = {
         "device": options.device,
         "compile": options.compile,

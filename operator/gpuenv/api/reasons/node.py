@@ -146,6 +146,48 @@ OomKilled = finding(
     source="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
 )
 
+ReadOnlyFilesystem = finding(
+    "ReadOnlyFilesystem",
+    behaviour=Behaviour(depth=602, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    meaning="The image tried to write outside /tmp, and the probe pod's root file system is read-only.",
+    cause=(
+        "Probe pods have a read-only root file system, and a program of the image writes to it. This says nothing about "
+        "image and node."
+    ),
+    action=Action.CHANGE_ENVIRONMENT,
+    cure=(
+        "Set spec.probe.rootFilesystem: Writable, or have the program write to /tmp, for example with a variable in "
+        "spec.probe.env."
+    ),
+    source=OWN_RULE,
+)
+
+StorageExceeded = finding(
+    "StorageExceeded",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe wrote more than its limit of local storage, and its pod was evicted.",
+    cause="The image filled /tmp, its root file system or its log. This says nothing about image and node.",
+    action=Action.CHANGE_ENVIRONMENT,
+    cure="Raise spec.probe.resources.limits.ephemeral-storage, which is also the size of /tmp, or write less.",
+    source="https://kubernetes.io/docs/concepts/storage/ephemeral-storage/",
+)
+
+UserNamespaceFailed = finding(
+    "UserNamespaceFailed",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The probe pod did not start in a user namespace of its own.",
+    cause=(
+        "The operator runs with --user-namespaces=WhereSupported, and the container runtime, the NVIDIA Container Toolkit "
+        "or the image's user cannot start in a user namespace."
+    ),
+    action=Action.ALLOW_PROBE,
+    cure=(
+        "Set the chart's value probes.userNamespaces (the operator's flag --user-namespaces) to Never. If the pod does not "
+        "start then either, the message names another cause."
+    ),
+    source="https://github.com/NVIDIA/cloud-native-docs/pull/403",
+)
+
 Evicted = finding(
     "Evicted",
     behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),

@@ -13,6 +13,7 @@ from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.observed_versions import observed_versions
+from gpuenv.assess.policies.read_only_root import prevented
 from gpuenv.knowledge.versions import parse_version, show
 
 T = TypeVar("T")
@@ -194,8 +195,9 @@ def imports(case: Case) -> Iterator[Check]:
         elif step.status == StepStatus.PASS:
             yield passed(title, f"{module} imports")
         else:
-            yield check(
-                case, title, _outcome(step), reasons.ImportFailed, f"{module} does not import: {_words(step)}"
+            what = f"{module} does not import"
+            yield prevented(case, title, what, _words(step)) or check(
+                case, title, _outcome(step), reasons.ImportFailed, f"{what}: {_words(step)}"
             )
 
 
@@ -212,8 +214,10 @@ def compiles(case: Case) -> Iterator[Check]:
         message = "torch.compile has to work; that was not tried"
         yield check(case, check_names.COMPILE, Status.UNKNOWN, reasons.ExpectationUnknown, message)
     elif failed:
-        message = f"torch.compile does not work: {_words(step)}"
-        yield check(case, check_names.COMPILE, _outcome(step), reasons.CompileUnavailable, message)
+        what = "torch.compile does not work"
+        yield prevented(case, check_names.COMPILE, what, _words(step)) or check(
+            case, check_names.COMPILE, _outcome(step), reasons.CompileUnavailable, f"{what}: {_words(step)}"
+        )
     else:
         yield passed(check_names.COMPILE, "torch.compile works")
 
@@ -248,6 +252,7 @@ def commands(case: Case) -> Iterator[Check]:
             )
         else:
             how = f"signal {command.signal}" if command.signal else f"exit code {command.exit_code}"
-            yield check(
-                case, title, Status.FAIL, reasons.CheckFailed, f"{command.name} ended with {how}{tail}"
+            what = f"{command.name} ended with {how}"
+            yield prevented(case, title, what, command.tail) or check(
+                case, title, Status.FAIL, reasons.CheckFailed, f"{what}{tail}"
             )

@@ -7,7 +7,7 @@ from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.knowledge.versions import parse_version, show
 
 
@@ -19,9 +19,12 @@ def torch_present(case: Case) -> Iterator[Check]:
             case, check_names.TORCH, Status.FAIL, reasons.TorchMissing, "this Python has no torch module"
         )
     elif torch.import_error is not None:
-        rule = classify(torch.import_error, case.knowledge)
+        rule = rule_of(case, torch.import_error)
         words = torch.import_error.message or torch.import_error.name
-        if rule is None:
+        refused = prevented(case, check_names.TORCH, "torch does not import", words)
+        if refused is not None:
+            yield refused
+        elif rule is None:
             yield check(
                 case, check_names.TORCH, Status.FAIL, reasons.TorchBroken, f"torch does not import: {words}"
             )

@@ -13,8 +13,8 @@ from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.case import BROKEN, EXTRAS, PASSED, SKIPPED, Case, check, passed
 from gpuenv.assess.facts import Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.start import from_rule
-from gpuenv.assess.sources.known_errors import classify
 
 LITTLE_FREE = 0.10
 """If less than this share of a GPU's memory is free, a failed allocation is blamed on other programs."""
@@ -63,7 +63,10 @@ def _judge(case: Case, step: Step) -> Check:
     if step.status == StepStatus.TIMED_OUT:
         message = f"did not finish in time{': ' + words if words else ''}"
         return check(case, name, Status.UNKNOWN, reasons.ProbeTimeout, message)
-    rule = classify(step.error, case.knowledge) if step.error else None
+    refused = prevented(case, name, "it could not write", words)
+    if refused is not None:
+        return refused
+    rule = rule_of(case, step.error) if step.error else None
     if rule is None:
         return _unknown_error(case, step, name, words)
     if rule.reason == reasons.OutOfMemory:

@@ -21,6 +21,7 @@ from gpuenv.assess.advice import (
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.sources.error_text import UVM
 from gpuenv.assess.sources.known_errors import STARTS, classify
 from gpuenv.assess.targets import ArchSource
@@ -82,8 +83,11 @@ def rule_status(case: Case, failure: Failure) -> Status | None:
 
 
 def _from_failure(case: Case, failure: Failure, what: str) -> Check:
-    rule = classify(failure, case.knowledge)
     words = failure.message or failure.name
+    refused = prevented(case, check_names.CUDA_INIT, what, words)
+    if refused is not None:
+        return refused
+    rule = rule_of(case, failure)
     if rule is None:
         message = f"{what}: {words}" if words else what
         return check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)

@@ -139,6 +139,7 @@ def _container(document: Section) -> ContainerFacts:
         notes=tuple(_texts(document.get("notes"))),
         cpu_limit=number(document.get("cpuLimit")),
         pids_limit=integer(document.get("pidsLimit")),
+        root_read_only=flag(document.get("rootReadOnly")),
     )
 
 

@@ -75,6 +75,11 @@ def node_record(raw: Raw) -> NodeRecord:
         ready=conditions.get("Ready") == "True",
         hold=hold(raw, foreign, conditions),
         taints=tuple(texts(taint) for taint in mappings(mapping(raw, "spec").get("taints"))),
+        user_namespace_handlers=frozenset(
+            text(handler.get("name"))
+            for handler in mappings(status.get("runtimeHandlers"))
+            if mapping(handler, "features").get("userNamespaces") is True
+        ),
         compat=_compat(labels),
         compat_conditions=_compat(with_reasons),
     )
@@ -139,6 +144,7 @@ def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
         facts=_container(containers.get(names.FACTS_CONTAINER, EMPTY)),
         kernels=_container(containers.get(names.KERNELS_CONTAINER, EMPTY)),
         image_id=_image_id(containers),
+        user_namespace=mapping(raw, "spec").get("hostUsers") is False,
     )
 
 

@@ -12,7 +12,7 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.plan.run.ended_pod import TERMINAL, ended
 from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt
-from gpuenv.plan.run.start_failure import waiting
+from gpuenv.plan.run.start_failure import in_user_namespace, waiting
 from gpuenv.plan.run.unschedulable import not_placed
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, Settings
 
@@ -27,6 +27,13 @@ def observe(
 
     The pod must have been created with the current inputs. ``node`` is None if the node no longer exists.
     """
+    outcome = _outcome(pod, node, spec, settings, now)
+    return in_user_namespace(outcome) if pod.user_namespace else outcome
+
+
+def _outcome(
+    pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, settings: Settings, now: float
+) -> Outcome:
     if is_over(pod):
         return ended(pod, spec.probe.device, overdue=_was_overdue(pod, spec))
     if pod.deleting_since is not None:

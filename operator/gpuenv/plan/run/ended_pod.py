@@ -4,6 +4,7 @@ The reasons that the kubelet writes: https://kubernetes.io/docs/concepts/workloa
 https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions.
 """
 
+import re
 import signal
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -35,6 +36,13 @@ SEEN_CHARACTERS: Final = 200
 _EVICTIONS: Final = frozenset(
     {"Evicted", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity"}
 )
+_STORAGE_EXCEEDED: Final = re.compile(
+    r"exceeds the (total )?limit|exceeded its local ephemeral storage limit"
+)
+"""Matches the kubelet's message about a pod that it evicts because of the pod's own limits, not to relieve the node.
+
+https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/eviction/eviction_manager.go
+"""
 _PREEMPTIONS: Final = frozenset({"Preempting", "Preempted"})
 
 
@@ -101,6 +109,8 @@ def _ended_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, o
         return attempt(reasons.Unschedulable, words or pod.reason)
     if pod.reason in _PREEMPTIONS or pod.disruption == "PreemptionByScheduler":
         return attempt(reasons.Preempted, words or "a pod of higher priority took the place")
+    if pod.reason == "Evicted" and _STORAGE_EXCEEDED.search(pod.message):
+        return attempt(reasons.StorageExceeded, words)
     if pod.reason in _EVICTIONS or pod.disruption:
         return attempt(reasons.Evicted, words or pod.disruption or pod.reason)
     if pod.reason == "UnexpectedAdmissionError":

@@ -6,35 +6,25 @@ one container's devices
 (https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers).
 """
 
-import json
 from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.api.environment_parser import quantity
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
+from gpuenv.plan.run.resources import resources, scratch_size
+from gpuenv.plan.run.variables import SCRATCH, TERMINATION_LOG, variables
 from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 
 Manifest = dict[str, Any]
 
 MOUNT: Final = "/opt/gpuenv"
 ARCHIVE: Final = f"{MOUNT}/{names.PROBE_ARCHIVE}"
-TERMINATION_LOG: Final = "/dev/termination-log"
 PROBE_UID: Final = 65532
 """The user id under which the probe runs: "nonroot" in distroless images, and rarely used for anything else."""
 GRACE_SECONDS: Final = 5
 """The grace period of a probe pod. It is short: a pod that preempts it has to wait, and a probe saves nothing."""
 SLACK_SECONDS: Final = 300
 """Added to the sum of a pod's time limits to form the kubelet's deadline, which matters only if no operator runs."""
-_REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
-"""The pod's requests. They are small, so that CPU and memory rarely keep it off a node whose GPUs are free."""
-_MEMORY: Final = "8Gi"
-_MEMORY_COMPILE: Final = "16Gi"
-"""The memory limit with the feature ``Compile``, because torch.compile forks compilers.
-
-Without it, ``_MEMORY`` suffices: importing torch, CUDA and cuDNN takes 2 to 5 GiB of host memory.
-"""
-_SCRATCH: Final = "4Gi"
 
 
 def build(
@@ -110,9 +100,21 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
         "containers": [_container(spec, node, names.KERNELS_CONTAINER, run_id)],
         "volumes": [
             {"name": "probe", "configMap": {"name": settings.config_map, "defaultMode": 0o444}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": scratch_size(spec)}},
         ],
+        **_user_namespace(spec, node, settings),
     } | {key: value for key, value in optional.items() if value}
+
+
+def _user_namespace(spec: EnvironmentSpec, node: NodeRecord, settings: Settings) -> Manifest:
+    """Return ``hostUsers: false`` if the pod gets a user namespace, in which its users have no rights on the node.
+
+    On OpenShift it gets none, because the user ids of its namespaces are too large for that. The name of a RuntimeClass
+    is taken for the name of its handler. If they differ, the node has no handler of this name, and the pod gets none.
+    """
+    wanted = settings.user_namespaces == "WhereSupported" and not settings.openshift
+    supported = (spec.probe.runtime_class_name or "") in node.user_namespace_handlers
+    return {"hostUsers": False} if wanted and supported else {}
 
 
 def tolerations(spec: EnvironmentSpec) -> list[Manifest]:
@@ -150,6 +152,18 @@ def _pod_security(spec: EnvironmentSpec, *, openshift: bool) -> Manifest:
     return seccomp | {"runAsNonRoot": True, "runAsUser": PROBE_UID, "runAsGroup": PROBE_UID}
 
 
+def _container_security(spec: EnvironmentSpec) -> Manifest:
+    """Return the security context of a container. Without a writable root file system, only /tmp can be written to.
+
+    /dev/shm can be written to as well. No volume is mounted there, because container runtimes bound it already: it has
+    64 MiB, which count towards the memory limit.
+    """
+    confined: Manifest = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    if spec.probe.root_filesystem == "ReadOnly":
+        confined["readOnlyRootFilesystem"] = True
+    return confined
+
+
 def _container(spec: EnvironmentSpec, node: NodeRecord, stage: str, run_id: str) -> Manifest:
     probe = spec.probe
     command = [probe.python or "python3", ARCHIVE, stage]
@@ -158,73 +172,13 @@ def _container(spec: EnvironmentSpec, node: NodeRecord, stage: str, run_id: str)
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
         "args" if probe.use_entrypoint else "command": command,
-        "env": _env(spec, node, run_id),
-        "resources": _resources(spec),
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "env": variables(spec, node, run_id),
+        "resources": resources(spec),
+        "securityContext": _container_security(spec),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "probe", "mountPath": MOUNT, "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount in the pod, not a file of ours
+            {"name": "tmp", "mountPath": SCRATCH},
         ],
     }
-
-
-def _env(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict[str, str]]:
-    values: dict[str, str] = {}
-    if spec.probe.run_as != "Image":
-        # The uid has no entry in the image's passwd: without these, HOME is / and getpass.getuser() raises,
-        # which torch.compile calls for the name of its cache directory.
-        values |= {"HOME": "/tmp", "USER": "gpuenv"}  # noqa: S108 - the emptyDir
-    values |= dict(spec.probe.env)
-    values |= {
-        "GPUENV_RUN": run_id,
-        "GPUENV_TERMINATION_LOG": TERMINATION_LOG,
-        "GPUENV_DEADLINE_SECONDS": str(spec.probe.timeouts.run),
-        "GPUENV_PROFILE": spec.profile,
-        "GPUENV_SHARING": node.facts.sharing or "",
-        "GPUENV_COMPILE": "1" if spec.checks.compile else "0",
-        "GPUENV_IMPORTS": json.dumps(spec.checks.imports),
-        "GPUENV_CHECKS": _literal(
-            json.dumps(
-                [
-                    {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-                    for check in spec.checks.commands
-                ]
-            )
-        ),
-    }
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _literal(value: str) -> str:
-    """Return a value escaped so that the kubelet does not replace ``$(NAME)`` in it with the value of a variable.
-
-    https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
-    """
-    return value.replace("$", "$$")
-
-
-def _resources(spec: EnvironmentSpec) -> Manifest:
-    probe = spec.probe
-    device = {probe.device.resource_name: str(probe.device_count)}
-    asked = probe.resources.get("limits", {})
-    limits = {"memory": _MEMORY_COMPILE if spec.checks.compile else _MEMORY} | asked
-    # A request above its limit would make the pod invalid.
-    requests = {
-        name: asked[name] if _less(asked.get(name), least) else least for name, least in _REQUESTS.items()
-    }
-    return {"limits": limits | device, "requests": requests | probe.resources.get("requests", {}) | device}
-
-
-def _less(amount: object, default: str) -> bool:
-    try:
-        return _amount(str(amount)) < _amount(default)
-    except ValueError:
-        return False
-
-
-def _amount(text: str) -> float:
-    if text.endswith("m"):
-        return float(text[:-1]) / 1000
-    return float(text) if text.replace(".", "").isdigit() else quantity(text)

@@ -5,7 +5,7 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.foreign_text import one_line
-from gpuenv.plan.run.outcome import Ended, attempt
+from gpuenv.plan.run.outcome import Ended, Outcome, attempt
 from gpuenv.plan.snapshot import ContainerRecord
 
 _PULL: Final = frozenset(
@@ -44,6 +44,17 @@ def waiting(container: ContainerRecord) -> Ended | None:
     if reason in START:
         return start_error(reason, words)
     return None
+
+
+def in_user_namespace(outcome: Outcome) -> Outcome:
+    """Return the outcome of a pod that has a user namespace of its own, and could not be set up because of it.
+
+    Error messages of container runtimes are not conclusive there. So they never lead to a verdict about the image.
+    """
+    if not isinstance(outcome, Ended) or outcome.reason != reasons.SandboxFailed:
+        return outcome
+    words = f"the probe pod, which has a user namespace (hostUsers: false), could not be set up: {outcome.message}"
+    return attempt(reasons.UserNamespaceFailed, words)
 
 
 def start_error(reason: str, words: str) -> Ended:

@@ -21,6 +21,7 @@ from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import clip, clip_remedies, kept, kept_check
 from gpuenv.plan.run.outcome import Ended
 from gpuenv.plan.snapshot import PodRecord, Result
+from gpuenv.plan.validation.read_only_run import doubts, explained
 
 _CONFIG_DIGEST: Final = "config@"
 
@@ -141,6 +142,7 @@ def image_digest(image_id: str) -> str:
 def _pod_check(context: Context, ended: Ended) -> Check | None:
     if not ended.reason:
         return None
+    ended = explained(ended, context.spec.probe, context.tables.knowledge)
     found = runtime_verdict(context, ended.runtime_error)
     if found is None:
         found = Check(
@@ -169,6 +171,7 @@ def _judge(
         checks += assess(
             facts, spec.expect, spec.floors, tables, peers=context.peers, tried=spec.checks
         ).checks
+        checks += doubts(checks, facts, spec.probe, tables)
     known = set(confirmed)
     doubted = [
         _doubted(check) if _is_doubtful(context, check) and check.reason not in known else check
