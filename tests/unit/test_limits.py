@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
-from gpuenv.api import limits
 from gpuenv.api.fields import FieldError
-from gpuenv.api.limits import Limits, PullSecret
+from gpuenv.api.limits import limits_parser
+from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.controller import limits_file, logs, run
 from gpuenv.controller.limits_file import LimitsError
 from gpuenv.controller.options import Options
@@ -40,6 +40,20 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"resourceNames": ["a/b", "a/b"]}, "resourceNames: lists 'a/b' twice"),
     ({"podLabelKeys": ["kueue.x-k8s.io/*"]}, "podLabelKeys[0]: is 'kueue.x-k8s.io/*'; write [prefix/]name"),
     ({"podLabelKeys": ["a/b/c"]}, "podLabelKeys[0]: is 'a/b/c'"),
+    ({"maxDevices": 65}, "maxDevices: is 65; write a whole number from 1 to 64"),
+    ({"allocationModes": ["all"]}, "allocationModes[0]: is 'all'; write ExactCount or All"),
+    ({"maxResources": {"cpu": "many"}}, "maxResources.cpu: is 'many'; write a quantity, such as 16"),
+    ({"maxResources": {"memory": "-1Gi"}}, "maxResources.memory: is '-1Gi'; write a quantity"),
+    ({"maxResources": {"gpu": "1"}}, "maxResources: has no field 'gpu'; "),
+    ({"maxResources": {"cpu": None}}, "maxResources.cpu: has no value; write one"),
+    ({"environmentVariables": ["A B"]}, "environmentVariables[0]: is 'A B'; write a pattern such as NCCL_*"),
+    ({"podAnnotationKeys": ["*"]}, "podAnnotationKeys[0]: is '*'; write [prefix/]name"),
+    ({"runtimeClassNames": ["Kata"]}, "runtimeClassNames[0]: is 'Kata'; write the name of an object"),
+    ({"schedulerNames": [""]}, "schedulerNames[0]: is ''; write the name of an object"),
+    ({"tolerationKeys": [" "]}, "tolerationKeys[0]: is ' '; write a pattern such as example.com/*"),
+    ({"maxTimeoutSeconds": 86401}, "maxTimeoutSeconds: is 86401; write a whole number"),
+    ({"maxCommandBytes": 100001}, "maxCommandBytes: is 100001; write a whole number"),
+    ({"gpuSecondsPerDay": 0}, "gpuSecondsPerDay: is 0; write a whole number"),
     ({"pullSecrets": {"team": ["*"]}}, "pullSecrets: is a mapping; write a list"),
     ({"pullSecrets": ["team"]}, "pullSecrets[0]: is a text; write it as a mapping of fields"),
     ({"pullSecrets": [{"environments": ["*"]}]}, "pullSecrets[0].secretName: is missing; add it"),
@@ -56,7 +70,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("change", "words"), MISTAKES)
 def test_a_mistake_is_refused_by_the_parser_and_by_the_chart(change: dict[str, Any], words: str) -> None:
     with pytest.raises(FieldError) as caught:
-        limits.parse(change)
+        limits_parser.parse(change)
     assert str(caught.value).startswith(words)
     assert "\n" not in str(caught.value)
     with pytest.raises(jsonschema.ValidationError):
@@ -66,15 +80,15 @@ def test_a_mistake_is_refused_by_the_parser_and_by_the_chart(change: dict[str, A
 def test_one_secret_twice_is_refused() -> None:
     """The chart refuses it in a template, because a schema cannot compare parts of entries."""
     with pytest.raises(FieldError, match="lists the Secret team twice"):
-        limits.parse({"pullSecrets": [TEAM, TEAM | {"environments": ["other"]}]})
+        limits_parser.parse({"pullSecrets": [TEAM, TEAM | {"environments": ["other"]}]})
 
 
 def test_the_defaults_of_the_chart_are_those_of_the_operator() -> None:
-    assert limits.parse(VALUES) == Limits()
-    assert limits.parse({}) == Limits()
-    # All of them are written out, so that the schema cannot lack a field.
-    assert VALUES.keys() == SCHEMA["properties"].keys() == set(SCHEMA["required"])
-    assert len(VALUES) == len(Limits.__dataclass_fields__)
+    assert limits_parser.parse(VALUES) == Limits()
+    assert limits_parser.parse({}) == Limits()
+    # All with a default are written out, so that the schema cannot lack a field.
+    assert VALUES.keys() == set(SCHEMA["required"]) == SCHEMA["properties"].keys() - {"gpuSecondsPerDay"}
+    assert len(SCHEMA["properties"]) == len(Limits.__dataclass_fields__)
 
 
 def test_every_field_is_read() -> None:
@@ -83,16 +97,38 @@ def test_every_field_is_read() -> None:
         "images": ["registry.example.com:5000/*", "*@sha256:*"],
         "priorityClassNames": [],
         "resourceNames": ["nvidia.com/mig-1g.5gb"],
+        "maxDevices": 2,
+        "allocationModes": ["All"],
+        "maxResources": {"cpu": 4, "memory": "1.5Gi"},
+        "environmentVariables": ["NCCL_*"],
         "podLabelKeys": ["kueue.x-k8s.io/queue-name", "team"],
+        "podAnnotationKeys": ["example.com/cost-centre"],
+        "runtimeClassNames": [],
+        "schedulerNames": ["kai-scheduler"],
+        "tolerationKeys": ["example.com/*"],
+        "maxTimeoutSeconds": 600,
+        "maxCommandBytes": 1000,
+        "gpuSecondsPerDay": 36000,
         "pullSecrets": [TEAM, {"secretName": "all", "environments": ["*"]}],
     }
     jsonschema.validate(raw, SCHEMA)
-    assert limits.parse(raw) == Limits(
+    assert limits_parser.parse(raw) == Limits(
         max_environments=5,
         images=("registry.example.com:5000/*", "*@sha256:*"),
         priority_class_names=(),
         resource_names=("nvidia.com/mig-1g.5gb",),
+        max_devices=2,
+        allocation_modes=("All",),
+        max_resources={"cpu": "4", "memory": "1.5Gi", "ephemeral-storage": "32Gi"},
+        environment_variables=("NCCL_*",),
         pod_label_keys=("kueue.x-k8s.io/queue-name", "team"),
+        pod_annotation_keys=("example.com/cost-centre",),
+        runtime_class_names=(),
+        scheduler_names=("kai-scheduler",),
+        toleration_keys=("example.com/*",),
+        max_timeout_seconds=600,
+        max_command_bytes=1000,
+        gpu_seconds_per_day=36000,
         pull_secrets=(PullSecret("team", ("team-*",)), PullSecret("all", ("*",))),
     )
 

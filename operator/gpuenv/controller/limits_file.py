@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from gpuenv.api import limits
 from gpuenv.api.fields import FieldError
-from gpuenv.api.limits import Limits
+from gpuenv.api.limits import limits_parser
+from gpuenv.api.limits.limits import Limits
 
 
 class LimitsError(ValueError):
@@ -31,7 +31,7 @@ def read(path: Path) -> Limits:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
         if content is None:
             raise FieldError("is empty; write {} for the defaults")
-        return limits.parse(content)
+        return limits_parser.parse(content)
     except OSError as error:
         raise LimitsError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

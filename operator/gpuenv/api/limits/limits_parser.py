@@ -1,20 +1,26 @@
-"""The limits that an administrator sets for all environments of a cluster, and the parser of their file.
-
-An author of an environment may have less power in the cluster than the operator, so these limits bound what an
-environment may ask for. This version of gpuenv parses them and enforces none of them.
-"""
+"""Makes the administrator's limits from the raw object in their file, and refuses mistakes in it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gpuenv.api import names
 from gpuenv.api.fields import Fields, shown
 from gpuenv.api.label_syntax import DNS_NAME, LABEL_KEY
+from gpuenv.api.limits.limits import MAX_RESOURCES, Limits, PullSecret
+from gpuenv.api.quantity import amount
 
 MAX_ENVIRONMENTS: Final = 10_000
 """The largest value of ``maxEnvironments``."""
+MAX_DEVICES: Final = 64
+"""The largest value of ``maxDevices``, as in the schema of ``spec.probe.device.count``."""
+MAX_SECONDS: Final = 86_400
+"""The largest value of ``maxTimeoutSeconds``, as in the schema of ``spec.probe.timeouts``."""
+MAX_COMMAND_BYTES: Final = 100_000
+"""The largest value of ``maxCommandBytes``. Linux passes a program no variable of more than 131,072 bytes."""
+MAX_GPU_SECONDS: Final = 10_000 * 86_400
+"""The largest value of ``gpuSecondsPerDay``: what 10,000 GPUs have in a day."""
+ALLOCATION_MODES: Final = ("ExactCount", "All")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +38,14 @@ _IMAGES: Final = _Form(
 _RESOURCES: Final = _Form(
     re.compile(r"[A-Za-z0-9._/*-]+"), f"write a pattern such as nvidia.com/*; {_WILDCARD}"
 )
+_VARIABLES: Final = _Form(re.compile(r"[A-Za-z0-9._*-]+"), f"write a pattern such as NCCL_*; {_WILDCARD}")
+_TAINTS: Final = _Form(
+    re.compile(r"[A-Za-z0-9._/*-]+"), f"write a pattern such as example.com/*; {_WILDCARD}"
+)
+_MODE: Final = _Form(re.compile("|".join(ALLOCATION_MODES)), f"write {' or '.join(ALLOCATION_MODES)}")
 _ENVIRONMENTS: Final = _Form(re.compile(r"[a-z0-9*-]+"), f"write a pattern such as team-a-*; {_WILDCARD}")
 _OBJECT: Final = _Form(DNS_NAME, "write the name of an object, such as team-a")
 _LABEL: Final = _Form(LABEL_KEY, "write [prefix/]name, such as kueue.x-k8s.io/queue-name")
-
-
-@dataclass(frozen=True, slots=True)
-class PullSecret:
-    """A Secret for pulling images, and patterns of the names of the environments that may use it.
-
-    The Secret is in the namespace of the probe pods.
-    """
-
-    secret_name: str
-    environments: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What environments may ask for. In ``images`` and ``resource_names``, ``*`` stands for any characters."""
-
-    max_environments: int = 200
-    """The largest number of environments in the cluster."""
-    images: tuple[str, ...] = ("*",)
-    """Patterns of the images."""
-    priority_class_names: tuple[str, ...] = (names.PROBE_PRIORITY_CLASS,)
-    resource_names: tuple[str, ...] = ("nvidia.com/*", "deviceclass.resource.kubernetes.io/*")
-    """Patterns of the extended resources that probe pods may request as their device."""
-    pod_label_keys: tuple[str, ...] = ("kueue.x-k8s.io/queue-name",)
-    """The keys of the labels that environments may add to their probe pods."""
-    pull_secrets: tuple[PullSecret, ...] = ()
-    """No environment may use a Secret that is not listed here."""
 
 
 def parse(value: object) -> Limits:
@@ -77,8 +60,21 @@ def parse(value: object) -> Limits:
         images=_texts(fields, "images", _IMAGES, defaults.images),
         priority_class_names=_texts(fields, "priorityClassNames", _OBJECT, defaults.priority_class_names),
         resource_names=_texts(fields, "resourceNames", _RESOURCES, defaults.resource_names),
+        max_devices=fields.integer("maxDevices", defaults.max_devices, 1, MAX_DEVICES),
+        allocation_modes=_texts(fields, "allocationModes", _MODE, defaults.allocation_modes),
+        max_resources=_resources(fields.child("maxResources"), defaults.max_resources),
+        environment_variables=_texts(
+            fields, "environmentVariables", _VARIABLES, defaults.environment_variables
+        ),
         pod_label_keys=_texts(fields, "podLabelKeys", _LABEL, defaults.pod_label_keys),
+        pod_annotation_keys=_texts(fields, "podAnnotationKeys", _LABEL, defaults.pod_annotation_keys),
+        runtime_class_names=_texts(fields, "runtimeClassNames", _OBJECT, defaults.runtime_class_names),
+        scheduler_names=_texts(fields, "schedulerNames", _OBJECT, defaults.scheduler_names),
+        toleration_keys=_texts(fields, "tolerationKeys", _TAINTS, defaults.toleration_keys),
+        max_timeout_seconds=fields.integer("maxTimeoutSeconds", defaults.max_timeout_seconds, 1, MAX_SECONDS),
+        max_command_bytes=fields.integer("maxCommandBytes", defaults.max_command_bytes, 2, MAX_COMMAND_BYTES),
         pull_secrets=tuple(_pull_secret(item) for item in fields.children("pullSecrets")),
+        gpu_seconds_per_day=fields.integer("gpuSecondsPerDay", None, 1, MAX_GPU_SECONDS),
     )
     secrets = [one.secret_name for one in limits.pull_secrets]
     if twice := _repeated(secrets):
@@ -87,6 +83,24 @@ def parse(value: object) -> Limits:
         )
     fields.close()
     return limits
+
+
+def _resources(fields: Fields, defaults: Mapping[str, str]) -> dict[str, str]:
+    """Return the largest amounts of resources. A resource that is not named has its default.
+
+    Raises FieldError for another resource than cpu, memory and ephemeral-storage, and for text that is no quantity.
+    """
+    _refuse_nulls(fields)
+    found = {}
+    for name in MAX_RESOURCES:
+        given = fields.raw(name)
+        found[name] = defaults[name] if given is None else str(given)
+        try:
+            amount(found[name])
+        except ValueError:
+            fields.fail(name, f"is {shown(given)}; write a quantity, such as {MAX_RESOURCES[name]}")
+    fields.close()
+    return found
 
 
 def _pull_secret(fields: Fields) -> PullSecret:

@@ -1,0 +1,218 @@
+"""Compares a specification with the administrator's limits.
+
+Each rule yields one line for each violation. The line names the field, what it asks for, and what the author or the
+administrator can do.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Final
+
+from gpuenv.api.environment import CommandCheck, EnvironmentSpec
+from gpuenv.api.foreign_text import one_line
+from gpuenv.api.limits.limits import Limits
+from gpuenv.api.quantity import amount
+
+Rule = Callable[[str, EnvironmentSpec, Limits], Iterator[str]]
+"""Yields the violations of one limit by the specification of the environment with the given name."""
+
+_NVIDIA: Final = "NVIDIA_"
+_SHOWN: Final = 80
+"""How many characters of a value a message shows."""
+_NAMED: Final = 5
+"""How many allowed values a message names."""
+_HUBS: Final = ("docker.io/", "index.docker.io/", "registry-1.docker.io/")
+_NATIVE: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+
+
+def violations(name: str, spec: EnvironmentSpec, limits: Limits) -> list[str]:
+    """Return everything that the environment ``name`` asks for and the limits do not allow, one line each."""
+    return [line for rule in RULES for line in rule(name, spec, limits)]
+
+
+def command_json(commands: Iterable[CommandCheck]) -> str:
+    """Return the command checks as the JSON that a probe pod carries in a variable."""
+    return json.dumps(
+        [
+            {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
+            for check in commands
+        ]
+    )
+
+
+# ---- rules -----------------------------------------------------------------------------------------------
+
+
+def _image(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    """Yield a line if the image matches no pattern, neither as it is written nor in its full form."""
+    if not any(_matches(form, limits.images) for form in image_forms(spec.image)):
+        yield _refused("spec.image", spec.image, limits.images, "images")
+
+
+def _pull_secrets(name: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    allowed = {one.secret_name for one in limits.pull_secrets if _matches(name, one.environments)}
+    for index, secret in enumerate(spec.image_pull_secrets):
+        if secret not in allowed:
+            yield (
+                f"spec.imagePullSecrets[{index}]: the Secret {_text(secret)} is not for this environment; remove it, or "
+                f"ask the administrator to map it to {_text(name)} in limits.pullSecrets"
+            )
+
+
+def _device(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    device, probe = "spec.probe.device", spec.probe
+    if not _matches(probe.device.resource_name, limits.resource_names):
+        yield _refused(
+            f"{device}.resourceName", probe.device.resource_name, limits.resource_names, "resourceNames"
+        )
+    if probe.device_count > limits.max_devices:
+        yield _too_many(f"{device}.count", probe.device_count, limits.max_devices, "maxDevices")
+    if probe.allocation_mode not in limits.allocation_modes:
+        yield _refused(
+            f"{device}.allocationMode", probe.allocation_mode, limits.allocation_modes, "allocationModes"
+        )
+
+
+def _resources(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    for section, asked in spec.probe.resources.items():
+        for name, wanted in asked.items():
+            field = f"spec.probe.resources.{section}"
+            if name not in _NATIVE:
+                if not _matches(name, limits.resource_names):
+                    yield _refused(field, name, (*sorted(_NATIVE), *limits.resource_names), "resourceNames")
+                elif _exceeds(wanted, str(limits.max_devices)):
+                    yield _too_many(f"{field}[{_text(name)}]", wanted, limits.max_devices, "maxDevices")
+            elif _exceeds(wanted, limits.max_resources[name]):
+                yield _too_many(f"{field}.{name}", wanted, limits.max_resources[name], f"maxResources.{name}")
+
+
+def _classes(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    """Yield a line for each class or scheduler that is not allowed. One that is not named is the cluster's default."""
+    probe = spec.probe
+    for field, value, allowed in (
+        ("priorityClassName", probe.priority_class_name, limits.priority_class_names),
+        ("runtimeClassName", probe.runtime_class_name, limits.runtime_class_names),
+        ("schedulerName", probe.scheduler_name, limits.scheduler_names),
+    ):
+        if value is not None and value not in allowed:
+            yield _refused(f"spec.probe.{field}", value, allowed, f"{field}s")
+
+
+def _variables(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    for index, (name, _value) in enumerate(spec.probe.env):
+        if name.startswith(_NVIDIA):
+            yield (
+                f"spec.probe.env[{index}]: {_text(name)} belongs to the device plug-in, which sets it for the GPUs of the "
+                "pod; remove it"
+            )
+        elif not _matches(name, limits.environment_variables):
+            yield _refused(
+                f"spec.probe.env[{index}]", name, limits.environment_variables, "environmentVariables"
+            )
+
+
+def _metadata(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    for field, keys, allowed, limit in (
+        ("podLabels", spec.probe.pod_labels, limits.pod_label_keys, "podLabelKeys"),
+        ("podAnnotations", spec.probe.pod_annotations, limits.pod_annotation_keys, "podAnnotationKeys"),
+    ):
+        for key in keys:
+            if key not in allowed:
+                yield _refused(f"spec.probe.{field}", key, allowed, limit)
+
+
+def _tolerations(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    """Yield a line for each toleration whose key matches no pattern. One without a key needs the pattern ``*``."""
+    for index, toleration in enumerate(spec.probe.tolerations):
+        key = str(toleration.get("key") or "")
+        if not (_matches(key, limits.toleration_keys) if key else "*" in limits.toleration_keys):
+            what = key or "every taint"
+            yield _refused(f"spec.probe.tolerations[{index}]", what, limits.toleration_keys, "tolerationKeys")
+
+
+def _timeouts(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    clocks, longest = spec.probe.timeouts, limits.max_timeout_seconds
+    for field, seconds in (
+        ("schedulingSeconds", clocks.scheduling),
+        ("setupSeconds", clocks.setup),
+        ("pullSeconds", clocks.pull),
+        ("runSeconds", clocks.run),
+    ):
+        if seconds > longest:
+            yield _too_many(f"spec.probe.timeouts.{field}", seconds, longest, "maxTimeoutSeconds")
+
+
+def _commands(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
+    size = len(command_json(spec.checks.commands).encode("utf-8", "replace"))
+    if spec.checks.commands and size > limits.max_command_bytes:
+        yield _too_many("spec.checks.commands", f"{size} bytes", limits.max_command_bytes, "maxCommandBytes")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _image,  # where kubelets connect to, and what runs
+    _pull_secrets,  # private images of other teams
+    _device,  # GPUs, and devices that are none
+    _resources,  # memory, CPUs and disk of the node, and more devices
+    _classes,  # priority over workloads, other runtimes and schedulers
+    _variables,  # GPUs that the device plug-in did not give
+    _metadata,  # what webhooks and network plug-ins read from a pod
+    _tolerations,  # nodes that are kept free
+    _timeouts,  # how long a GPU is held
+    _commands,  # the size of the pod
+)
+"""All limits but the number of environments, which concerns several of them."""
+
+
+# ---- words and comparisons -------------------------------------------------------------------------------
+
+
+def _refused(field: str, value: str, allowed: Iterable[str], limit: str) -> str:
+    """Return the message about a value that is in no list or matches no pattern."""
+    listed = list(allowed)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    choice = f"allowed: {', '.join(listed[:_NAMED])}{more}" if listed else "none is allowed"
+    return f"{field}: {_text(value)} is not allowed; {choice}, or ask the administrator to add it to limits.{limit}"
+
+
+def _too_many(field: str, value: object, most: object, limit: str) -> str:
+    """Return the message about an amount that is too large."""
+    return f"{field}: {_text(str(value))} is more than {most}; write less, or ask the administrator to raise limits.{limit}"
+
+
+def _text(value: str) -> str:
+    return one_line(value, _SHOWN)
+
+
+def _exceeds(wanted: object, most: str) -> bool:
+    """Return whether a quantity is larger than another. What is no quantity is too large: nobody knows how much it is."""
+    try:
+        return amount(str(wanted)) > amount(most)
+    except ValueError:
+        return True
+
+
+def _matches(text: str, patterns: Iterable[str]) -> bool:
+    return any(_expression(pattern).fullmatch(text) for pattern in patterns)
+
+
+@lru_cache(maxsize=1024)
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of the limits as a regular expression: ``*`` is any characters, all else stands for itself."""
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+
+
+def image_forms(image: str) -> tuple[str, ...]:
+    """Return an image's name as it is written and, if it names no registry, with the registry that runtimes add.
+
+    A pattern for ``docker.io/*`` then also covers ``pytorch/pytorch:2.9.1``, and a pattern for a private registry covers
+    only images whose name begins with it: https://github.com/distribution/reference/blob/main/normalize.go.
+    """
+    first, slash, rest = image.partition("/")
+    named = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    if not named:
+        return image, _HUBS[0] + (image if slash else f"library/{image}")
+    if f"{first}/" in _HUBS:
+        return image, _HUBS[0] + (rest if "/" in rest else f"library/{rest}")
+    return (image,)
