@@ -19,7 +19,7 @@ from tests.support.helm import CHART, KUBE_VERSION, Helm
 
 from gpuenv import __version__, manifests
 from gpuenv.api import names
-from gpuenv.api.limits import PullSecret
+from gpuenv.api.limits.limits import PullSecret
 from gpuenv.api.names import OPERATOR
 from gpuenv.controller import limits_file
 
