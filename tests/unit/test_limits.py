@@ -53,7 +53,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"tolerationKeys": [" "]}, "tolerationKeys[0]: is ' '; write a pattern such as example.com/*"),
     ({"maxTimeoutSeconds": 86401}, "maxTimeoutSeconds: is 86401; write a whole number"),
     ({"maxCommandBytes": 100001}, "maxCommandBytes: is 100001; write a whole number"),
-    ({"gpuSecondsPerDay": 0}, "gpuSecondsPerDay: is 0; write a whole number"),
+    ({"gpuSecondsPerDay": -1}, "gpuSecondsPerDay: is -1; write a whole number"),
     ({"pullSecrets": {"team": ["*"]}}, "pullSecrets: is a mapping; write a list"),
     ({"pullSecrets": ["team"]}, "pullSecrets[0]: is a text; write it as a mapping of fields"),
     ({"pullSecrets": [{"environments": ["*"]}]}, "pullSecrets[0].secretName: is missing; add it"),
@@ -86,9 +86,9 @@ def test_one_secret_twice_is_refused() -> None:
 def test_the_defaults_of_the_chart_are_those_of_the_operator() -> None:
     assert limits_parser.parse(VALUES) == Limits()
     assert limits_parser.parse({}) == Limits()
-    # All with a default are written out, so that the schema cannot lack a field.
-    assert VALUES.keys() == set(SCHEMA["required"]) == SCHEMA["properties"].keys() - {"gpuSecondsPerDay"}
-    assert len(SCHEMA["properties"]) == len(Limits.__dataclass_fields__)
+    # All of them are written out, so that the schema cannot lack a field.
+    assert VALUES.keys() == SCHEMA["properties"].keys() == set(SCHEMA["required"])
+    assert len(VALUES) == len(Limits.__dataclass_fields__)
 
 
 def test_every_field_is_read() -> None:

@@ -58,5 +58,5 @@ class Limits:
     """The largest size of ``spec.checks.commands``, as the JSON that the probe pod carries."""
     pull_secrets: tuple[PullSecret, ...] = ()
     """No environment may use a Secret that is not listed here."""
-    gpu_seconds_per_day: int | None = None
-    """How many GPU-seconds the probe pods of one environment may use in a day. None: any number."""
+    gpu_seconds_per_day: int = 0
+    """How many GPU-seconds the probe pods of one environment may use in a day; 0: any number."""

@@ -74,7 +74,9 @@ def parse(value: object) -> Limits:
         max_timeout_seconds=fields.integer("maxTimeoutSeconds", defaults.max_timeout_seconds, 1, MAX_SECONDS),
         max_command_bytes=fields.integer("maxCommandBytes", defaults.max_command_bytes, 2, MAX_COMMAND_BYTES),
         pull_secrets=tuple(_pull_secret(item) for item in fields.children("pullSecrets")),
-        gpu_seconds_per_day=fields.integer("gpuSecondsPerDay", None, 1, MAX_GPU_SECONDS),
+        gpu_seconds_per_day=fields.integer(
+            "gpuSecondsPerDay", defaults.gpu_seconds_per_day, 0, MAX_GPU_SECONDS
+        ),
     )
     secrets = [one.secret_name for one in limits.pull_secrets]
     if twice := _repeated(secrets):
