@@ -6,6 +6,7 @@
 #   docs/checks.md                  make docs
 #   helm/gpuenv/schemas/            make schemas
 #   helm/gpuenv/admission.yaml      make schemas
+#   operator/gpuenv/api/schema/statuses.py    make schemas
 #   tests/chart/golden/             make golden
 #   requirements.txt                make requirements
 #   requirements-dev.txt            make requirements
@@ -74,9 +75,11 @@ kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)
 	@hack/kind.sh
 docs: $(READY)  ## regenerate docs/reasons.md and docs/checks.md
 	$(BIN)/python -m gpuenv.knowledge.reference_pages docs
-schemas:  ## copy crds/ and the admission policy into the chart, which cannot read outside itself
+schemas: $(READY)  ## copy crds/ and the admission policy into the chart, and the schemas of statuses into the planner
 	cp crds/*.yaml helm/gpuenv/schemas/
 	cp operator/gpuenv/manifests/admission.yaml helm/gpuenv/admission.yaml
+	$(BIN)/python -m gpuenv.manifests.status_schemas
+	$(BIN)/ruff format -q operator/gpuenv/api/schema/statuses.py
 golden: $(READY)  ## render the chart anew into the files that its tests compare with
 	GPUENV_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/chart/test_render.py -k golden
 record-api: $(STAMP)  ## record crds/ as the API of the newest version in CHANGELOG.md; tests compare later schemas with it

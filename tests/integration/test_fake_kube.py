@@ -69,6 +69,66 @@ async def test_status_and_the_rest_are_changed_by_requests_of_their_own(kube: An
     assert raw["metadata"]["generation"] == 2
 
 
+READY = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "x",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
+def problem(**fields: Any) -> dict[str, Any]:
+    return {"problems": [{"reason": "x"} | fields]}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        # Characters count, not bytes.
+        (problem(reason="\U0001f600" * 256), "stored"),
+        (problem(reason="\U0001f600" * 257), 422),
+        (problem(verdict="Compatible"), "stored"),
+        (problem(verdict="compatible"), 422),
+        (problem(reason=None), 422),
+        ({"problems": [{"message": "no reason"}]}, 422),
+        ({"problems": [{"reason": "x"}] * 50}, "stored"),
+        ({"problems": [{"reason": "x"}] * 51}, 422),
+        (problem(nodeCount=2**31 - 1), "stored"),
+        (problem(nodeCount=2**31), 422),
+        (problem(nodeCount="1"), 422),
+        ({"observedGeneration": -(2**63)}, "stored"),
+        ({"observedGeneration": 2**63}, 422),
+        (problem(remedies=[{"action": "Wait", "message": "x"}]), "stored"),
+        (problem(remedies=[{"action": "wait", "message": "x"}]), 422),
+        (problem(remedies=[{"action": "Wait\n", "message": "x"}]), 422),
+        ({"conditions": [READY]}, "stored"),
+        ({"conditions": [READY, READY]}, 422),
+        ({"conditions": [READY | {"reason": ""}]}, 422),
+        ({"conditions": [READY | {"observedGeneration": -1}]}, 422),
+        ({"conditions": [READY | {"lastTransitionTime": "yesterday"}]}, 422),
+        ({"conditions": [READY | {"lastTransitionTime": "2026-02-30T00:00:00Z"}]}, 422),
+        ({"internal": {"a": [1, "x", {"b": -(2**63)}]}, "placement": {"avoid": {"x": [[]]}}}, "stored"),
+        ({"internal": {"x": "y" * 1_600_000}}, 500),
+        ({"internal": {"x": "y" * 3_200_000}}, 413),
+        ([], 422),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+async def test_a_status_is_validated(kube: Any, environment: str, status: Any, answer: int | str) -> None:
+    write = kube.json_patch(f"{environment}/status", [{"op": "add", "path": "/status", "value": status}])
+    if answer == "stored":
+        assert (await write)["status"] == status
+    else:
+        assert (await refusal(write))[0] == answer
+
+
+async def test_unknown_fields_of_a_status_are_dropped(kube: Any, environment: str) -> None:
+    given = {"unknown": 1, "problems": [{"reason": "x", "unknown": {}}], "internal": {"x": {"kept": 12.0}}}
+    raw = await kube.json_patch(f"{environment}/status", [{"op": "add", "path": "/status", "value": given}])
+    assert raw["status"] == {"problems": [{"reason": "x"}], "internal": {"x": {"kept": 12}}}
+
+
 async def test_a_patch_that_changes_nothing_makes_no_new_version(kube: Any, environment: str) -> None:
     first = await kube.merge_patch(environment, {"metadata": {"labels": {"a": "b"}}})
     second = await kube.merge_patch(environment, {"metadata": {"labels": {"a": "b"}}})

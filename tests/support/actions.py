@@ -23,7 +23,7 @@ def label(node: str, value: str | None = "Compatible", environment: str = "e") -
 
 def write(environment: str, node: str, *, exists: bool = False, **fields: Any) -> WriteReport:
     """Return the action that writes a node report without a result; ``fields`` are those of its record."""
-    status = {"verdict": "Unknown", "reason": "GpusBusy", "message": None}
+    status = {"verdict": "Unknown", "reason": "GpusBusy"}
     name = names.report_name(environment, node)
     values: dict[str, Any] = {
         "name": name,

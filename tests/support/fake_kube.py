@@ -1,18 +1,18 @@
 """A fake API server in memory, at the level of the operator's Kubernetes client.
 
 It has the properties of a real one on which a controller relies: uids, resource versions and generations, preconditions,
-status subresources, finalizers, graceful deletion of pods, selectors and watches. It validates nothing.
-``tests/integration/test_fake_kube.py`` compares it with a real one.
+status subresources, finalizers, graceful deletion of pods, selectors and watches. It validates nothing but the statuses
+of gpuenv's own kinds. ``tests/integration/test_fake_kube.py`` compares it with a real one.
 """
 
 import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from functools import cache
 from typing import Any
 
-from gpuenv import manifests
+from tests.support import stored_status
+
 from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError, Kube
 from gpuenv.plan.objects.times import show_time
@@ -20,15 +20,6 @@ from gpuenv.plan.objects.times import show_time
 Raw = dict[str, Any]
 Hook = Callable[[str, str, Any], None]
 Watcher = Callable[[str, str, Raw], None]
-
-
-@cache
-def _default_status(plural: str) -> Raw:
-    """Return the status that the schema gives to a new object of a kind, as ``{"status": ...}``; {} if it gives none."""
-    (crd,) = [one for one in manifests.crds() if one["spec"]["names"]["plural"] == plural]
-    (version,) = crd["spec"]["versions"]
-    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
-    return {"status": status["default"]} if "default" in status else {}
 
 
 class FakeKube:
@@ -183,7 +174,8 @@ class FakeKube:
             raw["status"] = {"phase": "Pending"}
         elif names.API_VERSION in path:
             raw.pop("status", None)
-            raw |= _default_status(path.rpartition("/")[2])
+            schema = stored_status.schema_of(path.rpartition("/")[2])
+            raw |= {"status": schema["default"]} if "default" in schema else {}
         metadata["uid"] = self._new_uid(metadata["name"])
         metadata |= {"generation": 1, "creationTimestamp": show_time(self._clock())}
         return self._store(key, raw)
@@ -267,6 +259,9 @@ class FakeKube:
         _check_preconditions(before["metadata"], wanted.get("metadata") or {})
         raw = _copy(before)
         change(raw)
+        if target != path and names.API_VERSION in path:
+            kind = _collection(target).rpartition("/")[2]
+            raw["status"] = stored_status.stored(kind, raw.get("status", {}))
         body_of, status_of = (raw, before) if target == path else (before, raw)
         raw = {key: value for key, value in body_of.items() if key != "status"}
         if "status" in status_of:

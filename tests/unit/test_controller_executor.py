@@ -154,7 +154,7 @@ async def test_a_status_is_written_twice_in_a_row_and_then_every_two_seconds(wor
     event = PostEvent("GPUEnvironment", "e", "uid-e", "Normal", "AllAnswered", "all")
 
     def status(words: str) -> WriteStatus:
-        return WriteStatus("e", "uid-e", {"problems": [{"reason": words, "message": None}]}, (event,))
+        return WriteStatus("e", "uid-e", {"problems": [{"reason": words}]}, (event,))
 
     assert (await world.run(status("1"))).done == 1
     assert (await world.run(status("2"))).done == 1

@@ -284,13 +284,4 @@ def report_body(action: WriteReport) -> dict[str, Any]:
 
 
 def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
-    return {"op": "add", "path": "/status", "value": _compact(status)}
-
-
-def _compact(value: Any) -> Any:
-    """Return ``value`` without dict entries whose value is None, at any depth, because gpuenv's CRDs refuse null."""
-    if isinstance(value, dict):
-        return {key: _compact(one) for key, one in value.items() if one is not None}
-    if isinstance(value, list | tuple):
-        return [_compact(one) for one in value]
-    return value
+    return {"op": "add", "path": "/status", "value": status}

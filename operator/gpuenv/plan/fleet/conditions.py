@@ -27,7 +27,6 @@ PUBLISHED: Final = "Published"
 """The nodes show their verdicts, as labels or conditions."""
 STALLED: Final = "Stalled"
 """The operator waits until somebody corrects the specification. Tools such as Flux report True as a failure."""
-MAX_MESSAGE: Final = 2000
 NAMED: Final = 3
 """How many problems or versions a message names."""
 NO_NODES: Final = "spec.nodes.selector matches no node with GPUs"
@@ -62,7 +61,7 @@ def _json(condition: Condition, old: Mapping[str, Any], generation: int, now: fl
         "type": condition.type,
         "status": condition.status,
         "reason": condition.reason,
-        "message": one_line(condition.message, MAX_MESSAGE),
+        "message": one_line(condition.message),
         "lastTransitionTime": kept if isinstance(kept, str) else show_time(now),
         "observedGeneration": generation,
     }

@@ -1,28 +1,37 @@
 """Compute the whole status of an environment from its totals. No other module writes a part of it."""
 
-from typing import Any, Final
+from typing import Any
 
 from gpuenv.api import names, reasons
 from gpuenv.api.remedies import Action, Remedy, remedies_data
+from gpuenv.api.schema import statuses
+from gpuenv.api.schema.fit import fit
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
-from gpuenv.plan.fleet.conditions import MAX_MESSAGE, NO_NODES, conditions
+from gpuenv.plan.fleet.conditions import NO_NODES, conditions
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
 Json = dict[str, Any]
-MAX_DIGESTS: Final = 64
 
 
 def environment_status(
     environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None = None
 ) -> Json:
-    """Return the status that the environment should have at ``now``, in epoch seconds.
+    """Return the status that the environment should have at ``now``, in epoch seconds, fitted to the schema.
 
     ``totals`` is None if the specification is invalid; the counts in the status then stay as they are. ``refusal`` is
     the API server's refusal to store a result, None if it refused none.
     """
+    status = _status(environment, totals, now, refusal)
+    # A stored status fits.
+    return status if status == environment.status else dict(fit(statuses.ENVIRONMENT, status))
+
+
+def _status(
+    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None
+) -> Json:
     judged: Json = {
         "observedGeneration": environment.generation,
         "conditions": conditions(environment, totals, refusal, now),
@@ -55,7 +64,7 @@ def _image(totals: Totals) -> Json:
     nodes: dict[tuple[str, str], int] = {}
     for (digest, platform, _), count in totals.contents:
         nodes[digest, platform] = nodes.get((digest, platform), 0) + count
-    found = sorted(nodes.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_DIGESTS]
+    found = sorted(nodes.items(), key=lambda entry: (-entry[1], entry[0]))
     digests = [
         {"digest": digest, "platform": platform, "nodeCount": count} for (digest, platform), count in found
     ]
@@ -91,7 +100,7 @@ def _problems(totals: Totals) -> list[Json]:
 def _whole_problem(reason: reasons.Reason, message: str) -> Json:
     """Return a problem of the environment itself, which somebody solves by changing the environment."""
     remedies = remedies_data((Remedy(Action.CHANGE_ENVIRONMENT, reasons.ROWS[reason].cure),))
-    return {"reason": reason, "message": message[:MAX_MESSAGE], "remedies": remedies}
+    return {"reason": reason, "message": message, "remedies": remedies}
 
 
 def _placement(totals: Totals) -> Json:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
@@ -13,8 +12,6 @@ from gpuenv.plan.context import Context
 from gpuenv.plan.snapshot import NEVER
 from gpuenv.plan.validation.desired_state import DesiredState
 
-NODES_NAMED: Final = 20
-MAX_PROBLEMS: Final = 50
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
 """(image digest, platform, names and versions of the software in the image) that a node found in the image."""
 
@@ -23,7 +20,7 @@ Content = tuple[str, str, tuple[tuple[str, str], ...]]
 class Problem:
     """The nodes with the same verdict, other than Compatible, and the same reason.
 
-    ``nodes`` names at most ``NODES_NAMED`` of them. ``message`` and ``remedies`` are those that most of them have.
+    ``nodes`` are their names, sorted. ``message`` and ``remedies`` are those that most of them have.
     """
 
     verdict: Verdict
@@ -99,7 +96,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
 
 
 def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
-    """Return at most ``MAX_PROBLEMS`` problems, the worst verdict first, then the largest number of nodes.
+    """Return the problems, the worst verdict first, then the largest number of nodes.
 
     Nodes that have not been validated yet are left out.
     """
@@ -110,15 +107,15 @@ def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
             groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
     problems = [_problem(verdict, reason, found) for (verdict, reason), found in groups.items()]
     problems.sort(key=lambda one: (-one.verdict.severity, -one.count, one.reason))
-    return problems[:MAX_PROBLEMS]
+    return problems
 
 
 def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
     # The most frequent message is shown. Of equally frequent ones it is the first in the alphabet, in every plan.
     words = Counter((one.shown.message, one.shown.remedies) for one in found)
     message, remedies = min(words, key=lambda one: (-words[one], one))
-    named = tuple(sorted(one.node for one in found)[:NODES_NAMED])
-    return Problem(verdict, reason, len(found), named, message, remedies)
+    nodes = tuple(sorted(one.node for one in found))
+    return Problem(verdict, reason, len(found), nodes, message, remedies)
 
 
 def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:

@@ -1,11 +1,14 @@
-"""Convert a GPUNodeReport between JSON and its record. A record that is written and read back is equal to itself."""
+"""Convert a GPUNodeReport between JSON and its record. A fitted record that is written and read back stays the same."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
-from gpuenv.api.remedies import Remedies, Remedy, read_remedies, remedies_data
+from gpuenv.api.remedies import Remedies, read_remedies, remedies_data
+from gpuenv.api.schema import statuses
+from gpuenv.api.schema.fit import fit
 from gpuenv.api.tolerant import EMPTY, integer, mapping, mappings, text, texts
 from gpuenv.assess.model import Check, Status, Verdict
 from gpuenv.plan.demand import Demand
@@ -15,11 +18,6 @@ from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
 
 Json = dict[str, Any]
 
-MAX_CHECKS: Final = 64
-MAX_MESSAGE: Final = 1000
-MAX_REMEDIES: Final = 8
-_MAX_PARAMETERS: Final = 16
-_MAX_NAME: Final = 256
 _STATUSES: Final = frozenset(status.value for status in Status)
 VALIDATED: Final = "Validated"
 OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
@@ -40,46 +38,28 @@ def _check(  # noqa: PLR0917 - the fields of a Check, in its order
 
 
 def kept(checks: Iterable[Check]) -> tuple[Check, ...]:
-    """Return the checks to store: the first ``MAX_CHECKS``, each shortened by :func:`kept_check`.
-
-    Assessments list the worst checks first.
-    """
-    return tuple(kept_check(check) for check in list(checks)[:MAX_CHECKS])
-
-
-def kept_check(check: Check) -> Check:
-    """Return a check as it is stored: with shortened texts, or, if it passed, with its name and status only."""
-    if check.status is Status.PASS:
-        return _check(check.name[:_MAX_NAME], check.status)
-    return _check(
-        check.name[:_MAX_NAME],
-        check.status,
-        check.reason,
-        clip(check.message),
-        clip_remedies(check.remedies),
-        check.source[:MAX_MESSAGE],
-    )
-
-
-def clip(message: str) -> str:
-    """Return the message, cut to the ``MAX_MESSAGE`` characters that the schema of the CRD allows."""
-    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
-
-
-def clip_remedies(remedies: Iterable[Remedy]) -> Remedies:
-    """Return the first ``MAX_REMEDIES`` remedies, with texts that are as short as the schema of the CRD asks."""
+    """Return the checks in the form in which a report keeps them: a check that passed without its texts."""
     return tuple(
-        Remedy(
-            one.action,
-            clip(one.message),
-            tuple((name, value[:_MAX_NAME]) for name, value in one.parameters[:_MAX_PARAMETERS]),
+        _check(check.name, check.status)
+        if check.status is Status.PASS
+        else _check(
+            check.name, check.status, check.reason, check.message, tuple(check.remedies), check.source
         )
-        for one in list(remedies)[:MAX_REMEDIES]
+        for check in checks
     )
+
+
+def fitted(record: ReportRecord, *, remedies: Remedies, now: float) -> tuple[Json, ReportRecord]:
+    """Return the status that states the record, fitted to the schema, and the record that is read back from it.
+
+    ``remedies`` are those of the shown verdict. ``now`` is in epoch seconds.
+    """
+    status: Json = fit(statuses.REPORT, status_of(record, remedies=remedies, now=now))
+    return status, _with_status(record, status)
 
 
 def status_of(record: ReportRecord, *, remedies: Remedies, now: float) -> Json:
-    """Return the whole status of a node report as JSON. ``now`` is in epoch seconds."""
+    """Return the whole status of a node report as JSON, which need not fit the schema yet. ``now`` is in epoch seconds."""
     status: Json = {
         "verdict": record.verdict.value,
         "reason": record.reason,
@@ -194,25 +174,37 @@ def _attempt(attempt: Attempt) -> Json:
 
 def read(raw: Mapping[str, Any]) -> ReportRecord:
     """Return the record of a GPUNodeReport object. Values of a wrong type count as absent."""
-    metadata, spec, status = mapping(raw, "metadata"), mapping(raw, "spec"), mapping(raw, "status")
-    conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
-    validated, compatible = conditions.get(VALIDATED, EMPTY), conditions.get(COMPATIBLE, EMPTY)
-    internal = mapping(status, "internal")
-    return ReportRecord(
+    metadata, spec = mapping(raw, "metadata"), mapping(raw, "spec")
+    blank = ReportRecord(
         name=text(metadata.get("name")),
         uid=text(metadata.get("uid")),
         environment=text(spec.get("environmentName")),
         node=text(spec.get("nodeName")),
         node_uid=text(spec.get("nodeUID")),
+        verdict=Verdict.UNKNOWN,
+        reason="",
+        message="",
+        environment_generation=0,
+        generation=integer(metadata.get("generation")) or 1,
+        revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
+    )
+    return _with_status(blank, mapping(raw, "status"))
+
+
+def _with_status(record: ReportRecord, status: Mapping[str, Any]) -> ReportRecord:
+    """Return the record with everything that a status states. The rest comes from metadata and specification."""
+    conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
+    validated, compatible = conditions.get(VALIDATED, EMPTY), conditions.get(COMPATIBLE, EMPTY)
+    internal = mapping(status, "internal")
+    return replace(
+        record,
         verdict=_verdict(status.get("verdict")),
         reason=text(status.get("reason")),
         message=text(status.get("message")),
         environment_generation=integer(status.get("environmentGeneration")) or 0,
-        generation=integer(metadata.get("generation")) or 1,
         result=_read_result(status, internal),
         attempt=_read_attempt(mapping(status, "lastAttempt"), mapping(internal, "attempt")),
         runs=max(0, integer(internal.get("runs")) or 0),
-        revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
         observed_demand=observed_demand(status),
         owes_answer=owes_answer(status),
         current=validated.get("status") == "True",

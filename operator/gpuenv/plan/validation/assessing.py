@@ -18,7 +18,7 @@ from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
-from gpuenv.plan.objects.node_report import clip, clip_remedies, kept, kept_check
+from gpuenv.plan.objects.node_report import kept
 from gpuenv.plan.run.outcome import Ended
 from gpuenv.plan.snapshot import PodRecord, Result
 from gpuenv.plan.validation.read_only_run import doubts, explained
@@ -57,7 +57,7 @@ def new_result(
     result = Result(
         verdict=judged.assessment.verdict,
         reason=judged.assessment.reason,
-        message=clip(judged.assessment.message),
+        message=judged.assessment.message,
         run_id=pod.run_id,
         inputs_hash=pod.inputs_hash,
         fingerprint=pod.fingerprint,
@@ -95,7 +95,7 @@ def assessed_again(validation: Validation, result: Result) -> Result:
         result,
         verdict=judged.assessment.verdict,
         reason=judged.assessment.reason,
-        message=clip(judged.assessment.message),
+        message=judged.assessment.message,
         checks=kept(judged.assessment.checks),
         unconfirmed=judged.unconfirmed,
     )
@@ -115,7 +115,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
         check_names.PROBE_POD,
         Status.FAIL,
         rule.reason,
-        clip(words),
+        words,
         remedies_of(context, rule.reason),
         rule.source,
     )
@@ -124,7 +124,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
 def remedies_of(context: Context, reason: str) -> Remedies:
     """Return the remedies of a reason, from the tables; () if they do not contain the reason."""
     text = context.tables.knowledge.reasons.get(reason)
-    return clip_remedies(text.remedies) if text else ()
+    return text.remedies if text else ()
 
 
 def image_digest(image_id: str) -> str:
@@ -152,7 +152,7 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
             ended.message,
             remedies_of(context, ended.reason),
         )
-    return kept_check(found)
+    return kept((found,))[0]
 
 
 def _facts(validation: Validation, document: Document, pod_check: Check | None) -> Facts | None:

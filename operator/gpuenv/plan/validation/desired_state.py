@@ -15,7 +15,7 @@ from gpuenv.plan.actions import (
 )
 from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.demand import NOTHING_ASKED, demand
-from gpuenv.plan.objects.node_report import status_of
+from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.next_run import Due, next_run
@@ -76,12 +76,12 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         return _replaced(validation, report)
     runs = report_after_runs(validation, now)
     shown = shown_verdict(validation, runs.report)
-    after = _after(validation, runs.report, shown, now)
+    after, status = _after(validation, runs.report, shown, now)
     blocked = _is_blocked(validation)
     due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
     observed = report.observed_demand if report is not None else NOTHING_ASKED
-    actions = tuple(_actions(validation, after, shown, runs, now))
+    actions = tuple(_actions(validation, after, status, runs))
     unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
     return DesiredState(
         node=node.name,
@@ -155,10 +155,13 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
 
 def _after(
     validation: Validation, report: ReportRecord | None, shown: ShownVerdict | None, now: float
-) -> ReportRecord | None:
-    """Return the report with the verdict to show, or the present report object if nothing has to be written."""
+) -> tuple[ReportRecord | None, Json | None]:
+    """Return the report with the verdict to show, and the status to write.
+
+    If nothing has to be written, return the present report object, and None.
+    """
     if shown is None:
-        return None
+        return None, None
     base, before = report or blank(validation), validation.report
     today = float(int(now))
     since = base.current_since if base.current_since and base.current == shown.current else today
@@ -174,7 +177,11 @@ def _after(
         # An attempt takes into account the generation for which its run was started, and no later one.
         environment_generation=base.environment_generation if base.attempt else validation.context.generation,
     )
-    return before if before is not None and _same(after, before) else after
+    if before is not None and _same(after, before):
+        return before, None
+    # Only what is stored counts: a message that is too long for the schema would differ from the stored one forever.
+    status, after = fitted(after, remedies=shown.remedies, now=now)
+    return (before, None) if before is not None and _same(after, before) else (after, status)
 
 
 def _answer(verdict: Verdict) -> bool | None:
@@ -185,11 +192,18 @@ def _answer(verdict: Verdict) -> bool | None:
 def _same(new: ReportRecord, old: ReportRecord) -> bool:
     """Return whether the new report need not be written: it says the same as the old one, but for the generation."""
     return (
-        new.result is old.result
-        and new.attempt is old.attempt
+        _is_same_result(new.result, old.result)
+        and new.attempt == old.attempt
         and (new.verdict, new.reason, new.message, new.runs, new.observed_demand, new.current)
         == (old.verdict, old.reason, old.message, old.runs, old.observed_demand, old.current)
     )
+
+
+def _is_same_result(new: Result | None, old: Result | None) -> bool:
+    """Return whether two results are equal, whatever their assessments were based on."""
+    if new is None or old is None or new is old:
+        return new is old
+    return replace(new, assessment_key=old.assessment_key) == old
 
 
 def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
@@ -210,13 +224,15 @@ def _is_blocked(validation: Validation) -> bool:
 def _actions(
     validation: Validation,
     after: ReportRecord | None,
-    shown: ShownVerdict | None,
+    status: Json | None,
     runs: AfterRuns,
-    now: float,
 ) -> list[ValidationAction]:
-    """Return the actions in order: write the report, then label and node condition, then delete unneeded pods."""
+    """Return the actions in order: write the report, then label and node condition, then delete unneeded pods.
+
+    ``status`` is that of the report ``after``, None if it need not be written.
+    """
     actions: list[ValidationAction] = []
-    if after is not None and shown is not None and after is not validation.report:
+    if after is not None and status is not None:
         actions.append(
             WriteReport(
                 environment=validation.context.name,
@@ -225,30 +241,30 @@ def _actions(
                 node_uid=validation.node.uid,
                 name=after.name,
                 exists=validation.report is not None,
-                status=status_of(after, remedies=shown.remedies, now=now),
+                status=status,
                 record=after,
             )
         )
-    actions += _node_writes(validation.context, validation.node, shown)
+    actions += _node_writes(validation.context, validation.node, after)
     actions += [DeletePod(pod.name, pod.uid, why) for pod, why in runs.delete]
     return actions
 
 
-def _node_writes(context: Context, node: NodeRecord, shown: ShownVerdict | None) -> list[ValidationAction]:
-    """Return the actions that set the node's label and condition to the verdict, or remove disabled ones."""
+def _node_writes(context: Context, node: NodeRecord, report: ReportRecord | None) -> list[ValidationAction]:
+    """Return the actions that set the node's label and condition to the report's verdict, or remove disabled ones."""
     writes: list[ValidationAction] = []
     spec, name = context.spec, context.name
     label, condition = node.compat.get(name), node.compat_conditions.get(name)
     publishes_label, publishes_condition = spec.node_label != "None", spec.node_condition != "None"
-    if shown is not None and publishes_label:
-        if label != shown.verdict.value:
-            writes.append(SetLabel(name, node.name, node.uid, shown.verdict.value))
+    if report is not None and publishes_label:
+        if label != report.verdict.value:
+            writes.append(SetLabel(name, node.name, node.uid, report.verdict.value))
     elif label is not None and not publishes_label:
         writes.append(SetLabel(name, node.name, node.uid, None))
-    if shown is not None and publishes_condition:
-        wanted = (_CONDITION_STATUS[shown.verdict], shown.reason or shown.verdict.value)
+    if report is not None and publishes_condition:
+        wanted = (_CONDITION_STATUS[report.verdict], report.reason or report.verdict.value)
         if condition != wanted:
-            writes.append(SetNodeCondition(name, node.name, *wanted, shown.message))
+            writes.append(SetNodeCondition(name, node.name, *wanted, report.message))
     elif condition is not None and not publishes_condition:
         writes.append(SetNodeCondition(name, node.name, None))
     return writes

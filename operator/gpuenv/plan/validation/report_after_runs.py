@@ -13,7 +13,6 @@ from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
-from gpuenv.plan.objects.node_report import clip, clip_remedies
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
@@ -277,8 +276,8 @@ def _tried(
     attempt = Attempt(
         run_id=no_result.run_id,
         reason=no_result.reason,
-        message=clip(no_result.message),
-        remedies=clip_remedies(no_result.remedies),
+        message=no_result.message,
+        remedies=no_result.remedies,
         at=float(int(now)),
         inputs_hash=validation.context.inputs_hash,
         fingerprint=validation.node.fingerprint,

@@ -12,7 +12,6 @@ from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.probe_document import FACTS
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
-from gpuenv.plan.objects.node_report import clip
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.assessing import remedies_of
 
@@ -63,7 +62,7 @@ def shown_verdict(validation: Validation, report: ReportRecord | None) -> ShownV
         message, remedies = attempt.message + _former(result), attempt.remedies
         # If the environment was changed since, only the next run answers the change.
         answered = report.environment_generation >= context.generation
-        return ShownVerdict(Verdict.UNKNOWN, attempt.reason, clip(message), remedies, answered=answered)
+        return ShownVerdict(Verdict.UNKNOWN, attempt.reason, message, remedies, answered=answered)
     if result is not None:
         return ShownVerdict(
             Verdict.UNKNOWN, reasons.Stale, _stale(context, node, result), remedies_of(context, reasons.Stale)
@@ -96,7 +95,7 @@ def missing_device(spec: EnvironmentSpec, node: NodeRecord) -> str:
 
 
 def _unknown(context: Context, reason: Reason, message: str) -> ShownVerdict:
-    return ShownVerdict(Verdict.UNKNOWN, reason, clip(message), remedies_of(context, reason), answered=True)
+    return ShownVerdict(Verdict.UNKNOWN, reason, message, remedies_of(context, reason), answered=True)
 
 
 def _stuck(context: Context, pod: PodRecord) -> ShownVerdict:
