@@ -27,6 +27,8 @@ from gpuenv_probe.omissions import OMISSIONS, Report
 SCHEMA = 1
 LIMIT = 3000
 """The largest size of an encoded report in bytes, unless the caller gives another limit."""
+MAX_JSON = 32768
+"""The largest size in bytes of the JSON in a report before it is compressed. A report of 16 GPUs has about 20,000."""
 
 _PREFIX = "gpuenv-report/"
 _END = "."
@@ -173,14 +175,14 @@ def normalise(report: Report) -> Report:
 def encode(report: Report, limit: int = LIMIT) -> str:
     """Return ``report`` as text of at most ``limit`` bytes; ``limit`` must be at least 200.
 
-    If the report is too long, parts of it are left out in the order of ``OMISSIONS``, and the encoded report names
-    these parts in its field ``omitted``. Raises ValueError for a field that the schema does not have, which is a bug
-    of the caller.
+    If the report is too long, or its JSON is longer than ``MAX_JSON``, parts of it are left out in the order of
+    ``OMISSIONS``, and the encoded report names these parts in its field ``omitted``. Raises ValueError for a field that
+    the schema does not have, which is a bug of the caller.
     """
     current = normalise({"schema": SCHEMA, **report})
-    text = _encode_text(current)
+    text, size = _encode_text(current)
     for name, omit in OMISSIONS:
-        if len(text) <= limit:
+        if len(text) <= limit and size <= MAX_JSON:
             break
         smaller = copy.deepcopy(current)
         omit(smaller)
@@ -188,11 +190,11 @@ def encode(report: Report, limit: int = LIMIT) -> str:
             continue
         smaller["omitted"] = [*smaller.get("omitted", ()), name]
         current = smaller
-        text = _encode_text(current)
+        text, size = _encode_text(current)
     return text
 
 
-def decode(text: str, max_bytes: int = 65536) -> Report:
+def decode(text: str, max_bytes: int = MAX_JSON) -> Report:
     """Return the probe report that is encoded in ``text``. Raises CodecError if there is none that can be read.
 
     A report with more than ``max_bytes`` bytes of JSON is refused. The types of single fields are not checked: the
@@ -223,16 +225,22 @@ def decode(text: str, max_bytes: int = 65536) -> Report:
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise CodecError("notAReport", f"the report's layout is damaged: {error}") from None
     if report.get("schema") != SCHEMA:
-        raise CodecError("schemaVersion", f"the report calls itself schema {report.get('schema')!r:.40}")
+        raise CodecError("schemaVersion", f"the report calls itself schema {_shown(report.get('schema'))}")
     return report
 
 
-def _encode_text(report: Report) -> str:
+def _encode_text(report: Report) -> tuple[str, int]:
+    """Return the encoded report, and the size of its JSON in bytes."""
     document = json.dumps(
         _pack(REPORT, report, "report"), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
-    payload = base64.b85encode(zlib.compress(document.encode("utf-8"), 9)).decode("ascii")
-    return f"{_PREFIX}{SCHEMA}:{payload}{_END}"
+    ).encode("utf-8")
+    payload = base64.b85encode(zlib.compress(document, 9)).decode("ascii")
+    return f"{_PREFIX}{SCHEMA}:{payload}{_END}", len(document)
+
+
+def _shown(value: Any) -> str:
+    """Return a short number for a message. Of anything else, which may be endless or deep, return only the type."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**9 else f"of type {type(value).__name__}"
 
 
 def _inflate(payload: str, max_bytes: int) -> bytes:

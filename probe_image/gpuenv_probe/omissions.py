@@ -9,16 +9,15 @@ from gpuenv_probe import statuses
 Report = Dict[str, Any]
 
 
-def _cut_texts(value: Any, length: int) -> Any:
-    """Return ``value`` with every text cut to ``length`` characters; lists and objects are changed in place."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = _cut_texts(item, length)
-    elif isinstance(value, list):
-        value[:] = [_cut_texts(item, length) for item in value]
-    elif isinstance(value, str) and len(value) > length:
-        return value[: length - 1] + "…"
-    return value
+def _cut_texts(value: Any, length: int) -> None:
+    """Cut every text in ``value``, a list or an object, to ``length`` characters."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in entries:
+        if isinstance(item, str):
+            if len(item) > length:
+                value[key] = item[: length - 1] + "…"
+        elif isinstance(item, (dict, list)):
+            _cut_texts(item, length)
 
 
 def _cut(length: int) -> Callable[[Report], None]:

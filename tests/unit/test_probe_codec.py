@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -130,12 +131,12 @@ GOOD = codec.encode({"stage": "facts", "run": "r1", "complete": True})
         (envelope("NaN"), "notAReport"),
         (envelope('{"schema": 1}'), "notAReport"),
         (envelope(b"\xff\xfe"), "notAReport"),
-        (envelope("[" * 60000), "notAReport"),
-        (envelope("9" * 60000), "notAReport"),
+        (envelope("[" * 30000), "notAReport"),
+        (envelope("9" * 30000), "notAReport"),
         (envelope(columns_of_unequal_length()), "notAReport"),
         (envelope("[2]"), "schemaVersion"),
         (envelope("[1]", version=2), "schemaVersion"),
-        (envelope(" " * 65537), "tooLarge"),
+        (envelope(" " * (codec.MAX_JSON + 1)), "tooLarge"),
         (envelope(b"0" * 50_000_000), "tooLarge"),
     ],
 )
@@ -189,6 +190,23 @@ def test_eight_gpus_of_the_standard_profile_fit_with_nothing_left_out() -> None:
         assert len(text) <= codec.LIMIT, f"{report['stage']} takes {len(text)} bytes"
         assert codec.decode(text) == report
         assert "omitted" not in codec.decode(text)
+
+
+def test_a_report_that_could_not_be_read_because_of_its_size_is_not_written() -> None:
+    steps = [{"name": "matmul", "gpu": gpu, "detail": "x" * 400, "status": "Pass"} for gpu in range(100)]
+    text = codec.encode({"stage": "kernels", "steps": steps})
+    assert len(text) < codec.LIMIT
+    assert codec.decode(text)["omitted"] == ["texts over 300 characters"]
+
+
+@pytest.mark.parametrize(
+    "schema", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, '"' + "x" * 9999 + '"', "null"]
+)
+def test_a_schema_that_is_no_number_is_not_shown(schema: str) -> None:
+    with pytest.raises(codec.CodecError) as caught:
+        codec.decode(envelope(f"[{schema}]"))
+    assert caught.value.kind == "schemaVersion"
+    assert re.fullmatch("the report calls itself schema of type (list|dict|str|NoneType)", str(caught.value))
 
 
 def test_omissions_come_in_the_fixed_order() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.sources.probe_document import MAX_LIST, MAX_ROWS, MAX_TEXT, join_reports
+from gpuenv.assess.sources.cleaned_values import MAX_TEXT
+from gpuenv.assess.sources.probe_document import MAX_LIST, MAX_STEPS, STEPS_LEFT_OUT, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.objects import records, stored_document
 
@@ -95,16 +96,41 @@ def test_a_gpu_without_a_number_of_its_own_is_not_taken_for_the_first_one() -> N
 
 def test_documents_stay_small_whatever_an_image_writes() -> None:
     endless = {"name": "x" * 9999, "status": "Pass", "deep": [[[[[[[["x"]]]]]]]]}
+    many = [{"name": f"{n}", "status": "Pass"} for n in range(MAX_STEPS)]
     document = join_reports(
         {"gpus": [{"index": n} for n in range(999)], "omitted": ["\x00word"] * 999},
-        {"steps": [endless] * 9999, "torch": {"version": "\ud800", "cudnn": float("nan"), "cuda": None}},
+        {
+            "steps": [endless, *many, *many],
+            "torch": {"version": "\ud800", "cudnn": float("nan"), "cuda": None},
+        },
     )
     assert len(document["gpus"]) == MAX_LIST
-    assert document["facts"]["omitted"] == ["word"] * MAX_LIST
+    assert document["facts"]["omitted"] == ["word", STEPS_LEFT_OUT]
     assert document["facts"]["torch"] == {"version": "\ufffd"}
-    assert len(document["steps"]) == MAX_ROWS
-    assert len(document["steps"][0]["name"]) == MAX_TEXT
+    assert len(document["steps"]) == MAX_STEPS
+    assert document["steps"][0] == {"name": "x" * (MAX_TEXT - 1) + "…", "status": "Pass"}
     json.dumps(document, allow_nan=False)
+
+
+def test_a_step_with_the_same_outcome_on_several_gpus_is_one_row() -> None:
+    error = {"layer": "cuda", "code": 2, "message": "out of memory"}
+    steps = [
+        *({"name": "matmul", "gpu": gpu, "dtype": "fp32", "status": "Pass"} for gpu in (0, 1, 2)),
+        *({"name": "conv", "gpu": gpu, "status": "Fail", "error": error} for gpu in (1, 1)),
+        {"name": "conv", "status": "Fail", "error": error},
+        {"name": "conv", "gpu": 0, "status": "Fail", "error": {"code": 3}},
+    ]
+    document = join_reports(None, {"steps": steps})
+    assert document["steps"] == [
+        {"name": "matmul", "gpus": [0, 1, 2], "dtype": "fp32", "status": "Pass"},
+        {"name": "conv", "gpu": 1, "status": "Fail", "error": error},
+        {"name": "conv", "status": "Fail", "error": error},
+        {"name": "conv", "gpu": 0, "status": "Fail", "error": {"code": 3}},
+    ]
+    read = facts_from_document(document, NodeFacts()).steps
+    assert [(step.name, step.gpu) for step in read] == [
+        ("matmul", 0), ("matmul", 1), ("matmul", 2), ("conv", 1), ("conv", None), ("conv", 0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,11 @@ HARMLESS = frozenset(
 """Modules of the standard library that the core imports. ``datetime`` and ``signal`` are there for types and names."""
 OTHERS = frozenset({"_typeshed", "packaging"})
 """Modules of other distributions that the core imports: types, and the comparison of versions."""
-OF_THE_PROBE = frozenset({"gpuenv_probe.codec"})
-"""Modules of the probe that the core imports. The codec turns text into a report; other modules look at the machine."""
+OF_THE_PROBE = frozenset({"gpuenv_probe.codec", "gpuenv_probe.omissions"})
+"""Modules of the probe that the core imports: the codec turns text into a report, and the omissions shorten it.
+
+Other modules of the probe look at the machine.
+"""
 CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__", "breakpoint", "globals", "vars"})
 """Built-in functions that read or write the outer world, or hide what they do from this test."""
 CLOCKS = frozenset({"now", "today", "utcnow"})

@@ -62,7 +62,7 @@ class BuildName:
         return parse_version(number) if found else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def parse_build_name(text: str | None) -> BuildName:
     """Return the parsed version text of a build. If ``text`` is None, the version counts as not known."""
     given = text or ""

@@ -320,7 +320,7 @@ class Knowledge:
 
     def model(self, product: str | None) -> GpuModel | None:
         """Return the GPU model whose name a product name or node label contains, or None. The longest name wins."""
-        return find_model(product, self) if product else None
+        return find_model(product[:LONGEST_PRODUCT], self) if product else None
 
     def cure(self, what: str, platform: str | None) -> str:
         """Return the text of the cure ``what``, such as "upgrade-driver", in the words of a platform.
@@ -332,6 +332,8 @@ class Knowledge:
         return table.get(platform or "default") or table.get("default", "")
 
 
+LONGEST_PRODUCT = 200
+"""Number of characters of a product name that are read. The longest real one has 60."""
 _JOINED = ("RTX", "GTX", "GT")
 """Words of product names that some spellings join to the number after them, as in ``RTX4090``."""
 _AMPERE = "RTXA"
@@ -343,7 +345,7 @@ def model_words(product: str) -> tuple[str, ...]:
 
     ``RTX4090`` and ``RTX 4090`` are the same two words, and so are ``1080Ti`` and ``1080 Ti``. Dashes separate words.
     """
-    text = "".join(char if char.isalnum() else " " for char in product[:200].upper())
+    text = "".join(char if char.isalnum() else " " for char in product[:LONGEST_PRODUCT].upper())
     words: list[str] = []
     for word in text.split():
         if word.startswith(_AMPERE) and word[len(_AMPERE) :].isdigit():

@@ -8,14 +8,20 @@ Version = tuple[int, ...]
 _NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,5}")
 
 
-@lru_cache(maxsize=4096)
+_LONGEST = 128
+"""Number of characters at the beginning of a text that may contain its version: six numbers of nine digits, and more."""
+
+
 def parse_version(text: str | None) -> Version | None:
     """Return the version at the beginning of a text, or None if there is none.
 
     ``2.9.0a0+145a3a7bda.nv25.10`` is (2, 9, 0), and ``R580`` is (580,).
     """
-    if not text:
-        return None
+    return _parsed(text[:_LONGEST]) if text else None  # what is cached is short, whatever an image wrote
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Version | None:
     found = _NUMBERS.match(text.strip().lstrip("vVrR"))
     return tuple(int(part) for part in found.group().split(".")) if found else None
 

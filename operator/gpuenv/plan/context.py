@@ -8,6 +8,7 @@ from statistics import median
 from typing import Final
 
 from gpuenv import __version__
+from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.digest import digest
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import check_name, peer_key
@@ -69,7 +70,7 @@ class Context:
         return _digest(self.expectations_hash, self.tables.key, *peers)
 
 
-@lru_cache(maxsize=1 << 12)
+@bounded_cache(max_bytes=4 << 20)
 def _digest(*parts: str) -> str:
     """Return the digest of the texts. It is cached, because most validations of an environment have equal texts."""
     return digest(list(parts))

@@ -8,8 +8,9 @@ without a figure is one of these cases:
 - The figure was not measured this time. Something that did not run does not pass: the verdict is Unknown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 from gpuenv.api import check_names, reasons
@@ -31,6 +32,10 @@ _MORE_TIME: Final = (
 )
 
 
+MAX_JUDGED: Final = 1024
+"""How many floors on GPUs are judged: 16 GPUs with 64 floors each."""
+
+
 def peer_key(benchmark: str, dtype: str, product: str) -> str:
     """Return the key of a benchmark on one GPU product in ``peers``, such as ``MatMul/BF16/NVIDIA L4``.
 
@@ -50,24 +55,42 @@ def floors(case: Case) -> Iterator[Check]:
     A floor applies to the GPUs whose product name matches one of its ``products``, or to all GPUs if it names none. A
     floor without a data type applies to each data type that was measured.
     """
-    for floor in case.floors:
-        for device in case.devices:
-            if not floor.products or _is_meant(floor, device):
-                yield from _judge(case, floor, device)
+    figures = _by_benchmark(case.facts.benchmarks) if case.floors else {}
+    found = (
+        result
+        for floor in case.floors
+        for device in case.devices
+        if not floor.products or _is_meant(floor, device)
+        for result in _judge(case, floor, device, figures.get((floor.benchmark, device.index), ()))
+    )
+    yield from islice(found, MAX_JUDGED)
+    if next(found, None) is not None:
+        message = f"there are more floors and figures than are compared ({MAX_JUDGED})"
+        give = [
+            remedy(
+                Action.CHANGE_ENVIRONMENT, "Write fewer floors, or name in each the GPUs and the data type."
+            )
+        ]
+        yield check(
+            case, check_names.FLOOR.of("more"), Status.UNKNOWN, reasons.FloorNotMeasured, message, give
+        )
+
+
+def _by_benchmark(rows: Iterable[Benchmark]) -> dict[tuple[str, int | None], list[Benchmark]]:
+    """Return the figures by benchmark and GPU."""
+    figures: dict[tuple[str, int | None], list[Benchmark]] = {}
+    for row in rows:
+        figures.setdefault((row.benchmark, row.gpu), []).append(row)
+    return figures
 
 
 def _is_meant(floor: Floor, device: Device) -> bool:
     return device.product is not None and any(matches(pattern, device.product) for pattern in floor.products)
 
 
-def _judge(case: Case, floor: Floor, device: Device) -> Iterator[Check]:
-    rows = [
-        row
-        for row in case.facts.benchmarks
-        if row.benchmark == floor.benchmark
-        and row.gpu == device.index
-        and (floor.dtype is None or row.dtype == floor.dtype)
-    ]
+def _judge(case: Case, floor: Floor, device: Device, figures: Iterable[Benchmark]) -> Iterator[Check]:
+    """Yield the checks of a floor on one GPU. ``figures`` are those of the benchmark on this GPU."""
+    rows = [row for row in figures if floor.dtype is None or row.dtype == floor.dtype]
     measured = [row for row in rows if row.median is not None]
     for figure in measured:
         if floor.min_percent_of_peers is not None:

@@ -11,7 +11,7 @@ from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.sources.cleaned_text import lower
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.sources.known_errors import classify_briefly
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 _RULE: Final = "read-only-root"
@@ -40,5 +40,5 @@ def rule_of(case: Case, failure: Failure) -> ErrorRule | None:
 
     The rule about read-only file systems does not count: :func:`prevented` applies it if the pod has one.
     """
-    rule = classify(failure, case.knowledge)
+    rule = classify_briefly(failure, case.knowledge)
     return None if rule is not None and rule.name == _RULE else rule

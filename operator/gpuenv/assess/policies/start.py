@@ -5,6 +5,8 @@ They find the reason for each error. Other facts can make the reason more precis
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
+from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
@@ -23,11 +25,13 @@ from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.sources.error_text import UVM
-from gpuenv.assess.sources.known_errors import STARTS, classify
+from gpuenv.assess.sources.known_errors import STARTS, classify, classify_briefly
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show
 
+MAX_WARNINGS: Final = 16
+"""How many different warnings of PyTorch are judged. A real program prints a handful while CUDA starts."""
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
 """Maps the name of an error rule to the name of an entry of ``cures`` in platforms.yaml.
@@ -64,9 +68,8 @@ def _unavailable(case: Case) -> Iterator[Check]:
     The reason of the check comes from a warning of PyTorch, or from an environment variable that hides the GPUs. If
     neither names a cause and no pasted error is a failure, the reason is CudaInitFailed.
     """
-    for warning in case.facts.torch.warnings:
-        failure = Failure("torch", message=warning)
-        if classify(failure, case.knowledge) is not None:
+    for failure in _warnings(case):
+        if classify_briefly(failure, case.knowledge) is not None:
             yield _from_failure(case, failure, "CUDA is not available")
             return
     if hidden_by(case):
@@ -235,13 +238,19 @@ def warnings(case: Case) -> Iterator[Check]:
     if case.proven or case.facts.torch.available is False:
         return
     seen: set[str] = set()
-    for warning in case.facts.torch.warnings:
-        rule = classify(Failure("torch", message=warning), case.knowledge)
+    for failure in _warnings(case):
+        rule = classify_briefly(failure, case.knowledge)
         # Another policy judges architectures. PyTorch also warns about GB10 and Orin, on which it works.
         if rule is None or rule.reason in seen or rule.reason == reasons.ArchNotInBuild:
             continue
         seen.add(rule.reason)
         yield from_rule(case, rule, check_names.TORCH_WARNING, f"PyTorch warns: {rule.meaning}")
+
+
+def _warnings(case: Case) -> Iterator[Failure]:
+    """Yield the different warnings of PyTorch, at most ``MAX_WARNINGS``."""
+    for warning in islice(dict.fromkeys(case.facts.torch.warnings), MAX_WARNINGS):
+        yield Failure("torch", message=warning)
 
 
 def reported_errors(case: Case) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.sources.known_errors import classify_briefly
 
 _NO_RECOVERY, _RESET = 0, 1
 _FABRIC_UNSUPPORTED, _FABRIC_DONE = 0, 3
@@ -36,7 +36,7 @@ def health(case: Case) -> Iterator[Check]:
 def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
     """Yield a check if NVML counts the GPU but cannot open it, because it has fallen off the bus or needs a reset."""
     words = gpu.health.error
-    rule = classify(Failure("nvml", message=words), case.knowledge) if words is not None else None
+    rule = classify_briefly(Failure("nvml", message=words), case.knowledge) if words is not None else None
     if rule is not None:
         yield from_rule(case, rule, check_names.GPU_HEALTH, f"GPU {gpu.index}: {rule.meaning}")
 

@@ -1,22 +1,33 @@
 """Finds the rules of errors.yaml that an error matches, by the words of the error or else by its number.
 
-The search uses only substrings and bounded patterns, so that no text can make it slow. All parts of a pattern must be
-in one line. Because a terminal may have wrapped the line, a copy of the text without line breaks is searched, too. In
-that copy, only patterns of one part with several words count: several parts could come together there by chance.
+The search uses only substrings and bounded patterns, and the number of places where it tries a pattern is limited, so
+that no text can make it slow. It begins with one pass over the text (:mod:`gpuenv.assess.sources.first_parts`), after
+which only those rules are tried that can match at all. All parts of a pattern must be in one line. Because a terminal
+may have wrapped the line, a copy of the text without line breaks is searched, too. In that copy, only patterns of one
+part with several words count: several parts could come together there by chance.
 """
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Final
 
 from gpuenv.api import reasons
+from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.sources.cleaned_text import lower, unwrapped
+from gpuenv.assess.sources.first_parts import FirstParts, first_parts
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50
 """Number of occurrences of a pattern's first part that are tried before the pattern counts as not found."""
+BRIEF: Final = 300
+"""Number of characters of an error message from a probe report that :func:`classify_briefly` reads."""
+MIN_TRIES: Final = 30
+"""Number of places at which patterns are tried in the shortest text. After them, the others count as not found."""
+TRIES_PER_CHARACTER: Final = 0.125
+"""Number of further places for each character of a text. Real error messages need less than two thirds of all places."""
 REACH = 300
 """Number of characters after one part of a pattern within which the next part must end."""
 STARTS = "CUDA does not start"
@@ -57,7 +68,7 @@ class Found:
     words: str
 
 
-@lru_cache(maxsize=4096)
+@bounded_cache(max_bytes=4 << 20)
 def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
     """Return the rule that a failure matches, or None if it matches none.
 
@@ -81,27 +92,55 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
     return None
 
 
+def classify_briefly(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
+    """Return the same as :func:`classify`, but read only the beginning of a long message.
+
+    It is meant for failures of which a probe report can contain many, each with another text.
+    """
+    if len(failure.message) <= BRIEF:
+        return classify(failure, knowledge)
+    return classify(replace(failure, message=failure.message[:BRIEF]), knowledge)
+
+
+class _Search:
+    """A text with everything that the search for rules needs: the rules that can match, and the tries that are left."""
+
+    def __init__(self, text: str, knowledge: Knowledge) -> None:
+        """Prepare the search in ``text``. ``words`` is the text without harmless lines, ``lowered`` in lower case."""
+        self.parts: FirstParts = first_parts(knowledge)
+        self.left = MIN_TRIES + int(TRIES_PER_CHARACTER * len(text))
+        self.words, self.lowered = _without_harmless(text, lower(text), knowledge)
+        self.joined = unwrapped(self.words) if "\n" in text else ""
+        self.wrapped = lower(self.joined)
+        self.present = self.parts.present(self.lowered) | self.parts.present(self.wrapped)
+        self.xids = _xids(self.lowered)
+        numbers = {number for part in self.present for number in self.parts.rules[part]}
+        numbers |= {number for xid in self.xids for number in self.parts.rules_of_xids.get(xid, ())}
+        self.rules: Sequence[ErrorRule] = [knowledge.errors[number] for number in sorted(numbers)]
+
+    def patterns(self, rule: ErrorRule) -> list[tuple[str, ...]]:
+        """Return those patterns of a rule whose first part the text contains."""
+        return [parts for parts in rule.text if parts[0].removesuffix("$") in self.present]
+
+
 def find_errors(text: str, knowledge: Knowledge) -> list[Found]:
     """Return all known errors in ``text``, at most one for each rule, the one closest to the root cause first.
 
     The ``depth`` of a reason says how close it is.
     A ``fallback`` rule says only that something failed. It counts only if no other rule explains the failure.
     """
-    lowered = lower(text)
-    text, lowered = _without_harmless(text, lowered, knowledge)
-    joined = unwrapped(text) if "\n" in text else ""
-    wrapped = lower(joined)
-    xids = _xids(lowered)
+    search = _Search(text, knowledge)
     found = []
-    for rule in knowledge.errors:
+    for rule in search.rules:
         if not rule.fallback:
-            place = _place(lowered, rule) or next((xids[xid] for xid in rule.xids if xid in xids), None)
+            place = _place(search, search.lowered, rule)
+            place = place or next((search.xids[xid] for xid in rule.xids if xid in search.xids), None)
             if place:
-                found.append(Found(rule, place[0], _words(text, *place)))
-            elif wrapped and (place := _wrapped_place(wrapped, rule)):
-                found.append(Found(rule, len(text) + place[0], _words(joined, *place)))
-    found += _fallbacks(text, lowered, found, knowledge)
-    order = {rule.name: number for number, rule in enumerate(knowledge.errors)}
+                found.append(Found(rule, place[0], _words(search.words, *place)))
+            elif search.wrapped and (place := _wrapped_place(search, rule)):
+                found.append(Found(rule, len(search.words) + place[0], _words(search.joined, *place)))
+    found += _fallbacks(search, found)
+    order = search.parts.order
     return sorted(
         found, key=lambda entry: (reasons.behaviour(entry.rule.reason).depth, order[entry.rule.name])
     )
@@ -127,34 +166,40 @@ def _xids(lowered: str) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _fallbacks(text: str, lowered: str, found: list[Found], knowledge: Knowledge) -> list[Found]:
-    """Return the errors in ``text`` that match ``fallback`` rules, which say only that something failed.
+def _fallbacks(search: _Search, found: list[Found]) -> list[Found]:
+    """Return the errors in a text that match ``fallback`` rules, which say only that something failed.
 
     Rules whose ``fallback`` is ``line`` count on lines that match no other rule. Those with ``text`` count only if the
     whole text matches no other rule, except rules with the status Note. ``found`` are the errors that match the other
-    rules, and ``lowered`` is ``text`` in lower case.
+    rules.
     """
     explained = any(entry.rule.status != "Note" for entry in found)
+    others = [rule for rule in search.rules if not rule.fallback]
     told: list[Found] = []
-    for rule in knowledge.errors:
+    for rule in search.rules:
         if not rule.fallback or (rule.fallback == "text" and (explained or told)):
             continue
-        for parts in rule.text:
-            place = _unexplained(lowered, parts, knowledge)
+        for parts in search.patterns(rule):
+            place = _unexplained(search, parts, others)
             if place is not None:
-                told.append(Found(rule, place[0], _words(text, *place)))
+                told.append(Found(rule, place[0], _words(search.words, *place)))
                 break
     return told
 
 
-def _unexplained(lowered: str, parts: tuple[str, ...], knowledge: Knowledge) -> tuple[int, int] | None:
+def _unexplained(
+    search: _Search, parts: tuple[str, ...], others: Sequence[ErrorRule]
+) -> tuple[int, int] | None:
+    """Return the first match of a pattern on a line that matches none of the rules ``others``, or None."""
     position = 0
     for _ in range(MAX_OCCURRENCES // 2):
-        place = _find(lowered, parts, (), position)
+        place = _find(search, search.lowered, parts, (), position)
         if place is None:
             return None
-        line = lowered[_line_start(lowered, place[0]) : _line_end(lowered, place[1], REACH)]
-        if not any(_place(line, rule) for rule in knowledge.errors if not rule.fallback):
+        line = search.lowered[
+            _line_start(search.lowered, place[0]) : _line_end(search.lowered, place[1], REACH)
+        ]
+        if not any(_place(search, line, rule) for rule in others):
             return place
         position = place[1]
     return None
@@ -195,33 +240,36 @@ def _words(text: str, start: int, end: int) -> str:
     return (words if len(words) >= len(whole) else whole)[:MAX_WORDS]
 
 
-def _place(lowered: str, rule: ErrorRule) -> tuple[int, int] | None:
-    places = [place for parts in rule.text if (place := _find(lowered, parts, rule.unless)) is not None]
-    return min(places) if places else None
+def _place(search: _Search, lowered: str, rule: ErrorRule) -> tuple[int, int] | None:
+    """Return the first match of any pattern of a rule in ``lowered``: the text of the search, or a line of it."""
+    found = (_find(search, lowered, parts, rule.unless) for parts in search.patterns(rule))
+    return min((place for place in found if place is not None), default=None)
 
 
-def _wrapped_place(wrapped: str, rule: ErrorRule) -> tuple[int, int] | None:
-    for parts in rule.text:
+def _wrapped_place(search: _Search, rule: ErrorRule) -> tuple[int, int] | None:
+    for parts in search.patterns(rule):
         if len(parts) == 1 and parts[0].count(" ") >= _FEWEST_WORDS - 1:
-            place = _find(wrapped, parts, rule.unless)
+            place = _find(search, search.wrapped, parts, rule.unless)
             if place is not None:
                 return place
     return None
 
 
 def _find(
-    text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
+    search: _Search, text: str, parts: tuple[str, ...], unless: tuple[str, ...], position: int = 0
 ) -> tuple[int, int] | None:
     """Return (start, end) of the first match of a pattern at or after ``position``, or None.
 
     A match has all ``parts`` in this order on one line, and that line contains no word of ``unless``.
     """
     first = parts[0].removesuffix("$")
+    whole = len(parts) == 1 and first is parts[0]
     start = text.find(first, position)
     for _ in range(MAX_OCCURRENCES):
-        if start < 0:
+        if start < 0 or search.left <= 0:
             return None
-        end = _follow(text, start, parts)
+        search.left -= 1
+        end = start + len(first) if whole else _follow(text, start, parts)
         if end >= 0 and not _disproved(text, start, end, unless):
             return start, end
         start = text.find(first, start + 1)

@@ -2,16 +2,19 @@
 
 The status of the node report stores the document, and every assessment reads its facts from it
 (:mod:`gpuenv.assess.sources.probe_facts`). Programs in the image wrote the probe reports, so they are not trusted. Only
-values that JSON and the API server keep unchanged are taken over: no nulls, no NaN, no lone surrogates, no endless
-lists. A stored document is therefore equal to the original when it is read again.
+values that JSON and the API server keep unchanged are taken over (:mod:`gpuenv.assess.sources.cleaned_values`). A
+stored document is therefore equal to the original when it is read again.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gpuenv.api.foreign_text import one_line, several_lines
-from gpuenv.api.tolerant import MAX_INTEGER, integer, mapping, mappings, text
+from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.facts import Stage
+from gpuenv.assess.sources.cleaned_values import Cleaner, clean_text
+from gpuenv.assess.sources.step_rows import joined_steps
+from gpuenv_probe.omissions import OMISSIONS
 
 Document = dict[str, Any]
 
@@ -28,44 +31,92 @@ COMMANDS: Final = "commands"
 BENCHMARKS: Final = "benchmarks"
 KEYS: Final = (FACTS, GPUS, STEPS, COMMANDS, BENCHMARKS)
 
-MAX_TEXT: Final = 500
-"""Maximum number of characters in one text."""
+MAX_BYTES: Final = 32 * 1024
+"""Maximum size of a document in bytes, as JSON. The reports of 16 GPUs with all benchmarks fit into it."""
 MAX_LIST: Final = 64
 """Maximum number of GPUs, of command checks, and of texts in one list, such as the notes about the container."""
 MAX_ROWS: Final = 1024
-"""Maximum number of steps or benchmarks, enough for 16 GPUs. No list or object may have more entries."""
-_TAIL: Final = "tail"
-"""Key of the last lines that a command check printed, the only text with line breaks. All others are one line."""
-_MAX_DEPTH: Final = 6
-_MAX_OMITTED: Final = 256
+"""Maximum number of steps in a probe report that are read, enough for 16 GPUs with 64 steps each."""
+MAX_STEPS: Final = 256
+"""Maximum number of rows of steps in a document. A row can be about several GPUs."""
+MAX_BENCHMARKS: Final = 512
+VALUES_LEFT_OUT: Final = "values beyond the limit"
+"""Word in ``omitted``: the probe reports contain more values about the image and the GPUs than are read."""
+STEPS_LEFT_OUT: Final = "steps beyond the limit"
+"""Word in ``omitted``: the probe reports contain more steps than are read, so that nobody knows whether all passed."""
+_MAX_OMITTED: Final = 32
+_MAX_WORD: Final = 64
+_NAME_BYTES: Final = 16
+"""Size in bytes of the name of a part, with quotes, colon and comma."""
+_EMPTIED: Final = "complete"
+"""Key that the last of the omissions adds to a report from which it has removed everything."""
 
 
 def join_reports(facts: Mapping[str, Any] | None, kernels: Mapping[str, Any] | None) -> Document:
     """Return the document made from the probe reports of both stages, each None if it could not be read.
 
-    If both reports contain a value, that of the kernels stage counts.
+    If both reports contain a value, that of the kernels stage counts. If the document is larger than
+    :data:`MAX_BYTES`, parts of it are left out in the order in which the probe itself leaves out parts of a report that
+    is too long, and ``omitted`` names these parts.
     """
     reports = [report for report in (facts, kernels) if report is not None]
-    known: Document = {name: _section(reports, name) for name in SECTIONS}
-    known["stages"] = [
-        stage.value
-        for stage, report in ((Stage.FACTS, facts), (Stage.KERNELS, kernels))
-        if report is not None and report.get("stage") == stage and report.get("complete") is True
-    ]
-    ended = [cleaned for report in reports if (cleaned := clean_text(text(report.get("ended"))))]
-    known["ended"] = "; ".join(ended)
-    omitted = [word[:_MAX_OMITTED] for report in reports for word in _words(report.get("omitted"))]
-    known["omitted"] = omitted[:MAX_LIST]
-    document: Document = {FACTS: {key: value for key, value in known.items() if value}, GPUS: _gpus(reports)}
-    for name in (STEPS, COMMANDS, BENCHMARKS):
-        rows = [_clean_mapping(row) for report in reports for row in mappings(report.get(name))]
-        document[name] = rows[:MAX_ROWS]
+    cleaner = Cleaner()
+    parts: Document = {name: _section(cleaner, reports, name) for name in SECTIONS}
+    parts[GPUS] = _gpus(cleaner, reports)
+    raw = _rows(reports, STEPS)
+    steps = joined_steps(raw[:MAX_ROWS])
+    parts[STEPS] = steps[:MAX_STEPS]
+    parts[COMMANDS] = [cleaner.mapping(row) for row in _rows(reports, COMMANDS)[:MAX_LIST]]
+    parts[BENCHMARKS] = [cleaner.mapping(row) for row in _rows(reports, BENCHMARKS)[:MAX_BENCHMARKS]]
+    told: Document = {
+        "stages": [
+            stage.value
+            for stage, report in ((Stage.FACTS, facts), (Stage.KERNELS, kernels))
+            if report is not None and report.get("stage") == stage and report.get("complete") is True
+        ],
+        "ended": "; ".join(word for report in reports if (word := clean_text(text(report.get("ended"))))),
+        "omitted": _omitted(reports),
+    }
+    if len(raw) > MAX_ROWS or len(steps) > MAX_STEPS:
+        told["omitted"] = [*told["omitted"], STEPS_LEFT_OUT]
+    if cleaner.left < 0:
+        told["omitted"] = [*told["omitted"], VALUES_LEFT_OUT]
+    return _fitted(parts, told)
+
+
+def _fitted(parts: Document, told: Document) -> Document:
+    """Return the document made of its parts. Leave out parts until it has at most :data:`MAX_BYTES` bytes.
+
+    ``told`` is what the document says about the reports themselves; it always stays.
+    """
+    sizes = {name: _size(part) for name, part in parts.items()}
+    about_reports = _size(told) + _size([name for name, _ in OMISSIONS])
+    for name, omit in OMISSIONS:
+        if sum(sizes.values()) + about_reports <= MAX_BYTES:
+            break
+        omit(parts)
+        if _EMPTIED in parts:
+            return {FACTS: {"ended": parts["ended"], "omitted": [*told["omitted"], name]}}
+        concerned = _concerned(name, parts)
+        smaller = {part: _size(parts[part]) for part in concerned if part in parts}
+        if smaller != {part: sizes[part] for part in concerned}:
+            told = told | {"omitted": [*told["omitted"], name]}
+        sizes = {part: size for part, size in (sizes | smaller).items() if part in parts}
+    known = {name: parts[name] for name in SECTIONS if parts.get(name)} | told
+    document: Document = {FACTS: {key: value for key, value in known.items() if value}}
+    document |= {name: parts[name] for name in (GPUS, STEPS, COMMANDS, BENCHMARKS) if parts.get(name)}
     return {key: value for key, value in document.items() if value}
 
 
-def clean_text(value: str) -> str:
-    """Return the text as one line of printable characters, cut to :data:`MAX_TEXT` characters."""
-    return one_line(value, MAX_TEXT)
+def _concerned(omission: str, parts: Document) -> list[str]:
+    """Return the names of those parts that an omission can make smaller, by its name."""
+    named = [part for part in parts if omission.startswith(part)]
+    return named or list(parts)
+
+
+def _size(part: object) -> int:
+    """Return the size of a part of a document as JSON, with its name."""
+    return _NAME_BYTES + len(json.dumps(part, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def gpu_index(row: Mapping[str, Any], place: int) -> int:
@@ -74,14 +125,19 @@ def gpu_index(row: Mapping[str, Any], place: int) -> int:
     return place if index is None else index
 
 
-def _section(reports: list[Mapping[str, Any]], name: str) -> Document:
+def _section(cleaner: Cleaner, reports: list[Mapping[str, Any]], name: str) -> Document:
     merged: Document = {}
     for report in reports:
-        merged |= _clean_mapping(mapping(report, name))
+        merged |= cleaner.mapping(mapping(report, name))
     return merged
 
 
-def _gpus(reports: list[Mapping[str, Any]]) -> list[Document]:
+def _rows(reports: list[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """Return the rows of a list in both reports. A row without any value is none."""
+    return [row for report in reports for row in mappings(report.get(name)) if row]
+
+
+def _gpus(cleaner: Cleaner, reports: list[Mapping[str, Any]]) -> list[Document]:
     """Return one row for each GPU, joined from the probe reports of both stages.
 
     Each stage reads values of a GPU that the other stage does not read.
@@ -89,57 +145,17 @@ def _gpus(reports: list[Mapping[str, Any]]) -> list[Document]:
     found: dict[int, Document] = {}
     for report in reports:
         for place, row in enumerate(mappings(report.get(GPUS))[:MAX_LIST]):
-            gpu = _clean_mapping(row)
+            gpu = cleaner.mapping(row)
             known = found.setdefault(gpu_index(gpu, place), {})
             health = {**mapping(known, "health"), **mapping(gpu, "health")}
-            known |= gpu
+            known |= {key: value for key, value in gpu.items() if key != "health"}
             if health:
                 known["health"] = health
-    return list(found.values())[:MAX_ROWS]
+    return list(found.values())[:MAX_LIST]
 
 
-def _words(value: object) -> list[str]:
-    return [clean_text(word) for word in value if isinstance(word, str)] if isinstance(value, list) else []
-
-
-def _clean_mapping(value: Mapping[str, Any]) -> Document:
-    cleaned = _clean(value, 0)
-    return cleaned if isinstance(cleaned, dict) else {}
-
-
-def _clean(value: object, depth: int) -> Any:
-    """Return the value converted to JSON types that the API server keeps unchanged, or None if that is not possible.
-
-    ``depth`` is the number of lists and objects around the value. Lists and objects that lie too deep become None.
-    """
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        return _clean_number(value)
-    if depth >= _MAX_DEPTH:
-        return None
-    if isinstance(value, Mapping):
-        entries = list(value.items())[:MAX_ROWS]
-        cleaned = {
-            clean_text(str(key)): several_lines(entry, MAX_TEXT)
-            if key == _TAIL and isinstance(entry, str)
-            else _clean(entry, depth + 1)
-            for key, entry in entries
-        }
-        return {key: entry for key, entry in cleaned.items() if entry is not None}
-    if isinstance(value, list | tuple):
-        items = [_clean(item, depth + 1) for item in value[:MAX_ROWS]]
-        return [item for item in items if item is not None]
-    return None
-
-
-def _clean_number(value: float) -> float | int | None:
-    """Return the number, or None if it is NaN or its absolute value exceeds :data:`MAX_INTEGER`.
-
-    A whole number becomes an integer, because the API server stores 12.0 as 12.
-    """
-    if not -MAX_INTEGER <= value <= MAX_INTEGER:  # also false for NaN
-        return None
-    return int(value) if value == int(value) else value
+def _omitted(reports: list[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the parts that the probe left out, each once."""
+    listed = [value for report in reports if isinstance(value := report.get("omitted"), list)]
+    words = [word for value in listed for word in value[:_MAX_OMITTED] if isinstance(word, str)]
+    return list(dict.fromkeys(clean_text(word[:_MAX_WORD]) for word in words))[:_MAX_OMITTED]

@@ -1,10 +1,11 @@
 """Reads facts from a probe document. The image is not trusted: a value of the wrong type counts as not known."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Any, TypeVar
 
-from gpuenv.api.tolerant import flag, integer, mapping, number
+from gpuenv.api.tolerant import flag, integer, mapping, mappings, number
 from gpuenv.assess.facts import (
     NO_HEALTH,
     Benchmark,
@@ -26,17 +27,19 @@ from gpuenv.assess.facts import (
     StepStatus,
     TorchFacts,
 )
+from gpuenv.assess.sources.cleaned_values import clean_text
 from gpuenv.assess.sources.probe_document import (
     BENCHMARKS,
     COMMANDS,
     FACTS,
     GPUS,
+    MAX_BENCHMARKS,
     MAX_LIST,
     MAX_ROWS,
     STEPS,
-    clean_text,
     gpu_index,
 )
+from gpuenv.assess.sources.step_rows import step_gpus
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -56,9 +59,9 @@ def facts_from_document(document: Mapping[str, Any], node: NodeFacts) -> Facts:
         gpus=tuple(_gpus(document.get(GPUS))),
         torch=_torch(mapping(known, "torch")),
         node=node,
-        steps=tuple(_list(document.get(STEPS), _step, MAX_ROWS)),
+        steps=tuple(islice(_steps(document.get(STEPS)), MAX_ROWS)),
         commands=tuple(_list(document.get(COMMANDS), _command)),
-        benchmarks=tuple(_list(document.get(BENCHMARKS), _benchmark, MAX_ROWS)),
+        benchmarks=tuple(_list(document.get(BENCHMARKS), _benchmark, MAX_BENCHMARKS)),
         omitted=tuple(_texts(known.get("omitted"))),
     )
 
@@ -263,20 +266,15 @@ def _torch(document: Section) -> TorchFacts:
     )
 
 
-def _step(value: object) -> Step | None:
-    document = mapping(value)
-    name = _text(document.get("name"))
-    status = _member(StepStatus, document.get("status"))
-    if name is None or status is None:
-        return None
-    return Step(
-        name=name,
-        gpu=integer(document.get("gpu")),
-        dtype=_words(document.get("dtype")),
-        status=status,
-        error=_failure(document.get("error")),
-        detail=_words(document.get("detail")),
-    )
+def _steps(value: object) -> Iterator[Step]:
+    """Yield a step for each GPU of each row."""
+    for row in mappings(value)[:MAX_ROWS]:
+        name, status = _text(row.get("name")), _member(StepStatus, row.get("status"))
+        if name is None or status is None:
+            continue
+        dtype, error, detail = _words(row.get("dtype")), _failure(row.get("error")), _words(row.get("detail"))
+        for gpu in step_gpus(row):
+            yield Step(name=name, gpu=gpu, dtype=dtype, status=status, error=error, detail=detail)
 
 
 def _command(value: object) -> CommandResult | None:

@@ -1,11 +1,12 @@
 """Convert a GPUNodeReport between JSON and its record. A fitted record that is written and read back stays the same."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.remedies import Remedies, read_remedies, remedies_data
 from gpuenv.api.schema import statuses
 from gpuenv.api.schema.fit import fit
@@ -18,6 +19,8 @@ from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
 
 Json = dict[str, Any]
 
+MAX_CHECKS_BYTES: Final = 32 * 1024
+"""Maximum size of the checks of a status as JSON."""
 _STATUSES: Final = frozenset(status.value for status in Status)
 VALIDATED: Final = "Validated"
 OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
@@ -29,7 +32,7 @@ MEASURED: Final = "Measured"
 """Value of ``basis``: a probe ran the image on the node."""
 
 
-@lru_cache(maxsize=1 << 16)
+@bounded_cache(max_bytes=32 << 20)
 def _check(  # noqa: PLR0917 - the fields of a Check, in its order
     name: str, status: Status, reason: str = "", message: str = "", remedies: Remedies = (), source: str = ""
 ) -> Check:
@@ -55,7 +58,19 @@ def fitted(record: ReportRecord, *, remedies: Remedies, now: float) -> tuple[Jso
     ``remedies`` are those of the shown verdict. ``now`` is in epoch seconds.
     """
     status: Json = fit(statuses.REPORT, status_of(record, remedies=remedies, now=now))
+    if "checks" in status:
+        status["checks"] = _first_that_fit(status["checks"])
     return status, _with_status(record, status)
+
+
+def _first_that_fit(checks: list[Json]) -> list[Json]:
+    """Return the first checks, as many as have at most :data:`MAX_CHECKS_BYTES` bytes. The worst checks come first."""
+    left = MAX_CHECKS_BYTES
+    for number, check in enumerate(checks):
+        left -= len(json.dumps(check, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        if left < 0:
+            return checks[:number]
+    return checks
 
 
 def status_of(record: ReportRecord, *, remedies: Remedies, now: float) -> Json:
@@ -120,7 +135,7 @@ def _internal(record: ReportRecord) -> Json:
             "nodeFingerprint": result.fingerprint,
             "assessmentKey": result.assessment_key,
             "unconfirmed": result.unconfirmed,
-            "podCheck": _check_json(result.pod_check) if result.pod_check is not None else None,
+            "podCheck": check_data(result.pod_check) if result.pod_check is not None else None,
         }
     if record.attempt is not None:
         memory["attempt"] = {
@@ -143,7 +158,7 @@ def _result(result: Result, *, shown: bool) -> Json:
         last["message"] = result.message
     return status | {
         "basis": MEASURED,
-        "checks": [_check_json(check) for check in result.checks],
+        "checks": [check_data(check) for check in result.checks],
         "versions": dict(result.versions),
         "image": {"digest": result.image_digest, "platform": result.platform},
         "validationTime": show_time(result.validated_at),
@@ -151,7 +166,7 @@ def _result(result: Result, *, shown: bool) -> Json:
     }
 
 
-def _check_json(check: Check) -> Json:
+def check_data(check: Check) -> Json:
     fields = {
         "name": check.name,
         "status": check.status.value,
