@@ -285,4 +285,4 @@ async def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, content: st
 
 async def test_a_file_that_cannot_be_read_is_never_passed_over(pod: Path, home: Path) -> None:
     (home / ".kube/config").mkdir(parents=True)
-    assert "cannot be read: Is a directory" in await refused()
+    assert "cannot be read (Is a directory)" in await refused()

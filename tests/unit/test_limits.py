@@ -141,8 +141,8 @@ def test_every_field_is_read() -> None:
     [
         ("", "is empty; write {} for the defaults"),
         ("- a", "is a list; write it as a mapping of fields"),
-        ("images: [", "is no YAML: "),
-        ("images: [a]\nimages: [b]", "images: is there twice; remove one"),
+        ("images: [", "is no YAML (line 2: "),
+        ("images: [a]\nimages: [b]", "line 2: images: is there twice; remove one"),
         ("imags: [a]", "has no field 'imags'; did you mean images?"),
         ("maxEnvironments: 1.5", "maxEnvironments: is 1.5; write a whole number"),
     ],
@@ -157,10 +157,10 @@ def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, text: str, words
 
 
 def test_a_missing_file_and_bytes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LimitsError, match=r"limits\.yaml: cannot be read: No such file"):
+    with pytest.raises(LimitsError, match=r"limits\.yaml: cannot be read \(No such file"):
         limits_file.read(tmp_path / "limits.yaml")
     (tmp_path / "limits.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(LimitsError, match=r"limits\.yaml: is no UTF-8 text"):
+    with pytest.raises(LimitsError, match=r"limits\.yaml: is no text in UTF-8"):
         limits_file.read(tmp_path / "limits.yaml")
 
 

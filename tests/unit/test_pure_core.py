@@ -31,7 +31,13 @@ CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__", "brea
 CLOCKS = frozenset({"now", "today", "utcnow"})
 """Methods of ``datetime`` and ``date`` that read the clock; nothing in the core bears such a name."""
 READERS = frozenset(
-    {"gpuenv.knowledge.compile", "gpuenv.knowledge.files", "gpuenv.knowledge.load", "gpuenv.manifests"}
+    {
+        "gpuenv.files",
+        "gpuenv.knowledge.compile",
+        "gpuenv.knowledge.files",
+        "gpuenv.knowledge.load",
+        "gpuenv.manifests",
+    }
 )
 """Lower layers that read files, as a module and as the function of its package."""
 

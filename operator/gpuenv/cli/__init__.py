@@ -40,6 +40,9 @@ NOT_INSTALLED: Final[dict[str, str]] = {
 }
 """Maps each Python module that an installation may lack to the instruction how to install it."""
 
+MESSAGE_CHARACTERS: Final = 2000
+"""Longest error message of a command, in characters. Some quote what a file says, or an API server."""
+
 
 class LazyGroup(click.Group):
     """A click group that imports the module of a subcommand when the subcommand runs.
@@ -89,7 +92,7 @@ class LazyGroup(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "gpuenv"
-            click.echo(f"{path}: {one_line(error.format_message())}", err=True)
+            click.echo(f"{path}: {one_line(error.format_message(), MESSAGE_CHARACTERS)}", err=True)
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(exit_codes.INTERRUPTED)

@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
+from gpuenv.files import FileError, texts
+
 TABLES: Final = ("cuda", "architectures", "torch", "gpus", "errors", "platforms")
 """Names of the tables. The file of a table is ``<name>.yaml``."""
 
@@ -58,9 +60,9 @@ def checksum() -> int:
 
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file. Raises :class:`KnowledgeError` if it cannot be read or is no YAML."""
-    import yaml  # noqa: PLC0415  costs 50 ms, and only edited tables need it
+    from gpuenv.files import yaml_data  # noqa: PLC0415  costs 50 ms, and only edited tables need it
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KnowledgeError(f"{path}: {' '.join(str(error).split())}") from None
+        return yaml_data.parse(texts.read_file(path))
+    except FileError as error:
+        raise KnowledgeError(f"{path}: {error}") from None

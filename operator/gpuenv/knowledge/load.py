@@ -25,6 +25,7 @@ from gpuenv.knowledge.model import (
     VendorBuild,
     model_words,
 )
+from gpuenv.knowledge.shape import require_shape
 from gpuenv.knowledge.versions import Version, parse_version
 
 REASONS = "reasons"
@@ -54,7 +55,10 @@ def load(directory: Path | None = None) -> Knowledge:
     if not found:
         raise KnowledgeError(f"{directory}: holds none of {', '.join(name + '.yaml' for name in names)}")
     for name, path in found.items():
-        tables[name] = read_yaml(path)
+        given = read_yaml(path)
+        if name in tables:
+            require_shape(given, tables[name], f"{name}.yaml")
+        tables[name] = given
     return build(tables)
 
 
@@ -79,6 +83,9 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
     errors = _rows(tables, "errors", "errors", _error)
     harmless = _more_rows(tables, "errors", "harmless", _harmless)
     platforms = tables["platforms"]
+    for key in ("cures", "sources"):
+        if key not in platforms:
+            raise KnowledgeError(f"platforms.yaml: needs a mapping named {key}")
     by_code: dict[tuple[str, int], ErrorRule] = {}
     for rule in errors:
         for code in rule.codes:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,14 +63,15 @@ def parse_scenario(document: Any, path: Path) -> Scenario:
 
 def _scenario(root: Fields, path: Path) -> Scenario:
     image = _image(root.child("image"), SimulatedImage())
-    nodes = tuple(node for fields in root.required_children("nodes") for node in _nodes(fields))
+    described = (node for fields in root.required_children("nodes") for node in _nodes(fields))
+    nodes = tuple(islice(described, MAX_NODES + 1))
+    if len(nodes) > MAX_NODES:
+        root.fail("nodes", f"are more than the {MAX_NODES} that the sandbox is made for; remove some")
     names = Counter(node.name for node in nodes)
     if len(names) < len(nodes):
         root.fail(
             "nodes", f"two nodes are called {names.most_common(1)[0][0]!r}; give each a name of its own"
         )
-    if len(nodes) > MAX_NODES:
-        root.fail("nodes", f"are {len(nodes)}; the sandbox is made for at most {MAX_NODES}")
     scenario = Scenario(
         source=str(path),
         nodes=nodes,

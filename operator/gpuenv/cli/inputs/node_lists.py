@@ -3,16 +3,18 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
-import yaml
-
+from gpuenv.api.fields import FieldError, Fields, kind
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.assess.sources.node_labels import node_facts
+from gpuenv.cli.inputs.files import parsed
 from gpuenv.cli.inputs.nodes import Node
 from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver
 from gpuenv.cli.shared.errors import BadInput
+from gpuenv.files import yaml_data
 
 FIELDS: Final = ("name", "gpu", "driver", "compute_capability", "platform")
 _SPELLINGS: Final = {
@@ -25,6 +27,13 @@ _SPELLINGS: Final = {
 _COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
 """Matches the number of GPUs before a product name, as in ``8x NVIDIA H100``."""
 MOST_GPUS: Final = 64
+MAX_NODES: Final = 10_000
+"""How many nodes a file may name. Kubernetes supports 5,000 in a cluster."""
+MAX_BYTES: Final = 20_000_000
+"""Size of a file of nodes in bytes: a thousand nodes as the API server describes them, which it does at length."""
+MAX_COLUMNS: Final = 1_000
+MAX_CELL: Final = 4_000
+"""Longest value in a file of nodes, in characters."""
 
 
 def parse_nodes(text: str, path: str) -> Iterator[Node]:
@@ -32,23 +41,22 @@ def parse_nodes(text: str, path: str) -> Iterator[Node]:
 
     ``path`` is the path of the file, for messages.
     """
-    rows = list(_rows(text, path))
+    rows = list(islice(_rows(text, path), MAX_NODES + 1))
     if not rows:
         raise BadInput(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
+    if len(rows) > MAX_NODES:
+        raise BadInput(f"--nodes: {path}: names more than {MAX_NODES:,} nodes; give a part of them")
     for number, row in enumerate(rows, 1):
-        yield _from_kubernetes(row) if "metadata" in row else _from_row(row, f"--nodes: {path}: row {number}")
+        where = f"--nodes: {path}: row {number}"
+        yield _from_kubernetes(row, where) if "metadata" in row else _from_row(row, where)
 
 
 def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
-    text = text.lstrip("\ufeff")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     delimiter = _delimiter(lines[0]) if lines else ""
     if delimiter:
-        return csv.DictReader(io.StringIO("\n".join(lines)), skipinitialspace=True, delimiter=delimiter)
-    try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    except yaml.YAMLError as problem:
-        raise BadInput(f"--nodes: {path}: {' '.join(str(problem).split())}") from None
+        return _csv_rows(lines, delimiter, path)
+    document = parsed(yaml_data.parse, text, path, "--nodes")
     if isinstance(document, dict):
         document = document.get("items") or document.get("nodes") or [document]
     if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
@@ -56,6 +64,16 @@ def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
             f"--nodes: {path}: is neither CSV nor a YAML list of nodes; fields are {', '.join(FIELDS)}"
         )
     return document
+
+
+def _csv_rows(lines: Sequence[str], delimiter: str, path: str) -> Iterator[dict[str, Any]]:
+    if lines[0].count(delimiter) >= MAX_COLUMNS:
+        raise BadInput(f"--nodes: {path}: has more than {MAX_COLUMNS} columns; give a table of nodes")
+    reader = csv.DictReader(io.StringIO("\n".join(lines)), skipinitialspace=True, delimiter=delimiter)
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise BadInput(f"--nodes: {path}: is no CSV (line {reader.line_num}: {error})") from None
 
 
 def _delimiter(heading: str) -> str:
@@ -84,7 +102,9 @@ def _from_row(row: dict[str, Any], where: str) -> Node:
         for key, value in row.items()
         if value not in (None, "", []) and isinstance(key, str)
     }
-    words = {key: str(value).strip() for key, value in cells.items() if str(value).strip()}
+    for field in FIELDS:
+        _require_words(cells.get(field), f"{where}: {field}", is_list=field == "gpu")
+    words = {key: text for key in FIELDS if key in cells and (text := str(cells[key]).strip())}
     products, driver = _products(cells.get("gpu")), words.get("driver")
     capability = compute_capability(words.get("compute_capability", ""))
     if not products and not driver and not capability:
@@ -104,6 +124,15 @@ def _from_row(row: dict[str, Any], where: str) -> Node:
     return Node(name, DriverFacts(version=driver), gpus, facts)
 
 
+def _require_words(cell: object, where: str, *, is_list: bool) -> None:
+    """Raise BadInput unless a cell is empty, a text or a number that is not too long; or, if it may be, a list of them."""
+    for part in cell if is_list and isinstance(cell, list) else [cell]:
+        if isinstance(part, dict | list):
+            raise BadInput(f"{where} is {kind(part)}; write a text")
+        if len(str(part)) > MAX_CELL:
+            raise BadInput(f"{where} is longer than {MAX_CELL:,} characters; write it shorter")
+
+
 def _products(cell: object) -> list[str]:
     """Return the GPU product names in a cell, one for each GPU.
 
@@ -121,13 +150,15 @@ def _products(cell: object) -> list[str]:
     return [text for text in found if text][:MOST_GPUS]
 
 
-def _from_kubernetes(node: dict[str, Any]) -> Node:
+def _from_kubernetes(node: dict[str, Any], where: str) -> Node:
     """Return the facts in a Kubernetes Node object. GPU and driver are known only if its labels contain them."""
-    metadata, status = node.get("metadata") or {}, node.get("status") or {}
-    facts = node_facts(
-        str(metadata.get("name", "")),
-        metadata.get("labels") or {},
-        status.get("capacity") or {},
-    )
+    fields = Fields("", node)
+    try:
+        metadata = fields.child("metadata")
+        name, labels = metadata.text("name") or "", metadata.text_map("labels")
+        capacity = fields.child("status").text_map("capacity")
+    except FieldError as error:
+        raise BadInput(f"{where}: {error}") from None
+    facts = node_facts(name, labels, capacity)
     gpus = (Gpu(product=facts.product, compute_capability=facts.compute_capability),) if facts.product else ()
     return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts)

@@ -45,9 +45,9 @@ def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[
     ``drivers`` contains at most one driver, which replaces the driver of every node. ``platform`` replaces the platform
     of every node, unless it is None.
     """
-    from gpuenv.cli.inputs.node_lists import parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
+    from gpuenv.cli.inputs.node_lists import MAX_BYTES, parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
-    for node in parse_nodes(read_text(path, "--nodes"), path):
+    for node in parse_nodes(read_text(path, "--nodes", MAX_BYTES), path):
         facts = replace(node.facts, platform=platform or node.facts.platform)
         if drivers:
             facts = replace(facts, driver_version=None)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gpuenv.assess.facts import Facts, Source
-from gpuenv.cli.inputs.files import STANDARD_INPUT, read_text, text_or_file
+from gpuenv.cli.inputs.files import STANDARD_INPUT, log_or_file, read_log, read_text
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
@@ -29,10 +29,10 @@ def read_pasted(given: Given, knowledge: Knowledge) -> Iterator[Facts]:
 
     # People paste the output of collect_env and a traceback together, so each text is read as both.
     if given.collect_env:
-        text = read_text(given.collect_env, "--collect-env")
+        text = read_log(given.collect_env, "--collect-env")
         yield read_collect_env(text)
         yield replace(read_error_text(text, knowledge, given=False), source=Source.COLLECT_ENV)
     if given.error:
-        text = text_or_file(given.error, "--error")
+        text = log_or_file(given.error, "--error")
         yield read_error_text(text, knowledge)
         yield replace(read_collect_env(text), source=Source.ERROR_TEXT)

@@ -1,6 +1,5 @@
 """Reads saved probe reports: JSON with one stage or both, or the compact form in a pod's termination message."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ from gpuenv.assess.facts import Facts, NodeFacts, Stage
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.shared.errors import BadInput
+from gpuenv.files import FileError, json_data
 
 MOST_LINES: Final = 16
 """Maximum number of lines of the compact form that are read. A probe pod writes two lines, one for each stage."""
@@ -15,7 +15,8 @@ MOST_LINES: Final = 16
 
 def parse_report(text: str, path: str) -> Facts:
     """Return the facts in a saved probe report. Raises BadInput if the text is no probe report."""
-    stages = {document.get("stage"): document for document in _documents(text, path)}
+    documents = list(_documents(text, path))
+    stages = {stage: one for one in documents if isinstance(stage := one.get("stage"), str)}
     if not stages.keys() & set(Stage):
         raise BadInput(f"--report: {path}: is no report of the probe (gpuenv check --save FILE writes one)")
     return facts_from_document(join_reports(stages.get(Stage.FACTS), stages.get(Stage.KERNELS)), NodeFacts())
@@ -31,9 +32,11 @@ def _documents(text: str, path: str) -> Iterator[dict[str, Any]]:
             yield _decoded(block, path)
             continue
         try:
-            value = json.loads(block)
-        except (ValueError, RecursionError):
+            value = json_data.parse(block)
+        except json_data.NoJsonError:
             raise BadInput(f"--report: {path}: is neither JSON nor a report of the probe") from None
+        except FileError as error:
+            raise BadInput(f"--report: {path}: {error}") from None
         values = value if isinstance(value, list) else [value]
         for entry in values:
             if isinstance(entry, dict) and "stage" not in entry:

@@ -7,10 +7,12 @@ from typing import Any, Final, NamedTuple
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config_from_dict
 
+from gpuenv.api.foreign_text import one_line
 from gpuenv.controller.kube.kubeconfig import Json, KubeconfigError, is_empty, read_merged, words_of
 
 CONTEXTS_NAMED: Final = 10
 """Maximum number of contexts that a message names."""
+NAME_CHARACTERS: Final = 100
 WHAT_TO_GIVE: Final = "give one with --kubeconfig or $KUBECONFIG"
 
 
@@ -99,12 +101,13 @@ def _context_name(found: _Files, context: str | None) -> str:
     if not known:
         raise KubeconfigError(f"kubeconfig {found.place} has no contexts; {WHAT_TO_GIVE}")
     more = len(known) - CONTEXTS_NAMED
-    names = ", ".join(known[:CONTEXTS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    names = ", ".join(one_line(one, NAME_CHARACTERS) for one in known[:CONTEXTS_NAMED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
     if context is None and not name:
         raise KubeconfigError(
             f"kubeconfig {found.place} has no current-context; choose with --context: {names}"
         )
     of = "current-context" if context is None else "--context"
-    raise KubeconfigError(
-        f"{of}: kubeconfig {found.place} has no context {name or repr(name)}; it has {names}"
-    )
+    shown = one_line(str(name), NAME_CHARACTERS) or "''"
+    raise KubeconfigError(f"{of}: kubeconfig {found.place} has no context {shown}; it has {names}")

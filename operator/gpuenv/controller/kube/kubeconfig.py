@@ -10,14 +10,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from gpuenv.api.foreign_text import one_line
+from gpuenv.files import FileError, texts, yaml_data
 
 LISTS: Final = {"clusters": "cluster", "contexts": "context", "users": "user"}
 """Maps each list of a kubeconfig to the field that holds the content of an item, beside its ``name``."""
 PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 """Fields of clusters and users that are paths. A relative path starts at the directory of its kubeconfig."""
+
+MAX_BYTES: Final = 10_000_000
+"""Size of a kubeconfig in bytes. Each cluster in it takes some kilobytes for its certificates."""
 
 Json = dict[str, Any]
 
@@ -57,13 +59,14 @@ def words_of(error: BaseException) -> str:
 def _read(path: Path) -> Json | None:
     """Return the content of a file, with all paths made absolute, or None if there is no such file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = yaml_data.parse(texts.read(file, MAX_BYTES), lenient=True)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise KubeconfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise KubeconfigError(f"kubeconfig {path} is no YAML: {words_of(error)}") from error
+        raise KubeconfigError(f"kubeconfig {path} {texts.cannot_be_read(error)}") from error
+    except FileError as error:
+        raise KubeconfigError(f"kubeconfig {path} {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -76,9 +79,15 @@ def _read(path: Path) -> Json | None:
 
 def _items(found: object, name: str, path: Path) -> list[Json]:
     items = found or []
-    if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
+    if not isinstance(items, list) or not all(
+        isinstance(item, dict) and _is_name(item.get("name")) for item in items
+    ):
         raise KubeconfigError(f"{path} is no kubeconfig: {name} has to be a list of items with a name")
     return items
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _make_absolute(entry: object, directory: Path) -> None:
