@@ -22,7 +22,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.planner import plan
-from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.run.clocks import is_over, is_stuck, waits_from
 from gpuenv.plan.snapshot import ReportRecord
 
 ENVIRONMENTS = ("pt", "tf", "jax")
@@ -188,10 +188,21 @@ class Cluster(RuleBasedStateMachine):
                 )
             if isinstance(action, CreatePod):
                 assert action.manifest["metadata"]["annotations"][names.ANNOTATION_NODE] == action.node
+                assert self._holding_places(action.environment) <= MAX_CONCURRENT
         for environment in ENVIRONMENTS:
             for node in NODES:
                 self._check_order(planned, environment, node)
         assert planned.wake_at is None or planned.wake_at > self.world.now
+
+    def _holding_places(self, environment: str) -> int:
+        """Return how many pods of the environment run, will run, or have not waited for a GPU for long."""
+        world = self.world
+        return sum(
+            pod.environment == environment
+            and not is_stuck(pod, world.settings, world.now)
+            and world.now < waits_from(pod)
+            for pod in world.live_pods()
+        )
 
     def check_ready(self, planned: Plan, reports: Mapping[tuple[str, str], ReportRecord]) -> None:
         """No plan says Ready of an environment whose results it has yet to write."""
@@ -224,9 +235,9 @@ class Cluster(RuleBasedStateMachine):
         live = [pod for pod in self.world.cache.pods.values() if not is_over(pod)]
         assert len({pod.node for pod in live}) == len(live)
         moving = [pod for pod in live if not is_stuck(pod, self.world.settings, self.world.now)]
-        assert len(moving) <= MAX_PROBES
+        assert len(moving) <= 3 * MAX_PROBES, "twice the places at most, and pods that wait for a GPU"
         for name in ENVIRONMENTS:
-            assert sum(pod.environment == name for pod in moving) <= MAX_CONCURRENT
+            assert sum(pod.environment == name for pod in moving) <= 2 * MAX_CONCURRENT
 
     @invariant()
     def the_memo_changes_nothing(self) -> None:

@@ -24,7 +24,7 @@ from gpuenv.plan.actions import (
 from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
-from gpuenv.plan.fleet.starts import starts
+from gpuenv.plan.fleet.starts import Starts, starts
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.memo import Memo, environment_totals
@@ -60,12 +60,12 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
     memo.keep_only(fleets)
     left = leaving(seen, fleets.values())
     announced = announcements(snapshot, fleets.values(), now)
-    wake_at = min(
-        [seen.wake_at, left.wake_at, announced.wake_at, *(one.recheck_at for one in fleets.values())]
-    )
+    begun = starts(seen, list(fleets.values()))
+    rechecks = (one.recheck_at for one in fleets.values())
+    wake_at = min([seen.wake_at, left.wake_at, announced.wake_at, begun.wake_at, *rechecks])
     return Plan(
         environments=_environment_actions(seen, fleets),
-        validations=_validation_actions(seen, fleets, left),
+        validations=_validation_actions(seen, fleets, left, begun),
         events=announced.events,
         wake_at=None if wake_at == NEVER else wake_at,
         left_since=left.left_since,
@@ -129,7 +129,7 @@ def _refusal(snapshot: Snapshot, fleet: Totals) -> Refusal | None:
 
 
 def _validation_actions(
-    seen: View, fleets: Mapping[str, Totals], left: Leaving
+    seen: View, fleets: Mapping[str, Totals], left: Leaving, begun: Starts
 ) -> dict[ValidationKey, tuple[ValidationAction, ...]]:
     """Return the actions of all steps, by validation. Within a validation, they keep the order of the steps."""
     actions: dict[ValidationKey, tuple[ValidationAction, ...]] = {
@@ -139,19 +139,19 @@ def _validation_actions(
         left.actions.items(),
         (entry for fleet in fleets.values() for entry in _logs_beyond_cap(fleet, seen.snapshot.settings)),
         _stopped(seen),
-        _starts(seen, fleets),
+        _creations(begun),
     ):
         for key, action in step:
             actions[key] = (*actions.get(key, ()), action)
     return actions
 
 
-def _starts(seen: View, fleets: Mapping[str, Totals]) -> _Step:
+def _creations(begun: Starts) -> _Step:
     """Yield the creation of each probe pod that starts now.
 
     If a failed pod of the same validation was kept for its log, its deletion comes first.
     """
-    for state, create in starts(seen, list(fleets.values())):
+    for state, create in begun.pods:
         if state.kept is not None:
             yield from _deletions((state.kept,), "the next run begins")
         yield (create.environment, create.node), create

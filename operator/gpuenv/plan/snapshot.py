@@ -225,13 +225,21 @@ class ReportRecord:
     generation: int = 1
     """The generation of the report object itself. It stays 1, because nobody can change what a report is about."""
 
+    @property
+    def last_run_at(self) -> float:
+        """When the last run ended, in epoch seconds; 0 if none has ended."""
+        return max(
+            self.attempt.at if self.attempt is not None else 0.0,
+            self.result.validated_at if self.result is not None else 0.0,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the operator that the planner needs."""
 
     max_probes: int = 50
-    """The largest number of probe pods at a time, over all environments."""
+    """The largest number of probe pods at a time, over all environments (:mod:`gpuenv.plan.fleet.places`)."""
     probe_namespace: str = names.PROBE_NAMESPACE
     probe_priority_class: str = names.PROBE_PRIORITY_CLASS
     config_map: str = ""

@@ -67,6 +67,8 @@ class Totals:
     leaving: tuple[DesiredState, ...]
     faults: tuple[str, ...]
     recheck_at: float
+    last_run_at: float
+    """When the environment's last run on any node ended, in epoch seconds; 0 if none has ended."""
 
 
 def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
@@ -92,6 +94,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         leaving=tuple(one for one in states if one.leaving),
         faults=tuple(one.fault for one in states if one.fault),
         recheck_at=min((one.recheck_at for one in states), default=NEVER),
+        last_run_at=max((one.report.last_run_at for one in states if one.report is not None), default=0.0),
     )
 
 

@@ -14,10 +14,14 @@ from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt
 from gpuenv.plan.run.start_failure import in_user_namespace, waiting
 from gpuenv.plan.run.unschedulable import not_placed
-from gpuenv.plan.snapshot import NodeRecord, PodRecord, Settings
+from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, Settings
 
 MIN_SLACK: Final = 5.0
 MAX_SLACK: Final = 30.0
+PATIENCE_SECONDS: Final = 15.0
+"""How long a pod that waits for a GPU keeps its place. Schedulers answer within seconds, even on a large cluster."""
+LONG_SECONDS: Final = 60.0
+"""How old a pod is when it counts as long. Most runs take less time, unless the image has to be pulled first."""
 
 
 def observe(
@@ -53,6 +57,16 @@ def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
         and pod.deleting_since is not None
         and now >= pod.deleting_since + settings.stuck_seconds
     )
+
+
+def waits_from(pod: PodRecord) -> float:
+    """Return when the pod, if nothing changes, counts as waiting for a GPU, in epoch seconds; NEVER if it does not.
+
+    Only a pod that a scheduler has found no node for waits. It holds no GPU.
+    """
+    if pod.scheduled_at is not None or not pod.scheduling_reason or is_over(pod):
+        return NEVER
+    return pod.created_at + PATIENCE_SECONDS
 
 
 def run_limit(spec: EnvironmentSpec) -> float:
