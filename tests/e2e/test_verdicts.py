@@ -19,6 +19,11 @@ ROOTS = {"probe__python": ROOTS_PYTHON}
 NO_SUCH_CLASS = {"probe__runtimeClassName": "not-there"}
 BEHIND_ENTRYPOINT = {"probe__useEntrypoint": True}
 LITTLE_MEMORY = {"probe__resources": {"limits": {"memory": "12Mi"}}}
+WRITES = {
+    "checks__imports": ["writes"],
+    "checks__commands": [{"name": "writes", "command": ["touch", "/var/tmp/checked"]}],
+}
+WRITABLE = {"probe__rootFilesystem": "Writable"}
 TIMEOUTS = {"setupSeconds": 300, "pullSeconds": 300, "runSeconds": 300, "schedulingSeconds": int(ALL_SECONDS)}
 LITTLE_TIME = {"probe__timeouts": TIMEOUTS | {"runSeconds": 10}}
 
@@ -41,6 +46,9 @@ CASES = {
     "roots-python": Case("root_only_python", "Unknown", "PythonUnreadable", ROOTS),
     "entrypoint": Case("needs_entrypoint", "Compatible", "", BEHIND_ENTRYPOINT),
     "past-entrypoint": Case("needs_entrypoint", "Incompatible", "TorchMissing"),
+    "writes": Case("writes_outside_tmp", "Unknown", "ReadOnlyFilesystem", WRITES),
+    "entrypoint-writes": Case("writes_outside_tmp", "Unknown", "ProbeCrashed", BEHIND_ENTRYPOINT),
+    "may-write": Case("writes_outside_tmp", "Compatible", "", WRITES | BEHIND_ENTRYPOINT | WRITABLE),
     "hangs-at-once": Case("hangs_at_once", "Unknown", "ProbeTimeout", LITTLE_TIME),
     "hangs-in-kernel": Case("hangs_in_a_kernel", "Unknown", "ProbeTimeout", LITTLE_TIME),
     "not-there": Case("gpuenv.test/not-there:1", "Unknown", "ImagePullFailed"),
@@ -68,6 +76,11 @@ def test_each_image_ends_with_its_own_verdict(applied: Release, name: str) -> No
     assert (status["verdict"], status.get("reason", "")) == (case.verdict, case.reason), status
     assert "Traceback" not in str(status.get("message", ""))
     assert applied.label(name) == case.verdict
+
+
+def test_an_entry_point_that_may_not_write_is_explained(applied: Release) -> None:
+    status = applied.answer("entrypoint-writes", ALL_SECONDS)
+    assert "set spec.probe.rootFilesystem: Writable" in str(status["message"])
 
 
 def test_people_see_it_at_a_glance(applied: Release) -> None:

@@ -38,6 +38,10 @@ def test_a_read_only_root_and_a_nameless_user_suffice(tmp_path: Path, version: s
         if stage == "facts":
             assert report["container"]["uid"] == 54321
             assert report["container"]["writable"] == ["/tmp"]
+            assert report["container"]["rootReadOnly"] is True
             assert report["torch"]["version"] == "2.9.1+cu128"
         else:
+            assert report["container"] == {"rootReadOnly": True}, (
+                "each stage says so: the other report may be lost"
+            )
             assert {row["status"] for row in report["steps"]} == {"Pass", "Skipped"}

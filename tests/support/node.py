@@ -34,6 +34,8 @@ NODE_NAME = "real-node"
 NODE_ADDRESS = "10.244.77.1"
 SUBNET = "10.244.77.0/24"
 PAUSE_IMAGE = "gpuenv.test/pause:1"
+PIDS_LIMIT = 512
+"""The number of processes and threads that the kubelet allows in a pod."""
 CNI_BINARIES = "/usr/lib/cni"
 
 
@@ -289,6 +291,7 @@ def _kubelet(host: NodeHost) -> dict[str, Any]:
         "imageGCHighThresholdPercent": 100,
         "makeIPTablesUtilChains": False,
         "nodeStatusUpdateFrequency": "5s",
+        "podPidsLimit": PIDS_LIMIT,
         "podLogsDir": str(host.state / "logs"),
         "volumePluginDir": str(host.state / "volume-plugins"),
     }

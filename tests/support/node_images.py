@@ -75,6 +75,18 @@ def needs_entrypoint(scratch: Path) -> Image:
     return Image((base, torch, driver, entry), entrypoint=("/entrypoint.sh",))
 
 
+def writes_outside_tmp(scratch: Path) -> Image:
+    """Return an image with the stand-in torch whose ENTRYPOINT and whose module ``writes`` write to /var/tmp.
+
+    Any user may write there, so that only a read-only root file system prevents it.
+    """
+    script = b'#!/bin/sh\nset -e\ntouch /var/tmp/started\nexec "$@"\n'
+    module = b"open('/var/tmp/imported', 'w').close()\n"
+    files = {"/entrypoint.sh": File(script, 0o755), f"{SITE_PACKAGES}/writes.py": File(module)}
+    layer = file_layer(scratch / "writes.tar", files)
+    return Image((*stand_in_torch(scratch).layers, layer), entrypoint=("/entrypoint.sh",))
+
+
 def hangs_at_once(scratch: Path) -> Image:
     """Return an image whose Python hangs at its start, before the first line of the probe."""
     program = b"import threading; threading.Event().wait()\n"
@@ -90,8 +102,8 @@ def hangs_in_a_kernel(scratch: Path) -> Image:
 
 
 MAKERS = (
-    stand_in_torch, cpu_torch, no_torch, no_python, root_only_python, needs_entrypoint, hangs_at_once,
-    hangs_in_a_kernel,
+    stand_in_torch, cpu_torch, no_torch, no_python, root_only_python, needs_entrypoint, writes_outside_tmp,
+    hangs_at_once, hangs_in_a_kernel,
 )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def _container_security(spec: EnvironmentSpec) -> Manifest:
     """Return the security context of a container. Without a writable root file system, only /tmp can be written to.
 
     /dev/shm can be written to as well. No volume is mounted there, because container runtimes bound it already: it has
-    64 MiB, which count towards the memory limit.
+    64 MiB, which count towards the memory limit. For GPUs shared by MPS, the device plug-in mounts a directory there.
     """
     confined: Manifest = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     if spec.probe.root_filesystem == "ReadOnly":
