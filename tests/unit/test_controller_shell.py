@@ -16,7 +16,8 @@ from gpuenv.api import names
 from gpuenv.controller import bind_address, probe_files, selfcheck
 from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import ProcessHealth, Server, serve
+from gpuenv.controller.health import ProcessHealth
+from gpuenv.controller.http_server import Server, serve
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter

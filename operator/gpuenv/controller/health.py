@@ -1,18 +1,12 @@
-"""Serves ``/healthz`` (the loops are alive), ``/readyz`` (the operator does its work) and ``/metrics``.
+"""The health of the operator's process: whether its loops are alive, and whether it does its work.
 
 The HTTP server may respond although another loop of the process is stuck. So each loop gives a sign of life regularly,
 and the watch counts as dead if it does not deliver changes that sweeps find.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
-from contextlib import AsyncExitStack, asynccontextmanager
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Final
-
-from aiohttp import web
-
-from gpuenv.controller.bind_address import BindAddress
 
 LIMIT_SECONDS: Final = 180.0
 """A loop that gives no sign of life for this long is stuck. A request takes less, even with all its retries."""
@@ -63,58 +57,3 @@ class ProcessHealth:
     def waiting(self) -> list[str]:
         """Return what the operator is still waiting for, one line each; empty if it is ready."""
         return [f"{name}: {why}" for name, why in self._waiting.items()]
-
-
-class Server(StrEnum):
-    """The two groups of paths. Each has an address of its own, or both share one."""
-
-    HEALTH = "health"
-    METRICS = "metrics"
-
-
-@asynccontextmanager
-async def serve(
-    health: ProcessHealth, metrics: Callable[[], bytes], addresses: Mapping[Server, BindAddress | None]
-) -> AsyncIterator[None]:
-    """Serve health and metrics over HTTP while the context lasts.
-
-    ``metrics`` returns the body of ``/metrics``. An address that is None is not served, and both may be the same
-    address. Raises OSError when a port is in use.
-    """
-    async with AsyncExitStack() as stack:
-        for address in dict.fromkeys(one for one in addresses.values() if one is not None):
-            served = {server for server, where in addresses.items() if where == address}
-            runner = web.AppRunner(
-                _application(health, metrics, served), access_log=None, shutdown_timeout=1.0
-            )
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, host=address.host or None, port=address.port).start()
-        yield
-
-
-def _application(health: ProcessHealth, metrics: Callable[[], bytes], served: Set[Server]) -> web.Application:
-    """Return the application for one address, with the paths of the servers in ``served``."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return _answer(health.problems())
-
-    async def readyz(_: web.Request) -> web.Response:
-        return _answer(health.problems() + health.waiting())
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
-
-    application = web.Application()
-    if Server.HEALTH in served:
-        application.router.add_get("/healthz", healthz)
-        application.router.add_get("/readyz", readyz)
-    if Server.METRICS in served:
-        application.router.add_get("/metrics", exposition)
-    return application
-
-
-def _answer(problems: list[str]) -> web.Response:
-    return web.Response(text="\n".join(problems or ["ok"]) + "\n", status=503 if problems else 200)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from gpuenv import __version__, knowledge
 from gpuenv.api.names import OPERATOR
-from gpuenv.controller import health, limits_file, logs, probe_files, selfcheck
+from gpuenv.controller import health, http_server, limits_file, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
@@ -107,10 +107,10 @@ async def operate(options: Options) -> int:
         kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
         own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))
         addresses = {
-            health.Server.HEALTH: options.health_probe_bind_address,
-            health.Server.METRICS: options.metrics_bind_address,
+            http_server.Server.HEALTH: options.health_probe_bind_address,
+            http_server.Server.METRICS: options.metrics_bind_address,
         }
-        await stack.enter_async_context(health.serve(alive, metrics.text, addresses))
+        await stack.enter_async_context(http_server.serve(alive, metrics.text, addresses))
         operator = Operator(
             options,
             kube=kube,
