@@ -148,6 +148,46 @@ class TestOneRelease:
         assert "the CustomResourceDefinitions go too, and with them every environment" in notes
         assert "stay" not in notes.partition("On `helm uninstall`")[2].partition("The same release")[0]
 
+    @pytest.mark.parametrize(
+        ("name", "namespace"), [("other", NAMESPACE), ("gpuenv", ELSEWHERE), ("other", ELSEWHERE)]
+    )
+    @pytest.mark.parametrize(
+        "off", ["", "rbac.create=false", "rbac.create=false,admissionPolicy.enabled=false"]
+    )
+    def test_a_second_release_beside_it_is_refused(
+        self, shared_release: str, helm: Helm, kubectl: Kubectl, name: str, namespace: str, off: str
+    ) -> None:
+        flags = ("--create-namespace", "--take-ownership", "--set", off)
+        refused = helm.run("install", name, str(CHART), "-n", namespace, *flags)
+        assert refused.returncode != 0
+        words = (
+            f"a cluster has one gpuenv, and release gpuenv in namespace {NAMESPACE} is it: upgrade that one"
+        )
+        assert words in refused.stderr
+        assert f"`helm uninstall -n {NAMESPACE} gpuenv`" in refused.stderr
+        (subject,) = kubectl.get("clusterrolebinding", OPERATOR)["subjects"]
+        assert subject["namespace"] == NAMESPACE, "the operator that runs keeps its rights"
+
+    def test_the_release_itself_may_be_upgraded(self, shared_release: str, helm: Helm) -> None:
+        helm("upgrade", "--install", shared_release, str(CHART), "-n", NAMESPACE)
+        helm("upgrade", shared_release, str(CHART), "-n", NAMESPACE, "--dry-run=server")
+
+    def test_every_pod_of_the_chart_is_admitted_under_restricted_pod_security(
+        self, shared_release: str, helm: Helm, kubectl: Kubectl
+    ) -> None:
+        """Also those of `helm test` and of the uninstall hook, which no test without a kubelet starts."""
+        texts = (helm("get", kind, shared_release, "-n", NAMESPACE) for kind in ("manifest", "hooks"))
+        documents = [one for text in texts for one in yaml.safe_load_all(text) if one]
+        templates = {one["kind"]: one["spec"].get("template", one) for one in documents if "spec" in one}
+        kinds = ("Deployment", "Job", "Pod")
+        for number, spec in enumerate(templates[kind]["spec"] for kind in kinds):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"as-{number}"}, "spec": spec}
+            create = ("create", "-n", NAMESPACE, "--dry-run=server", "-f", "-")
+            assert "created" in kubectl(*create, stdin=yaml.safe_dump(pod))
+            del spec["securityContext"]
+            refused = kubectl.run(*create, stdin=yaml.safe_dump(pod))
+            assert 'violates PodSecurity "restricted' in refused.stderr, "the namespace enforces nothing"
+
     def test_the_example_of_the_annotations_is_accepted(self, shared_release: str, kubectl: Kubectl) -> None:
         chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
         examples = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
@@ -161,6 +201,10 @@ def test_kubectl_may_install_it(helm: Helm, cluster: ControlPlane, kubectl: Kube
     try:
         assert wait_until(lambda: kubectl.get("pods", "-n", NAMESPACE)["items"])
         assert kubectl.get("jobs", "-n", NAMESPACE)["items"] == []
+        install = ("install", "gpuenv", str(CHART), "--take-ownership", "--dry-run=server")
+        beside = helm.run(*install, "-n", ELSEWHERE)
+        assert f"it is in namespace {NAMESPACE}, installed without Helm" in beside.stderr
+        helm(*install, "-n", NAMESPACE)
     finally:
         kubectl("delete", "-f", "-", "--wait=false", stdin=manifests)
         kubectl.delete_crds(*CRDS)

@@ -28,6 +28,21 @@ def test_a_release_does_not_create_the_namespace_it_is_in(helm: Helm) -> None:
         ("probes.priorityClass.value=0", "at '/probes/priorityClass/value': maximum: got 0, want -11"),
         ("metrics.bindAddress=:99999", "at '/metrics/bindAddress'"),
         ("metrics.bindAddress=8080", "at '/metrics/bindAddress'"),
+        ("metrics.allowFrom[0]=everybody", "at '/metrics/allowFrom/0': got string, want object"),
+        (
+            "metrics.allowFrom[0].namespaceSelecter.a=b",
+            "additional properties 'namespaceSelecter' not allowed",
+        ),
+        (
+            "metrics.allowFrom[0].namespaceSelector=null",
+            "at '/metrics/allowFrom/0/namespaceSelector': got null",
+        ),
+        ("metrics.allowFrom[0].ipBlock.cidr=all", "at '/metrics/allowFrom/0/ipBlock/cidr'"),
+        (
+            "metrics.allowFrom[0].ipBlock.cidr=10.0.0.0/8,metrics.allowFrom[0].podSelector.matchLabels.a=b",
+            "at '/metrics/allowFrom/0': maxProperties: got 2, want 1",
+        ),
+        ("metrics.allowFrom=null", "at '/metrics': missing property 'allowFrom'"),
         ("health.bindAddress=127.0.0.1:8081", "at '/health/bindAddress'"),
         ("metrics.podMonitor.interval=soon", "at '/metrics/podMonitor/interval'"),
         ("networkPolicy.apiServerCIDRs={everywhere}", "at '/networkPolicy/apiServerCIDRs/0'"),

@@ -86,6 +86,21 @@ def test_rights_are_those_of_the_manifests(helm: Helm) -> None:
     assert of_release(by_kind(helm.documents(), *kinds)) == by_kind(manifests.load(), *kinds)
 
 
+def test_the_roles_for_people_are_those_of_the_manifests(helm: Helm) -> None:
+    def roles(documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = [one for one in by_kind(documents, "ClusterRole") if one["metadata"]["name"] != OPERATOR]
+        for one in found:
+            labels = one["metadata"].pop("labels", {})
+            one["metadata"]["labels"] = {
+                key: value for key, value in labels.items() if "/aggregate-to-" in key
+            }
+        return found
+
+    rendered = roles(helm.documents())
+    assert [one["metadata"]["name"] for one in rendered] == ["gpuenv-author", "gpuenv-viewer"]
+    assert rendered == roles(manifests.load())
+
+
 @pytest.mark.parametrize("namespace", ["default", "gpuenv-probes"])
 def test_namespaces_may_be_shared(helm: Helm, namespace: str) -> None:
     """With that of Events, for instance by who forgets ``-n``, or with that of the probes."""
@@ -132,6 +147,25 @@ def test_the_operator_reaches_the_ports_where_api_servers_listen(helm: Helm) -> 
     (rule,) = policy["spec"]["egress"]
     assert {one["port"] for one in rule["ports"]} == {443, 6443, 8443, 16443}
     assert "to" not in rule
+
+
+def test_metrics_are_reached_from_where_the_values_say(helm: Helm) -> None:
+    def ingress(*flags: str) -> list[dict[str, Any]] | None:
+        policies = by_kind(helm.documents(*flags), "NetworkPolicy")
+        (policy,) = [one["spec"] for one in policies if one["metadata"]["name"] == OPERATOR]
+        assert "Ingress" in policy["policyTypes"], "without a rule, nothing is let in"
+        return policy.get("ingress")
+
+    (rule,) = ingress() or []
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    (peer,) = rule["from"]
+    (expression,) = peer["namespaceSelector"]["matchExpressions"]
+    assert expression["key"] == "kubernetes.io/metadata.name", "a label that only the API server sets"
+    assert "monitoring" in expression["values"]
+    (everywhere,) = ingress("--set-json", 'metrics.allowFrom=[{"namespaceSelector": {}}]') or []
+    assert everywhere["from"] == [{"namespaceSelector": {}}]
+    assert ingress("--set-json", "metrics.allowFrom=[]") is None
+    assert ingress("--set-string", "metrics.bindAddress=0") is None
 
 
 def test_without_rbac_no_role_is_made_not_even_for_the_hook(helm: Helm) -> None:

@@ -8,8 +8,9 @@ from gpuenv.plan.snapshot import Settings
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:
     kinds = [document["kind"] for document in manifests.load()]
     policy = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
-    assert kinds[:6] == [*policy, "Namespace", "Namespace", "PriorityClass", "ServiceAccount"]
-    assert sorted(kinds[6:]) == ["ClusterRole", "ClusterRoleBinding", *["Role"] * 3, *["RoleBinding"] * 3]
+    people = ["ClusterRole", "ClusterRole"]
+    assert kinds[:8] == [*policy, "Namespace", "Namespace", "PriorityClass", *people, "ServiceAccount"]
+    assert sorted(kinds[8:]) == ["ClusterRole", "ClusterRoleBinding", *["Role"] * 3, *["RoleBinding"] * 3]
 
 
 def test_the_policy_is_about_the_service_account() -> None:
