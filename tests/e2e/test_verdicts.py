@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 ALL_SECONDS = 4 * PATIENCE
 """For all environments: whichever is asked for first may be the last to get the GPU."""
 ROOTS = {"probe__python": ROOTS_PYTHON}
-NO_SUCH_CLASS = {"probe__runtimeClassName": "not-there"}
+NO_SUCH_CLASS = {"probe__runtimeClassName": "nvidia-legacy"}
 BEHIND_ENTRYPOINT = {"probe__useEntrypoint": True}
 LITTLE_MEMORY = {"probe__resources": {"limits": {"memory": "12Mi"}}}
 WRITES = {

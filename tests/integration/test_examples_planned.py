@@ -10,6 +10,7 @@ from tests.support.builders import node
 
 from gpuenv import knowledge
 from gpuenv.api import names
+from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.controller.kube.client import Kube
 from gpuenv.plan import planner
@@ -22,6 +23,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRONMENTS = "/apis/gpuenv.dev/v1alpha1/gpuenvironments"
 STRICT = "fieldValidation=Strict"
 NOW = 1_800_000_000.0
+ALL_FIELDS = Limits(
+    pod_annotation_keys=("example.com/cost-centre",),
+    pull_secrets=(PullSecret("team-registry", ("all-fields",)),),
+)
+"""The limits that allow the example with all fields. The defaults allow all others."""
 PRODUCT = {"node.example.com/pool": "training", "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
 
 
@@ -39,7 +45,9 @@ def environment(request: pytest.FixtureRequest, installed: ControlPlane) -> Iter
 
 def planned(environment: dict[str, Any]) -> Plan:
     record, gpu_node = environment_record(environment), node_record(node("gpu-1", labels=PRODUCT))
-    settings = Settings(probe_namespace=PROBE_NAMESPACE, config_map="gpuenv-probe-0123456789")
+    settings = Settings(
+        probe_namespace=PROBE_NAMESPACE, config_map="gpuenv-probe-0123456789", limits=ALL_FIELDS
+    )
     snapshot = Snapshot({record.name: record}, {gpu_node.name: gpu_node}, {}, {}, settings)
     return planner.plan(snapshot, NOW, knowledge.load())
 

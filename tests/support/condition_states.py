@@ -90,6 +90,7 @@ STATES = {
     RUNNING: State(nodes=("hanging",), spec={"probe__timeouts__runSeconds": HOUR_SECONDS}),
     # The schema admits this number of bytes, but it is larger than any that the operator admits.
     "refused": State(spec={"expect__gpus__minMemory": "9999Pi"}),
+    "limited": State(spec={"probe__runtimeClassName": "kata"}),
     "all compatible": State(),
     "mixed": State(nodes=("good", "broken", "slow")),
     "degraded": State(nodes=("good", "slow")),

@@ -14,9 +14,9 @@ def fleet(count: int, /, *, settings: Raw | None = None, **spec: Any) -> World:
     return world
 
 
-def first_run(**spec: Any) -> World:
+def first_run(*, settings: Raw | None = None, **spec: Any) -> World:
     """Return a world with one environment, one node, and its first probe pod."""
-    world = World()
+    world = World(**(settings or {}))
     world.environment(**spec)
     world.node()
     world.settle()

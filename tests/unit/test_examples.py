@@ -12,6 +12,8 @@ import yaml
 from gpuenv import manifests
 from gpuenv.api import names
 from gpuenv.api.environment_parser import parse
+from gpuenv.api.limits.limits import Limits
+from gpuenv.api.limits.violations import violations
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REFUSED = {"probe.env[].valueFrom", "strategy.samplesPerClass"}
@@ -35,6 +37,18 @@ def test_an_environment_makes_sense_and_is_named_as_its_file(path: Path) -> None
     assert parse(environment["spec"]).image
     shortened = {"pytorch-2.9-by-digest": "pytorch-2-9-pinned"}
     assert environment["metadata"]["name"] == shortened.get(path.stem, path.stem.replace(".", "-"))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_default_limits_allow_an_environment(path: Path) -> None:
+    (environment,) = documents(path.name)
+    refused = [
+        line.partition(":")[0]
+        for line in violations(environment["metadata"]["name"], parse(environment["spec"]), Limits())
+    ]
+    assert refused == (
+        ["spec.imagePullSecrets[0]", "spec.probe.podAnnotations"] if path.stem == "all-fields" else []
+    )
 
 
 def test_all_fields_has_all_fields() -> None:

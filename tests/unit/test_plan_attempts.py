@@ -6,6 +6,7 @@ from tests.support.started_worlds import first_run, validated
 from tests.support.world import World
 
 from gpuenv.api import reasons
+from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.plan.actions import WriteReport
 
 WEEK = 604800
@@ -160,7 +161,7 @@ def test_a_wrong_architecture_is_not_tried_again_before_the_interval() -> None:
 
 
 def test_a_changed_pull_secret_is_tried_at_once() -> None:
-    world = first_run()
+    world = first_run(settings={"limits": Limits(pull_secrets=(PullSecret("registry", ("*",)),))})
     world.pod("Pending", scheduled=NOW, sandbox=NOW, facts=waiting("ErrImagePull", "401 Unauthorized"))
     world.settle()
     assert world.verdict() == ("Unknown", reasons.ImagePullFailed)

@@ -9,6 +9,7 @@ from tests.support.world import World
 
 from gpuenv.api import reasons
 from gpuenv.api.device import GPUDevice
+from gpuenv.api.limits.limits import Limits
 from gpuenv.plan.actions import CreatePod
 
 OTHERS = ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "example.com/gpu", "volcano.sh/vgpu-number"]
@@ -17,7 +18,7 @@ ALL = ["nvidia.com/gpu", *OTHERS]
 
 def offering(resource: str, **node: Any) -> World:
     """One node that offers the resource, and an environment that asks for it."""
-    world = World()
+    world = World(limits=Limits(resource_names=(resource,)))
     world.environment(probe={"device": {"resourceName": resource}})
     world.node(resource=resource, **node)
     return world
@@ -129,7 +130,7 @@ def test_the_kubelet_refuses_for_lack_of_something_else(resource: str) -> None:
 
 @pytest.mark.parametrize("resource", ALL)
 def test_a_node_that_offers_the_resource_is_selected_without_any_label(resource: str) -> None:
-    world = World()
+    world = World(limits=Limits(resource_names=(resource,)))
     world.environment(probe={"device": {"resourceName": resource}})
     raw = builders.node(resource=resource)
     raw["metadata"]["labels"] = {}
@@ -139,7 +140,7 @@ def test_a_node_that_offers_the_resource_is_selected_without_any_label(resource:
 
 @pytest.mark.parametrize(("resource", "selected"), [(name, name.startswith("nvidia.com/")) for name in ALL])
 def test_labels_of_nvidia_announce_devices_of_nvidias_plug_in_only(resource: str, selected: bool) -> None:
-    world = World()
+    world = World(limits=Limits(resource_names=(resource,)))
     world.environment(probe={"device": {"resourceName": resource}})
     world.node(gpus=None)
     world.settle()

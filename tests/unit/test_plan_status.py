@@ -11,6 +11,7 @@ from tests.support.started_worlds import first_run, fleet, validated
 from tests.support.world import KNOWLEDGE, Raw, World
 
 from gpuenv.api import names, reasons
+from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import CreatePod, PostEvent, WriteStatus
 from gpuenv.plan.context import make_context, make_tables
@@ -180,7 +181,7 @@ def test_a_transition_time_moves_only_with_its_status() -> None:
 
 def test_ready_is_about_the_generation_that_it_names() -> None:
     """Somebody has corrected the pull secret: the old failure is no answer to that."""
-    world = first_run()
+    world = first_run(settings={"limits": Limits(pull_secrets=(PullSecret("registry", ("*",)),))})
     world.pod("Pending", scheduled=NOW, sandbox=NOW, facts=waiting("ErrImagePull", "unauthorized"))
     world.settle()
     assert world.condition("Ready") == ("True", reasons.AllAnswered)

@@ -5,6 +5,7 @@ test compares the two. :mod:`gpuenv.api.digest` explains how to change a default
 :mod:`gpuenv.api.environment_parser` makes these values from the raw object.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -77,6 +78,16 @@ class Checks:
     def compile(self) -> bool:
         """Whether the probe has to try ``torch.compile``."""
         return "Compile" in self.features
+
+    @property
+    def command_json(self) -> str:
+        """The command checks as JSON, which the probe reads from a variable of its container."""
+        return json.dumps(
+            [
+                {"name": one.name, "command": one.command, "timeoutSeconds": one.timeout_seconds}
+                for one in self.commands
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast, get_args
 
+from gpuenv.api import names
 from gpuenv.api.device import GPUDevice
 from gpuenv.api.environment import (
     AllocationMode,
@@ -48,6 +49,8 @@ _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _MOST_BYTES: Final = 2**63
+_MOST_COMMAND_BYTES: Final = 128 * 1024 - len(f"{names.COMMANDS_VARIABLE}=\0")
+"""Linux passes a program no longer variable (MAX_ARG_STRLEN), with name and final zero."""
 _FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
     f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")
 }
@@ -192,11 +195,19 @@ def _checks(checks: Fields) -> Checks:
             checks.fail(
                 "features", f"{feature[:80]!r} is not known; known are {', '.join(get_args(Feature))}"
             )
-    return Checks(
+    found = Checks(
         imports=imports,
         features=frozenset(cast("tuple[Feature, ...]", features)),
         commands=tuple(_command(item) for item in checks.children("commands")),
     )
+    size = len(found.command_json)
+    if size > _MOST_COMMAND_BYTES:
+        checks.fail(
+            "commands",
+            f"has {size} bytes as JSON, and a program can get no more than {_MOST_COMMAND_BYTES} in a variable; put "
+            "long scripts into the image",
+        )
+    return found
 
 
 def _refuse_later(

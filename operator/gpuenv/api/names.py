@@ -58,6 +58,9 @@ KERNELS_CONTAINER: Final = "kernels"
 PROBE_ARCHIVE: Final = "gpuenv-probe.pyz"
 """Name of the file that holds the probe as a zip application, and its key in the ConfigMap."""
 
+COMMANDS_VARIABLE: Final = "GPUENV_CHECKS"
+"""The variable from which the probe reads the command checks."""
+
 MAX_ENVIRONMENT_NAME: Final = 50
 
 

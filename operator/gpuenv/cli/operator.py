@@ -82,7 +82,7 @@ def bind_address(text: str) -> BindAddress | None:
 @click.option(
     "--limits",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with limits of what environments may ask for. It is checked; this version enforces none of them.",
+    help="File with limits of what environments may ask for; see docs/limits.md, which also has the defaults.",
 )
 @click.option(
     "--metrics-bind-address",

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from gpuenv import __version__, knowledge
+from gpuenv.api.limits.limits import Limits
 from gpuenv.api.names import OPERATOR
 from gpuenv.controller import health, http_server, limits_file, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
@@ -86,11 +87,7 @@ async def operate(options: Options) -> int:
     _take_signals(stop)
     logger.info("gpuenv %s starts", __version__)
     tables = knowledge.load(options.knowledge)
-    if options.limits is not None:
-        limits_file.read(options.limits)
-        logger.warning(
-            "the limits in %s are valid, but this version of gpuenv enforces none of them", options.limits
-        )
+    limits = limits_file.read(options.limits) if options.limits is not None else Limits()
     cache = Cache()
     metrics = Metrics(cache)
     alive = ProcessHealth()
@@ -119,6 +116,7 @@ async def operate(options: Options) -> int:
             metrics=metrics,
             alive=alive,
             tables=tables,
+            limits=limits,
         )
         return await operator.run(stop)
 
@@ -141,8 +139,10 @@ class Operator:
         metrics: Metrics,
         alive: ProcessHealth,
         tables: Knowledge,
+        limits: Limits,
     ) -> None:
         self._options = options
+        self._limits = limits
         self._scope = options.scope
         self._kube = kube
         self._cache = cache
@@ -194,6 +194,7 @@ class Operator:
             stuck_seconds=self._options.stuck_seconds,
             openshift=openshift,
             user_namespaces=self._options.user_namespaces,
+            limits=self._limits,
         )
 
     async def _operate(self, settings: Settings, stop: asyncio.Event) -> int:

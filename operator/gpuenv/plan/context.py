@@ -51,6 +51,8 @@ class Context:
     settings: Settings
     tables: "Tables"
     peers: Mapping[str, float]
+    not_allowed: str = ""
+    """Why the administrator's limits do not allow the environment, which then has no probe pods; "" if they do."""
 
     @property
     def peer_floors(self) -> frozenset[str]:
@@ -139,9 +141,16 @@ def _tables(version: str, knowledge: Knowledge) -> Tables:
 
 
 def make_context(
-    environment: EnvironmentRecord, settings: Settings, tables: Tables, reports: Iterable[ReportRecord]
+    environment: EnvironmentRecord,
+    settings: Settings,
+    tables: Tables,
+    reports: Iterable[ReportRecord],
+    not_allowed: str = "",
 ) -> Context:
-    """Return the context of an environment. Its specification must be valid, that is, ``spec`` must not be None."""
+    """Return the context of an environment. Its specification must be valid, that is, ``spec`` must not be None.
+
+    ``not_allowed`` says why the administrator's limits do not allow the environment; it is "" if they do.
+    """
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood is not judged"
     compared = any(floor.min_percent_of_peers is not None for floor in spec.floors)
@@ -156,6 +165,7 @@ def make_context(
         settings=settings,
         tables=tables,
         peers=_peers(environment.inputs_hash, reports) if compared else {},
+        not_allowed=not_allowed,
     )
 
 

@@ -29,17 +29,25 @@ class Memo:
 
     def __init__(self) -> None:
         self.environments: dict[str, _Remembered] = {}
+        self.violations: dict[str, tuple[EnvironmentRecord, tuple[str, ...]]] = {}
+        """By environment: its record, and what it asks for beyond the limits, which never change while an operator runs."""
 
     def keep_only(self, environments: Collection[str]) -> None:
         """Forget all environments except those with these names."""
-        for name in self.environments.keys() - set(environments):
-            del self.environments[name]
+        for known in (self.environments, self.violations):
+            for name in known.keys() - set(environments):
+                del known[name]
 
 
-def environment_totals(view: View, environment: EnvironmentRecord, tables: Tables, memo: Memo) -> Totals:
-    """Return the totals of an environment, summed over its validations on all nodes."""
+def environment_totals(
+    view: View, environment: EnvironmentRecord, tables: Tables, memo: Memo, not_allowed: str = ""
+) -> Totals:
+    """Return the totals of an environment, summed over its validations on all nodes.
+
+    ``not_allowed`` says why the administrator's limits do not allow the environment; it is "" if they do.
+    """
     reports = view.reports.get(environment.name, {})
-    context = make_context(environment, view.snapshot.settings, tables, reports.values())
+    context = make_context(environment, view.snapshot.settings, tables, reports.values(), not_allowed)
     remembered = memo.environments.get(environment.name)
     if remembered is None or remembered.context != context:
         remembered = memo.environments[environment.name] = _Remembered(context)

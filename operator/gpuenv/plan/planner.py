@@ -24,6 +24,7 @@ from gpuenv.plan.actions import (
 from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
+from gpuenv.plan.fleet.not_allowed import not_allowed
 from gpuenv.plan.fleet.starts import Starts, starts
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
@@ -52,8 +53,11 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced)
     memo = memo or Memo()
     tables, seen = make_tables(knowledge), view(snapshot, now)
+    forbidden = not_allowed(snapshot.environments, snapshot.settings.limits, memo)
     fleets = {
-        environment.name: environment_totals(seen, environment, tables, memo)
+        environment.name: environment_totals(
+            seen, environment, tables, memo, forbidden.get(environment.name, "")
+        )
         for environment in sorted(snapshot.environments.values(), key=lambda one: one.name)
         if environment.spec is not None and environment.finalized and not environment.deleting
     }

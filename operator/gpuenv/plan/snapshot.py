@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.limits.limits import Limits
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
@@ -46,6 +47,7 @@ class EnvironmentRecord:
     deleting: bool = False
     finalized: bool = False
     """Whether gpuenv's finalizer is on the object."""
+    created_at: float = 0.0
     status: dict[str, Any] = field(default_factory=dict)
 
 
@@ -258,6 +260,8 @@ class Settings:
 
     Its hooks then run as a user who may not prepare the container: https://github.com/NVIDIA/cloud-native-docs/pull/403.
     """
+    limits: Limits = field(default_factory=Limits)
+    """What environments may ask for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,15 +4,14 @@ Each rule yields one line for each violation. The line names the field, what it 
 administrator can do.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Final
 
-from gpuenv.api.environment import CommandCheck, EnvironmentSpec
+from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.limits.image_patterns import is_allowed
 from gpuenv.api.limits.limits import Limits
+from gpuenv.api.limits.patterns import matches
 from gpuenv.api.quantity import amount
 
 Rule = Callable[[str, EnvironmentSpec, Limits], Iterator[str]]
@@ -23,7 +22,6 @@ _SHOWN: Final = 80
 """How many characters of a value a message shows."""
 _NAMED: Final = 5
 """How many allowed values a message names."""
-_HUBS: Final = ("docker.io/", "index.docker.io/", "registry-1.docker.io/")
 _NATIVE: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 
@@ -32,38 +30,27 @@ def violations(name: str, spec: EnvironmentSpec, limits: Limits) -> list[str]:
     return [line for rule in RULES for line in rule(name, spec, limits)]
 
 
-def command_json(commands: Iterable[CommandCheck]) -> str:
-    """Return the command checks as the JSON that a probe pod carries in a variable."""
-    return json.dumps(
-        [
-            {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-            for check in commands
-        ]
-    )
-
-
 # ---- rules -----------------------------------------------------------------------------------------------
 
 
 def _image(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
-    """Yield a line if the image matches no pattern, neither as it is written nor in its full form."""
-    if not any(_matches(form, limits.images) for form in image_forms(spec.image)):
+    if not is_allowed(spec.image, limits.images):
         yield _refused("spec.image", spec.image, limits.images, "images")
 
 
 def _pull_secrets(name: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
-    allowed = {one.secret_name for one in limits.pull_secrets if _matches(name, one.environments)}
+    allowed = {one.secret_name for one in limits.pull_secrets if matches(name, one.environments)}
     for index, secret in enumerate(spec.image_pull_secrets):
         if secret not in allowed:
             yield (
                 f"spec.imagePullSecrets[{index}]: the Secret {_text(secret)} is not for this environment; remove it, or "
-                f"ask the administrator to map it to {_text(name)} in limits.pullSecrets"
+                f"ask the administrator to map it to {_text(name)} in {_values('pullSecrets')}"
             )
 
 
 def _device(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
     device, probe = "spec.probe.device", spec.probe
-    if not _matches(probe.device.resource_name, limits.resource_names):
+    if not matches(probe.device.resource_name, limits.resource_names):
         yield _refused(
             f"{device}.resourceName", probe.device.resource_name, limits.resource_names, "resourceNames"
         )
@@ -80,7 +67,7 @@ def _resources(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
         for name, wanted in asked.items():
             field = f"spec.probe.resources.{section}"
             if name not in _NATIVE:
-                if not _matches(name, limits.resource_names):
+                if not matches(name, limits.resource_names):
                     yield _refused(field, name, (*sorted(_NATIVE), *limits.resource_names), "resourceNames")
                 elif _exceeds(wanted, str(limits.max_devices)):
                     yield _too_many(f"{field}[{_text(name)}]", wanted, limits.max_devices, "maxDevices")
@@ -107,7 +94,7 @@ def _variables(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
                 f"spec.probe.env[{index}]: {_text(name)} belongs to the device plug-in, which sets it for the GPUs of the "
                 "pod; remove it"
             )
-        elif not _matches(name, limits.environment_variables):
+        elif not matches(name, limits.environment_variables):
             yield _refused(
                 f"spec.probe.env[{index}]", name, limits.environment_variables, "environmentVariables"
             )
@@ -126,10 +113,13 @@ def _metadata(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
 def _tolerations(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
     """Yield a line for each toleration whose key matches no pattern. One without a key needs the pattern ``*``."""
     for index, toleration in enumerate(spec.probe.tolerations):
-        key = str(toleration.get("key") or "")
-        if not (_matches(key, limits.toleration_keys) if key else "*" in limits.toleration_keys):
-            what = key or "every taint"
-            yield _refused(f"spec.probe.tolerations[{index}]", what, limits.toleration_keys, "tolerationKeys")
+        field, key = f"spec.probe.tolerations[{index}]", str(toleration.get("key") or "")
+        if not key and "*" not in limits.toleration_keys:
+            yield _refused(
+                field, "every taint, as it has no key,", limits.toleration_keys, "tolerationKeys", "*"
+            )
+        elif key and not matches(key, limits.toleration_keys):
+            yield _refused(field, key, limits.toleration_keys, "tolerationKeys")
 
 
 def _timeouts(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
@@ -145,7 +135,8 @@ def _timeouts(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
 
 
 def _commands(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
-    size = len(command_json(spec.checks.commands).encode("utf-8", "replace"))
+    found = spec.checks.command_json
+    size = len(found) + found.count("$")  # in a pod, each is written twice
     if spec.checks.commands and size > limits.max_command_bytes:
         yield _too_many("spec.checks.commands", f"{size} bytes", limits.max_command_bytes, "maxCommandBytes")
 
@@ -168,17 +159,29 @@ RULES: Final[tuple[Rule, ...]] = (
 # ---- words and comparisons -------------------------------------------------------------------------------
 
 
-def _refused(field: str, value: str, allowed: Iterable[str], limit: str) -> str:
-    """Return the message about a value that is in no list or matches no pattern."""
+def _refused(field: str, value: str, allowed: Iterable[str], limit: str, added: str = "it") -> str:
+    """Return the message about a value that is in no list or matches no pattern.
+
+    ``added`` is what the administrator would have to add to the list.
+    """
     listed = list(allowed)
     more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    choice = f"allowed: {', '.join(listed[:_NAMED])}{more}" if listed else "none is allowed"
-    return f"{field}: {_text(value)} is not allowed; {choice}, or ask the administrator to add it to limits.{limit}"
+    choice = f"{', '.join(listed[:_NAMED])}{more}" if listed else "none"
+    cure = "change it" if listed else "remove it"
+    return (
+        f"{field}: {_text(value)} is not allowed (allowed: {choice}); {cure}, or ask the administrator to add {added} to "
+        f"{_values(limit)}"
+    )
 
 
 def _too_many(field: str, value: object, most: object, limit: str) -> str:
     """Return the message about an amount that is too large."""
-    return f"{field}: {_text(str(value))} is more than {most}; write less, or ask the administrator to raise limits.{limit}"
+    return f"{field}: {_text(str(value))} is more than {most}; write less, or ask the administrator to raise {_values(limit)}"
+
+
+def _values(limit: str) -> str:
+    """Return words for the place of a limit. The chart writes its values into the operator's limits file."""
+    return f"limits.{limit} in the chart's values"
 
 
 def _text(value: str) -> str:
@@ -191,28 +194,3 @@ def _exceeds(wanted: object, most: str) -> bool:
         return amount(str(wanted)) > amount(most)
     except ValueError:
         return True
-
-
-def _matches(text: str, patterns: Iterable[str]) -> bool:
-    return any(_expression(pattern).fullmatch(text) for pattern in patterns)
-
-
-@lru_cache(maxsize=1024)
-def _expression(pattern: str) -> re.Pattern[str]:
-    """Return a pattern of the limits as a regular expression: ``*`` is any characters, all else stands for itself."""
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
-
-
-def image_forms(image: str) -> tuple[str, ...]:
-    """Return an image's name as it is written and, if it names no registry, with the registry that runtimes add.
-
-    A pattern for ``docker.io/*`` then also covers ``pytorch/pytorch:2.9.1``, and a pattern for a private registry covers
-    only images whose name begins with it: https://github.com/distribution/reference/blob/main/normalize.go.
-    """
-    first, slash, rest = image.partition("/")
-    named = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    if not named:
-        return image, _HUBS[0] + (image if slash else f"library/{image}")
-    if f"{first}/" in _HUBS:
-        return image, _HUBS[0] + (rest if "/" in rest else f"library/{rest}")
-    return (image,)

@@ -32,6 +32,16 @@ SpecInvalid = condition(
     source=OWN_RULE,
 )
 
+NotAllowed = condition(
+    "NotAllowed",
+    next_run=NextRun.ON_CHANGE,
+    warns=True,
+    meaning="The administrator's limits do not allow the environment.",
+    cause="A field asks for more than the operator's limits allow, or there are too many environments.",
+    cure="Change the field that the message names, or ask the administrator to change limits in the chart's values.",
+    source=OWN_RULE,
+)
+
 SpecAccepted = condition(
     "SpecAccepted",
     next_run=NextRun.NONE,

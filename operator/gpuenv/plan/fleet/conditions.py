@@ -72,15 +72,10 @@ def untimed_conditions(
 ) -> list[Condition]:
     """Return all conditions without their transition times, in the order in which people read them."""
     if totals is None:
-        refused = (reasons.SpecInvalid, environment.spec_error or "the specification cannot be understood")
-        return [
-            Condition(ACCEPTED, "False", *refused),
-            Condition(READY, "False", *refused),
-            Condition(COMPATIBLE, "Unknown", *refused),
-            Condition(CONSISTENT, "Unknown", *refused),
-            Condition(PUBLISHED, "Unknown", *refused),
-            Condition(STALLED, "True", *refused),
-        ]
+        why = environment.spec_error or "the specification cannot be understood"
+        return _not_accepted(reasons.SpecInvalid, why)
+    if totals.context.not_allowed:
+        return _not_accepted(reasons.NotAllowed, totals.context.not_allowed)
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
         _once_written(environment, _ready(totals), "False", totals, refusal),
@@ -88,6 +83,18 @@ def untimed_conditions(
         _consistent(totals),
         _published(environment, totals, refusal),
         Condition(STALLED, "False", reasons.SpecAccepted, "nothing has to be corrected"),
+    ]
+
+
+def _not_accepted(reason: Reason, message: str) -> list[Condition]:
+    """Return the conditions of an environment on which the operator does not act until somebody corrects it."""
+    return [
+        Condition(ACCEPTED, "False", reason, message),
+        Condition(READY, "False", reason, message),
+        Condition(COMPATIBLE, "Unknown", reason, message),
+        Condition(CONSISTENT, "Unknown", reason, message),
+        Condition(PUBLISHED, "Unknown", reason, message),
+        Condition(STALLED, "True", reason, message),
     ]
 
 

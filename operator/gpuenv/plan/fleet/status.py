@@ -74,8 +74,8 @@ def _image(totals: Totals) -> Json:
 def _problems(totals: Totals) -> list[Json]:
     """Return the problems, the worst first.
 
-    Problems of the whole environment, which name no nodes, come before nodes whose verdict is Unknown, because they often
-    explain these.
+    An environment that is not allowed has this as its first problem. Other problems of the whole environment, which name
+    no nodes, come before nodes whose verdict is Unknown, because they often explain these.
     """
     problems = [
         {
@@ -93,8 +93,10 @@ def _problems(totals: Totals) -> list[Json]:
         whole.append(_whole_problem(reasons.NoMatchingNodes, NO_NODES))
     if totals.context.spec.suspend:
         whole.append(_whole_problem(reasons.Suspended, "no probe starts while spec.suspend is true"))
+    forbidden = totals.context.not_allowed
+    first = [_whole_problem(reasons.NotAllowed, forbidden)] if forbidden else []
     known = sum(problem.verdict is not Verdict.UNKNOWN for problem in totals.problems)
-    return problems[:known] + whole + problems[known:]
+    return first + problems[:known] + whole + problems[known:]
 
 
 def _whole_problem(reason: reasons.Reason, message: str) -> Json:

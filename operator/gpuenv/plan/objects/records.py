@@ -41,6 +41,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
         deleting=bool(metadata.get("deletionTimestamp")),
         finalized=isinstance(finalizers, list) and names.FINALIZER in finalizers,
+        created_at=read_time(metadata.get("creationTimestamp")) or 0.0,
         status=dict(mapping(raw, "status")),
     )
 

@@ -96,11 +96,11 @@ def _pod_spec(spec: EnvironmentSpec, node: NodeRecord, settings: Settings, run_i
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": _pod_security(spec, openshift=settings.openshift),
-        "initContainers": [_container(spec, node, names.FACTS_CONTAINER, run_id)],
-        "containers": [_container(spec, node, names.KERNELS_CONTAINER, run_id)],
+        "initContainers": [_container(spec, node, settings, names.FACTS_CONTAINER, run_id)],
+        "containers": [_container(spec, node, settings, names.KERNELS_CONTAINER, run_id)],
         "volumes": [
             {"name": "probe", "configMap": {"name": settings.config_map, "defaultMode": 0o444}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": scratch_size(spec)}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": scratch_size(spec, settings.limits.max_resources)}},
         ],
         **_user_namespace(spec, node, settings),
     } | {key: value for key, value in optional.items() if value}
@@ -164,7 +164,9 @@ def _container_security(spec: EnvironmentSpec) -> Manifest:
     return confined
 
 
-def _container(spec: EnvironmentSpec, node: NodeRecord, stage: str, run_id: str) -> Manifest:
+def _container(
+    spec: EnvironmentSpec, node: NodeRecord, settings: Settings, stage: str, run_id: str
+) -> Manifest:
     probe = spec.probe
     command = [probe.python or "python3", ARCHIVE, stage]
     return {
@@ -173,7 +175,7 @@ def _container(spec: EnvironmentSpec, node: NodeRecord, stage: str, run_id: str)
         "imagePullPolicy": spec.image_pull_policy,
         "args" if probe.use_entrypoint else "command": command,
         "env": variables(spec, node, run_id),
-        "resources": resources(spec),
+        "resources": resources(spec, settings.limits.max_resources),
         "securityContext": _container_security(spec),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",

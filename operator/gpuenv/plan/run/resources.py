@@ -4,10 +4,12 @@ The requests are small, so that they rarely keep the pod off a node whose GPUs a
 can take from other pods on the node. An environment can change both with ``spec.probe.resources``.
 """
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from gpuenv.api.environment import EnvironmentSpec, ProbeSpec
-from gpuenv.api.environment_parser import quantity
+from gpuenv.api.quantity import amount
 
 STORAGE: Final = "ephemeral-storage"
 _REQUESTS: Final = {
@@ -32,45 +34,46 @@ _SCRATCH: Final = "4Gi"
 """The size of /tmp, unless the environment has a limit of local storage, which then is the size of /tmp as well."""
 
 
-def resources(spec: EnvironmentSpec) -> dict[str, dict[str, Any]]:
-    """Return the requests and limits of a container of the probe pod."""
+def resources(spec: EnvironmentSpec, most: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the requests and limits of a container of the probe pod.
+
+    ``most`` are the largest amounts that the administrator allows. Defaults that are larger are replaced by them.
+    """
     probe = spec.probe
     device = {probe.device.resource_name: str(probe.device_count)}
     requested = probe.resources.get("requests", {})
     defaults = _LIMITS | ({"memory": _MEMORY_COMPILE} if spec.checks.compile else {})
+    defaults = {name: str(_smaller(most[name], default)) for name, default in defaults.items()}
     # A limit below its request would make the pod invalid, and so would a request above its limit.
     limits = {name: _larger(requested.get(name), most) for name, most in defaults.items()} | _limits(probe)
     requests = {name: _smaller(limits[name], least) for name, least in _REQUESTS.items()}
     return {"limits": limits | device, "requests": requests | requested | device}
 
 
-def scratch_size(spec: EnvironmentSpec) -> str:
-    """Return the size limit of /tmp. The kubelet evicts a pod that exceeds it."""
-    return str(_limits(spec.probe).get(STORAGE, _SCRATCH))
+def scratch_size(spec: EnvironmentSpec, most: Mapping[str, str]) -> str:
+    """Return the size limit of /tmp. The kubelet evicts a pod that exceeds it. ``most``: see :func:`resources`."""
+    return str(_limits(spec.probe).get(STORAGE, _smaller(most[STORAGE], _SCRATCH)))
 
 
 def _limits(probe: ProbeSpec) -> dict[str, Any]:
     """Return the limits in an environment. A limit of 0 counts as absent, because for the kubelet it is no limit."""
     limits = probe.resources.get("limits", {})
     return {
-        name: amount for name, amount in limits.items() if any(digit in "123456789" for digit in str(amount))
+        name: found for name, found in limits.items() if any(digit in "123456789" for digit in str(found))
     }
 
 
-def _smaller(amount: object, default: str) -> object:
-    return amount if _number(amount) < _number(default) else default
+def _smaller(quantity: object, default: object) -> object:
+    return quantity if _number(quantity) < _number(default) else default
 
 
-def _larger(amount: object, default: str) -> object:
-    return default if amount is None or _number(amount) <= _number(default) else amount
+def _larger(quantity: object, default: object) -> object:
+    return default if quantity is None or _number(quantity) <= _number(default) else quantity
 
 
-def _number(amount: object) -> float:
+def _number(quantity: object) -> Decimal:
     """Return the value of a quantity, or 0 if it cannot be understood. The API server then refuses the pod."""
-    text = str(amount)
     try:
-        if text.endswith("m"):
-            return float(text[:-1]) / 1000
-        return float(text) if text.replace(".", "").isdigit() else quantity(text)
+        return amount(str(quantity))
     except ValueError:
-        return 0.0
+        return Decimal(0)

@@ -3,6 +3,7 @@
 import json
 from typing import Final
 
+from gpuenv.api import names
 from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.plan.snapshot import NodeRecord
 
@@ -53,14 +54,7 @@ def variables(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict
         "GPUENV_SHARING": node.facts.sharing or "",
         "GPUENV_COMPILE": "1" if spec.checks.compile else "0",
         "GPUENV_IMPORTS": json.dumps(spec.checks.imports),
-        "GPUENV_CHECKS": _literal(
-            json.dumps(
-                [
-                    {"name": check.name, "command": check.command, "timeoutSeconds": check.timeout_seconds}
-                    for check in spec.checks.commands
-                ]
-            )
-        ),
+        names.COMMANDS_VARIABLE: _literal(spec.checks.command_json),
     }
     return [{"name": name, "value": value} for name, value in values.items()]
 

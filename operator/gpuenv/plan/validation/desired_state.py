@@ -1,5 +1,6 @@
 """Compute the desired state of a validation: report, label, node condition and pods, and whether a run is due."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,7 +20,7 @@ from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Result
 from gpuenv.plan.validation.next_run import Due, next_run
-from gpuenv.plan.validation.report_after_runs import AfterRuns, blank, report_after_runs
+from gpuenv.plan.validation.report_after_runs import NOT_ALLOWED, AfterRuns, blank, report_after_runs
 from gpuenv.plan.validation.selection import is_selected
 from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle, shown_verdict
 
@@ -74,6 +75,8 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         return _outside(validation)
     if report is not None and report.node_uid and report.node_uid != node.uid:
         return _replaced(validation, report)
+    if report is None and validation.context.not_allowed:
+        return DesiredState(node.name, selected=True, actions=_deletions(validation.pods, NOT_ALLOWED))
     runs = report_after_runs(validation, now)
     shown = shown_verdict(validation, runs.report)
     after, status = _after(validation, runs.report, shown, now)
@@ -120,11 +123,7 @@ def _outside(validation: Validation) -> DesiredState:
     """
     name, node = validation.context.name, validation.node
     marked = name in node.compat or name in node.compat_conditions
-    actions = tuple(
-        DeletePod(pod.name, pod.uid, "the node is not selected any more")
-        for pod in validation.pods
-        if not pod.vanished and pod.deleting_since is None
-    )
+    actions = _deletions(validation.pods, "the node is not selected any more")
     return DesiredState(
         node.name,
         selected=False,
@@ -132,6 +131,13 @@ def _outside(validation: Validation) -> DesiredState:
         actions=actions,
         live=any(not is_over(pod) for pod in validation.pods),
         leaving=marked or validation.report is not None,
+    )
+
+
+def _deletions(pods: Iterable[PodRecord], why: str) -> tuple[DeletePod, ...]:
+    """Return the deletion of each pod that still exists and whose deletion has not begun."""
+    return tuple(
+        DeletePod(pod.name, pod.uid, why) for pod in pods if not pod.vanished and pod.deleting_since is None
     )
 
 
@@ -218,7 +224,8 @@ def _says_the_same(old: ReportRecord | None, new: ReportRecord) -> bool:
 def _is_blocked(validation: Validation) -> bool:
     """Return whether no run of this environment may start on the node."""
     context, node = validation.context, validation.node
-    return bool(context.spec.suspend or validation.stuck or obstacle(context.spec, node))
+    stopped = context.spec.suspend or context.not_allowed
+    return bool(stopped or validation.stuck or obstacle(context.spec, node))
 
 
 def _actions(

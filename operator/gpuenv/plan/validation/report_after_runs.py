@@ -130,6 +130,7 @@ def _after_pod(
 # ---- third pass: pods that are no longer needed ----------------------------------------------------------
 
 _RECORDED: Final = "its outcome is recorded"
+NOT_ALLOWED: Final = "the administrator's limits do not allow the environment"
 _LINGERING: Final = 16
 """How many of the latest run ids are recognised. Another tool's finalizer can keep a pod through several runs."""
 
@@ -160,11 +161,11 @@ def _reason_to_ignore(validation: Validation, report: ReportRecord | None, pod: 
         return _RECORDED
     if not validation.is_current(pod.inputs_hash, pod.fingerprint):
         return "the image, other inputs or the node changed since it was created"
-    if validation.context.spec.suspend and (
-        pod.deleting_since is not None or not is_over(pod) or pod.vanished
-    ):
-        return "the environment is suspended"
-    return ""
+    if is_over(pod) and not pod.vanished and pod.deleting_since is None:
+        return ""
+    if validation.context.not_allowed:
+        return NOT_ALLOWED
+    return "the environment is suspended" if validation.context.spec.suspend else ""
 
 
 def _is_recorded(validation: Validation, report: ReportRecord, pod: PodRecord) -> bool:
