@@ -30,7 +30,7 @@ READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
-	test-torch-matrix kind docs schemas golden record-api requirements dist audit clean
+	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -61,6 +61,9 @@ unit: $(READY)  ## tests without a cluster
 	$(BIN)/pytest -q tests/unit
 integration: $(READY)  ## tests against the real API server
 	$(BIN)/pytest -q tests/integration
+test-oldest-kubernetes: $(READY)  ## the schemas and policies on the oldest Kubernetes too; builds it once (minutes)
+	GPUENV_BUILD_OLDEST_KUBERNETES=1 $(BIN)/pytest -q tests/integration/test_admission_policy.py \
+		tests/integration/test_operator_token.py tests/integration/test_crd_environment.py
 e2e: $(READY)  ## tests on a real kubelet (root, Linux)
 	$(BIN)/pytest -q tests/e2e
 bench: $(READY)  ## planner, assessment and probe overhead, measured here

@@ -1,4 +1,7 @@
-"""The operator's account may change nothing of a node but its own labels and conditions."""
+"""The operator's account may change nothing of a node but its own labels and conditions, and only few of them.
+
+tests/integration/test_operator_token.py has the rows about other kinds of objects.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -6,7 +9,6 @@ from typing import Any
 import pytest
 from tests.support.cluster import Kubectl
 from tests.support.unique import unique
-from tests.support.wait import wait_until
 
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller.kube.client import ApiError, Kube
@@ -17,28 +19,17 @@ CONDITION = {"type": "compat.gpuenv.dev/pytorch-2-9", "status": "True", "reason"
 READY = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}
 
 
-@pytest.fixture(scope="module")
-def kubeconfig(installed: ControlPlane) -> str:
-    """The operator's, once roles and policy are in force."""
-    config = installed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
-    account = Kubectl(installed, config)
-    name = unique("policy")
-    installed.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
-
-    def in_force() -> bool:
-        result = account.run("annotate", "node", name, f"{unique('a')}=1")
-        return "ValidatingAdmissionPolicy" in result.stderr
-
-    wait_until(in_force)
-    installed.admin.delete(f"/api/v1/nodes/{name}")
-    return str(config)
+@pytest.fixture
+async def operator(policed: ControlPlane) -> AsyncIterator[Kube]:
+    """The operator's own client, with the operator's rights."""
+    kubeconfig = policed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
+    async with await Kube.from_environment(str(kubeconfig)) as kube:
+        yield kube
 
 
 @pytest.fixture
-async def operator(kubeconfig: str) -> AsyncIterator[Kube]:
-    """The operator's own client, with the operator's rights."""
-    async with await Kube.from_environment(kubeconfig) as kube:
-        yield kube
+def admin(policed: ControlPlane) -> RestClient:
+    return policed.admin
 
 
 @pytest.fixture
@@ -151,7 +142,123 @@ async def test_nothing_else_of_the_status(
     assert words in caught.value.message
 
 
-def test_nobody_else_is_concerned(kubectl: Kubectl, kubeconfig: str, node: str) -> None:
+def test_nobody_else_is_concerned(policed: ControlPlane, node: str) -> None:
+    kubectl = Kubectl(policed)
     kubectl("label", "node", node, "theirs=2", "compat.gpuenv.dev/a=anything", "--overwrite")
     kubectl("annotate", "node", node, "theirs=2", "--overwrite")
     kubectl("cordon", node)
+
+
+def many(count: int, start: int = 0) -> dict[str, str]:
+    return {f"compat.gpuenv.dev/{number}": "Unknown" for number in range(start, start + count)}
+
+
+async def test_at_most_256_labels(operator: Kube, admin: RestClient, node: str) -> None:
+    path = f"/api/v1/nodes/{node}"
+    await operator.merge_patch(path, {"metadata": {"labels": many(254)}})
+    with pytest.raises(ApiError, match="at most 256 labels"):
+        await operator.merge_patch(path, {"metadata": {"labels": many(1, 254)}})
+    admin.merge(path, {"metadata": {"labels": many(50, 254)}})
+    await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/0": None}}})
+    await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/1": "Degraded"}}})
+
+
+def conditions(count: int, message: str = "m" * 1024) -> dict[str, Any]:
+    return {
+        "status": {"conditions": [condition(f"compat.gpuenv.dev/{one}", message) for one in range(count)]}
+    }
+
+
+def condition(kind: str, message: str = "", reason: str = "Test") -> dict[str, str]:
+    return {"type": kind, "status": "False", "reason": reason, "message": message}
+
+
+async def test_at_most_256_conditions(operator: Kube, node: str) -> None:
+    """All of them are far from what etcd can store, and the policy can still judge such a node."""
+    path = f"/api/v1/nodes/{node}/status"
+    await operator.strategic_patch(path, conditions(256))
+    await operator.strategic_patch(path, conditions(256, "n" * 1024))
+    with pytest.raises(ApiError, match="at most 256 conditions"):
+        await operator.strategic_patch(path, {"status": {"conditions": [condition("compat.gpuenv.dev/x")]}})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        condition("compat.gpuenv.dev/x", "m" * 1025),
+        condition("compat.gpuenv.dev/x", "\N{ROBOT FACE}" * 257),
+        condition("compat.gpuenv.dev/x", reason="R" * 129),
+        condition("compat.gpuenv.dev/" + "x" * 111),
+    ],
+    ids=["message", "message in bytes", "reason", "type"],
+)
+async def test_no_long_texts_in_a_condition(operator: Kube, node: str, changed: dict[str, str]) -> None:
+    with pytest.raises(ApiError, match="128 bytes of type and of reason, and 1024 of message"):
+        await operator.strategic_patch(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [changed]}})
+
+
+class TestManagedFields:
+    """Who owns which field decides what server-side apply keeps and removes, so nobody's entry may be lost."""
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            [{}],
+            [],
+            [{"manager": "mine", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}],
+            [
+                {
+                    "manager": "kubelet",
+                    "operation": "Apply",
+                    "apiVersion": "v1",
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:metadata": {"f:labels": {"f:theirs": {}}}},
+                }
+            ],
+        ],
+        ids=["reset", "emptied", "emptied by another", "forged"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("where", ["", "/status"])
+    async def test_they_are_not_wiped(
+        self, operator: Kube, admin: RestClient, node: str, fields: list[dict[str, Any]], where: str
+    ) -> None:
+        before = managers(admin, node)
+        answer = operator.merge_patch(f"/api/v1/nodes/{node}{where}", {"metadata": {"managedFields": fields}})
+        if where:  # the API server drops this from a change of the status
+            await answer
+        else:
+            with pytest.raises(ApiError, match="managedFields"):
+                await answer
+        assert managers(admin, node) == before
+
+    async def test_nobody_is_impersonated(self, operator: Kube, node: str) -> None:
+        label = {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}}
+        with pytest.raises(ApiError, match="managedFields"):
+            await operator.merge_patch(f"/api/v1/nodes/{node}?fieldManager=kubelet", label)
+
+    async def test_a_label_that_people_have_set_is_taken_over(
+        self, operator: Kube, policed: ControlPlane, node: str
+    ) -> None:
+        """Their entry has nothing else, so the API server removes it."""
+        Kubectl(policed)("label", "node", node, "compat.gpuenv.dev/a=anything")
+        after = await operator.merge_patch(
+            f"/api/v1/nodes/{node}", {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}}
+        )
+        assert "kubectl-label" not in {one["manager"] for one in after["metadata"]["managedFields"]}
+
+    async def test_the_entries_of_many_managers_may_be_merged(
+        self, operator: Kube, admin: RestClient, node: str
+    ) -> None:
+        path = f"/api/v1/nodes/{node}"
+        for number in range(9):
+            body = {"metadata": {"annotations": {f"example.com/{number}": "1"}}}
+            admin.merge(f"{path}?fieldManager=manager-{number}", body)
+        after = await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}})
+        assert "ancient-changes" in {one["manager"] for one in after["metadata"]["managedFields"]}
+        await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/b": "Unknown"}}})
+
+
+def managers(admin: RestClient, node: str) -> list[dict[str, Any]]:
+    """A node's managedFields."""
+    entries: list[dict[str, Any]] = admin.get(f"/api/v1/nodes/{node}")["metadata"]["managedFields"]
+    return entries

@@ -252,8 +252,8 @@ ACCEPTED: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def server(installed: ControlPlane) -> RestClient:
-    return installed.admin
+def server(policed: ControlPlane) -> RestClient:
+    return policed.admin
 
 
 @pytest.mark.parametrize(("fields", "words"), REFUSED)

@@ -1,24 +1,63 @@
 """The manifests as data: complete and minimal."""
 
+from typing import Any
+
 from gpuenv import manifests
+from gpuenv.api import names
 from gpuenv.manifests.permissions import permissions, roles
 from gpuenv.plan.snapshot import Settings
 
 
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:
     kinds = [document["kind"] for document in manifests.load()]
-    policy = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
+    policies = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] * 6
     people = ["ClusterRole", "ClusterRole"]
-    assert kinds[:8] == [*policy, "Namespace", "Namespace", "PriorityClass", *people, "ServiceAccount"]
-    assert sorted(kinds[8:]) == ["ClusterRole", "ClusterRoleBinding", *["Role"] * 3, *["RoleBinding"] * 3]
+    assert kinds[:18] == [*policies, "Namespace", "Namespace", "PriorityClass", *people, "ServiceAccount"]
+    assert sorted(kinds[18:]) == ["ClusterRole", "ClusterRoleBinding", *["Role"] * 3, *["RoleBinding"] * 3]
 
 
-def test_the_policy_is_about_the_service_account() -> None:
+def test_policies_of_the_operator_are_about_its_service_account_alone() -> None:
     documents = manifests.load()
     (account,) = [one["metadata"] for one in documents if one["kind"] == "ServiceAccount"]
-    (policy,) = [one["spec"] for one in documents if one["kind"] == "ValidatingAdmissionPolicy"]
-    (condition,) = policy["matchConditions"]
-    assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
+    name = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+    policies = of_operator(documents)
+    assert len(policies) == 6
+    for policy in policies:
+        (condition,) = policy["spec"]["matchConditions"]
+        assert condition["expression"] == f"request.userInfo.username == '{name}'"
+
+
+def test_every_policy_is_bound_refuses_and_fails_closed() -> None:
+    documents = manifests.load()
+    bound = {
+        one["spec"]["policyName"]: one["spec"]["validationActions"]
+        for one in documents
+        if one["kind"] == "ValidatingAdmissionPolicyBinding"
+    }
+    policies = [one for one in documents if one["kind"] == "ValidatingAdmissionPolicy"]
+    assert bound == {one["metadata"]["name"]: ["Deny"] for one in policies}
+    for policy in policies:
+        assert policy["spec"]["failurePolicy"] == "Fail"
+        assert all(one["message"] and one["reason"] == "Forbidden" for one in policy["spec"]["validations"])
+
+
+def test_policies_name_the_namespaces_that_the_operator_uses() -> None:
+    variables = {
+        one["name"]: one["expression"]
+        for policy in of_operator(manifests.load())
+        for one in policy["spec"].get("variables", [])
+    }
+    assert variables["probeNamespace"] == f"'{names.PROBE_NAMESPACE}'"
+    assert variables["operatorNamespace"] == f"'{names.OPERATOR_NAMESPACE}'"
+
+
+def of_operator(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The policies about the operator's account."""
+    return [
+        one
+        for one in documents
+        if one["kind"] == "ValidatingAdmissionPolicy" and one["metadata"]["name"].startswith(names.OPERATOR)
+    ]
 
 
 def test_names_are_those_that_the_operator_uses() -> None:
@@ -62,5 +101,5 @@ def test_purposes_may_share_a_namespace() -> None:
 
 
 def test_there_is_a_schema_for_each_kind() -> None:
-    names = {document["metadata"]["name"] for document in manifests.crds()}
-    assert names == {"gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev"}
+    found = {document["metadata"]["name"] for document in manifests.crds()}
+    assert found == {"gpuenvironments.gpuenv.dev", "gpunodereports.gpuenv.dev"}

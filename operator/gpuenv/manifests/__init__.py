@@ -25,7 +25,7 @@ def crds() -> list[dict[str, Any]]:
 def load() -> list[dict[str, Any]]:
     """Return all objects except the CustomResourceDefinitions, in an order in which they can be created.
 
-    They are the admission policy, the namespaces, the PriorityClass, the roles for people, the service account and its
+    They are the admission policies, the namespaces, the PriorityClass, the roles for people, the service account and its
     roles.
     """
     account = {"name": OPERATOR, "namespace": OPERATOR_NAMESPACE}

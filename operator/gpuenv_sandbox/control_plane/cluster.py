@@ -26,6 +26,7 @@ from gpuenv_sandbox.control_plane.kubeconfig import write_kubeconfig
 from gpuenv_sandbox.control_plane.ports import free_ports
 from gpuenv_sandbox.control_plane.supervised import ProcessError, Supervised
 from gpuenv_sandbox.programs import binaries, catalogue
+from gpuenv_sandbox.programs.catalogue import Component
 
 READY_SECONDS: Final = 240.0
 """Seconds that the API server may take to become ready, and the controller manager after it.
@@ -47,11 +48,14 @@ class ControlPlane:
 
     The methods block and are thread-safe. ``controllers=False`` leaves out the controller manager and the scheduler.
     The API server then only stores and validates objects: no pod is bound to a node, no namespace is emptied, and
-    nothing is garbage-collected.
+    nothing is garbage-collected. ``programs`` are the components whose programs are run, and with them their versions.
     """
 
-    def __init__(self, *, controllers: bool = True) -> None:
+    def __init__(
+        self, *, controllers: bool = True, programs: Sequence[Component] = catalogue.COMPONENTS
+    ) -> None:
         self._controllers: Final = controllers
+        self._programs: Final = programs
         self._running: Supervised | None = None
         self._components: list[str] = []
         self._authority: Authority
@@ -82,7 +86,7 @@ class ControlPlane:
         if self._running is not None:
             return self
         names = [*catalogue.API_SERVER, *(catalogue.CONTROLLERS if self._controllers else [])]
-        found = binaries.ensure(names)
+        found = binaries.ensure(names, self._programs)
         self.kubectl = found["kubectl"]
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:

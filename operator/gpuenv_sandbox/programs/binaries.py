@@ -22,9 +22,6 @@ from gpuenv_sandbox.programs.progress import say
 from gpuenv_sandbox.programs.source_builds import SourceBuilds
 
 VERSION_SECONDS: Final = 60.0
-
-
-_BY_PROGRAM: Final = {program: component for component in COMPONENTS for program in component.packages}
 _VERSION_ARGUMENTS: Final = {
     "kubectl": ["version", "--client"],
     "containerd-shim-runc-v2": ["-v"],
@@ -39,14 +36,14 @@ It returns None if it has succeeded, or the reason why that was not possible.
 """
 
 
-def ensure(programs: Sequence[str]) -> dict[str, Path]:
+def ensure(programs: Sequence[str], components: Sequence[Component] = COMPONENTS) -> dict[str, Path]:
     """Find, download or build programs, and return the path of each. Slow actions are shown on stderr.
 
-    Request all programs in one call, because builds of several components share downloaded and compiled files. Raises
-    :class:`BinaryError` if a program cannot be found, downloaded or built, and ``KeyError`` if ``COMPONENTS`` does not
-    list it.
+    Request all programs in one call, because builds of several components share downloaded and compiled files. A
+    program is that of the last of ``components`` that has it. Raises :class:`BinaryError` if a program cannot be found,
+    downloaded or built, and ``KeyError`` if ``components`` does not list it.
     """
-    found, missing = _search(programs)
+    found, missing = _search(programs, components)
     with SourceBuilds([component for component, _ in missing]) as builds:
         return _complete(programs, found, missing, [downloads.Downloader().obtain, builds.obtain])
 
@@ -56,15 +53,18 @@ def ensure_with(programs: Sequence[str], sources: Sequence[Obtain]) -> dict[str,
 
     The sources are tried in their order. Exceptions are those of :func:`ensure`.
     """
-    return _complete(programs, *_search(programs), sources)
+    return _complete(programs, *_search(programs, COMPONENTS), sources)
 
 
-def _search(programs: Sequence[str]) -> tuple[dict[str, Path], list[tuple[Component, list[str]]]]:
+def _search(
+    programs: Sequence[str], components: Sequence[Component]
+) -> tuple[dict[str, Path], list[tuple[Component, list[str]]]]:
     """Return the paths of those programs that are on this machine, and the missing ones by component."""
-    found = {program: find(program) for program in programs}
+    by_program = _by_program(components)
+    found = {program: find(program, components) for program in programs}
     missing = []
-    for component in COMPONENTS:
-        lacking = [one for one in programs if _BY_PROGRAM[one] is component and found[one] is None]
+    for component in components:
+        lacking = [one for one in programs if by_program[one] is component and found[one] is None]
         if lacking:
             missing.append((component, lacking))
     return {program: path for program, path in found.items() if path is not None}, missing
@@ -82,12 +82,16 @@ def _complete(
     return {program: paths[program] for program in programs}
 
 
-def find(program: str) -> Path | None:
+def _by_program(components: Sequence[Component]) -> dict[str, Component]:
+    return {program: component for component in components for program in component.packages}
+
+
+def find(program: str, components: Sequence[Component] = COMPONENTS) -> Path | None:
     """Return the path of a program on this machine that has a supported version, or None.
 
     The directory ``$KUBEBUILDER_ASSETS``, PATH and gpuenv's cache are searched.
     """
-    component = _BY_PROGRAM[program]
+    component = _by_program(components)[program]
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         asset = Path(assets) / program
         if _is_usable(asset, component):

@@ -1,7 +1,7 @@
 """Lists the programs that the sandbox and the tests run: their versions, download addresses and build settings."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +62,32 @@ _HELM_CHECKSUMS: Final = {
     "arm64/helm-v3.21.4-linux-arm64.tar.gz": "b54c04b4e0b2540bbdc08c17a121dab70e9a2ed0de5705528fec68a5fd3b85a7",
 }
 
+
+def _kubernetes(version: str, programs: Sequence[str], checksums: Mapping[str, str]) -> Component:
+    """Return Kubernetes ``version`` (``v1.X.Y``) as a component with these programs."""
+    major, minor, _ = version.removeprefix("v").split(".")
+    own = (int(major), int(minor))
+    return Component(
+        name="kubernetes",
+        version=version,
+        oldest=own,
+        newest=own,
+        module="k8s.io/kubernetes",
+        packages={name: f"cmd/{name}" for name in programs},
+        version_variables={
+            f"{_KUBERNETES_VERSION}.gitVersion": version,
+            f"{_KUBERNETES_VERSION}.gitMajor": major,
+            f"{_KUBERNETES_VERSION}.gitMinor": minor,
+        },
+        release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
+        checksums=checksums,
+        minutes=5,
+        gigabytes=4.3,
+    )
+
+
+_CONTROL_PLANE: Final = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
 COMPONENTS: Final = (
     Component(
         name="etcd",
@@ -76,26 +102,7 @@ COMPONENTS: Final = (
         minutes=1,
         gigabytes=1.1,
     ),
-    Component(
-        name="kubernetes",
-        version="v1.36.3",
-        oldest=(1, 36),
-        newest=(1, 36),
-        module="k8s.io/kubernetes",
-        packages={
-            name: f"cmd/{name}"
-            for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet")
-        },
-        version_variables={
-            f"{_KUBERNETES_VERSION}.gitVersion": "v1.36.3",
-            f"{_KUBERNETES_VERSION}.gitMajor": "1",
-            f"{_KUBERNETES_VERSION}.gitMinor": "36",
-        },
-        release="https://dl.k8s.io/release/{version}/bin/linux/{arch}/{program}",
-        checksums=_KUBERNETES_CHECKSUMS,
-        minutes=5,
-        gigabytes=4.3,
-    ),
+    _kubernetes("v1.36.3", (*_CONTROL_PLANE, "kubectl", "kubelet"), _KUBERNETES_CHECKSUMS),
     Component(
         name="containerd",
         version="v2.2.9",
@@ -123,6 +130,12 @@ COMPONENTS: Final = (
         gigabytes=2.3,
     ),
 )
+
+OLDEST_KUBERNETES: Final = (*COMPONENTS, _kubernetes("v1.32.0", _CONTROL_PLANE, {}))
+"""The components with the control plane of the oldest Kubernetes that the chart admits. Only tests run it.
+
+A later component replaces the programs of the same names of an earlier one.
+"""
 
 API_SERVER: Final = ("etcd", "kube-apiserver", "kubectl")
 CONTROLLERS: Final = ("kube-controller-manager", "kube-scheduler")

@@ -24,6 +24,8 @@ from gpuenv.plan.validation.report_after_runs import NOT_ALLOWED, AfterRuns, bla
 from gpuenv.plan.validation.selection import is_selected
 from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle, shown_verdict
 
+MAX_CONDITION_BYTES: Final = 1024
+"""The longest message of a node's condition, in bytes. The admission policy of the chart refuses a longer one."""
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",
     Verdict.DEGRADED: "False",
