@@ -85,7 +85,8 @@ def test_the_probes_program_goes_and_other_config_maps_stay(
 ) -> None:
     """Immutable and named after its content: nobody would ever miss it, nor remove it."""
     labels = {names.LABEL_COMPONENT: "probe-bundle"}
-    admin.create(CONFIG_MAPS, {"metadata": {"name": "left-program", "labels": labels}, "immutable": True})
+    program = "gpuenv-probe-0123456789"
+    admin.create(CONFIG_MAPS, {"metadata": {"name": program, "labels": labels}, "immutable": True})
     admin.create(CONFIG_MAPS, {"metadata": {"name": "left-theirs"}})
     try:
         assert uninstall(installed).returncode == 0
@@ -93,7 +94,7 @@ def test_the_probes_program_goes_and_other_config_maps_stay(
     finally:
         admin.delete(f"{CONFIG_MAPS}/left-theirs")
     assert "left-theirs" in left
-    assert "left-program" not in left
+    assert program not in left
 
 
 def test_it_waits_for_a_running_operator_and_says_so(installed: ControlPlane, admin: RestClient) -> None:

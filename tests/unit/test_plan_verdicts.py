@@ -12,6 +12,7 @@ from tests.support.world import World
 
 from gpuenv.api import names, reasons
 from gpuenv.plan.actions import CreatePod, LeaveNode, SetLabel, SetNodeCondition, WriteReport
+from gpuenv.plan.validation.desired_state import condition_message
 
 WEEK = 604800
 
@@ -287,6 +288,13 @@ def test_labels_and_conditions_follow_publish() -> None:
     assert world.label() is None
     assert "placement" not in world.status()
     assert world.condition("Published") == ("False", reasons.Disabled)
+
+
+def test_the_message_of_a_nodes_condition_fits_what_the_policy_admits() -> None:
+    """A character may have several bytes, and a part of one would be no text."""
+    assert condition_message("short") == "short"
+    assert condition_message("m" * 2000) == "m" * 1024
+    assert condition_message("m" + "\N{ROBOT FACE}" * 300) == "m" + "\N{ROBOT FACE}" * 255
 
 
 def test_a_label_that_somebody_changed_is_put_right() -> None:

@@ -92,13 +92,12 @@ class Uninstall:
         If the namespace does not exist, the operator is gone, too, and there can be no Lease.
         """
         try:
-            await self._kube.create(
-                f"{self._leases}?dryRun=All", {"metadata": {"generateName": "uninstall-"}}
-            )
+            await self._kube.create(f"{self._leases}?dryRun=All", {"metadata": {"name": self._lease_name}})
         except ApiError as error:
             if error.status == 404:
                 return False
-            raise
+            if error.reason != "AlreadyExists":
+                raise
         return True
 
     async def _drop_lease(self) -> None:

@@ -273,7 +273,12 @@ def _node_writes(context: Context, node: NodeRecord, report: ReportRecord | None
     if report is not None and publishes_condition:
         wanted = (_CONDITION_STATUS[report.verdict], report.reason or report.verdict.value)
         if condition != wanted:
-            writes.append(SetNodeCondition(name, node.name, *wanted, report.message))
+            writes.append(SetNodeCondition(name, node.name, *wanted, condition_message(report.message)))
     elif condition is not None and not publishes_condition:
         writes.append(SetNodeCondition(name, node.name, None))
     return writes
+
+
+def condition_message(text: str) -> str:
+    """Return a text, cut to the bytes that the message of a node's condition may have."""
+    return text.encode()[:MAX_CONDITION_BYTES].decode(errors="ignore")
