@@ -29,6 +29,7 @@ from gpuenv.plan.snapshot import (
     Settings,
     Snapshot,
     Unannounced,
+    Usage,
     ValidationKey,
 )
 
@@ -77,6 +78,7 @@ class Cache:
         self.reports: dict[ValidationKey, ReportRecord] = {}
         self.left_since: Mapping[ValidationKey, float] = {}
         self.unannounced: Mapping[ValidationKey, Unannounced] = {}
+        self.usage: Mapping[str, Usage] = {}
         self.rejections: dict[ValidationKey, Rejection] = {}
         self.refusals: Mapping[ValidationKey, Refusal] = {}
         self.new_verdicts: dict[ValidationKey, NewVerdict] = {}
@@ -173,6 +175,7 @@ class Cache:
             refusals=self.refusals,
             new_verdicts=dict(self.new_verdicts),
             unannounced=self.unannounced,
+            usage=self.usage,
         )
 
     # ---- before and after a plan --------------------------------------------------------------------------
@@ -191,7 +194,7 @@ class Cache:
         A tombstone or a rejection is removed unless ``plan`` writes its node report, because the write may have failed.
         A new verdict is removed if ``seen`` contained it. The values that ``plan`` hands on to the next one are stored.
         """
-        self.left_since, self.unannounced = plan.left_since, plan.unannounced
+        self.left_since, self.unannounced, self.usage = plan.left_since, plan.unannounced, plan.usage
         unrecorded = plan.unrecorded
         for name, pod in seen.pods.items():
             if pod.vanished and (pod.environment, pod.node) not in unrecorded and self.pods.get(name) is pod:

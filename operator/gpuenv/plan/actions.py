@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
-from gpuenv.plan.snapshot import ReportRecord, Unannounced, ValidationKey
+from gpuenv.plan.snapshot import ReportRecord, Unannounced, Usage, ValidationKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Plan:
     """The actions to carry out, and the latest time of the next plan (``wake_at``; None if there is no such time).
 
     The actions of one validation must be carried out in the given order; all others may be carried out in any order.
-    ``left_since`` and ``unannounced`` are the values of the fields of these names in the next snapshot.
+    ``left_since``, ``unannounced`` and ``usage`` are the values of the fields of these names in the next snapshot.
     """
 
     environments: Mapping[str, EnvironmentAction] = field(default_factory=dict)
@@ -163,6 +163,7 @@ class Plan:
     wake_at: float | None = None
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
+    usage: Mapping[str, Usage] = field(default_factory=dict)
     counts: Mapping[str, NodeCounts] = field(default_factory=dict)
     """The counts of the nodes of each environment, for metrics."""
     faults: tuple[str, ...] = ()

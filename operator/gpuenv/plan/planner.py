@@ -22,6 +22,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.context import make_tables, same_node
+from gpuenv.plan.fleet.budget import within_budget
 from gpuenv.plan.fleet.events import announcements, condition_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
 from gpuenv.plan.fleet.not_allowed import not_allowed
@@ -50,23 +51,25 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
     ``memo`` holds what the last plan computed and is updated. Without it, everything is computed anew.
     """
     if not snapshot.synced:
-        return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced)
+        return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced, usage=snapshot.usage)
     memo = memo or Memo()
     tables, seen = make_tables(knowledge), view(snapshot, now)
     forbidden = not_allowed(snapshot.environments, snapshot.settings.limits, memo)
-    fleets = {
+    judged = {
         environment.name: environment_totals(
             seen, environment, tables, memo, forbidden.get(environment.name, "")
         )
         for environment in sorted(snapshot.environments.values(), key=lambda one: one.name)
         if environment.spec is not None and environment.finalized and not environment.deleting
     }
-    memo.keep_only(fleets)
+    memo.keep_only(judged)
+    budgeted = within_budget(seen, judged)
+    fleets = budgeted.fleets
     left = leaving(seen, fleets.values())
     announced = announcements(snapshot, fleets.values(), now)
     begun = starts(seen, list(fleets.values()))
     rechecks = (one.recheck_at for one in fleets.values())
-    wake_at = min([seen.wake_at, left.wake_at, announced.wake_at, begun.wake_at, *rechecks])
+    wake_at = min([seen.wake_at, left.wake_at, announced.wake_at, begun.wake_at, budgeted.wake_at, *rechecks])
     return Plan(
         environments=_environment_actions(seen, fleets),
         validations=_validation_actions(seen, fleets, left, begun),
@@ -74,6 +77,7 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
         wake_at=None if wake_at == NEVER else wake_at,
         left_since=left.left_since,
         unannounced=announced.unannounced,
+        usage=budgeted.usage,
         counts={name: _counts(fleet) for name, fleet in fleets.items()},
         faults=tuple(fault for fleet in fleets.values() for fault in fleet.faults),
     )

@@ -133,6 +133,8 @@ class PodRecord:
     facts: ContainerRecord = ContainerRecord()
     kernels: ContainerRecord = ContainerRecord()
     image_id: str = ""
+    devices: int = 0
+    """How many GPUs, or other extended resources, the pod holds once it is scheduled."""
     user_namespace: bool = False
     """Whether the pod has a user namespace of its own."""
 
@@ -264,6 +266,18 @@ class Settings:
     """What environments may ask for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The GPU-seconds that probe pods of an environment have used since midnight UTC (``since``, in epoch seconds).
+
+    ``counted`` holds the uids of the pods that have ended and still exist. They are part of a sum already.
+    """
+
+    since: float
+    seconds: int
+    counted: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NewVerdict:
     """Marks a node report that was written since the last plan.
@@ -303,6 +317,7 @@ class Snapshot:
     ``rejections``: probe pods that the API server refused to create, and that no report mentions yet.
     ``refusals``: the reports, labels and node conditions that the API server refused to store.
     ``new_verdicts``: the reports that were written since the last plan.
+    ``usage``: the GPU-seconds that environments have used today, according to the last plan.
     ``unannounced``: reports that an earlier plan has seen, but whose verdict no Event of their environment announces.
     """
 
@@ -317,3 +332,4 @@ class Snapshot:
     refusals: Mapping[ValidationKey, Refusal] = field(default_factory=dict)
     new_verdicts: Mapping[ValidationKey, NewVerdict] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
+    usage: Mapping[str, Usage] = field(default_factory=dict)

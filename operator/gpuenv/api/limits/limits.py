@@ -59,4 +59,4 @@ class Limits:
     pull_secrets: tuple[PullSecret, ...] = ()
     """No environment may use a Secret that is not listed here."""
     gpu_seconds_per_day: int = 0
-    """How many GPU-seconds the probe pods of one environment may use in a day; 0: any number."""
+    """How many GPU-seconds the probe pods of one environment may use in a day (UTC); 0: any number."""

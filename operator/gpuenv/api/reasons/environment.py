@@ -22,6 +22,16 @@ Suspended = condition(
     source=OWN_RULE,
 )
 
+BudgetSpent = condition(
+    "BudgetSpent",
+    next_run=NextRun.NONE,
+    warns=False,
+    meaning="The environment has used the GPU time that it may use in a day.",
+    cause="The administrator sets limits.gpuSecondsPerDay, and the environment's probe pods have held GPUs for so long.",
+    cure="Wait until the day ends (midnight UTC), or ask the administrator to raise limits.gpuSecondsPerDay.",
+    source=OWN_RULE,
+)
+
 SpecInvalid = condition(
     "SpecInvalid",
     next_run=NextRun.ON_CHANGE,

@@ -137,6 +137,8 @@ def _ready(totals: Totals) -> Condition:
         message = f"{_all(totals.selected)} answered: {_counts(totals)}"
         if totals.context.spec.suspend:
             message += "; no node is validated again while spec.suspend is true"
+        elif totals.spent:
+            message += f"; {totals.spent}"
         return Condition(READY, "True", reasons.AllAnswered, message)
     return Condition(READY, "False", _why_unanswered(totals), _unanswered(totals))
 
@@ -149,7 +151,9 @@ def _counts(totals: Totals) -> str:
 
 
 def _why_unanswered(totals: Totals) -> Reason:
-    return reasons.Suspended if totals.context.spec.suspend else reasons.ValidationRunning
+    if totals.context.spec.suspend:
+        return reasons.Suspended
+    return reasons.BudgetSpent if totals.spent else reasons.ValidationRunning
 
 
 def _unanswered(totals: Totals) -> str:
@@ -158,6 +162,8 @@ def _unanswered(totals: Totals) -> str:
     message = f"{missing} of {_nodes(totals.selected)} without answer ({totals.running} running)"
     if totals.context.spec.suspend:
         message += "; no probe starts while spec.suspend is true"
+    elif totals.spent:
+        message += f"; {totals.spent}"
     return message
 
 

@@ -9,6 +9,7 @@ from gpuenv.api.schema.fit import fit
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
+from gpuenv.plan.fleet.budget import GPU_SECONDS, usage_json
 from gpuenv.plan.fleet.conditions import NO_NODES, conditions
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
@@ -46,8 +47,15 @@ def _status(
         "problems": _problems(totals),
         "placement": _placement(totals),
         "observedRevalidate": _observed(environment, totals),
+        "internal": _internal(totals),
     }
     return {key: value for key, value in fields.items() if value not in ("", {}, [])}
+
+
+def _internal(totals: Totals) -> Json:
+    """Return the operator's own memory of the environment, which nobody else may rely on."""
+    used = usage_json(totals.usage) if totals.usage is not None else {}
+    return {GPU_SECONDS: used} if used else {}
 
 
 def _summary(totals: Totals) -> Json:
@@ -93,6 +101,8 @@ def _problems(totals: Totals) -> list[Json]:
         whole.append(_whole_problem(reasons.NoMatchingNodes, NO_NODES))
     if totals.context.spec.suspend:
         whole.append(_whole_problem(reasons.Suspended, "no probe starts while spec.suspend is true"))
+    elif totals.spent:
+        whole.append(_whole_problem(reasons.BudgetSpent, totals.spent))
     forbidden = totals.context.not_allowed
     first = [_whole_problem(reasons.NotAllowed, forbidden)] if forbidden else []
     known = sum(problem.verdict is not Verdict.UNKNOWN for problem in totals.problems)

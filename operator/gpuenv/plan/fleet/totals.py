@@ -9,7 +9,7 @@ from gpuenv.api.remedies import Remedies
 from gpuenv.assess import observed_versions
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.snapshot import NEVER
+from gpuenv.plan.snapshot import NEVER, Usage
 from gpuenv.plan.validation.desired_state import DesiredState
 
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -69,6 +69,10 @@ class Totals:
     recheck_at: float
     last_run_at: float
     """When the environment's last run on any node ended, in epoch seconds; 0 if none has ended."""
+    usage: Usage | None = None
+    """The GPU-seconds used today; None if the administrator sets no budget."""
+    spent: str = ""
+    """Why no further run starts today: the environment has spent its budget. It is "" if runs may start."""
 
 
 def totals(context: Context, states: Sequence[DesiredState]) -> Totals:

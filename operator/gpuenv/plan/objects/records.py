@@ -145,7 +145,17 @@ def pod_record(raw: Raw, *, vanished: bool = False) -> PodRecord:
         facts=_container(containers.get(names.FACTS_CONTAINER, EMPTY)),
         kernels=_container(containers.get(names.KERNELS_CONTAINER, EMPTY)),
         image_id=_image_id(containers),
+        devices=_devices(mapping(raw, "spec")),
         user_namespace=mapping(raw, "spec").get("hostUsers") is False,
+    )
+
+
+def _devices(spec: Raw) -> int:
+    """Return how many extended resources, which are GPUs, a pod holds: its containers run one after another."""
+    containers = [*mappings(spec.get("initContainers")), *mappings(spec.get("containers"))]
+    limits = (mapping(container, "resources", "limits") for container in containers)
+    return max(
+        (sum(count(amount) for name, amount in one.items() if "/" in name) for one in limits), default=0
     )
 
 
