@@ -10,6 +10,7 @@
 #   tests/chart/golden/             make golden
 #   requirements.txt                make requirements
 #   requirements-dev.txt            make requirements
+#   requirements-fuzz.txt           make requirements
 #   requirements-release.txt        make requirements
 #   probe_image/requirements.txt    make requirements
 # Recorded on a machine with a GPU, one file for each session:
@@ -25,12 +26,13 @@ BIN    := $(VENV)/bin
 RELEASE := .venv-release
 STAMP  := $(VENV)/.installed
 TABLES := operator/gpuenv/knowledge/tables.json
+MINUTES ?= 5
 # What everything needs that runs gpuenv.
 READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
-	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit clean
+	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -72,6 +74,8 @@ bench-probe: $(READY)  ## the probe's own overhead, without torch and without a 
 	$(BIN)/python tests/bench/bench_probe.py
 gpu-session:  ## record the probe's reports on this machine's GPU into tests/fixtures/gpu/ (PYTHON needs torch)
 	$(PYTHON) tests/bench/gpu_session.py
+fuzz: $(READY)  ## hostile inputs over the whole path for MINUTES=5, from probe reports and files to what people see
+	@hack/fuzz.sh "$(BIN)" "$(MINUTES)"
 test-torch-matrix: $(READY)  ## the probe under many PyTorch releases, one after the other (large downloads)
 	$(BIN)/python -m tests.torch_releases.matrix
 kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)
@@ -91,6 +95,7 @@ PIN := pip-compile -q --strip-extras --generate-hashes --no-header --no-emit-ind
 requirements: $(STAMP)  ## pin the dependencies anew, with hashes
 	$(BIN)/$(PIN) -o requirements.txt requirements.in
 	$(BIN)/$(PIN) --allow-unsafe -o requirements-dev.txt requirements-dev.in
+	$(BIN)/$(PIN) --allow-unsafe -o requirements-fuzz.txt requirements-fuzz.in
 	$(BIN)/$(PIN) --allow-unsafe -o requirements-release.txt requirements-release.in
 	cd probe_image && ../$(BIN)/$(PIN) -o requirements.txt requirements.in
 $(RELEASE)/.installed: requirements-release.txt hack/venv.sh

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PINNED = [
     ("requirements.in", "requirements.txt"),
     ("requirements-dev.in", "requirements-dev.txt"),
+    ("requirements-fuzz.in", "requirements-fuzz.txt"),
     ("requirements-release.in", "requirements-release.txt"),
     ("probe_image/requirements.in", "probe_image/requirements.txt"),
 ]
