@@ -3,6 +3,8 @@
 ``make fuzz`` installs atheris (https://github.com/google/atheris), where there is a package of it.
 """
 
+import json
+import os
 import sys
 import time
 
@@ -20,7 +22,10 @@ def main() -> None:
 
     def one(data: bytes) -> None:
         if campaign.is_over(until) or campaign.inputs.total() >= given.inputs:
-            campaign.finish()
+            print(json.dumps(campaign.report(), indent=2), flush=True)
+            os._exit(
+                bool(campaign.failures)
+            )  # libFuzzer takes an exception, also that of sys.exit, for a crash
         name, (target, _) = known[data[0] % len(known)] if data else known[0]
         campaign.run(name, target, data[1:])
 

@@ -68,7 +68,7 @@ def _many_gpus(choices: Choices, report: Raw) -> None:
 
 def _many_steps(choices: Choices, report: Raw) -> None:
     """Let hundreds of steps fail with different words, each of which has to be looked up."""
-    words = [hostile.text(choices) for _ in range(1 + choices.below(6))]
+    words = [hostile.text(choices)[:600] for _ in range(1 + choices.below(6))]
     status = choices.one_of(("Fail", "Wrong", "Warn", "Crash", "Skipped", "Pass", "?"))
     steps = choices.one_of((8, 64, 118, 400, 1024))
     report["steps"] = [
