@@ -40,6 +40,6 @@ def found() -> Iterator[tuple[str, Path]]:
         yield path.parent.name, path
 
 
-@pytest.mark.parametrize(("name", "path"), found())
+@pytest.mark.parametrize(("name", "path"), list(found()))
 def test_what_once_broke_something_does_not_any_more(name: str, path: Path) -> None:
     TARGETS[name](bytes.fromhex(path.read_text(encoding="ascii").strip()))

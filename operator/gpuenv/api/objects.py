@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from gpuenv.api import names
+from gpuenv.api.tolerant import mappings, text
+
+NAMED: Final = 3
+"""How many problems one line names."""
 
 
 class NodeVerdict(NamedTuple):
@@ -33,21 +37,22 @@ def is_genuine(report: Mapping[str, Any]) -> bool:
     return bool((report.get("metadata") or {}).get("name") == name)
 
 
-NAMED: Final = 3
-"""How many problems one line names."""
+def products(status: Mapping[str, Any]) -> list[str]:
+    """Return the product names of a node's GPUs, from the status of its node report. The image may have made them up."""
+    return list(filter(None, (text(gpu.get("product")) for gpu in mappings(status.get("gpus")))))
 
 
 def node_verdict(report: Mapping[str, Any]) -> NodeVerdict:
     """Return the verdict that a node report shows, with "" for each field that is missing."""
     spec, status = report.get("spec") or {}, report.get("status") or {}
-    versions, gpus = status.get("versions") or {}, status.get("gpus") or [{}]
+    versions = status.get("versions") or {}
     return NodeVerdict(
         environment=spec.get("environmentName", ""),
         node=spec.get("nodeName", ""),
         verdict=status.get("verdict", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
-        product=gpus[0].get("product") or "",
+        product=next(iter(products(status)), ""),
         driver=versions.get("driver", ""),
         pytorch=versions.get("pytorch", ""),
         cuda=versions.get("cuda", ""),

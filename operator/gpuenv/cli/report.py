@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from gpuenv.api.foreign_text import one_line
-from gpuenv.api.objects import NodeVerdict, node_verdict
+from gpuenv.api.objects import NodeVerdict, node_verdict, products
 from gpuenv.api.remedies import read_remedies
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
@@ -72,8 +72,8 @@ def _lines(report: Object, verbose: bool) -> Iterator[str]:
 
 
 def _subject(node: NodeVerdict, status: Object) -> Iterator[str]:
-    products = dict.fromkeys(one["product"] for one in status.get("gpus") or [] if one.get("product"))
-    yield from text.subject(node.pytorch, node.cuda, node.driver, list(products))
+    found = dict.fromkeys(products(status))
+    yield from text.subject(node.pytorch, node.cuda, node.driver, list(found))
     if node.validation_time:
         yield f"validated at {node.validation_time}"
 
