@@ -6,6 +6,7 @@ Tests play everybody else: they create and change objects, end pods, let time pa
 import asyncio
 import atexit
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -33,10 +34,11 @@ from gpuenv.plan.actions import (
     ValidationAction,
     WriteStatus,
 )
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
-from gpuenv.plan.snapshot import PodRecord, ReportRecord, Settings, ValidationKey
+from gpuenv.plan.snapshot import PodRecord, ReportRecord, Settings, Snapshot, ValidationKey
 
 Raw = dict[str, Any]
 T = TypeVar("T")
@@ -63,6 +65,8 @@ class World:
         self.settings = Settings(config_map="gpuenv-probe-0123456789", **settings)
         self.scope = Scope(self.settings.probe_namespace)
         self.knowledge = KNOWLEDGE
+        self.assessed_per_plan: int | None = None
+        """How many results one plan may assess; None means all."""
         self.kube = FakeKube(lambda: self.now)
         if watch:
             self.kube.watchers.append(self._observe)
@@ -213,7 +217,13 @@ class World:
 
     def plan(self) -> Plan:
         """Return the plan for the world as it is, and carry nothing out."""
-        planned = plan(self.cache.snapshot(self.settings), self.now, self.knowledge, self.memo)
+        return self._planned(self.cache.snapshot(self.settings))
+
+    def _planned(self, seen: Snapshot) -> Plan:
+        left = itertools.count(1)
+        most = self.assessed_per_plan
+        allowance = Allowance(lambda: most is None or next(left) <= most)
+        planned = plan(seen, self.now, self.knowledge, self.memo, allowance)
         assert not planned.faults, planned.faults
         return planned
 
@@ -229,7 +239,7 @@ class World:
         plans = []
         for _ in range(limit):
             plans.append(self.step())
-            if not plans[-1].actions:
+            if not plans[-1].actions and not plans[-1].put_off:
                 return plans
         raise AssertionError(f"still busy after {limit} plans: {plans[-1].actions}")
 
@@ -275,8 +285,7 @@ class World:
 
     def _plan_and_run(self) -> tuple[Plan, Executed]:
         seen = self.cache.snapshot(self.settings)
-        planned = plan(seen, self.now, self.knowledge, self.memo)
-        assert not planned.faults, planned.faults
+        planned = self._planned(seen)
         refusals = self.kube.refusals
         executed = self.drive(self._carry_out(planned))
         assert executed.failed <= self.kube.refusals - refusals, "an action failed that nobody has refused"

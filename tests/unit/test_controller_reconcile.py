@@ -18,6 +18,7 @@ from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.snapshot import Settings, Snapshot
 
 
@@ -48,8 +49,9 @@ class Loop:
     async def wait_allowed(self) -> None:
         await self.allowed.wait()
 
-    def planned(self, seen: Snapshot, now: float) -> Plan:
+    def planned(self, seen: Snapshot, now: float, allowance: Allowance) -> Plan:
         self.seen.append(seen)
+        self.allowance = allowance
         if isinstance(self.plan, Exception):
             raise self.plan
         return self.plan(now) if callable(self.plan) else self.plan
@@ -174,3 +176,41 @@ async def test_slow_plans_and_the_first_are_made_beside_the_loop(
         await wait_until_async(lambda: len(threads) >= 2)
     assert threads[0] is not threading.main_thread()
     assert (threads[1] is not threading.main_thread()) is beside
+
+
+async def test_a_plan_may_assess_results_for_a_while_and_each_is_a_sign_of_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    beats: list[int] = []
+    loop = Loop(beat=lambda: beats.append(1))
+    monkeypatch.setattr(reconcile, "SLICE_SECONDS", 3600.0)
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: loop.run_plans)
+    before = len(beats)
+    assert all(loop.allowance.take() for _ in range(5))
+    assert len(beats) == before + 5
+
+    monkeypatch.setattr(reconcile, "SLICE_SECONDS", 0.0)
+    loop = Loop()
+    async with loop.running():
+        loop.reconciler.wake()
+        await wait_until_async(lambda: loop.run_plans)
+    assert [loop.allowance.take() for _ in range(3)] == [True, False, False]
+
+
+async def test_a_plan_that_put_results_off_is_followed_by_one_in_a_thread(caplog: Any) -> None:
+    threads: list[bool] = []
+
+    def planned(now: float) -> Plan:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return Plan(wake_at=now, put_off=7 if len(threads) == 2 else 0)
+
+    loop = Loop()
+    loop.plan = planned
+    with caplog.at_level("INFO"):
+        async with loop.running():
+            loop.reconciler.wake()
+            await wait_until_async(lambda: len(threads) >= 4)
+    assert threads[:4] == [False, True, False, True], "the first plan is slow, and so is one after a cut"
+    assert "7 results are assessed in the next plans" in caplog.text

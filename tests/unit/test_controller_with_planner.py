@@ -251,7 +251,7 @@ async def loop_of_its_own(world: World) -> None:
 
     loop = Reconciler(
         world.cache,
-        lambda seen, now: plan(seen, now, KNOWLEDGE, world.memo),
+        lambda seen, now, allowance: plan(seen, now, KNOWLEDGE, world.memo, allowance),
         Executor(world.writes, world.poster, world.metrics),
         world.settings,
         world.metrics,

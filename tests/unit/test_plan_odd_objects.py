@@ -13,6 +13,7 @@ from tests.support.world import KNOWLEDGE, World
 from gpuenv.controller.kube.kinds import KINDS
 from gpuenv.plan import memo
 from gpuenv.plan.actions import CreatePod, WriteReport
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation
 from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
@@ -115,10 +116,10 @@ def test_a_time_that_cannot_be_shown_is_no_time() -> None:
 def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def faulty(validation: Validation, now: float) -> DesiredState:
+    def faulty(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
         if validation.node.name == "n1":
             raise ZeroDivisionError("by design")
-        return desired_state(validation, now)
+        return desired_state(validation, now, allowance)
 
     monkeypatch.setattr(memo, "desired_state", faulty)
     world = World()

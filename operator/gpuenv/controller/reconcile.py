@@ -15,6 +15,7 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.snapshot import Settings, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,11 @@ THREAD_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 60.0
 """Longest pause after planning has failed. The first pause is two seconds, and each further failure doubles it."""
 
-Planner = Callable[[Snapshot, float], Plan]
+SLICE_SECONDS: Final = 1.0
+"""For how long one plan assesses results. The next plan, which follows at once, goes on with the others."""
+
+Planner = Callable[[Snapshot, float, Allowance], Plan]
+"""Makes the plan for a snapshot at a time, in seconds since the epoch, with an allowance for assessing results."""
 
 
 class Runs(Protocol):
@@ -147,13 +152,25 @@ class Reconciler:
     async def _plan(self, seen: Snapshot) -> Plan:
         now, started = self._clock(), time.perf_counter()
         if self._slow:
-            plan = await asyncio.to_thread(self._planner, seen, now)
+            plan = await asyncio.to_thread(self._planner, seen, now, self._allowance(SLICE_SECONDS))
         else:
-            plan = self._planner(seen, now)
+            plan = self._planner(seen, now, self._allowance(THREAD_SECONDS))
         seconds = time.perf_counter() - started
-        self._slow = seconds > THREAD_SECONDS
+        self._slow = plan.put_off > 0 or seconds > THREAD_SECONDS
+        if plan.put_off:
+            logger.info("%d results are assessed in the next plans", plan.put_off)
         self._metrics.planned(plan, seconds)
         return plan
+
+    def _allowance(self, seconds: float) -> Allowance:
+        """Return the allowance of a plan that may assess results for so long, and gives a sign of life at each."""
+        end = time.monotonic() + seconds
+
+        def may_continue() -> bool:
+            self._beat()
+            return time.monotonic() < end
+
+        return Allowance(may_continue)
 
     async def _wait(self) -> None:
         """Wait until :meth:`wake` is called or a plan is due, at most IDLE_SECONDS."""

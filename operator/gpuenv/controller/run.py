@@ -32,6 +32,7 @@ from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.plan import planner
 from gpuenv.plan.actions import Plan
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.memo import Memo
 from gpuenv.plan.snapshot import Settings, Snapshot
 
@@ -306,8 +307,8 @@ def _planner(tables: Knowledge) -> Planner:
     """Return a planner that uses these tables. It reuses what it has computed for records that have not changed."""
     memo = Memo()
 
-    def plan(seen: Snapshot, now: float) -> Plan:
-        return planner.plan(seen, now, tables, memo)
+    def plan(seen: Snapshot, now: float, allowance: Allowance) -> Plan:
+        return planner.plan(seen, now, tables, memo, allowance)
 
     return plan
 

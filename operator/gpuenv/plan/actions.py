@@ -168,6 +168,8 @@ class Plan:
     """The counts of the nodes of each environment, for metrics."""
     faults: tuple[str, ...] = ()
     """Bugs, one line each: validations for which planning raised an exception, so that they get no actions."""
+    put_off: int = 0
+    """How many results this plan had no time to assess. The next plan, which is due at once, goes on with them."""
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -84,8 +84,8 @@ class Validation:
 
     ``report`` is the node report, None before the first one. ``pods`` are the probe pods of the validation.
     ``rejection`` is the refusal of its last probe pod by the API server, None without one. ``stuck`` is a probe pod on
-    the node, of any environment, that was deleted but does not end. ``assessed`` is a result that the last plan
-    assessed with the same context and the same facts about the node, so that this plan need not assess it again.
+    the node, of any environment, that was deleted but does not end. ``assessed`` is what an earlier plan assessed with
+    the same facts about the node, so that this plan need not assess it again.
     """
 
     context: Context
@@ -94,11 +94,19 @@ class Validation:
     pods: tuple[PodRecord, ...] = ()
     rejection: Rejection | None = None
     stuck: PodRecord | None = None
-    assessed: Result | None = None
+    assessed: "Assessed | None" = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
         """Return whether these digests are those of the current inputs and of the node in its current state."""
         return inputs_hash == self.context.inputs_hash and same_node(fingerprint, self.node.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """A result, and the ``assessment_key`` of everything else that its verdict follows from."""
+
+    result: Result
+    key: str
 
 
 def same_node(one: str, other: str) -> bool:

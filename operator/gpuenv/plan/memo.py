@@ -5,10 +5,12 @@ context and the records of its validation, and it is valid until its own ``reche
 changed. So a desired state is reused while its records are the same objects. This saves time and never changes a plan.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gpuenv.plan.context import Context, Tables, Validation, make_context
+from gpuenv.assess.facts import NodeFacts
+from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.context import Assessed, Context, Tables, Validation, make_context
 from gpuenv.plan.fleet.totals import Totals, totals
 from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
@@ -22,6 +24,8 @@ class _Remembered:
     context: Context
     validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
     totals: Totals | None = None
+    assessed: dict[str, tuple[NodeFacts, Assessed]] = field(default_factory=dict)
+    """By node, the result that was assessed last, with the node's facts. It outlives a change of the context."""
 
 
 class Memo:
@@ -31,6 +35,15 @@ class Memo:
         self.environments: dict[str, _Remembered] = {}
         self.violations: dict[str, tuple[EnvironmentRecord, tuple[str, ...]]] = {}
         """By environment: its record, and what it asks for beyond the limits, which never change while an operator runs."""
+        self.cut_at = ""
+        """The environment at which the last plan ran out of its allowance, or "". The next plan begins behind it."""
+
+    def in_turn(self, names: Iterable[str]) -> list[str]:
+        """Return the names in the order in which the environments may assess results: none is always the last one."""
+        ordered = sorted(names)
+        return [name for name in ordered if name > self.cut_at] + [
+            name for name in ordered if name <= self.cut_at
+        ]
 
     def keep_only(self, environments: Collection[str]) -> None:
         """Forget all environments except those with these names."""
@@ -40,7 +53,13 @@ class Memo:
 
 
 def environment_totals(
-    view: View, environment: EnvironmentRecord, tables: Tables, memo: Memo, not_allowed: str = ""
+    view: View,
+    environment: EnvironmentRecord,
+    tables: Tables,
+    memo: Memo,
+    allowance: Allowance,
+    *,
+    not_allowed: str = "",
 ) -> Totals:
     """Return the totals of an environment, summed over its validations on all nodes.
 
@@ -50,15 +69,16 @@ def environment_totals(
     context = make_context(environment, view.snapshot.settings, tables, reports.values(), not_allowed)
     remembered = memo.environments.get(environment.name)
     if remembered is None or remembered.context != context:
-        remembered = memo.environments[environment.name] = _Remembered(context)
-    found, changed = _desired_states(view, remembered, reports)
+        assessed = remembered.assessed if remembered is not None else {}
+        remembered = memo.environments[environment.name] = _Remembered(context, assessed=assessed)
+    found, changed = _desired_states(view, remembered, reports, allowance)
     if changed or remembered.totals is None:
         remembered.totals = totals(remembered.context, found)
     return remembered.totals
 
 
 def _desired_states(
-    view: View, remembered: _Remembered, reports: Mapping[str, ReportRecord]
+    view: View, remembered: _Remembered, reports: Mapping[str, ReportRecord], allowance: Allowance
 ) -> tuple[list[DesiredState], bool]:
     """Return the desired state for every node, and whether any was computed anew or the number of nodes changed."""
     context, old, now = remembered.context, remembered.validations, view.at
@@ -88,23 +108,28 @@ def _desired_states(
                 found.append(state)
                 continue
         changed = True
-        assessed = known[1].assessed if known is not None and known[0].node.facts == node.facts else None
+        facts, before = remembered.assessed.get(node_name, (None, None))
+        assessed = before if facts == node.facts else None
         validation = Validation(context, node, report, pods, rejection, hanging, assessed)
-        state = _desired_state(validation, now)
+        state = _desired_state(validation, now, allowance)
+        if state.assessed is not None:
+            remembered.assessed[node_name] = (node.facts, state.assessed)
         validations[node_name] = (validation, state)
         found.append(state)
     remembered.validations = validations
+    if len(remembered.assessed) > len(nodes):
+        remembered.assessed = {name: kept for name, kept in remembered.assessed.items() if name in nodes}
     return found, changed
 
 
-def _desired_state(validation: Validation, now: float) -> DesiredState:
+def _desired_state(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
     """Return the desired state of one validation.
 
     If computing it raises an exception, return a state that names the exception in ``fault``: a bug that concerns one
     validation must not stop the plan for all others.
     """
     try:
-        return desired_state(validation, now)
+        return desired_state(validation, now, allowance)
     except Exception as error:
         place = f"environment {validation.context.name} on node {validation.node.name}"
         fault = f"{place} cannot be judged: {type(error).__name__}: {error}"

@@ -21,6 +21,7 @@ from gpuenv.plan.actions import (
     ValidationAction,
     WriteStatus,
 )
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.budget import within_budget
 from gpuenv.plan.fleet.events import announcements, condition_events
@@ -45,23 +46,24 @@ _Step = Iterator[tuple[ValidationKey, ValidationAction]]
 """The actions of one step of the plan, each with the key of its validation."""
 
 
-def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None = None) -> Plan:
+def plan(
+    snapshot: Snapshot,
+    now: float,
+    knowledge: Knowledge,
+    memo: Memo | None = None,
+    allowance: Allowance | None = None,
+) -> Plan:
     """Return the plan for ``snapshot`` at ``now`` (epoch seconds). It is empty while the snapshot is not ``synced``.
 
-    ``memo`` holds what the last plan computed and is updated. Without it, everything is computed anew.
+    ``memo`` holds what the last plan computed and is updated. Without it, everything is computed anew. ``allowance``
+    limits how many results this plan assesses; without it, the plan assesses all. Until a later plan assesses the
+    others, their verdicts stay, and all other actions are planned as usual.
     """
     if not snapshot.synced:
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced, usage=snapshot.usage)
-    memo = memo or Memo()
-    tables, seen = make_tables(knowledge), view(snapshot, now)
-    forbidden = not_allowed(snapshot.environments, snapshot.settings.limits, memo)
-    judged = {
-        environment.name: environment_totals(
-            seen, environment, tables, memo, forbidden.get(environment.name, "")
-        )
-        for environment in sorted(snapshot.environments.values(), key=lambda one: one.name)
-        if environment.spec is not None and environment.finalized and not environment.deleting
-    }
+    memo, allowance = memo or Memo(), allowance or Allowance()
+    seen = view(snapshot, now)
+    judged = _judged(seen, knowledge, memo, allowance)
     memo.keep_only(judged)
     budgeted = within_budget(seen, judged)
     fleets = budgeted.fleets
@@ -80,7 +82,27 @@ def plan(snapshot: Snapshot, now: float, knowledge: Knowledge, memo: Memo | None
         usage=budgeted.usage,
         counts={name: _counts(fleet) for name, fleet in fleets.items()},
         faults=tuple(fault for fleet in fleets.values() for fault in fleet.faults),
+        put_off=allowance.put_off,
     )
+
+
+def _judged(seen: View, knowledge: Knowledge, memo: Memo, allowance: Allowance) -> dict[str, Totals]:
+    """Return the totals of all environments that are served, by name. They take turns in assessing results."""
+    served = {
+        environment.name: environment
+        for environment in seen.snapshot.environments.values()
+        if environment.spec is not None and environment.finalized and not environment.deleting
+    }
+    tables = make_tables(knowledge)
+    forbidden = not_allowed(seen.snapshot.environments, seen.snapshot.settings.limits, memo)
+    judged: dict[str, Totals] = {}
+    cut_at = ""
+    for name in memo.in_turn(served):
+        why = forbidden.get(name, "")
+        judged[name] = environment_totals(seen, served[name], tables, memo, allowance, not_allowed=why)
+        cut_at = cut_at or (name if allowance.put_off else "")
+    memo.cut_at = cut_at
+    return {name: judged[name] for name in sorted(judged)}
 
 
 def _counts(fleet: Totals) -> NodeCounts:

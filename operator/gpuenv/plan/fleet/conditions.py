@@ -76,10 +76,12 @@ def untimed_conditions(
         return _not_accepted(reasons.SpecInvalid, why)
     if totals.context.not_allowed:
         return _not_accepted(reasons.NotAllowed, totals.context.not_allowed)
+    ready = _once_assessed(environment, _ready(totals), "False", totals)
+    compatible = _once_assessed(environment, _compatible(totals), "Unknown", totals)
     return [
         Condition(ACCEPTED, "True", reasons.SpecAccepted, "the specification makes sense"),
-        _once_written(environment, _ready(totals), "False", totals, refusal),
-        _once_written(environment, _compatible(totals), "Unknown", totals, refusal),
+        _once_written(environment, ready, "False", totals, refusal),
+        _once_written(environment, compatible, "Unknown", totals, refusal),
         _consistent(totals),
         _published(environment, totals, refusal),
         Condition(STALLED, "False", reasons.SpecAccepted, "nothing has to be corrected"),
@@ -118,6 +120,19 @@ def _once_written(
         return Condition(condition.type, instead, reasons.ValidationRunning, message)
     reason = reasons.ValidationRunning if refusal.of_report else reasons.LabelRefused
     return Condition(condition.type, instead, reason, f"{message}: {refusal.message}")
+
+
+def _once_assessed(
+    environment: EnvironmentRecord, condition: Condition, instead: str, totals: Totals
+) -> Condition:
+    """Return the condition, but with the status ``instead`` while results are outdated after a change of expectations.
+
+    If a new version of the operator has to assess the results again, the condition stays True meanwhile.
+    """
+    if not totals.outdated or _is_true(environment, condition.type):
+        return condition
+    message = f"{_nodes(totals.outdated)} still to be assessed with the present expectations and tables"
+    return Condition(condition.type, instead, reasons.ValidationRunning, message)
 
 
 def _is_true(environment: EnvironmentRecord, kind: str) -> bool:

@@ -53,6 +53,8 @@ class Totals:
     """
     unreported: int
     """The number of nodes that have no node report, because no run has ended there."""
+    outdated: int
+    """The number of nodes whose result still has to be assessed with the present expectations and tables."""
     unwritten: frozenset[str]
     """The names of the nodes whose report, label or node condition still has to be written."""
     unpublished: frozenset[str]
@@ -87,6 +89,7 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         waiting=sum(not one.shown.answered and not one.live for one in selected),
         asked=sum(one.asked for one in selected),
         unreported=sum(one.report is None for one in selected),
+        outdated=sum(one.outdated for one in selected),
         unwritten=frozenset(one.node for one in selected if one.unwritten),
         unpublished=frozenset(one.node for one in selected if one.unpublished),
         differing=frozenset(one.node for one in selected if one.differs),

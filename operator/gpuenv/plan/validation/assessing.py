@@ -75,6 +75,14 @@ def new_result(
     return replace(result, assessment_key=context.assessment_key(result))
 
 
+def is_outdated(validation: Validation, result: Result) -> bool:
+    """Return whether the result was assessed with other expectations, tables or peers than the present ones."""
+    key, known = validation.context.assessment_key(result), validation.assessed
+    if key == result.assessment_key:
+        return False
+    return known is None or known.result is not result or known.key != key
+
+
 def assessed_again(validation: Validation, result: Result) -> Result:
     """Return the result, assessed with the present expectations, tables and peers.
 
@@ -82,12 +90,7 @@ def assessed_again(validation: Validation, result: Result) -> Result:
     assessed once after each start of the operator, until the next run. In return, an upgrade of gpuenv does not cause a
     write to every node report in the cluster.
     """
-    if result is validation.assessed:
-        return result
     context = validation.context
-    key = context.assessment_key(result)
-    if key == result.assessment_key:
-        return result
     document = stored_document.unpack(result.probe)
     facts = _facts(validation, document, result.pod_check)
     judged = _judge(context, facts, result.pod_check, _standing(context, result))
@@ -99,7 +102,7 @@ def assessed_again(validation: Validation, result: Result) -> Result:
         checks=kept(judged.assessment.checks),
         unconfirmed=judged.unconfirmed,
     )
-    return result if again == result else replace(again, assessment_key=key)
+    return result if again == result else replace(again, assessment_key=context.assessment_key(result))
 
 
 def runtime_verdict(context: Context, words: str) -> Check | None:

@@ -14,7 +14,8 @@ from gpuenv.plan.actions import (
     ValidationAction,
     WriteReport,
 )
-from gpuenv.plan.context import Context, Validation
+from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.context import Assessed, Context, Validation
 from gpuenv.plan.demand import NOTHING_ASKED, demand
 from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
@@ -44,7 +45,8 @@ class DesiredState:
     ``kept`` is a failed pod that is kept for its log. ``leaving``: the node is not selected, but label, condition or
     report of the environment still exist. ``asked``: the environment's revalidate annotation asks for a run that can
     start or is under way, and the stored node report does not take the annotation into account yet. ``assessed`` is the
-    result of ``report``, assessed with the present expectations and tables; None if it is not current.
+    result of ``report``, assessed with the present expectations and tables; None if it is not current. ``outdated``: it
+    is current, but has to be assessed again by the next plan, because this one had no time.
     """
 
     node: str
@@ -64,14 +66,15 @@ class DesiredState:
     kept: PodRecord | None = None
     leaving: bool = False
     asked: bool = False
-    assessed: Result | None = None
+    assessed: Assessed | None = None
+    outdated: bool = False
     recheck_at: float = NEVER
     fault: str = ""
     """The exception because of which the state could not be computed, with the names of environment and node; or ""."""
 
 
-def desired_state(validation: Validation, now: float) -> DesiredState:
-    """Return the desired state of a validation at ``now``, in epoch seconds."""
+def desired_state(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
+    """Return the desired state of a validation at ``now``, in epoch seconds, as far as ``allowance`` allows."""
     node, report = validation.node, validation.report
     if not is_selected(validation.context.spec, node, known=report is not None):
         return _outside(validation)
@@ -79,9 +82,9 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         return _replaced(validation, report)
     if report is None and validation.context.not_allowed:
         return DesiredState(node.name, selected=True, actions=_deletions(validation.pods, NOT_ALLOWED))
-    runs = report_after_runs(validation, now)
+    runs = report_after_runs(validation, now, allowance)
     shown = shown_verdict(validation, runs.report)
-    after, status = _after(validation, runs.report, shown, now)
+    after, status = _after(validation, runs, shown, now)
     blocked = _is_blocked(validation)
     due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
@@ -105,17 +108,18 @@ def desired_state(validation: Validation, now: float) -> DesiredState:
         kept=runs.kept,
         asked=(runs.live or not blocked)
         and demand(validation.context.revalidate, "").asks_all_beyond(observed),
-        assessed=_assessed(validation, after),
+        assessed=None if runs.outdated else _assessed(validation, after),
+        outdated=runs.outdated,
         recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
     )
 
 
-def _assessed(validation: Validation, report: ReportRecord | None) -> Result | None:
+def _assessed(validation: Validation, report: ReportRecord | None) -> Assessed | None:
     """Return the report's result, or None if it is not current, that is, about other inputs or a changed node."""
     result = report.result if report is not None else None
     if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
         return None
-    return result
+    return Assessed(result, validation.context.assessment_key(result))
 
 
 def _outside(validation: Validation) -> DesiredState:
@@ -162,7 +166,7 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
 
 
 def _after(
-    validation: Validation, report: ReportRecord | None, shown: ShownVerdict | None, now: float
+    validation: Validation, runs: AfterRuns, shown: ShownVerdict | None, now: float
 ) -> tuple[ReportRecord | None, Json | None]:
     """Return the report with the verdict to show, and the status to write.
 
@@ -170,7 +174,7 @@ def _after(
     """
     if shown is None:
         return None, None
-    base, before = report or blank(validation), validation.report
+    base, before = runs.report or blank(validation), validation.report
     today = float(int(now))
     since = base.current_since if base.current_since and base.current == shown.current else today
     same_answer = _answer(base.verdict) == _answer(shown.verdict)
@@ -183,7 +187,9 @@ def _after(
         current_since=since,
         verdict_since=base.verdict_since if base.verdict_since and same_answer else today,
         # An attempt takes into account the generation for which its run was started, and no later one.
-        environment_generation=base.environment_generation if base.attempt else validation.context.generation,
+        environment_generation=base.environment_generation
+        if base.attempt or runs.outdated
+        else validation.context.generation,
     )
     if before is not None and _same(after, before):
         return before, None

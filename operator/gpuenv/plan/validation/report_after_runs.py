@@ -11,12 +11,19 @@ from typing import Final
 from gpuenv.api import names, reasons
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
-from gpuenv.plan.validation.assessing import assessed_again, new_result, remedies_of, runtime_verdict
+from gpuenv.plan.validation.assessing import (
+    assessed_again,
+    is_outdated,
+    new_result,
+    remedies_of,
+    runtime_verdict,
+)
 from gpuenv.plan.validation.next_run import next_run_id, run_id
 
 
@@ -26,7 +33,8 @@ class AfterRuns:
 
     ``live``: a probe pod of the validation exists and may still end by itself. ``delete`` holds the pods to delete,
     each with the reason. ``kept`` is a failed pod that is kept for its log. ``until`` is when the current run has to be
-    looked at again, in epoch seconds.
+    looked at again, in epoch seconds. ``outdated``: the report's result was assessed with other expectations, tables or
+    peers than the present ones, and this plan has no time to assess it again.
     """
 
     report: ReportRecord | None
@@ -34,6 +42,7 @@ class AfterRuns:
     delete: tuple[tuple[PodRecord, str], ...] = ()
     kept: PodRecord | None = None
     until: float = NEVER
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,12 @@ class _Current:
     overdue: bool = False
 
 
-def report_after_runs(validation: Validation, now: float) -> AfterRuns:
-    """Return the report with everything that has happened since it was written, and what to do with the pods."""
+def report_after_runs(validation: Validation, now: float, allowance: Allowance) -> AfterRuns:
+    """Return the report with everything that has happened since it was written, and what to do with the pods.
+
+    If ``allowance`` leaves a result to the next plan, the report stays as it is in this respect, and has to be looked
+    at again at once.
+    """
     ended = sorted(
         (pod for pod in validation.pods if is_over(pod)), key=lambda pod: (-pod.created_at, pod.name)
     )
@@ -57,7 +70,11 @@ def report_after_runs(validation: Validation, now: float) -> AfterRuns:
         (pod for pod in validation.pods if not is_over(pod)), key=lambda pod: (pod.created_at, pod.name)
     )
     report = _after_rejection(validation, now)
-    report = _after_ended(validation, report, ended, now)
+    newest = _newest(validation, report, ended)
+    if newest is not None and not allowance.take():
+        return AfterRuns(report, live=True, until=now, outdated=_is_outdated(validation, report))
+    if newest is not None:
+        report = _after_pod(validation, report, newest, now)[0]
     report, current = _after_current(validation, report, others, now)
     kept: PodRecord | None = None
     delete: list[tuple[PodRecord, str]] = []
@@ -66,10 +83,14 @@ def report_after_runs(validation: Validation, now: float) -> AfterRuns:
             kept = pod
         elif not pod.vanished and pod.deleting_since is None:
             delete.append((pod, why))
+    outdated = _is_outdated(validation, report)
     if report is not None and report.result is not None:
-        report = _reassessed(validation, report, report.result)
+        if outdated and allowance.take():
+            report, outdated = _reassessed(validation, report, report.result), False
+        report = _completed(validation, report, report.result)
     live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
-    return AfterRuns(report, live, tuple(delete), kept, current.until)
+    until = now if outdated else current.until
+    return AfterRuns(report, live, tuple(delete), kept, until, outdated)
 
 
 # ---- first pass: runs that have ended --------------------------------------------------------------------
@@ -89,13 +110,11 @@ def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
     return _tried(validation, report, no_result, now)
 
 
-def _after_ended(
-    validation: Validation, report: ReportRecord | None, ended: Sequence[PodRecord], now: float
-) -> ReportRecord | None:
-    """Return the report with the newest run that has ended. Earlier runs would add nothing to it."""
-    if not ended or _reason_to_ignore(validation, report, ended[0]):
-        return report
-    return _after_pod(validation, report, ended[0], now)[0]
+def _newest(
+    validation: Validation, report: ReportRecord | None, ended: Sequence[PodRecord]
+) -> PodRecord | None:
+    """Return the newest pod that has ended, if its run is not in the report yet. Earlier runs would add nothing to it."""
+    return ended[0] if ended and not _reason_to_ignore(validation, report, ended[0]) else None
 
 
 # ---- second pass: the current run ------------------------------------------------------------------------
@@ -288,15 +307,25 @@ def _tried(
     return replace(_begun(validation, report, no_result.demand), attempt=attempt, owes_answer=owes)
 
 
-def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
-    """Return the report with its result assessed by the present expectations and tables.
+def _is_outdated(validation: Validation, report: ReportRecord | None) -> bool:
+    """Return whether the report has a result that is current, but has to be assessed again."""
+    result = report.result if report is not None else None
+    if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
+        return False
+    return is_outdated(validation, result)
 
-    If the node's labels name the driver only since the run, the result's fingerprint is completed. A result that is not
-    current stays as it is.
-    """
-    if not validation.is_current(result.inputs_hash, result.fingerprint):
-        return report
+
+def _reassessed(validation: Validation, report: ReportRecord, result: Result) -> ReportRecord:
+    """Return the report with its result assessed by the present expectations and tables."""
     again = assessed_again(validation, result)
-    if knows_more(validation.node.fingerprint, again.fingerprint):
-        again = replace(again, fingerprint=validation.node.fingerprint)
     return report if again is result else replace(report, result=again)
+
+
+def _completed(validation: Validation, report: ReportRecord, result: Result | None) -> ReportRecord:
+    """Return the report with the driver in the result's fingerprint, if the node's labels name it only since the run."""
+    fingerprint = validation.node.fingerprint
+    if result is None or not validation.is_current(result.inputs_hash, result.fingerprint):
+        return report
+    if not knows_more(fingerprint, result.fingerprint):
+        return report
+    return replace(report, result=replace(result, fingerprint=fingerprint))
