@@ -1,6 +1,7 @@
 """Brings environments on a real API server into every state that their conditions distinguish, all at the same time."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ NODES: dict[str, Object] = {
 }
 """The simulated nodes, and what is special about each."""
 OTHER_IMAGE = "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime"
+TRIED = "tried"
+"""The name of an environment that never exists. A policy that is in force refuses it."""
 KEPT = "test.gpuenv.dev/kept"
 """A finalizer, because of which an object still exists after its deletion."""
 HOUR_SECONDS = 3600
@@ -50,13 +53,58 @@ class State:
 
 def refuse_label(plane: ControlPlane, environment: str) -> None:
     """Let an admission policy refuse the environment's label on all nodes, and wait until it is in force."""
-    label, policy, node = names.node_label(environment), f"no-{environment}", f"no-{environment}"
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": policy}}
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}
-    refusal = {
-        "expression": f"!has(object.metadata.labels) || !('{label}' in object.metadata.labels)",
-        "message": "this label is refused",
+    label = names.node_label(environment)
+    expression = f"!has(object.metadata.labels) || !('{label}' in object.metadata.labels)"
+    tried = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "tried", "labels": {label: "Compatible"}},
     }
+    _refuse(plane, f"no-{environment}", "", ["nodes"], expression, tried)
+
+
+def refuse_results(plane: ControlPlane, environment: str) -> None:
+    """Let an admission policy refuse reports of the environment that have checks, and wait until it is in force."""
+    tried = builders.report(TRIED, "n")
+    about = "object.spec.environmentName"
+    expression = f"{about} != '{TRIED}' && ({about} != '{environment}' || !has(object.status) || !has(object.status.checks))"
+    _refuse(
+        plane,
+        f"no-{environment}",
+        names.GROUP,
+        ["gpunodereports", "gpunodereports/status"],
+        expression,
+        tried,
+    )
+
+
+def refuse_details(plane: ControlPlane, environment: str) -> None:
+    """Let an admission policy refuse the environment's status if it has snippets, and wait until it is in force."""
+    tried = builders.environment(TRIED)
+    about = "object.metadata.name"
+    expression = f"{about} != '{TRIED}' && ({about} != '{environment}' || !has(object.status) || !has(object.status.placement))"
+    _refuse(
+        plane,
+        f"no-{environment}",
+        names.GROUP,
+        ["gpuenvironments", "gpuenvironments/status"],
+        expression,
+        tried,
+    )
+
+
+def _refuse(
+    plane: ControlPlane, policy: str, group: str, resources: list[str], expression: str, tried: Object
+) -> None:
+    """Admit only objects for which the expression is true, and wait until ``tried``, for which it is not, is refused."""
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": policy}}
+    rule = {
+        "apiGroups": [group],
+        "apiVersions": ["*"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": resources,
+    }
+    refusal = {"expression": expression, "message": "this is refused"}
     constraints = {"matchConstraints": {"resourceRules": [rule]}, "validations": [refusal]}
     binding = {"policyName": policy, "validationActions": ["Deny"]}
     kubectl = Kubectl(plane)
@@ -64,11 +112,8 @@ def refuse_label(plane: ControlPlane, environment: str) -> None:
         kind | {"kind": "ValidatingAdmissionPolicy", "spec": constraints},
         kind | {"kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
     )
-    plane.admin.create("/api/v1/nodes", {"metadata": {"name": node}})
-    wait_until(
-        lambda: policy in kubectl.run("label", "node", node, f"{label}=Compatible", "--overwrite").stderr
-    )
-    plane.admin.delete(f"/api/v1/nodes/{node}")
+    asked = ("create", "--dry-run=server", "-f", "-")
+    wait_until(lambda: policy in kubectl.run(*asked, stdin=json.dumps(tried)).stderr)
 
 
 def change(**fields: Any) -> Step:
@@ -104,6 +149,8 @@ STATES = {
     ),
     "no nodes": State(nodes=()),
     "labels refused": State(nodes=("guarded",), before=refuse_label),
+    "result refused": State(before=refuse_results),
+    "status refused": State(before=refuse_details),
     "not published": State(spec={"publish__nodeLabel": "None"}),
     "being deleted": State(finalizers=(KEPT,), after=delete),
 }
@@ -114,6 +161,7 @@ REPORTS = {
     "GPUs in use": ("unknown", "busy"),
     "stale": ("changed while suspended", "good"),
     "not validated": ("changed while suspended", "busy"),
+    "refused": ("result refused", "good"),
 }
 """For each state of a report, the state of its environment and its node."""
 

@@ -1,6 +1,6 @@
 """What holds for every plan, whatever the cluster goes through: histories made by chance, seeds printed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -118,11 +118,19 @@ class Cluster(RuleBasedStateMachine):
         if report in self.world.objects("reports"):
             self.world.annotate("reports", report, names.ANNOTATION_REVALIDATE, token)
 
-    @rule(refuse=st.booleans())
-    def refuse(self, refuse: bool) -> None:
-        self.world.kube.hooks.clear()
-        if refuse:
-            self.world.kube.deny("POST", "/pods$", 403, "Forbidden", "forbidden")
+    @rule(refused=st.sampled_from(["nothing", "pods", "results", "details"]))
+    def refuse(self, refused: str) -> None:
+        kube = self.world.kube
+        kube.hooks.clear()
+        match refused:
+            case "pods":
+                kube.deny("POST", "/pods$", 403, "Forbidden", "forbidden")
+            case "results":
+                kube.deny("PATCH", "/gpunodereports/.*/status$", 422, "Invalid", "no", when=_has("checks"))
+            case "details":
+                kube.deny(
+                    "PATCH", "/gpuenvironments/.*/status$", 422, "Invalid", "no", when=_has("placement")
+                )
 
     def _has_pods(self) -> bool:
         return bool(self.world.objects("pods"))
@@ -227,6 +235,8 @@ class Cluster(RuleBasedStateMachine):
             for action in planned.actions
             if isinstance(action, WriteReport | SetLabel | CreatePod)
             and (action.environment, action.node) == (environment, node)
+            # After a refusal of the report, the label does not wait.
+            and not (isinstance(action, SetLabel) and action.value == "Unknown")
         ]
         assert mine == sorted(mine)
 
@@ -274,12 +284,26 @@ class Cluster(RuleBasedStateMachine):
                 world.put(name, raw)
         assert world.step().actions == ()
         assert world.plan() == world.plan()
+        self._check_labels()
         deleted = [
             name
             for name, raw in world.objects("environments").items()
             if "deletionTimestamp" in raw["metadata"]
         ]
         assert not deleted
+
+    def _check_labels(self) -> None:
+        """At rest, a label says what the stored report says, which is never an earlier result than that of a refused one."""
+        for (environment, node), report in self.world.cache.reports.items():
+            record = self.world.cache.environments[environment]
+            labels = self.world.cache.nodes[node].compat if node in self.world.cache.nodes else {}
+            if record.spec is not None and environment in labels:
+                assert labels[environment] == report.verdict.value
+
+
+def _has(field: str) -> Callable[[Any], bool]:
+    """Return a function that says whether a write of a status contains a field."""
+    return lambda body: field in body[-1]["value"]
 
 
 TestCluster = Cluster.TestCase

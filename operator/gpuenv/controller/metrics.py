@@ -59,6 +59,12 @@ class Metrics:
         self._errors = Counter(
             "gpuenv_errors", "Failures, by where they happened.", ["where"], registry=self.registry
         )
+        self._refused = Counter(
+            "gpuenv_refused_writes",
+            "Writes of statuses, labels and node conditions that the API server refused.",
+            ["kind"],
+            registry=self.registry,
+        )
         self._missed = Counter(
             "gpuenv_watch_missed_changes",
             "Changes the watch did not deliver and the sweep found.",
@@ -92,6 +98,10 @@ class Metrics:
     def error(self, where: str) -> None:
         """Count a failure in the part of the operator with the name ``where``, such as ``plan`` or ``sweep``."""
         self._errors.labels(where).inc()
+
+    def refused(self, kind: str) -> None:
+        """Count a write of a status, label or node condition of one kind of object that the API server refused."""
+        self._refused.labels(kind).inc()
 
     def missed(self, kind: str, count: int) -> None:
         """Count changes to objects of one kind that the watch did not deliver and a sweep found."""

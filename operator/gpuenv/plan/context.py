@@ -17,6 +17,7 @@ from gpuenv.plan.snapshot import (
     EnvironmentRecord,
     NodeRecord,
     PodRecord,
+    Refusal,
     Rejection,
     ReportRecord,
     Result,
@@ -85,7 +86,8 @@ class Validation:
     ``report`` is the node report, None before the first one. ``pods`` are the probe pods of the validation.
     ``rejection`` is the refusal of its last probe pod by the API server, None without one. ``stuck`` is a probe pod on
     the node, of any environment, that was deleted but does not end. ``assessed`` is what an earlier plan assessed with
-    the same facts about the node, so that this plan need not assess it again.
+    the same facts about the node, so that this plan need not assess it again. ``refusal`` is the API server's lasting
+    refusal to store the report, None without one.
     """
 
     context: Context
@@ -95,6 +97,7 @@ class Validation:
     rejection: Rejection | None = None
     stuck: PodRecord | None = None
     assessed: "Assessed | None" = None
+    refusal: Refusal | None = None
 
     def is_current(self, inputs_hash: str, fingerprint: str) -> bool:
         """Return whether these digests are those of the current inputs and of the node in its current state."""

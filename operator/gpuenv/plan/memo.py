@@ -85,6 +85,7 @@ def _desired_states(
     name, nodes, rejections, pods_of, stuck = (
         context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
     )  # fmt: skip
+    refusals = {key: one for key, one in view.snapshot.refusals.items() if one.lasts}
     found: list[DesiredState] = []
     changed = len(old) != len(nodes)
     validations: dict[str, tuple[Validation, DesiredState]] = {}
@@ -92,6 +93,7 @@ def _desired_states(
         key = (name, node_name)
         report, pods = reports.get(node_name), pods_of.get(key, ())
         rejection = rejections.get(key) if rejections else None
+        refusal = refusals.get(key) if refusals else None
         hanging = stuck.get(node_name) if stuck else None
         known = old.get(node_name)
         if known is not None:
@@ -101,6 +103,7 @@ def _desired_states(
                 and validation.report is report
                 and validation.pods == pods
                 and validation.rejection is rejection
+                and validation.refusal == refusal
                 and validation.stuck is hanging
                 and now < state.recheck_at
             ):
@@ -110,7 +113,7 @@ def _desired_states(
         changed = True
         facts, before = remembered.assessed.get(node_name, (None, None))
         assessed = before if facts == node.facts else None
-        validation = Validation(context, node, report, pods, rejection, hanging, assessed)
+        validation = Validation(context, node, report, pods, rejection, hanging, assessed, refusal)
         state = _desired_state(validation, now, allowance)
         if state.assessed is not None:
             remembered.assessed[node_name] = (node.facts, state.assessed)

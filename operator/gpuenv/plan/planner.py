@@ -133,7 +133,8 @@ def _environment_actions(seen: View, fleets: Mapping[str, Totals]) -> dict[str, 
 def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) -> WriteStatus | None:
     """Return the write of an environment's status, or None if the status is already as it should be."""
     refusal = _refusal(seen.snapshot, fleet) if fleet is not None else None
-    status = environment_status(environment, fleet, seen.at, refusal)
+    own = seen.snapshot.refusals.get((environment.name, ""))
+    status = environment_status(environment, fleet, seen.at, refusal, own=own)
     if status == environment.status:
         return None
     return WriteStatus(

@@ -300,12 +300,36 @@ class Unannounced:
     since: float
 
 
+_REFUSES_CONTENT: Final = frozenset({400, 413, 422})
+"""HTTP statuses with which the API server refuses what an object contains."""
+_TOO_LARGE: Final = "request is too large"
+"""Part of etcd's answer to an object that exceeds its limit. The API server passes it on with the HTTP status 500."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The API server's error message about a write that it refused: a report, or else a label or node condition."""
+    """The API server's answer to a write that it refused: of a status, or else of a label or node condition.
+
+    ``code`` is the HTTP status. ``message`` is one line of limited length.
+    """
 
     message: str
-    of_report: bool = True
+    of_status: bool = True
+    code: int = 0
+
+    @property
+    def lasts(self) -> bool:
+        """Return whether a status is refused until somebody changes something, such as a permission or the status."""
+        return self.of_status and (400 <= self.code < 500 or self._is_too_large)
+
+    @property
+    def of_content(self) -> bool:
+        """Return whether the status is refused for what it says, so that another status may be stored."""
+        return self.lasts and (self.code in _REFUSES_CONTENT or self._is_too_large)
+
+    @property
+    def _is_too_large(self) -> bool:
+        return self.code == 500 and _TOO_LARGE in self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +339,8 @@ class Snapshot:
     ``synced``: environments, nodes, pods and reports have all been listed since the operator started.
     ``left_since``: since when a node has been outside an environment's selection, according to the last plan.
     ``rejections``: probe pods that the API server refused to create, and that no report mentions yet.
-    ``refusals``: the reports, labels and node conditions that the API server refused to store.
+    ``refusals``: the statuses, labels and node conditions that the API server refused to store. The key of an
+    environment's status has "" in place of the node.
     ``new_verdicts``: the reports that were written since the last plan.
     ``usage``: the GPU-seconds that environments have used today, according to the last plan.
     ``unannounced``: reports that an earlier plan has seen, but whose verdict no Event of their environment announces.

@@ -92,6 +92,19 @@ LabelRefused = condition(
     source=OWN_RULE,
 )
 
+StatusRefused = condition(
+    "StatusRefused",
+    next_run=NextRun.NONE,
+    warns=True,
+    meaning="The status of the environment lacks its problems, digests and placement. Conditions and counts are there.",
+    cause="The API server refused the whole status; the message quotes it.",
+    cure=(
+        "Install the CustomResourceDefinitions of this version, or change the policy that the message names. The operator "
+        "tries the whole status again every hour."
+    ),
+    source=OWN_RULE,
+)
+
 Disabled = condition(
     "Disabled",
     next_run=NextRun.NONE,

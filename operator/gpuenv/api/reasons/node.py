@@ -230,6 +230,16 @@ ReportInvalid = finding(
     source=OWN_RULE,
 )
 
+ReportRefused = finding(
+    "ReportRefused",
+    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    meaning="The API server refused to store the result of the last run, so there is none.",
+    cause="Its kinds are of another version of gpuenv, a policy or webhook refuses the report, or the report is too large.",
+    action=Action.INVESTIGATE,
+    cure="Read the message; install the CustomResourceDefinitions of this version, or change the policy that the message names.",
+    source=OWN_RULE,
+)
+
 KernelsNotRun = finding(
     "KernelsNotRun",
     behaviour=Behaviour(depth=620, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),

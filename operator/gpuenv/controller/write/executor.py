@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, assert_never
 
+from gpuenv.api import names
 from gpuenv.controller.kube.client import ApiError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.metrics import Metrics
@@ -62,8 +63,13 @@ NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """Actions whose failure does not stop the rest of their chain."""
 OWN_BACKOFF: Final = (CreatePod, *NODE_WRITES)
 """Actions that have a back-off of their own, apart from the other actions of their validation."""
-REPORTED_IF_REFUSED: Final = (WriteReport, *NODE_WRITES)
-"""Actions whose error message, if the API server refused them, is passed on to the next plan."""
+WRITTEN_KINDS: Final[dict[type, str]] = {
+    WriteReport: names.REPORT_KIND,
+    WriteStatus: names.ENVIRONMENT_KIND,
+    SetLabel: "Node",
+    SetNodeCondition: "Node",
+}
+"""Actions whose refusal by the API server is passed on to the next plan, with the kind of object that they change."""
 
 Place = tuple[str, str, str]
 """(environment, node, part): a key for all actions that share one back-off.
@@ -92,12 +98,13 @@ class _Trouble:
     """The back-off of the actions of one Place, after ``count`` consecutive failures.
 
     None of them is tried before the monotonic time ``not_before``. ``words`` is the error message that the status of
-    the environment quotes, or "".
+    the environment quotes, or "". ``code`` is its HTTP status.
     """
 
     count: int
     not_before: float
-    words: str
+    words: str = ""
+    code: int = 0
 
 
 class _Step(Enum):
@@ -189,7 +196,7 @@ class Executor:
             return _Step.STOPPED
         except StaleError as stale:
             logger.debug("%s: planned anew", stale)
-            self._delay(place, executed, STALE_SECONDS, "")
+            self._delay(place, executed, STALE_SECONDS)
             return _Step.STOPPED
         except ApiError as error:
             self._failed(place, action, executed, error)
@@ -198,10 +205,10 @@ class Executor:
             logger.exception("%s failed by a fault of our own", title(action))
             executed.failed += 1
             self._metrics.error(type(action).__name__)
-            self._delay(place, executed, BACKOFF_SECONDS, "")
+            self._delay(place, executed, BACKOFF_SECONDS)
             return self._step_after_failure(action)
         executed.done += 1
-        if place[2]:
+        if place[2] or isinstance(action, WriteReport):
             self._trouble.pop(place, None)
         return _Step.DONE
 
@@ -273,19 +280,22 @@ class Executor:
             self._writes.refused(action, error)
             del self._trouble[place]
         else:
-            refused = isinstance(action, REPORTED_IF_REFUSED)
-            seconds = self._delay(place, executed, BACKOFF_SECONDS, str(error)[:WORDS] if refused else "")
+            seconds = self._delay(place, executed, BACKOFF_SECONDS)
+            kind = WRITTEN_KINDS.get(type(action))
+            if kind is not None:
+                self._trouble[place].words, self._trouble[place].code = str(error)[:WORDS], error.status
+                self._metrics.refused(kind)
             logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
-    def _delay(self, place: Place, executed: Executed, seconds: float, words: str) -> float:
+    def _delay(self, place: Place, executed: Executed, seconds: float) -> float:
         """Start the back-off of ``place`` after a failure, and return its length in seconds.
 
         The back-off lasts ``seconds`` after the first failure, and doubles with each consecutive failure up to
-        BACKOFF_MAX_SECONDS. ``words`` is the error message for the next plan, or "" if it needs none.
+        BACKOFF_MAX_SECONDS.
         """
         count = self._trouble[place].count if place in self._trouble else 0
         seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
-        self._trouble[place] = _Trouble(count + 1, self._clock() + seconds, words)
+        self._trouble[place] = _Trouble(count + 1, self._clock() + seconds)
         executed.retry(self._trouble[place].not_before)
         return seconds
 
@@ -301,7 +311,7 @@ class Executor:
         for name in self._status_limits.keys() - self._cache.environments.keys():
             del self._status_limits[name]
         self._cache.refusals = {
-            place[:2]: Refusal(trouble.words, of_report=not place[2])
+            place[:2]: Refusal(trouble.words, of_status=not place[2], code=trouble.code)
             for place, trouble in sorted(self._trouble.items(), reverse=True)
             if trouble.words
         }

@@ -43,14 +43,22 @@ class Condition:
 
 
 def conditions(
-    environment: EnvironmentRecord, totals: Totals | None, refusal: Refusal | None, now: float
+    environment: EnvironmentRecord,
+    totals: Totals | None,
+    refusal: Refusal | None,
+    now: float,
+    *,
+    shortened: str = "",
 ) -> list[Json]:
     """Return all conditions as JSON. A transition time changes only together with the status of its condition.
 
     ``totals`` is None if the specification is invalid. ``refusal`` is the API server's refusal to store a result, None
-    if it refused none. ``now`` is in epoch seconds.
+    if it refused none. ``now`` is in epoch seconds. ``shortened`` says why the status lacks its details, "" if it is whole.
     """
     found = untimed_conditions(environment, totals, refusal)
+    if shortened:
+        incomplete = Condition(PUBLISHED, "False", reasons.StatusRefused, shortened)
+        found = [incomplete if one.type == PUBLISHED else one for one in found]
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
     return [_json(one, old.get(one.type, {}), environment.generation, now) for one in found]
 
@@ -118,7 +126,7 @@ def _once_written(
     message = f"{missing} result{' is' if missing == 1 else 's are'} not written yet"
     if refusal is None:
         return Condition(condition.type, instead, reasons.ValidationRunning, message)
-    reason = reasons.ValidationRunning if refusal.of_report else reasons.LabelRefused
+    reason = reasons.ValidationRunning if refusal.of_status else reasons.LabelRefused
     return Condition(condition.type, instead, reason, f"{message}: {refusal.message}")
 
 
@@ -268,7 +276,7 @@ def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal 
         return Condition(PUBLISHED, "False", reasons.Disabled, message)
     if totals.selected == 0:
         return Condition(PUBLISHED, "True", reasons.UpToDate, NO_NODES)
-    if refusal is not None and not refusal.of_report and totals.unpublished:
+    if refusal is not None and not refusal.of_status and totals.unpublished:
         message = f"{_nodes(len(totals.unpublished))} not marked: {refusal.message}"
         return Condition(PUBLISHED, "False", reasons.LabelRefused, message)
     if totals.unpublished and not _is_true(environment, PUBLISHED):

@@ -22,6 +22,7 @@ GATHER_SECONDS: Final = 60.0
 _ANNOUNCED: Final = (
     (READY, "True", reasons.NoMatchingNodes),
     (PUBLISHED, "False", reasons.LabelRefused),
+    (PUBLISHED, "False", reasons.StatusRefused),
 )
 """(type, status, reason) of conditions that get an Event whenever they begin to hold, whatever they were before."""
 
@@ -122,7 +123,7 @@ def condition_events(environment: EnvironmentRecord, status: dict[str, object]) 
     """Yield an Event for each change of a condition that people want to hear about.
 
     These are: Accepted becomes False, Ready becomes True, no node is selected any more, and the API server refuses a
-    label.
+    label or the status.
     """
     known = mappings(environment.status.get("conditions"))
     old = {text(item.get("type")): (item.get("status"), item.get("reason")) for item in known}

@@ -1,33 +1,63 @@
 """Compute the whole status of an environment from its totals. No other module writes a part of it."""
 
-from typing import Any
+from typing import Any, Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.remedies import Action, Remedy, remedies_data
 from gpuenv.api.schema import statuses
 from gpuenv.api.schema.fit import fit
-from gpuenv.api.tolerant import mappings, text
+from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
 from gpuenv.plan.fleet.budget import GPU_SECONDS, usage_json
 from gpuenv.plan.fleet.conditions import NO_NODES, conditions
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.objects.times import read_time, show_time
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
 Json = dict[str, Any]
+RETRY_SECONDS: Final = 3600.0
+"""Time after the refusal of a status until the whole status is written again. Its cause may be gone by then."""
+REFUSED: Final = "refused"
+"""Key in ``status.internal``: when the API server refused the whole status, and its answer."""
+_DETAILS: Final = frozenset({"image", "problems", "placement"})
+"""The fields without which a status is written after a refusal. The rest is conditions, counts and digests."""
 
 
 def environment_status(
-    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None = None
+    environment: EnvironmentRecord,
+    totals: Totals | None,
+    now: float,
+    refusal: Refusal | None = None,
+    *,
+    own: Refusal | None = None,
 ) -> Json:
     """Return the status that the environment should have at ``now``, in epoch seconds, fitted to the schema.
 
     ``totals`` is None if the specification is invalid; the counts in the status then stay as they are. ``refusal`` is
-    the API server's refusal to store a result, None if it refused none.
+    the API server's refusal to store a result, None if it refused none. ``own`` is its refusal of this very status. After
+    one, the status consists of conditions and counts for a while.
     """
-    status = _status(environment, totals, now, refusal)
+    status, refused = _status(environment, totals, now, refusal), _refused(environment, own, now)
+    if refused is not None and status != environment.status:
+        status = {name: field for name, field in status.items() if name not in _DETAILS}
+        shortened = f"problems, digests and placement are left out, because the API server refused them: {refused['message']}"
+        status["conditions"] = conditions(environment, totals, refusal, now, shortened=shortened)
+        status["internal"] = {**mapping(status, "internal"), REFUSED: refused}
     # A stored status fits.
     return status if status == environment.status else dict(fit(statuses.ENVIRONMENT, status))
+
+
+def _refused(environment: EnvironmentRecord, own: Refusal | None, now: float) -> Json | None:
+    """Return when the API server refused the whole status and what it answered; None if it did not lately."""
+    if own is not None and own.of_content:
+        return {"time": show_time(now), "message": one_line(own.message)}
+    known = mapping(environment.status, "internal", REFUSED)
+    at, message = read_time(known.get("time")), text(known.get("message"))
+    if at is None or now >= at + RETRY_SECONDS:
+        return None
+    return {"time": show_time(at), "message": message}
 
 
 def _status(
@@ -40,7 +70,10 @@ def _status(
     if totals is None:
         refused = _whole_problem(reasons.SpecInvalid, environment.spec_error)
         known = [one for one in mappings(environment.status.get("problems")) if "verdict" in one]
-        return environment.status | judged | {"problems": [refused, *known]}
+        memory = mapping(environment.status, "internal").items()
+        fields = environment.status | judged | {"problems": [refused, *known]}
+        fields["internal"] = {name: value for name, value in memory if name != REFUSED}
+        return {name: field for name, field in fields.items() if field != {}}
     fields = judged | {
         "summary": _summary(totals),
         "image": _image(totals),

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gpuenv.api.reasons import Stale
+from gpuenv.api import reasons
+from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import (
     DeletePod,
@@ -19,9 +20,15 @@ from gpuenv.plan.context import Assessed, Context, Validation
 from gpuenv.plan.demand import NOTHING_ASKED, demand
 from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
-from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, ReportRecord, Result
+from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, Refusal, ReportRecord, Result
 from gpuenv.plan.validation.next_run import Due, next_run
-from gpuenv.plan.validation.report_after_runs import NOT_ALLOWED, AfterRuns, blank, report_after_runs
+from gpuenv.plan.validation.report_after_runs import (
+    NOT_ALLOWED,
+    AfterRuns,
+    blank,
+    report_after_runs,
+    without_refused,
+)
 from gpuenv.plan.validation.selection import is_selected
 from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle, shown_verdict
 
@@ -85,6 +92,12 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
     runs = report_after_runs(validation, now, allowance)
     shown = shown_verdict(validation, runs.report)
     after, status = _after(validation, runs, shown, now)
+    refusal = validation.refusal if status is not None else None
+    if refusal is not None and refusal.of_content and runs.report is not None:
+        minimal = without_refused(validation, runs.report, refusal, now)
+        runs = replace(runs, report=minimal, outdated=False)
+        shown = shown_verdict(validation, runs.report)
+        after, status = _after(validation, runs, shown, now)
     blocked = _is_blocked(validation)
     due = None if blocked or runs.live else next_run(validation, after)
     waits = due is not None and due.at > now
@@ -152,7 +165,9 @@ def _replaced(validation: Validation, report: ReportRecord) -> DesiredState:
 
     Everything that belongs to the earlier node is removed first.
     """
-    shown = ShownVerdict(Verdict.UNKNOWN, Stale, "the node was replaced by another one of the same name")
+    shown = ShownVerdict(
+        Verdict.UNKNOWN, reasons.Stale, "the node was replaced by another one of the same name"
+    )
     leave = LeaveNode(validation.context.name, validation.node.name, report.node_uid, gone=True)
     return DesiredState(
         validation.node.name,
@@ -244,10 +259,13 @@ def _actions(
 ) -> list[ValidationAction]:
     """Return the actions in order: write the report, then label and node condition, then delete unneeded pods.
 
-    ``status`` is that of the report ``after``, None if it need not be written.
+    ``status`` is that of the report ``after``, None if it need not be written. If the API server has refused it, the
+    label becomes Unknown first: no verdict may outlive a result that cannot be stored.
     """
     actions: list[ValidationAction] = []
     if after is not None and status is not None:
+        if validation.refusal is not None:
+            actions += _unknown_while_refused(validation, after, validation.refusal)
         actions.append(
             WriteReport(
                 environment=validation.context.name,
@@ -260,9 +278,20 @@ def _actions(
                 record=after,
             )
         )
-    actions += _node_writes(validation.context, validation.node, after)
+    marks = _node_writes(validation.context, validation.node, after)
+    actions += [mark for mark in marks if mark not in actions]
     actions += [DeletePod(pod.name, pod.uid, why) for pod, why in runs.delete]
     return actions
+
+
+def _unknown_while_refused(
+    validation: Validation, report: ReportRecord, refusal: Refusal
+) -> list[ValidationAction]:
+    """Return the actions that make the node's label and condition Unknown before the report is written again."""
+    if report.verdict is not Verdict.UNKNOWN:
+        message = one_line(refusal.message)
+        report = replace(report, verdict=Verdict.UNKNOWN, reason=reasons.ReportRefused, message=message)
+    return _node_writes(validation.context, validation.node, report)
 
 
 def _node_writes(context: Context, node: NodeRecord, report: ReportRecord | None) -> list[ValidationAction]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.foreign_text import one_line
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.allowance import Allowance
@@ -16,7 +17,7 @@ from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
 from gpuenv.plan.run.clocks import is_over, is_stuck, observe
 from gpuenv.plan.run.outcome import Ended, Running
-from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, ReportRecord, Result
+from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, Refusal, ReportRecord, Result
 from gpuenv.plan.validation.assessing import (
     assessed_again,
     is_outdated,
@@ -91,6 +92,26 @@ def report_after_runs(validation: Validation, now: float, allowance: Allowance) 
     live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
     until = now if outdated else current.until
     return AfterRuns(report, live, tuple(delete), kept, until, outdated)
+
+
+def without_refused(
+    validation: Validation, report: ReportRecord, refusal: Refusal, now: float
+) -> ReportRecord:
+    """Return the report with an attempt in place of everything that its last run found.
+
+    The API server refused to store the report. Without facts and checks it is small and contains no foreign text. The
+    earlier result is dropped, too: a verdict must not outlive a later result that could not be stored.
+    """
+    run = report.attempt or report.result
+    if run is None:
+        return report
+    remedies = remedies_of(validation.context, reasons.ReportRefused)
+    message = f"the API server refused to store the result of this run: {one_line(refusal.message)}"
+    no_result = _NoResult(run.run_id, reasons.ReportRefused, message, remedies, report.observed_demand)
+    tried = _tried(validation, validation.report, no_result, now)
+    assert tried.attempt is not None
+    attempt = replace(tried.attempt, inputs_hash=run.inputs_hash, fingerprint=run.fingerprint)
+    return replace(tried, runs=report.runs, attempt=attempt, result=None)
 
 
 # ---- first pass: runs that have ended --------------------------------------------------------------------
