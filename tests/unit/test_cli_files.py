@@ -111,17 +111,17 @@ ONCE = {
     "digits": ("-f", "kind: GPUEnvironment\nspec: {image: a, probe: {timeouts: {runSeconds: " + "9" * 5000 + "}}}"),
     "date": ("-f", "kind: GPUEnvironment\nmetadata: {creationTimestamp: 2026-99-99}\nspec: {image: a, x: 1}"),
     "nested": ("-f", "kind: GPUEnvironment\nspec: " + "[" * 3000 + "]" * 3000),
-    "bomb": ("-f", LAUGHS),
-    "merge": ("-f", MERGE),
-    "bomb-nodes": ("--nodes", LAUGHS),
-    "merge-nodes": ("--nodes", MERGE),
+    "bomb": ("-f", f"{LAUGHS}kind: GPUEnvironment\nspec: {{image: a:1, benchmarks: {{profile: *l}}}}"),
+    "merge": ("-f", f"{MERGE}kind: GPUEnvironment\nspec: {{image: a:1, benchmarks: {{profile: *l}}}}"),
+    "bomb-nodes": ("--nodes", f"x:\n{LAUGHS}nodes: [{{gpu: *l}}]"),
+    "merge-nodes": ("--nodes", f"x:\n{MERGE}nodes: [{{gpu: *l}}]"),
     "digits-nodes": ("--nodes", "- {name: a, gpu: L4, driver: " + "9" * 5000 + "}"),
     "date-nodes": ("--nodes", "- {name: 2026-99-99, gpu: L4, driver: }\n- {driver: 2026-99-99}"),
     "nested-nodes": ("--nodes", "[" * 3000 + "]" * 3000),
-    "metadata": ("--nodes", "items: [{metadata: [1]}]"),
-    "label": ("--nodes", "items: [{metadata: {name: a, labels: {nvidia.com/gpu.product: [a]}}}]"),
-    "memory": ("--nodes", "items: [{metadata: {name: a, labels: {nvidia.com/gpu.memory: {}}}}]"),
-    "capacity": ("--nodes", "items: [{metadata: {name: a}, status: {capacity: [1]}}]"),
+    "metadata": ("--nodes", "items:\n- metadata: [1]"),
+    "label": ("--nodes", "items:\n- metadata: {name: a, labels: {nvidia.com/gpu.product: [a]}}"),
+    "memory": ("--nodes", "items:\n- metadata: {name: a, labels: {nvidia.com/gpu.memory: {}}}"),
+    "capacity": ("--nodes", "items:\n- metadata: {name: a, labels: {}}\n  status: {capacity: [1]}"),
     "cell": ("--nodes", "name,gpu,driver\na," + "x" * 200_000 + ",580.65.06\n"),
     "columns": ("--nodes", "name,gpu,driver" + "," * 500_000 + "\n" + "a\n" * 1000),
     "rows": ("--nodes", "name,gpu\n" + "a,L4\n" * 30_000),
@@ -175,7 +175,7 @@ def test_every_encoding_of_windows_is_read(option: str, encoding: str, tmp_path:
 
 def test_numbers_as_labels_say_what_to_write(tmp_path: Path) -> None:
     path = tmp_path / "nodes.yaml"
-    path.write_text("items: [{metadata: {labels: {nvidia.com/gpu.memory: 81920}}}]", encoding="utf-8")
+    path.write_text("items:\n- metadata: {labels: {nvidia.com/gpu.memory: 81920}}", encoding="utf-8")
     assert explain("--nodes", str(path)).stderr == (
         f"gpuenv explain: --nodes: {path}: row 1: metadata.labels: is a mapping; "
         "write a mapping of texts, numbers in quotes\n"

@@ -147,7 +147,7 @@ class Fields:
         if value is None:
             self.fail(name, f"is missing; choose one of {', '.join(choices)}")
         if value not in choices:
-            close = difflib.get_close_matches(str(value), choices, 1)
+            close = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
             cure = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(choices)}"
             self.fail(name, f"{shown(value)} is not known; {cure}")
         return str(value)
