@@ -311,3 +311,11 @@ def test_a_scenario_of_many_nodes_is_refused_before_they_are_made(tmp_path: Path
     path.write_text(json.dumps({"nodes": nodes}), encoding="utf-8")
     with pytest.raises(ScenarioError, match="nodes: are more than the 10000 that the sandbox is made for"):
         read_scenario(path)
+
+
+def test_names_of_fields_are_shown_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text('{"a\\nb\\u001b[31m": null}', encoding="utf-8")
+    with pytest.raises(LimitsError) as caught:
+        limits_file.read(path)
+    assert str(caught.value).startswith(f"{path}: a b: has no value")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NoReturn, TypeVar
 
+from gpuenv.api.foreign_text import one_line
+
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -37,7 +39,8 @@ class Fields:
     def fail(self, name: str, problem: str) -> NoReturn:
         """Raise FieldError for the field ``name``, or for this mapping itself when ``name`` is empty."""
         place = self._place(name)
-        raise FieldError(f"{place}: {problem}" if place else problem)
+        # The names of fields are foreign texts, too.
+        raise FieldError(one_line(f"{place}: {problem}" if place else problem))
 
     def _place(self, name: str) -> str:
         return ".".join(part for part in (self.path, name) if part)
