@@ -1,7 +1,6 @@
 """From the termination message to the stored report: no message of an image is much work, or makes a large report."""
 
 import itertools
-import json
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -10,13 +9,11 @@ from typing import Any
 import pytest
 from tests.support import hostile
 from tests.support.hostile import WORST
+from tests.support.judging import NODE, judged, size
 from tests.support.world import KNOWLEDGE, World
 
-from gpuenv.api.schema import statuses
-from gpuenv.api.schema.fit import fit
-from gpuenv.assess import observed_versions
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import Failure, NodeFacts, Step, StepStatus
+from gpuenv.assess.facts import Failure, Step, StepStatus
 from gpuenv.assess.model import Assessment, Status, Verdict
 from gpuenv.assess.policies import kernels as kernel_policies
 from gpuenv.assess.sources import known_errors
@@ -25,38 +22,16 @@ from gpuenv.assess.sources.probe_document import (
     MAX_BYTES,
     MAX_ROWS,
     STEPS_LEFT_OUT,
-    Document,
     join_reports,
 )
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.actions import WriteReport
-from gpuenv.plan.objects import node_report, stored_document
-from gpuenv.plan.objects.node_report import MAX_CHECKS_BYTES, kept
+from gpuenv.plan.objects.node_report import MAX_CHECKS_BYTES
 from gpuenv_probe import codec
 from gpuenv_probe.omissions import OMISSIONS
 
-NODE = NodeFacts(name="n", driver_version="580.159.04")
 STATUS_BYTES = 96 * 1024
 """The largest status of a node report: document and checks of 32 KiB each, and the texts around them."""
-
-
-def size(value: object) -> int:
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def judged(texts: tuple[str, str]) -> tuple[Document, Assessment]:
-    """Return the stored document and the assessment of two messages: everything that is done for one result."""
-    document = join_reports(codec.decode(texts[0]), codec.decode(texts[1]))
-    facts = facts_from_document(document, NODE)
-    found = assess(facts, None, (), KNOWLEDGE)
-    checks = kept(found.checks)
-    fit(statuses.REPORT, document | {"checks": [node_report.check_data(check) for check in checks]})
-    observed_versions.observed_versions(facts)
-    stored_document.figures(document)
-    stored_document.platform(document)
-    packed = stored_document.pack(document)
-    assert stored_document.unpack(packed) == document
-    return document, found
 
 
 @pytest.mark.parametrize("name", WORST)

@@ -8,10 +8,12 @@ from tests.support.started_worlds import fleet
 from tests.support.world import World
 
 from gpuenv.assess.engine import assess
-from gpuenv.plan import context
+from gpuenv.plan import context, memo
 from gpuenv.plan.actions import CreatePod, DeletePod, Plan, WriteReport
 from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.context import Validation
 from gpuenv.plan.validation import assessing
+from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 
 NODES = 10
 SLICE = 3
@@ -66,6 +68,21 @@ def test_each_plan_assesses_its_part_and_the_next_goes_on_at_once(assessments: l
     assert left == [7, 4, 1, 0]
     world.settle()
     assert {world.label(node=f"n{number:02}") for number in range(NODES)} == {"Incompatible"}
+
+
+def test_a_plan_without_time_looks_at_no_other_outdated_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = answered()
+    expect(world, ">=999")
+    world.plan()
+    looked: list[str] = []
+
+    def counting(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
+        looked.append(validation.node.name)
+        return desired_state(validation, now, allowance)
+
+    monkeypatch.setattr(memo, "desired_state", counting)
+    assert world.plan().put_off == NODES - 2 * SLICE
+    assert looked == ["n03", "n04", "n05", "n06"], "the last of them found that the time is over"
 
 
 def test_until_then_verdicts_stay_and_the_environment_is_not_ready() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -200,13 +199,16 @@ def test_a_report_that_could_not_be_read_because_of_its_size_is_not_written() ->
 
 
 @pytest.mark.parametrize(
-    "schema", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, '"' + "x" * 9999 + '"', "null"]
+    "schema",
+    ["[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000, '"' + "x" * 9999 + '"', "null"],
+    ids=["lists", "objects", "text", "null"],
 )
 def test_a_schema_that_is_no_number_is_not_shown(schema: str) -> None:
+    """Python 3.13 reads thousands of lists in each other. To show them takes as much of its stack again."""
     with pytest.raises(codec.CodecError) as caught:
         codec.decode(envelope(f"[{schema}]"))
-    assert caught.value.kind == "schemaVersion"
-    assert re.fullmatch("the report calls itself schema of type (list|dict|str|NoneType)", str(caught.value))
+    assert caught.value.kind in ("schemaVersion", "notAReport")
+    assert len(str(caught.value)) < 200
 
 
 def test_omissions_come_in_the_fixed_order() -> None:

@@ -148,6 +148,13 @@ def test_a_figure_of_an_unnamed_gpu_belongs_to_no_product() -> None:
     assert stored_document.figures(document) == (("MatMul", "BF16", "NVIDIA L4", 61.0),)
 
 
+def test_figures_with_made_up_names_do_not_fill_the_memory() -> None:
+    rows = [{"benchmark": f"b{number}", "gpu": 0, "median": 60} for number in range(512)]
+    assert len(stored_document.figures({"benchmarks": rows})) == stored_document.MAX_FIGURES
+    first = [{"benchmark": "b0", "gpu": 1, "median": 50}]
+    assert stored_document.figures({"benchmarks": rows + first})[0] == ("b0", "", "", 50.0)
+
+
 def test_a_container_that_ended_without_an_exit_code_did_not_end_well() -> None:
     raw = {
         "status": {

@@ -21,9 +21,15 @@ class Allowance:
         self._begun = False
         self.put_off = 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the plan has left a result to the next plans. It then assesses no other, either."""
+        return self.put_off > 0
+
     def take(self) -> bool:
         """Return whether one more result may be assessed in this plan."""
-        if self._may_continue() or not self._begun:
+        may_continue = not self.is_spent and self._may_continue()
+        if may_continue or not self._begun:
             self._begun = True
             return True
         self.put_off += 1

@@ -106,7 +106,9 @@ def _desired_states(
                 and validation.refusal == refusal
                 and validation.stuck is hanging
                 and now < state.recheck_at
+                and (not state.outdated or allowance.is_spent)
             ):
+                allowance.put_off += state.outdated
                 validations[node_name] = known
                 found.append(state)
                 continue

@@ -70,7 +70,8 @@ def plan(
     left = leaving(seen, fleets.values())
     announced = announcements(snapshot, fleets.values(), now)
     begun = starts(seen, list(fleets.values()))
-    rechecks = (one.recheck_at for one in fleets.values())
+    rechecks = [one.recheck_at for one in fleets.values()]
+    rechecks += [now] if allowance.put_off else []
     wake_at = min([seen.wake_at, left.wake_at, announced.wake_at, begun.wake_at, budgeted.wake_at, *rechecks])
     return Plan(
         environments=_environment_actions(seen, fleets),

@@ -9,6 +9,8 @@ from typing import Any, Final
 from gpuenv.api.tolerant import integer, mapping, mappings, number, text
 from gpuenv.assess.sources.probe_document import BENCHMARKS, FACTS, GPUS, KEYS, Document, gpu_index
 
+MAX_FIGURES: Final = 128
+"""How many figures of a node are compared with those of other nodes. The probe measures about 15 for each product."""
 _PLATFORMS: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -33,7 +35,8 @@ def unpack(packed: bytes) -> Document:
 def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], ...]:
     """Return (benchmark, data type, GPU product, median) of each figure.
 
-    If a node has several GPUs of one product, the lowest of their medians is returned.
+    If a node has several GPUs of one product, the lowest of their medians is returned. Of more than ``MAX_FIGURES``, the
+    first are returned: they stay in memory for each node, and images can make up names of benchmarks.
     """
     products = {
         gpu_index(gpu, place): text(gpu.get("product"))
@@ -44,7 +47,8 @@ def figures(document: Mapping[str, Any]) -> tuple[tuple[str, str, str, float], .
         median, index = number(row.get("median")), integer(row.get("gpu"))
         if median is not None and median > 0 and index is not None:
             key = (text(row.get("benchmark")), text(row.get("dtype")), products.get(index, ""))
-            lowest[key] = min(median, lowest.get(key, math.inf))
+            if key in lowest or len(lowest) < MAX_FIGURES:
+                lowest[key] = min(median, lowest.get(key, math.inf))
     return tuple((*key, median) for key, median in sorted(lowest.items()))
 
 

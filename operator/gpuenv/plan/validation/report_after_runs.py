@@ -61,8 +61,7 @@ class _Current:
 def report_after_runs(validation: Validation, now: float, allowance: Allowance) -> AfterRuns:
     """Return the report with everything that has happened since it was written, and what to do with the pods.
 
-    If ``allowance`` leaves a result to the next plan, the report stays as it is in this respect, and has to be looked
-    at again at once.
+    If ``allowance`` leaves a result to the next plan, the report stays as it is in this respect.
     """
     ended = sorted(
         (pod for pod in validation.pods if is_over(pod)), key=lambda pod: (-pod.created_at, pod.name)
@@ -90,8 +89,7 @@ def report_after_runs(validation: Validation, now: float, allowance: Allowance) 
             report, outdated = _reassessed(validation, report, report.result), False
         report = _completed(validation, report, report.result)
     live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
-    until = now if outdated else current.until
-    return AfterRuns(report, live, tuple(delete), kept, until, outdated)
+    return AfterRuns(report, live, tuple(delete), kept, current.until, outdated)
 
 
 def without_refused(
