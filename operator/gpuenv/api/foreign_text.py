@@ -47,6 +47,8 @@ def one_line(text: str, limit: int | None = None) -> str:
     is_cut = False
     if limit is not None and len(text) > limit * _READ_FACTOR:
         text, is_cut = text[: limit * _READ_FACTOR], True
+    if "\n" in text:
+        text = text.replace("\n", " ")  # many at once, which the pattern would replace one by one
     if not (text.isascii() and text.isprintable()):
         text = _BEYOND_ASCII.sub(_plain, _SEQUENCE.sub("", text))
     text = " ".join(text.split())

@@ -21,7 +21,7 @@ from gpuenv.assess.sources.probe_document import STEPS_LEFT_OUT
 LITTLE_FREE = 0.10
 """If less than this share of a GPU's memory is free, a failed allocation is blamed on other programs."""
 _SIGKILL = 9
-MAX_JUDGED: Final = 32
+MAX_JUDGED: Final = 24
 """How many broken steps with different outcomes are judged. A real node has a handful of different errors."""
 _Outcome = tuple[bool, StepStatus, Failure | None, str]
 """How a step broke: whether it is optional, its status, its error and its details."""

@@ -1,6 +1,8 @@
 """Policies on the health of the GPUs and on the container around the program."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import platform_remedies
@@ -9,7 +11,10 @@ from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
 from gpuenv.assess.sources.known_errors import classify_briefly
+from gpuenv.knowledge.model import ErrorRule
 
+MAX_ERRORS: Final = 16
+"""How many different errors of NVML about single GPUs are judged. Usually, all lost GPUs have the same."""
 _NO_RECOVERY, _RESET = 0, 1
 _FABRIC_UNSUPPORTED, _FABRIC_DONE = 0, 3
 _HW_SLOWDOWN = {0x8: "hardware slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}
@@ -26,17 +31,26 @@ _CHANGING = {
 
 def health(case: Case) -> Iterator[Check]:
     """Yield checks on NVML's readings of the health of each GPU (https://docs.nvidia.com/deploy/nvml-api/)."""
+    rules = _rules_of_errors(case)
     for gpu in case.facts.gpus:
-        yield from _unreachable(case, gpu)
+        yield from _unreachable(case, gpu, rules)
         yield from _memory(case, gpu)
         yield from _speed(case, gpu)
     yield from _persistence(case)
 
 
-def _unreachable(case: Case, gpu: Gpu) -> Iterator[Check]:
+def _rules_of_errors(case: Case) -> dict[str, ErrorRule | None]:
+    """Return the rules that NVML's errors about GPUs match, by error, for at most ``MAX_ERRORS`` different errors."""
+    errors = dict.fromkeys(gpu.health.error for gpu in case.facts.gpus if gpu.health.error is not None)
+    return {
+        words: classify_briefly(Failure("nvml", message=words), case.knowledge)
+        for words in islice(errors, MAX_ERRORS)
+    }
+
+
+def _unreachable(case: Case, gpu: Gpu, rules: Mapping[str, ErrorRule | None]) -> Iterator[Check]:
     """Yield a check if NVML counts the GPU but cannot open it, because it has fallen off the bus or needs a reset."""
-    words = gpu.health.error
-    rule = classify_briefly(Failure("nvml", message=words), case.knowledge) if words is not None else None
+    rule = rules.get(gpu.health.error) if gpu.health.error is not None else None
     if rule is not None:
         yield from_rule(case, rule, check_names.GPU_HEALTH, f"GPU {gpu.index}: {rule.meaning}")
 

@@ -5,6 +5,7 @@ long to clean.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from gpuenv.api.foreign_text import one_line, several_lines
@@ -14,8 +15,10 @@ MAX_TEXT: Final = 500
 """Maximum number of characters in one text."""
 MAX_VALUES: Final = 6000
 """Maximum number of values that one cleaner returns. The reports of a node with 16 GPUs contain about 2,500."""
-MAX_ENTRIES: Final = 512
-"""Maximum number of entries in one list or object."""
+MAX_ENTRIES: Final = 64
+"""Maximum number of entries in one list or object. The health of a GPU has 45."""
+_SHORT: Final = 48
+"""Maximum number of characters of texts whose cleaned form is cached."""
 _MAX_DEPTH: Final = 6
 _TAIL: Final = "tail"
 """Key of the last lines that a command check printed, the only text with line breaks. All others are one line."""
@@ -23,6 +26,12 @@ _TAIL: Final = "tail"
 
 def clean_text(value: str) -> str:
     """Return the text as one line of printable characters, cut to :data:`MAX_TEXT` characters."""
+    return _clean_short(value) if len(value) <= _SHORT else one_line(value, MAX_TEXT)
+
+
+@lru_cache(maxsize=4096)
+def _clean_short(value: str) -> str:
+    """Return the same as :func:`one_line`. Names, units and data types occur thousands of times."""
     return one_line(value, MAX_TEXT)
 
 
