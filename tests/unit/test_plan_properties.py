@@ -54,6 +54,7 @@ specs: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"checks": {"imports": ["vllm"]}},
         {"image": "a/b:2"},
         {"image": "makes no sense"},
+        {"probe": {"runtimeClassName": "not-allowed"}},
         {"suspend": True},
         {"publish": {"nodeLabel": "None"}},
         {"publish": {"nodeCondition": "Measured"}},
