@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Callable, Dict
 
 from gpuenv_probe import statuses
@@ -9,24 +10,31 @@ from gpuenv_probe import statuses
 Report = Dict[str, Any]
 
 
-def _cut_texts(value: Any, length: int) -> None:
-    """Cut every text in ``value``, a list or an object, to ``length`` characters."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in entries:
-        if isinstance(item, str):
-            if len(item) > length:
-                value[key] = item[: length - 1] + "…"
-        elif isinstance(item, (dict, list)):
-            _cut_texts(item, length)
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8"))
 
 
-def _cut(length: int) -> Callable[[Report], None]:
-    """Return a function that cuts every text in a report to at most ``length`` characters."""
+class Cut:
+    """An omission that cuts every text in a report to at most ``length`` characters."""
 
-    def cut(report: Report) -> None:
-        _cut_texts(report, length)
+    def __init__(self, length: int) -> None:
+        self.length = length
 
-    return cut
+    def __call__(self, report: Report) -> None:
+        self.cut(report)
+
+    def cut(self, value: Any) -> int:
+        """Cut every text in ``value``, a list or an object. Return how many bytes of JSON that saves."""
+        saved = 0
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in entries:
+            if isinstance(item, str):
+                if len(item) > self.length:
+                    value[key] = item[: self.length - 1] + "…"
+                    saved += _json_bytes(item) - _json_bytes(value[key])
+            elif isinstance(item, (dict, list)):
+                saved += self.cut(item)
+        return saved
 
 
 def _drop(*path: str) -> Callable[[Report], None]:
@@ -64,10 +72,10 @@ def _drop_all_but_name(report: Report) -> None:
 
 
 OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
-    ("texts over 300 characters", _cut(300)),
+    ("texts over 300 characters", Cut(300)),
     ("benchmarks.detail", _drop("benchmarks", "detail")),
     ("gpus.health.unavailable", _drop("gpus", "health", "unavailable")),
-    ("texts over 120 characters", _cut(120)),
+    ("texts over 120 characters", Cut(120)),
     ("commands.tail", _drop("commands", "tail")),
     ("container.env", _drop("container", "env")),
     ("steps.detail", _drop("steps", "detail")),
@@ -77,7 +85,7 @@ OMISSIONS: tuple[tuple[str, Callable[[Report], None]], ...] = (
     ("gpus.health", _drop("gpus", "health")),
     ("benchmarks", _drop("benchmarks")),
     ("steps that passed", _drop_passed),
-    ("texts over 60 characters", _cut(60)),
+    ("texts over 60 characters", Cut(60)),
     ("container", _drop("container")),
     ("commands", _drop("commands")),
     ("gpus", _drop("gpus")),

@@ -10,6 +10,8 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.observed_versions import observed_versions
+from gpuenv.assess.sources import cleaned_values
+from gpuenv.assess.sources.known_errors import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.objects import node_report, stored_document
@@ -21,6 +23,12 @@ NODE = NodeFacts(name="n", driver_version="580.159.04")
 def size(value: object) -> int:
     """Return the size of a value as JSON in bytes."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def forget_texts() -> None:
+    """Forget what was found out about texts, so that a message costs what it costs when it is new."""
+    for function in (classify, cleaned_values._clean_foreign):
+        function.cache.clear()  # type: ignore[attr-defined]  # every function with this decorator has it
 
 
 def judged(texts: tuple[str, str]) -> tuple[Document, Assessment]:

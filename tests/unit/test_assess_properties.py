@@ -1,5 +1,6 @@
 """Properties that hold for all facts: more driver, more code and another order never make things worse."""
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -12,7 +13,7 @@ from gpuenv.api.remedies import Action
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import Status, Verdict
-from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe_document import MAX_BYTES, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
@@ -242,5 +243,7 @@ junk = st.recursive(
     )
 )
 def test_whatever_an_image_writes_as_a_report_is_judged(document: dict[str, object]) -> None:
-    for found in (document, join_reports(document, document)):
+    joined = join_reports(document, document)
+    assert len(json.dumps(joined, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_BYTES
+    for found in (document, joined):
         assert verdict(facts_from_document(found, NodeFacts())) is not Verdict.COMPATIBLE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support import hostile
 from tests.support.hostile import WORST
-from tests.support.judging import NODE, judged, size
+from tests.support.judging import NODE, forget_texts, judged, size
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.assess.engine import assess
@@ -17,7 +17,7 @@ from gpuenv.assess.facts import Failure, Step, StepStatus
 from gpuenv.assess.model import Assessment, Status, Verdict
 from gpuenv.assess.policies import kernels as kernel_policies
 from gpuenv.assess.sources import known_errors
-from gpuenv.assess.sources.known_errors import classify, find_errors
+from gpuenv.assess.sources.known_errors import find_errors
 from gpuenv.assess.sources.probe_document import (
     MAX_BYTES,
     MAX_ROWS,
@@ -182,7 +182,7 @@ def test_no_rule_is_tried_on_a_text_without_any_first_part(monkeypatch: pytest.M
 def least_seconds(work: Callable[[], object], tries: int = 5) -> float:
     found = []
     for _ in range(tries):
-        classify.cache.clear()  # type: ignore[attr-defined]  # what a message costs when it is new
+        forget_texts()
         start = time.thread_time()
         work()
         found.append(time.thread_time() - start)

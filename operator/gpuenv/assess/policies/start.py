@@ -32,6 +32,8 @@ from gpuenv.knowledge.versions import show
 
 MAX_WARNINGS: Final = 16
 """How many different warnings of PyTorch are judged. A real program prints a handful while CUDA starts."""
+WARNING_CHARACTERS: Final = 300
+"""How much of a warning is read. PyTorch's longest known beginning, before the words that matter, has 165 characters."""
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
 _RULE_CURES = {"driver-mismatch": "stray-libcuda"}
 """Maps the name of an error rule to the name of an entry of ``cures`` in platforms.yaml.
@@ -69,7 +71,7 @@ def _unavailable(case: Case) -> Iterator[Check]:
     neither names a cause and no pasted error is a failure, the reason is CudaInitFailed.
     """
     for failure in _warnings(case):
-        if classify_briefly(failure, case.knowledge) is not None:
+        if classify_briefly(failure, case.knowledge, WARNING_CHARACTERS) is not None:
             yield _from_failure(case, failure, "CUDA is not available")
             return
     if hidden_by(case):
@@ -239,7 +241,7 @@ def warnings(case: Case) -> Iterator[Check]:
         return
     seen: set[str] = set()
     for failure in _warnings(case):
-        rule = classify_briefly(failure, case.knowledge)
+        rule = classify_briefly(failure, case.knowledge, WARNING_CHARACTERS)
         # Another policy judges architectures. PyTorch also warns about GB10 and Orin, on which it works.
         if rule is None or rule.reason in seen or rule.reason == reasons.ArchNotInBuild:
             continue

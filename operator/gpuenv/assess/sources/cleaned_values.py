@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.foreign_text import one_line, several_lines
 from gpuenv.api.tolerant import MAX_INTEGER
 
@@ -26,7 +27,9 @@ _TAIL: Final = "tail"
 
 def clean_text(value: str) -> str:
     """Return the text as one line of printable characters, cut to :data:`MAX_TEXT` characters."""
-    return _clean_short(value) if len(value) <= _SHORT else one_line(value, MAX_TEXT)
+    if len(value) <= _SHORT:
+        return _clean_short(value)
+    return one_line(value, MAX_TEXT) if value.isascii() else _clean_foreign(value)
 
 
 @lru_cache(maxsize=4096)
@@ -43,6 +46,15 @@ def clean_number(value: float) -> float | int | None:
     if not -MAX_INTEGER <= value <= MAX_INTEGER:  # also false for NaN
         return None
     return int(value) if value == int(value) else value
+
+
+@bounded_cache(max_bytes=1 << 20)
+def _clean_foreign(value: str) -> str:
+    """Return the same as :func:`one_line`, which looks at each character that is not ASCII."""
+    cleaned = one_line(value, MAX_TEXT)
+    # A clean text stays as it is. It is cleaned again when facts are read from the document.
+    _clean_foreign.cache.put((cleaned,), cleaned)  # type: ignore[attr-defined]  # every function with this decorator has it
+    return cleaned
 
 
 class Cleaner:

@@ -22,7 +22,7 @@ from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50
 """Number of occurrences of a pattern's first part that are tried before the pattern counts as not found."""
-BRIEF: Final = 300
+BRIEF: Final = 200
 """Number of characters of an error message from a probe report that :func:`classify_briefly` reads."""
 MIN_TRIES: Final = 30
 """Number of places at which patterns are tried in the shortest text. After them, the others count as not found."""
@@ -92,14 +92,14 @@ def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
     return None
 
 
-def classify_briefly(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
-    """Return the same as :func:`classify`, but read only the beginning of a long message.
+def classify_briefly(failure: Failure, knowledge: Knowledge, length: int = BRIEF) -> ErrorRule | None:
+    """Return the same as :func:`classify`, but read only the first ``length`` characters of a message.
 
     It is meant for failures of which a probe report can contain many, each with another text.
     """
-    if len(failure.message) <= BRIEF:
+    if len(failure.message) <= length:
         return classify(failure, knowledge)
-    return classify(replace(failure, message=failure.message[:BRIEF]), knowledge)
+    return classify(replace(failure, message=failure.message[:length]), knowledge)
 
 
 class _Search:

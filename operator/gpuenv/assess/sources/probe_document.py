@@ -7,14 +7,14 @@ stored document is therefore equal to the original when it is read again.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.facts import Stage
 from gpuenv.assess.sources.cleaned_values import Cleaner, clean_text
 from gpuenv.assess.sources.step_rows import joined_steps
-from gpuenv_probe.omissions import OMISSIONS
+from gpuenv_probe.omissions import OMISSIONS, Cut
 
 Document = dict[str, Any]
 
@@ -94,24 +94,33 @@ def _fitted(parts: Document, told: Document) -> Document:
     for name, omit in OMISSIONS:
         if sum(sizes.values()) + about_reports <= MAX_BYTES:
             break
-        omit(parts)
+        smaller = _without(name, omit, parts, sizes)
         if _EMPTIED in parts:
             return {FACTS: {"ended": parts["ended"], "omitted": [*told["omitted"], name]}}
-        concerned = _concerned(name, parts)
-        smaller = {part: _size(parts[part]) for part in concerned if part in parts}
-        if smaller != {part: sizes[part] for part in concerned}:
+        if smaller != sizes:
             told = told | {"omitted": [*told["omitted"], name]}
-        sizes = {part: size for part, size in (sizes | smaller).items() if part in parts}
+        sizes = smaller
     known = {name: parts[name] for name in SECTIONS if parts.get(name)} | told
     document: Document = {FACTS: {key: value for key, value in known.items() if value}}
     document |= {name: parts[name] for name in (GPUS, STEPS, COMMANDS, BENCHMARKS) if parts.get(name)}
     return {key: value for key, value in document.items() if value}
 
 
-def _concerned(omission: str, parts: Document) -> list[str]:
-    """Return the names of those parts that an omission can make smaller, by its name."""
-    named = [part for part in parts if omission.startswith(part)]
-    return named or list(parts)
+def _without(
+    name: str, omit: Callable[[Document], None], parts: Document, sizes: dict[str, int]
+) -> dict[str, int]:
+    """Remove from the parts what an omission removes, and return their sizes. ``sizes`` are those before.
+
+    Only parts that can become smaller are measured: all texts that are cut, or the part that the omission names.
+    """
+    if isinstance(omit, Cut):
+        return {part: size - omit.cut(parts[part]) for part, size in sizes.items()}
+    omit(parts)
+    return {
+        part: _size(parts[part]) if name.startswith(part) else size
+        for part, size in sizes.items()
+        if part in parts
+    }
 
 
 def _size(part: object) -> int:
