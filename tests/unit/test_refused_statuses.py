@@ -230,6 +230,7 @@ def test_a_short_trouble_of_the_api_server_changes_no_label(refusal: tuple[int, 
         (Refusal("500 HTTP500: etcdserver: request is too large", code=500), True, True),
         (Refusal("500 InternalError: webhook", code=500), False, False),
         (Refusal("403 Forbidden: no", code=403), True, False),
+        (Refusal("409 Conflict: no", code=409), False, False),
         (Refusal("422 Invalid: no", code=422, of_status=False), False, False),
     ],
 )

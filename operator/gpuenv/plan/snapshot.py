@@ -302,6 +302,8 @@ class Unannounced:
 
 _REFUSES_CONTENT: Final = frozenset({400, 413, 422})
 """HTTP statuses with which the API server refuses what an object contains."""
+_FORBIDDEN: Final = 403
+"""HTTP status with which the API server, a policy or a webhook refuses the operator any write of this kind."""
 _TOO_LARGE: Final = "request is too large"
 """Part of etcd's answer to an object that exceeds its limit. The API server passes it on with the HTTP status 500."""
 
@@ -320,16 +322,13 @@ class Refusal:
     @property
     def lasts(self) -> bool:
         """Return whether a status is refused until somebody changes something, such as a permission or the status."""
-        return self.of_status and (400 <= self.code < 500 or self._is_too_large)
+        return self.of_content or (self.of_status and self.code == _FORBIDDEN)
 
     @property
     def of_content(self) -> bool:
         """Return whether the status is refused for what it says, so that another status may be stored."""
-        return self.lasts and (self.code in _REFUSES_CONTENT or self._is_too_large)
-
-    @property
-    def _is_too_large(self) -> bool:
-        return self.code == 500 and _TOO_LARGE in self.message
+        too_large = self.code == 500 and _TOO_LARGE in self.message
+        return self.of_status and (self.code in _REFUSES_CONTENT or too_large)
 
 
 @dataclass(frozen=True, slots=True)
