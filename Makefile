@@ -6,6 +6,7 @@
 #   docs/checks.md                  make docs
 #   helm/gpuenv/schemas/            make schemas
 #   helm/gpuenv/admission.yaml      make schemas
+#   helm/gpuenv/probe_pods.yaml     make schemas
 #   operator/gpuenv/api/schema/statuses.py    make schemas
 #   tests/chart/golden/             make golden
 #   requirements.txt                make requirements
@@ -65,7 +66,8 @@ integration: $(READY)  ## tests against the real API server
 	$(BIN)/pytest -q tests/integration
 test-oldest-kubernetes: $(READY)  ## the schemas and policies on the oldest Kubernetes too; builds it once (minutes)
 	GPUENV_BUILD_OLDEST_KUBERNETES=1 $(BIN)/pytest -q tests/integration/test_admission_policy.py \
-		tests/integration/test_operator_token.py tests/integration/test_crd_environment.py
+		tests/integration/test_operator_token.py tests/integration/test_crd_environment.py \
+		tests/integration/test_probe_pod_policy.py tests/integration/test_policy_follows_limits.py
 e2e: $(READY)  ## tests on a real kubelet (root, Linux)
 	$(BIN)/pytest -q tests/e2e
 bench: $(READY)  ## planner, assessment and probe overhead, measured here
@@ -82,9 +84,9 @@ kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)
 	@hack/kind.sh
 docs: $(READY)  ## regenerate docs/reasons.md and docs/checks.md
 	$(BIN)/python -m gpuenv.knowledge.reference_pages docs
-schemas: $(READY)  ## copy crds/ and the admission policy into the chart, and the schemas of statuses into the planner
+schemas: $(READY)  ## copy crds/ and the policies into the chart, and the schemas of statuses into the planner
 	cp crds/*.yaml helm/gpuenv/schemas/
-	cp operator/gpuenv/manifests/admission.yaml helm/gpuenv/admission.yaml
+	cp operator/gpuenv/manifests/admission.yaml operator/gpuenv/manifests/probe_pods.yaml helm/gpuenv/
 	$(BIN)/python -m gpuenv.manifests.status_schemas
 	$(BIN)/ruff format -q operator/gpuenv/api/schema/statuses.py
 golden: $(READY)  ## render the chart anew into the files that its tests compare with

@@ -28,7 +28,8 @@ ROOT = HERE.parents[1]
 EVERYTHING = ("--values", str(HERE / "everything.yaml"))
 OFF = (
     "serviceAccount.create=false,rbac.create=false,crds.install=false,probes.namespace.create=false,"
-    "probes.networkPolicy.enabled=false,probes.priorityClass.create=false,admissionPolicy.enabled=false,"
+    "probes.networkPolicy.enabled=false,probes.priorityClass.create=false,probes.admissionPolicy.enabled=false,"
+    "probes.resourceQuota.enabled=false,admissionPolicy.enabled=false,"
     "networkPolicy.enabled=false,uninstallHook.enabled=false"
 )
 
@@ -73,10 +74,55 @@ def test_schemas_are_those_of_the_repository(helm: Helm) -> None:
     assert rendered == by_kind(manifests.crds(), "CustomResourceDefinition")
 
 
-def test_the_admission_policy_is_that_of_the_manifests(helm: Helm) -> None:
-    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+def test_policies_and_quota_are_those_of_the_manifests(helm: Helm) -> None:
+    """Their default limits are those of the values, and those of the operator (tests/unit/test_limits.py)."""
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ResourceQuota")
     assert of_release(by_kind(helm.documents(), *kinds)) == by_kind(manifests.load(), *kinds)
     assert "system:serviceaccount:elsewhere:gpuenv-operator" in helm.template(namespace="elsewhere")
+
+
+def test_policies_name_the_namespaces_of_the_release(helm: Helm) -> None:
+    documents = helm.documents("--set", "probes.namespace.name=mine", namespace="elsewhere")
+    policies = by_kind(documents, "ValidatingAdmissionPolicy")
+    variables = {
+        one["name"]: one["expression"] for policy in policies for one in policy["spec"].get("variables", [])
+    }
+    assert (variables["operatorNamespace"], variables["probeNamespace"]) == ("'elsewhere'", "'mine'")
+    selectors = [one["spec"]["matchConstraints"].get("namespaceSelector") for one in policies]
+    assert {"matchLabels": {"kubernetes.io/metadata.name": "mine"}} in selectors
+    (quota,) = by_kind(documents, "ResourceQuota")
+    assert quota["metadata"]["namespace"] == "mine"
+
+
+def test_a_shared_namespace_keeps_its_other_pods(helm: Helm) -> None:
+    """The operator's own pod, that of the test and that of the uninstall hook must not be judged as probe pods."""
+    documents = helm.documents("--set", "probes.namespace.create=false", namespace="gpuenv-probes")
+    policies = by_kind(documents, "ValidatingAdmissionPolicy")
+    (policy,) = [one["spec"] for one in policies if one["metadata"]["name"] == "gpuenv-probe-pods"]
+    (condition,) = policy["matchConditions"]
+    assert "'gpuenv.dev/component'" in condition["expression"]
+    assert f"'system:serviceaccount:gpuenv-probes:{OPERATOR}'" in condition["expression"]
+    assert not by_kind(documents, "ResourceQuota")
+
+
+def test_an_empty_list_allows_nothing_and_other_classes_get_room(helm: Helm) -> None:
+    limits = {"images": [], "priorityClassNames": ["mine"], "tolerationKeys": ["a.b*"]}
+    documents = helm.documents(
+        *(
+            flag
+            for item in limits.items()
+            for flag in ("--set-json", f"limits.{item[0]}={json.dumps(item[1])}")
+        )
+    )
+    policies = by_kind(documents, "ValidatingAdmissionPolicy")
+    (policy,) = [one["spec"] for one in policies if one["metadata"]["name"] == "gpuenv-probe-pods"]
+    variables = {one["name"]: one["expression"] for one in policy["variables"]}
+    assert json.loads(variables["images"]) == r"[^\x00-\x{10FFFF}]"
+    assert json.loads(variables["tolerationKeys"]) == r"(?s)^(?:a\.b.*)$"
+    assert json.loads(variables["priorityClassNames"]) == ["mine"]
+    (quota,) = by_kind(documents, "ResourceQuota")
+    (scope,) = quota["spec"]["scopeSelector"]["matchExpressions"]
+    assert scope["values"] == ["gpuenv-probe", "mine"]
 
 
 def test_rights_are_those_of_the_manifests(helm: Helm) -> None:

@@ -19,11 +19,11 @@ CONDITION = {"type": "compat.gpuenv.dev/pytorch-2-9", "status": "True", "reason"
 READY = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}
 
 
-@pytest.fixture
-async def operator(policed: ControlPlane) -> AsyncIterator[Kube]:
-    """The operator's own client, with the operator's rights."""
+@pytest.fixture(params=[OPERATOR, "gpuenv"], ids=["operator", "uninstall"])
+async def operator(policed: ControlPlane, request: pytest.FixtureRequest) -> AsyncIterator[Kube]:
+    """The client of the operator or of ``gpuenv uninstall``, which differ in their agent, with the operator's rights."""
     kubeconfig = policed.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
-    async with await Kube.from_environment(str(kubeconfig)) as kube:
+    async with await Kube.from_environment(str(kubeconfig), agent=request.param) as kube:
         yield kube
 
 
@@ -259,6 +259,6 @@ class TestManagedFields:
 
 
 def managers(admin: RestClient, node: str) -> list[dict[str, Any]]:
-    """A node's managedFields."""
-    entries: list[dict[str, Any]] = admin.get(f"/api/v1/nodes/{node}")["metadata"]["managedFields"]
-    return entries
+    """A node's managedFields, without those of Kubernetes' controllers, which come to a new node at any time."""
+    entries = admin.get(f"/api/v1/nodes/{node}")["metadata"]["managedFields"]
+    return [one for one in entries if one["manager"] != "kube-controller-manager"]

@@ -21,6 +21,7 @@ from tests.support.operator_process import (
     started,
     until_labelled,
 )
+from tests.support.probe_pods import built
 from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
@@ -48,15 +49,7 @@ def users_things(plane: ControlPlane, node: str) -> dict[str, Any]:
     metadata = {"labels": labels, "annotations": {"note": "mine"}}
     taint = {"key": "mine", "value": "x", "effect": "PreferNoSchedule"}
     plane.admin.merge(f"/api/v1/nodes/{node}", {"metadata": metadata, "spec": {"taints": [taint]}})
-    security: dict[str, Any] = {
-        "allowPrivilegeEscalation": False,
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container = {"name": "c", "image": "busybox:1", "securityContext": security}
-    pod = {"metadata": {"name": f"users-{node}"}, "spec": {"containers": [container]}}
+    pod = built() | {"metadata": {"name": f"users-{node}"}}
     path = "/api/v1/namespaces/gpuenv-probes/pods"
     wait_until(lambda: find(plane, "/api/v1/namespaces/gpuenv-probes/serviceaccounts/default"))
     return dict(plane.admin.create(path, pod))

@@ -23,7 +23,6 @@ def built(settings: Settings = PLAIN, **spec: Any) -> dict[str, Any]:
 
 
 EVERYTHING: dict[str, Any] = {
-    "imagePullSecrets": [{"name": "registry"}],
     "checks": {
         "imports": ["vllm"],
         "features": ["Compile"],
@@ -32,13 +31,12 @@ EVERYTHING: dict[str, Any] = {
     "benchmarks": {"profile": "Standard"},
     "probe": {
         "device": {"resourceName": "nvidia.com/mig-1g.10gb", "count": 2},
-        "schedulerName": "other",
+        "schedulerName": "default-scheduler",
         "resources": {"limits": {"memory": "128Mi", "cpu": "50m"}, "requests": {"ephemeral-storage": "1Gi"}},
         "env": [{"name": "HF_HOME", "value": "/tmp/hf"}],
         "python": "/opt/conda/bin/python",
         "useEntrypoint": True,
         "podLabels": {"kueue.x-k8s.io/queue-name": "probes"},
-        "podAnnotations": {"example.com/note": "x" * 1000},
     },
 }
 
@@ -74,6 +72,6 @@ def test_the_images_own_user_needs_a_looser_namespace(installed: ControlPlane) -
 
 
 def test_openshifts_pod_leaves_the_user_to_the_cluster(installed: ControlPlane) -> None:
-    made = built(Settings(config_map="x", openshift=True))
+    made = built(Settings(config_map="gpuenv-probe-0123456789", openshift=True))
     answer = installed.admin.create(PATH, made)
     assert "runAsUser" not in answer["spec"]["securityContext"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import environment
+from tests.support.probe_pods import built
 from tests.support.unique import unique
 from tests.support.wait import PATIENCE, finished
 
@@ -46,14 +47,8 @@ def name(installed: ControlPlane) -> Iterator[str]:
 
 
 def pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
-    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    return {
-        "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{"name": "main", "image": "none:1", "securityContext": security}],
-        },
-    }
+    """A pod that the namespace of the probe pods admits."""
+    return built() | {"metadata": {"name": name, "labels": labels}}
 
 
 def uninstall(cluster: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:

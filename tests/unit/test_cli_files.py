@@ -254,14 +254,6 @@ def test_changed_texts_are_answered_or_refused(
     assert_answered(explain(option, str(path), *facts))
 
 
-@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
-def test_a_scenario_names_only_files_that_can_exist(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "scenario.yaml"
-    path.write_text(json.dumps(SCENARIO | {"environments": [name]}), encoding="utf-8")
-    with pytest.raises(ScenarioError, match=r"environments: .* is no name of a file"):
-        read_scenario(path)
-
-
 @FUZZ
 @given(document=mutated(SCENARIO))
 def test_changed_scenarios_are_read_or_refused(document: Any, tmp_path: Path) -> None:

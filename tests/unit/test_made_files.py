@@ -54,11 +54,12 @@ def test_the_package_declares_what_the_pinned_files_start_from() -> None:
     assert extra < set(map(str, wanted(ROOT / "requirements-dev.in")))
 
 
-def test_the_chart_has_the_schemas_and_the_admission_policy_of_the_repository() -> None:
+def test_the_chart_has_the_schemas_and_the_policies_of_the_repository() -> None:
     chart = ROOT / "helm/gpuenv"
     edited = {f"schemas/{path.name}": path for path in (ROOT / "crds").iterdir()}
     assert {path.name for path in (chart / "schemas").iterdir()} == {path.name for path in edited.values()}
-    edited["admission.yaml"] = ROOT / "operator/gpuenv/manifests/admission.yaml"
+    for name in ("admission.yaml", "probe_pods.yaml"):
+        edited[name] = ROOT / "operator/gpuenv/manifests" / name
     for copy, source in edited.items():
         assert (chart / copy).read_bytes() == source.read_bytes(), "run make schemas"
 

@@ -12,8 +12,15 @@ def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:
     kinds = [document["kind"] for document in manifests.load()]
     policies = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] * 6
     people = ["ClusterRole", "ClusterRole"]
-    assert kinds[:18] == [*policies, "Namespace", "Namespace", "PriorityClass", *people, "ServiceAccount"]
-    assert sorted(kinds[18:]) == ["ClusterRole", "ClusterRoleBinding", *["Role"] * 3, *["RoleBinding"] * 3]
+    probes = [*policies[:2], "ResourceQuota"]
+    before = [*policies, "Namespace", "Namespace", "PriorityClass", *probes, *people, "ServiceAccount"]
+    assert kinds[: len(before)] == before
+    assert sorted(kinds[len(before) :]) == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        *["Role"] * 3,
+        *["RoleBinding"] * 3,
+    ]
 
 
 def test_policies_of_the_operator_are_about_its_service_account_alone() -> None:

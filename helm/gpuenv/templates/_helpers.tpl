@@ -62,3 +62,37 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* A list of patterns, in which * stands for any characters, as one regular expression for CEL. An empty list matches
+     nothing, not even the empty text. */}}
+{{- define "gpuenv.pattern" -}}
+{{- $parts := list -}}
+{{- range . -}}
+{{- $parts = append $parts (regexQuoteMeta . | replace "\\*" ".*") -}}
+{{- end -}}
+{{- if $parts -}}
+(?s)^(?:{{ join "|" $parts }})$
+{{- else -}}
+[^\x00-\x{10FFFF}]
+{{- end -}}
+{{- end }}
+
+{{/* The patterns of images as one regular expression for CEL. In front of the first / of a pattern, * does not stand for
+     /, unless the pattern begins with * and has no /. */}}
+{{- define "gpuenv.imagePattern" -}}
+{{- if or (has "*" .) (not .) -}}
+{{- include "gpuenv.pattern" (ternary (list "*") list (has "*" .)) -}}
+{{- else -}}
+{{- $parts := list -}}
+{{- range . -}}
+{{- $halves := splitn "/" 2 . -}}
+{{- $any := ternary ".*" "[^/]*" (and (hasPrefix "*" .) (not (contains "/" .))) -}}
+{{- $part := regexQuoteMeta $halves._0 | replace "\\*" $any -}}
+{{- if contains "/" . -}}
+{{- $part = printf "%s/%s" $part (regexQuoteMeta $halves._1 | replace "\\*" ".*") -}}
+{{- end -}}
+{{- $parts = append $parts $part -}}
+{{- end -}}
+(?s)^(?:{{ join "|" $parts }})$
+{{- end -}}
+{{- end }}

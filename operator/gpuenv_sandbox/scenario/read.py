@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from gpuenv.api.fields import FieldError, Fields, shown
+from gpuenv.api.fields import FieldError, Fields
 from gpuenv.assess.model import Verdict
 from gpuenv_sandbox.scenario.hardware import PRODUCTS, Hardware, generic
 from gpuenv_sandbox.scenario.model import (
@@ -77,23 +77,13 @@ def _scenario(root: Fields, path: Path) -> Scenario:
         nodes=nodes,
         image=image,
         images=_images(root.child("images"), image),
-        environments=tuple(_beside(path, root, name) for name in root.texts("environments")),
+        environments=tuple((path.parent / name).resolve() for name in root.texts("environments")),
         timeouts=_numbers(root.child("timeouts"), TIMEOUTS),
         operator=_numbers(root.child("operator"), OPERATOR_SETTINGS),
         pace=_pace(root.child("pace")),
     )
     root.close()
     return scenario
-
-
-def _beside(path: Path, root: Fields, name: str) -> Path:
-    """Return the path of the file ``name``, relative to that of the scenario. Raises FieldError if there is no such name."""
-    try:
-        return (path.parent / name).resolve()
-    except (ValueError, OSError):  # a null byte, a lone surrogate, a name that is too long
-        root.fail(
-            "environments", f"{shown(name)} is no name of a file; write a path such as environment.yaml"
-        )
 
 
 def _images(fields: Fields, default: SimulatedImage) -> tuple[tuple[str, SimulatedImage], ...]:

@@ -28,6 +28,14 @@ _REMEDIES: Final[dict[str, Remedy]] = {
         Action.CHANGE_ENVIRONMENT,
         "Keep to runAs: NonRoot, or have the administrator lower pod-security.kubernetes.io/enforce on the probe namespace.",
     ),
+    r"ValidatingAdmissionPolicy 'gpuenv-probe-pods'": Remedy(
+        Action.ALLOW_PROBE,
+        "Have the administrator raise that limit in the values of gpuenv's chart, or change spec.probe.",
+    ),
+    r"exceeded quota: gpuenv-other-priorities": Remedy(
+        Action.ALLOW_PROBE,
+        "Have the administrator add the PriorityClass to limits.priorityClassNames of gpuenv's chart, or name another.",
+    ),
     r"exceeded quota": Remedy(
         Action.ALLOW_PROBE, "Raise the ResourceQuota of the probe namespace, or lower spec.probe.resources."
     ),

@@ -1,0 +1,47 @@
+"""Probe pods as gpuenv makes them, and changed ones as only a stolen token or an administrator would make."""
+
+import copy
+from typing import Any
+
+from tests.support import builders
+
+from gpuenv.api.names import PROBE_NAMESPACE
+from gpuenv.plan.objects import records
+from gpuenv.plan.run import manifest
+from gpuenv.plan.snapshot import Settings
+
+Raw = dict[str, Any]
+
+
+def built(
+    name: str = "pt", namespace: str = PROBE_NAMESPACE, settings: Raw | None = None, **spec: Any
+) -> Raw:
+    """Return the probe pod of an environment with this specification."""
+    environment = records.environment_record(builders.environment(name, **spec))
+    node = builders.node()
+    node["status"]["runtimeHandlers"] = [{"name": "", "features": {"userNamespaces": True}}]
+    made = Settings(config_map="gpuenv-probe-0123456789", probe_namespace=namespace, **(settings or {}))
+    return manifest.build(environment, records.node_record(node), made, run_id="0123456789")
+
+
+def changed(pod: Raw, path: tuple[Any, ...], value: Any) -> Raw:
+    """Return a copy of a pod with another value at a path.
+
+    None removes the key. As the value of the containers, a number repeats the first container.
+    """
+    pod = copy.deepcopy(pod)
+    *parents, last = path
+    target: Any = pod
+    for parent in parents:
+        target = target[parent]
+    if path == ("spec", "containers"):
+        value = [target["containers"][0] | {"name": f"c{number}"} for number in range(value)]
+    if value is None:
+        del target[last]
+    else:
+        target[last] = value
+    for kind in ("limits", "requests"):  # extended resources are requested as they are limited
+        resources = pod["spec"]["containers"][0]["resources"]
+        extended = {name: amount for name, amount in resources["limits"].items() if "/" in name}
+        resources[kind] = {n: a for n, a in resources[kind].items() if n in resources["limits"]} | extended
+    return pod
