@@ -25,6 +25,8 @@ FOUND: Final = Path(__file__).parent / "found"
 LONGEST: Final = 200
 """The largest number of bytes of a random input. Most decide about one or two bytes each."""
 _MOST_FAILURES: Final = 20
+_WARM_UP: Final = 200
+"""The number of inputs after which the growth of memory is measured."""
 
 
 def targets() -> dict[str, tuple[Target, int]]:
@@ -50,16 +52,21 @@ class Campaign:
     """The first failure of each kind."""
     worst_seconds: tuple[float, str] = (0.0, "")
     worst_bytes: tuple[int, str] = (0, "")
+    worst_growth: tuple[int, str, str] = (0, "", "")
+    """The largest growth of the process's peak memory during one input in KiB, its target and the input."""
     total_seconds: float = 0.0
 
     def run(self, name: str, target: Target, data: bytes) -> None:
         """Run one input. An exception of any kind is recorded as a failure."""
         self.inputs[name] += 1
+        peak = _peak_memory()
         try:
             cost = target(data)
         except Exception as error:
             self._failed(name, data, error)
             return
+        if self.inputs.total() > _WARM_UP:  # before, modules are imported and caches filled
+            self.worst_growth = max(self.worst_growth, (_peak_memory() - peak, name, data.hex()))
         if cost is not None:
             self.total_seconds += cost.seconds
             self.worst_seconds = max(self.worst_seconds, (cost.seconds, data.hex()))
@@ -101,8 +108,18 @@ class Campaign:
                 "largestStatusBytes": self.worst_bytes[0],
                 "largestInput": self.worst_bytes[1],
             },
-            "peakMemoryMiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "memory": {
+                "peakMiB": round(_peak_memory() / 1024),
+                "worstGrowthMiB": round(self.worst_growth[0] / 1024, 1),
+                "worstTarget": self.worst_growth[1],
+                "worstInput": self.worst_growth[2],
+            },
         }
+
+
+def _peak_memory() -> int:
+    """Return the largest resident size that this process ever had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def random_inputs(campaign: Campaign, seed: int, inputs: int, until: float) -> None:

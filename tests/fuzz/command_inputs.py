@@ -40,6 +40,8 @@ _DUMP: Final = (
     "Is CUDA available: False",
     "[pip3] torch==2.9.1+cu128",
 )
+_LARGEST_YAML: Final = 200_000
+"""The largest number of characters of JSON that is also written as YAML, which takes long."""
 _TRAPS: Final = ("&a [*a]", "<<: *x", "!!python/object:os.system x", "\t", "\0", "---\n", "? ", "'")
 """Pieces of YAML that have a meaning of their own."""
 _FORMS: Final = ("table", "table", "json", "markdown")
@@ -95,7 +97,7 @@ def saved_report(data: bytes) -> None:
 def _damaged(choices: Choices, document: Any) -> bytes:
     document = hostile.changed(choices, document, 1 + choices.below(4))
     content = json.dumps(document, ensure_ascii=choices.chance(2), default=str)
-    if choices.chance(2):
+    if choices.chance(2) and len(content) < _LARGEST_YAML:
         with contextlib.suppress(RecursionError):  # PyYAML cannot write what is too deep for it
             content = yaml.dump(json.loads(content), allow_unicode=choices.chance(2), Dumper=yaml.SafeDumper)
     if choices.chance(4):

@@ -82,7 +82,7 @@ def value(choices: Choices, depth: int = 0) -> Any:
 
 def changed(choices: Choices, document: Any, changes: int) -> Any:
     """Return a copy of a JSON document in which up to ``changes`` places are changed."""
-    document = copied(document)
+    document, budget = copied(document), 1
     for _ in range(changes):
         places = list(_places(document))
         if not places:
@@ -91,7 +91,8 @@ def changed(choices: Choices, document: Any, changes: int) -> Any:
         match choices.below(8):
             case 0 if isinstance(parent, dict):
                 del parent[key]
-            case 1 if isinstance(parent, list):
+            case 1 if isinstance(parent, list) and budget > 0:
+                budget -= 1  # one long list in another would be millions of entries
                 parent *= choices.one_of((2, 8, 64, 300))
                 del parent[1024:]
             case 2 if isinstance(parent, dict):
