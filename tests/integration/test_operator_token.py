@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders
+from tests.support.installation import VERSIONS
 from tests.support.unique import unique
 from tests.support.wait import wait_until
 
@@ -20,6 +21,7 @@ from gpuenv.controller.kube.kinds import EVENTS
 from gpuenv.controller.write.events import event_body
 from gpuenv.plan.actions import PostEvent
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.programs import catalogue
 
 Raw = dict[str, Any]
 
@@ -212,6 +214,13 @@ class TestReports:
             with pytest.raises(ApiError) as refused:
                 await kube.merge_patch(f"{REPORTS}/a.b/status", {"status": {"verdict": "Compatible"}})
             assert refused.value.status == 403
+
+
+def test_the_oldest_kubernetes_is_tried_as_well() -> None:
+    """Where its programs are missing, this is the one test that says so."""
+    if "oldest" not in VERSIONS:
+        version = catalogue.OLDEST_KUBERNETES[-1].version
+        pytest.skip(f"Kubernetes {version} is not in the cache; make test-oldest-kubernetes builds it once")
 
 
 def test_the_type_checker_finds_nothing(policed: ControlPlane) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.support.bare_machine import bare_machine
 
 from gpuenv_sandbox.programs import binaries, cache, catalogue
@@ -266,3 +267,21 @@ def test_after_one_server_was_out_of_reach_no_other_is_tried(places: Path, serve
     unreachable = at("http://127.0.0.1:1", KUBERNETES)
     assert "refused" in (downloader.obtain(unreachable, ["kubectl"], places) or "")
     assert "could not be reached before" in (downloader.obtain(at(server, HELM), ["helm"], places) or "")
+
+
+def test_the_oldest_kubernetes_is_that_of_the_chart() -> None:
+    chart = yaml.safe_load((Path(__file__).parents[2] / "helm/gpuenv/Chart.yaml").read_text(encoding="utf-8"))
+    oldest = catalogue.OLDEST_KUBERNETES[-1]
+    assert chart["kubeVersion"] == f">={oldest.version.removeprefix('v')}-0"
+    assert set(oldest.packages) == {"kube-apiserver", *catalogue.CONTROLLERS}
+
+
+def test_a_later_component_replaces_the_programs_of_an_earlier_one() -> None:
+    """The oldest control plane is never taken for the usual one, nor the other way round."""
+    for component in (KUBERNETES, catalogue.OLDEST_KUBERNETES[-1]):
+        program = binaries.cache_directory(component) / "kube-apiserver"
+        program.parent.mkdir(parents=True)
+        program.touch()
+    assert binaries.find("kube-apiserver") == binaries.cache_directory(KUBERNETES) / "kube-apiserver"
+    found = binaries.find("kube-apiserver", catalogue.OLDEST_KUBERNETES)
+    assert found == binaries.cache_directory(catalogue.OLDEST_KUBERNETES[-1]) / "kube-apiserver"
