@@ -50,6 +50,14 @@ def test_a_probe_pod_is_admitted_under_restricted(installed: ControlPlane, spec:
     assert names == {"probe", "tmp"}, "no service-account token"
 
 
+def test_a_probe_pod_with_a_user_namespace_is_admitted_too(installed: ControlPlane) -> None:
+    made = built()
+    made["spec"]["hostUsers"] = False
+    answer = installed.admin.create(PATH, made)
+    assert answer["spec"]["hostUsers"] is False
+    assert records.pod_record(answer).user_namespace
+
+
 def test_it_reads_back_as_what_was_planned(installed: ControlPlane) -> None:
     made = built()
     read = records.pod_record(installed.admin.create(PATH, made))
