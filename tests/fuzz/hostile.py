@@ -76,7 +76,8 @@ def value(choices: Choices, depth: int = 0) -> Any:
     if depth > 3:
         return None
     if kind == 10:
-        return [value(choices, depth + 1) for _ in range(choices.below(8))] * choices.one_of((1, 1, 1, 64))
+        items = [value(choices, depth + 1) for _ in range(choices.below(8))]
+        return items * (1 if depth else choices.one_of((1, 1, 1, 64)))
     return {text(choices)[:300]: value(choices, depth + 1) for _ in range(choices.below(8))}
 
 
