@@ -258,7 +258,12 @@ class TestManagedFields:
         await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/b": "Unknown"}}})
 
 
-def managers(admin: RestClient, node: str) -> list[dict[str, Any]]:
-    """A node's managedFields, without those of Kubernetes' controllers, which come to a new node at any time."""
+def managers(admin: RestClient, node: str) -> set[tuple[str, str, str]]:
+    """Return whose entries a node's managedFields has: manager, operation and subresource of each.
+
+    The controllers of Kubernetes are left out, and so is what an entry says: they take over fields of a new node at any
+    time.
+    """
     entries = admin.get(f"/api/v1/nodes/{node}")["metadata"]["managedFields"]
-    return [one for one in entries if one["manager"] != "kube-controller-manager"]
+    found = {(one["manager"], one["operation"], one.get("subresource", "")) for one in entries}
+    return {one for one in found if one[0] != "kube-controller-manager"}
