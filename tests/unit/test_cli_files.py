@@ -319,3 +319,29 @@ def test_names_of_fields_are_shown_as_text(tmp_path: Path) -> None:
     with pytest.raises(LimitsError) as caught:
         limits_file.read(path)
     assert str(caught.value).startswith(f"{path}: a b: has no value")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--gpu", "NVIDIA L4", "--compute-capability", "5" * 5000 + ".0"), "is no compute capability"),
+        (("-f", ""), "-f"),
+        (("-f", "long-number.yaml"), "spec.expect.driver: has 5002 characters; write at most 128"),
+        (("-f", "metadata.yaml"), "metadata: is no mapping"),
+    ],
+    ids=["a long number", "no name", "a long number in a file", "metadata"],
+)
+def test_long_numbers_and_empty_names_are_refused_in_one_line(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = {"image": "a", "expect": {"driver": ">=" + "9" * 5000}}
+    for name, document in (
+        ("long-number", {"kind": "GPUEnvironment", "spec": spec}),
+        ("metadata", {"kind": "GPUEnvironment", "metadata": [1], "spec": {"image": "a"}}),
+    ):
+        Path(f"{name}.yaml").write_text(json.dumps(document), encoding="utf-8")
+    result = explain(*arguments, "--torch", "2.9.1+cu128")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.output

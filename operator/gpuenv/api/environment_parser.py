@@ -143,10 +143,16 @@ def _expectations(expect: Fields) -> Expectations:
     )
 
 
+_LONGEST_SPECIFIER: Final = 128
+"""As in the schema. Python refuses to read numbers of more than 4,300 digits, which a longer text could contain."""
+
+
 def _specifier(expect: Fields, name: str) -> str | None:
     text = expect.text(name)
     if text is None:
         return None
+    if len(text) > _LONGEST_SPECIFIER:
+        expect.fail(name, f"has {len(text)} characters; write at most {_LONGEST_SPECIFIER}")
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  takes 12 ms
 
     try:

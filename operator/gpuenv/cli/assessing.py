@@ -18,7 +18,7 @@ from gpuenv.knowledge import Knowledge
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
-    spec = read_environment(given.environment)[0] if given.environment else None
+    spec = read_environment(given.environment)[0] if given.environment is not None else None
     expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
     pasted = list(read_pasted(given, knowledge))
     images = read_images(given)

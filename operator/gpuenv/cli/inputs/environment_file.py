@@ -17,6 +17,8 @@ def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
     document = parsed(yaml_data.parse, read_text(path, "-f"), path, "-f")
     if not isinstance(document, dict) or document.get("kind") != "GPUEnvironment":
         raise BadInput(f"-f: {path}: is no GPUEnvironment (kind: GPUEnvironment)")
+    if not isinstance(document.get("metadata", {}), dict):
+        raise BadInput(f"-f: {path}: metadata: is no mapping; write metadata: {{name: my-environment}}")
     try:
         spec = parse(document.get("spec"))
     except SpecError as error:

@@ -54,7 +54,7 @@ def require_driver(text: str) -> str:
 def compute_capability(text: str) -> tuple[int, int] | None:
     """Return the compute capability in ``text`` (``8.0``, or just ``8``), or None if there is none."""
     major, _, minor = text.partition(".")
-    if not (major.isascii() and major.isdigit() and 0 < int(major) < 100):
+    if not (major.isascii() and major.isdigit() and len(major) <= 2 and int(major) > 0):
         return None
     if not minor:
         return int(major), 0
