@@ -110,6 +110,7 @@ CALL = {"httpGet": {"host": "169.254.169.254", "port": 80}}
 CLAIM = {"claimName": "a"}
 CSI = {"driver": "secrets-store.csi.k8s.io"}
 RESOURCES = (*CONTAINER, "resources", "limits")
+OWNER = [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "1"}]
 ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     # what: path in the pod, value, words of the refusal; the first of them is the field
     "a class that preempts": (("spec", "priorityClassName"), "system-node-critical", "spec.priorityClassName: limits."),
@@ -131,7 +132,7 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "a second network": (("metadata", "annotations", "k8s.v1.cni.cncf.io/networks"), "storage", "metadata.annotations: limits."),
     "a webhook's annotation": (("metadata", "annotations", "vault.hashicorp.com/agent-inject"), "true", "podAnnotationKeys"),
     "a webhook's label": (("metadata", "labels", "azure.workload.identity/use"), "true", "metadata.labels: limits.podLabelKeys"),
-    "a finalizer": (("metadata", "finalizers"), ["example.com/keep"], "metadata.finalizers"),
+    "a finalizer": (("metadata", "finalizers"), ["example.com/keep"], "metadata: a probe pod has no finalizers"),
     "another runtime": (("spec", "runtimeClassName"), OTHER, "spec.runtimeClassName: limits.runtimeClassNames"),
     "another scheduler": (("spec", "schedulerName"), "mine", "spec.schedulerName: limits.schedulerNames"),
     "a pod for days": (("spec", "activeDeadlineSeconds"), 432_300, "spec.activeDeadlineSeconds"),
@@ -158,6 +159,11 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "a port": ((*CONTAINER, "ports"), [{"containerPort": 80, "hostPort": 80}], "no ports"),
     "privileged": ((*CONTAINER, "securityContext"), {"privileged": True}, "securityContext"),
     "a capability": ((*CONTAINER, "securityContext", "capabilities"), {"drop": ["ALL"], "add": ["SYS_ADMIN"]}, "securityContext"),
+    "a sidecar": (("spec", "initContainers", 0, "restartPolicy"), "Always", "of the same image"),
+    "another image first": (("spec", "initContainers", 0, "image"), "other:1", "of the same image"),
+    "an owner": (("metadata", "ownerReferences"), OWNER, "no ownerReferences"),
+    "a network's device": ((*RESOURCES, "nvidia.com/hostdev"), "1", "limits.resourceNames"),
+    "many kinds of devices": ((*RESOURCES, "nvidia.com/mig-1g.5gb"), "8", "limits.maxDevices"),
     "more containers": (("spec", "containers"), 2, "spec.containers: a probe pod has one container"),
     "claims of devices": (("spec", "resourceClaims"), [{"name": "a", "resourceClaimName": "theirs"}], "no resourceClaims"),
 }  # fmt: skip

@@ -335,10 +335,10 @@ def test_long_numbers_and_empty_names_are_refused_in_one_line(
     arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = {"image": "a", "expect": {"driver": ">=" + "9" * 5000}}
+    spec = {"image": "a:1", "expect": {"driver": ">=" + "9" * 5000}}
     for name, document in (
         ("long-number", {"kind": "GPUEnvironment", "spec": spec}),
-        ("metadata", {"kind": "GPUEnvironment", "metadata": [1], "spec": {"image": "a"}}),
+        ("metadata", {"kind": "GPUEnvironment", "metadata": [1], "spec": {"image": "a:1"}}),
     ):
         Path(f"{name}.yaml").write_text(json.dumps(document), encoding="utf-8")
     result = explain(*arguments, "--torch", "2.9.1+cu128")

@@ -40,8 +40,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"probe__device__resourceName": "devices.kubevirt.io/kvm"},
-        "spec.probe.device.resourceName: devices.kubevirt.io/kvm is not allowed (allowed: nvidia.com/*, "
-        "deviceclass.resource.kubernetes.io/*); change it, or ask the administrator to add it to limits.resourceNames",
+        "spec.probe.device.resourceName: devices.kubevirt.io/kvm is not allowed (allowed: nvidia.com/gpu, "
+        "nvidia.com/gpu.shared, nvidia.com/mig-*, deviceclass.resource.kubernetes.io/gpu.nvidia.com, "
+        "deviceclass.resource.kubernetes.io/mig.nvidia.com); change it, or ask the administrator to add it "
+        "to limits.resourceNames",
     ),
     ({"probe__device__resourceName": "evil-nvidia.com/gpu"}, "spec.probe.device.resourceName: evil-nvidia.com/gpu"),
     (
@@ -50,12 +52,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"probe__resources": {"limits": {"rdma/hca": 1}}},
-        "spec.probe.resources.limits: rdma/hca is not allowed (allowed: cpu, ephemeral-storage, memory, nvidia.com/*",
+        "spec.probe.resources.limits: rdma/hca is not allowed (allowed: cpu, ephemeral-storage, memory, nvidia.com/gpu",
     ),
     ({"probe__resources": {"requests": {"hugepages-2Mi": "1Gi"}}}, "spec.probe.resources.requests: hugepages-2Mi"),
     (
         {"probe__resources": {"limits": {"nvidia.com/mig-1g.5gb": 9}}},
-        "spec.probe.resources.limits[nvidia.com/mig-1g.5gb]: 9 is more than 8",
+        "spec.probe.resources.limits: 1 with those of nvidia.com/mig-1g.5gb is more than 8; write less",
+    ),
+    (
+        {"probe__device__count": 8, "probe__resources": {"limits": {"nvidia.com/mig-1g.5gb": 1}}},
+        "spec.probe.resources.limits: 8 with those of nvidia.com/mig-1g.5gb is more than 8; write less",
+    ),
+    ({"probe__resources": {"limits": {"nvidia.com/hostdev": 1}}}, "spec.probe.resources.limits: nvidia.com/hostdev"),
+    (
+        {"probe__device__resourceName": "deviceclass.resource.kubernetes.io/rdma.example.com"},
+        "spec.probe.device.resourceName: deviceclass.resource.kubernetes.io/rdma.example.com is not allowed",
     ),
     ({"probe__resources": {"requests": {"cpu": 17}}}, "spec.probe.resources.requests.cpu: 17 is more than 16;"),
     ({"probe__resources": {"limits": {"cpu": "16001m"}}}, "spec.probe.resources.limits.cpu: 16001m is more than 16"),
@@ -111,7 +122,7 @@ ALLOWED: list[dict[str, Any]] = [
     {"probe__priorityClassName": "gpuenv-probe", "probe__schedulerName": "default-scheduler"},
     *({"probe__runtimeClassName": name} for name in ("nvidia", "nvidia-cdi", "nvidia-legacy")),
     {"probe__resources": {"limits": {"cpu": 16, "memory": "64Gi", "ephemeral-storage": "32Gi"}}},
-    {"probe__resources": {"limits": {"nvidia.com/mig-1g.5gb": 8}}},
+    {"probe__resources": {"limits": {"nvidia.com/mig-1g.5gb": 7}}},
     {"probe__env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "LD_PRELOAD", "value": "/x.so"}]},
     {"probe__podLabels": {"kueue.x-k8s.io/queue-name": "probes"}},
     {"probe__tolerations": [EVERY_TAINT, {"key": "team", "value": "a"}]},

@@ -33,10 +33,20 @@ class Limits:
     images: tuple[str, ...] = ("*",)
     """Patterns of the images."""
     priority_class_names: tuple[str, ...] = (names.PROBE_PRIORITY_CLASS,)
-    resource_names: tuple[str, ...] = ("nvidia.com/*", "deviceclass.resource.kubernetes.io/*")
-    """Patterns of the extended resources that probe pods may request."""
+    resource_names: tuple[str, ...] = (
+        "nvidia.com/gpu",
+        "nvidia.com/gpu.shared",
+        "nvidia.com/mig-*",
+        "deviceclass.resource.kubernetes.io/gpu.nvidia.com",
+        "deviceclass.resource.kubernetes.io/mig.nvidia.com",
+    )
+    """Patterns of the extended resources that probe pods may request.
+
+    The defaults are GPUs only. ``nvidia.com/*`` would contain devices of networks as well, such as those of NVIDIA's
+    Network Operator, which no NetworkPolicy bounds.
+    """
     max_devices: int = 8
-    """The largest number of devices of one probe pod."""
+    """The largest number of devices of one probe pod, of all resources together."""
     allocation_modes: tuple[str, ...] = ("ExactCount", "All")
     """The values of ``spec.probe.device.allocationMode``, also those that only a later version of gpuenv implements."""
     max_resources: Mapping[str, str] = field(default_factory=lambda: dict(MAX_RESOURCES))

@@ -54,8 +54,16 @@ def _device(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
         yield _refused(
             f"{device}.resourceName", probe.device.resource_name, limits.resource_names, "resourceNames"
         )
-    if probe.device_count > limits.max_devices:
+    others = {
+        name: wanted
+        for name, wanted in probe.resources.get("limits", {}).items()
+        if name not in _NATIVE and matches(name, limits.resource_names)
+    }
+    if not others and probe.device_count > limits.max_devices:
         yield _too_many(f"{device}.count", probe.device_count, limits.max_devices, "maxDevices")
+    elif others and _too_many_devices(probe.device_count, others.values(), limits.max_devices):
+        what = f"{probe.device_count} with those of {', '.join(map(_text, others))}"
+        yield _too_many("spec.probe.resources.limits", what, limits.max_devices, "maxDevices")
     if probe.allocation_mode not in limits.allocation_modes:
         yield _refused(
             f"{device}.allocationMode", probe.allocation_mode, limits.allocation_modes, "allocationModes"
@@ -69,8 +77,6 @@ def _resources(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
             if name not in _NATIVE:
                 if not matches(name, limits.resource_names):
                     yield _refused(field, name, (*sorted(_NATIVE), *limits.resource_names), "resourceNames")
-                elif _exceeds(wanted, str(limits.max_devices)):
-                    yield _too_many(f"{field}[{_text(name)}]", wanted, limits.max_devices, "maxDevices")
             elif _exceeds(wanted, limits.max_resources[name]):
                 yield _too_many(f"{field}.{name}", wanted, limits.max_resources[name], f"maxResources.{name}")
 
@@ -186,6 +192,14 @@ def _values(limit: str) -> str:
 
 def _text(value: str) -> str:
     return one_line(value, _SHOWN)
+
+
+def _too_many_devices(count: int, others: Iterable[object], most: int) -> bool:
+    """Return whether ``count`` devices and other amounts are more than ``most`` together; True if one is no quantity."""
+    try:
+        return count + sum(amount(str(other)) for other in others) > most
+    except ValueError:
+        return True
 
 
 def _exceeds(wanted: object, most: str) -> bool:
