@@ -133,6 +133,12 @@ REFUSED: list[tuple[Any, str, str]] = [
         "from 1",
     ),
     (spec(probe={"env": [{"name": "A", "valueFrom": {}}]}), "spec.probe.env[0].valueFrom", "literal value"),
+    (
+        spec(probe={"resources": {"requests": {"nvidia.com/mig-1g.5gb": 1}}}),
+        "spec.probe.resources.requests",
+        "write it there",
+    ),
+    (spec(expect={"driver": ">=" + "9" * 200}), "spec.expect.driver", "write at most 128"),
     (spec(probe={"env": [{"name": "GPUENV_RUN"}]}), "spec.probe.env[0].name", "choose another name"),
     (
         spec(probe={"resources": {"limits": {"nvidia.com/gpu": 1}}}),

@@ -54,7 +54,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"probe__resources": {"limits": {"rdma/hca": 1}}},
         "spec.probe.resources.limits: rdma/hca is not allowed (allowed: cpu, ephemeral-storage, memory, nvidia.com/gpu",
     ),
-    ({"probe__resources": {"requests": {"hugepages-2Mi": "1Gi"}}}, "spec.probe.resources.requests: hugepages-2Mi"),
+    ({"probe__resources": {"limits": {"hugepages-2Mi": "1Gi"}}}, "spec.probe.resources.limits: hugepages-2Mi"),
     (
         {"probe__resources": {"limits": {"nvidia.com/mig-1g.5gb": 9}}},
         "spec.probe.resources.limits: 1 with those of nvidia.com/mig-1g.5gb is more than 8; write less",

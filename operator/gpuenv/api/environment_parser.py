@@ -257,6 +257,10 @@ def _command(check: Fields) -> CommandCheck:
     )
 
 
+_NATIVE_RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+"""The resources of which a pod may request less than its limit. For all others Kubernetes wants both to be equal."""
+
+
 def _probe(probe: Fields) -> ProbeSpec:
     default = _DEFAULT.probe
     device, timeouts, resources = probe.child("device"), probe.child("timeouts"), probe.child("resources")
@@ -265,6 +269,12 @@ def _probe(probe: Fields) -> ProbeSpec:
         if asked.resource_name in resources.child(section).all():
             resources.fail(
                 section, f"{asked.resource_name} is asked for by spec.probe.device; remove it here"
+            )
+    capped = resources.child("limits").all()
+    for name, wanted in resources.child("requests").all().items():
+        if name not in _NATIVE_RESOURCES and str(capped.get(name)) != str(wanted):
+            resources.fail(
+                "requests", f"{name} needs the same amount in spec.probe.resources.limits; write it there"
             )
     return ProbeSpec(
         device=asked,
