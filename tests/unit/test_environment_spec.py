@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gpuenv.api.environment import CommandCheck, EnvironmentSpec, Timeouts, expectations_hash, inputs_hash
-from gpuenv.api.environment_parser import SpecError, parse, quantity
+from gpuenv.api.environment_parser import SpecError, parse
 from gpuenv.api.floor import Floor
+from gpuenv.api.quantity import whole_bytes
 
 IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"
 
@@ -235,10 +236,10 @@ def test_expectations_and_floors_are_hashed_apart() -> None:
     [("1", 1), ("40Gi", 40 * 2**30), ("1.5Gi", 3 * 2**29), ("40G", 40 * 10**9), ("1k", 1000), ("1Ti", 2**40)],
 )
 def test_quantities(text: str, value: int) -> None:
-    assert quantity(text) == value
+    assert whole_bytes(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1GB", "Gi", "1e3", "0.1", "1 Gi", "٤"])
 def test_what_is_no_quantity(text: str) -> None:
     with pytest.raises(ValueError):
-        quantity(text)
+        whole_bytes(text)

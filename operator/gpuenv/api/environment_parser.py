@@ -32,6 +32,7 @@ from gpuenv.api.environment import (
 from gpuenv.api.fields import FieldError, Fields
 from gpuenv.api.floor import parse_floors
 from gpuenv.api.node_selector import node_selector
+from gpuenv.api.quantity import whole_bytes
 
 
 class SpecError(ValueError):
@@ -46,14 +47,9 @@ _IMAGE = re.compile(
 )
 _PERCENT = re.compile(r"([1-9][0-9]?|100)%")
 _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-_MOST_BYTES: Final = 2**63
 _MOST_COMMAND_BYTES: Final = 128 * 1024 - len(f"{names.COMMANDS_VARIABLE}=\0")
 """Linux passes a program no longer variable (MAX_ARG_STRLEN), with name and final zero."""
-_FACTORS: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
-    f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")
-}
 
 
 def parse(spec: Mapping[str, Any] | None) -> EnvironmentSpec:
@@ -139,7 +135,7 @@ def _expectations(expect: Fields) -> Expectations:
         min_compute_capability=low,
         max_compute_capability=high,
         products=gpus.texts("products"),
-        min_memory_bytes=gpus.parsed("minMemory", quantity, "write a quantity of bytes, such as 40Gi"),
+        min_memory_bytes=gpus.parsed("minMemory", whole_bytes, "write a quantity of bytes, such as 40Gi"),
     )
 
 
@@ -171,19 +167,6 @@ def _compute_capability(text: str) -> tuple[int, int]:
     if found is None:
         raise ValueError(text)
     return int(found[1]), int(found[2])
-
-
-def quantity(text: str) -> int:
-    """Return the number of bytes in a positive Kubernetes quantity such as ``40Gi``, ``40G`` or ``1073741824``.
-
-    Exponents such as ``1e9`` are not supported. Raises ValueError if ``text`` is no such quantity, or 2**63 or more.
-    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-    """
-    found = _QUANTITY.fullmatch(text.strip())
-    amount = float(found[1]) * _FACTORS.get(found[2], 1) if found else 0.0
-    if not 1 <= amount < _MOST_BYTES:
-        raise ValueError(text)
-    return int(amount)
 
 
 def _checks(checks: Fields) -> Checks:
@@ -257,10 +240,6 @@ def _command(check: Fields) -> CommandCheck:
     )
 
 
-_NATIVE_RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
-"""The resources of which a pod may request less than its limit. For all others Kubernetes wants both to be equal."""
-
-
 def _probe(probe: Fields) -> ProbeSpec:
     default = _DEFAULT.probe
     device, timeouts, resources = probe.child("device"), probe.child("timeouts"), probe.child("resources")
@@ -272,7 +251,7 @@ def _probe(probe: Fields) -> ProbeSpec:
             )
     capped = resources.child("limits").all()
     for name, wanted in resources.child("requests").all().items():
-        if name not in _NATIVE_RESOURCES and str(capped.get(name)) != str(wanted):
+        if name not in names.NATIVE_RESOURCES and str(capped.get(name)) != str(wanted):
             resources.fail(
                 "requests", f"{name} needs the same amount in spec.probe.resources.limits; write it there"
             )

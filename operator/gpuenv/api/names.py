@@ -58,6 +58,8 @@ KERNELS_CONTAINER: Final = "kernels"
 PROBE_ARCHIVE: Final = "gpuenv-probe.pyz"
 """Name of the file that holds the probe as a zip application, and its key in the ConfigMap."""
 
+NATIVE_RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+"""What a container can request besides devices and huge pages. Only of these, it may request less than its limit."""
 COMMANDS_VARIABLE: Final = "GPUENV_CHECKS"
 """The variable from which the probe reads the command checks."""
 

@@ -5,6 +5,7 @@ administrator can do.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import Final
 
 from gpuenv.api.environment import EnvironmentSpec
@@ -12,6 +13,7 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.limits.image_patterns import is_allowed
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.limits.patterns import matches
+from gpuenv.api.names import NATIVE_RESOURCES
 from gpuenv.api.quantity import amount
 
 Rule = Callable[[str, EnvironmentSpec, Limits], Iterator[str]]
@@ -22,7 +24,6 @@ _SHOWN: Final = 80
 """How many characters of a value a message shows."""
 _NAMED: Final = 5
 """How many allowed values a message names."""
-_NATIVE: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 
 def violations(name: str, spec: EnvironmentSpec, limits: Limits) -> list[str]:
@@ -57,13 +58,16 @@ def _device(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
     others = {
         name: wanted
         for name, wanted in probe.resources.get("limits", {}).items()
-        if name not in _NATIVE and matches(name, limits.resource_names)
+        if name not in NATIVE_RESOURCES and matches(name, limits.resource_names)
     }
-    if not others and probe.device_count > limits.max_devices:
-        yield _too_many(f"{device}.count", probe.device_count, limits.max_devices, "maxDevices")
-    elif others and _too_many_devices(probe.device_count, others.values(), limits.max_devices):
-        what = f"{probe.device_count} with those of {', '.join(map(_text, others))}"
-        yield _too_many("spec.probe.resources.limits", what, limits.max_devices, "maxDevices")
+    if _total([probe.device_count, *others.values()]) > limits.max_devices:
+        field, what = f"{device}.count", str(probe.device_count)
+        if others:
+            field, what = (
+                "spec.probe.resources.limits",
+                f"{what} with those of {', '.join(map(_text, others))}",
+            )
+        yield _too_many(field, what, limits.max_devices, "maxDevices")
     if probe.allocation_mode not in limits.allocation_modes:
         yield _refused(
             f"{device}.allocationMode", probe.allocation_mode, limits.allocation_modes, "allocationModes"
@@ -74,10 +78,12 @@ def _resources(_: str, spec: EnvironmentSpec, limits: Limits) -> Iterator[str]:
     for section, asked in spec.probe.resources.items():
         for name, wanted in asked.items():
             field = f"spec.probe.resources.{section}"
-            if name not in _NATIVE:
+            if name not in NATIVE_RESOURCES:
                 if not matches(name, limits.resource_names):
-                    yield _refused(field, name, (*sorted(_NATIVE), *limits.resource_names), "resourceNames")
-            elif _exceeds(wanted, limits.max_resources[name]):
+                    yield _refused(
+                        field, name, (*sorted(NATIVE_RESOURCES), *limits.resource_names), "resourceNames"
+                    )
+            elif _total([wanted]) > amount(limits.max_resources[name]):
                 yield _too_many(f"{field}.{name}", wanted, limits.max_resources[name], f"maxResources.{name}")
 
 
@@ -194,17 +200,9 @@ def _text(value: str) -> str:
     return one_line(value, _SHOWN)
 
 
-def _too_many_devices(count: int, others: Iterable[object], most: int) -> bool:
-    """Return whether ``count`` devices and other amounts are more than ``most`` together; True if one is no quantity."""
+def _total(quantities: Iterable[object]) -> Decimal:
+    """Return the sum of quantities, or infinity if one is none: nobody knows how much it is."""
     try:
-        return count + sum(amount(str(other)) for other in others) > most
+        return sum((amount(str(one)) for one in quantities), Decimal(0))
     except ValueError:
-        return True
-
-
-def _exceeds(wanted: object, most: str) -> bool:
-    """Return whether a quantity is larger than another. What is no quantity is too large: nobody knows how much it is."""
-    try:
-        return amount(str(wanted)) > amount(most)
-    except ValueError:
-        return True
+        return Decimal("Infinity")

@@ -167,6 +167,7 @@ def _result(result: Result, *, shown: bool) -> Json:
 
 
 def check_data(check: Check) -> Json:
+    """Return a check as it is stored, without the fields that have no value."""
     fields = {
         "name": check.name,
         "status": check.status.value,

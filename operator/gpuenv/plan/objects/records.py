@@ -17,7 +17,7 @@ from gpuenv.plan.snapshot import ContainerRecord, EnvironmentRecord, NodeRecord,
 
 Raw = Mapping[str, Any]
 T = TypeVar("T")
-_NATIVE = frozenset({"cpu", "memory", "pods", "ephemeral-storage"})
+_NATIVE = names.NATIVE_RESOURCES | {"pods"}
 
 
 def environment_record(raw: Raw) -> EnvironmentRecord:
