@@ -11,7 +11,8 @@ from tests.support.cluster import Kubectl
 from tests.support.unique import unique
 
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.admin_client import RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

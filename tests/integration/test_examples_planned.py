@@ -12,7 +12,8 @@ from gpuenv import knowledge
 from gpuenv.api import names
 from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.plan import planner
 from gpuenv.plan.actions import CreatePod, Plan, WriteStatus
 from gpuenv.plan.objects.records import environment_record, node_record

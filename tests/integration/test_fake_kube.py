@@ -9,7 +9,8 @@ from tests.support.fake_kube import FakeKube
 from tests.support.unique import unique
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
 
 STATUS = {"observedGeneration": 1}

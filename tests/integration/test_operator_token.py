@@ -16,7 +16,8 @@ from tests.support.wait import wait_until
 from gpuenv.api import names
 from gpuenv.api.names import FINALIZER, OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
 from gpuenv.controller import probe_files
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import EVENTS
 from gpuenv.controller.write.events import event_body
 from gpuenv.plan.actions import PostEvent

@@ -15,7 +15,8 @@ from tests.support.wait import wait_until
 
 from gpuenv.api import names
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.admin_client import ApiError as AdminError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

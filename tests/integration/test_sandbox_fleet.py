@@ -9,7 +9,8 @@ import pytest
 from tests.support.unique import unique
 from tests.support.wait import wait_until_async
 
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_probe import codec
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.fleet.kubelets import now

@@ -14,7 +14,8 @@ from typing import Any
 from tests.support import stored_status
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.plan.objects.times import show_time
 
 Raw = dict[str, Any]

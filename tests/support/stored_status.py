@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 
 from gpuenv import manifests
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 
 Raw = dict[str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
 
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.write import events
 from gpuenv.controller.write.events import EventPoster, event_body
 from gpuenv.plan.actions import PostEvent

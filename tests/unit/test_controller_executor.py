@@ -11,7 +11,7 @@ from tests.support.world import World
 
 from gpuenv.api import names
 from gpuenv.cli.output.text import in_words
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
 from gpuenv.controller.write.executor import Executor

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from gpuenv.controller.kube.client import METADATA_LIST, ApiError, Kube
+from gpuenv.controller.kube.client import METADATA_LIST, Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE, wait_until_async
 
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"

@@ -18,7 +18,7 @@ from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
 from gpuenv.controller.http_server import Server, serve
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
 from gpuenv.controller.options import Options

@@ -11,7 +11,7 @@ from tests.support.wait import wait_until_async
 from gpuenv.api import names
 from gpuenv.cli import wait
 from gpuenv.cli.shared import completeness
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
 from gpuenv.plan.demand import MAX_TOKEN, demand
 from gpuenv.plan.validation.selection import label_selector

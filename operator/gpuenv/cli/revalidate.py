@@ -8,7 +8,8 @@ from gpuenv.api import names
 from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared import cluster, exit_codes, options
 from gpuenv.cli.shared.errors import ClusterError
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 
 

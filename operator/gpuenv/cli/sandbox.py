@@ -18,7 +18,7 @@ from gpuenv.cli.output.sandbox_view import ProgressView
 from gpuenv.cli.shared import durations, exit_codes, forms, options
 from gpuenv.cli.shared.errors import BadInput, CommandError
 from gpuenv.cli.shared.forms import Form
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane, ControlPlaneError
 from gpuenv_sandbox.control_plane.command_lines import LOOPBACK
 from gpuenv_sandbox.control_plane.supervised import ProcessError

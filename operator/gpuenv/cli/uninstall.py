@@ -7,6 +7,7 @@ import click
 from gpuenv.api.foreign_text import one_line
 from gpuenv.cli.shared import durations, exit_codes, options
 from gpuenv.cli.shared.errors import CommandError
+from gpuenv.controller.kube.errors import ApiError
 
 
 @click.command("uninstall")
@@ -34,7 +35,7 @@ def command(
     The chart does this on `helm uninstall`. Exit code 1: not everything could be removed.
     """
     # Imported only here: importing kubernetes takes half a second, and `--help` does not need it.
-    from gpuenv.controller.kube.client import ApiError, Kube  # noqa: PLC0415 - see above
+    from gpuenv.controller.kube.client import Kube  # noqa: PLC0415 - see above
     from gpuenv.controller.kube.kinds import Scope  # noqa: PLC0415 - see above
     from gpuenv.controller.kube.kubeconfig import KubeconfigError  # noqa: PLC0415 - see above
     from gpuenv.controller.write.uninstall import Uninstall  # noqa: PLC0415 - see above

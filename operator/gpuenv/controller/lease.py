@@ -17,7 +17,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gpuenv.controller.kube.client import UNREACHABLE, ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import UNREACHABLE, ApiError
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import Scope
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from gpuenv.controller import health, http_server, limits_file, logs, probe_file
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.health import ProcessHealth
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 from gpuenv.controller.limits_file import LimitsError

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.options import Options
 from gpuenv.manifests import permissions as manifest
 from gpuenv.manifests.permissions import Permission

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.options import Options

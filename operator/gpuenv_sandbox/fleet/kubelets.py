@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.fleet.pod_life import PodLife
 from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 
 Object = dict[str, Any]
 

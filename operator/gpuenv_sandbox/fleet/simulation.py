@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.command_lines import NODE_GRACE_SECONDS
 from gpuenv_sandbox.fleet import node_objects
 from gpuenv_sandbox.fleet.kubelets import Kubelets, now

@@ -8,7 +8,8 @@ from gpuenv.api import names
 from gpuenv.api.objects import is_genuine
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared.errors import ClusterError
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, REPORTS
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 

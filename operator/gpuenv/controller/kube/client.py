@@ -21,9 +21,8 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
-from gpuenv.api.foreign_text import one_line
 from gpuenv.controller.kube.configuration import load_configuration
-from gpuenv.controller.kube.kubeconfig import words_of
+from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, decode, error_of, words_of
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
@@ -41,37 +40,6 @@ DEADLINE_SECONDS: Final = 40.0
 """A failed request is not repeated later than this many seconds after its first attempt began."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
 """Average pause before each repetition of a failed request. There are at most four repetitions."""
-
-UNREACHABLE: Final = "Unreachable"
-"""The ``reason`` of an ApiError with status 0, which means that the API server did not respond."""
-TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
-"""Status codes after which the same request may succeed later. 0 means that the API server did not respond."""
-
-MESSAGE_CHARACTERS: Final = 4000
-"""How many characters of an API server's message are read. Webhooks and policies write it, too."""
-
-
-class ApiError(Exception):
-    """The API server refused a request, or did not respond (status 0).
-
-    ``reason`` is that of Kubernetes' Status object (``NotFound``, ``AlreadyExists`` ...). ``retry_after``
-    is the pause in seconds that the server asked for, or None. ``where`` names the request in the error's text.
-    """
-
-    def __init__(
-        self, status: int, reason: str, message: str, retry_after: float | None = None, *, where: str = ""
-    ) -> None:
-        text = f"{where}: {message}" if where else message
-        super().__init__(f"{status} {reason}: {text}" if status else f"{reason}: {text}")
-        self.status: Final = status
-        self.reason: Final = reason
-        self.message: Final = message
-        self.retry_after: Final = retry_after
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same request may succeed later, without any change."""
-        return self.status in TRANSIENT
 
 
 class _Types(NamedTuple):
@@ -231,7 +199,7 @@ class Kube:
             response = await self._request("GET", _with(path, query), None, _JSON, limits)
             try:
                 if response.status >= 400:
-                    raise _error(response.status, await response.read(), response.headers, where)
+                    raise error_of(response.status, await response.read(), response.headers, where)
                 async for line in _lines(response.response.content):
                     event = json.loads(line)
                     if event.get("type") == "ERROR":
@@ -337,8 +305,8 @@ class Kube:
             raise ApiError(0, UNREACHABLE, words_of(error), where=where) from error
         self._count(method, response.status)
         if response.status >= 400:
-            raise _error(response.status, data, response.headers, where)
-        return _decode(data)
+            raise error_of(response.status, data, response.headers, where)
+        return decode(data)
 
     async def _request(
         self, method: str, path: str, body: Any, types: _Types, limits: aiohttp.ClientTimeout
@@ -381,23 +349,3 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         for line in lines:
             if line.strip():
                 yield line
-
-
-def _decode(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return data.decode(errors="replace")
-
-
-def _error(status: int, data: bytes, headers: Mapping[str, str], where: str) -> ApiError:
-    answer = _decode(data)
-    fields: dict[str, Any] = answer if isinstance(answer, dict) else {"message": str(answer).strip()[:500]}
-    seconds = headers.get("Retry-After") or (fields.get("details") or {}).get("retryAfterSeconds")
-    try:
-        retry_after = float(seconds) if seconds is not None else None
-    except ValueError:
-        retry_after = None
-    reason = one_line(str(fields.get("reason") or f"HTTP{status}"), MESSAGE_CHARACTERS)
-    message = one_line(str(fields.get("message") or ""), MESSAGE_CHARACTERS)
-    return ApiError(status, reason, message, retry_after, where=where)

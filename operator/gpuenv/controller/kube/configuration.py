@@ -8,7 +8,8 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config_from_dict
 
 from gpuenv.api.foreign_text import one_line
-from gpuenv.controller.kube.kubeconfig import Json, KubeconfigError, is_empty, read_merged, words_of
+from gpuenv.controller.kube.errors import words_of
+from gpuenv.controller.kube.kubeconfig import Json, KubeconfigError, is_empty, read_merged
 
 CONTEXTS_NAMED: Final = 10
 """Maximum number of contexts that a message names."""

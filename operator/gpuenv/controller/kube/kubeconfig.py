@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from gpuenv.api.foreign_text import one_line
 from gpuenv.files import FileError, texts, yaml_data
 
 LISTS: Final = {"clusters": "cluster", "contexts": "context", "users": "user"}
@@ -49,11 +48,6 @@ def read_merged(paths: Iterable[Path]) -> Json | None:
 def is_empty(config: Json) -> bool:
     """Return whether a kubeconfig names no cluster, context or user."""
     return not any(config[name] for name in LISTS)
-
-
-def words_of(error: BaseException) -> str:
-    """Return the message of an error in one line, or the name of its type if it has no message."""
-    return one_line(str(error)) or type(error).__name__
 
 
 def _read(path: Path) -> Json | None:

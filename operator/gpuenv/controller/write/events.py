@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.foreign_text import one_line
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import EVENTS
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.plan.actions import PostEvent

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Final, assert_never
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.metrics import Metrics
 from gpuenv.controller.write.chains import Chain, chains, title

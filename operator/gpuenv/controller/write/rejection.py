@@ -1,6 +1,6 @@
 """Tells rejections of a probe pod from other errors of the API server, by the HTTP status."""
 
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 
 
 def is_rejection(error: ApiError) -> bool:

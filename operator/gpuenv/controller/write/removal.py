@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import ApiError
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
 from gpuenv.controller.write.writes import StaleError, Writes
 from gpuenv.plan.actions import Cleanup, LeaveNode, OrphanedEnvironment

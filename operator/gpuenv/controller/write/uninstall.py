@@ -13,7 +13,8 @@ from typing import Any, Final
 from gpuenv.api import names
 from gpuenv.controller import probe_files
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
 from gpuenv.controller.lease import Lease, new_identity
 from gpuenv.controller.write.removal import Removal

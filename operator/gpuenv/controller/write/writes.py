@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.client import ApiError, Kube
+from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KindName, Scope
 from gpuenv.controller.write.rejection import is_rejection
 from gpuenv.plan.actions import (
