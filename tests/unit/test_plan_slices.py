@@ -7,29 +7,14 @@ import pytest
 from tests.support.started_worlds import fleet
 from tests.support.world import World
 
-from gpuenv.assess.engine import assess
 from gpuenv.plan import context, memo
 from gpuenv.plan.actions import CreatePod, DeletePod, Plan, WriteReport
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation
-from gpuenv.plan.validation import assessing
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 
 NODES = 10
 SLICE = 3
-
-
-@pytest.fixture
-def assessments(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts the assessments, one item each."""
-    counted: list[int] = []
-
-    def counting(*args: Any, **named: Any) -> Any:
-        counted.append(1)
-        return assess(*args, **named)
-
-    monkeypatch.setattr(assessing, "assess", counting)
-    return counted
 
 
 def answered(nodes: int = NODES, **spec: Any) -> World:

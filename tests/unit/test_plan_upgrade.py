@@ -12,11 +12,9 @@ from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import reasons
 from gpuenv.api.remedies import Action
-from gpuenv.assess.engine import assess
 from gpuenv.plan import context
 from gpuenv.plan.actions import WriteReport
 from gpuenv.plan.context import make_tables
-from gpuenv.plan.validation import assessing
 
 Raw = dict[str, Any]
 
@@ -71,19 +69,6 @@ def mixed_fleet() -> World:
     world.environment(benchmarks={"floors": floors}, strategy={"maxConcurrent": "100%"}, suspend=True)
     world.settle()
     return world
-
-
-@pytest.fixture
-def assessments(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Counts the assessments, one item each."""
-    counted: list[int] = []
-
-    def counting(*args: Any, **named: Any) -> Any:
-        counted.append(1)
-        return assess(*args, **named)
-
-    monkeypatch.setattr(assessing, "assess", counting)
-    return counted
 
 
 def test_the_fleet_has_seen_everything() -> None:
