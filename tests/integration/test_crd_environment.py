@@ -10,8 +10,8 @@ import pytest
 from tests.support.builders import ABSENT, IMAGE, environment
 from tests.support.cluster import Kubectl
 
-from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.api.environment_parser import SpecError, parse
+from gpuenv.api.spec.environment import EnvironmentSpec
+from gpuenv.api.spec.environment_parser import SpecError, parse
 from gpuenv_sandbox.control_plane.admin_client import ApiError, RestClient
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

@@ -16,9 +16,9 @@ from tests.support.probe_pods import built, changed
 from tests.support.unique import unique
 from tests.support.wait import wait_until
 
-from gpuenv.api.environment_parser import parse
 from gpuenv.api.limits import limits_parser
 from gpuenv.api.limits.violations import violations
+from gpuenv.api.spec.environment_parser import parse
 from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

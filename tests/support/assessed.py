@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from gpuenv.api.environment import Checks, Expectations
-from gpuenv.api.floor import Floor
+from gpuenv.api.spec.environment import Checks, Expectations
+from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import (
     ContainerFacts,

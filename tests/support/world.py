@@ -17,7 +17,7 @@ from tests.support.fake_kube import FakeKube, is_selected
 from gpuenv.api import names
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import EVENTS, KINDS, KindName, Scope
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executed, Executor
 from gpuenv.controller.write.writes import Writes

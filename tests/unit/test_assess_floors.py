@@ -9,7 +9,7 @@ import pytest
 from tests.support.assessed import A100, HEALTHY, judge, told
 from tests.support.gpu_fixtures import DIRECTORY
 
-from gpuenv.api.floor import Floor
+from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.facts import Benchmark, NodeFacts, NotMeasured, Sharing, Source
 from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.policies.floors import peer_key

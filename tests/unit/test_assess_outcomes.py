@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.assessed import A100, HEALTHY, STEPS, failing, judge, told, torch
 
-from gpuenv.api.environment import Checks, Expectations
+from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.assess.facts import (
     CommandResult,
     Facts,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.support.assessed import HEALTHY, STEPS, driver, judge, stopped, told, torch
 
-from gpuenv.api.environment import Expectations
+from gpuenv.api.spec.environment import Expectations
 from gpuenv.assess.facts import (
     DeviceNode,
     DriverFacts,

@@ -7,7 +7,7 @@ from tests.support import assessed
 from tests.support.assessed import HEALTHY, failing, judge, told
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import Checks
+from gpuenv.api.spec.environment import Checks
 from gpuenv.assess.facts import CommandResult, Facts, Failure, Step, StepStatus
 from gpuenv.assess.model import Verdict
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.api.environment_parser import parse
+from gpuenv.api.spec.environment import EnvironmentSpec
+from gpuenv.api.spec.environment_parser import parse
 from gpuenv.cli.inputs import local_probe
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.shared.errors import BadInput

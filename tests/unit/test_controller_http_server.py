@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 from tests.support.wait import PATIENCE, wait_until_async
 
-from gpuenv.controller import http_server
-from gpuenv.controller.bind_address import BindAddress
-from gpuenv.controller.health import ProcessHealth
-from gpuenv.controller.http_server import MAX_CONNECTIONS, MAX_HEADERS, MAX_LINE_BYTES, MAX_PROBLEM, Server
+from gpuenv.controller.monitoring import http_server
+from gpuenv.controller.monitoring.bind_address import BindAddress
+from gpuenv.controller.monitoring.health import ProcessHealth
+from gpuenv.controller.monitoring.http_server import (
+    MAX_CONNECTIONS,
+    MAX_HEADERS,
+    MAX_LINE_BYTES,
+    MAX_PROBLEM,
+    Server,
+)
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HALF_OPEN = 900

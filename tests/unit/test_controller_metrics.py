@@ -12,7 +12,7 @@ from gpuenv import __version__
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.plan.actions import NodeCounts, Plan, WriteReport
 from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
 

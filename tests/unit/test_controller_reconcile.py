@@ -14,7 +14,7 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.controller import reconcile
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.reconcile import Reconciler
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan

@@ -13,14 +13,15 @@ from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE
 
 from gpuenv.api import names
-from gpuenv.controller import bind_address, probe_files, selfcheck
-from gpuenv.controller.bind_address import BindAddress
+from gpuenv.controller import probe_files, selfcheck
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import ProcessHealth
-from gpuenv.controller.http_server import Server, serve
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
+from gpuenv.controller.monitoring import bind_address
+from gpuenv.controller.monitoring.bind_address import BindAddress
+from gpuenv.controller.monitoring.health import ProcessHealth
+from gpuenv.controller.monitoring.http_server import Server, serve
 from gpuenv.controller.options import Options
 from gpuenv.controller.watch import handlers
 from gpuenv.controller.watch.settings import kopf_settings

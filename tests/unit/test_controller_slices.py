@@ -10,7 +10,7 @@ from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.controller import reconcile
-from gpuenv.controller.health import ProcessHealth
+from gpuenv.controller.monitoring.health import ProcessHealth
 from gpuenv.controller.reconcile import Reconciler
 from gpuenv.plan import context, planner
 from gpuenv.plan.actions import CreatePod, Plan

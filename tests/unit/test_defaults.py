@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from gpuenv import manifests
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.api.environment_parser import parse
+from gpuenv.api.spec.environment import EnvironmentSpec
+from gpuenv.api.spec.environment_parser import parse
 from gpuenv.cli import operator, uninstall
 from gpuenv.controller import run
-from gpuenv.controller.bind_address import BindAddress
+from gpuenv.controller.monitoring.bind_address import BindAddress
 from gpuenv.controller.options import Options
 from gpuenv.plan.snapshot import Settings
 

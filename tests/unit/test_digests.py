@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gpuenv.api.digest import FIRST_DEFAULT, digest
-from gpuenv.api.environment import EnvironmentSpec, ProbeSpec, Timeouts, expectations_hash, inputs_hash
-from gpuenv.api.environment_parser import parse
+from gpuenv.api.spec.digest import FIRST_DEFAULT, digest
+from gpuenv.api.spec.environment import EnvironmentSpec, ProbeSpec, Timeouts, expectations_hash, inputs_hash
+from gpuenv.api.spec.environment_parser import parse
 
 IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"
 TYPICAL = {"image": IMAGE}

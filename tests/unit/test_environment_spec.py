@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from gpuenv.api.environment import CommandCheck, EnvironmentSpec, Timeouts, expectations_hash, inputs_hash
-from gpuenv.api.environment_parser import SpecError, parse
-from gpuenv.api.floor import Floor
 from gpuenv.api.quantity import whole_bytes
+from gpuenv.api.spec.environment import (
+    CommandCheck,
+    EnvironmentSpec,
+    Timeouts,
+    expectations_hash,
+    inputs_hash,
+)
+from gpuenv.api.spec.environment_parser import SpecError, parse
+from gpuenv.api.spec.floor import Floor
 
 IMAGE = "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime"
 

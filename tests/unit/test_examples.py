@@ -11,9 +11,9 @@ import yaml
 
 from gpuenv import manifests
 from gpuenv.api import names
-from gpuenv.api.environment_parser import parse
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.limits.violations import violations
+from gpuenv.api.spec.environment_parser import parse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REFUSED = {"probe.env[].valueFrom", "strategy.samplesPerClass"}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gpuenv.api.environment import expectations_hash
-from gpuenv.api.environment_parser import SpecError, parse
-from gpuenv.api.floor import Floor
+from gpuenv.api.spec.environment import expectations_hash
+from gpuenv.api.spec.environment_parser import SpecError, parse
+from gpuenv.api.spec.floor import Floor
 
 PLACE = "spec.benchmarks.floors[0]"
 

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import builders
 
-from gpuenv.api.environment import EnvironmentSpec
-from gpuenv.api.environment_parser import SpecError, parse
 from gpuenv.api.limits.image_patterns import is_allowed
 from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.api.limits.limits_parser import parse as parse_limits
 from gpuenv.api.limits.violations import violations
+from gpuenv.api.spec.environment import EnvironmentSpec
+from gpuenv.api.spec.environment_parser import SpecError, parse
 
 NAME = "team-a-torch"
 VALUES = "in the chart's values"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import environment
 
-from gpuenv.api.environment_parser import SpecError, parse
+from gpuenv.api.spec.environment_parser import SpecError, parse
 from gpuenv.plan.validation.selection import matches
 
 LONG = "x" * 63

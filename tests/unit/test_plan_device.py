@@ -8,8 +8,8 @@ from tests.support.actions import kinds
 from tests.support.world import World
 
 from gpuenv.api import reasons
-from gpuenv.api.device import GPUDevice
 from gpuenv.api.limits.limits import Limits
+from gpuenv.api.spec.device import GPUDevice
 from gpuenv.plan.actions import CreatePod
 
 OTHERS = ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "example.com/gpu", "volcano.sh/vgpu-number"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gpuenv_probe
-from gpuenv.api.floor import DATA_TYPES, BenchmarkName, DataType
+from gpuenv.api.spec.floor import DATA_TYPES, BenchmarkName, DataType
 from gpuenv.assess.facts import NotMeasured, Stage, StepStatus
 from gpuenv_probe import statuses
 from gpuenv_probe.benchmarks import causes

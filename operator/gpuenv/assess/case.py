@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Final
 
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.environment import Checks, Expectations
-from gpuenv.api.floor import Floor
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Remedy
+from gpuenv.api.spec.environment import Checks, Expectations
+from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.targets import ArchSource, build_targets, is_arm

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import Checks, Expectations
-from gpuenv.api.floor import Floor
+from gpuenv.api.spec.environment import Checks, Expectations
+from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.case import Policy, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, decide

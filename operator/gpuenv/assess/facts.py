@@ -278,7 +278,7 @@ class CommandResult:
 class Benchmark:
     """The result of one benchmark on one GPU, in ``TFLOPS``, ``GB/s`` or ``1/s``.
 
-    ``benchmark`` and ``dtype`` are words of a floor (:class:`gpuenv.api.environment.Floor`). ``median`` and the
+    ``benchmark`` and ``dtype`` are words of a floor (:class:`gpuenv.api.spec.environment.Floor`). ``median`` and the
     percentiles ``p20`` and ``p80`` are taken over ``samples`` measurements. ``median`` None means that there is no
     figure; ``not_measured`` and ``detail`` say why. ``gpu`` None or ``unit`` None means that the probe report does not
     name the GPU or the unit.

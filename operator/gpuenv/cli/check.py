@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from gpuenv.api import check_names, reasons
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.remedies import Action, Remedy
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Stage, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide

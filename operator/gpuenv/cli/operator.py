@@ -6,7 +6,7 @@ from typing import Final, get_args
 import click
 
 from gpuenv.cli.shared import options
-from gpuenv.controller.bind_address import BindAddress, parse
+from gpuenv.controller.monitoring.bind_address import BindAddress, parse
 from gpuenv.controller.options import LogFormat, LogLevel, Options
 from gpuenv.plan.snapshot import UserNamespaces
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gpuenv.api import names
-from gpuenv.controller.bind_address import BindAddress
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND
+from gpuenv.controller.monitoring.bind_address import BindAddress
 from gpuenv.plan.snapshot import Settings, UserNamespaces
 
 LogFormat = Literal["text", "json"]

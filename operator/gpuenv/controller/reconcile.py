@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.allowance import Allowance

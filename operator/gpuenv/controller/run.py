@@ -11,16 +11,17 @@ from typing import Any, Final, TypeVar
 from gpuenv import __version__, knowledge
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.names import OPERATOR
-from gpuenv.controller import health, http_server, limits_file, logs, probe_files, selfcheck
+from gpuenv.controller import limits_file, logs, probe_files, selfcheck
 from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.health import ProcessHealth
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 from gpuenv.controller.limits_file import LimitsError
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring import health, http_server
+from gpuenv.controller.monitoring.health import ProcessHealth
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.options import Options
 from gpuenv.controller.reconcile import Planner, Reconciler
 from gpuenv.controller.sweep import Sweeper

@@ -16,7 +16,7 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.options import Options
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Final
 
 from gpuenv import __version__
 from gpuenv.api.bounded_cache import bounded_cache
-from gpuenv.api.digest import digest
-from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.spec.digest import digest
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import check_name, peer_key
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.snapshot import (

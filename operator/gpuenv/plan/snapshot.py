@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.remedies import Remedies
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Check, Verdict
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
@@ -33,7 +33,7 @@ class EnvironmentRecord:
 
     ``status`` is the object's status as JSON. ``revalidate`` is the value of the annotation ``gpuenv.dev/revalidate``:
     a new value asks for new runs. ``inputs_hash`` is a digest of everything in the spec that can change what a run
-    finds, ``expectations_hash`` of everything that its findings are compared with (:mod:`gpuenv.api.environment`).
+    finds, ``expectations_hash`` of everything that its findings are compared with (:mod:`gpuenv.api.spec.environment`).
     """
 
     name: str

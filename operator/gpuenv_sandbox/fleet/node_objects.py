@@ -10,7 +10,7 @@ import uuid
 from dataclasses import replace
 from typing import Any, Final
 
-from gpuenv.api.device import GPUDevice
+from gpuenv.api.spec.device import GPUDevice
 from gpuenv_sandbox.fleet import physics
 from gpuenv_sandbox.scenario.hardware import CLOUD_NAMES, CloudNames
 from gpuenv_sandbox.scenario.model import Fault, Platform, SimulatedNode, is_driver

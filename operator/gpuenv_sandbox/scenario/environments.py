@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gpuenv.api.environment import CommandCheck
 from gpuenv.api.names import ENVIRONMENT_KIND
+from gpuenv.api.spec.environment import CommandCheck
 from gpuenv_sandbox.scenario.yaml_files import ScenarioError, documents
 
 _HERE: Final = Path(__file__).parent

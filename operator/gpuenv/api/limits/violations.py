@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Final
 
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.foreign_text import one_line
 from gpuenv.api.limits.image_patterns import is_allowed
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.limits.patterns import matches
 from gpuenv.api.names import NATIVE_RESOURCES
 from gpuenv.api.quantity import amount
+from gpuenv.api.spec.environment import EnvironmentSpec
 
 Rule = Callable[[str, EnvironmentSpec, Limits], Iterator[str]]
 """Yields the violations of one limit by the specification of the environment with the given name."""

@@ -15,8 +15,8 @@ from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.floor import Floor
 from gpuenv.api.remedies import Action, Remedy, remedy
+from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Benchmark, NotMeasured
 from gpuenv.assess.model import Check, Status

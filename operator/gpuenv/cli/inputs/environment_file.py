@@ -1,6 +1,6 @@
 """Reads a GPUEnvironment from a file (the option ``-f``)."""
 
-from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.cli.inputs.files import parsed, read_text
 from gpuenv.cli.shared.errors import BadInput
 
@@ -11,7 +11,7 @@ def read_environment(path: str) -> tuple[EnvironmentSpec, int | None]:
     The deadline is the field ``spec.probe.timeouts.runSeconds``. It is None if the file does not contain this field.
     The path ``-`` stands for standard input. Raises BadInput if the file is no valid GPUEnvironment.
     """
-    from gpuenv.api.environment_parser import SpecError, parse  # noqa: PLC0415 - only -f needs it
+    from gpuenv.api.spec.environment_parser import SpecError, parse  # noqa: PLC0415 - only -f needs it
     from gpuenv.files import yaml_data  # noqa: PLC0415 - takes 50 ms, and only -f needs it
 
     document = parsed(yaml_data.parse, read_text(path, "-f"), path, "-f")

@@ -18,8 +18,8 @@ from typing import IO, Any, Final
 import click
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.controller.bundle import build_zipapp
 

@@ -18,7 +18,7 @@ from typing import Final, assert_never
 from gpuenv.api import names
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.ratelimit import TokenBucket
-from gpuenv.controller.metrics import Metrics
+from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import blames_pod

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec, expectations_hash, inputs_hash
-from gpuenv.api.environment_parser import SpecError, parse
+from gpuenv.api.spec.environment import EnvironmentSpec, expectations_hash, inputs_hash
+from gpuenv.api.spec.environment_parser import SpecError, parse
 from gpuenv.api.tolerant import EMPTY, count, integer, mapping, mappings, text, texts
 from gpuenv.assess.sources import node_labels
 from gpuenv.plan.demand import Demand

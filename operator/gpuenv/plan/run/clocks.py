@@ -7,8 +7,8 @@ the node is broken. A pod whose stage exceeds its limit is deleted, and what it 
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.run.ended_pod import TERMINAL, ended
 from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gpuenv.api import names, reasons
-from gpuenv.api.device import GPUDevice
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.spec.device import GPUDevice
 from gpuenv.api.tolerant import text
 from gpuenv.plan.run import start_failure
 from gpuenv.plan.run.manifest import GRACE_SECONDS

@@ -9,7 +9,7 @@ one container's devices
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.run.resources import resources, scratch_size
 from gpuenv.plan.run.variables import SCRATCH, TERMINATION_LOG, variables

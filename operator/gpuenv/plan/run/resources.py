@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from gpuenv.api.environment import EnvironmentSpec, ProbeSpec
 from gpuenv.api.quantity import amount
+from gpuenv.api.spec.environment import EnvironmentSpec, ProbeSpec
 
 STORAGE: Final = "ephemeral-storage"
 _REQUESTS: Final = {

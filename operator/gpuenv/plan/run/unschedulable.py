@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.run.manifest import tolerations
 from gpuenv.plan.run.outcome import Ended, attempt
 from gpuenv.plan.snapshot import NodeRecord, PodRecord

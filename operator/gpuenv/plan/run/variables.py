@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from gpuenv.api import names
-from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.snapshot import NodeRecord
 
 SCRATCH: Final = "/tmp"  # noqa: S108 - the mount point of a volume in the pod, no file is created here

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from gpuenv.api import check_names, reasons
-from gpuenv.api.environment import ProbeSpec
+from gpuenv.api.spec.environment import ProbeSpec
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import refused_write

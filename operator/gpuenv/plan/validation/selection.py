@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gpuenv.api.environment import EnvironmentSpec
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.snapshot import NodeRecord
 
 

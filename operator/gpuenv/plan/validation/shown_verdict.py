@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.environment import EnvironmentSpec
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Remedies
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.probe_document import FACTS
