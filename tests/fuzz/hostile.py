@@ -47,6 +47,7 @@ NUMBERS: Final = (
 ERRORS: Final = tuple(sorted({parts[0].rstrip("$") for rule in load().errors for parts in rule.text}))
 """The words by which the tables know an error. A text that contains many of them is expensive to classify."""
 _LONGEST: Final = 20_000
+_LONGEST_INSIDE: Final = 600
 _DEEP: Final = (3, 10, 60, 400)
 
 
@@ -64,8 +65,8 @@ def text(choices: Choices) -> str:
 def value(choices: Choices, depth: int = 0) -> Any:
     """Return any JSON value, also ones that JSON itself does not have, such as NaN."""
     kind = choices.below(12)
-    if kind < 5:
-        return text(choices)
+    if kind < 5:  # a long text in many places would be gigabytes
+        return text(choices)[: _LONGEST_INSIDE if depth else _LONGEST]
     if kind < 8:
         return choices.one_of(NUMBERS)
     if kind == 8:
@@ -78,9 +79,9 @@ def value(choices: Choices, depth: int = 0) -> Any:
     if depth > 3:
         return None
     if kind == 10:
-        items = [value(choices, depth + 1) for _ in range(choices.below(8))]
+        items = [value(choices, depth + 1) for _ in range(choices.below(4 if depth else 8))]
         return items * (1 if depth else choices.one_of((1, 1, 1, 64)))
-    return {text(choices)[:300]: value(choices, depth + 1) for _ in range(choices.below(8))}
+    return {text(choices)[:300]: value(choices, depth + 1) for _ in range(choices.below(4 if depth else 8))}
 
 
 def changed(choices: Choices, document: Any, changes: int) -> Any:
