@@ -6,7 +6,7 @@ means. For an absent text, list or mapping they return an empty one.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 EMPTY: Final[Mapping[str, Any]] = {}
 MAX_INTEGER: Final = 2**53
@@ -18,16 +18,21 @@ MAX_NUMBER: Final = 1e18
 """Numbers with at least this absolute value, infinity and NaN count as absent."""
 
 
+def is_mapping(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether the value is a mapping. Most are dictionaries, for which the general test takes ten times as long."""
+    return type(value) is dict or isinstance(value, Mapping)
+
+
 def mapping(value: object, *path: str) -> Mapping[str, Any]:
     """Return the mapping reached from ``value`` by the keys of ``path``, or an empty one if no mapping is there."""
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else EMPTY
+        value = value.get(name) if is_mapping(value) else None
+    return value if is_mapping(value) else EMPTY
 
 
 def mappings(value: object) -> list[Mapping[str, Any]]:
     """Return the items of a list that are mappings, or [] if ``value`` is no list."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+    return [item for item in value if is_mapping(item)] if isinstance(value, list | tuple) else []
 
 
 def text(value: object) -> str:

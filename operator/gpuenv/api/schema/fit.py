@@ -15,6 +15,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
+from gpuenv.api.tolerant import is_mapping
+
 Schema = Mapping[str, Any]
 """A structural OpenAPI v3 schema, as in a CustomResourceDefinition."""
 
@@ -63,7 +65,7 @@ def _anything(schema: Schema, value: object, depth: int) -> Any:
         return None
     if isinstance(value, float):
         return _number(schema, value, depth)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _object(schema, value, depth)
     return _array(schema, value, depth)
 
@@ -86,6 +88,8 @@ def _text(schema: Schema, value: object, _: int) -> str | None:
 
 def _storable(text: str) -> str:
     """Return the text with a question mark for each lone surrogate, which has no form in UTF-8."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -160,7 +164,7 @@ def _unique(schema: Schema, items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _object(schema: Schema, value: object, depth: int) -> dict[str, Any] | None:
-    if not isinstance(value, Mapping) or depth >= MAX_DEPTH:
+    if not is_mapping(value) or depth >= MAX_DEPTH:
         return None
     properties: Schema = schema.get("properties", {})
     required: list[str] = schema.get("required", [])

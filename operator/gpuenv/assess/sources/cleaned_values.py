@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.foreign_text import one_line, several_lines
-from gpuenv.api.tolerant import MAX_INTEGER
+from gpuenv.api.tolerant import MAX_INTEGER, is_mapping
 
 MAX_TEXT: Final = 500
 """Maximum number of characters in one text."""
-MAX_VALUES: Final = 6000
+MAX_VALUES: Final = 4000
 """Maximum number of values that one cleaner returns. The reports of a node with 16 GPUs contain about 2,500."""
 MAX_ENTRIES: Final = 64
 """Maximum number of entries in one list or object. The health of a GPU has 45."""
@@ -84,7 +84,7 @@ class Cleaner:
             return clean_number(value)
         if depth >= _MAX_DEPTH:
             return None
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             return self._mapping(value, depth)
         if isinstance(value, list | tuple):
             items = (self._value(item, depth + 1) for item in value[:MAX_ENTRIES])

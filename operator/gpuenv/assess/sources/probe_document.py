@@ -39,7 +39,7 @@ MAX_ROWS: Final = 1024
 """Maximum number of steps in a probe report that are read, enough for 16 GPUs with 64 steps each."""
 MAX_STEPS: Final = 256
 """Maximum number of rows of steps in a document. A row can be about several GPUs."""
-MAX_BENCHMARKS: Final = 512
+MAX_BENCHMARKS: Final = 320
 VALUES_LEFT_OUT: Final = "values beyond the limit"
 """Word in ``omitted``: the probe reports contain more values about the image and the GPUs than are read."""
 STEPS_LEFT_OUT: Final = "steps beyond the limit"
