@@ -15,7 +15,7 @@ from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
 from gpuenv.controller.write.executor import Executor
-from gpuenv.plan.actions import CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
+from gpuenv.plan.actions import AddFinalizer, CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
 from gpuenv.plan.snapshot import Attempt, Settings
 
 LABEL = names.node_label("e")
@@ -122,7 +122,7 @@ async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) 
     assert "fault of our own" in caplog.text
 
 
-@pytest.mark.parametrize("status", [0, 429, 503])
+@pytest.mark.parametrize("status", [0, 401, 429, 503])
 async def test_an_outage_stops_the_plan_and_loses_nothing(world: World, status: int) -> None:
     for number in range(50):
         world.put("nodes", builders.node(f"n{number}"))
@@ -242,6 +242,80 @@ async def test_what_says_nothing_about_the_pod_is_no_attempt(world: World, statu
     world.kube.fail("POST", "pods", status)
     await world.run(create("e", "a"))
     assert world.cache.rejections == {}
+
+
+DENIED = (
+    'pods is forbidden: User "system:serviceaccount:gpuenv:gpuenv" cannot create resource "pods" '
+    'in API group "" in the namespace "probes"'
+)
+
+
+def deny_all(world: World) -> None:
+    """Answer as an API server does that has just started and does not know the roles yet."""
+    world.kube.down = ApiError(403, "Forbidden", DENIED)
+
+
+async def test_a_restarting_api_server_denies_everything_and_that_is_an_outage(world: World) -> None:
+    for name in "abc":
+        world.put("nodes", builders.node(name))
+    actions = [create("e", "d"), *(label(name) for name in "abc"), create("e", "f")]
+    deny_all(world)
+    pauses = []
+    for _ in range(4):
+        outcome = await world.run(*actions)
+        assert outcome.done == 0
+        pauses.append((outcome.retry_at or 0) - world.now)
+        world.now = outcome.retry_at or 0
+    assert pauses == [1, 2, 4, 8]
+    assert world.cache.rejections == {}
+    assert world.cache.refusals == {}
+    world.kube.down = None
+    assert (await world.run(*actions)).done == len(actions)
+
+
+async def test_a_permission_that_is_missing_for_a_minute_is_told_of_the_pod(world: World) -> None:
+    world.kube.deny("POST", "pods", 403, "Forbidden", DENIED)
+    world.put("nodes", builders.node("a"))
+    started = world.now
+    while not world.cache.rejections:
+        outcome = await world.run(create("e", "d"))
+        assert world.now - started <= 120
+        world.now = outcome.retry_at or world.now + 1
+    assert world.now - started >= 60
+    attempt = world.cache.rejections["e", "d"].attempt
+    assert (attempt.reason, attempt.message) == ("ProbeRejected", DENIED)
+    assert "Grant the operator's service account `create`" in in_words(attempt.remedies)
+    outcome = await world.run(create("e", "f"), label("a"))
+    assert outcome.done == 1, "the other actions of a plan do not wait for a permission that stays missing"
+    assert ("e", "f") in world.cache.rejections
+
+
+async def test_two_restarts_of_an_api_server_are_no_missing_permission(world: World) -> None:
+    for _ in range(5):
+        deny_all(world)
+        await world.run(create("e", "d"))
+        world.kube.down = None
+        world.now += 600
+    assert world.cache.rejections == {}
+
+
+async def test_a_write_of_that_kind_ends_the_suspicion(world: World) -> None:
+    for number in range(20):
+        deny_all(world)
+        await world.run(create("e", f"n{number}"))
+        world.kube.down = None
+        world.now += 2
+        await world.run(create("e", f"n{number}"))
+        world.now += 8
+    assert world.cache.rejections == {}
+
+
+async def test_a_denied_read_within_an_action_is_an_outage_too(world: World) -> None:
+    world.put("environments", builders.environment("e"))
+    world.kube.deny("GET", "gpuenvironments", 403, "Forbidden", DENIED.replace("create", "get"))
+    outcome = await world.run(AddFinalizer("e", "uid-e"), label("a"))
+    assert outcome.retry_at == world.now + 1
+    assert world.cache.refusals == {}
 
 
 async def test_an_existing_pod_of_that_run_is_success(world: World) -> None:

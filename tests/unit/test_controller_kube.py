@@ -75,6 +75,7 @@ async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
         yield one
 
 
+STORED = {"metadata": {"name": "x"}}
 STATUS = {"kind": "Status", "reason": "Forbidden", "message": "no PriorityClass with name x was found"}
 
 
@@ -119,8 +120,123 @@ async def test_nobody_there_is_an_api_error_too(tmp_path: Path, monkeypatch: pyt
     assert seen == [("GET", 0), ("GET", 0)]
 
 
+FOREIGN = [
+    "<html>Welcome to nginx!</html>",
+    "",
+    '{"kind": "Lease", "metada',
+    "[]",
+    "17",
+    "null",
+    "[" * 100_000,
+    '"text"',
+]
+"""Bodies that no API server answers to a request for an object."""
+
+
+@pytest.mark.parametrize("body", FOREIGN, ids=range(len(FOREIGN)))
+async def test_an_answer_that_is_no_object_is_an_outage(
+    server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01,))
+    server.say(200, body)
+    for request in (
+        lambda: kube.get("/x"),
+        lambda: kube.ask("/x", {}),
+        lambda: kube.create("/x", {}),
+        lambda: kube.merge_patch("/x", {}),
+        lambda: kube.delete("/x"),
+        lambda: anext(kube.pages("/x")),
+    ):
+        with pytest.raises(ApiError, match="the answer is not the API server's") as caught:
+            await request()
+        assert (caught.value.status, caught.value.reason, caught.value.transient) == (0, "NotJSON", True)
+    assert len(server.requests) == 12
+
+
+@pytest.mark.parametrize(
+    "page", [{}, {"items": []}, {"items": {}, "metadata": {}}, {"items": [1], "metadata": {}}]
+)
+async def test_a_list_without_its_objects_is_an_outage(server: Server, kube: Kube, page: Any) -> None:
+    server.say(200, page)
+    with pytest.raises(ApiError) as caught:
+        _ = [page async for page in kube.pages("/x")]
+    assert caught.value.reason == "NotJSON"
+
+
+async def test_a_stored_object_has_metadata_and_a_review_has_a_status(
+    server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01,))
+    server.say(200, {"kind": "Pod"})
+    with pytest.raises(ApiError, match="not the API server's"):
+        await kube.create("/x", {})
+    with pytest.raises(ApiError, match="not the API server's"):
+        await kube.ask("/x", {})
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 413, 422])
+async def test_a_refusal_that_is_not_the_api_servers_says_nothing_about_the_object(
+    server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """As a load balancer's page: a 404 of its own must not count as the deletion of an object."""
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01,))
+    server.say(status, "<html>no</html>")
+    with pytest.raises(ApiError, match=f"{status} <html>no</html>") as caught:
+        await kube.get("/x")
+    assert (caught.value.status, caught.value.transient) == (0, True)
+
+
+async def test_an_api_server_without_that_kind_says_so_in_plain_text(server: Server, kube: Kube) -> None:
+    server.say(404, "404 page not found\n")
+    with pytest.raises(ApiError) as caught:
+        await kube.get("/x")
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("details", [None, [], "x", {"retryAfterSeconds": []}, {"retryAfterSeconds": "inf"}])
+async def test_an_odd_pause_is_no_pause(
+    server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch, details: Any
+) -> None:
+    monkeypatch.setattr("gpuenv.controller.kube.client.BACKOFF_SECONDS", (0.01,))
+    server.say(503, {"kind": "Status", "details": details})
+    with pytest.raises(ApiError) as caught:
+        await kube.get("/x")
+    assert (caught.value.status, caught.value.retry_after) == (503, None)
+
+
+RBAC = (
+    'User "system:serviceaccount:gpuenv:gpuenv" cannot {} resource "{}" in API group "" in the namespace "n"'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "denied"),
+    [
+        (403, "pods is forbidden: " + RBAC.format("create", "pods"), True),
+        (403, 'nodes "a" is forbidden: ' + RBAC.format("patch", "nodes/status"), True),
+        (403, 'gpunodereports.gpuenv.dev "e.a" is forbidden: ' + RBAC.format("get", "gpunodereports"), True),
+        (403, 'forbidden: User "system:anonymous" cannot get path "/version"', True),
+        (403, "pods is forbidden: " + RBAC.format("list", "pods") + ": RBAC: clusterrole not found", True),
+        (403, 'pods "a" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1', False),
+        (403, 'pods "a" is forbidden: no PriorityClass with name x was found', False),
+        (403, 'pods "a" is forbidden: violates PodSecurity "restricted:latest"', False),
+        (403, 'admission webhook "w" denied the request: ' + RBAC.format("create", "pods"), False),
+        (
+            403,
+            "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: forbidden: User",
+            False,
+        ),
+        (422, "pods is forbidden: " + RBAC.format("create", "pods"), False),
+    ],
+)
+def test_a_missing_permission_is_told_from_a_judgement_of_the_object(
+    status: int, message: str, denied: bool
+) -> None:
+    assert ApiError(status, "Forbidden", message).denied is denied
+
+
 async def test_patches_say_what_kind_they_are(server: Server, kube: Kube) -> None:
-    server.say(200, {})
+    server.say(200, STORED)
     await kube.merge_patch("/x", {"a": None})
     await kube.strategic_patch("/x", {"a": 1})
     await kube.json_patch("/x", [{"op": "test", "path": "/a", "value": 1}])
@@ -134,7 +250,7 @@ async def test_patches_say_what_kind_they_are(server: Server, kube: Kube) -> Non
 
 
 async def test_a_delete_carries_its_precondition(server: Server, kube: Kube) -> None:
-    server.say(200, {})
+    server.say(200, STORED)
     await kube.delete("/x", uid="u", grace=0)
     assert json.loads(server.bodies[0]) == {
         "propagationPolicy": "Background",
@@ -146,10 +262,10 @@ async def test_a_delete_carries_its_precondition(server: Server, kube: Kube) -> 
 
 
 async def test_lists_come_in_pages(server: Server, kube: Kube) -> None:
-    server.say(200, {"metadata": {"continue": "more/+"}, "items": [1]})
-    server.say(200, {"metadata": {}, "items": [2]})
+    server.say(200, {"metadata": {"continue": "more/+"}, "items": [STORED]})
+    server.say(200, {"metadata": {}, "items": []})
     pages = [page async for page in kube.pages("/x", {"labelSelector": "a=b"}, limit=1)]
-    assert [page["items"] for page in pages] == [[1], [2]]
+    assert [page["items"] for page in pages] == [[STORED], []]
     assert dict(server.requests[1].query) == {"labelSelector": "a=b", "limit": "1", "continue": "more/+"}
 
 
@@ -186,7 +302,7 @@ async def test_a_new_token_is_read_when_the_old_one_is_refused(server: Server, t
 
 
 async def test_writes_are_limited_in_number_and_rate(server: Server, tmp_path: Path) -> None:
-    server.say(200, {})
+    server.say(200, STORED)
     path = kubeconfig(tmp_path / "k", server.port)
     async with await Kube.from_environment(path, writes_per_second=20, max_in_flight=3) as kube:
         started = asyncio.get_running_loop().time()

@@ -90,3 +90,35 @@ async def test_releasing_leaves_anothers_lease_alone() -> None:
     kube.touch(f"{LEASES}/one", lambda raw: raw["spec"].update(holderIdentity="b"))
     await one.release()
     assert kube.objects[f"{LEASES}/one"]["spec"]["holderIdentity"] == "b"
+
+
+async def test_an_operator_does_not_leave_because_of_its_own_lease() -> None:
+    """The renewal is stored but its answer is lost, so the client repeats it and gets 409. The Lease has expired."""
+    kube = FakeKube()
+    one = lease(kube, "a", duration=0.3)
+    await one.acquire()
+    kube.down = ApiError(0, "Unreachable", "nobody answers")
+    keeping = asyncio.create_task(one.keep())
+    await wait_until_async(lambda: not one.held)
+
+    def lose_the_answer(method: str, path: str, body: object) -> None:
+        if method == "PATCH":
+            kube.hooks.remove(lose_the_answer)
+            kube.touch(path, lambda raw: raw["spec"].update(renewTime="now"))
+            raise ApiError(409, "Conflict", "the object has been modified")
+
+    kube.hooks.append(lose_the_answer)
+    kube.down = None
+    await wait_until_async(lambda: one.held or keeping.done())
+    assert not keeping.done()
+    keeping.cancel()
+
+
+@pytest.mark.parametrize("answer", [{"spec": []}, {"spec": {"holderIdentity": "a"}, "metadata": {}}])
+async def test_releasing_never_fails(answer: object) -> None:
+    kube = FakeKube()
+    one = lease(kube, "a")
+    await one.acquire()
+    kube.answers[f"{LEASES}/one"] = answer
+    await one.release()
+    assert not one.held

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 from typing import Any
 
@@ -59,6 +60,31 @@ def test_an_attempt_that_is_repeated_is_no_error() -> None:
     assert level("kopf._cogs.clients.api", "Request attempt #1 failed; will retry: GET x") == "WARNING"
     assert level("kopf._cogs.clients.api", "Request attempt #9 failed; escalating: GET x") == "ERROR"
     assert level("gpuenv.x", "will retry") == "ERROR"
+
+
+LOST_AT_EXIT = """
+import asyncio
+from gpuenv.controller import logs
+
+async def fail():
+    raise ValueError("lost")
+
+async def main():
+    global task
+    asyncio.get_running_loop().set_exception_handler(logs.unhandled)
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+
+logs.configure("text", "info")
+asyncio.run(main())
+"""
+
+
+def test_a_lost_exception_does_not_disturb_the_end_of_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOST_AT_EXIT], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert done.stderr == ""
 
 
 # ---- health -----------------------------------------------------------------------------------------------

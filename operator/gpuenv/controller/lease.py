@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gpuenv.controller.kube.client import Kube
-from gpuenv.controller.kube.errors import UNREACHABLE, ApiError
+from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, words_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,8 @@ class Lease:
             if (raw.get("spec") or {}).get("holderIdentity") == self._identity:
                 body = {"spec": {"holderIdentity": None, "renewTime": _micro_time(time.time())}}
                 await self._patch(raw, body)
-        except ApiError as error:
-            logger.warning("lease %s not released: %s", self._name, error)
+        except Exception as error:  # this process ends anyway, and the Lease expires by itself
+            logger.warning("lease %s not released: %s", self._name, words_of(error))
 
     async def _try(self) -> bool:
         """Try once to take or renew the Lease. Return whether this process holds it now.
@@ -142,11 +142,21 @@ class Lease:
         """
         try:
             async with asyncio.timeout(self._duration):
-                return await self._take()
+                try:
+                    return await self._take()
+                except ApiError as error:
+                    if error.status != 409:
+                        raise
+                    # Either another process was faster, or this process: the answer to its own request was lost.
+                    return await self._take()
         except TimeoutError as error:
             raise ApiError(0, UNREACHABLE, f"no answer within {self._duration:g} s") from error
 
     async def _take(self) -> bool:
+        """Read the Lease and take or renew it. Return whether this process holds it now.
+
+        Raises ApiError if a request fails, with status 409 if the Lease was changed between reading and writing.
+        """
         started = time.monotonic()
         spec: dict[str, Any] = {
             "holderIdentity": self._identity,
@@ -154,29 +164,24 @@ class Lease:
             "renewTime": _micro_time(time.time()),
         }
         raw = await self._get()
-        try:
-            if raw is None:
-                acquired = {"acquireTime": spec["renewTime"], "leaseTransitions": 0}
-                body = {
-                    "apiVersion": "coordination.k8s.io/v1",
-                    "kind": "Lease",
-                    "metadata": {"name": self._name},
-                    "spec": spec | acquired,
-                }
-                await self._kube.create(self._collection, body)
-            else:
-                current = raw.get("spec") or {}
-                self.holder = current.get("holderIdentity") or ""
-                if self.holder != self._identity:
-                    if self.holder and not self._expired(raw):
-                        return False
-                    transitions = int(current.get("leaseTransitions") or 0) + 1
-                    spec |= {"acquireTime": spec["renewTime"], "leaseTransitions": transitions}
-                await self._patch(raw, {"spec": spec})
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            return self.held  # another process was faster; the next attempt sees which one
+        if raw is None:
+            acquired = {"acquireTime": spec["renewTime"], "leaseTransitions": 0}
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._name},
+                "spec": spec | acquired,
+            }
+            await self._kube.create(self._collection, body)
+        else:
+            current = raw.get("spec") or {}
+            self.holder = current.get("holderIdentity") or ""
+            if self.holder != self._identity:
+                if self.holder and not self._expired(raw):
+                    return False
+                transitions = int(current.get("leaseTransitions") or 0) + 1
+                spec |= {"acquireTime": spec["renewTime"], "leaseTransitions": transitions}
+            await self._patch(raw, {"spec": spec})
         self.holder = self._identity
         self._valid_until = started + self._duration
         self._held.set()

@@ -64,7 +64,12 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception that no code has caught, for example in a task. The event loop calls this function."""
+    """Log an exception that no code has caught, for example in a task. The event loop calls this function.
+
+    While the interpreter ends, nothing can be logged any more: it has already taken ``open`` away.
+    """
+    if sys.is_finalizing():
+        return
     error = context.get("exception")
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 

@@ -1,10 +1,10 @@
 """A small asynchronous Kubernetes client that limits the rate of writes and repeats failed requests.
 
 Paths are those of the API (``/api/v1/nodes``). Objects are dicts, because the typed models of ``kubernetes`` cost
-1.3 ms and 86 kB a node. A request is repeated if the connection fails and after the status codes 408, 429 (after the
-pause in ``Retry-After``), 500, 502, 503 and 504. Any other error is final. When a request is repeated because its
-response was lost, a create may fail because its object exists already (409 AlreadyExists), and a delete because its
-object is gone (404).
+1.3 ms and 86 kB a node. A request is repeated if the connection fails, if the answer is not the API server's (no JSON
+object), and after the status codes 408, 429 (after the pause in ``Retry-After``), 500, 502, 503 and 504. Any other
+error is final. When a request is repeated because its response was lost, a create may fail because its object exists
+already (409 AlreadyExists), and a delete because its object is gone (404).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
 from gpuenv.controller.kube.configuration import load_configuration
-from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, decode, error_of, words_of
+from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, decode, error_of, not_json, words_of
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
@@ -72,7 +72,7 @@ class Kube:
     ``reload`` is an asynchronous function that loads the credentials anew and returns a configuration. ``agent`` is the
     user agent, from which the API server derives the field manager. A ``writes_per_second`` of 0 sets no limit.
     At most ``max_in_flight`` requests run at the same time. ``observe(method, status)`` is called after each request
-    (status 0: no response), for metrics.
+    (status 0: no response, or one that is not the API server's), for metrics.
     """
 
     def __init__(
@@ -157,12 +157,15 @@ class Kube:
     # ---- reading -------------------------------------------------------------------------------------------
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, accept: str = JSON) -> Any:
-        """Send a GET request. Return the decoded response, or its text if it is not JSON."""
+        """Send a GET request, and return the JSON object that the API server answers."""
         return await self._call("GET", _with(path, params), types=_Types(accepted=accept))
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST an access review and return the response. A review only asks a question, so no write limit applies."""
-        return await self._call("POST", path, body)
+        answer = await self._call("POST", path, body)
+        if not isinstance(answer.get("status"), dict):
+            raise not_json(answer, f"POST {path}")
+        return answer
 
     async def pages(
         self, path: str, params: Mapping[str, str] | None = None, limit: int = 500, *, accept: str = JSON
@@ -176,6 +179,8 @@ class Kube:
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
             page = await self.get(path, query, accept=accept)
+            if not _is_list(page):
+                raise not_json(page, f"GET {path}")
             yield page
             token = (page.get("metadata") or {}).get("continue")
             if not token:
@@ -267,14 +272,17 @@ class Kube:
 
     async def _call(
         self, method: str, path: str, body: Any = None, types: _Types = _JSON, *, write: bool = False
-    ) -> Any:
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + DEADLINE_SECONDS
         for pause in (*BACKOFF_SECONDS, None):
             if write:
                 await self._bucket.take()
             try:
                 async with self._slots:
-                    return await self._authenticated(method, path, body, types)
+                    answer = await self._authenticated(method, path, body, types)
+                if write and not isinstance(answer.get("metadata"), dict):
+                    raise not_json(answer, f"{method} {path.partition('?')[0]}")
+                return answer
             except ApiError as error:
                 if pause is None or not error.transient:
                     raise
@@ -285,7 +293,7 @@ class Kube:
                 await asyncio.sleep(delay)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _authenticated(self, method: str, path: str, body: Any, types: _Types) -> Any:
+    async def _authenticated(self, method: str, path: str, body: Any, types: _Types) -> dict[str, Any]:
         try:
             return await self._once(method, path, body, types)
         except ApiError as error:
@@ -294,7 +302,7 @@ class Kube:
         await self._authenticate()
         return await self._once(method, path, body, types)
 
-    async def _once(self, method: str, path: str, body: Any, types: _Types) -> Any:
+    async def _once(self, method: str, path: str, body: Any, types: _Types) -> dict[str, Any]:
         where = f"{method} {path.partition('?')[0]}"
         limits = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
@@ -303,10 +311,15 @@ class Kube:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._count(method, 0)
             raise ApiError(0, UNREACHABLE, words_of(error), where=where) from error
+        try:
+            if response.status >= 400:
+                raise error_of(response.status, data, response.headers, where)
+            answer = decode(data, where)
+        except ApiError as error:
+            self._count(method, error.status)
+            raise
         self._count(method, response.status)
-        if response.status >= 400:
-            raise error_of(response.status, data, response.headers, where)
-        return decode(data)
+        return answer
 
     async def _request(
         self, method: str, path: str, body: Any, types: _Types, limits: aiohttp.ClientTimeout
@@ -332,6 +345,17 @@ class Kube:
     def _count(self, method: str, status: int) -> None:
         if self._observe is not None:
             self._observe(method, status)
+
+
+def _is_list(page: Mapping[str, Any]) -> bool:
+    """Return whether a response is a list of API objects. Each of them has at least a name."""
+    items = page.get("items")
+    return isinstance(page.get("metadata"), dict) and isinstance(items, list) and all(map(_is_object, items))
+
+
+def _is_object(one: Any) -> bool:
+    metadata = one.get("metadata") if isinstance(one, dict) else None
+    return isinstance(metadata, dict) and "name" in metadata
 
 
 def _with(path: str, params: Mapping[str, str] | None) -> str:

@@ -1,6 +1,8 @@
 """The errors of requests to the API server, and how they are read from its responses."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,11 +10,30 @@ from gpuenv.api.foreign_text import one_line
 
 UNREACHABLE: Final = "Unreachable"
 """The ``reason`` of an ApiError with status 0, which means that the API server did not respond."""
+NOT_JSON: Final = "NotJSON"
+"""The ``reason`` of an ApiError with status 0 for an answer that the API server cannot have given.
+
+It is no JSON, or not the JSON of an API object. Load balancers and proxies answer like this, with a page of their own.
+"""
 TRANSIENT: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 """Status codes after which the same request may succeed later. 0 means that the API server did not respond."""
 
 MESSAGE_CHARACTERS: Final = 4000
 """How many characters of an API server's message are read. Webhooks and policies write it, too."""
+SHOWN_CHARACTERS: Final = 120
+"""How many characters of an answer that is not the API server's are quoted."""
+
+_DENIED: Final = re.compile(
+    r'(\S+ )?("[^"]*" is |is )?forbidden: User "[^"]*" cannot [a-z]+ (resource|path) "'
+)
+"""How the message of an authorizer begins, such as RBAC's. Policies, quotas and webhooks begin with other words.
+
+https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go
+"""
+_NO_SUCH_KIND: Final = "404 page not found"
+"""What an API server says, in plain text, about a path under which it serves no kind of object."""
+_PLAIN_TEXT_STATUSES: Final = frozenset({401, 429})
+"""Status codes below 500 for which the API server, or a proxy that asks for credentials, may answer in plain text."""
 
 
 class ApiError(Exception):
@@ -37,29 +58,74 @@ class ApiError(Exception):
         """Whether the same request may succeed later, without any change."""
         return self.status in TRANSIENT
 
+    @property
+    def denied(self) -> bool:
+        """Whether an authorizer such as RBAC denied the request to this client, whatever the request contains.
+
+        Either a permission is missing, or the API server has just started: then it denies everything for a second or
+        two. A policy, a quota or a webhook that refuses the object itself does not count.
+        """
+        return self.status == 403 and _DENIED.match(self.message) is not None
+
 
 def words_of(error: BaseException) -> str:
     """Return the message of an error in one line, or the name of its type if it has no message."""
     return one_line(str(error)) or type(error).__name__
 
 
-def decode(data: bytes) -> Any:
-    """Return the JSON value of a response, or its text if it is no JSON."""
-    try:
-        return json.loads(data)
-    except ValueError:
-        return data.decode(errors="replace")
+def decode(data: bytes, where: str) -> dict[str, Any]:
+    """Return the JSON object of a response. ``where`` names the request in the error's text.
+
+    Raises ApiError, with status 0, if the response is anything else. It cannot be the API server's own then.
+    """
+    answer = _json(data)
+    if isinstance(answer, dict):
+        return answer
+    raise not_json(data, where)
+
+
+def not_json(answer: object, where: str) -> ApiError:
+    """Return the error for an answer that is not what the API server answers to such a request."""
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
+    words = f"the answer is not the API server's: {one_line(text, SHOWN_CHARACTERS)!r}"
+    return ApiError(0, NOT_JSON, words, where=where)
 
 
 def error_of(status: int, data: bytes, headers: Mapping[str, str], where: str) -> ApiError:
-    """Return the error that a response with an error status stands for. ``where`` names the request."""
-    answer = decode(data)
-    fields: dict[str, Any] = answer if isinstance(answer, dict) else {"message": str(answer).strip()[:500]}
-    seconds = headers.get("Retry-After") or (fields.get("details") or {}).get("retryAfterSeconds")
-    try:
-        retry_after = float(seconds) if seconds is not None else None
-    except ValueError:
-        retry_after = None
+    """Return the error that a response with an error status stands for. ``where`` names the request.
+
+    The API server explains its errors with a JSON object. An error below 500 without one comes from something in
+    between, so it says nothing about the request's object, and counts as an outage.
+    """
+    answer = _json(data)
+    if isinstance(answer, dict):
+        fields: dict[str, Any] = answer
+    else:
+        text = data.decode(errors="replace").strip()
+        if status < 500 and status not in _PLAIN_TEXT_STATUSES and text != _NO_SUCH_KIND:
+            return not_json(f"{status} {text}", where)
+        fields = {"message": text[:500]}
     reason = one_line(str(fields.get("reason") or f"HTTP{status}"), MESSAGE_CHARACTERS)
     message = one_line(str(fields.get("message") or ""), MESSAGE_CHARACTERS)
-    return ApiError(status, reason, message, retry_after, where=where)
+    details = fields.get("details")
+    seconds = headers.get("Retry-After")
+    if seconds is None and isinstance(details, dict):
+        seconds = details.get("retryAfterSeconds")
+    return ApiError(status, reason, message, _seconds(seconds), where=where)
+
+
+def _json(data: bytes) -> Any:
+    """Return the JSON value of a response, or None if it has none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _seconds(value: object) -> float | None:
+    """Return a number of seconds that a response contains, or None if it is no usable number."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None

@@ -21,7 +21,7 @@ from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
-from gpuenv.controller.write.rejection import blames_pod
+from gpuenv.controller.write.rejection import Denials, blames_pod
 from gpuenv.controller.write.removal import OutOfTimeError, Removal
 from gpuenv.controller.write.writes import StaleError, Writes
 from gpuenv.plan.actions import (
@@ -57,8 +57,11 @@ STALE_SECONDS: Final = 2.0
 """Pause after an action that was planned from an outdated state. It doubles with each consecutive failure."""
 WORDS: Final = 300
 """How many characters of an error message are kept, to be quoted in the status of the environment."""
-OUTAGE_STATUSES: Final = frozenset({0, 429, 502, 503, 504})
-"""Status codes that mean that the API server does not work, and not that it refused the action. 0: no response."""
+OUTAGE_STATUSES: Final = frozenset({0, 401, 429, 502, 503, 504})
+"""Status codes that mean that the API server does not work, and not that it refused the action. 0: no response.
+
+401 is about the operator's credentials: no other action would succeed either.
+"""
 NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """Actions whose failure does not stop the rest of their chain."""
 OWN_BACKOFF: Final = (CreatePod, *NODE_WRITES)
@@ -140,6 +143,7 @@ class Executor:
         self._clock = clock
         self._seconds = seconds
         self._trouble: dict[Place, _Trouble] = {}
+        self._denials = Denials(clock)
         self._status_limits: dict[str, TokenBucket] = {}
         self._outages = 0
         self._outage = False
@@ -208,6 +212,7 @@ class Executor:
             self._delay(place, executed, BACKOFF_SECONDS)
             return self._step_after_failure(action)
         executed.done += 1
+        self._denials.over(type(action).__name__)
         if place[2] or isinstance(action, WriteReport):
             self._trouble.pop(place, None)
         return _Step.DONE
@@ -271,14 +276,16 @@ class Executor:
     def _failed(self, place: Place, action: ChainAction, executed: Executed, error: ApiError) -> None:
         executed.failed += 1
         self._metrics.error(type(action).__name__)
-        if error.status in OUTAGE_STATUSES:
+        if error.status in OUTAGE_STATUSES or self._denials.may_pass(type(action).__name__, error):
             if not self._outage:
                 logger.warning("%s: %s; the plan waits until the API server is well", title(action), error)
             self._outage = True
-        elif isinstance(action, CreatePod) and place in self._trouble and blames_pod(error):
+        elif isinstance(action, CreatePod) and (
+            error.denied or (place in self._trouble and blames_pod(error))
+        ):
             logger.warning("%s: %s; again, so it counts as refused", title(action), error)
             self._writes.refused(action, error)
-            del self._trouble[place]
+            self._trouble.pop(place, None)
         else:
             seconds = self._delay(place, executed, BACKOFF_SECONDS)
             kind = WRITTEN_KINDS.get(type(action))
