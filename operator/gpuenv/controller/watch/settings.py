@@ -7,6 +7,7 @@ import kopf
 
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import PROBE_SELECTOR, Scope
+from gpuenv.controller.watch.storages import NoDiffBase, NoProgress
 
 
 class _EndlessPauses:
@@ -41,8 +42,8 @@ def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.persistence.finalizer = KOPF_FINALIZER
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP, v1=False)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=names.GROUP, v1=False)
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDiffBase()
     # A watch can die silently (https://github.com/nolar/kopf/issues/1276), so each lasts five minutes at most.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
