@@ -68,6 +68,11 @@ def test_a_release_does_not_create_the_namespace_it_is_in(helm: Helm) -> None:
             "limits.pullSecrets[1].secretName=a,limits.pullSecrets[1].environments={c}",
             "limits.pullSecrets lists the Secret a twice",
         ),
+        (
+            "limits.groups[0].name=a,limits.groups[0].environments={b},"
+            "limits.groups[1].name=a,limits.groups[1].environments={c}",
+            "limits.groups lists the group a twice",
+        ),
     ],
 )
 def test_wrong_values_are_refused(helm: Helm, setting: str, words: str) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from gpuenv.api.fields import FieldError
 from gpuenv.api.limits import limits_parser
+from gpuenv.api.limits.groups import Group
 from gpuenv.api.limits.limits import Limits, PullSecret
 from gpuenv.controller import limits_file, logs, run
 from gpuenv.controller.limits_file import LimitsError
@@ -19,6 +20,7 @@ CHART = Path(__file__).parents[2] / "helm/gpuenv"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["limits"]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["properties"]["limits"]
 TEAM = {"secretName": "team", "environments": ["team-*"]}
+GROUP = {"name": "a", "environments": ["a-*"]}
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"maxEnvironment": 5}, "has no field 'maxEnvironment'; did you mean maxEnvironments?"),
@@ -64,6 +66,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"pullSecrets": [TEAM | {"environments": ["a.b"]}]}, "pullSecrets[0].environments[0]: is 'a.b'"),
     ({"pullSecrets": [TEAM | {"name": "x"}]}, "pullSecrets[0]: has no field 'name'"),
     ({"pullSecrets": [TEAM, TEAM]}, "pullSecrets: lists the Secret team twice; write one entry"),
+    ({"groups": {"a": ["a-*"]}}, "groups: is a mapping; write a list"),
+    ({"groups": [{"environments": ["*"]}]}, "groups[0].name: is missing; add it"),
+    ({"groups": [{"name": "a"}]}, "groups[0].environments: is missing or empty; write"),
+    ({"groups": [GROUP | {"environments": ["a.b"]}]}, "groups[0].environments[0]: is 'a.b'"),
+    ({"groups": [GROUP | {"maxEnvironments": 0}]}, "groups[0].maxEnvironments: is 0; write a whole number"),
+    ({"groups": [GROUP | {"gpuSecondsPerDay": None}]}, "groups[0].gpuSecondsPerDay: has no value; write one"),
+    ({"groups": [GROUP | {"maxDevices": 1}]}, "groups[0]: has no field 'maxDevices'; "),
+    ({"groups": [GROUP, GROUP]}, "groups: lists the group a twice; write one entry"),
 ]
 
 
@@ -110,6 +120,10 @@ def test_every_field_is_read() -> None:
         "maxCommandBytes": 1000,
         "gpuSecondsPerDay": 36000,
         "pullSecrets": [TEAM, {"secretName": "all", "environments": ["*"]}],
+        "groups": [
+            GROUP | {"maxEnvironments": 3, "gpuSecondsPerDay": 0},
+            {"name": "b", "environments": ["*"]},
+        ],
     }
     jsonschema.validate(raw, SCHEMA)
     assert limits_parser.parse(raw) == Limits(
@@ -130,6 +144,7 @@ def test_every_field_is_read() -> None:
         max_command_bytes=1000,
         gpu_seconds_per_day=36000,
         pull_secrets=(PullSecret("team", ("team-*",)), PullSecret("all", ("*",))),
+        groups=(Group("a", ("a-*",), 3, 0), Group("b", ("*",))),
     )
 
 

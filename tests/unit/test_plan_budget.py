@@ -8,6 +8,7 @@ from tests.support.started_worlds import fleet
 from tests.support.world import World
 
 from gpuenv.api import names, reasons
+from gpuenv.api.limits.groups import Group
 from gpuenv.api.limits.limits import Limits
 from gpuenv.plan.fleet.budget import DAY_SECONDS
 
@@ -185,3 +186,62 @@ def test_a_pod_that_waits_for_a_gpu_uses_none() -> None:
     world.step(500)
     world.settle()
     assert used(world) == 0
+
+
+# ---- groups ----------------------------------------------------------------------------------------------
+
+
+def team(seconds: int | None, *names: str) -> World:
+    """Return a world with two nodes, and environments of a group that may use so many GPU-seconds together."""
+    limits = Limits(gpu_seconds_per_day=30, groups=(Group("team", ("team-*",), gpu_seconds_per_day=seconds),))
+    world = World(limits=limits, max_probes=1)
+    for name in ("n1", "n2"):
+        world.node(name)
+    for name in names:
+        world.environment(name, image=f"a/{name}:1")
+    world.settle()
+    return world
+
+
+def test_the_environments_of_a_group_have_one_budget() -> None:
+    world = team(100, "team-a", "team-b")
+    run_for(world, 60)
+    assert len(world.live_pods()) == 1, "the budget of one environment does not hold in the group"
+    run_for(world, 40)
+    assert not world.live_pods()
+    assert world.condition("Ready", "team-a") == ("False", reasons.BudgetSpent)
+    assert "the 100 GPU-seconds that gpuSecondsPerDay of team in limits.groups allows are used up" in str(
+        world.status("team-b")["problems"]
+    )
+    world.environment("other", image="c/d:1")
+    world.settle()
+    assert [pod.environment for pod in world.live_pods()] == ["other"]
+
+
+def test_a_group_without_a_budget_of_its_own_leaves_each_environment_its_own() -> None:
+    world = team(None, "team-a")
+    run_for(world, 60)
+    assert not world.live_pods()
+    world.environment("team-b", image="a/b:1")
+    world.settle()
+    assert [pod.environment for pod in world.live_pods()] == ["team-b"]
+
+
+def test_a_group_may_be_free_of_budgets() -> None:
+    world = team(0, "team-a")
+    run_for(world, 600)
+    assert len(world.live_pods()) == 1
+
+
+def test_a_deleted_environment_still_counts_for_its_group_on_that_day() -> None:
+    """Otherwise an author could delete it and create another one."""
+    world = team(100, "team-a")
+    run_for(world, 100)
+    world.gone("environments", "team-a")
+    world.step(60)
+    world.environment("team-b", image="a/b:1")
+    world.settle()
+    assert not world.live_pods()
+    world.now = MIDNIGHT
+    world.settle()
+    assert len(world.live_pods()) == 1

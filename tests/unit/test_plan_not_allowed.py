@@ -8,6 +8,7 @@ from tests.support.started_worlds import first_run, fleet, validated
 from tests.support.world import World
 
 from gpuenv.api import reasons
+from gpuenv.api.limits.groups import Group
 from gpuenv.api.limits.limits import Limits
 from gpuenv.plan.objects.times import show_time
 
@@ -157,9 +158,9 @@ def test_nodes_that_it_no_longer_selects_are_left() -> None:
 # ---- the number of environments --------------------------------------------------------------------------
 
 
-def several(created: dict[str, int], most: int) -> World:
+def several(created: dict[str, int], most: int, *groups: Group) -> World:
     """Return a world with a node and these environments, created so many seconds after the beginning."""
-    world = World(limits=Limits(max_environments=most))
+    world = World(limits=Limits(max_environments=most, groups=groups))
     world.node()
     for name, seconds in created.items():
         world.environment(name, suspend=True)
@@ -212,6 +213,24 @@ def test_environments_that_are_refused_anyway_take_no_place() -> None:
     assert accepted(world) == {"b"}
     assert world.condition("Accepted", "a") == ("False", reasons.SpecInvalid)
     assert_not_allowed(world, "spec.probe.runtimeClassName", "c")
+
+
+def test_a_group_has_its_own_number_and_fills_no_place_of_others() -> None:
+    group = Group("team", ("t-*",), max_environments=2)
+    world = several({"t-a": 1, "t-b": 2, "t-c": 3, "a": 4, "b": 5, "c": 6}, 2, group)
+    assert accepted(world) == {"t-a", "t-b", "a", "b"}
+    assert_not_allowed(
+        world,
+        "there are 2 other environments of the group team already, which is all that maxEnvironments of team in "
+        "limits.groups allows; delete one",
+        "t-c",
+    )
+    assert_not_allowed(world, "there are 2 other environments already", "c")
+
+
+def test_a_group_without_a_number_counts_with_all_others() -> None:
+    world = several({"t-a": 1, "a": 2, "t-b": 3}, 2, Group("team", ("t-*",)))
+    assert accepted(world) == {"t-a", "a"}
 
 
 # ---- defaults of the pod ---------------------------------------------------------------------------------

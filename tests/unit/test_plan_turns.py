@@ -1,6 +1,9 @@
 """Places for probe pods: environments take turns, and pods that wait or hang do not hold up free nodes."""
 
+import itertools
+import math
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,7 +14,10 @@ from tests.support.started_worlds import fleet
 from tests.support.world import World
 
 from gpuenv.api import names
+from gpuenv.api.limits.groups import Group
+from gpuenv.api.limits.limits import Limits
 from gpuenv.plan.actions import CreatePod
+from gpuenv.plan.demand import demand
 from gpuenv.plan.run.clocks import LONG_SECONDS, PATIENCE_SECONDS
 
 FULL = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
@@ -99,20 +105,29 @@ def test_an_environment_below_its_share_does_not_wait_for_the_long_runs_of_one_a
     assert living(world) == {"evil": 25, "good": 25}
 
 
-def test_long_runs_within_the_share_are_waited_for() -> None:
-    """Otherwise an administrator's limit would not be one."""
-    world = World(max_probes=2)
-    for index, name in enumerate(("a", "b", "c")):
-        world.environment(name, image=f"a/b:{index}", strategy={"maxConcurrent": 1})
+def held_for_long(environments: int, *, places: int) -> World:
+    """Return a world in which so many environments want five nodes, and pods have held all places for long."""
+    world = World(max_probes=places)
+    for index in range(environments):
+        world.environment(f"e{index}", image=f"a/b:{index}", strategy={"maxConcurrent": 2})
     for name in names_of(5):
         world.node(name)
     world.settle()
     for pod in world.live_pods():
         hang(world, pod.node, pod.environment)
+    assert len(world.live_pods()) == places
     world.step(LONG_SECONDS + 1)
     world.settle()
-    assert len(world.live_pods()) == 2
-    assert max(living(world).values()) == 1
+    return world
+
+
+def test_long_runs_within_the_share_are_waited_for() -> None:
+    """Otherwise an administrator's limit would not be one."""
+    assert living(held_for_long(2, places=2)) == {"e0": 1, "e1": 1}
+
+
+def test_with_more_environments_than_places_nobody_waits_for_long_runs() -> None:
+    assert living(held_for_long(3, places=2)) == {"e0": 1, "e1": 1, "e2": 1}
 
 
 def test_three_environments_rotate_over_two_places() -> None:
@@ -151,33 +166,208 @@ def test_turns_continue_after_a_restart_of_the_operator() -> None:
     assert order == order[:3] * 3
 
 
+class Team:
+    """Environments in groups, which ask for new runs on all nodes again and again. Their runs end in any order."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+        self.nodes = names_of(data.draw(st.integers(1, 6), label="nodes"))
+        self.groups = [f"g{index}" for index in range(data.draw(st.integers(1, 3), label="groups"))]
+        count = data.draw(st.integers(2, 5), label="environments")
+        owners = [data.draw(st.sampled_from(self.groups), label="group") for _ in range(count)]
+        self.owner = {f"{owner}-e{index}": owner for index, owner in enumerate(owners)}
+        self.places = data.draw(st.integers(1, 6), label="places")
+        limits = Limits(groups=tuple(Group(name, (f"{name}-*",)) for name in self.groups))
+        self.world = World(max_probes=self.places, limits=limits)
+        self.most = {name: data.draw(st.integers(1, 6), label=f"limit of {name}") for name in self.owner}
+        for index, (name, most) in enumerate(self.most.items()):
+            self.world.environment(name, image=f"a/b:{index}", strategy={"maxConcurrent": most})
+        for name in self.nodes:
+            self.world.node(name)
+
+    def rounds(self, count: int) -> Iterator[list[str]]:
+        """Yield the environments of the probe pods that each plan starts."""
+        for round_ in range(count):
+            for name in self.owner:
+                if self.data.draw(st.booleans(), label=f"{name} asks"):
+                    ask(self.world, name, f"round-{round_}")
+            for planned in [self.world.step(), self.world.step()]:
+                yield [one.environment for one in planned.actions if isinstance(one, CreatePod)]
+            pods = sorted(self.world.live_pods(), key=lambda pod: pod.name)
+            some = (
+                self.data.draw(st.lists(st.sampled_from(pods), unique_by=id), label="ended") if pods else []
+            )
+            for pod in pods:
+                if pod in some or self.world.now - pod.created_at > LONG_SECONDS / 2:
+                    self.world.finish(environment=pod.environment, node=pod.node)
+            self.world.now += self.data.draw(st.integers(1, 20), label="seconds")
+
+    def wants(self, environment: str, node: str) -> bool:
+        """Return whether a run of the environment is due on the node and not under way."""
+        if any((pod.environment, pod.node) == (environment, node) for pod in self.world.live_pods()):
+            return False
+        report = self.world.report(environment, node)
+        token = self.world.cache.environments[environment].revalidate
+        return report is None or demand(token, "").asks_beyond(report.observed_demand)
+
+    def waiting(self) -> set[str]:
+        """Return the environments that could start a run on a node without a probe pod."""
+        free = set(self.nodes) - {pod.node for pod in self.world.live_pods()}
+        held = living(self.world)
+        return {
+            name
+            for name, most in self.most.items()
+            if held[name] < most and any(self.wants(name, node) for node in free)
+        }
+
+    def active(self) -> set[str]:
+        """Return the environments that run something, or want to."""
+        held = living(self.world)
+        return {name for name in self.owner if held[name] or any(self.wants(name, one) for one in self.nodes)}
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@given(data=st.data())
+def test_nobody_is_given_more_than_a_share_while_another_waits_for_one(data: st.DataObject) -> None:
+    """It holds for groups among each other, and for the environments of a group."""
+    team = Team(data)
+    for begun in team.rounds(12):
+        held, active, waiting = living(team.world), team.active(), team.waiting()
+        in_group = Counter(team.owner[pod.environment] for pod in team.world.live_pods())
+        share = team.places / len({team.owner[name] for name in active}) if active else 0.0
+        for name, other in itertools.product(begun, waiting):
+            mine, others = team.owner[name], team.owner[other]
+            if mine != others and in_group[others] < math.floor(share):
+                assert in_group[mine] <= math.ceil(share), (name, other)
+            own = share / sum(team.owner[one] == mine for one in active)
+            if mine == others and held[other] < math.floor(own):
+                assert held[name] <= math.ceil(own), (name, other)
+        assert len(team.world.live_pods()) <= team.places
+        assert len(team.world.live_pods()) == team.places or not waiting, "no place is left empty"
+
+
 @settings(max_examples=15, deadline=None, phases=[Phase.generate])
 @given(data=st.data())
 def test_no_environment_waits_for_more_than_a_bounded_number_of_runs_of_others(data: st.DataObject) -> None:
-    """Every environment asks for a new run as soon as it has an answer, and runs end in any order."""
-    count = data.draw(st.integers(2, 5), label="environments")
-    nodes = names_of(data.draw(st.integers(1, 6), label="nodes"))
-    world = World(max_probes=data.draw(st.integers(1, 4), label="places"))
-    environments = [f"e{index}" for index in range(count)]
-    for index, name in enumerate(environments):
-        limit = data.draw(st.integers(1, 3), label=f"limit of {name}")
-        world.environment(name, image=f"a/b:{index}", strategy={"maxConcurrent": limit})
-    for name in nodes:
-        world.node(name)
+    team = Team(data)
     waited: Counter[str] = Counter()
-    for round_ in range(25):
-        for name in environments:
-            ask(world, name, f"round-{round_}")
-        for planned in [world.step(), world.step()]:
-            begun = [one.environment for one in planned.actions if isinstance(one, CreatePod)]
-            for name in environments:
-                waited[name] = 0 if living(world)[name] else waited[name] + len(begun)
-                # Each of the others may come first once, and once more on each node.
-                assert waited[name] <= (count - 1) * (1 + len(nodes)), (name, round_)
-        pods = sorted(world.live_pods(), key=lambda pod: pod.name)
-        for pod in data.draw(st.lists(st.sampled_from(pods), min_size=1, unique_by=id), label="ended"):
-            world.finish(environment=pod.environment, node=pod.node)
-        world.now += data.draw(st.integers(1, 20), label="seconds")
+    largest = max(Counter(team.owner.values()).values())
+    for begun in team.rounds(25):
+        waiting, held = team.waiting(), living(team.world)
+        for name in team.owner:
+            waited[name] = waited[name] + len(begun) if name in waiting and not held[name] else 0
+            # Each turn of its group is a turn of each group, and each of the group's environments may come first once,
+            # and once more on each node.
+            assert waited[name] <= len(team.groups) * largest * (1 + len(team.nodes)), name
+
+
+# ---- groups ----------------------------------------------------------------------------------------------
+
+
+def grouped(*groups: str) -> World:
+    """Return a world with 200 nodes, these groups, and ten environments of the group ``evil``."""
+    world = World(limits=Limits(groups=tuple(Group(name, (f"{name}-*",)) for name in groups)))
+    for index in range(10):
+        world.environment(f"evil-{index}", image=f"a/b:{index}")
+    for name in names_of(200):
+        world.node(name)
+    return world
+
+
+def test_groups_share_the_places_however_many_environments_they_have() -> None:
+    world = grouped("evil", "good")
+    world.environment("good-1", image="c/d:1")
+    world.settle()
+    assert living(world)["good-1"] == 25
+
+
+def test_environments_that_no_group_names_are_one_group() -> None:
+    world = grouped("good")
+    world.environment("good-1", image="c/d:1")
+    world.environment("good-2", image="c/d:2")
+    world.settle()
+    found = living(world)
+    assert found["good-1"] + found["good-2"] == 25
+
+
+# ---- silent environments ---------------------------------------------------------------------------------
+
+
+def beside_silent(count: int) -> World:
+    """Return a world in which the pods of so many environments hang for long, and another environment arrives."""
+    world = World()
+    for index in range(count):
+        world.environment(f"evil-{index}", image=f"a/b:{index}")
+    for name in names_of(200):
+        world.node(name)
+    world.settle()
+    for pod in world.live_pods():
+        hang(world, pod.node, pod.environment)
+    world.now += LONG_SECONDS
+    world.environment("good", image="c/d:1")
+    return world
+
+
+def test_environments_whose_runs_hang_count_as_one() -> None:
+    world = beside_silent(10)
+    world.settle()
+    assert living(world)["good"] == 25
+
+
+def test_answers_make_a_silent_environment_equal_to_the_others() -> None:
+    world = beside_silent(4)
+    world.settle()
+    for pod in [pod for pod in world.live_pods() if pod.environment == "evil-0"][:-1]:
+        world.finish(environment="evil-0", node=pod.node)
+    world.settle()
+    # The share of good is a third now, not half. One more place becomes free, and evil-0 is below its share.
+    world.finish(
+        environment="good", node=next(pod.node for pod in world.live_pods() if pod.environment == "good")
+    )
+    before = living(world)["evil-0"]
+    world.settle()
+    assert living(world)["evil-0"] > before
+
+
+@pytest.mark.parametrize(
+    ("message", "share"),
+    [(FULL, 4), ("0/1 nodes are available: 1 node(s) had untolerated taint", 4), ("", 2)],
+)
+def test_only_runs_that_took_place_make_an_environment_silent(message: str, share: int) -> None:
+    """Without a message of the scheduler, the pods of ``good`` are started and end as crashes."""
+    world = World(max_probes=8)
+    world.environment("good", image="c/d:1")
+    for name in names_of(8):
+        world.node(name)
+    world.settle()
+    for pod in world.live_pods():
+        if message:
+            world.pod("Pending", environment="good", node=pod.node, unschedulable=message)
+        else:
+            world.pod(
+                "Failed",
+                environment="good",
+                node=pod.node,
+                scheduled=world.now,
+                sandbox=world.now,
+                facts=builders.terminated("", code=1, at=world.now),
+            )
+    world.step(200)
+    world.settle()
+    assert {report.verdict.value for report in world.cache.reports.values()} == {"Unknown"}
+    for index in range(3):
+        world.environment(f"evil-{index}", image=f"a/b:{index}")
+    for name in names_of(40):
+        world.node(name)
+    world.environment("good", suspend=True, image="c/d:1")
+    world.settle()
+    for pod in world.live_pods():
+        hang(world, pod.node, pod.environment)
+    world.now += LONG_SECONDS
+    world.environment("good", image="c/d:1")
+    ask(world, "good", "now")
+    world.settle()
+    assert living(world)["good"] == share
 
 
 # ---- environments take turns on a node -------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gpuenv.api import names
+from gpuenv.api.limits.groups import Group
 
 MAX_RESOURCES: Final = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "32Gi"}
 
@@ -29,7 +30,7 @@ class Limits:
     """What environments may ask for. In a pattern, ``*`` stands for any characters, ``/`` included."""
 
     max_environments: int = 200
-    """The largest number of environments in the cluster."""
+    """The largest number of environments in the cluster, without those of groups that have a number of their own."""
     images: tuple[str, ...] = ("*",)
     """Patterns of the images."""
     priority_class_names: tuple[str, ...] = (names.PROBE_PRIORITY_CLASS,)
@@ -69,4 +70,9 @@ class Limits:
     pull_secrets: tuple[PullSecret, ...] = ()
     """No environment may use a Secret that is not listed here."""
     gpu_seconds_per_day: int = 0
-    """How many GPU-seconds the probe pods of one environment may use in a day (UTC); 0: any number."""
+    """How many GPU-seconds the probe pods of one environment may use in a day (UTC); 0: any number.
+
+    It does not hold for environments of groups that have a number of their own.
+    """
+    groups: tuple[Group, ...] = ()
+    """Groups of environments that count together. An environment belongs to the first group that names it."""

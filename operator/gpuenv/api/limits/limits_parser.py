@@ -7,6 +7,7 @@ from typing import Final
 
 from gpuenv.api.fields import Fields, shown
 from gpuenv.api.label_syntax import DNS_NAME, LABEL_KEY
+from gpuenv.api.limits.groups import Group
 from gpuenv.api.limits.limits import MAX_RESOURCES, Limits, PullSecret
 from gpuenv.api.quantity import amount
 
@@ -77,7 +78,10 @@ def parse(value: object) -> Limits:
         gpu_seconds_per_day=fields.integer(
             "gpuSecondsPerDay", defaults.gpu_seconds_per_day, 0, MAX_GPU_SECONDS
         ),
+        groups=tuple(_group(item) for item in fields.children("groups")),
     )
+    if twice := _repeated([one.name for one in limits.groups]):
+        fields.fail("groups", f"lists the group {twice} twice; write one entry with all its environments")
     secrets = [one.secret_name for one in limits.pull_secrets]
     if twice := _repeated(secrets):
         fields.fail(
@@ -109,11 +113,31 @@ def _pull_secret(fields: Fields) -> PullSecret:
     _refuse_nulls(fields)
     name = fields.required_text("secretName")
     _require(fields, "secretName", _OBJECT, name)
+    environments = _environments(fields)
+    fields.close()
+    return PullSecret(name, environments)
+
+
+def _group(fields: Fields) -> Group:
+    _refuse_nulls(fields)
+    name = fields.required_text("name")
+    _require(fields, "name", _OBJECT, name)
+    group = Group(
+        name,
+        _environments(fields),
+        fields.integer("maxEnvironments", 1, 1, MAX_ENVIRONMENTS) if fields.has("maxEnvironments") else None,
+        fields.integer("gpuSecondsPerDay", 0, 0, MAX_GPU_SECONDS) if fields.has("gpuSecondsPerDay") else None,
+    )
+    fields.close()
+    return group
+
+
+def _environments(fields: Fields) -> tuple[str, ...]:
+    """Return the patterns of names of environments. Raises FieldError if there are none."""
     environments = _texts(fields, "environments", _ENVIRONMENTS)
     if not environments:
         fields.fail("environments", 'is missing or empty; write ["*"] for all environments')
-    fields.close()
-    return PullSecret(name, environments)
+    return environments
 
 
 def _texts(fields: Fields, name: str, form: _Form, default: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ BudgetSpent = condition(
     next_run=NextRun.NONE,
     warns=False,
     meaning="The environment has used the GPU time that it may use in a day.",
-    cause="The administrator sets limits.gpuSecondsPerDay, and the environment's probe pods have held GPUs for so long.",
-    cure="Wait until the day ends (midnight UTC), or ask the administrator to raise limits.gpuSecondsPerDay.",
+    cause="The administrator sets gpuSecondsPerDay, and probe pods of the environment or its group have held GPUs for so long.",
+    cure="Wait until the day ends (midnight UTC), or ask the administrator to raise gpuSecondsPerDay in the limits.",
     source=OWN_RULE,
 )
 

@@ -45,7 +45,9 @@ HeldOff = finding(
 
 GpusBusy = finding(
     "GpusBusy",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
+    behaviour=Behaviour(
+        depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED, excused=True
+    ),
     meaning="All GPUs of the node are in use; the probe waits for its turn.",
     cause="Running pods hold all GPUs; probes never push anybody out.",
     action=Action.WAIT,
@@ -55,7 +57,9 @@ GpusBusy = finding(
 
 Unschedulable = finding(
     "Unschedulable",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(
+        depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED, excused=True
+    ),
     meaning="The scheduler cannot place the probe pod on the node.",
     cause="Taints, resources, quota or admission keep the probe pod off the node.",
     action=Action.CHANGE_ENVIRONMENT,
@@ -65,7 +69,9 @@ Unschedulable = finding(
 
 ProbeRejected = finding(
     "ProbeRejected",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(
+        depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED, excused=True
+    ),
     meaning="The API server refused the probe pod.",
     cause="Pod Security, a quota, a webhook or a missing class refused the pod.",
     action=Action.ALLOW_PROBE,
@@ -200,7 +206,9 @@ Evicted = finding(
 
 Preempted = finding(
     "Preempted",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED),
+    behaviour=Behaviour(
+        depth=LAST, next_run=NextRun.BACKOFF, warns=False, start=Start.UNRELATED, excused=True
+    ),
     meaning="The probe pod had to make room for another pod.",
     cause="A pod of higher priority needed the place.",
     action=Action.WAIT,
@@ -210,7 +218,9 @@ Preempted = finding(
 
 ProbePodDeleted = finding(
     "ProbePodDeleted",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(
+        depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED, excused=True
+    ),
     meaning="Somebody deleted the probe pod before it reported.",
     cause="A person or a controller deleted the pod.",
     action=Action.WAIT,

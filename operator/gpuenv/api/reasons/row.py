@@ -84,12 +84,17 @@ class Behaviour:
 
     ``warns`` True means that the Event about a verdict with this reason has the type Warning. It is False, and the type
     is Normal, if the problem goes away by itself or never changes a verdict.
+
+    ``excused`` True means that a run without an answer for this reason says nothing against its environment: the
+    cluster had no place for the probe pod, or took it away. Other such runs make an environment silent
+    (:mod:`gpuenv.plan.fleet.places`).
     """
 
     depth: int
     next_run: NextRun
     warns: bool
     start: Start
+    excused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

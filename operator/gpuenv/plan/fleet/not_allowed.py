@@ -1,8 +1,10 @@
 """Find the environments that the administrator's limits do not allow, and say why."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from gpuenv.api.limits.groups import OTHERS, group_of
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.limits.violations import violations
 from gpuenv.api.tolerant import mappings
@@ -22,7 +24,26 @@ def not_allowed(environments: Mapping[str, EnvironmentRecord], limits: Limits, m
     judged = [one for one in environments.values() if one.spec is not None and not one.deleting]
     found = {one.name: _message(lines) for one in judged if (lines := _violations(one, limits, memo))}
     asking = sorted((one for one in judged if one.name not in found), key=_order)
-    return found | {one.name: _too_many(limits) for one in asking[limits.max_environments :]}
+    return found | _beyond_number([one.name for one in asking], limits)
+
+
+def _beyond_number(names: Iterable[str], limits: Limits) -> dict[str, str]:
+    """Return which of these environments, in their order, are too many, each with the reason in one line.
+
+    An environment counts for the number of its group, or for that of the cluster if its group has none.
+    """
+    numbers = {one.name: one.max_environments for one in limits.groups if one.max_environments is not None}
+    counted: Counter[str] = Counter()
+    found = {}
+    for name in names:
+        group = group_of(name, limits.groups)
+        group = group if group in numbers else OTHERS
+        most = numbers.get(group, limits.max_environments)
+        if counted[group] < most:
+            counted[group] += 1
+        else:
+            found[name] = _too_many(most, group)
+    return found
 
 
 def _violations(environment: EnvironmentRecord, limits: Limits, memo: Memo) -> tuple[str, ...]:
@@ -53,9 +74,10 @@ def _message(lines: tuple[str, ...]) -> str:
     return " | ".join(lines[:NAMED]) + (f" | and {more} more" if more > 0 else "")
 
 
-def _too_many(limits: Limits) -> str:
-    most = limits.max_environments
+def _too_many(most: int, group: str) -> str:
+    others = f"{most} other environments" + (f" of the group {group}" if group else "")
+    limit = f"maxEnvironments of {group} in limits.groups" if group else "limits.maxEnvironments"
     return (
-        f"there are {most} other environments already, which is all that limits.maxEnvironments allows; delete one, or ask "
-        "the administrator to raise it in the chart's values"
+        f"there are {others} already, which is all that {limit} allows; delete one, or ask the administrator to raise it in "
+        "the chart's values"
     )

@@ -1,56 +1,53 @@
-"""Count the places for probe pods: how many each environment holds, and whose turn it is to start another one.
+"""Decide which environment may start the next probe pod. This is the whole rule:
 
-There are two limits: ``maxConcurrent`` of each environment, and ``Settings.max_probes`` over all environments. An
-environment's share is ``max_probes`` divided by the number of environments that run or want to run something, at least
-one. These rules apply:
+1. A probe pod takes one of ``Settings.max_probes`` places until it has ended, and an environment holds at most
+   ``maxConcurrent`` of them.
+2. Everybody who runs or wants to run something has an equal share of the places: each of the administrator's groups, and
+   in a group each environment, where its silent environments count as one.
+3. A free place goes to the group that holds the fewest, and in it to the environment that holds the fewest; of several,
+   to the one that has waited longest.
+4. Who is alone takes all places, but nobody waits for the pods older than ``LONG_SECONDS`` by which another exceeds its
+   share: those below their own share may start as many in addition, up to twice ``max_probes``.
+5. A pod that waits for a GPU (``PATIENCE_SECONDS`` after its creation) or does not end after its deletion takes no place.
 
-* A pod takes a place of its environment and one of all places, until it has ended.
-* A pod that waits for a GPU gives its place back after ``PATIENCE_SECONDS``. It holds no GPU, and a free node may need
-  the place. An environment gets at most as many places back as its limit and its share, so that a fleet of busy nodes
-  does not lead to thousands of pending pods. As soon as such a pod gets its GPU, it takes a place again. Until places
-  are free, the environment then starts nothing.
-* A pod that holds a GPU keeps its place in its environment, even if it hangs. With ``maxConcurrent``, an author says how
-  many GPUs the probes may take from workloads, and a hanging probe takes one. Its time limit bounds how long.
-* A free place goes to the environment that holds the fewest. Of several, it goes to the one that has waited longest.
-* An environment that is alone may take all places. If its pods take long, others need not wait for their end: an
-  environment below its share may start a pod in addition to ``max_probes`` for each pod older than ``LONG_SECONDS`` by
-  which another environment exceeds its own share. Together, they never take more than twice ``max_probes`` places.
-* A deleted pod that does not end takes no place. It only blocks its node.
+An environment is silent if the number of nodes on which it has no answer exceeds the number of those on which it has
+one. A node counts as without an answer if the last run took place there but brought none, or was stopped, or if the
+present run takes longer than ``LONG_SECONDS``. So images that hang take the places of at most one environment, however
+many there are of them, and answers make an environment equal to the others again. Environments that no group of the
+administrator names are a group, too, so that nobody gains by another name.
+
+A waiting pod that gets its GPU takes a place again, and its environment starts nothing until places are free. At most as
+many pods of an environment wait without a place as its limit and its share, so that a fleet of busy nodes does not lead
+to thousands of pending pods. A pod that hangs on its GPU keeps its place: with ``maxConcurrent``, an author says how many
+GPUs the probes may take from workloads.
 """
 
 import math
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gpuenv.api.limits.groups import group_of
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.fleet.turn_tree import SILENT, Branch
 from gpuenv.plan.run.clocks import LONG_SECONDS, is_over, is_stuck, waits_from
 from gpuenv.plan.snapshot import NEVER, PodRecord
 from gpuenv.plan.view import View
 
 
 @dataclass(slots=True)
-class _Held:
-    """The probe pods of one environment. ``limit`` is its ``maxConcurrent``, as a number of pods.
+class _Pods:
+    """The probe pods of one environment that have neither ended nor are stuck.
 
-    ``last_start`` is when its last pod was created, or its last run ended, in epoch seconds.
+    ``last_start`` is when any pod of the environment was created last, or its last run ended, in epoch seconds.
     """
 
-    limit: int = 0
-    wants: bool = False
-    last_start: float = 0.0
-    pods: list[PodRecord] = field(default_factory=list)
-    started: int = 0
+    all: list[PodRecord] = field(default_factory=list)
     waiting: int = 0
     long: int = 0
-
-    def count(self, share: int) -> int:
-        """Return the number of places that the environment holds."""
-        return len(self.pods) + self.started - min(self.waiting, self.limit, share)
-
-    def surplus(self, share: int) -> int:
-        """Return by how many long pods the environment exceeds its share."""
-        return min(self.long, max(0, self.count(share) - share))
+    last_start: float = 0.0
+    hanging: set[str] = field(default_factory=set)
+    """The names of the nodes whose pods have been on their node for long."""
 
 
 class Places:
@@ -58,82 +55,120 @@ class Places:
 
     def __init__(self, view: View, fleets: Sequence[Totals]) -> None:
         settings = view.snapshot.settings
-        self._at, self._limit = view.at, settings.max_probes
+        self._at = view.at
+        self._root = Branch("")
         self.busy: set[str] = set()
         """The names of the nodes with a probe pod that has not ended."""
-        self._held = {
-            fleet.context.name: _Held(max_concurrent(fleet), bool(fleet.due), fleet.last_run_at)
-            for fleet in fleets
-        }
+        self._pods: dict[str, _Pods] = {}
+        self._read_pods(view)
+        known = {fleet.context.name: fleet for fleet in fleets}
+        self._limits = {name: max_concurrent(fleet) for name, fleet in known.items()}
+        self._branches: dict[str, Branch] = {}
+        for name in {**known, **self._pods}:
+            fleet, pods = known.get(name), self._pods.get(name, _Pods())
+            branch = self._root.branch(group_of(name, settings.limits.groups))
+            if fleet is not None and _is_silent(fleet, pods.hanging):
+                branch = branch.branch(SILENT)
+            self._branches[name] = branch.branch(name)
+            if pods.all or (fleet is not None and fleet.due):
+                self._branches[name].activate()
+        self._root.divide(float(settings.max_probes))
+        for name, branch in self._branches.items():
+            self._hold(name, branch, known.get(name))
+
+    def _read_pods(self, view: View) -> None:
         for pod in view.snapshot.pods.values():
-            held = self._held.setdefault(pod.environment, _Held())
-            held.last_start = max(held.last_start, pod.created_at)
+            pods = self._pods.setdefault(pod.environment, _Pods())
+            pods.last_start = max(pods.last_start, pod.created_at)
             if is_over(pod):
                 continue
             self.busy.add(pod.node)
-            if not is_stuck(pod, settings, view.at):
-                held.pods.append(pod)
-                held.waiting += view.at >= waits_from(pod)
-                held.long += view.at >= pod.created_at + LONG_SECONDS
-        active = sum(held.wants or bool(held.pods) for held in self._held.values())
-        self._share = max(1, self._limit // max(1, active))
-        self._count()
+            if is_stuck(pod, view.snapshot.settings, view.at):
+                continue
+            pods.all.append(pod)
+            pods.waiting += view.at >= waits_from(pod)
+            if view.at >= pod.created_at + LONG_SECONDS:
+                pods.long += 1
+                if pod.scheduled_at is not None:
+                    pods.hanging.add(pod.node)
 
-    def _count(self) -> None:
-        self._taken = sum(held.count(self._share) for held in self._held.values())
-        self._surplus = sum(held.surplus(self._share) for held in self._held.values())
+    def _hold(self, name: str, branch: Branch, fleet: Totals | None) -> None:
+        """Let the environment hold the places that its pods take."""
+        pods = self._pods.get(name, _Pods())
+        given_back = min(pods.waiting, self._limits.get(name, 0), max(1, int(branch.share)))
+        held = len(pods.all) - given_back
+        last_run = fleet.last_run_at if fleet is not None else 0.0
+        branch.hold(held, min(pods.long, held), max(pods.last_start, last_run))
 
     def may_start(self, environment: str) -> bool:
         """Return whether there is a place for another pod of the environment."""
-        held = self._held[environment]
-        mine = held.count(self._share)
-        if mine >= held.limit:
+        branch, root = self._branches[environment], self._root
+        if branch.held >= self._limits[environment]:
             return False
-        if self._taken < self._limit:
-            return True
-        return (
-            mine < self._share and self._taken - self._surplus < self._limit and self._taken < 2 * self._limit
-        )
+        return root.held < root.share or (branch.is_below_share() and root.held < 2 * root.share)
 
     def is_below_share(self, environment: str) -> bool:
-        """Return whether the environment holds fewer places than its share."""
-        return self._held[environment].count(self._share) < self._share
+        """Return whether the environment and its group hold less than their shares."""
+        return self._branches[environment].is_below_share()
 
     def next_turn(self, environments: Collection[str]) -> str | None:
         """Return which of the environments may start a pod next, or None if none may start one."""
         return min(filter(self.may_start, environments), key=self._turn, default=None)
 
-    def _turn(self, environment: str) -> tuple[int, float, int, str]:
+    def _turn(self, environment: str) -> tuple[object, ...]:
         """Return what orders the environments.
 
         If several have waited equally long, a hash decides. It depends on the time, so that none is always the first.
         """
-        held = self._held[environment]
-        spread = zlib.crc32(f"{environment}/{held.last_start:.0f}".encode("utf-8", "replace"))
-        return held.count(self._share), held.last_start, spread, environment
+        return self._branches[environment].compare(
+            lambda branch: (branch.held, branch.last_start, _spread(branch))
+        )
+
+    def first_on_node(self, environments: Collection[str], last_runs: Mapping[str, float], turn: str) -> str:
+        """Return which of the environments has the first right to a node that all of them want.
+
+        It goes to the group that has not run there for the longest time, and in it to the environment. ``last_runs``
+        holds when each environment last ran on the node. Of several, ``turn`` comes first.
+        """
+        last: dict[Branch, float] = {}
+        for name, at in last_runs.items():
+            for branch in self._branches[name].upwards() if name in self._branches else ():
+                last[branch] = max(at, last.get(branch, 0.0))
+        first = set(self._branches[turn].upwards())
+        return min(
+            environments,
+            key=lambda name: self._branches[name].compare(
+                lambda branch: (last.get(branch, 0.0), branch not in first)
+            ),
+        )
 
     def take(self, environment: str, node: str) -> None:
         """Note that a pod of the environment starts on the node."""
-        held = self._held[environment]
-        held.started += 1
-        held.last_start = self._at
         self.busy.add(node)
-        self._count()
+        self._branches[environment].hold(1, last_start=self._at)
 
     def next_change(self, environments: Collection[str]) -> float:
         """Return when, if nothing else changes, one of these environments may get a place, in epoch seconds."""
-        lacking = [self._held[name] for name in environments if not self.may_start(name)]
+        lacking = [name for name in environments if not self.may_start(name)]
         if not lacking:
             return NEVER
-        times = [waits_from(pod) for held in self._held.values() for pod in held.pods]
-        if any(held.count(self._share) < min(self._share, held.limit) for held in lacking):
-            times += [
-                pod.created_at + LONG_SECONDS
-                for held in self._held.values()
-                if held.count(self._share) > self._share
-                for pod in held.pods
-            ]
+        pods = [pod for found in self._pods.values() for pod in found.all]
+        times = [waits_from(pod) for pod in pods]
+        if sum(branch.active for branch in self._branches.values()) > 1:
+            times += [pod.created_at + LONG_SECONDS for pod in pods]
         return min((time for time in times if time > self._at), default=NEVER)
+
+
+def _is_silent(fleet: Totals, hanging: set[str]) -> bool:
+    """Return whether the environment has no answer on more nodes than it has answers on.
+
+    ``hanging`` are the nodes on which a run takes long at present.
+    """
+    return len(fleet.unanswered | hanging) > len(fleet.answering - hanging)
+
+
+def _spread(branch: Branch) -> int:
+    return zlib.crc32(f"{branch.name}/{branch.last_start:.0f}".encode("utf-8", "replace"))
 
 
 def max_concurrent(fleet: Totals) -> int:

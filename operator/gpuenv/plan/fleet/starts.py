@@ -1,8 +1,8 @@
 """Choose the due runs that start now: one probe pod per node, within the limits, and each environment in its turn.
 
-Places for probe pods rotate over the environments (:mod:`gpuenv.plan.fleet.places`). The environment whose turn it is
-chooses its most urgent run on a node without a probe pod. If others that hold less than their share of the places want
-that node, too, it goes to the one that has not run there for the longest time.
+Groups and their environments take turns (:mod:`gpuenv.plan.fleet.places`). The environment whose turn it is chooses its
+most urgent run on a node without a probe pod. If others that hold less than their share of the places want that node,
+too, it goes to the group, and in it to the environment, that has not run there for the longest time.
 """
 
 import heapq
@@ -80,16 +80,20 @@ def _rightful(
         for name, states in claims.items()
         if node in states and (name == turn or (places.is_below_share(name) and places.may_start(name)))
     ]
-    return min(wanting, key=lambda name: (_last_run(view, claims[name][node], name), name != turn, name))
+    if wanting == [turn]:
+        return turn
+    last_runs = {name: _last_run(view, name, node) for name in view.snapshot.environments}
+    return places.first_on_node(wanting, last_runs, turn)
 
 
-def _last_run(view: View, state: DesiredState, environment: str) -> float:
+def _last_run(view: View, environment: str, node: str) -> float:
     """Return when the environment last ran on the node, in epoch seconds; 0 if it never has.
 
     Its probe pods that still exist count, too: the report tells nothing about runs with former inputs.
     """
-    created = (pod.created_at for pod in view.pods.get((environment, state.node), ()))
-    return max(state.report.last_run_at if state.report is not None else 0.0, *created, 0.0)
+    report = view.reports.get(environment, {}).get(node)
+    created = (pod.created_at for pod in view.pods.get((environment, node), ()))
+    return max(report.last_run_at if report is not None else 0.0, *created, 0.0)
 
 
 def _has_free_node(fleet: Totals, places: Places) -> bool:

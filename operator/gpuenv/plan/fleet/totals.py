@@ -9,7 +9,7 @@ from gpuenv.api.remedies import Remedies
 from gpuenv.assess import observed_versions
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.snapshot import NEVER, Usage
+from gpuenv.plan.snapshot import NEVER, ReportRecord, Usage
 from gpuenv.plan.validation.desired_state import DesiredState
 
 Content = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -71,6 +71,10 @@ class Totals:
     recheck_at: float
     last_run_at: float
     """When the environment's last run on any node ended, in epoch seconds; 0 if none has ended."""
+    answering: frozenset[str] = frozenset()
+    """The names of the nodes whose last run with the present inputs brought an answer."""
+    unanswered: frozenset[str] = frozenset()
+    """The names of the nodes whose last run with the present inputs took place, but was stopped or brought no answer."""
     usage: Usage | None = None
     """The GPU-seconds used today; None if the administrator sets no budget."""
     spent: str = ""
@@ -80,6 +84,13 @@ class Totals:
 def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
     """Return the totals of the desired states of an environment on all nodes."""
     selected = [one for one in states if one.selected]
+    reports = [one.report for one in selected if one.report is not None]
+    unanswered = frozenset(one.node for one in reports if _brought_none(one, context.inputs_hash))
+    answering = frozenset(
+        one.node
+        for one in reports
+        if one.result is not None and one.result.inputs_hash == context.inputs_hash
+    )
     return Totals(
         context=context,
         selected=len(selected),
@@ -102,7 +113,19 @@ def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
         faults=tuple(one.fault for one in states if one.fault),
         recheck_at=min((one.recheck_at for one in states), default=NEVER),
         last_run_at=max((one.report.last_run_at for one in states if one.report is not None), default=0.0),
+        answering=answering - unanswered,
+        unanswered=unanswered,
     )
+
+
+def _brought_none(report: ReportRecord, inputs_hash: str) -> bool:
+    """Return whether the last run, with these inputs, took place but was stopped for its time or brought no answer."""
+    attempt, result = report.attempt, report.result
+    if attempt is not None:
+        return attempt.inputs_hash == inputs_hash and not reasons.behaviour(attempt.reason).excused
+    if result is None or result.pod_check is None or result.inputs_hash != inputs_hash:
+        return False
+    return result.pod_check.reason == reasons.ProbeTimeout
 
 
 def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
