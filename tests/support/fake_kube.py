@@ -14,6 +14,7 @@ from typing import Any
 from tests.support import stored_status
 
 from gpuenv.api import names
+from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.plan.objects.times import show_time
@@ -235,7 +236,8 @@ class FakeKube:
     # ---- how -----------------------------------------------------------------------------------------------
 
     def _begin(self, method: str, path: str, body: Any = None) -> None:
-        """Note a request, and refuse it if a test says so."""
+        """Note a request, and refuse it if its time box is over or a test says so."""
+        sending.check_time_box(f"{method} {path}")
         self.calls.append((method, path))
         try:
             if self.down is not None:

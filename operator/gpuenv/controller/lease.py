@@ -3,8 +3,13 @@
 ``kubernetes.aio.leaderelection`` is not used because it never releases a Lease on exit. A Lease that another process
 holds counts as expired when this process has seen no change of it for its duration, so clocks need not agree. While the
 API server is unreachable, nobody can take the Lease: the operator pauses, and continues afterwards if no other process
-has taken the Lease. The process ends only if another process holds the Lease. Two operators at the same time would do
-no harm: the name of a probe pod contains its run id, so they cannot both create a pod for the same run.
+has taken the Lease. The process ends only if another process holds the Lease.
+
+A process that was stopped while it held the Lease must write nothing when it wakes. So for this process, the Lease ends
+some time (MARGIN) before others may take it, and the client that writes asks :attr:`Lease.seconds_left` before it sends
+a request. What is left bounds the time that the request may take, also in the API server
+(:mod:`gpuenv.controller.kube.client`). Only a request that the network delays for longer than the margin can still
+arrive later. The preconditions of writes then refuse it if another process has changed the same object.
 """
 
 import asyncio
@@ -23,8 +28,14 @@ from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, words_of
 logger = logging.getLogger(__name__)
 
 DURATION_SECONDS: Final = 15.0
-RENEW_SECONDS: Final = 4.0
+RENEW_SECONDS: Final = 2.0
+"""As in client-go. A write may then take ten seconds, which is the default time-out of admission webhooks."""
 RETRY_SECONDS: Final = 2.0
+MARGIN: Final = 0.15
+"""The share of the duration by which the Lease ends earlier for its holder than for others.
+
+It covers the way of a request to the API server, and clocks that run at different rates.
+"""
 
 
 def new_identity() -> str:
@@ -79,9 +90,14 @@ class Lease:
         """The identity of the process that held the Lease when it was last read; "" if there was none."""
 
     @property
+    def seconds_left(self) -> float:
+        """For how many seconds from now this process may write; 0 if it does not hold the Lease."""
+        return max(0.0, self._valid_until - time.monotonic())
+
+    @property
     def held(self) -> bool:
-        """Whether this process holds the Lease and the Lease has not expired."""
-        return time.monotonic() < self._valid_until
+        """Whether this process holds the Lease and the Lease has not expired for it."""
+        return self.seconds_left > 0
 
     async def wait_held(self) -> None:
         """Wait until this process holds a Lease that has not expired.
@@ -109,6 +125,10 @@ class Lease:
                 logger.info("%s", words)
                 last = words
             await asyncio.sleep(self._retry)
+
+    async def try_once(self) -> bool:
+        """Try once to take or renew the Lease. Return whether this process holds it now. Raises ApiError."""
+        return await self._try()
 
     async def keep(self) -> None:
         """Renew the Lease until cancelled. Raises LeaseLostError when another process holds it."""
@@ -183,7 +203,7 @@ class Lease:
                 spec |= {"acquireTime": spec["renewTime"], "leaseTransitions": transitions}
             await self._patch(raw, {"spec": spec})
         self.holder = self._identity
-        self._valid_until = started + self._duration
+        self._valid_until = started + (1 - MARGIN) * self._duration
         self._held.set()
         return True
 

@@ -161,6 +161,7 @@ class Operator:
             self._identity,
             beat=self._beats("lease"),
         )
+        kube.permit = lambda: self._lease.seconds_left
         for name in ("permissions", "lease", "probe files", "lists"):
             alive.wait(name, "not there yet")
 
@@ -178,7 +179,7 @@ class Operator:
             self._kube,
             self._options,
             waiting=functools.partial(self._alive.wait, "permissions"),
-            meanwhile=Removal(Writes(self._kube, Cache(), self._scope)).finish_deletions,
+            meanwhile=self._finish_deletions,
             beat=self._beats("start"),
         )
         self._alive.done("permissions")
@@ -199,6 +200,11 @@ class Operator:
             user_namespaces=self._options.user_namespaces,
             limits=self._limits,
         )
+
+    async def _finish_deletions(self) -> None:
+        """Clean up all environments that are being deleted, unless another operator holds the Lease."""
+        if await self._lease.try_once():
+            await Removal(Writes(self._kube, Cache(), self._scope)).finish_deletions()
 
     async def _operate(self, settings: Settings, stop: asyncio.Event) -> int:
         sweeper = Sweeper(

@@ -5,10 +5,16 @@ Paths are those of the API (``/api/v1/nodes``). Objects are dicts, because the t
 object), and after the status codes 408, 429 (after the pause in ``Retry-After``), 500, 502, 503 and 504. Any other
 error is final. When a request is repeated because its response was lost, a create may fail because its object exists
 already (409 AlreadyExists), and a delete because its object is gone (404).
+
+A client with a ``permit`` is fenced: it writes only while the operator holds the Lease. The permit is asked before each
+try of a write, after every wait, and again when the first byte is about to leave. No write lasts longer than the
+permit: this client ends it then, and so does the API server, which reads the limit from the query (``timeout``), even if
+this process has been stopped meanwhile.
 """
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,11 +24,19 @@ from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
 
 from gpuenv import __version__
+from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.configuration import load_configuration
-from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, decode, error_of, not_json, words_of
+from gpuenv.controller.kube.errors import (
+    UNREACHABLE,
+    ApiError,
+    NotNowError,
+    decode,
+    error_of,
+    not_json,
+    words_of,
+)
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
 
 JSON: Final = "application/json"
@@ -34,6 +48,10 @@ METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s
 
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
+WRITE_SECONDS: Final = 1.0
+"""No write is sent if the permit lasts for less time than this."""
+SEND_SECONDS: Final = 1.0
+"""How long a write may wait for its connection. Its limit, which the API server counts from its arrival, is set before."""
 WATCH_SILENCE_SECONDS: Final = 90.0
 """A watch that delivers nothing for this long is dead, because the API server sends a bookmark every 60 s."""
 DEADLINE_SECONDS: Final = 40.0
@@ -50,6 +68,21 @@ class _Types(NamedTuple):
 
 
 _JSON: Final = _Types()
+
+
+class _Request(NamedTuple):
+    """A request. ``write``: it changes something, so that rate limit and permit apply to it."""
+
+    method: str
+    path: str
+    body: Any
+    types: _Types
+    write: bool
+
+    @property
+    def where(self) -> str:
+        """Return the name of the request in the texts of errors."""
+        return f"{self.method} {self.path.partition('?')[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +105,8 @@ class Kube:
     ``reload`` is an asynchronous function that loads the credentials anew and returns a configuration. ``agent`` is the
     user agent, from which the API server derives the field manager. A ``writes_per_second`` of 0 sets no limit.
     At most ``max_in_flight`` requests run at the same time. ``observe(method, status)`` is called after each request
-    (status 0: no response, or one that is not the API server's), for metrics.
+    (status 0: no response, or one that is not the API server's), for metrics. The attribute ``permit`` may be set to a
+    function that returns for how many seconds from now a write may last; None means that nobody has to permit writes.
     """
 
     def __init__(
@@ -85,12 +119,13 @@ class Kube:
         max_in_flight: int = 16,
         observe: Callable[[str, int], None] | None = None,
     ) -> None:
-        self._api = ApiClient(configuration)
+        self._api = sending.api_client(configuration)
         self._reload = reload
         self._agent = f"{agent}/{__version__}"
         self._bucket = TokenBucket(writes_per_second)
         self._slots = asyncio.Semaphore(max_in_flight)
         self._observe = observe
+        self.permit: Callable[[], float] | None = None
 
     @classmethod
     async def from_environment(
@@ -273,18 +308,12 @@ class Kube:
     async def _call(
         self, method: str, path: str, body: Any = None, types: _Types = _JSON, *, write: bool = False
     ) -> dict[str, Any]:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + min(DEADLINE_SECONDS, sending.seconds_left())
         for pause in (*BACKOFF_SECONDS, None):
-            if write:
-                await self._bucket.take()
             try:
-                async with self._slots:
-                    answer = await self._authenticated(method, path, body, types)
-                if write and not isinstance(answer.get("metadata"), dict):
-                    raise not_json(answer, f"{method} {path.partition('?')[0]}")
-                return answer
+                return await self._try(_Request(method, path, body, types, write))
             except ApiError as error:
-                if pause is None or not error.transient:
+                if pause is None or not error.transient or isinstance(error, NotNowError):
                     raise
                 # A random pause, so that calls that failed at the same time are not repeated at the same time.
                 delay = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
@@ -293,33 +322,61 @@ class Kube:
                 await asyncio.sleep(delay)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _authenticated(self, method: str, path: str, body: Any, types: _Types) -> dict[str, Any]:
-        try:
-            return await self._once(method, path, body, types)
-        except ApiError as error:
-            if error.status != 401:
-                raise
-        await self._authenticate()
-        return await self._once(method, path, body, types)
+    async def _try(self, request: _Request) -> dict[str, Any]:
+        """Send a request once it may be sent, and once more with new credentials if the present ones are refused.
 
-    async def _once(self, method: str, path: str, body: Any, types: _Types) -> dict[str, Any]:
-        where = f"{method} {path.partition('?')[0]}"
-        limits = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        Raises NotNowError if it may not be sent.
+        """
+        if request.write and not await self._bucket.take(sending.seconds_left()):
+            raise NotNowError("there is no time for more writes in this plan", where=request.where)
+        async with self._slots:
+            try:
+                answer = await self._once(request)
+            except ApiError as error:
+                if error.status != 401:
+                    raise
+                await self._authenticate()
+                answer = await self._once(request)
+        if request.write and not isinstance(answer.get("metadata"), dict):
+            raise not_json(answer, request.where)
+        return answer
+
+    async def _once(self, request: _Request) -> dict[str, Any]:
+        seconds, path = REQUEST_SECONDS, request.path
+        if request.write and self.permit is not None:
+            seconds = min(seconds, self._permitted(request, WRITE_SECONDS))
+            path += f"{'&' if '?' in path else '?'}timeout={seconds:.3f}s"
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+
+        def check() -> None:
+            sending.check_time_box(request.where)
+            if request.write and self.permit is not None:
+                self._permitted(request, seconds - SEND_SECONDS)
+
+        check()
         try:
-            response = await self._request(method, path, body, types, limits)
+            with sending.checked(check):
+                response = await self._request(request.method, path, request.body, request.types, limits)
             data = await response.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            self._count(method, 0)
-            raise ApiError(0, UNREACHABLE, words_of(error), where=where) from error
+            self._count(request.method, 0)
+            raise sending.no_response(error, request.where, seconds) from error
         try:
             if response.status >= 400:
-                raise error_of(response.status, data, response.headers, where)
-            answer = decode(data, where)
+                raise error_of(response.status, data, response.headers, request.where)
+            answer = decode(data, request.where)
         except ApiError as error:
-            self._count(method, error.status)
+            self._count(request.method, error.status)
             raise
-        self._count(method, response.status)
+        self._count(request.method, response.status)
         return answer
+
+    def _permitted(self, request: _Request, least: float) -> float:
+        """Return for how many seconds a write is permitted. Raises NotNowError if that is less than ``least``."""
+        seconds = self.permit() if self.permit is not None else math.inf
+        if seconds < least:
+            raise NotNowError("the Lease is not held, or ends too soon", where=request.where)
+        return seconds
 
     async def _request(
         self, method: str, path: str, body: Any, types: _Types, limits: aiohttp.ClientTimeout
@@ -337,7 +394,7 @@ class Kube:
         current = self._api.configuration
         certificates = ("ssl_ca_cert", "cert_file", "key_file")
         if any(getattr(current, name) != getattr(configuration, name) for name in certificates):
-            old, self._api = self._api, ApiClient(configuration)
+            old, self._api = self._api, sending.api_client(configuration)
             await old.close()
         else:
             current.api_key = configuration.api_key

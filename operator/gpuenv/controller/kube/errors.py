@@ -9,7 +9,11 @@ from typing import Any, Final
 from gpuenv.api.foreign_text import one_line
 
 UNREACHABLE: Final = "Unreachable"
-"""The ``reason`` of an ApiError with status 0, which means that the API server did not respond."""
+"""The ``reason`` of an ApiError with status 0: there was no connection, so the request was not sent."""
+UNANSWERED: Final = "Unanswered"
+"""The ``reason`` of an ApiError with status 0: the request was sent, but the connection ended before the response."""
+TIMED_OUT: Final = "Timeout"
+"""The ``reason`` of a request that took too long: that of the API server (status 504), and that of this client (0)."""
 NOT_JSON: Final = "NotJSON"
 """The ``reason`` of an ApiError with status 0 for an answer that the API server cannot have given.
 
@@ -66,6 +70,23 @@ class ApiError(Exception):
         two. A policy, a quota or a webhook that refuses the object itself does not count.
         """
         return self.status == 403 and _DENIED.match(self.message) is not None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the API server may have carried out the request, or may still do so, although it failed."""
+        return (self.status == 0 and self.reason != UNREACHABLE) or self.status == 408 or self.status >= 500
+
+
+class NotNowError(ApiError):
+    """A request was not sent: the time of its plan is over, or the operator does not hold the Lease."""
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(0, "NotNow", message, where=where)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return False: the request was not sent."""
+        return False
 
 
 def words_of(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """A token bucket: it limits how often something may be done, such as writing to the API server."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -24,11 +25,17 @@ class TokenBucket:
         self._tokens = self._burst
         self._at = clock()
 
-    async def take(self) -> None:
-        """Wait until a token is available, and take it. Callers are served in the order of their calls."""
+    async def take(self, within: float = math.inf) -> bool:
+        """Wait until a token is available, and take it. Callers are served in the order of their calls.
+
+        If that would take longer than ``within`` seconds, return False at once, and leave the token to others.
+        """
+        if self.seconds_left() > within:
+            return False
         delay = self.reserve()
         if delay > 0:
             await asyncio.sleep(delay)
+        return True
 
     def reserve(self) -> float:
         """Take the next token, which may become available only later. Return in how many seconds it does."""

@@ -16,13 +16,14 @@ from enum import Enum, auto
 from typing import Final, assert_never
 
 from gpuenv.api import names
-from gpuenv.controller.kube.errors import ApiError
+from gpuenv.controller.kube import sending
+from gpuenv.controller.kube.errors import ApiError, NotNowError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.rejection import Denials, blames_pod
-from gpuenv.controller.write.removal import OutOfTimeError, Removal
+from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import StaleError, Writes
 from gpuenv.plan.actions import (
     AddFinalizer,
@@ -157,7 +158,8 @@ class Executor:
         for event in plan.events:
             self._events.post(event)
         todo = chains(plan)
-        await self._run_chains(todo, executed)
+        with sending.time_box(lambda: self._deadline - self._clock()):
+            await self._run_chains(todo, executed)
         if todo and not self._outage:
             executed.skipped += len(todo)
             executed.retry(self._clock())
@@ -194,7 +196,7 @@ class Executor:
             return _Step.STOPPED
         try:
             await self._apply(action)
-        except OutOfTimeError:
+        except NotNowError:
             executed.skipped += 1
             executed.retry(self._clock())
             return _Step.STOPPED
@@ -247,9 +249,9 @@ class Executor:
             case LeaveNode():
                 await self._removal.leave(action)
             case Cleanup():
-                await self._removal.cleanup(action, self._in_time)
+                await self._removal.cleanup(action)
             case OrphanedEnvironment():
-                await self._removal.orphaned(action, self._in_time)
+                await self._removal.orphaned(action)
             case _:
                 assert_never(action)
 

@@ -28,19 +28,11 @@ ATTEMPTS: Final = 5
 """How many times removing a finalizer is tried if other clients change the environment at the same time."""
 
 
-class OutOfTimeError(Exception):
-    """A removal was interrupted because the time for the plan is over. The next plan contains the removal again."""
-
-
-def _always() -> bool:
-    return True
-
-
 class Removal:
     """Deletes pods and node reports, and removes labels, conditions and finalizers.
 
-    A method that may need many requests has the parameter ``in_time``, a function that returns whether there is time
-    for another one. When it returns False, the method raises OutOfTimeError, and the next plan continues the removal.
+    A method that needs more requests than there is time for in a plan raises NotNowError, because the client sends no
+    further request. The next plan continues the removal.
     """
 
     def __init__(self, writes: Writes) -> None:
@@ -71,7 +63,7 @@ class Removal:
         if report is not None:
             await self._delete_report(report.name, report.uid)
 
-    async def cleanup(self, action: Cleanup, in_time: Callable[[], bool]) -> None:
+    async def cleanup(self, action: Cleanup) -> None:
         """Remove everything made for an environment that is being deleted, and gpuenv's finalizer last.
 
         Raises StaleError if the environment exists and is not being deleted.
@@ -81,19 +73,19 @@ class Removal:
             metadata = live["metadata"]
             if metadata["uid"] != action.uid or not metadata.get("deletionTimestamp"):
                 raise StaleError(f"environment {action.environment} is not being deleted")
-        await self._remove_all(action.environment, in_time)
+        await self._remove_all(action.environment)
         if live is not None:
             await self._writes.remove_finalizer(action.environment, action.uid)
         logger.info("environment %s is gone, with everything that was made for it", action.environment)
 
-    async def orphaned(self, action: OrphanedEnvironment, in_time: Callable[[], bool]) -> None:
+    async def orphaned(self, action: OrphanedEnvironment) -> None:
         """Remove everything made for an environment that was deleted while no operator was running.
 
         Raises StaleError if the environment exists.
         """
         if await self._writes.live("environments", action.environment) is not None:
             raise StaleError(f"environment {action.environment} is there")
-        await self._remove_all(action.environment, in_time)
+        await self._remove_all(action.environment)
         logger.info("removed what the deleted environment %s had left behind", action.environment)
 
     # ---- outside a plan --------------------------------------------------------------------------------
@@ -110,7 +102,7 @@ class Removal:
                 metadata = raw["metadata"]
                 if metadata.get("deletionTimestamp") and _has_finalizer(raw):
                     going = Cleanup(metadata["name"], metadata["uid"])
-                    await self._ignore_stale(self.cleanup(going, _always))
+                    await self._ignore_stale(self.cleanup(going))
 
     async def release(self, environment: str) -> bool:
         """Remove gpuenv's finalizer from an environment without deleting it. Return whether there was a finalizer.
@@ -149,31 +141,30 @@ class Removal:
             await self._writes.remove_conditions(name, uid, kinds)
         return bool(labels or kinds)
 
-    async def delete_pods(self, selector: str, in_time: Callable[[], bool] = _always) -> int:
+    async def delete_pods(self, selector: str) -> int:
         """Delete the probe pods that match a label selector. Return how many pods were deleted."""
         deleted = 0
         async for page in self._kube.pages(self._scope.pods, {"labelSelector": selector}):
             for pod in page["items"]:
-                _check(in_time)
                 metadata = pod["metadata"]
                 path = self._scope.item("pods", metadata["name"])
                 deleted += await self._kube.delete_if_there(path, metadata["uid"])
         return deleted
 
-    async def _remove_all(self, environment: str, in_time: Callable[[], bool]) -> None:
+    async def _remove_all(self, environment: str) -> None:
         """Remove everything made for an environment, except its finalizer.
 
         Raises ApiError even if the API server refused to change only some nodes: the environment must exist until its
         labels and conditions on all nodes are removed.
         """
-        refusals = await self._unmark_all(environment, in_time)
+        refusals = await self._unmark_all(environment)
         selector = f"{names.LABEL_ENVIRONMENT}={environment}"
-        await self.delete_pods(f"{PROBE_SELECTOR},{selector}", in_time)
-        await self._remove_reports(environment, selector, in_time)
+        await self.delete_pods(f"{PROBE_SELECTOR},{selector}")
+        await self._remove_reports(environment, selector)
         if refusals:
             raise refusals[0]
 
-    async def _unmark_all(self, environment: str, in_time: Callable[[], bool]) -> list[ApiError]:
+    async def _unmark_all(self, environment: str) -> list[ApiError]:
         """Remove the label and condition of an environment from every node. Return an error for each refused write.
 
         Stops after REFUSALS_TOLERATED refusals.
@@ -182,20 +173,18 @@ class Removal:
         mark = names.node_label(environment)
         async for page in self._kube.pages(NODES, {"labelSelector": mark}):
             for node in page["items"]:
-                _check(in_time)
                 refusals += await self._refusal(self.unmark(node, lambda key: key == mark))
                 if len(refusals) == REFUSALS_TOLERATED:
                     return refusals
         for name, record in list(self._cache.nodes.items()):
             if environment in record.compat_conditions:
-                _check(in_time)
                 removed = self._writes.remove_conditions(name, record.uid, [mark])
                 refusals += await self._refusal(removed)
                 if len(refusals) >= REFUSALS_TOLERATED:
                     return refusals
         return refusals
 
-    async def _remove_reports(self, environment: str, selector: str, in_time: Callable[[], bool]) -> None:
+    async def _remove_reports(self, environment: str, selector: str) -> None:
         """Delete the node reports of an environment.
 
         Those with the label of the environment, which ``selector`` selects, are deleted in batches. A user may have
@@ -203,7 +192,6 @@ class Removal:
         """
         mine = [report for key, report in self._cache.reports.items() if key[0] == environment]
         for _ in range(len(mine) // REPORTS_AT_A_TIME + 1):
-            _check(in_time)
             try:
                 await self._kube.delete_collection(REPORTS, selector, limit=REPORTS_AT_A_TIME)
             except ApiError as error:
@@ -211,7 +199,6 @@ class Removal:
                     raise
         for report in mine:
             if self._cache.version("reports", report.name) is not None:  # no DELETED event has come yet
-                _check(in_time)
                 await self._delete_report(report.name, report.uid)
 
     async def _delete_report(self, name: str, uid: str) -> None:
@@ -260,8 +247,3 @@ class Removal:
 
 def _has_finalizer(environment: dict[str, Any]) -> bool:
     return names.FINALIZER in (environment["metadata"].get("finalizers") or [])
-
-
-def _check(in_time: Callable[[], bool]) -> None:
-    if not in_time():
-        raise OutOfTimeError
