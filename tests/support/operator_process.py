@@ -6,7 +6,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,9 @@ class OperatorProcess:
         self.cluster = cluster
         self.name = unique("operator")
         self.health_port, self.metrics_port = free_ports(2)
-        path = cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
-        if server:
-            text = path.read_text().replace(cluster.server, server)
-            path = path.with_name(f"{self.name}.kubeconfig")
-            path.write_text(text)
+        account = cluster.kubeconfig_for_service_account(OPERATOR_NAMESPACE, OPERATOR)
+        path = self.kubeconfig = account.with_name(f"{self.name}.kubeconfig")
+        path.write_text(account.read_text().replace(cluster.server, server or cluster.server))
         health, metrics = f"127.0.0.1:{self.health_port}", f"127.0.0.1:{self.metrics_port}"
         ports = ["--health-probe-bind-address", health, "--metrics-bind-address", metrics]
         command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(path), *ports]
@@ -205,13 +203,14 @@ async def until_labelled(
     await wait_until_async(lambda: all(label(cluster, node, environment) == value for node in nodes), show)
 
 
-def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None) -> None:
-    """Stop the API server, call ``down``, and start the API server again with the same data and port.
+def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None, flags: Sequence[str] = ()) -> None:
+    """Stop the API server, call ``down``, and start it again with the same data and port, and more ``flags``.
 
     The scheduler and the controllers start again too: by themselves they come back after half a minute or more.
     """
     names = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
     commands = {name: _command(cluster.processes._pids[name]) for name in names}
+    commands["kube-apiserver"] += flags
     cluster.processes.end("kube-apiserver")
     down()
     for name in names:

@@ -7,7 +7,7 @@ from tests.support.fake_kube import FakeKube
 from tests.support.wait import PATIENCE, wait_until_async
 
 from gpuenv.controller.kube.errors import ApiError
-from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
+from gpuenv.controller.lease import MARGIN, Lease, LeaseLostError, new_identity
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 
@@ -51,6 +51,21 @@ async def test_a_lease_nobody_renews_is_taken_over_after_its_duration() -> None:
     await second.acquire()
     assert asyncio.get_running_loop().time() - started >= 1.0
     assert kube.objects[f"{LEASES}/one"]["spec"]["leaseTransitions"] == 1
+
+
+async def test_it_ends_for_its_holder_before_others_may_take_it() -> None:
+    kube = FakeKube()
+    first, second = lease(kube, "a"), lease(kube, "b")
+    assert (first.seconds_left, first.held) == (0, False)
+    await first.acquire()
+    assert 0 < first.seconds_left <= (1 - MARGIN) * 1.0
+    taking = asyncio.create_task(second.acquire())
+    await wait_until_async(lambda: not first.held)
+    assert not taking.done()
+    await taking
+    assert first.seconds_left == 0
+    await second.release()
+    assert second.seconds_left == 0
 
 
 async def test_it_is_lost_only_to_somebody_else() -> None:
