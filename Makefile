@@ -70,8 +70,8 @@ test-oldest-kubernetes: $(READY)  ## the schemas and policies on the oldest Kube
 		tests/integration/test_probe_pod_policy.py tests/integration/test_policy_follows_limits.py
 e2e: $(READY)  ## tests on a real kubelet (root, Linux)
 	$(BIN)/pytest -q tests/e2e
-bench: $(READY)  ## planner, assessment and probe overhead, measured here
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY)  ## what everything costs, measured here: a table and JSON lines (hours; BENCH="validate --nodes 200" for a part)
+	$(BIN)/python -m tests.bench $(BENCH)
 bench-probe: $(READY)  ## the probe's own overhead, without torch and without a GPU
 	$(BIN)/python tests/bench/bench_probe.py
 gpu-session:  ## record the probe's reports on this machine's GPU into tests/fixtures/gpu/ (PYTHON needs torch)

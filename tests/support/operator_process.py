@@ -52,10 +52,17 @@ def started(*, install: bool = True) -> Iterator[ControlPlane]:
 class OperatorProcess:
     """A process of ``gpuenv operator`` with the service account of the manifests. The constructor starts it.
 
-    ``server`` is the URL that it uses instead of the API server's own, for example that of a proxy.
+    ``server`` is the URL that it uses instead of the API server's own, for example that of a proxy. ``python`` are the
+    arguments with which Python runs ``gpuenv``.
     """
 
-    def __init__(self, cluster: ControlPlane, *flags: str, server: str = "") -> None:
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        *flags: str,
+        server: str = "",
+        python: Sequence[str] = ("-m", "gpuenv"),
+    ) -> None:
         self.cluster = cluster
         self.name = unique("operator")
         self.health_port, self.metrics_port = free_ports(2)
@@ -64,7 +71,7 @@ class OperatorProcess:
         path.write_text(account.read_text().replace(cluster.server, server or cluster.server))
         health, metrics = f"127.0.0.1:{self.health_port}", f"127.0.0.1:{self.metrics_port}"
         ports = ["--health-probe-bind-address", health, "--metrics-bind-address", metrics]
-        command = [sys.executable, "-m", "gpuenv", "operator", "--kubeconfig", str(path), *ports]
+        command = [sys.executable, *python, "operator", "--kubeconfig", str(path), *ports]
         self.pid = cluster.spawn(self.name, [*command, *(flags or QUICK)])
 
     @property
@@ -109,12 +116,12 @@ class OperatorProcess:
 
 
 @contextmanager
-def operator(cluster: ControlPlane, *flags: str, server: str = "") -> Iterator[OperatorProcess]:
-    """Run an operator, and stop it at the end.
+def operator(cluster: ControlPlane, *flags: str, **options: Any) -> Iterator[OperatorProcess]:
+    """Run an operator, and stop it at the end. ``options`` are those of :class:`OperatorProcess`.
 
     It must then exit with code 0, and its log must contain no traceback and no "fault of our own".
     """
-    one = OperatorProcess(cluster, *flags, server=server)
+    one = OperatorProcess(cluster, *flags, **options)
     try:
         yield one
         assert one.stop() == 0, one.tail()
@@ -209,7 +216,7 @@ def restart_api_server(cluster: ControlPlane, *, down: Any = lambda: None, flags
     The scheduler and the controllers start again too: by themselves they come back after half a minute or more.
     """
     names = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
-    commands = {name: _command(cluster.processes._pids[name]) for name in names}
+    commands = {name: _command(cluster.processes.pids[name]) for name in names}
     commands["kube-apiserver"] += flags
     cluster.processes.end("kube-apiserver")
     down()

@@ -49,12 +49,18 @@ class ControlPlane:
     The methods block and are thread-safe. ``controllers=False`` leaves out the controller manager and the scheduler.
     The API server then only stores and validates objects: no pod is bound to a node, no namespace is emptied, and
     nothing is garbage-collected. ``programs`` are the components whose programs are run, and with them their versions.
+    ``api_server_flags`` are added to the command line of the API server.
     """
 
     def __init__(
-        self, *, controllers: bool = True, programs: Sequence[Component] = catalogue.COMPONENTS
+        self,
+        *,
+        controllers: bool = True,
+        programs: Sequence[Component] = catalogue.COMPONENTS,
+        api_server_flags: Sequence[str] = (),
     ) -> None:
         self._controllers: Final = controllers
+        self._api_server_flags: Final = list(api_server_flags)
         self._programs: Final = programs
         self._running: Supervised | None = None
         self._components: list[str] = []
@@ -196,9 +202,8 @@ class ControlPlane:
         self._component(
             "etcd", command_lines.etcd(found["etcd"], self.directory / "etcd", ports, credentials)
         )
-        self._component(
-            "kube-apiserver", command_lines.kube_apiserver(found["kube-apiserver"], ports, credentials)
-        )
+        api_server = command_lines.kube_apiserver(found["kube-apiserver"], ports, credentials)
+        self._component("kube-apiserver", [*api_server, *self._api_server_flags])
         self._wait(self._api_ready, "the API server to become ready")
         if self._controllers:
             self._start_controllers(found, credentials)

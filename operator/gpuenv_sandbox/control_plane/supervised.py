@@ -101,6 +101,12 @@ class Supervised:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of all processes that run, by their names."""
+        with self._changed:
+            return {name: pid for name, pid in self._pids.items() if name not in self._exits}
+
     def exit_code(self, name: str) -> int | None:
         """Return a process's exit code, or None while the process runs.
 

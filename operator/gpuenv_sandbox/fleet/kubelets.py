@@ -36,12 +36,15 @@ class _Orders:
     def __init__(self) -> None:
         self.delete: Final = asyncio.Event()
         self.grace = 0.0
+        self.kept = False
+        """Whether a finalizer keeps the pod, so that it still exists when nothing of it runs any more."""
         self.cured: Final = asyncio.Event()
         """Set when the node's fault has been removed or replaced, so that it no longer keeps the pod from ending."""
 
     def see(self, pod: Object) -> None:
         if pod["metadata"].get("deletionTimestamp"):
             self.grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            self.kept = bool(pod["metadata"].get("finalizers"))
             self.delete.set()
 
 
@@ -157,9 +160,13 @@ class Kubelets:
                 await orders.cured.wait()
             else:
                 await asyncio.sleep(orders.grace)
-        if not life.ended:
+        # Without a grace period, the API server itself removes the pod, at once or with its last finalizer. That is so
+        # for each pod that has ended before its deletion.
+        removed = orders.grace == 0
+        if not life.ended and (orders.kept or not removed):
             await self._report(path, pod, life.killed())
-        await self._kube.delete(path, uid=pod["metadata"]["uid"], grace=0)
+        if not removed:
+            await self._kube.delete(path, uid=pod["metadata"]["uid"], grace=0)
 
     async def _report(self, path: str, pod: Object, status: Object) -> None:
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}

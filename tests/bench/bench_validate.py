@@ -1,0 +1,77 @@
+"""Measure a fleet's validations on a real control plane: time, CPU of each process, and writes at the API server.
+
+All nodes have a place for a probe pod at once. The time is compared with that of a bare client, which makes the same
+writes through the same scheduler in the same run. The writes are counted in the API server's audit log.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from tests.bench.harness import audit
+from tests.bench.harness.fleet_run import Measured, fleet_run
+from tests.bench.harness.options import Options
+from tests.bench.harness.rows import Row
+
+MS = 1000
+GOAL_RATIO = 1.3
+GOAL_CPU_MS = 10.0
+GOAL_FIRST, GOAL_LATER, GOAL_KEPT = 5.0, 4.0, 3.0
+
+
+def run(options: Options) -> list[Row]:
+    """Return the rows for ``options.nodes`` nodes."""
+    return asyncio.run(_run(options.nodes))
+
+
+async def _run(count: int) -> list[Row]:
+    async with fleet_run(count) as fleet:
+        await fleet.ready()
+        first, model = await fleet.validate_with_model()
+        kept = await fleet.revalidate(1)
+        changed = await fleet.change_image()
+        memory = fleet.memory_mib()
+        fleet.operator.stop()
+        bare = await fleet.bare_client(model)
+    where = f"{count:,} nodes"
+    client = MS * bare.cpu["bare client"] / count
+    rows = [
+        Row("validate, first pod until last label", first.seconds, "s", where, bare.seconds, GOAL_RATIO),
+        _cpu("CPU of the operator per validation", first, where, count, client),
+        _cpu("CPU of the operator per validation again", kept, where, count, client),
+        Row("memory of the operator, at most", memory, "MiB", where),
+        _writes("writes per validation, the first time", first, where, count, GOAL_FIRST),
+        _writes("writes per validation, another label", changed, where, count, GOAL_LATER),
+        _writes("writes per validation, the same label", kept, where, count, GOAL_KEPT),
+    ]
+    return [*rows, *_requests(first, where), *_processes(first, bare, where, count)]
+
+
+def _cpu(bench: str, measured: Measured, where: str, count: int, client: float) -> Row:
+    # The bare client is named for comparison only: the operator has to decode and decide.
+    return Row(
+        bench,
+        MS * measured.cpu["operator"] / count,
+        f"ms (bare client {client:.1f})",
+        where,
+        goal=GOAL_CPU_MS,
+    )
+
+
+def _writes(bench: str, measured: Measured, where: str, count: int, goal: float) -> Row:
+    counted = audit.writes(measured.requests)
+    kinds = ", ".join(f"{kind} {found / count:.2f}" for kind, found in sorted(counted.items()))
+    return Row(bench, counted.total() / count, "requests", f"{where}: {kinds}", goal=goal)
+
+
+def _requests(measured: Measured, where: str) -> Iterator[Row]:
+    """Yield a row for each kind of request that does not belong to one validation."""
+    for kind, found in sorted(audit.others(measured.requests).items()):
+        yield Row(f"requests of a first run: {kind}", found, "requests", where)
+
+
+def _processes(measured: Measured, bare: Measured, where: str, count: int) -> Iterator[Row]:
+    for name, spent in sorted(measured.cpu.items(), key=lambda item: -item[1]):
+        if name != "operator":
+            yield Row(
+                f"CPU per validation: {name}", MS * spent / count, "ms", where, MS * bare.cpu[name] / count
+            )
