@@ -311,6 +311,40 @@ async def test_a_new_token_is_read_when_the_old_one_is_refused(server: Server, t
     assert [one.headers["Authorization"] for one in server.requests] == ["Bearer first", "Bearer second"]
 
 
+async def test_no_request_goes_through_a_thread(server: Server, kube: Kube) -> None:
+    """aiohttp used to look for a proxy and for a password in files, in a thread, before each request."""
+    server.say(200, STORED)
+    await kube.get("/x")
+    loop = asyncio.get_running_loop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "run_in_executor", None)
+        for _ in range(3):
+            assert await kube.get("/x") == STORED
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"HTTP_PROXY": "http://p:1"}, "http://p:1"),
+        ({"http_proxy": "http://p:1"}, "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1"}, None),
+        ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "example.com,127.0.0.1"}, None),
+        ({"HTTP_PROXY": "http://p:1", "NO_PROXY": "*"}, None),
+    ],
+)
+async def test_a_proxy_is_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    async with await Kube.from_environment(kubeconfig(tmp_path / "k", 1)) as kube:
+        assert (await kube.credentials()).proxy == proxy
+
+
 async def test_writes_are_limited_in_number_and_rate(server: Server, tmp_path: Path) -> None:
     server.say(200, STORED)
     path = kubeconfig(tmp_path / "k", server.port)

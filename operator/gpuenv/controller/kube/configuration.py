@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config_from_dict
@@ -34,7 +36,8 @@ async def load_configuration(
     in other operators. Unlike kubectl, the service account is not used if ``$KUBECONFIG`` is set and none of its files
     exists: then the cluster of the pod is probably not the cluster that is meant.
 
-    ``context`` is the name of a context in the kubeconfig; None means its current context. Raises KubeconfigError.
+    ``context`` is the name of a context in the kubeconfig; None means its current context. A proxy is that of the
+    kubeconfig, else that of the environment. Raises KubeconfigError.
     """
     configuration = Configuration()
     found = _named_files(kubeconfig)
@@ -53,7 +56,18 @@ async def load_configuration(
             raise KubeconfigError(f"the pod's service account cannot be used: {words_of(error)}") from error
     else:
         raise KubeconfigError(f"no kubeconfig at ~/.kube/config; {WHAT_TO_GIVE}")
+    # By itself, aiohttp would look for a proxy and for a password (~/.netrc) in a thread, before every request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _environment_proxy(configuration.host)
     return configuration
+
+
+def _environment_proxy(server: str) -> str | None:
+    """Return the proxy that ``$HTTPS_PROXY``, ``$NO_PROXY`` and the like name for a server, or None."""
+    address = urlsplit(server)
+    if not address.hostname or proxy_bypass(address.hostname):
+        return None
+    return getproxies().get(address.scheme)
 
 
 def _in_pod() -> bool:
