@@ -279,8 +279,8 @@ def test_a_status_write_judges_nothing_anew() -> None:
     world = fleet(2)
     world.settle()
     assert world.memo is not None
-    before = {name: entry[1] for name, entry in world.memo.environments["pt"].validations.items()}
+    before = {name: entry[1] for name, entry in world.memo.environments["pt"].validations().items()}
     world.put("environments", world.get("environments", "pt"))
     world.plan()
-    after = {name: entry[1] for name, entry in world.memo.environments["pt"].validations.items()}
+    after = {name: entry[1] for name, entry in world.memo.environments["pt"].validations().items()}
     assert all(after[name] is before[name] for name in before)

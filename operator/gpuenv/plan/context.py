@@ -68,6 +68,8 @@ class Context:
         A result that was stored with another key is assessed again. A changed key alone does not cause a write of the
         node report.
         """
+        if not self.peers:
+            return _digest(self.expectations_hash, self.tables.key)
         keys = (peer_key(benchmark, dtype, product) for benchmark, dtype, product, _ in result.figures)
         peers = [f"{key}={self.peers[key]:g}" for key in keys if key in self.peers]
         return _digest(self.expectations_hash, self.tables.key, *peers)
@@ -119,6 +121,8 @@ def same_node(one: str, other: str) -> bool:
     version. The second digest is missing if no node label names the driver. Drivers are compared only if both
     fingerprints have it: some tools write labels late or never, and a missing label does not mean a changed driver.
     """
+    if one == other:
+        return True
     (machine, _, driver), (other_machine, _, other_driver) = one.partition("."), other.partition(".")
     return machine == other_machine and (driver == other_driver or not driver or not other_driver)
 
@@ -156,15 +160,23 @@ def make_context(
     settings: Settings,
     tables: Tables,
     reports: Iterable[ReportRecord],
+    *,
     not_allowed: str = "",
+    known: Context | None = None,
 ) -> Context:
     """Return the context of an environment. Its specification must be valid, that is, ``spec`` must not be None.
 
-    ``not_allowed`` says why the administrator's limits do not allow the environment; it is "" if they do.
+    ``not_allowed`` says why the administrator's limits do not allow the environment; it is "" if they do. ``known`` is an
+    earlier context of the environment that was made from the same reports; None if there is none.
     """
     spec = environment.spec
     assert spec is not None, "an environment that cannot be understood is not judged"
-    compared = any(floor.min_percent_of_peers is not None for floor in spec.floors)
+    if known is not None and known.spec is spec and known.inputs_hash == environment.inputs_hash:
+        peers = known.peers
+    elif any(floor.min_percent_of_peers is not None for floor in spec.floors):
+        peers = _peers(environment.inputs_hash, reports)
+    else:
+        peers = {}
     return Context(
         name=environment.name,
         uid=environment.uid,
@@ -175,7 +187,7 @@ def make_context(
         revalidate=environment.revalidate,
         settings=settings,
         tables=tables,
-        peers=_peers(environment.inputs_hash, reports) if compared else {},
+        peers=peers,
         not_allowed=not_allowed,
     )
 

@@ -3,40 +3,83 @@
 With 50,000 validations, a plan cannot afford to compute every desired state anew. A desired state depends on the
 context and the records of its validation, and it is valid until its own ``recheck_at``. Records are replaced and never
 changed. So a desired state is reused while its records are the same objects. This saves time and never changes a plan.
+
+The nodes of an environment are divided into parts, each with a tally of its own. A plan looks only at nodes for which
+something has changed, or in whose part a desired state is no longer valid, and counts only these parts anew.
 """
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.changes import Changes, LastSeen
 from gpuenv.plan.context import Assessed, Context, Tables, Validation, make_context
+from gpuenv.plan.fleet.tally import Tally, tally
 from gpuenv.plan.fleet.totals import Totals, totals
-from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord
+from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord, Snapshot
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
-from gpuenv.plan.view import View
+from gpuenv.plan.view import View, view
+
+PARTS: Final = 64
+"""Into how many parts the nodes of an environment are divided. More parts are smaller, but all have to be added up."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """The desired states of some of the nodes, by node, and their tally, which is None after one of them has changed."""
+
+    validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
+    tally: Tally | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the plan has to look at every node of the part: a desired state may not be valid any more."""
+        known = self.tally
+        return known is None or known.recheck_at <= now or known.outdated > 0
 
 
 @dataclass(slots=True)
 class _Remembered:
-    """The last plan's desired states (by node) and totals of one environment, with their context."""
+    """The last plan's desired states and totals of one environment, with their context."""
 
     context: Context
-    validations: dict[str, tuple[Validation, DesiredState]] = field(default_factory=dict)
+    parts: tuple[_Part, ...] = field(default_factory=lambda: tuple(_Part() for _ in range(PARTS)))
     totals: Totals | None = None
     assessed: dict[str, tuple[NodeFacts, Assessed]] = field(default_factory=dict)
     """By node, the result that was assessed last, with the node's facts. It outlives a change of the context."""
+
+    def part(self, node: str) -> _Part:
+        """Return the part to which a node belongs."""
+        return self.parts[zlib.crc32(node.encode("utf-8", "replace")) % PARTS]
+
+    def validations(self) -> dict[str, tuple[Validation, DesiredState]]:
+        """Return the desired states on all nodes, each with what it was computed from."""
+        return {node: known for part in self.parts for node, known in part.validations.items()}
 
 
 class Memo:
     """The last plan's desired states and totals by environment, kept so that the next plan can reuse them."""
 
     def __init__(self) -> None:
+        self.last_seen = LastSeen()
         self.environments: dict[str, _Remembered] = {}
         self.violations: dict[str, tuple[EnvironmentRecord, tuple[str, ...]]] = {}
         """By environment: its record, and what it asks for beyond the limits, which never change while an operator runs."""
         self.cut_at = ""
         """The environment at which the last plan ran out of its allowance, or "". The next plan begins behind it."""
+
+    def look(self, snapshot: Snapshot, now: float) -> tuple[View, Changes]:
+        """Return the snapshot with its reports and pods in groups, and what has changed since the last plan."""
+        changed = self.last_seen.sort_reports(snapshot.reports)
+        seen = view(snapshot, now, self.last_seen.reports)
+        return seen, self.last_seen.changes(seen, changed)
+
+    def forget(self) -> None:
+        """Forget everything. After a plan that was not finished, nobody knows which of its changes were looked at."""
+        self.last_seen = LastSeen()
+        self.environments.clear()
 
     def in_turn(self, names: Iterable[str]) -> list[str]:
         """Return the names in the order in which the environments may assess results: none is always the last one."""
@@ -54,11 +97,12 @@ class Memo:
 
 def environment_totals(
     view: View,
+    changes: Changes,
     environment: EnvironmentRecord,
     tables: Tables,
     memo: Memo,
-    allowance: Allowance,
     *,
+    allowance: Allowance,
     not_allowed: str = "",
 ) -> Totals:
     """Return the totals of an environment, summed over its validations on all nodes.
@@ -66,65 +110,94 @@ def environment_totals(
     ``not_allowed`` says why the administrator's limits do not allow the environment; it is "" if they do.
     """
     reports = view.reports.get(environment.name, {})
-    context = make_context(environment, view.snapshot.settings, tables, reports.values(), not_allowed)
     remembered = memo.environments.get(environment.name)
+    known = remembered.context if remembered is not None and environment.name not in changes.reports else None
+    context = make_context(
+        environment,
+        view.snapshot.settings,
+        tables,
+        reports.values(),
+        not_allowed=not_allowed,
+        known=known,
+    )
     if remembered is None or remembered.context != context:
         assessed = remembered.assessed if remembered is not None else {}
         remembered = memo.environments[environment.name] = _Remembered(context, assessed=assessed)
-    found, changed = _desired_states(view, remembered, reports, allowance)
-    if changed or remembered.totals is None:
-        remembered.totals = totals(remembered.context, found)
+    _look_again(view, changes, remembered, reports, allowance)
+    if remembered.totals is None:
+        remembered.totals = totals(context, [_tally(context, part) for part in remembered.parts])
     return remembered.totals
 
 
-def _desired_states(
-    view: View, remembered: _Remembered, reports: Mapping[str, ReportRecord], allowance: Allowance
-) -> tuple[list[DesiredState], bool]:
-    """Return the desired state for every node, and whether any was computed anew or the number of nodes changed."""
-    context, old, now = remembered.context, remembered.validations, view.at
-    name, nodes, rejections, pods_of, stuck = (
-        context.name, view.snapshot.nodes, view.snapshot.rejections, view.pods, view.stuck,
-    )  # fmt: skip
+def _tally(context: Context, part: _Part) -> Tally:
+    if part.tally is None:
+        part.tally = tally(context.inputs_hash, [state for _, state in part.validations.values()])
+    return part.tally
+
+
+def _look_again(
+    view: View,
+    changes: Changes,
+    remembered: _Remembered,
+    reports: Mapping[str, ReportRecord],
+    allowance: Allowance,
+) -> None:
+    """Bring the desired states of an environment up to date.
+
+    Where any has changed, the tally of the part and the totals are dropped.
+    """
+    context, nodes = remembered.context, view.snapshot.nodes
     refusals = {key: one for key, one in view.snapshot.refusals.items() if one.lasts}
-    found: list[DesiredState] = []
-    changed = len(old) != len(nodes)
-    validations: dict[str, tuple[Validation, DesiredState]] = {}
-    for node_name, node in nodes.items():
-        key = (name, node_name)
-        report, pods = reports.get(node_name), pods_of.get(key, ())
-        rejection = rejections.get(key) if rejections else None
-        refusal = refusals.get(key) if refusals else None
-        hanging = stuck.get(node_name) if stuck else None
-        known = old.get(node_name)
-        if known is not None:
-            validation, state = known
-            if (
-                validation.node is node
-                and validation.report is report
-                and validation.pods == pods
-                and validation.rejection is rejection
-                and validation.refusal == refusal
-                and validation.stuck is hanging
-                and now < state.recheck_at
-                and (not state.outdated or allowance.is_spent)
-            ):
-                allowance.put_off += state.outdated
-                validations[node_name] = known
-                found.append(state)
-                continue
-        changed = True
-        facts, before = remembered.assessed.get(node_name, (None, None))
-        assessed = before if facts == node.facts else None
-        validation = Validation(context, node, report, pods, rejection, hanging, assessed, refusal)
-        state = _desired_state(validation, now, allowance)
+    if remembered.totals is None:
+        again: Collection[str] = nodes.keys()
+    else:
+        due = (part.validations for part in remembered.parts if part.is_due(view.at))
+        again = changes.concern(context.name).union(*due)
+    for name in sorted(again):
+        node, part = nodes.get(name), remembered.part(name)
+        before = part.validations.get(name)
+        if node is None:
+            if before is not None:
+                del part.validations[name]
+                remembered.assessed.pop(name, None)
+                part.tally = remembered.totals = None
+            continue
+        key = (context.name, name)
+        facts, known = remembered.assessed.get(name, (None, None))
+        validation = Validation(
+            context,
+            node,
+            reports.get(name),
+            view.pods.get(key, ()),
+            view.snapshot.rejections.get(key),
+            view.stuck.get(name),
+            known if facts == node.facts else None,
+            refusals.get(key),
+        )
+        if before is not None and _is_valid(validation, *before, view.at, allowance):
+            allowance.put_off += before[1].outdated
+            continue
+        state = _desired_state(validation, view.at, allowance)
         if state.assessed is not None:
-            remembered.assessed[node_name] = (node.facts, state.assessed)
-        validations[node_name] = (validation, state)
-        found.append(state)
-    remembered.validations = validations
-    if len(remembered.assessed) > len(nodes):
-        remembered.assessed = {name: kept for name, kept in remembered.assessed.items() if name in nodes}
-    return found, changed
+            remembered.assessed[name] = (node.facts, state.assessed)
+        part.validations[name] = (validation, state)
+        part.tally = remembered.totals = None
+
+
+def _is_valid(
+    validation: Validation, before: Validation, state: DesiredState, now: float, allowance: Allowance
+) -> bool:
+    """Return whether ``state``, the desired state of the validation ``before``, is still that of ``validation``."""
+    return (
+        validation.node is before.node
+        and validation.report is before.report
+        and validation.pods == before.pods
+        and validation.rejection is before.rejection
+        and validation.refusal == before.refusal
+        and validation.stuck is before.stuck
+        and now < state.recheck_at
+        and (not state.outdated or allowance.is_spent)
+    )
 
 
 def _desired_state(validation: Validation, now: float, allowance: Allowance) -> DesiredState:

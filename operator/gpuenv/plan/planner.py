@@ -22,6 +22,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.changes import Changes
 from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.budget import within_budget
 from gpuenv.plan.fleet.events import announcements, condition_events
@@ -40,7 +41,7 @@ from gpuenv.plan.snapshot import (
     Snapshot,
     ValidationKey,
 )
-from gpuenv.plan.view import View, view
+from gpuenv.plan.view import View
 
 _Step = Iterator[tuple[ValidationKey, ValidationAction]]
 """The actions of one step of the plan, each with the key of its validation."""
@@ -62,8 +63,12 @@ def plan(
     if not snapshot.synced:
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced, usage=snapshot.usage)
     memo, allowance = memo or Memo(), allowance or Allowance()
-    seen = view(snapshot, now)
-    judged = _judged(seen, knowledge, memo, allowance)
+    try:
+        seen, changes = memo.look(snapshot, now)
+        judged = _judged(seen, changes, knowledge, memo, allowance)
+    except BaseException:
+        memo.forget()
+        raise
     memo.keep_only(judged)
     budgeted = within_budget(seen, judged)
     fleets = budgeted.fleets
@@ -87,7 +92,9 @@ def plan(
     )
 
 
-def _judged(seen: View, knowledge: Knowledge, memo: Memo, allowance: Allowance) -> dict[str, Totals]:
+def _judged(
+    seen: View, changes: Changes, knowledge: Knowledge, memo: Memo, allowance: Allowance
+) -> dict[str, Totals]:
     """Return the totals of all environments that are served, by name. They take turns in assessing results."""
     served = {
         environment.name: environment
@@ -100,7 +107,9 @@ def _judged(seen: View, knowledge: Knowledge, memo: Memo, allowance: Allowance) 
     cut_at = ""
     for name in memo.in_turn(served):
         why = forbidden.get(name, "")
-        judged[name] = environment_totals(seen, served[name], tables, memo, allowance, not_allowed=why)
+        judged[name] = environment_totals(
+            seen, changes, served[name], tables, memo, allowance=allowance, not_allowed=why
+        )
         cut_at = cut_at or (name if allowance.put_off else "")
     memo.cut_at = cut_at
     return {name: judged[name] for name in sorted(judged)}

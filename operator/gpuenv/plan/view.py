@@ -23,11 +23,11 @@ class View:
     """The earliest time at which another deleted pod counts as stuck, if it still exists then."""
 
 
-def view(snapshot: Snapshot, now: float) -> View:
-    """Return the snapshot with its reports and pods in groups. ``now`` is in epoch seconds."""
-    reports: dict[str, dict[str, ReportRecord]] = {}
-    for (environment, node), report in snapshot.reports.items():
-        reports.setdefault(environment, {})[node] = report
+def view(snapshot: Snapshot, now: float, reports: Mapping[str, Mapping[str, ReportRecord]]) -> View:
+    """Return the snapshot with its pods in groups. ``now`` is in epoch seconds.
+
+    ``reports`` are the node reports of the snapshot, by environment and then by node.
+    """
     pods: dict[ValidationKey, list[PodRecord]] = {}
     stuck: dict[str, PodRecord] = {}
     wake_at = NEVER

@@ -9,7 +9,8 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.fleet.totals import Content, Totals
+from gpuenv.plan.fleet.tally import Content
+from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 

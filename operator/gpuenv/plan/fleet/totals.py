@@ -1,19 +1,18 @@
 """Sum up the desired states of an environment on all nodes, for its status, its runs and its removals."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
-from gpuenv.assess import observed_versions
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
-from gpuenv.plan.snapshot import NEVER, ReportRecord, Usage
+from gpuenv.plan.fleet.tally import Content, Outcome, Tally, Words
+from gpuenv.plan.snapshot import NEVER, Usage
 from gpuenv.plan.validation.desired_state import DesiredState
 
-Content = tuple[str, str, tuple[tuple[str, str], ...]]
-"""(image digest, platform, names and versions of the software in the image) that a node found in the image."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The counts of one environment over all nodes, and the desired states that need an action.
+    """The counts of one environment over all nodes, and the desired states that need an action, sorted by node.
 
     ``acting`` are the states with actions, ``due`` those with a run that may start now, ``kept`` those with a failed
     pod that is kept for its log, ``leaving`` those of nodes that are no longer selected.
@@ -81,82 +80,73 @@ class Totals:
     """Why no further run starts today: the environment has spent its budget. It is "" if runs may start."""
 
 
-def totals(context: Context, states: Sequence[DesiredState]) -> Totals:
-    """Return the totals of the desired states of an environment on all nodes."""
-    selected = [one for one in states if one.selected]
-    reports = [one.report for one in selected if one.report is not None]
-    unanswered = frozenset(one.node for one in reports if _brought_none(one, context.inputs_hash))
-    answering = frozenset(
-        one.node
-        for one in reports
-        if one.result is not None and one.result.inputs_hash == context.inputs_hash
-    )
+def totals(context: Context, tallies: Sequence[Tally]) -> Totals:
+    """Return the totals of an environment from the tallies of all nodes."""
+    unanswered = _union(one.unanswered for one in tallies)
+    faults = sorted(fault for one in tallies for fault in one.faults)
     return Totals(
         context=context,
-        selected=len(selected),
-        verdicts=dict(Counter(one.shown.verdict for one in selected)),
-        answered=sum(one.shown.answered for one in selected),
-        running=sum(one.live for one in selected),
-        waiting=sum(not one.shown.answered and not one.live for one in selected),
-        asked=sum(one.asked for one in selected),
-        unreported=sum(one.report is None for one in selected),
-        outdated=sum(one.outdated for one in selected),
-        unwritten=frozenset(one.node for one in selected if one.unwritten),
-        unpublished=frozenset(one.node for one in selected if one.unpublished),
-        differing=frozenset(one.node for one in selected if one.differs),
-        problems=tuple(_problems(selected)),
-        contents=_contents(selected),
-        acting=tuple(one for one in states if one.actions),
-        due=tuple(one for one in selected if one.due is not None),
-        kept=tuple(one for one in states if one.kept is not None),
-        leaving=tuple(one for one in states if one.leaving),
-        faults=tuple(one.fault for one in states if one.fault),
-        recheck_at=min((one.recheck_at for one in states), default=NEVER),
-        last_run_at=max((one.report.last_run_at for one in states if one.report is not None), default=0.0),
-        answering=answering - unanswered,
+        selected=sum(one.selected for one in tallies),
+        verdicts=dict(_sum(one.verdicts for one in tallies)),
+        answered=sum(one.answered for one in tallies),
+        running=sum(one.running for one in tallies),
+        waiting=sum(one.waiting for one in tallies),
+        asked=sum(one.asked for one in tallies),
+        unreported=sum(one.unreported for one in tallies),
+        outdated=sum(one.outdated for one in tallies),
+        unwritten=_union(one.unwritten for one in tallies),
+        unpublished=_union(one.unpublished for one in tallies),
+        differing=_union(one.differing for one in tallies),
+        problems=tuple(_problems(tallies)),
+        contents=_contents(tallies),
+        acting=_by_node(one.acting for one in tallies),
+        due=_by_node(one.due for one in tallies),
+        kept=_by_node(one.kept for one in tallies),
+        leaving=_by_node(one.leaving for one in tallies),
+        faults=tuple(fault for _, fault in faults),
+        recheck_at=min((one.recheck_at for one in tallies), default=NEVER),
+        last_run_at=max((one.last_run_at for one in tallies), default=0.0),
+        answering=_union(one.answering for one in tallies) - unanswered,
         unanswered=unanswered,
     )
 
 
-def _brought_none(report: ReportRecord, inputs_hash: str) -> bool:
-    """Return whether the last run, with these inputs, took place but was stopped for its time or brought no answer."""
-    attempt, result = report.attempt, report.result
-    if attempt is not None:
-        return attempt.inputs_hash == inputs_hash and not reasons.behaviour(attempt.reason).excused
-    if result is None or result.pod_check is None or result.inputs_hash != inputs_hash:
-        return False
-    return result.pod_check.reason == reasons.ProbeTimeout
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
 
 
-def _problems(selected: Iterable[DesiredState]) -> list[Problem]:
-    """Return the problems, the worst verdict first, then the largest number of nodes.
+def _sum(counts: Iterable[Mapping[T, int]]) -> Counter[T]:
+    found: Counter[T] = Counter()
+    for one in counts:
+        found.update(one)
+    return found
 
-    Nodes that have not been validated yet are left out.
-    """
-    groups: dict[tuple[Verdict, str], list[DesiredState]] = {}
-    for one in selected:
-        waits = one.report is None or one.shown.reason == reasons.NotYetValidated
-        if not waits and one.shown.verdict is not Verdict.COMPATIBLE:
-            groups.setdefault((one.shown.verdict, one.shown.reason), []).append(one)
-    problems = [_problem(verdict, reason, found) for (verdict, reason), found in groups.items()]
+
+def _by_node(groups: Iterable[tuple[DesiredState, ...]]) -> tuple[DesiredState, ...]:
+    return tuple(sorted((one for group in groups for one in group), key=lambda one: one.node))
+
+
+def _problems(tallies: Iterable[Tally]) -> list[Problem]:
+    """Return the problems, the worst verdict first, then the largest number of nodes."""
+    found: dict[Outcome, dict[Words, list[str]]] = {}
+    for one in tallies:
+        for outcome, by_words in one.problems.items():
+            known = found.setdefault(outcome, {})
+            for words, nodes in by_words.items():
+                known.setdefault(words, []).extend(nodes)
+    problems = [_problem(outcome, by_words) for outcome, by_words in found.items()]
     problems.sort(key=lambda one: (-one.verdict.severity, -one.count, one.reason))
     return problems
 
 
-def _problem(verdict: Verdict, reason: str, found: list[DesiredState]) -> Problem:
+def _problem(outcome: Outcome, by_words: Mapping[Words, Sequence[str]]) -> Problem:
     # The most frequent message is shown. Of equally frequent ones it is the first in the alphabet, in every plan.
-    words = Counter((one.shown.message, one.shown.remedies) for one in found)
-    message, remedies = min(words, key=lambda one: (-words[one], one))
-    nodes = tuple(sorted(one.node for one in found))
-    return Problem(verdict, reason, len(found), nodes, message, remedies)
+    message, remedies = min(by_words, key=lambda words: (-len(by_words[words]), words))
+    nodes = tuple(sorted(node for found in by_words.values() for node in found))
+    return Problem(*outcome, len(nodes), nodes, message, remedies)
 
 
-def _contents(selected: Iterable[DesiredState]) -> tuple[tuple[Content, int], ...]:
+def _contents(tallies: Iterable[Tally]) -> tuple[tuple[Content, int], ...]:
     """Return the contents that nodes found in the environment's image, each with the number of nodes, largest first."""
-    found: Counter[Content] = Counter()
-    for one in selected:
-        result = one.report.result if one.report is not None else None
-        if result is not None and one.shown.current and (result.image_digest or result.versions):
-            versions = tuple(entry for entry in result.versions if entry[0] in observed_versions.IMAGE)
-            found[result.image_digest, result.platform, versions] += 1
+    found = _sum(one.contents for one in tallies)
     return tuple(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
