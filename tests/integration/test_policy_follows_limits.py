@@ -146,7 +146,7 @@ ROWS = [
     row(False, **variable("NVIDIA_VISIBLE_DEVICES")),
     row(True, **probe(podLabels={"team": "a"})),
     row(False, **probe(podLabels={"teams": "a"})),
-    row(True, **probe(podAnnotations={"example.com/cost-centre": "1"})),
+    row(True, **probe(podAnnotations={"example.com/cost-centre": "x" * 4096})),
     row(False, **probe(podAnnotations={"example.com/cost": "1"})),
     row(False, **probe(runtimeClassName=RUNTIME)),
     row(True, **probe(schedulerName="mine")),

@@ -133,6 +133,9 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "a second network": (("metadata", "annotations", "k8s.v1.cni.cncf.io/networks"), "storage", "metadata.annotations: limits."),
     "a webhook's annotation": (("metadata", "annotations", "vault.hashicorp.com/agent-inject"), "true", "podAnnotationKeys"),
     "a webhook's label": (("metadata", "labels", "azure.workload.identity/use"), "true", "metadata.labels: limits.podLabelKeys"),
+    "a large annotation": (("metadata", "annotations", "gpuenv.dev/a"), "x" * 16384, "32 others of 16384 characters together"),
+    "many annotations": (("metadata", "annotations"), {f"gpuenv.dev/{key}": "" for key in range(33)}, "32 others"),
+    "many labels": (("metadata", "labels"), {f"gpuenv.dev/{key}": "" for key in range(65)}, "at most 64 labels"),
     "a finalizer": (("metadata", "finalizers"), ["example.com/keep"], "metadata: a probe pod has no finalizers"),
     "another runtime": (("spec", "runtimeClassName"), OTHER, "spec.runtimeClassName: limits.runtimeClassNames"),
     "another scheduler": (("spec", "schedulerName"), "mine", "spec.schedulerName: limits.schedulerNames"),
@@ -185,6 +188,21 @@ async def test_nothing_else(
         cluster.admin.delete(f"{PODS}/{made['metadata']['name']}?gracePeriodSeconds=0")
         assert path == ("spec", "resourceClaims")
         assert "resourceClaims" not in made["spec"]
+
+
+async def test_no_open_proc(operator: Kube, cluster: ControlPlane) -> None:
+    """An API server without this feature drops the field, and then admits the pod without it."""
+    pod = built(settings={"user_namespaces": "WhereSupported"})
+    assert pod["spec"]["hostUsers"] is False, "otherwise the API server itself refuses it"
+    path = (*CONTAINER, "securityContext", "procMount")
+    assert await operator.create(PODS, changed(pod, path, "Default"))
+    try:
+        made = await operator.create(PODS, changed(pod, path, "Unmasked"))
+    except ApiError as refused:
+        assert POLICY in refused.message
+        assert "its /proc is masked (procMount)" in refused.message
+    else:
+        assert made["spec"]["containers"][0]["securityContext"].get("procMount") != "Unmasked"
 
 
 def test_nobody_else_may_either(cluster: ControlPlane) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpuenv.controller import limits_file
 from gpuenv.controller.kube.configuration import load_configuration
 from gpuenv.controller.kube.kubeconfig import KubeconfigError, read_merged
 from gpuenv.controller.limits_file import LimitsError
+from gpuenv.files import texts
 from gpuenv.knowledge import KnowledgeError, load
 from gpuenv.knowledge.files import TABLES, packaged_tables
 from gpuenv_sandbox.scenario.environments import read_environments
@@ -155,6 +157,19 @@ def test_what_is_no_file_is_one_line(option: str, path: str) -> None:
     result = explain(option, path)
     assert result.exit_code == 2, result.output
     assert_answered(result)
+
+
+@pytest.mark.parametrize("option", ["-f", "--nodes", "--report", "--error", "--collect-env"])
+def test_a_pipe_without_a_writer_is_one_line(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "FIRST_BYTE_SECONDS", 0.1)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    result = explain(option, str(path))
+    assert result.exit_code == 2, result.output
+    assert_answered(result)
+    assert f"{path}: is a pipe or device from which nothing came in 0.1 seconds" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["-f", "--nodes", "--report", "--error", "--collect-env"])

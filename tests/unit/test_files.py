@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,6 +72,27 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     )
     assert refused(texts.read_file, tmp_path).startswith("cannot be read (Is a directory)")
     assert refused(texts.read_file, tmp_path / "a\0b") == "is no path of a file"
+
+
+def test_a_pipe_to_which_nobody_writes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening it would otherwise wait for ever."""
+    monkeypatch.setattr(texts, "FIRST_BYTE_SECONDS", 0.1)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    words = "is a pipe or device from which nothing came in 0.1 seconds; give a file"
+    assert refused(texts.read_file, path) == words
+    ends = os.open(path, os.O_RDWR)
+    assert refused(texts.read_file, path) == words, "somebody may have opened it and write nothing"
+    os.close(ends)
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_the_output_of_another_program_is_read(size: int) -> None:
+    """The path is as a shell makes it for <(command). The longest text does not fit into a pipe at once."""
+    program = [sys.executable, "-c", f"print('x' * {size}, end='')"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert texts.read_file(Path(f"/dev/fd/{running.stdout.fileno()}")) == "x" * size
 
 
 class Endless(io.RawIOBase):

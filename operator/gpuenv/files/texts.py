@@ -2,6 +2,8 @@
 
 import codecs
 import os
+import select
+import stat
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -11,6 +13,10 @@ LOG_BYTES: Final = 20_000_000
 """How many bytes of a log are read: half of them from its beginning, half from its end."""
 MAX_STREAM_BYTES: Final = 200_000_000
 """How many bytes of a log are read from a pipe. Its end cannot be found without reading everything before it."""
+FIRST_BYTE_SECONDS: Final = 30.0
+"""How long the first byte of a pipe or a device may take. A FIFO to which nobody writes would never end."""
+_STANDARD_INPUT: Final = frozenset({"/dev/stdin", "/dev/fd/0"})
+"""Paths of standard input. Somebody may be typing, so there is no hurry."""
 _CHUNK_BYTES: Final = 1_000_000
 _BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -22,12 +28,37 @@ _BYTE_ORDER_MARKS: Final = {
 def read_file(path: Path, limit: int = MAX_BYTES) -> str:
     """Return the text of a file. Raises FileError if it cannot be read, is larger than ``limit``, or is no text."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return read(file, limit)
     except OSError as error:
         raise FileError(cannot_be_read(error)) from None
     except ValueError as error:
         raise error if isinstance(error, FileError) else FileError("is no path of a file") from None
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file, or a pipe such as that of ``<(command)``. Raises FileError if no byte of a pipe comes in time.
+
+    Raises OSError if the file cannot be opened.
+    """
+    # Otherwise the call itself would wait until somebody opens a FIFO for writing.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) and str(path) not in _STANDARD_INPUT:
+            _await_first_byte(descriptor)
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _await_first_byte(descriptor: int) -> None:
+    """Wait until a pipe or device has a byte, or has ended. Raises FileError if it takes too long."""
+    ready, _, _ = select.select([descriptor], [], [], FIRST_BYTE_SECONDS)
+    if not ready:
+        seconds = f"{FIRST_BYTE_SECONDS:g} seconds"
+        raise FileError(f"is a pipe or device from which nothing came in {seconds}; give a file")
 
 
 def cannot_be_read(error: OSError) -> str:

@@ -60,7 +60,7 @@ def _read(path: str, option: str, read: Callable[[BinaryIO], str]) -> str:
     try:
         if path == STANDARD_INPUT:
             return read(sys.stdin.buffer)
-        with Path(path).open("rb") as file:
+        with texts.open_file(Path(path)) as file:
             return read(file)
     except FileError as error:
         raise BadInput(f"{option}: {path}: {error}") from None

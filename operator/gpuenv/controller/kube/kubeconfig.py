@@ -53,7 +53,7 @@ def is_empty(config: Json) -> bool:
 def _read(path: Path) -> Json | None:
     """Return the content of a file, with all paths made absolute, or None if there is no such file."""
     try:
-        with path.open("rb") as file:
+        with texts.open_file(path) as file:
             content = yaml_data.parse(texts.read(file, MAX_BYTES), lenient=True)
     except FileNotFoundError:
         return None
