@@ -155,6 +155,30 @@ async def test_preconditions_that_do_not_hold(kube: Any, environment: str) -> No
     assert await refusal(kube.delete(f"{environment}x")) == (404, "NotFound")
 
 
+async def test_a_json_patch_changes_only_the_version_and_the_label_that_it_names(
+    kube: Any, environment: str
+) -> None:
+    path = "/metadata/labels/a.b~1c"
+    bare = await kube.get(environment)
+    absent = {"op": "test", "path": path, "value": None}
+    add = {"op": "add", "path": path, "value": "1"}
+    assert "labels" not in bare["metadata"]
+    assert (await refusal(kube.json_patch(environment, [absent, add])))[0] == 422
+    await kube.merge_patch(environment, {"metadata": {"labels": {"x": "y"}}})
+    raw = await kube.json_patch(environment, [absent, add])
+    assert raw["metadata"]["labels"] == {"a.b/c": "1", "x": "y"}
+    assert (await refusal(kube.json_patch(environment, [absent, add])))[0] == 422
+    remove = [{"op": "test", "path": path, "value": "1"}, {"op": "remove", "path": path}]
+    assert (await kube.json_patch(environment, remove))["metadata"]["labels"] == {"x": "y"}
+    assert (await refusal(kube.json_patch(environment, remove)))[0] == 422
+    status = {"op": "add", "path": "/status", "value": {"observedGeneration": 1}}
+    version = {"op": "add", "path": "/metadata/resourceVersion", "value": raw["metadata"]["resourceVersion"]}
+    assert await refusal(kube.json_patch(f"{environment}/status", [version, status])) == (409, "Conflict")
+    version["value"] = (await kube.get(environment))["metadata"]["resourceVersion"]
+    stored = await kube.json_patch(f"{environment}/status", [version, status])
+    assert stored["status"]["observedGeneration"] == 1
+
+
 async def test_a_finalizer_keeps_an_object(kube: Any, environment: str) -> None:
     name = environment.rpartition("/")[2]
     first = await kube.merge_patch(environment, {"metadata": {"finalizers": [names.FINALIZER]}})

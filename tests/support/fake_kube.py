@@ -199,19 +199,15 @@ class FakeKube:
         return self._patch(path, body, body, change)
 
     async def json_patch(self, path: str, operations: list[Raw]) -> Any:
-        """Apply a JSON patch that tests a field of the metadata or replaces a whole part of the object."""
+        """Apply a JSON patch (RFC 6902) whose operations are ``test``, ``add`` and ``remove`` of fields of objects."""
+        sent: Raw = {}
 
         def change(raw: Raw) -> None:
             for operation in operations:
-                first, *rest = operation["path"].strip("/").split("/")
-                if operation["op"] == "test":
-                    if raw[first][rest[0]] != operation["value"]:
-                        raise ApiError(422, "Invalid", "the server rejected our request")
-                else:
-                    assert not rest, f"{operation['path']} is no whole part of an object"
-                    raw[first] = operation["value"]
+                _apply(raw, operation)
+            sent.update(uid=raw["metadata"]["uid"], resourceVersion=raw["metadata"]["resourceVersion"])
 
-        return self._patch(path, operations, {}, change)
+        return self._patch(path, operations, {"metadata": sent}, change)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
         """Delete an object, with its uid as a precondition."""
@@ -259,9 +255,9 @@ class FakeKube:
         self._begin("PATCH", path, sent)
         target = path.removesuffix("/status")
         before = self._find(target)
-        _check_preconditions(before["metadata"], wanted.get("metadata") or {})
         raw = _copy(before)
         change(raw)
+        _check_preconditions(before["metadata"], wanted.get("metadata") or {})
         if target != path and names.API_VERSION in path:
             kind = _collection(target).rpartition("/")[2]
             raw["status"] = stored_status.stored(kind, raw.get("status", {}))
@@ -341,6 +337,30 @@ def _merge(target: Raw, patch: Mapping[str, Any]) -> None:
             _merge(target.setdefault(key, {}), value)
         else:
             target[key] = value
+
+
+def _apply(raw: Raw, operation: Raw) -> None:
+    """Apply one operation of a JSON patch. A field that is absent equals null, as for the API server."""
+    *parents, key = [
+        part.replace("~1", "/").replace("~0", "~") for part in operation["path"].strip("/").split("/")
+    ]
+    refused = ApiError(422, "Invalid", "the server rejected our request due to an error in our request")
+    for parent in parents:
+        if not isinstance(raw.get(parent), dict):
+            raise refused
+        raw = raw[parent]
+    match operation["op"]:
+        case "test":
+            if raw.get(key) != operation["value"]:
+                raise refused
+        case "add":
+            raw[key] = operation["value"]
+        case "remove":
+            if key not in raw:
+                raise refused
+            del raw[key]
+        case other:
+            raise AssertionError(f"{other} is no operation of this fake")
 
 
 def _copy(raw: Any) -> Any:

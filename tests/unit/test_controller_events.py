@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.fake_kube import FakeKube
+from tests.support.lost_answers import lose_first_answers
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube.errors import ApiError
@@ -103,3 +104,20 @@ async def test_an_outage_delays_and_a_refusal_drops(monkeypatch: pytest.MonkeyPa
         await wait_until_async(lambda: len(kube.calls) > 3)
         kube.down = None
         await wait_until_async(lambda: [raw["message"] for raw in posted(kube)] == ["3 nodes"])
+
+
+async def test_a_lost_answer_makes_no_second_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.0)
+    kube, now = FakeKube(), 1000.0
+    lost = lose_first_answers(kube, ApiError(500, "InternalError", "etcdserver: request timed out"))
+
+    def clock() -> float:
+        nonlocal now
+        now += 7
+        return now
+
+    async with poster(kube, clock=clock) as one:
+        one.post(EVENT)
+        await wait_until_async(lambda: not one._queue)
+    assert [raw["count"] for raw in posted(kube)] == [1]
+    assert len(lost) == 1

@@ -56,14 +56,13 @@ def announced(world: World) -> list[str]:
 
 def freeze(world: World, environment: str = "pt", node: str = "n1") -> Callable[[], None]:
     """Refuse one environment's label on one node, until the returned function is called."""
-    label = names.node_label(environment)
     return world.kube.deny(
         "PATCH",
         f"nodes/{node}$",
         422,
         "Invalid",
         "labels are frozen",
-        when=lambda body: label in body["metadata"]["labels"],
+        when=lambda body: any(one["path"].endswith(f"~1{environment}") for one in body),
     )
 
 

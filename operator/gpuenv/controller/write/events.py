@@ -68,7 +68,8 @@ class EventPoster:
         self._dropped = dropped
         self._clock = clock
         self._monotonic = monotonic
-        self._queue: deque[PostEvent] = deque()
+        self._queue: deque[tuple[PostEvent, float]] = deque()
+        """Events with the time that they show. It is part of the name, so that a second try makes no second Event."""
         self._filled = asyncio.Event()
         self._posted: OrderedDict[tuple[str, str, str], _Posted] = OrderedDict()
         self._limits: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -84,7 +85,7 @@ class EventPoster:
         if not limit.try_take() or len(self._queue) >= QUEUE:
             self._dropped()
             return
-        self._queue.append(event)
+        self._queue.append((event, self._clock()))
         self._filled.set()
 
     async def run(self) -> None:
@@ -92,16 +93,16 @@ class EventPoster:
         while True:
             await self._filled.wait()
             while self._queue:
-                if await self._try(self._queue[0]):
+                if await self._try(*self._queue[0]):
                     self._queue.popleft()
                 else:
                     await asyncio.sleep(RETRY_SECONDS)
             self._filled.clear()
 
-    async def _try(self, event: PostEvent) -> bool:
-        """Try to post an Event. Return False if the caller should try again later."""
+    async def _try(self, event: PostEvent, now: float) -> bool:
+        """Try to post an Event of the time ``now``. Return False if the caller should try again later."""
         try:
-            await self._write(event)
+            await self._write(event, now)
         except ApiError as error:
             if error.transient:
                 return False
@@ -111,8 +112,8 @@ class EventPoster:
             )
         return True
 
-    async def _write(self, event: PostEvent) -> None:
-        now, passed = self._clock(), self._monotonic()
+    async def _write(self, event: PostEvent, now: float) -> None:
+        passed = self._monotonic()
         key = (event.uid, event.reason, event.message)
         while self._posted and passed - next(iter(self._posted.values())).at > REPEAT_SECONDS:
             self._posted.popitem(last=False)

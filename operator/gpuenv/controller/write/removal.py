@@ -132,7 +132,7 @@ class Removal:
         Raises ApiError if a request fails, and StaleError if the node is gone or was replaced.
         """
         name, uid = node["metadata"]["name"], node["metadata"]["uid"]
-        labels = [key for key in node["metadata"].get("labels") or {} if ours(key)]
+        labels = {key: value for key, value in (node["metadata"].get("labels") or {}).items() if ours(key)}
         if labels:
             await self._writes.remove_labels(name, uid, labels)
         conditions = (node.get("status") or {}).get("conditions") or []

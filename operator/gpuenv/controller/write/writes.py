@@ -3,15 +3,17 @@
 The executor, which calls these methods, decides about the order of actions, back-off and limits.
 """
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gpuenv.api import names
-from gpuenv.controller.cache import Cache
+from gpuenv.controller.cache import Cache, Version
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KindName, Scope
+from gpuenv.controller.write.preconditions import LabelChange, in_version, replace_status, same_uid
 from gpuenv.controller.write.rejection import is_rejection
 from gpuenv.plan.actions import (
     AddFinalizer,
@@ -30,6 +32,10 @@ CONFLICTS: Final = frozenset({404, 409, 422})
 
 A policy that refuses the write may answer with the same codes, so another request has to find out the cause.
 """
+
+
+ATTEMPTS: Final = 3
+"""How many times a node's condition is written if others change the node at the same time."""
 
 
 class StaleError(Exception):
@@ -63,30 +69,48 @@ class Writes:
         self.cache.put(kind, raw)
         return raw
 
-    async def is_there(self, kind: KindName, name: str, uid: str) -> bool:
-        """Ask the API server whether the object with this name and this uid still exists, and return the answer.
+    async def present(self, kind: KindName, name: str, uid: str = "") -> dict[str, Any] | None:
+        """Read the object with this name and this uid from the API server, and return it, or None if it is gone.
 
-        The cache alone cannot answer this: it lacks existing objects that do not match the label selector of the watch.
+        Without ``uid``, any object of this name is returned.
+        The cache is updated, but only if it had the object: it lacks those that the selector of the watch does not match.
         """
         if self.cache.version(kind, name) is not None:
             raw = await self.live(kind, name)
-            return raw is not None and raw["metadata"]["uid"] == uid
+        else:
+            try:
+                raw = await self.kube.get(self.scope.item(kind, name))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                raw = None
+        return raw if raw is not None and uid in {"", raw["metadata"]["uid"]} else None
+
+    async def _found_after(
+        self, error: ApiError, kind: KindName, name: str, uid: str = ""
+    ) -> dict[str, Any] | None:
+        """Return the object as it is after a write of it has failed, or None if it is gone or was replaced.
+
+        Raises ``error`` if that does not call for another look, or if the object cannot be read now.
+        """
+        if error.status not in CONFLICTS and not error.is_ambiguous:
+            raise error
         try:
-            return str((await self.kube.get(self.scope.item(kind, name)))["metadata"]["uid"]) == uid
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
+            return await self.present(kind, name, uid)
+        except ApiError:
+            raise error from None
 
     async def create_pod(self, action: CreatePod) -> None:
         """Create a probe pod. If the API server rejects it, the cache records that, for the next plan."""
         try:
             raw = await self.kube.create(self.scope.pods, action.manifest)
         except ApiError as error:
-            if error.status == 409:
-                # The pod is ours, because its name contains the run id. If it is being deleted, the next plan waits.
-                await self.live("pods", action.manifest["metadata"]["name"])
-                return
+            # A pod of this name is ours, because its name contains the run id. If it is being deleted, the next plan
+            # waits. The API server may have created it although the answer was lost.
+            if error.status == 409 or error.is_ambiguous:
+                with contextlib.suppress(ApiError):
+                    if await self.live("pods", action.manifest["metadata"]["name"]) or error.status == 409:
+                        return
             if not is_rejection(error):
                 raise
             self.refused(action, error)
@@ -104,39 +128,59 @@ class Writes:
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
-            if error.status not in CONFLICTS or await self.is_there("pods", action.name, action.uid):
+            found = await self._found_after(error, "pods", action.name, action.uid)
+            if found is not None and not found["metadata"].get("deletionTimestamp"):
                 raise
             return
         if isinstance(raw, dict) and raw.get("kind") == "Pod":
             self.cache.put("pods", raw)
 
     async def write_report(self, action: WriteReport) -> None:
-        """Write the whole status of a node report, and create the node report first if it does not exist.
-
-        The status is replaced with a JSON patch, because a merge patch would leave keys of the earlier status behind.
-        """
+        """Write the whole status of a node report, and create the node report first if it does not exist."""
         key = (action.environment, action.node)
         before = self.cache.reports.get(key)
         if not action.exists:
             await self._create_report(action)
-        path = self.scope.item("reports", action.name) + "/status"
+        known = self.cache.version("reports", action.name)
+        self.cache.wrote_report(
+            key, await self._write_status("reports", action.name, known, action.status), before
+        )
+
+    async def _write_status(
+        self, kind: KindName, name: str, known: Version | None, status: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Replace the whole status of an object in the version ``known``, and return the object as stored."""
+        if known is None:
+            raise StaleError(f"{kind} {name} is gone")
+        path = self.scope.item(kind, name) + "/status"
         try:
-            raw = await self.kube.json_patch(path, [_replace_status(action.status)])
+            raw: dict[str, Any] = await self.kube.json_patch(
+                path, [*in_version(known), replace_status(status)]
+            )
         except ApiError as error:
-            if error.status != 404:
+            found = await self._found_after(error, kind, name, known.uid)
+            if found is None:
+                raise StaleError(f"{kind} {name} is gone or was replaced") from error
+            if found.get("status") == status:
+                return found  # this request has stored it, but its answer was lost
+            if Version.of(found) == known:
                 raise
-            self.cache.gone("reports", action.name)
-            raise StaleError(f"report {action.name} is gone") from error
-        self.cache.wrote_report(key, raw, before)
+            raise StaleError(f"{kind} {name} changed meanwhile") from error
+        return raw
 
     async def _create_report(self, action: WriteReport) -> None:
         try:
             raw = await self.kube.create(self.scope.path("reports"), report_body(action))
         except ApiError as error:
-            if error.reason != "AlreadyExists":
+            if error.reason != "AlreadyExists" and not error.is_ambiguous:
                 raise
-            raw = await self.live("reports", action.name)
-            if raw is not None and (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
+            raw = await self._found_after(error, "reports", action.name)
+            if raw is None and error.is_ambiguous:
+                raise
+            if raw is None:
+                raise StaleError(f"report {action.name} is gone") from error
+            self.cache.put("reports", raw)
+            if (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
                 # The node report is about an earlier node of that name.
                 await self.kube.delete(
                     self.scope.item("reports", action.name), uid=str(raw["metadata"]["uid"])
@@ -148,32 +192,59 @@ class Writes:
     async def set_label(self, action: SetLabel) -> None:
         """Set the label of one environment on a node. A value of None removes the label.
 
-        A merge patch changes only this label. With server-side apply, each request would have to repeat the labels of
-        all other environments, because the API server would remove those that the request does not contain.
+        The patch changes only this label. With server-side apply, each request would have to repeat the labels of all
+        other environments, because the API server would remove those that the request does not contain.
         """
-        labels = {names.node_label(action.environment): action.value}
-        await self._patch_labels(action.node, action.node_uid, labels)
+        node, key = self.cache.nodes.get(action.node), names.node_label(action.environment)
+        if node is None or node.uid != action.node_uid:
+            raise StaleError(f"node {action.node} is gone or was replaced")
+        old = node.compat.get(action.environment)
+        if old != action.value:
+            change = LabelChange({key: old}, {key: action.value})
+            await self._change_labels(action.node, node.uid, change, bare=not node.labels)
 
-    async def remove_labels(self, node: str, uid: str, keys: Iterable[str]) -> None:
-        """Remove the labels ``keys`` from a node, whether or not the operator's node selector matches it."""
-        await self._patch_labels(node, uid, dict.fromkeys(keys))
+    async def remove_labels(self, node: str, uid: str, labels: Mapping[str, str]) -> None:
+        """Remove labels with these keys and values from a node, whether or not the node selector matches it."""
+        await self._change_labels(node, uid, LabelChange(labels, dict.fromkeys(labels)))
 
-    async def _patch_labels(self, node: str, uid: str, labels: dict[str, str | None]) -> None:
-        body = {"metadata": {"uid": uid, "labels": labels}}
-        await self._patch_node(node, uid, self.kube.merge_patch(self.scope.item("nodes", node), body))
+    async def _change_labels(self, node: str, uid: str, change: LabelChange, *, bare: bool = False) -> None:
+        """Change labels of a node. ``bare``: it has no labels at all, so that a JSON patch would fail."""
+        path = self.scope.item("nodes", node)
+        body = {"metadata": {"uid": uid, "labels": dict(change.new)}}
+        operations = [same_uid(uid), *change.operations()]
+        patch = self.kube.merge_patch(path, body) if bare else self.kube.json_patch(path, operations)
+        await self._patch_node(node, uid, patch, change)
 
     async def set_condition(self, action: SetNodeCondition) -> None:
         """Set the condition of one environment on a node. A status of None removes the condition.
 
-        A node that is not in the cache is not changed.
+        A node that is not in the cache is not changed. If others have changed the node meanwhile, but not this
+        condition, the request is repeated.
         """
-        record = self.cache.nodes.get(action.node)
-        if record is None:
-            return
         kind = names.node_label(action.environment)
-        if action.status is None:
-            await self.remove_conditions(action.node, record.uid, [kind])
-            return
+        before: tuple[str, str] | None = None
+        for attempt in range(ATTEMPTS):
+            record = self.cache.nodes.get(action.node)
+            if record is None:
+                return
+            if action.status is None:
+                await self.remove_conditions(action.node, record.uid, [kind])
+                return
+            known = record.compat_conditions.get(action.environment, ("", ""))
+            if attempt and known != before:
+                break
+            before = known
+            condition = self._condition(kind, action, since_now=known[0] != action.status)
+            try:
+                await self._patch_conditions(action.node, record.uid, [condition], in_version=True)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            else:
+                return
+        raise StaleError(f"node {action.node} changed meanwhile")
+
+    def _condition(self, kind: str, action: SetNodeCondition, *, since_now: bool) -> dict[str, Any]:
         now = show_time(self.clock())
         condition = {
             "type": kind,
@@ -182,29 +253,40 @@ class Writes:
             "message": action.message,
             "lastHeartbeatTime": now,
         }
-        status, _ = record.compat_conditions.get(action.environment, ("", ""))
-        if status != action.status:
-            condition["lastTransitionTime"] = now
-        await self._patch_conditions(action.node, record.uid, [condition])
+        return condition | {"lastTransitionTime": now} if since_now else condition
 
     async def remove_conditions(self, node: str, uid: str, kinds: Iterable[str]) -> None:
         """Remove conditions of the types ``kinds`` from a node, whether or not the node selector matches it."""
         await self._patch_conditions(node, uid, [{"type": kind, "$patch": "delete"} for kind in kinds])
 
-    async def _patch_conditions(self, node: str, uid: str, conditions: list[dict[str, str]]) -> None:
-        body = {"metadata": {"uid": uid}, "status": {"conditions": conditions}}
+    async def _patch_conditions(
+        self, node: str, uid: str, conditions: list[dict[str, Any]], *, in_version: bool = False
+    ) -> None:
+        """Change conditions of a node. With ``in_version``, only if the node is as the cache has it."""
+        known = self.cache.version("nodes", node)
+        metadata = {"uid": uid}
+        if in_version and known is not None and known.number:
+            metadata["resourceVersion"] = str(known.number)
+        body = {"metadata": metadata, "status": {"conditions": conditions}}
         path = self.scope.item("nodes", node) + "/status"
         await self._patch_node(node, uid, self.kube.strategic_patch(path, body))
 
-    async def _patch_node(self, name: str, uid: str, patch: Awaitable[Any]) -> None:
+    async def _patch_node(
+        self, name: str, uid: str, patch: Awaitable[Any], labels: LabelChange | None = None
+    ) -> None:
+        """Send a patch of a node, which changes ``labels`` if that is given."""
         try:
             raw = await patch
         except ApiError as error:
-            # 404: the node is gone. 422 "field is immutable": another node has that name now. But a policy that
-            # refuses the change answers 422, too.
-            if error.status not in CONFLICTS or await self.is_there("nodes", name, uid):
+            # 404: the node is gone. 409: it has changed. 422: another node has that name now, a test has failed, or a
+            # policy refuses the change.
+            raw = await self._found_after(error, "nodes", name, uid)
+            if raw is None:
+                raise StaleError(f"node {name} is gone or was replaced") from error
+            if labels is None or labels.is_open(raw):
                 raise
-            raise StaleError(f"node {name} is gone or was replaced") from error
+            if not labels.is_done(raw):  # done: by this request, whose answer was lost
+                raise StaleError(f"the labels of node {name} changed meanwhile") from error
         # A node outside the operator's node selector must not enter the cache: the planner would include it.
         if name in self.cache.nodes:
             self.cache.put("nodes", raw)
@@ -233,23 +315,17 @@ class Writes:
             if error.status not in CONFLICTS:
                 raise
             # 409: another client has changed the environment meanwhile.
-            if error.status != 409 and await self.is_there("environments", environment, uid):
+            if error.status != 409 and await self.present("environments", environment, uid):
                 raise
             raise StaleError(f"environment {environment} changed meanwhile") from error
         self.cache.put("environments", raw)
 
     async def write_status(self, action: WriteStatus) -> None:
         """Replace the whole status of an environment."""
-        path = self.scope.item("environments", action.environment) + "/status"
-        same = {"op": "test", "path": "/metadata/uid", "value": action.uid}
-        try:
-            raw = await self.kube.json_patch(path, [same, _replace_status(action.status)])
-        except ApiError as error:
-            if error.status not in CONFLICTS or await self.is_there(
-                "environments", action.environment, action.uid
-            ):
-                raise
-            raise StaleError(f"environment {action.environment} is gone or was replaced") from error
+        known = self.cache.version("environments", action.environment)
+        if known is not None and known.uid != action.uid:
+            raise StaleError(f"environment {action.environment} was replaced")
+        raw = await self._write_status("environments", action.environment, known, action.status)
         self.cache.put("environments", raw)
 
 
@@ -282,7 +358,3 @@ def report_body(action: WriteReport) -> dict[str, Any]:
             "nodeUID": action.node_uid,
         },
     }
-
-
-def _replace_status(status: dict[str, Any]) -> dict[str, Any]:
-    return {"op": "add", "path": "/status", "value": status}
