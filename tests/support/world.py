@@ -55,13 +55,15 @@ atexit.register(_loop.close)
 class World:
     """A cluster and its operator.
 
-    ``now`` is the time of day, which only tests move. The executor's clock, which must be monotonic, also moves on
-    between two steps. With ``watch`` False the cache knows only what the operator itself reads and writes, and what
+    ``now`` is the time, which only tests move, and only forwards. The operator's clock shows ``wall``: it differs from
+    ``now`` by ``clock_error``, which tests may set. The executor's clock, which must be monotonic, also moves on between
+    two steps. With ``watch`` False the cache knows only what the operator itself reads and writes, and what
     tests ``put``. Other keywords are settings of the operator.
     """
 
     def __init__(self, *, memo: bool = True, watch: bool = True, **settings: Any) -> None:
         self.now = builders.NOW
+        self.clock_error = 0.0
         self.settings = Settings(config_map="gpuenv-probe-0123456789", **settings)
         self.scope = Scope(self.settings.probe_namespace)
         self.knowledge = KNOWLEDGE
@@ -80,14 +82,14 @@ class World:
         self.cache = Cache()
         self.cache.synced = True
         self.memo = Memo() if self._has_memo else None
-        self.metrics = Metrics(self.cache, lambda: self.now)
+        self.metrics = Metrics(self.cache, lambda: self.wall)
         self.poster = EventPoster(
             self.kube,  # type: ignore[arg-type]  # a fake
             "test",
-            clock=lambda: self.now,
+            clock=lambda: self.wall,
             monotonic=lambda: self.now,
         )
-        self.writes = Writes(self.kube, self.cache, self.scope, clock=lambda: self.now)  # type: ignore[arg-type]  # a fake
+        self.writes = Writes(self.kube, self.cache, self.scope, clock=lambda: self.wall)  # type: ignore[arg-type]  # a fake
         self.executor = Executor(
             self.writes, self.poster, self.metrics, clock=lambda: self.now + self._paused
         )
@@ -215,6 +217,11 @@ class World:
 
     # ---- what the operator does ------------------------------------------------------------------------------
 
+    @property
+    def wall(self) -> float:
+        """What the operator's clock shows."""
+        return self.now + self.clock_error
+
     def plan(self) -> Plan:
         """Return the plan for the world as it is, and carry nothing out."""
         return self._planned(self.cache.snapshot(self.settings))
@@ -223,7 +230,7 @@ class World:
         left = itertools.count(1)
         most = self.assessed_per_plan
         allowance = Allowance(lambda: most is None or next(left) <= most)
-        planned = plan(seen, self.now, self.knowledge, self.memo, allowance)
+        planned = plan(seen, self.wall, self.knowledge, self.memo, allowance)
         assert not planned.faults, planned.faults
         return planned
 
@@ -246,7 +253,7 @@ class World:
     def turn(self) -> Plan:
         """Make one plan and carry it out. Then let time pass until the operator's loop would plan again."""
         planned, executed = self._plan_and_run()
-        due = [] if planned.wake_at is None else [planned.wake_at]
+        due = [] if planned.wake_at is None else [planned.wake_at - self.clock_error]
         if executed.retry_at is not None:
             due.append(executed.retry_at - self._paused)
         self.now = max(self.now + 1, min([self.now + LONGEST_PAUSE_SECONDS, *due]))

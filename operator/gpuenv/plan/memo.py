@@ -63,6 +63,8 @@ class Memo:
     """The last plan's desired states and totals by environment, kept so that the next plan can reuse them."""
 
     def __init__(self) -> None:
+        self.at = 0.0
+        """The time of the last plan, in epoch seconds."""
         self.last_seen = LastSeen()
         self.environments: dict[str, _Remembered] = {}
         self.violations: dict[str, tuple[EnvironmentRecord, tuple[str, ...]]] = {}
@@ -71,7 +73,13 @@ class Memo:
         """The environment at which the last plan ran out of its allowance, or "". The next plan begins behind it."""
 
     def look(self, snapshot: Snapshot, now: float) -> tuple[View, Changes]:
-        """Return the snapshot with its reports and pods in groups, and what has changed since the last plan."""
+        """Return the snapshot with its reports and pods in groups, and what has changed since the last plan.
+
+        If the clock was set back, everything counts as changed: times that are stored may lie in the future now.
+        """
+        if now < self.at:
+            self.forget()
+        self.at = now
         changed = self.last_seen.sort_reports(snapshot.reports)
         seen = view(snapshot, now, self.last_seen.reports)
         return seen, self.last_seen.changes(seen, changed)
@@ -125,13 +133,13 @@ def environment_totals(
         remembered = memo.environments[environment.name] = _Remembered(context, assessed=assessed)
     _look_again(view, changes, remembered, reports, allowance)
     if remembered.totals is None:
-        remembered.totals = totals(context, [_tally(context, part) for part in remembered.parts])
+        remembered.totals = totals(context, [_tally(context, part, view.at) for part in remembered.parts])
     return remembered.totals
 
 
-def _tally(context: Context, part: _Part) -> Tally:
+def _tally(context: Context, part: _Part, now: float) -> Tally:
     if part.tally is None:
-        part.tally = tally(context.inputs_hash, [state for _, state in part.validations.values()])
+        part.tally = tally(context.inputs_hash, [state for _, state in part.validations.values()], now)
     return part.tally
 
 

@@ -122,7 +122,8 @@ def _usage(view: View, known: Usage, pods: Iterable[PodRecord], since: float) ->
     """Return the usage with the pods that have ended since the last plan."""
     ended = [pod for pod in pods if is_over(pod)]
     new = sum(_gpu_seconds(pod, since, view.at) for pod in ended if pod.uid not in known.counted)
-    before = known.seconds if known.since == since else 0
+    # A later day was begun by a clock that was ahead. What was counted in it was used today.
+    before = known.seconds if known.since >= since else 0
     return Usage(since, before + new, frozenset(pod.uid for pod in ended))
 
 

@@ -16,6 +16,7 @@ from gpuenv.plan.context import Context
 from gpuenv.plan.demand import demand
 from gpuenv.plan.fleet.places import Places
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.run import manifest
 from gpuenv.plan.validation.desired_state import DesiredState
 from gpuenv.plan.validation.next_run import Priority, next_run_id
@@ -92,8 +93,9 @@ def _last_run(view: View, environment: str, node: str) -> float:
     Its probe pods that still exist count, too: the report tells nothing about runs with former inputs.
     """
     report = view.reports.get(environment, {}).get(node)
-    created = (pod.created_at for pod in view.pods.get((environment, node), ()))
-    return max(report.last_run_at if report is not None else 0.0, *created, 0.0)
+    times = [pod.created_at for pod in view.pods.get((environment, node), ())]
+    times += [report.last_run_at] if report is not None else []
+    return max((at for at in times if not is_ahead(at, view.at)), default=0.0)
 
 
 def _has_free_node(fleet: Totals, places: Places) -> bool:

@@ -13,7 +13,7 @@ from gpuenv.plan.demand import MAX_TOKEN
 from gpuenv.plan.fleet.budget import GPU_SECONDS, usage_json
 from gpuenv.plan.fleet.conditions import NO_NODES, conditions
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.objects.times import read_time, show_time
+from gpuenv.plan.objects.times import is_ahead, read_time, show_time
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
 Json = dict[str, Any]
@@ -55,7 +55,7 @@ def _refused(environment: EnvironmentRecord, own: Refusal | None, now: float) ->
         return {"time": show_time(now), "message": one_line(own.message)}
     known = mapping(environment.status, "internal", REFUSED)
     at, message = read_time(known.get("time")), text(known.get("message"))
-    if at is None or now >= at + RETRY_SECONDS:
+    if at is None or is_ahead(at, now) or now >= at + RETRY_SECONDS:
         return None
     return {"time": show_time(at), "message": message}
 

@@ -13,6 +13,7 @@ from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess import observed_versions
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.snapshot import NEVER, ReportRecord
 from gpuenv.plan.validation.desired_state import DesiredState
 
@@ -58,8 +59,8 @@ class Tally:
     unanswered: frozenset[str]
 
 
-def tally(inputs_hash: str, states: Sequence[DesiredState]) -> Tally:
-    """Return the counts over these desired states of an environment whose inputs have this digest."""
+def tally(inputs_hash: str, states: Sequence[DesiredState], now: float) -> Tally:
+    """Return the counts over these desired states of an environment whose inputs have this digest, at ``now``."""
     selected = [one for one in states if one.selected]
     reports = [one.report for one in selected if one.report is not None]
     return Tally(
@@ -82,7 +83,14 @@ def tally(inputs_hash: str, states: Sequence[DesiredState]) -> Tally:
         leaving=tuple(one for one in states if one.leaving),
         faults=tuple((one.node, one.fault) for one in states if one.fault),
         recheck_at=min((one.recheck_at for one in states), default=NEVER),
-        last_run_at=max((one.report.last_run_at for one in states if one.report is not None), default=0.0),
+        last_run_at=max(
+            (
+                one.report.last_run_at
+                for one in states
+                if one.report and not is_ahead(one.report.last_run_at, now)
+            ),
+            default=0.0,
+        ),
         answering=frozenset(
             one.node for one in reports if one.result is not None and one.result.inputs_hash == inputs_hash
         ),

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+AHEAD_SECONDS: Final = 30.0
+"""How far a stored time may be ahead of the operator's clock. Clocks of two operators may differ by so much."""
 _END: Final = 253_000_000_000.0
 """The upper limit of valid times, in epoch seconds. It is in the year 9987; Python's datetime ends with 9999."""
 
@@ -20,6 +22,14 @@ def read_time(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if 0 < seconds < _END else None
+
+
+def is_ahead(at: float, now: float) -> bool:
+    """Return whether a stored time lies in the future at ``now``, because a clock was wrong when it was stored.
+
+    Nothing may wait for such a time: it may be an hour or years ahead.
+    """
+    return at > now + AHEAD_SECONDS
 
 
 def show_time(seconds: float) -> str:

@@ -99,7 +99,7 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
         shown = shown_verdict(validation, runs.report)
         after, status = _after(validation, runs, shown, now)
     blocked = _is_blocked(validation)
-    due = None if blocked or runs.live else next_run(validation, after)
+    due = None if blocked or runs.live else next_run(validation, after, now)
     waits = due is not None and due.at > now
     observed = report.observed_demand if report is not None else NOTHING_ASKED
     actions = tuple(_actions(validation, after, status, runs))

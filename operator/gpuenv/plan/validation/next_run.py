@@ -8,6 +8,7 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.demand import demand
+from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.snapshot import Attempt, NodeRecord, ReportRecord, Settings
 
 JITTER: Final = 0.1
@@ -33,8 +34,8 @@ class Due:
     at: float
 
 
-def next_run(validation: Validation, report: ReportRecord | None) -> Due:
-    """Return when and why the next run is due, given the node report. Holds and limits are not considered."""
+def next_run(validation: Validation, report: ReportRecord | None, now: float) -> Due:
+    """Return when and why the next run is due, given the node report and the time. Holds and limits are not considered."""
     context, node = validation.context, validation.node
     if report is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
@@ -44,7 +45,7 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     if attempt is not None and validation.is_current(attempt.inputs_hash, attempt.fingerprint):
         if context.generation > report.environment_generation:
             return Due(Priority.RETRY, 0.0)  # The environment was changed; perhaps a pull secret was added.
-        return Due(Priority.RETRY, attempt.at + _wait(validation, attempt))
+        return _after(Priority.RETRY, attempt.at, _wait(validation, attempt), now)
     if result is None:
         return Due(Priority.NEVER_VALIDATED, 0.0)
     if not validation.is_current(result.inputs_hash, result.fingerprint):
@@ -52,7 +53,16 @@ def next_run(validation: Validation, report: ReportRecord | None) -> Due:
     if result.unconfirmed:
         return Due(Priority.CONFIRMATION, 0.0)
     spread = 1 + JITTER * (2 * fraction(context.uid, node.uid) - 1)
-    return Due(Priority.AGE, result.validated_at + context.spec.revalidation_period_seconds * spread)
+    return _after(Priority.AGE, result.validated_at, context.spec.revalidation_period_seconds * spread, now)
+
+
+def _after(priority: Priority, stored: float, seconds: float, now: float) -> Due:
+    """Return a run that is due so many seconds after a stored time, or at once if that time lies in the future.
+
+    Such a time says only that a clock was wrong. A run that waited for it, or for as long again as it is ahead, would
+    come late by as much as the clock was wrong.
+    """
+    return Due(priority, 0.0 if is_ahead(stored, now) else stored + seconds)
 
 
 def _wait(validation: Validation, attempt: Attempt) -> float:
