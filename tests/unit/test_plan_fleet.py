@@ -9,6 +9,7 @@ from tests.support.started_worlds import fleet
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
+from gpuenv.controller.cache import Table
 from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel
 from gpuenv.plan.context import make_context, make_tables
 from gpuenv.plan.objects import records
@@ -153,7 +154,7 @@ def test_an_outage_of_the_node_cache_removes_nothing() -> None:
     world = fleet(5)
     world.settle()
     world.finish_all()
-    hidden, world.cache.nodes = world.cache.nodes, {}
+    hidden, world.cache.nodes = world.cache.nodes, Table()
     for _ in range(4):
         planned = world.step(301)
         assert not any(isinstance(one, SetLabel | Cleanup) for one in planned.actions)

@@ -83,6 +83,8 @@ def _restless(snapshot: Snapshot) -> set[ValidationKey]:
 
 def _changed(old: Mapping[K, R], new: Mapping[K, R]) -> set[K]:
     """Return the keys whose record was added, replaced by another, or removed."""
+    if old is new:
+        return set()
     known = old.get
     changed = {key for key, record in new.items() if known(key) is not record}
     added = sum(key not in old for key in changed)
