@@ -104,7 +104,10 @@ KUBECONFIG = {
     "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
     "users": [{"name": "u", "user": {"token": "t", "client-key-data": "aGk="}}],
 }
-LIMITS = {"maxEnvironments": 5, "images": ["*"], "maxResources": {"cpu": "16"}, "maxDevices": 8}
+LIMITS = {
+    "maxEnvironments": 5, "images": ["*"], "maxResources": {"cpu": "16"}, "maxDevices": 8,
+    "groups": [{"name": "a", "environments": ["a-*"], "maxEnvironments": 2, "gpuSecondsPerDay": 60}],
+}  # fmt: skip
 
 
 # ---- the mistakes that were once tracebacks, or without an end -------------------------------------------------
