@@ -182,6 +182,13 @@ def test_a_change_of_a_whole_fleet_makes_few_events() -> None:
     assert len(compatible) <= 2 + lasted // 60
     assert sum(compatible) == 300
     assert [event.reason for event in about if event.reason != "Compatible"] == ["AllAnswered"]
+    assert len(about) == len(world.events), "a first verdict that is Compatible is no news about its report"
+    world.forget_events()
+    world.annotate("environments", "pt", names.ANNOTATION_REVALIDATE, "now")
+    world.settle()
+    for pod in list(world.cache.pods.values()):
+        world.finish(environment=pod.environment, node=pod.node, kernels=builders.wrong_matmul(pod.run_id))
+    world.settle()
     reports = [event for event in world.events if event.kind == names.REPORT_KIND]
     assert len(reports) == len({event.uid for event in reports}) == 300, (
         "each once, about an object that exists"

@@ -42,7 +42,8 @@ class Announcements:
 def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> Announcements:
     """Return the Events about new verdicts of written node reports, for the reports and for their environments.
 
-    Each report gets its Event at once. An environment gets one Event for each verdict and reason. That Event is delayed
+    Each report gets its Event at once, but none for a first verdict that is Compatible: the report itself says so, and a
+    new fleet would get an Event for every node. An environment gets one Event for each verdict and reason. That Event is delayed
     while more reports with the same verdict and reason are about to be written, so that a change of a whole fleet,
     which takes minutes, leads to few Events.
     """
@@ -53,7 +54,7 @@ def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> A
         environment = snapshot.environments.get(key[0])
         if report is None or environment is None or environment.deleting:
             continue
-        if new is not None and new.before is not report.verdict:
+        if new is not None and _is_news(new.before, report.verdict):
             events.append(_report_event(report, new.before))
         known = snapshot.unannounced.get(key) or Unannounced(new.before if new is not None else None, now)
         if known.before is not report.verdict:
@@ -73,6 +74,10 @@ def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> A
                 reports = [snapshot.reports[key] for key in found]
                 events.append(_environment_event(snapshot.environments[name], reports))
     return Announcements(tuple(events), unannounced, wake_at)
+
+
+def _is_news(before: Verdict | None, now: Verdict) -> bool:
+    return before is not now and (before is not None or now is not Verdict.COMPATIBLE)
 
 
 def _expected(totals: Totals, snapshot: Snapshot) -> frozenset[_Outcome]:
