@@ -83,6 +83,7 @@ def test_a_hanging_run_is_stopped_and_tells_where_it_hung() -> None:
     wake_at = world.plan().wake_at
     assert wake_at == NOW + 110
     world.now = wake_at
+    assert kinds(world.step()) == ["LookAtPod"]
     assert "DeletePod" in kinds(world.step())
     assert world.report() is None
     partial = builders.kernels_report(run, complete=False, ended="during matmul")

@@ -166,6 +166,13 @@ class Cache:
             self._keep_tombstone(replace(self.pods[name], vanished=True))
         self._drop(kind, name, known.uid)
 
+    def confirm_pod(self, name: str) -> None:
+        """Note that a probe pod has just been read from the API server, and is as its record says."""
+        record = self.pods.get(name)
+        if record is not None and not record.vanished and not record.confirmed:
+            self.pods[name] = replace(record, confirmed=True)
+            self.changed()
+
     # ---- queries ------------------------------------------------------------------------------------------
 
     def version(self, kind: KindName, name: str) -> Version | None:

@@ -34,6 +34,18 @@ class DeletePod:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAtPod:
+    """Read a probe pod from the API server, because a time limit of its run is over as far as the cache knows.
+
+    A watch that delivers nothing must not end runs. The next plan decides by what has been read.
+    """
+
+    environment: str
+    node: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteReport:
     """Write the whole status of a node report. If ``exists`` is False, create the report first."""
 
@@ -131,7 +143,7 @@ class WriteStatus:
     events: tuple[PostEvent, ...] = ()
 
 
-ValidationAction = CreatePod | DeletePod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
+ValidationAction = CreatePod | DeletePod | LookAtPod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
 EnvironmentAction = AddFinalizer | Cleanup | OrphanedEnvironment | WriteStatus
 ChainAction = ValidationAction | EnvironmentAction
 """An action that the executor carries out in a chain with others. Events are posted apart from chains."""

@@ -137,6 +137,8 @@ class PodRecord:
     """How many GPUs, or other extended resources, the pod holds once it is scheduled."""
     user_namespace: bool = False
     """Whether the pod has a user namespace of its own."""
+    confirmed: bool = False
+    """Whether a request of the operator has read the pod in this state, so that the state is no gap in the watch."""
 
 
 @dataclass(frozen=True, slots=True)

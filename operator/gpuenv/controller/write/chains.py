@@ -3,7 +3,7 @@
 from collections import deque
 from itertools import zip_longest
 
-from gpuenv.plan.actions import ChainAction, CreatePod, DeletePod, Plan
+from gpuenv.plan.actions import ChainAction, CreatePod, DeletePod, LookAtPod, Plan
 from gpuenv.plan.snapshot import ValidationKey
 
 Chain = tuple[ValidationKey, tuple[ChainAction, ...]]
@@ -29,7 +29,7 @@ def chains(plan: Plan) -> deque[Chain]:
 
 def _starts_no_pod_and_deletes_none(chain: Chain) -> bool:
     _, actions = chain
-    return not any(isinstance(action, CreatePod | DeletePod) for action in actions)
+    return not any(isinstance(action, CreatePod | DeletePod | LookAtPod) for action in actions)
 
 
 def title(action: ChainAction) -> str:

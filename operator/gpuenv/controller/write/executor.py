@@ -32,6 +32,7 @@ from gpuenv.plan.actions import (
     CreatePod,
     DeletePod,
     LeaveNode,
+    LookAtPod,
     OrphanedEnvironment,
     Plan,
     SetLabel,
@@ -236,10 +237,8 @@ class Executor:
                 await self._writes.write_status(action)
                 for event in action.events:
                     self._events.post(event)
-            case CreatePod():
-                await self._writes.create_pod(action)
-            case DeletePod():
-                await self._writes.delete_pod(action)
+            case CreatePod() | DeletePod() | LookAtPod():
+                await self._apply_to_pod(action)
             case SetLabel():
                 await self._writes.set_label(action)
             case SetNodeCondition():
@@ -254,6 +253,15 @@ class Executor:
                 await self._removal.orphaned(action)
             case _:
                 assert_never(action)
+
+    async def _apply_to_pod(self, action: CreatePod | DeletePod | LookAtPod) -> None:
+        match action:
+            case CreatePod():
+                await self._writes.create_pod(action)
+            case DeletePod():
+                await self._writes.delete_pod(action)
+            case LookAtPod():
+                await self._writes.look_at_pod(action)
 
     def _may_write_status(self, environment: str, executed: Executed) -> bool:
         """Return whether the rate limit allows a write of the environment's status now.

@@ -19,6 +19,7 @@ from gpuenv.plan.actions import (
     AddFinalizer,
     CreatePod,
     DeletePod,
+    LookAtPod,
     SetLabel,
     SetNodeCondition,
     WriteReport,
@@ -134,6 +135,11 @@ class Writes:
             return
         if isinstance(raw, dict) and raw.get("kind") == "Pod":
             self.cache.put("pods", raw)
+
+    async def look_at_pod(self, action: LookAtPod) -> None:
+        """Read a probe pod, so that the next plan need not rely on the watch."""
+        if await self.live("pods", action.name) is not None:
+            self.cache.confirm_pod(action.name)
 
     async def write_report(self, action: WriteReport) -> None:
         """Write the whole status of a node report, and create the node report first if it does not exist."""

@@ -50,6 +50,13 @@ def is_over(pod: PodRecord) -> bool:
     return pod.vanished or pod.phase in TERMINAL
 
 
+def is_time_up(pod: PodRecord, outcome: Outcome) -> bool:
+    """Return whether ``outcome``, the outcome of a pod's run, follows from a time limit, and not from what the pod shows."""
+    if is_over(pod) or waiting(pod.facts) or waiting(pod.kernels):
+        return False
+    return outcome.overdue if isinstance(outcome, Running) else isinstance(outcome, Ended)
+
+
 def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
     """Return whether the pod was deleted, but has not ended ``settings.stuck_seconds`` after its deletion time."""
     return (

@@ -10,6 +10,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import (
     DeletePod,
     LeaveNode,
+    LookAtPod,
     SetLabel,
     SetNodeCondition,
     ValidationAction,
@@ -281,6 +282,8 @@ def _actions(
     marks = _node_writes(validation.context, validation.node, after)
     actions += [mark for mark in marks if mark not in actions]
     actions += [DeletePod(pod.name, pod.uid, why) for pod, why in runs.delete]
+    if runs.look is not None:
+        actions.append(LookAtPod(validation.context.name, validation.node.name, runs.look.name))
     return actions
 
 

@@ -15,7 +15,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
-from gpuenv.plan.run.clocks import is_over, is_stuck, observe
+from gpuenv.plan.run.clocks import is_over, is_stuck, is_time_up, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, Refusal, ReportRecord, Result
 from gpuenv.plan.validation.assessing import (
@@ -43,6 +43,8 @@ class AfterRuns:
     delete: tuple[tuple[PodRecord, str], ...] = ()
     kept: PodRecord | None = None
     until: float = NEVER
+    look: PodRecord | None = None
+    """A pod that has to be read from the API server before the time limits of its run count."""
     outdated: bool = False
 
 
@@ -56,6 +58,8 @@ class _Current:
     pod: PodRecord | None = None
     until: float = NEVER
     overdue: bool = False
+    unconfirmed: bool = False
+    """Whether a time limit is over, but only as far as the cache knows."""
 
 
 def report_after_runs(validation: Validation, now: float, allowance: Allowance) -> AfterRuns:
@@ -89,7 +93,8 @@ def report_after_runs(validation: Validation, now: float, allowance: Allowance) 
             report, outdated = _reassessed(validation, report, report.result), False
         report = _completed(validation, report, report.result)
     live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
-    return AfterRuns(report, live, tuple(delete), kept, current.until, outdated)
+    look = current.pod if current.unconfirmed else None
+    return AfterRuns(report, live, tuple(delete), kept, current.until, look, outdated)
 
 
 def without_refused(
@@ -157,6 +162,8 @@ def _after_pod(
     validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
 ) -> tuple[ReportRecord | None, _Current]:
     outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
+    if is_time_up(pod, outcome) and not pod.confirmed:
+        return report, _Current(pod, unconfirmed=True)
     match outcome:
         case Running(until=until, overdue=overdue):
             return report, _Current(pod, NEVER if overdue else until, overdue)
