@@ -15,10 +15,9 @@ from tests.support.wait import PATIENCE
 
 from gpuenv.api import names
 from gpuenv.controller import probe_files, selfcheck
-from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.errors import ApiError
-from gpuenv.controller.kube.kinds import Scope
-from gpuenv.controller.logs import JsonFormatter, Retries, TextFormatter
+from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
+from gpuenv.controller.logs import JsonFormatter, KopfFailures, TextFormatter
 from gpuenv.controller.monitoring import bind_address
 from gpuenv.controller.monitoring.bind_address import BindAddress
 from gpuenv.controller.monitoring.health import ProcessHealth
@@ -54,12 +53,14 @@ def test_every_entry_is_one_line() -> None:
 def test_an_attempt_that_is_repeated_is_no_error() -> None:
     def level(name: str, message: str) -> str:
         entry = logging.LogRecord(name, logging.ERROR, __file__, 1, message, (), None)
-        assert Retries().filter(entry)
+        assert KopfFailures().filter(entry)
         return entry.levelname
 
     assert level("kopf._cogs.clients.api", "Request attempt #1 failed; will retry: GET x") == "WARNING"
     assert level("kopf._cogs.clients.api", "Request attempt #9 failed; escalating: GET x") == "ERROR"
+    assert level("kopf._cogs.aiokits.aiotasks", "Watcher for nodes has failed: x") == "WARNING"
     assert level("gpuenv.x", "will retry") == "ERROR"
+    assert level("gpuenv.x", "sweep has failed: x") == "ERROR"
 
 
 LOST_AT_EXIT = """
@@ -90,21 +91,21 @@ def test_a_lost_exception_does_not_disturb_the_end_of_the_interpreter() -> None:
 # ---- health -----------------------------------------------------------------------------------------------
 
 
-def test_a_silent_loop_and_a_dead_watch_are_problems_and_waiting_is_not() -> None:
+def test_a_silent_loop_is_a_problem_and_waiting_is_not() -> None:
     now = 0.0
     health = ProcessHealth(clock=lambda: now)
     health.beat("plan", 10)
     health.beat("start", 10)
-    alive = True
-    health.check("watch", lambda: alive)
+    trouble = ""
+    health.expect("watch of nodes", lambda: trouble)
     health.wait("lease", "held by b")
     assert health.problems() == []
     assert health.waiting() == ["lease: held by b"]
     health.stopped("start")
-    now, alive = 11.0, False
-    assert health.problems() == ["plan: no sign of life for 11 s", "watch: failed"]
+    now, trouble = 11.0, "not open for 20 s"
+    assert health.problems() == ["plan: no sign of life for 11 s"]
     health.done("lease")
-    assert health.waiting() == []
+    assert health.waiting() == ["watch of nodes: not open for 20 s"]
 
 
 async def asked(address: BindAddress, path: str) -> tuple[int, str]:
@@ -235,12 +236,17 @@ def test_kopf_never_takes_our_finalizer_for_its_own() -> None:
     assert kopf_settings(SCOPE).persistence.finalizer != names.FINALIZER
 
 
-def test_kopf_only_watches() -> None:
-    registry = handlers.build(FakeKube(), Cache(), lambda: None)
-    assert len(registry._watching.get_all_handlers()) == 4
+@pytest.mark.parametrize("kind", KINDS)
+def test_kopf_only_watches(kind: KindName) -> None:
+    registry = handlers.build(kind, no_login, lambda type_, raw: None)
+    (handler,) = registry._watching.get_all_handlers()
+    assert asyncio.iscoroutinefunction(handler.fn)
     for other in (registry._indexing, registry._spawning, registry._changing, registry._webhooks):
         assert not other.get_all_handlers()
-    assert all(asyncio.iscoroutinefunction(one.fn) for one in registry._watching.get_all_handlers())
+
+
+async def no_login() -> kopf.AiohttpSession:
+    raise AssertionError("nobody logs in")
 
 
 def test_only_probe_pods_are_watched_and_nodes_as_told() -> None:

@@ -1,7 +1,6 @@
 """The sweep: first lists, missed changes and deletions, lists that fail."""
 
 import asyncio
-import itertools
 import weakref
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.controller import sweep as sweeps
-from gpuenv.controller.kube.kinds import NODES, REPORTS
+from gpuenv.controller.kube.kinds import KINDS, NODES, REPORTS
 from gpuenv.controller.sweep import Sweeper
 
 
@@ -44,7 +43,7 @@ async def test_missed_changes_and_deletions_are_found() -> None:
     await world.sweeper.sync()
     world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
     del world.kube.objects[f"{NODES}/b"]
-    assert await world.sweeper.sweep("nodes", grace=0) == 1
+    assert await world.sweeper.sweep("nodes", grace=0) == 2
     assert sorted(world.cache.nodes) == ["a", "c"]
     assert world.cache.nodes["a"].labels["x"] == "y"
     assert await world.sweeper.sweep("nodes", grace=0) == 0
@@ -134,18 +133,49 @@ async def test_a_vanished_pod_becomes_a_tombstone() -> None:
     assert pod.vanished
 
 
-async def test_a_watch_that_misses_again_and_again_is_dead() -> None:
-    world = Swept(seconds=0.05, grace=0.01)
+async def test_each_regular_sweep_says_of_each_kind_whether_its_watch_missed_something() -> None:
+    seen: list[tuple[str, bool]] = []
+    world = Swept(seconds=0.05, grace=0.01, swept=lambda kind, missed: seen.append((kind, missed)))
     await world.sweeper.sync()
     running = asyncio.create_task(world.sweeper.run())
-    numbers = itertools.count()
+    await wait_until_async(lambda: len(seen) >= 8)
+    assert {kind for kind, missed in seen if not missed} == set(KINDS)
+    assert not any(missed for _, missed in seen)
+    del world.kube.objects[f"{NODES}/b"]
+    await wait_until_async(lambda: ("nodes", True) in seen)
+    assert {kind for kind, missed in seen if missed} == {"nodes"}
+    running.cancel()
 
-    def miss() -> bool:
-        world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x=str(next(numbers))))
-        return not world.sweeper.watch_alive
 
-    await wait_until_async(miss, interval=0.02)
-    await wait_until_async(lambda: world.sweeper.watch_alive)
+async def test_silent_watches_of_all_kinds_get_their_grace_at_the_same_time() -> None:
+    world = Swept(grace=3600, seconds=0.01)
+    await world.sweeper.sync()
+    for kind in KINDS:
+        world.kube.add(world.scope.path(kind), {"metadata": {"name": "x"}})
+    world.kube.calls.clear()
+    running = asyncio.create_task(world.sweeper.run())
+    await wait_until_async(
+        lambda: {path for _, path in world.kube.calls} >= set(map(world.scope.path, KINDS))
+    )
+    running.cancel()
+
+
+async def test_a_kind_that_cannot_be_listed_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when a CustomResourceDefinition is gone."""
+    monkeypatch.setattr(sweeps, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(sweeps, "SOON_SECONDS", 0.01)
+    world = Swept(seconds=0.05, grace=0.01)
+    await world.sweeper.sync()
+    mend = world.kube.deny("GET", "gpuenvironments", 404, "HTTP404", "404 page not found")
+    world.metrics.last_sweep = None
+    running = asyncio.create_task(world.sweeper.run())
+    del world.kube.objects[f"{NODES}/b"]
+    await wait_until_async(lambda: "b" not in world.cache.nodes)
+    assert world.metrics.last_sweep is None
+    mend()
+    await wait_until_async(lambda: world.metrics.last_sweep)
     running.cancel()
 
 
@@ -153,15 +183,14 @@ async def test_a_relist_causes_a_sweep_soon_that_proves_nothing_about_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sweeps, "SOON_SECONDS", 0.01)
-    world = Swept(seconds=600)
+    seen: list[str] = []
+    world = Swept(seconds=600, swept=lambda kind, missed: seen.append(kind))
     await world.sweeper.sync()
     running = asyncio.create_task(world.sweeper.run())
-    for number in range(5):
-        world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x=str(number)))  # noqa: B023 - called at once
-        world.sweeper.request()
-        await wait_until_async(lambda: world.cache.nodes["a"].labels.get("x") == str(number))  # noqa: B023 - awaited here
-    assert world.sweeper.watch_alive
     del world.kube.objects[f"{NODES}/b"]
-    world.sweeper.request()
+    world.kube.calls.clear()
+    world.sweeper.request("nodes")
     await wait_until_async(lambda: "b" not in world.cache.nodes)
+    assert seen == []
+    assert {path for _, path in world.kube.calls} == {NODES}
     running.cancel()

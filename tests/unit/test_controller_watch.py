@@ -11,7 +11,6 @@ from kopf._core.actions import lifecycles
 from kopf._core.engines import indexing
 from kopf._core.reactor import inventory, processing
 from tests.support import builders
-from tests.support.fake_kube import FakeKube
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import Scope
@@ -19,6 +18,10 @@ from gpuenv.controller.watch import handlers
 from gpuenv.controller.watch.settings import kopf_settings
 
 PODS = kopf.Resource(group="", version="v1", plural="pods", kind="Pod", namespaced=True)
+
+
+async def no_login() -> kopf.AiohttpSession:
+    raise AssertionError("nobody logs in")
 
 
 class Copied(dict[str, Any]):
@@ -35,7 +38,7 @@ async def test_kopf_hands_on_an_object_without_copying_it() -> None:
         processing.process_resource_event,
         lifecycle=lifecycles.all_at_once,
         indexers=indexing.OperatorIndexers(),
-        registry=handlers.build(FakeKube(), cache, lambda: None),
+        registry=handlers.build("pods", no_login, partial(cache.observe, "pods")),
         settings=settings,
         memories=inventory.ResourceMemories(),
         memobase=ephemera.Memo(),

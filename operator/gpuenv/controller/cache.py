@@ -84,11 +84,13 @@ class Table(UserDict[K, R]):
 class Cache:
     """Holds the records of all objects. It has no locks, so it may be used only in the event loop.
 
-    ``changed`` is called after each change of a record, to wake the planner.
+    ``changed`` is called after each change of a record, to wake the planner. ``learned`` is called with the kind and
+    the resource version of each object that is new here, from whatever source.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self.changed = changed
+        self.learned: Callable[[KindName, int], None] = lambda _, __: None
         self.synced = False
         """Whether all environments, nodes, probe pods and node reports have been listed at least once."""
         self.environments: Table[str, EnvironmentRecord] = Table()
@@ -140,6 +142,7 @@ class Cache:
         if self._is_gone(version) or (known is not None and not _newer(version, known)):
             return False
         self._versions[kind][name] = version
+        self.learned(kind, version.number)
         changed = self._put(kind, name, raw)
         if changed:
             self.changed()

@@ -86,6 +86,8 @@ class Lease:
         The time is in seconds of the monotonic clock. The version is "" if no other holder was seen.
         """
         self._held = asyncio.Event()
+        self._failure = "this process was not running"
+        """Why the last renewal failed."""
         self.holder = ""
         """The identity of the process that held the Lease when it was last read; "" if there was none."""
 
@@ -98,6 +100,11 @@ class Lease:
     def held(self) -> bool:
         """Whether this process holds the Lease and the Lease has not expired for it."""
         return self.seconds_left > 0
+
+    @property
+    def problem(self) -> str:
+        """Why this process may not write, in words for people; "" if it holds the Lease."""
+        return "" if self.held else f"not renewed in time, so nothing is written: {self._failure}"
 
     async def wait_held(self) -> None:
         """Wait until this process holds a Lease that has not expired.
@@ -139,6 +146,7 @@ class Lease:
                 if not await self._try():
                     raise LeaseLostError(f"lease {self._name} is held by {self.holder}")
             except ApiError as error:
+                self._failure = str(error)
                 doubt = "" if self.held else "; nothing is written until it is renewed"
                 logger.warning("lease %s not renewed: %s%s", self._name, error, doubt)
 

@@ -40,12 +40,19 @@ class JsonFormatter(logging.Formatter):
         return escaped_json(json.dumps(entry, ensure_ascii=False))
 
 
-class Retries(logging.Filter):
-    """A filter that turns an error that Kopf logs into a warning if Kopf is going to repeat the failed operation."""
+class KopfFailures(logging.Filter):
+    """A filter that turns Kopf's errors into warnings: Kopf repeats what failed, or gpuenv starts its watches again.
+
+    The exceptions of its tasks are left out. gpuenv logs in one line why a watch starts again.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith("kopf.") and "will retry" in record.getMessage():
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        if record.name.startswith("kopf."):
+            message = record.getMessage()
+            if " has failed: " in message:
+                record.exc_info = None
+            if "will retry" in message or " has failed: " in message:
+                record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
 
@@ -53,7 +60,7 @@ def configure(log_format: LogFormat, level: str) -> None:
     """Make all loggers write to standard error only, as text or JSON, and only entries of ``level`` or above."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    handler.addFilter(Retries())
+    handler.addFilter(KopfFailures())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -16,6 +16,7 @@ from gpuenv.controller.bundle import build_zipapp
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
+from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 from gpuenv.controller.limits_file import LimitsError
@@ -25,7 +26,7 @@ from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.options import Options
 from gpuenv.controller.reconcile import Planner, Reconciler
 from gpuenv.controller.sweep import Sweeper
-from gpuenv.controller.watch import handlers, kopf_task
+from gpuenv.controller.watch.watch import SilentWatchError, Watch
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executor
 from gpuenv.controller.write.removal import Removal
@@ -45,8 +46,8 @@ T = TypeVar("T")
 # A pod has 30 seconds to stop, so the three limits for stopping add up to less.
 LOOPS_STOP_SECONDS: Final = 2.0
 """How long the operator waits for its own loops to end after it has cancelled them."""
-KOPF_STOP_SECONDS: Final = 4.0
-"""How long the operator waits for Kopf's watches to end when it stops."""
+WATCHES_STOP_SECONDS: Final = 6.0
+"""How long the operator waits for its watches to end when it stops. Each of them ends earlier by itself."""
 RELEASE_SECONDS: Final = 2.0
 """How long the operator tries to release the Lease when it stops."""
 FILES_SECONDS: Final = 600.0
@@ -162,6 +163,7 @@ class Operator:
             beat=self._beats("lease"),
         )
         kube.permit = lambda: self._lease.seconds_left
+        metrics.lease_held = lambda: self._lease.held
         for name in ("permissions", "lease", "probe files", "lists"):
             alive.wait(name, "not there yet")
 
@@ -186,6 +188,7 @@ class Operator:
         self._alive.stopped("start")
         await self._lease.acquire()
         self._alive.done("lease")
+        self._alive.expect("lease", lambda: self._lease.problem)
         openshift = await self._insist("lists", lambda: selfcheck.is_openshift(self._kube))
         await self._insist("probe files", lambda: probe_files.ensure(self._kube, self._scope, self._files))
         self._alive.done("probe files")
@@ -214,8 +217,10 @@ class Operator:
             self._metrics,
             seconds=self._options.sweep_seconds,
             beat=self._beats("sweep", 2 * self._options.sweep_seconds),
+            swept=lambda kind, missed: watches[kind].swept(missed=missed),
         )
-        self._alive.check("watch", lambda: sweeper.watch_alive)
+        watches = {kind: self._watch(kind, sweeper, stop) for kind in KINDS}
+        self._metrics.watches = {kind: one.signs.is_open for kind, one in watches.items()}
         poster = EventPoster(self._kube, self._identity, dropped=self._metrics.events_dropped.inc)
         writes = Writes(self._kube, self._cache, self._scope)
         reconciler = Reconciler(
@@ -228,6 +233,7 @@ class Operator:
             beat=self._beats("plan"),
         )
         self._cache.changed = reconciler.wake
+        self._cache.learned = lambda kind, version: watches[kind].signs.learned(version)
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
             asyncio.create_task(self._lists(sweeper), name="sweep"),
@@ -235,26 +241,31 @@ class Operator:
             asyncio.create_task(poster.run(), name="events"),
             asyncio.create_task(self._keep_files(), name="probe files"),
         ]
+        streams = [asyncio.create_task(one.run(), name=f"watch of {kind}") for kind, one in watches.items()]
         stopping = asyncio.create_task(stop.wait(), name="signal")
-        watch_stop = asyncio.Event()
-        watch: asyncio.Task[None] | None = None
         try:
-            registry = handlers.build(self._kube, self._cache, sweeper.request)
-            watch = await kopf_task.start(registry, self._options, self._identity, watch_stop)
-            # kopf.spawn_tasks has just replaced our signal handlers with its own, which no setting prevents (it does so
-            # in the main thread; kopf/_core/reactor/running.py). But our loops have to stop before Kopf does.
-            _take_signals(stop)
-            done, _ = await asyncio.wait({*loops, stopping, watch}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*loops, *streams, stopping}, return_when=asyncio.FIRST_COMPLETED)
             return EXIT_STOPPED if stopping in done else _failed(done)
         finally:
             logger.info("stopping")
             await _cancel([*loops, stopping])
             await self._release()  # nothing is written any more, so another operator may start
-            watch_stop.set()
-            if watch is not None:
-                await asyncio.wait({watch}, timeout=KOPF_STOP_SECONDS)
-                if not watch.done():
-                    logger.warning("the watches did not end in %.0f s; leaving them", KOPF_STOP_SECONDS)
+            await _cancel(streams, WATCHES_STOP_SECONDS)
+
+    def _watch(self, kind: KindName, sweeper: Sweeper, stop: asyncio.Event) -> Watch:
+        """Return the watch of one kind of objects. Its state is part of ``/readyz``."""
+        watch = Watch(
+            kind,
+            self._kube,
+            self._cache,
+            self._options,
+            self._identity,
+            relisted=sweeper.request,
+            started=functools.partial(_take_signals, stop),
+            restarted=self._metrics.watch_restarted,
+        )
+        self._alive.expect(f"watch of {kind}", lambda: watch.signs.problem)
+        return watch
 
     async def _lists(self, sweeper: Sweeper) -> None:
         """List all objects once, so that the planner can start, and then run sweeps until cancelled."""
@@ -337,17 +348,21 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
         await _cancel([task, stopping])
 
 
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: list[asyncio.Task[Any]], seconds: float = LOOPS_STOP_SECONDS) -> None:
+    """Cancel tasks and wait for their end, but not longer than ``seconds``. Their exceptions count as seen."""
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks, timeout=LOOPS_STOP_SECONDS)
+    done, _ = await asyncio.wait(tasks, timeout=seconds)
+    for task in done:
+        if not task.cancelled():
+            task.exception()
 
 
 def _failed(done: set[asyncio.Task[Any]]) -> int:
     """Log why the tasks in ``done``, which should never end, have ended. Return the exit code EXIT_FAILED."""
     for task in done:
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, LeaseLostError):
+        if isinstance(error, LeaseLostError | SilentWatchError):
             logger.error("%s; this operator ends", error)
         else:
             logger.error("%s ended unexpectedly; this process ends", task.get_name(), exc_info=error)

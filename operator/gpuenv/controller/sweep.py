@@ -9,7 +9,7 @@ An object that is not in the list counts as deleted only after another request h
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from gpuenv.controller.cache import Cache
@@ -31,18 +31,13 @@ SOON_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 5.0
 FEW: Final = 100
 """Up to this many objects that the watch missed are read one by one. For more, all objects are listed again."""
-MISSES_TOLERATED: Final = 3
-"""How many consecutive sweeps that found missed changes make the watch count as dead.
-
-``/healthz`` then fails, so that the process is restarted.
-"""
 
 
 class Sweeper:
     """Runs sweeps: once at the start, then every ``seconds``, and on request.
 
     ``grace`` is the time in seconds that the watch gets to deliver a change. ``beat`` is called regularly, as a sign of
-    life.
+    life. ``swept`` is called after each regular sweep of a kind, with whether the watch had missed changes.
     """
 
     def __init__(
@@ -55,6 +50,7 @@ class Sweeper:
         seconds: float = Options().sweep_seconds,
         grace: float = GRACE_SECONDS,
         beat: Callable[[], None] = lambda: None,
+        swept: Callable[[KindName, bool], None] = lambda _, __: None,
     ) -> None:
         self._kube = kube
         self._cache = cache
@@ -63,24 +59,17 @@ class Sweeper:
         self._seconds = seconds
         self._grace = grace
         self._beat = beat
-        self._requested = asyncio.Event()
+        self._swept = swept
+        self._requested: set[KindName] = set()
+        self._wake = asyncio.Event()
+        self._unswept: set[KindName] = set()
+        """The kinds of which the last regular sweep is not complete yet."""
         self._next_at = 0.0
-        self.misses_in_a_row = 0
 
-    @property
-    def watch_alive(self) -> bool:
-        """Whether the watch delivers changes.
-
-        False if each of the last MISSES_TOLERATED regular sweeps found changes that the watch had missed.
-        """
-        return self.misses_in_a_row < MISSES_TOLERATED
-
-    def request(self) -> None:
-        """Request a sweep of all kinds, because a watch was started anew and may have missed deletions.
-
-        The sweep includes the other kinds, because a watch that selects no object does not show that it was restarted.
-        """
-        self._requested.set()
+    def request(self, kind: KindName) -> None:
+        """Request a sweep of a kind, because its watch was started anew and may have missed deletions."""
+        self._requested.add(kind)
+        self._wake.set()
 
     async def sync(self) -> None:
         """List all objects of all kinds, and repeat that until it succeeds. No plan is made before it has succeeded."""
@@ -103,38 +92,45 @@ class Sweeper:
         self._plan_next()
         while True:
             self._beat()
-            requested = await self._due()
-            try:
-                missed = sum([await self.sweep(kind, grace=self._grace) for kind in KINDS])
-            except ApiError as error:
-                logger.warning("sweep failed: %s; next try in %.0f s", error, RETRY_SECONDS)
-                self._again()
-                await asyncio.sleep(RETRY_SECONDS)
-            except Exception:
-                logger.exception("sweep failed by a fault of our own")
-                self._again()
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
+            kinds, regular = await self._due()
+            if regular:
+                self._unswept = set(KINDS)
+            incomplete = bool(self._unswept)
+            await asyncio.gather(*(self._try(kind, regular=regular) for kind in kinds))
+            if incomplete and not self._unswept:
                 self._metrics.swept()
-                if not requested:
-                    self.misses_in_a_row = self.misses_in_a_row + 1 if missed else 0
 
-    async def _due(self) -> bool:
-        """Wait until a sweep is due or requested. Return True if it was requested."""
+    async def _due(self) -> tuple[Sequence[KindName], bool]:
+        """Wait until sweeps are due or requested. Return their kinds, and whether they are the regular ones."""
         try:
             async with asyncio.timeout_at(self._next_at):
-                await self._requested.wait()
+                await self._wake.wait()
         except TimeoutError:
             self._plan_next()
-            return False
+            return KINDS, True
         await asyncio.sleep(SOON_SECONDS)
+        kinds = sorted(self._requested)
         self._requested.clear()
-        return True
+        self._wake.clear()
+        return kinds, False
 
-    def _again(self) -> None:
-        """Count a failed sweep, and request another one."""
+    async def _try(self, kind: KindName, *, regular: bool) -> None:
+        """Sweep one kind. If that fails, request another sweep of the kind after a pause."""
+        try:
+            missed = await self.sweep(kind, grace=self._grace)
+        except ApiError as error:
+            logger.warning("sweep of %s failed: %s; next try in %.0f s", kind, error, RETRY_SECONDS)
+        except Exception:
+            logger.exception("sweep of %s failed by a fault of our own", kind)
+        else:
+            # A watch that has just listed all objects may have missed deletions, and a sweep because of it is requested.
+            if regular and kind not in self._requested:
+                self._swept(kind, missed > 0)
+            self._unswept.discard(kind)
+            return
         self._metrics.error("sweep")
-        self._requested.set()
+        await asyncio.sleep(RETRY_SECONDS)
+        self.request(kind)
 
     def _plan_next(self) -> None:
         """Set the time of the next regular sweep, with some jitter. Requested sweeps do not change it."""
@@ -142,9 +138,9 @@ class Sweeper:
         self._next_at = asyncio.get_running_loop().time() + self._seconds * jitter
 
     async def sweep(self, kind: KindName, *, grace: float) -> int:
-        """List all objects of one kind, correct the cache, and return how many changes the watch had missed.
+        """List all objects of one kind, correct the cache, and return how many changes and deletions were missed.
 
-        Missed deletions are corrected but not counted. ``grace`` is the time in seconds that the watch gets to deliver
+        ``grace`` is the time in seconds that the watch gets to deliver
         a change; with 0, the cache is corrected at once. Raises ApiError if a request fails.
         """
         absent = set(self._cache.names(kind))
@@ -167,7 +163,7 @@ class Sweeper:
             return 0
         self._metrics.missed(kind, missed + gone)
         logger.warning("the watch of %s had missed %d changes and %d deletions; repaired", kind, missed, gone)
-        return missed
+        return missed + gone
 
     async def _fetch(self, kind: KindName, late: Iterable[Raw]) -> int:
         """Put the newest version of each outdated object into the cache. Return how many were outdated.

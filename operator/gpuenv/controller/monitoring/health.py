@@ -1,7 +1,7 @@
 """The health of the operator's process: whether its loops are alive, and whether it does its work.
 
-The HTTP server may respond although another loop of the process is stuck. So each loop gives a sign of life regularly,
-and the watch counts as dead if it does not deliver changes that sweeps find.
+The HTTP server may respond although another loop of the process is stuck. So each loop gives a sign of life regularly.
+What a new process would not change, such as an API server that does not answer, makes the operator not ready.
 """
 
 import time
@@ -13,12 +13,12 @@ LIMIT_SECONDS: Final = 180.0
 
 
 class ProcessHealth:
-    """The health of the process: signs of life of its loops, health checks, and what the operator still waits for."""
+    """The health of the process: signs of life of its loops, and what keeps the operator from its work."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beats: dict[str, tuple[float, float]] = {}
-        self._checks: dict[str, Callable[[], bool]] = {}
+        self._expected: dict[str, Callable[[], str]] = {}
         self._waiting: dict[str, str] = {}
 
     def beat(self, name: str, limit: float = LIMIT_SECONDS) -> None:
@@ -28,9 +28,12 @@ class ProcessHealth:
         """
         self._beats[name] = (self._clock(), limit)
 
-    def check(self, name: str, healthy: Callable[[], bool]) -> None:
-        """Make ``/healthz`` fail and show ``name`` whenever ``healthy`` returns False."""
-        self._checks[name] = healthy
+    def expect(self, name: str, problem: Callable[[], str]) -> None:
+        """Make ``/readyz`` fail with the line that ``problem`` returns, whenever that is not "".
+
+        A new process could not do better, so ``/healthz`` does not fail.
+        """
+        self._expected[name] = problem
 
     def stopped(self, name: str) -> None:
         """Expect no more signs of life from the loop ``name``, because it has ended as intended."""
@@ -47,13 +50,14 @@ class ProcessHealth:
     def problems(self) -> list[str]:
         """Return the reasons to restart the process, one line each; empty if the process is healthy."""
         now = self._clock()
-        stuck = [
+        return [
             f"{name}: no sign of life for {now - at:.0f} s"
             for name, (at, limit) in self._beats.items()
             if now - at > limit
         ]
-        return stuck + [f"{name}: failed" for name, healthy in self._checks.items() if not healthy()]
 
     def waiting(self) -> list[str]:
-        """Return what the operator is still waiting for, one line each; empty if it is ready."""
-        return [f"{name}: {why}" for name, why in self._waiting.items()]
+        """Return what keeps the operator from its work, one line each; empty if it is ready."""
+        waiting = [f"{name}: {why}" for name, why in self._waiting.items()]
+        expected = ((name, problem()) for name, problem in self._expected.items())
+        return waiting + [f"{name}: {why}" for name, why in expected if why]

@@ -5,7 +5,7 @@ Gauges are computed at each scrape, from the cache and the last plan, so a delet
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -15,6 +15,7 @@ from gpuenv import __version__
 from gpuenv.api import names, reasons
 from gpuenv.assess.model import Verdict
 from gpuenv.controller.cache import Cache
+from gpuenv.controller.kube.kinds import KindName
 from gpuenv.plan.actions import NodeCounts, Plan, WriteReport
 from gpuenv.plan.objects.node_report import MEASURED
 from gpuenv.plan.snapshot import PodRecord, ReportRecord
@@ -71,6 +72,12 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self._restarts = Counter(
+            "gpuenv_watch_restarts",
+            "Watches that were started again: their stream was refused, silent, or ended for another reason.",
+            ["kind", "reason"],
+            registry=self.registry,
+        )
         self.events_dropped = Counter(
             "gpuenv_events_dropped",
             "Kubernetes Events not posted: too many, or refused.",
@@ -78,6 +85,10 @@ class Metrics:
         )
         self.last_plan: float | None = None
         self.last_sweep: float | None = None
+        self.watches: Mapping[KindName, Callable[[], bool]] = {}
+        """Says for each kind of objects whether the stream of its watch is open."""
+        self.lease_held: Callable[[], bool] = lambda: False
+        """Says whether this process holds the Lease."""
         self._counts: dict[str, NodeCounts] = {}
         self.registry.register(_Gauges(self))
 
@@ -102,6 +113,10 @@ class Metrics:
     def refused(self, kind: str) -> None:
         """Count a write of a status, label or node condition of one kind of object that the API server refused."""
         self._refused.labels(kind).inc()
+
+    def watch_restarted(self, kind: KindName, reason: str) -> None:
+        """Count a watch that failed for one of a few reasons and is started again."""
+        self._restarts.labels(kind, reason).inc()
 
     def missed(self, kind: str, count: int) -> None:
         """Count changes to objects of one kind that the watch did not deliver and a sweep found."""
@@ -131,12 +146,22 @@ class Metrics:
         build = GaugeMetricFamily("gpuenv_build_info", "Always 1, with the version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        yield self._watches()
+        held = "1 while this operator holds the Lease; without it, it writes nothing."
+        yield GaugeMetricFamily("gpuenv_lease_held", held, value=self.lease_held())
         yield self._node_reports()
         yield self._environment_nodes()
         for name, at in (("plan", self.last_plan), ("sweep", self.last_sweep)):
             if at is not None:
                 text = f"When the last {name} was completed, in seconds since the epoch."
                 yield GaugeMetricFamily(f"gpuenv_last_{name}_timestamp_seconds", text, value=at)
+
+    def _watches(self) -> Metric:
+        text = "1 while the stream of changes of one kind of objects is open."
+        family = GaugeMetricFamily("gpuenv_watch_up", text, labels=["kind"])
+        for kind, is_open in self.watches.items():
+            family.add_metric([kind], is_open())
+        return family
 
     def _node_reports(self) -> Metric:
         labels = ["environment", "verdict", "basis"]

@@ -1,56 +1,42 @@
-"""The handlers that Kopf calls: each puts an event into the cache, which wakes the planner.
+"""The handlers that Kopf calls for one kind of objects: they put each event into the cache, which wakes the planner.
 
-All are ``on.event`` handlers, because for other kinds of handlers Kopf writes annotations or finalizers to the objects.
-They are coroutines, because Kopf runs synchronous handlers in a small pool of threads. They return None, because Kopf
-writes any other result into the object's status.
+They are ``on.event`` handlers, because for other kinds of handlers Kopf writes annotations or finalizers to the
+objects. They are coroutines, because Kopf runs synchronous handlers in a small pool of threads. They return None,
+because Kopf writes any other result into the object's status.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import kopf
 
 from gpuenv.api import names
-from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.kinds import KindName
-from gpuenv.controller.watch.login import connection
+from gpuenv.controller.watch.session import RELOGIN_SECONDS
 
-RELOGIN_SECONDS = 5.0
-"""How long Kopf waits before it repeats a failed login."""
+RESOURCES: Final[dict[KindName, tuple[str, str, str]]] = {
+    "environments": (names.GROUP, names.VERSION, names.ENVIRONMENT_PLURAL),
+    "reports": (names.GROUP, names.VERSION, names.REPORT_PLURAL),
+    "nodes": ("", "v1", "nodes"),
+    "pods": ("", "v1", "pods"),
+}
+"""The kinds that are watched, each with its API group, version and plural."""
+
+Login = Callable[[], Awaitable[kopf.AiohttpSession]]
+Take = Callable[[str | None, Any], None]
+"""Takes the type of an event and its object. The type is None if the object comes from a list."""
 
 
-def build(kube: Kube, cache: Cache, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
-    """Return a Kopf registry with all handlers of one operator.
-
-    ``relisted`` is called when Kopf has started a watch anew. Kopf then lists all objects of that kind, and passes
-    each to its handler as an event whose type is None.
-    """
+def build(kind: KindName, login: Login, take: Take) -> kopf.OperatorRegistry:
+    """Return a Kopf registry with the handlers for one kind of objects."""
     registry = kopf.OperatorRegistry()
 
-    def take(kind: KindName, event: kopf.RawEvent) -> None:
-        if event["type"] is None and cache.synced:
-            relisted()
-        cache.observe(kind, event["type"], event["object"])
-
     @kopf.on.login(registry=registry, backoff=RELOGIN_SECONDS)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await connection(kube)
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        return await login()
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.ENVIRONMENT_PLURAL, registry=registry)
-    async def environment_event(event: kopf.RawEvent, **_: Any) -> None:
-        take("environments", event)
-
-    @kopf.on.event(names.GROUP, names.VERSION, names.REPORT_PLURAL, registry=registry)
-    async def report_event(event: kopf.RawEvent, **_: Any) -> None:
-        take("reports", event)
-
-    @kopf.on.event("", "v1", "nodes", registry=registry)
-    async def node_event(event: kopf.RawEvent, **_: Any) -> None:
-        take("nodes", event)
-
-    @kopf.on.event("", "v1", "pods", registry=registry)
-    async def pod_event(event: kopf.RawEvent, **_: Any) -> None:
-        take("pods", event)
+    @kopf.on.event(*RESOURCES[kind], registry=registry)
+    async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+        take(event["type"], event["object"])
 
     return registry

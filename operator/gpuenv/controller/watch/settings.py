@@ -6,6 +6,7 @@ from typing import Final
 import kopf
 
 from gpuenv.api import names
+from gpuenv.controller.kube.client import WATCH_SILENCE_SECONDS
 from gpuenv.controller.kube.kinds import PROBE_SELECTOR, Scope
 from gpuenv.controller.watch.storages import NoDiffBase, NoProgress
 
@@ -44,9 +45,13 @@ def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     settings.persistence.finalizer = KOPF_FINALIZER
     settings.persistence.progress_storage = NoProgress()
     settings.persistence.diffbase_storage = NoDiffBase()
-    # A watch can die silently (https://github.com/nolar/kopf/issues/1276), so each lasts five minutes at most.
+    # Kopf ends its process with SIGKILL ten minutes after one of its tasks has failed. Ours starts its watches again.
+    settings.process.ultimate_exiting_timeout = None
+    # A watch can die silently (https://github.com/nolar/kopf/issues/1276), so each lasts five minutes at most, and is
+    # opened anew when not even a bookmark has come. The API server sends one every minute.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
+    settings.watching.inactivity_timeout = WATCH_SILENCE_SECONDS
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["v1", "pods"] = PROBE_SELECTOR
@@ -54,6 +59,7 @@ def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
         settings.watching.label_selectors["v1", "nodes"] = scope.node_selector
     settings.networking.error_backoffs = _EndlessPauses()
     settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 30
     # With a limit, Kopf would handle at most `limit / idle_timeout` objects a second.
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
