@@ -73,7 +73,7 @@ e2e: $(READY)  ## tests on a real kubelet (root, Linux)
 bench: $(READY)  ## what everything costs, measured here: a table and JSON lines (hours; BENCH="validate --nodes 200" for a part)
 	$(BIN)/python -m tests.bench $(BENCH)
 bench-probe: $(READY)  ## the probe's own overhead, without torch and without a GPU
-	$(BIN)/python tests/bench/bench_probe.py
+	$(BIN)/python -m tests.bench probe
 gpu-session:  ## record the probe's reports on this machine's GPU into tests/fixtures/gpu/ (PYTHON needs torch)
 	$(PYTHON) tests/bench/gpu_session.py
 fuzz: $(READY)  ## hostile inputs over the whole path for MINUTES=5, from probe reports and files to what people see

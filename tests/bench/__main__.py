@@ -14,29 +14,26 @@ from tests.bench.harness.rows import Row, table
 
 def main() -> int:
     """Run the benches on the command line, or all of them."""
-    usual = Options()
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("bench", nargs="*", help=f"which benches: {', '.join(BENCHES)}; all by default")
-    parser.add_argument("--nodes", type=int, default=usual.nodes, help="nodes of a fleet (%(default)s)")
-    parser.add_argument("--environments", type=int, default=usual.environments, help="(%(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, default=usual.minutes, help="of a settled fleet (%(default)s)"
-    )
-    parser.add_argument("--out", type=Path, help="append the JSON lines to this file too")
+    parser.add_argument("--nodes", type=int, help="nodes of a fleet; by default each bench has its own sizes")
+    parser.add_argument("--environments", type=int, default=10, help="of a large fleet (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of a settled fleet (%(default)s)")
+    parser.add_argument("--out", type=Path, help="append the JSON lines to this file too, after each bench")
     found = parser.parse_args()
     unknown = set(found.bench) - set(BENCHES)
     if unknown:
-        parser.error(f"there is no bench {sorted(unknown)[0]!r}; choose from {', '.join(BENCHES)}")
-    options = Options(nodes=found.nodes, environments=found.environments, minutes=found.minutes)
+        parser.error(f"there is no bench {min(unknown)!r}; choose from {', '.join(BENCHES)}")
     rows: list[Row] = []
     for bench in found.bench or BENCHES:
-        print(f"== {bench}", file=sys.stderr)
-        rows += measure(bench, options)
-    lines = "".join(f"{row.line()}\n" for row in rows)
-    print(f"{table(rows)}\n\n{lines}", end="")
-    if found.out:
-        with found.out.open("a", encoding="utf-8") as file:
-            file.write(lines)
+        for nodes in [found.nodes] if found.nodes else BENCHES[bench]:
+            print(f"== {bench}, {nodes:,} nodes", file=sys.stderr)
+            new = measure(bench, Options(nodes, found.environments, found.minutes))
+            rows += new
+            if found.out:
+                with found.out.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{row.line()}\n" for row in new)
+    print(table(rows), *(row.line() for row in rows), sep="\n")
     return int(any(row.missed for row in rows))
 
 

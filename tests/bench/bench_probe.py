@@ -1,12 +1,10 @@
 """Measure the probe's own overhead: the time of both stages without torch and without a GPU, and the parent's memory.
 
-Run it with ``python tests/bench/bench_probe.py``. The exit code is 1 if a figure misses its budget. The driver
-libraries are those of ``tests/fake_cuda``, so that the NVML bindings are loaded from the zip application, as on a
-real node.
+The fleet's size plays no part. The driver libraries are those of ``tests/fake_cuda``, so that the NVML bindings are
+loaded from the zip application, as on a real node.
 """
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -14,11 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench.harness.options import Options
+from tests.bench.harness.rows import Row
+
 from gpuenv.controller.bundle import build_zipapp
 
 SOURCES = Path(__file__).parents[1] / "fake_cuda"
-SECONDS_BUDGET = 1.0
-PARENT_MB_BUDGET = 60.0
+GOAL_SECONDS = 1.0
+GOAL_PARENT_MB = 60.0
 RUNS = 15
 
 
@@ -58,23 +59,25 @@ def compile_libraries(directory: Path) -> Path:
     return directory
 
 
-def main() -> int:
-    """Print the figures, and return 1 if one of them misses its budget."""
+def run(_: Options) -> list[Row]:
+    """Return the rows."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         archive = directory / "gpuenv-probe.pyz"
         archive.write_bytes(build_zipapp())
         libraries = compile_libraries(directory / "lib")
-        runs = [one_run(archive, libraries, directory) for _ in range(RUNS + 1)][1:]
-    seconds = sorted(run[0] for run in runs)
-    peak = max(run[1] for run in runs)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {RUNS} runs")
-    print(
-        f"probe, both stages without torch: median {statistics.median(seconds):.2f} s, slowest {seconds[-1]:.2f} s"
-    )
-    print(f"probe's parent: {peak:.0f} MB at most")
-    return int(statistics.median(seconds) > SECONDS_BUDGET or peak > PARENT_MB_BUDGET)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        # The first run fills the caches of files.
+        runs = [one_run(archive, libraries, directory) for _number in range(RUNS + 1)][1:]
+    seconds = [run[0] for run in runs]
+    where = f"both stages, no torch, {RUNS} runs"
+    return [
+        Row("probe, median", statistics.median(seconds), "s", where, goal=GOAL_SECONDS),
+        Row("probe, slowest", max(seconds), "s", where),
+        Row(
+            "probe, memory of the parent at most",
+            max(run[1] for run in runs),
+            "MB",
+            where,
+            goal=GOAL_PARENT_MB,
+        ),
+    ]

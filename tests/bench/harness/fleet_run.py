@@ -86,7 +86,7 @@ class FleetRun:
         """Create the environment, which selects all nodes, and measure until it is settled."""
         if self._sampled:
             self.operator.signal(signal.SIGUSR1)
-        body = environment(ENVIRONMENT, maxConcurrent=self.count)
+        body = environment(ENVIRONMENT, strategy__maxConcurrent=self.count)
         return await self._measured(lambda: self.cluster.admin.create(ENVIRONMENTS, body))
 
     async def revalidate(self, number: int) -> Measured:

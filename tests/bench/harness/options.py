@@ -7,6 +7,6 @@ from dataclasses import dataclass
 class Options:
     """The size of a bench. ``minutes`` is how long a bench watches a fleet that has nothing to do."""
 
-    nodes: int = 1_000
+    nodes: int
     environments: int = 10
     minutes: float = 10.0

@@ -1,0 +1,100 @@
+"""Measure what the operator costs while nothing happens in a large cluster but the nodes' heartbeats.
+
+As real kubelets do, each node writes its status every five minutes, with a new time in each condition. Its Lease, which
+a kubelet renews every ten seconds, is left out: the operator watches no Lease, as the audit log shows.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+from tests.bench.bench_start import until_first_plan
+from tests.bench.harness import audit
+from tests.bench.harness.audit import Request
+from tests.bench.harness.large_fleet import LargeFleet, large_fleet
+from tests.bench.harness.options import Options
+from tests.bench.harness.processes import cpu_seconds, memory_mib
+from tests.bench.harness.rows import Row
+from tests.support.operator_process import OperatorProcess
+
+from gpuenv.controller.kube.kinds import NODES
+from gpuenv_sandbox.fleet.kubelets import now
+
+GOAL_PERCENT = 2.0
+HEARTBEAT_SECONDS = 300.0
+"""Seconds between two writes of a node's status (``nodeStatusReportFrequency`` of a kubelet)."""
+QUIET_SECONDS = 15.0
+"""The operator is settled after so many seconds without a write."""
+EXPECTED = frozenset({"watch", "list"})
+"""Verbs of requests that follow from no change: watches that start again, and the lists of the sweep."""
+
+
+def run(options: Options) -> list[Row]:
+    """Return the rows for a fleet of this size, which is watched for ``options.minutes``."""
+    return asyncio.run(_run(options))
+
+
+async def _run(options: Options) -> list[Row]:
+    async with large_fleet(options) as fleet:
+        operator = OperatorProcess(fleet.cluster)
+        await until_first_plan(operator)
+        await _quiet(fleet)
+        seconds = 60 * options.minutes
+        position, before = fleet.log.size(), cpu_seconds(operator.pid)
+        beats = await heartbeats(fleet, seconds)
+        share = 100 * (cpu_seconds(operator.pid) - before) / seconds
+        requests = fleet.log.since(position)
+        memory = memory_mib(operator.pid)
+        operator.stop()
+    where = f"{options.nodes:,} nodes, {options.environments} environments, {options.minutes:g} min, {beats:,} heartbeats"
+    kinds = Counter(request.kind for request in requests)
+    return [
+        Row("settled, CPU", share, "% of a core", where, goal=GOAL_PERCENT),
+        Row(
+            "settled, requests but watches, Lease and sweep",
+            len(surplus(requests)),
+            "requests",
+            where,
+            goal=0,
+        ),
+        *(
+            Row(f"settled, requests: {kind}", count, "requests", where)
+            for kind, count in sorted(kinds.items())
+        ),
+        Row("settled, memory", memory, "MiB", where),
+    ]
+
+
+def surplus(requests: Iterable[Request]) -> list[Request]:
+    """Return the requests that a settled operator does not need: all but watches, its Lease and the sweep."""
+    return [one for one in requests if one.verb not in EXPECTED and one.resource != "leases"]
+
+
+async def heartbeats(fleet: LargeFleet, seconds: float) -> int:
+    """Let each node write its status every five minutes, evenly spread, and return the number of writes."""
+    loop = asyncio.get_running_loop()
+    start, gap = loop.time(), HEARTBEAT_SECONDS / len(fleet.nodes)
+    count = 0
+    async with asyncio.TaskGroup() as group:
+        while start + count * gap < start + seconds:
+            await asyncio.sleep(max(0.0, start + count * gap - loop.time()))
+            group.create_task(_beat(fleet, fleet.nodes[count % len(fleet.nodes)]))
+            count += 1
+        await asyncio.sleep(max(0.0, start + seconds - loop.time()))
+    return count
+
+
+async def _beat(fleet: LargeFleet, node: str) -> None:
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now()}
+    await fleet.kube.strategic_patch(f"{NODES}/{node}/status", {"status": {"conditions": [ready]}})
+
+
+async def _quiet(fleet: LargeFleet) -> None:
+    """Wait until the operator has written nothing but its Lease for some time."""
+    position, since = fleet.log.size(), 0.0
+    while since < QUIET_SECONDS:
+        await asyncio.sleep(1)
+        since += 1
+        written = [one for one in fleet.log.since(position) if one.verb in audit.WRITES]
+        if any(one.resource != "leases" for one in written):
+            position, since = fleet.log.size(), 0.0
