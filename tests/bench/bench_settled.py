@@ -5,6 +5,7 @@ a kubelet renews every ten seconds, is left out: the operator watches no Lease, 
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -18,11 +19,11 @@ from tests.bench.harness.rows import Row
 from tests.support.operator_process import OperatorProcess
 
 from gpuenv.controller.kube.kinds import NODES
-from gpuenv_sandbox.fleet.kubelets import now
+from gpuenv_sandbox.fleet import node_objects
+from gpuenv_sandbox.fleet.heartbeats import STATUS_SECONDS, spread
+from gpuenv_sandbox.fleet.times import now
 
 GOAL_PERCENT = 2.0
-HEARTBEAT_SECONDS = 300.0
-"""Seconds between two writes of a node's status (``nodeStatusReportFrequency`` of a kubelet)."""
 QUIET_SECONDS = 15.0
 """The operator is settled after so many seconds without a write."""
 EXPECTED = frozenset({"watch", "list"})
@@ -71,22 +72,19 @@ def surplus(requests: Iterable[Request]) -> list[Request]:
 
 
 async def heartbeats(fleet: LargeFleet, seconds: float) -> int:
-    """Let each node write its status every five minutes, evenly spread, and return the number of writes."""
-    loop = asyncio.get_running_loop()
-    start, gap = loop.time(), HEARTBEAT_SECONDS / len(fleet.nodes)
+    """Let each node report its status as often as a kubelet does, and return the number of reports."""
     count = 0
-    async with asyncio.TaskGroup() as group:
-        while start + count * gap < start + seconds:
-            await asyncio.sleep(max(0.0, start + count * gap - loop.time()))
-            group.create_task(_beat(fleet, fleet.nodes[count % len(fleet.nodes)]))
-            count += 1
-        await asyncio.sleep(max(0.0, start + seconds - loop.time()))
+
+    async def beat(node: str) -> None:
+        nonlocal count
+        count += 1
+        body = {"status": {"conditions": node_objects.heartbeat(now())}}
+        await fleet.kube.strategic_patch(f"{NODES}/{node}/status", body)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await spread(fleet.nodes, STATUS_SECONDS, beat)
     return count
-
-
-async def _beat(fleet: LargeFleet, node: str) -> None:
-    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now()}
-    await fleet.kube.strategic_patch(f"{NODES}/{node}/status", {"status": {"conditions": [ready]}})
 
 
 async def _quiet(fleet: LargeFleet) -> None:

@@ -13,8 +13,8 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv_probe import codec
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
-from gpuenv_sandbox.fleet.kubelets import now
 from gpuenv_sandbox.fleet.simulation import Fleet, fleet_client
+from gpuenv_sandbox.fleet.times import now
 from gpuenv_sandbox.scenario.model import Fault
 from gpuenv_sandbox.scenario.read import parse_scenario
 

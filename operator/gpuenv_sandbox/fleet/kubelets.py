@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.fleet.pod_life import PodLife
+from gpuenv_sandbox.fleet.times import now
 from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode
 
 Object = dict[str, Any]
@@ -20,11 +20,6 @@ PODS: Final = "/api/v1/pods"
 BOUND: Final = {"fieldSelector": "spec.nodeName!="}
 GONE: Final = frozenset({404, 409, 422})
 """HTTP status codes which mean that the pod of a failed write is gone, or that a new pod has its name."""
-
-
-def now() -> str:
-    """Return the current time in the format of ``metav1.Time``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Orders:

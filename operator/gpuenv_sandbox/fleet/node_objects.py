@@ -215,6 +215,11 @@ def _node_info(simulated: SimulatedNode, boot: int) -> dict[str, str]:
     }
 
 
+def heartbeat(now: str) -> list[dict[str, str]]:
+    """Return what a heartbeat changes in the node's conditions: when the kubelet has last looked at each."""
+    return [{"type": row["type"], "lastHeartbeatTime": now} for row in _conditions(now)]
+
+
 def _conditions(now: str) -> list[dict[str, str]]:
     rows = [
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),

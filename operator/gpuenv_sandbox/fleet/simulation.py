@@ -1,33 +1,18 @@
 """Simulates a fleet of nodes, which register with an API server, renew their Leases, and run pods."""
 
 import asyncio
-import contextlib
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
-from gpuenv_sandbox.control_plane.command_lines import NODE_GRACE_SECONDS
-from gpuenv_sandbox.fleet import node_objects
-from gpuenv_sandbox.fleet.kubelets import Kubelets, now
+from gpuenv_sandbox.fleet import heartbeats, node_objects
+from gpuenv_sandbox.fleet.kubelets import Kubelets
 from gpuenv_sandbox.fleet.list_watch import follow
+from gpuenv_sandbox.fleet.times import micro_now, now
 from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
-RENEW_SECONDS: Final = 10.0
-"""Seconds between two renewals of a node's Lease, the same as those of a real kubelet."""
-RENEWALS_PER_SECOND: Final = 80.0
-"""The largest number of Lease renewals per second for a whole fleet.
-
-In a fleet that would exceed it, nodes renew their Leases less often than every ``RENEW_SECONDS``, but at least every
-``RENEW_MAX_SECONDS``. Otherwise the renewals would use most of this machine's time.
-"""
-RENEW_MAX_SECONDS: Final = NODE_GRACE_SECONDS / 2
-"""The longest time in seconds between two renewals of a node's Lease.
-
-After ``NODE_GRACE_SECONDS``, twice this time, the node would count as not ready.
-"""
 PATIENCE_SECONDS: Final = 120.0
 """Seconds to wait for an object that the control plane creates by itself, such as the namespace of Leases."""
 IN_FLIGHT: Final = 64
@@ -53,7 +38,8 @@ class Fleet:
     async def __aenter__(self) -> Self:
         await self._join()
         self._tasks = [
-            asyncio.create_task(task) for task in (self._kubelets.run(), self._renew(), self._listen())
+            asyncio.create_task(task)
+            for task in (self._kubelets.run(), heartbeats.send(self._kube, list(self._nodes)), self._listen())
         ]
         return self
 
@@ -119,7 +105,7 @@ class Fleet:
                 # ready nodes, but that takes minutes if there are thousands of new nodes.
                 taints = {"spec": {"taints": body["spec"].get("taints")}}
                 await self._kube.merge_patch(f"/api/v1/nodes/{node.name}", taints)
-                await self._kube.create(_leases(), node_objects.lease(node.name, _micro_now()))
+                await self._kube.create(heartbeats.leases(), node_objects.lease(node.name, micro_now()))
                 if node.in_use:
                     path = f"/api/v1/namespaces/{node_objects.OTHERS_NAMESPACE}/pods"
                     await self._kube.create(path, node_objects.others_pod(node))
@@ -136,23 +122,6 @@ class Fleet:
                 if error.status != 409:
                     raise
             await _appears(self._kube, f"/api/v1/namespaces/{name}/serviceaccounts/default")
-
-    async def _renew(self) -> None:
-        """Renew the Leases of all nodes once per period, spread evenly over the period, until cancelled."""
-        names = list(self._nodes)
-        period = min(RENEW_MAX_SECONDS, max(RENEW_SECONDS, len(names) / RENEWALS_PER_SECOND))
-        loop = asyncio.get_running_loop()
-        start, count = loop.time(), 0
-        async with asyncio.TaskGroup() as renewals:
-            while True:
-                await asyncio.sleep(max(0.0, start + count * period / len(names) - loop.time()))
-                renewals.create_task(self._renew_one(names[count % len(names)]))
-                count += 1
-
-    async def _renew_one(self, name: str) -> None:
-        # A Lease survives a missed renewal, and the next renewal follows.
-        with contextlib.suppress(ApiError):
-            await self._kube.merge_patch(_leases(name), {"spec": {"renewTime": _micro_now()}})
 
 
 async def fleet_client(kubeconfig: str) -> Kube:
@@ -175,13 +144,3 @@ async def _appears(kube: Kube, path: str) -> None:
             await asyncio.sleep(0.1)
         else:
             return
-
-
-def _leases(name: str = "") -> str:
-    collection = f"/apis/coordination.k8s.io/v1/namespaces/{node_objects.LEASE_NAMESPACE}/leases"
-    return f"{collection}/{name}" if name else collection
-
-
-def _micro_now() -> str:
-    """Return the current time in the format of ``metav1.MicroTime``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
