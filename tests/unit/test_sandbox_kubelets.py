@@ -16,7 +16,7 @@ PACE = dict.fromkeys(("setup", "pull", "facts", "kernels"), 0.001)
 
 
 class StubKube:
-    """Stands in for the client: events come from the queue ``events``, and ``calls`` lists the writes."""
+    """Stands in for both clients: events come from the queue ``events``, and ``calls`` lists the writes."""
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[Raw] = asyncio.Queue()
@@ -31,11 +31,11 @@ class StubKube:
         while True:
             yield await self.events.get()
 
-    async def strategic_patch(self, path: str, body: Raw, **_: Any) -> None:
+    async def strategic_patch(self, path: str, body: Raw) -> None:
         self.phases.append(body["status"]["phase"])
         self._called("PATCH", path)
 
-    async def delete(self, path: str, **_: Any) -> None:
+    async def remove_pod(self, path: str, uid: str) -> None:
         self._called("DELETE", path)
 
     def _called(self, method: str, path: str) -> None:
@@ -78,7 +78,7 @@ async def kube() -> AsyncIterator[StubKube]:
     nodes = [{"name": "n1", "product": "Tesla T4", "driver": "570.124.06"}]
     scenario = parse_scenario({"pace": PACE, "nodes": nodes}, Path("test.yaml"))
     stub: Any = StubKube()
-    kubelets = Kubelets(stub, scenario, {node.name: node for node in scenario.nodes}.get)
+    kubelets = Kubelets(stub, stub, scenario, {node.name: node for node in scenario.nodes}.get)
     running = asyncio.create_task(kubelets.run())
     yield stub
     running.cancel()

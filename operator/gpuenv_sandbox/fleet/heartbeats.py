@@ -9,10 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.command_lines import NODE_GRACE_SECONDS
 from gpuenv_sandbox.fleet import node_objects
+from gpuenv_sandbox.fleet.status_writer import StatusWriter
 from gpuenv_sandbox.fleet.times import micro_now, now
 
 RENEW_SECONDS: Final = 10.0
@@ -32,7 +32,7 @@ STATUS_SECONDS: Final = 300.0
 """Seconds between two reports of a node's status that has not changed (``nodeStatusReportFrequency`` of a kubelet)."""
 
 
-async def send(kube: Kube, names: Sequence[str]) -> None:
+async def send(writer: StatusWriter, names: Sequence[str]) -> None:
     """Send the heartbeats of the nodes with these names until this coroutine is cancelled.
 
     A heartbeat that fails is not repeated: a node survives missed ones, and the next one follows.
@@ -41,13 +41,13 @@ async def send(kube: Kube, names: Sequence[str]) -> None:
 
     async def renew(name: str) -> None:
         with contextlib.suppress(ApiError):
-            await kube.merge_patch(leases(name), {"spec": {"renewTime": micro_now()}})
+            await writer.merge_patch(leases(name), {"spec": {"renewTime": micro_now()}})
 
     async def report(name: str) -> None:
         # Only the time changes. The API server merges the conditions by their types.
         body = {"status": {"conditions": node_objects.heartbeat(now())}}
         with contextlib.suppress(ApiError):
-            await kube.strategic_patch(f"/api/v1/nodes/{name}/status", body)
+            await writer.strategic_patch(f"/api/v1/nodes/{name}/status", body)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(spread(names, period, renew))

@@ -9,6 +9,7 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.fleet.pod_life import PodLife
+from gpuenv_sandbox.fleet.status_writer import StatusWriter
 from gpuenv_sandbox.fleet.times import now
 from gpuenv_sandbox.scenario.model import Fault, Scenario, SimulatedNode
 
@@ -50,8 +51,14 @@ class Kubelets:
     simulated node has the name.
     """
 
-    def __init__(self, kube: Kube, scenario: Scenario, node: Callable[[str], SimulatedNode | None]) -> None:
-        self._kube, self._scenario, self._node = kube, scenario, node
+    def __init__(
+        self,
+        kube: Kube,
+        writer: StatusWriter,
+        scenario: Scenario,
+        node: Callable[[str], SimulatedNode | None],
+    ) -> None:
+        self._kube, self._writer, self._scenario, self._node = kube, writer, scenario, node
         self._orders: dict[str, _Orders] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, str] = {}
@@ -161,11 +168,11 @@ class Kubelets:
         if not life.ended and (orders.kept or not removed):
             await self._report(path, pod, life.killed())
         if not removed:
-            await self._kube.delete(path, uid=pod["metadata"]["uid"], grace=0)
+            await self._writer.remove_pod(path, pod["metadata"]["uid"])
 
     async def _report(self, path: str, pod: Object, status: Object) -> None:
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
-        await self._kube.strategic_patch(f"{path}/status", body)
+        await self._writer.strategic_patch(f"{path}/status", body)
 
 
 async def _pause(seconds: float, until: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """Simulates a fleet of nodes, which register with an API server, renew their Leases, and run pods."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -10,6 +11,7 @@ from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.fleet import heartbeats, node_objects
 from gpuenv_sandbox.fleet.kubelets import Kubelets
 from gpuenv_sandbox.fleet.list_watch import follow
+from gpuenv_sandbox.fleet.status_writer import StatusWriter
 from gpuenv_sandbox.fleet.times import micro_now, now
 from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
 
@@ -32,14 +34,21 @@ class Fleet:
         self.scenario = scenario
         self._nodes = {node.name: node for node in scenario.nodes}
         self._boots = dict.fromkeys(self._nodes, 0)
-        self._kubelets = Kubelets(kube, scenario, self._nodes.get)
+        self._writer = StatusWriter(kube)
+        self._kubelets = Kubelets(kube, self._writer, scenario, self._nodes.get)
         self._tasks: list[asyncio.Task[None]] = []
+        self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._join()
+        await self._resources.enter_async_context(self._writer)
         self._tasks = [
             asyncio.create_task(task)
-            for task in (self._kubelets.run(), heartbeats.send(self._kube, list(self._nodes)), self._listen())
+            for task in (
+                self._kubelets.run(),
+                heartbeats.send(self._writer, list(self._nodes)),
+                self._listen(),
+            )
         ]
         return self
 
@@ -49,6 +58,7 @@ class Fleet:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._resources.aclose()
 
     def node(self, name: str) -> SimulatedNode:
         """Return the current state of the node called ``name``."""
