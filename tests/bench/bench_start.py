@@ -86,14 +86,12 @@ async def _run(options: Options) -> list[Row]:
 async def until_first_plan(operator: OperatorProcess) -> None:
     """Wait until the operator has made a plan. Only the metrics server is asked, which needs no API server."""
 
-    def planned() -> bool:
+    async def planned() -> bool:
         assert operator.exit_code is None, operator.tail()
-        lines = operator.page("metrics")[1].splitlines()
+        lines = (await asyncio.to_thread(operator.page, "metrics"))[1].splitlines()
         return any(line.startswith(PLANS) and float(line.split()[-1]) > 0 for line in lines)
 
-    await wait_until_async(
-        lambda: asyncio.to_thread(planned), operator.tail, timeout=PATIENCE_SECONDS, interval=POLL_SECONDS
-    )
+    await wait_until_async(planned, operator.tail, timeout=PATIENCE_SECONDS, interval=POLL_SECONDS)
 
 
 def listed(fleet: LargeFleet) -> float:

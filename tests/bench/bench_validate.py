@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterator
 
 from tests.bench.harness import audit
-from tests.bench.harness.fleet_run import Measured, fleet_run
+from tests.bench.harness.fleet_run import FleetRun, Measured, fleet_run
 from tests.bench.harness.options import Options
 from tests.bench.harness.rows import Row
 
@@ -16,6 +16,8 @@ MS = 1000
 GOAL_RATIO = 1.3
 GOAL_CPU_MS = 10.0
 GOAL_FIRST, GOAL_LATER, GOAL_KEPT = 5.0, 4.0, 3.0
+LATER_UP_TO = 1_000
+"""The largest fleet of which later runs are measured too: their writes do not depend on the fleet's size."""
 
 
 def run(options: Options) -> list[Row]:
@@ -24,40 +26,46 @@ def run(options: Options) -> list[Row]:
 
 
 async def _run(count: int) -> list[Row]:
+    where = f"{count:,} nodes"
     async with fleet_run(count) as fleet:
         await fleet.ready()
         first, model = await fleet.validate_with_model()
-        kept = await fleet.revalidate(1)
-        changed = await fleet.change_image()
-        memory = fleet.memory_mib()
+        rows = await _later_runs(fleet, where) if count <= LATER_UP_TO else []
+        memory, joined = fleet.memory_mib(), fleet.joined
         fleet.operator.stop()
         bare = await fleet.bare_client(model)
-    where = f"{count:,} nodes"
-    client = MS * bare.cpu["bare client"] / count
-    rows = [
+    return [
         Row("validate, first pod until last label", first.seconds, "s", where, bare.seconds, GOAL_RATIO),
-        _cpu("CPU of the operator per validation", first, where, count, client),
-        _cpu("CPU of the operator per validation again", kept, where, count, client),
+        _cpu("CPU of the operator per validation", first, where, count),
+        Row("CPU of the bare client per validation", MS * bare.cpu["bare client"] / count, "ms", where),
         Row("memory of the operator, at most", memory, "MiB", where),
         _writes("writes per validation, the first time", first, where, count, GOAL_FIRST),
-        _writes("writes per validation, another label", changed, where, count, GOAL_LATER),
-        _writes("writes per validation, the same label", kept, where, count, GOAL_KEPT),
+        *rows,
+        Row("sandbox, all nodes join", joined, "s", where),
+        Row("sandbox, from an environment until it is settled", first.elapsed, "s", where),
+        *_processes(first, bare, where, count),
+        *_requests(first, where),
     ]
-    return [*rows, *_requests(first, where), *_processes(first, bare, where, count)]
 
 
-def _cpu(bench: str, measured: Measured, where: str, count: int, client: float) -> Row:
-    # The bare client is named for comparison only: the operator has to decode and decide.
-    return Row(
-        bench,
-        MS * measured.cpu["operator"] / count,
-        f"ms (bare client {client:.1f})",
-        where,
-        goal=GOAL_CPU_MS,
-    )
+async def _later_runs(fleet: FleetRun, where: str) -> list[Row]:
+    """Return the rows of runs on nodes that have results already."""
+    kept = await fleet.revalidate("again")
+    image = await fleet.change_image()
+    changed = await fleet.repair_image()
+    return [
+        _cpu("CPU of the operator per validation again", kept, where, fleet.count),
+        _writes("writes per validation, another label", changed, where, fleet.count, GOAL_LATER),
+        _writes("writes per validation, the same label", kept, where, fleet.count, GOAL_KEPT),
+        _writes("writes per validation, another image", image, where, fleet.count),
+    ]
 
 
-def _writes(bench: str, measured: Measured, where: str, count: int, goal: float) -> Row:
+def _cpu(bench: str, measured: Measured, where: str, count: int) -> Row:
+    return Row(bench, MS * measured.cpu["operator"] / count, "ms", where, goal=GOAL_CPU_MS)
+
+
+def _writes(bench: str, measured: Measured, where: str, count: int, goal: float | None = None) -> Row:
     counted = audit.writes(measured.requests)
     kinds = ", ".join(f"{kind} {found / count:.2f}" for kind, found in sorted(counted.items()))
     return Row(bench, counted.total() / count, "requests", f"{where}: {kinds}", goal=goal)

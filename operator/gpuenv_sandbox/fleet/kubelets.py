@@ -48,7 +48,7 @@ class Kubelets:
     """Simulates the kubelets of all nodes of a fleet.
 
     ``node`` is a function that returns the current state of the simulated node with a given name, or None if no
-    simulated node has the name.
+    simulated node has the name. A ``scenario`` that is replaced counts for pods that start later.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Kubelets:
         scenario: Scenario,
         node: Callable[[str], SimulatedNode | None],
     ) -> None:
-        self._kube, self._writer, self._scenario, self._node = kube, writer, scenario, node
+        self._kube, self._writer, self.scenario, self._node = kube, writer, scenario, node
         self._orders: dict[str, _Orders] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._nodes: dict[str, str] = {}
@@ -107,8 +107,8 @@ class Kubelets:
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         reference = pod["spec"]["containers"][0]["image"]
-        image = self._scenario.contents(reference)
-        life = PodLife(pod, node, image, pace=self._scenario.pace, clock=now)
+        image = self.scenario.contents(reference)
+        life = PodLife(pod, node, image, pace=self.scenario.pace, clock=now)
         try:
             if await self._live(life, pod, path, orders, pulled=(node.name, reference) in self._pulled):
                 self._pulled.add((node.name, reference))

@@ -13,7 +13,7 @@ from gpuenv_sandbox.fleet.kubelets import Kubelets
 from gpuenv_sandbox.fleet.list_watch import follow
 from gpuenv_sandbox.fleet.status_writer import StatusWriter
 from gpuenv_sandbox.fleet.times import micro_now, now
-from gpuenv_sandbox.scenario.model import Scenario, SimulatedNode
+from gpuenv_sandbox.scenario.model import Scenario, SimulatedImage, SimulatedNode
 
 PATIENCE_SECONDS: Final = 120.0
 """Seconds to wait for an object that the control plane creates by itself, such as the namespace of Leases."""
@@ -90,6 +90,11 @@ class Fleet:
         kept = {field: body["status"][field] for field in ("capacity", "allocatable", "nodeInfo")}
         await self._kube.merge_patch(f"{path}/status", {"status": kept})
         return new
+
+    def push(self, reference: str, image: SimulatedImage) -> None:
+        """Replace the content of the image with the name ``reference``, as a push to its tag does."""
+        self.scenario = replace(self.scenario, images=((reference, image), *self.scenario.images))
+        self._kubelets.scenario = self.scenario
 
     async def _listen(self) -> None:
         """Follow the Node objects, and change a simulated node when a user has edited its Node object."""

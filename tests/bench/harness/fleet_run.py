@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -44,10 +45,14 @@ STEADY_POLLS = 4
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One round of validations of all nodes: the requests of the client, and the CPU seconds of each process."""
+    """One round of validations of all nodes: the requests of the client, and the CPU seconds of each process.
+
+    ``elapsed`` is the time in seconds from the change that caused the round until all was settled.
+    """
 
     requests: list[Request]
     cpu: dict[str, float]
+    elapsed: float
 
     @property
     def seconds(self) -> float:
@@ -65,9 +70,13 @@ def scenario(count: int) -> Scenario:
 class FleetRun:
     """An operator beside a fleet of simulated nodes. Use :func:`fleet_run` to start one."""
 
-    def __init__(self, cluster: ControlPlane, log: AuditLog, fleet: Fleet, samples: Path | None) -> None:
+    def __init__(
+        self, cluster: ControlPlane, log: AuditLog, fleet: Fleet, joined: float, samples: Path | None
+    ) -> None:
         self.cluster = cluster
         self.fleet = fleet
+        self.joined = joined
+        """The seconds in which all nodes have joined."""
         self.count = len(fleet.scenario.nodes)
         self._log = log
         python = ["-m", "gpuenv"]
@@ -89,15 +98,23 @@ class FleetRun:
         body = environment(ENVIRONMENT, strategy__maxConcurrent=self.count)
         return await self._measured(lambda: self.cluster.admin.create(ENVIRONMENTS, body))
 
-    async def revalidate(self, number: int) -> Measured:
-        """Request another run on all nodes, which finds the same, and measure until the environment is settled."""
-        change = {"metadata": {"annotations": {names.ANNOTATION_REVALIDATE: f"run-{number}"}}}
+    async def revalidate(self, demand: str) -> Measured:
+        """Request another run on all nodes, and measure until the environment is settled.
+
+        ``demand`` is the value of the annotation that requests it.
+        """
+        change = {"metadata": {"annotations": {names.ANNOTATION_REVALIDATE: demand}}}
         return await self._measured(lambda: self.cluster.admin.merge(f"{ENVIRONMENTS}/{ENVIRONMENT}", change))
 
     async def change_image(self) -> Measured:
-        """Change the image to one whose verdict is another, and measure until the environment is settled."""
+        """Change the image to one without CUDA, and measure until the environment is settled."""
         change = {"spec": {"image": WITHOUT_CUDA}}
         return await self._measured(lambda: self.cluster.admin.merge(f"{ENVIRONMENTS}/{ENVIRONMENT}", change))
+
+    async def repair_image(self) -> Measured:
+        """Push an image with CUDA to the tag that had none, request another run, and measure it."""
+        self.fleet.push(WITHOUT_CUDA, SimulatedImage())
+        return await self.revalidate("repaired")
 
     def memory_mib(self) -> float:
         """Return the operator's largest resident memory so far."""
@@ -121,7 +138,8 @@ class FleetRun:
         if process.returncode != 0:
             raise RuntimeError(f"the bare client ended with {process.returncode}")
         used = (after.children_user - before.children_user) + (after.children_system - before.children_system)
-        return Measured(self._log.since(position), meter.spent() | {"bare client": used})
+        cpu = meter.spent() | {"bare client": used}
+        return Measured(self._log.since(position), cpu, after.elapsed - before.elapsed)
 
     async def validate_with_model(self) -> tuple[Measured, "Model"]:
         """Do the same as :meth:`validate`, and return what the operator has written about one node too."""
@@ -138,11 +156,11 @@ class FleetRun:
         return self.cluster.admin.get(path)
 
     async def _measured(self, start: Any) -> Measured:
-        position, meter = self._log.size(), CpuMeter(self._pids())
+        position, meter, began = self._log.size(), CpuMeter(self._pids()), time.monotonic()
         await asyncio.to_thread(start)
         await self._settled()
-        cpu = meter.spent()
-        return Measured(self._log.since(position), cpu)
+        elapsed, cpu = time.monotonic() - began, meter.spent()
+        return Measured(self._log.since(position), cpu, elapsed)
 
     def _pids(self) -> dict[str, int]:
         found = {
@@ -220,11 +238,10 @@ async def fleet_run(count: int, samples: Path | None = None) -> AsyncIterator[Fl
         log = AuditLog(Path(directory))
         with ControlPlane(api_server_flags=log.flags) as cluster:
             await asyncio.to_thread(Session(cluster, read_scenario(), lambda _: None).install)
-            async with (
-                await fleet_client(str(cluster.admin_kubeconfig)) as kube,
-                Fleet(kube, scenario(count)) as fleet,
-            ):
-                yield FleetRun(cluster, log, fleet, samples)
+            async with await fleet_client(str(cluster.admin_kubeconfig)) as kube:
+                began = time.monotonic()
+                async with Fleet(kube, scenario(count)) as fleet:
+                    yield FleetRun(cluster, log, fleet, time.monotonic() - began, samples)
 
 
 def _token(kubeconfig: Path) -> str:

@@ -55,7 +55,8 @@ async def large_fleet(options: Options) -> AsyncIterator[LargeFleet]:
 
 async def _fill(cluster: ControlPlane, kube: Kube, options: Options) -> list[str]:
     """Create everything, and return the names of the nodes."""
-    world = finished(options.environments, time.time())
+    # A world has an event loop of its own, which cannot run beside this one in the same thread.
+    world = await asyncio.to_thread(finished, options.environments, time.time())
     environments = list(world.objects("environments"))
     labels = {names.node_label(name): "Compatible" for name in environments}
     found = [f"gpu-node-{number:05}" for number in range(options.nodes)]
