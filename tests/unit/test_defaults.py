@@ -141,7 +141,10 @@ def test_uninstall_looks_where_the_operator_works() -> None:
 def test_the_planner_and_the_operator_share_their_defaults() -> None:
     # The options name the file of the limits, which the settings contain.
     shared = {one.name for one in fields(Options)} & {one.name for one in fields(Settings)} - {"limits"}
-    assert shared == {"probe_namespace", "max_probes", "retry_seconds", "stuck_seconds", "user_namespaces"}
+    assert shared == {
+        "probe_namespace", "max_probes", "retry_seconds", "stuck_seconds", "user_namespaces",
+        "mass_change_percent", "mass_change_min_nodes", "mass_change_window_seconds",
+    }  # fmt: skip
     assert all(getattr(Options(), name) == getattr(Settings(), name) for name in shared)
 
 
@@ -167,6 +170,9 @@ SAME = {
     "writes_per_second": ("operator", "writesPerSecond"),
     "sweep_seconds": ("operator", "sweepSeconds"),
     "retry_seconds": ("operator", "retrySeconds"),
+    "mass_change_percent": ("operator", "massChange", "percent"),
+    "mass_change_min_nodes": ("operator", "massChange", "minNodes"),
+    "mass_change_window_seconds": ("operator", "massChange", "windowSeconds"),
     "log_level": ("operator", "logLevel"),
     "metrics_bind_address": ("metrics", "bindAddress"),
     "health_probe_bind_address": ("health", "bindAddress"),

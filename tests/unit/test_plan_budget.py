@@ -10,7 +10,7 @@ from tests.support.world import World
 from gpuenv.api import names, reasons
 from gpuenv.api.limits.groups import Group
 from gpuenv.api.limits.limits import Limits
-from gpuenv.plan.fleet.budget import DAY_SECONDS
+from gpuenv.plan.fleet.budget import DAY_SECONDS, GPU_SECONDS
 
 MIDNIGHT = builders.NOW - builders.NOW % DAY_SECONDS + DAY_SECONDS
 
@@ -41,7 +41,7 @@ def run_for(world: World, seconds: float) -> str:
 
 def used(world: World, environment: str = "pt") -> int:
     internal = world.status(environment).get("internal", {})
-    return int(internal["gpuSeconds"]["seconds"]) if internal else 0
+    return int(internal[GPU_SECONDS]["seconds"]) if GPU_SECONDS in internal else 0
 
 
 def message(world: World, kind: str) -> str:
@@ -52,7 +52,7 @@ def test_without_a_budget_nothing_is_counted() -> None:
     world = fleet(2)
     world.settle()
     world.finish_all()
-    assert "internal" not in world.status()
+    assert GPU_SECONDS not in world.status()["internal"]
 
 
 def test_a_spent_budget_stops_runs_until_the_day_ends() -> None:

@@ -50,6 +50,8 @@ ANNOTATION_REVALIDATE: Final = f"{GROUP}/revalidate"
 When these runs have ended, the operator copies the value into ``status.observedRevalidate`` of the same object. A probe
 pod carries the value of its node report that its run takes into account.
 """
+ANNOTATION_ACCEPT_CHANGE: Final = f"{GROUP}/accept-change"
+"""Annotation of an environment: the id of the mass change (``status.massChange.id``) that may happen."""
 ANNOTATION_ENVIRONMENT_REVALIDATE: Final = f"{GROUP}/environment-revalidate"
 """Annotation of probe pods: a digest of the environment's revalidate annotation that the run takes into account."""
 
@@ -80,6 +82,11 @@ def shorten(text: str, limit: int = 63) -> str:
 def node_label(environment: str) -> str:
     """Return the key of the node label of an environment. It is also the type of the node condition."""
     return f"{COMPAT_PREFIX}/{environment}"
+
+
+def accept_command(environment: str, change: str) -> str:
+    """Return the command that lets the mass change with the id ``change`` happen."""
+    return f"kubectl annotate --overwrite genv/{environment} {ANNOTATION_ACCEPT_CHANGE}={change}"
 
 
 def report_name(environment: str, node: str) -> str:

@@ -75,6 +75,28 @@ def bind_address(text: str) -> BindAddress | None:
     "toolkit does not support such pods.",
 )
 @click.option(
+    "--mass-change-percent",
+    default=DEFAULTS.mass_change_percent,
+    show_default=True,
+    type=click.IntRange(min=0, max=100),
+    help="If more than this percentage of an environment's nodes would leave Compatible, their labels are held back until "
+    "somebody accepts the change; 0: never. See docs/mass-change.md.",
+)
+@click.option(
+    "--mass-change-min-nodes",
+    default=DEFAULTS.mass_change_min_nodes,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Fewer nodes than this may always leave Compatible.",
+)
+@click.option(
+    "--mass-change-window-seconds",
+    default=DEFAULTS.mass_change_window_seconds,
+    show_default=True,
+    type=click.FloatRange(min=1),
+    help="For how long a node that has left Compatible counts.",
+)
+@click.option(
     "--knowledge",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory with knowledge tables of your own.",

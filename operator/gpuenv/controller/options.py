@@ -41,6 +41,9 @@ class Options:
     retry_seconds: float = _PLANNER.retry_seconds
     stuck_seconds: float = _PLANNER.stuck_seconds
     user_namespaces: UserNamespaces = _PLANNER.user_namespaces
+    mass_change_percent: int = _PLANNER.mass_change_percent
+    mass_change_min_nodes: int = _PLANNER.mass_change_min_nodes
+    mass_change_window_seconds: float = _PLANNER.mass_change_window_seconds
     knowledge: Path | None = None
     limits: Path | None = None
 

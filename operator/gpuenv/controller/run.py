@@ -201,6 +201,9 @@ class Operator:
             stuck_seconds=self._options.stuck_seconds,
             openshift=openshift,
             user_namespaces=self._options.user_namespaces,
+            mass_change_percent=self._options.mass_change_percent,
+            mass_change_min_nodes=self._options.mass_change_min_nodes,
+            mass_change_window_seconds=self._options.mass_change_window_seconds,
             limits=self._limits,
         )
 

@@ -178,6 +178,8 @@ class Plan:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     counts: Mapping[str, NodeCounts] = field(default_factory=dict)
     """The counts of the nodes of each environment, for metrics."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """The number of nodes of each environment whose label or condition a mass change holds back, for metrics."""
     faults: tuple[str, ...] = ()
     """Bugs, one line each: validations for which planning raised an exception, so that they get no actions."""
     put_off: int = 0

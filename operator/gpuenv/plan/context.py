@@ -13,6 +13,7 @@ from gpuenv.api.spec.digest import digest
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import check_name, peer_key
 from gpuenv.knowledge import Knowledge
+from gpuenv.plan.objects.environment_memory import environment_memory, expectations_changed
 from gpuenv.plan.snapshot import (
     EnvironmentRecord,
     NodeRecord,
@@ -54,6 +55,10 @@ class Context:
     peers: Mapping[str, float]
     not_allowed: str = ""
     """Why the administrator's limits do not allow the environment, which then has no probe pods; "" if they do."""
+    accepted_change: int = 0
+    """The number of the last mass change that was accepted (:mod:`gpuenv.plan.objects.environment_memory`)."""
+    expectations_changed: bool = False
+    """Whether somebody has changed the expectations, and not all nodes show yet what follows from it."""
 
     @property
     def peer_floors(self) -> frozenset[str]:
@@ -121,10 +126,18 @@ def same_node(one: str, other: str) -> bool:
     version. The second digest is missing if no node label names the driver. Drivers are compared only if both
     fingerprints have it: some tools write labels late or never, and a missing label does not mean a changed driver.
     """
-    if one == other:
-        return True
-    (machine, _, driver), (other_machine, _, other_driver) = one.partition("."), other.partition(".")
-    return machine == other_machine and (driver == other_driver or not driver or not other_driver)
+    return one == other or (same_machine(one, other) and not driver_changed(one, other))
+
+
+def same_machine(one: str, other: str) -> bool:
+    """Return whether two fingerprints belong to the same node, not rebooted in between, whatever its driver."""
+    return one.partition(".")[0] == other.partition(".")[0]
+
+
+def driver_changed(one: str, other: str) -> bool:
+    """Return whether two fingerprints include different drivers. A fingerprint without a driver differs from none."""
+    driver, other_driver = one.partition(".")[2], other.partition(".")[2]
+    return bool(driver and other_driver) and driver != other_driver
 
 
 def knows_more(new: str, old: str) -> bool:
@@ -177,6 +190,7 @@ def make_context(
         peers = _peers(environment.inputs_hash, reports)
     else:
         peers = {}
+    memory = environment_memory(environment.status)
     return Context(
         name=environment.name,
         uid=environment.uid,
@@ -189,6 +203,8 @@ def make_context(
         tables=tables,
         peers=peers,
         not_allowed=not_allowed,
+        accepted_change=memory.accepted_change,
+        expectations_changed=expectations_changed(environment, memory),
     )
 
 

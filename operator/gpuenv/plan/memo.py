@@ -17,8 +17,10 @@ from gpuenv.assess.facts import NodeFacts
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.changes import Changes, LastSeen
 from gpuenv.plan.context import Assessed, Context, Tables, Validation, make_context
+from gpuenv.plan.fleet.mass_change import mass_change
 from gpuenv.plan.fleet.tally import Tally, tally
-from gpuenv.plan.fleet.totals import Totals, totals
+from gpuenv.plan.fleet.totals import Totals, totals, with_mass_change
+from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
 from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord, Snapshot
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 from gpuenv.plan.view import View, view
@@ -40,6 +42,16 @@ class _Part:
         return known is None or known.recheck_at <= now or known.outdated > 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """Totals with their mass change, and all that it was found from: the totals before, and what people have accepted."""
+
+    totals: Totals
+    before: Totals
+    accept_change: str
+    memory: EnvironmentMemory
+
+
 @dataclass(slots=True)
 class _Remembered:
     """The last plan's desired states and totals of one environment, with their context."""
@@ -47,6 +59,7 @@ class _Remembered:
     context: Context
     parts: tuple[_Part, ...] = field(default_factory=lambda: tuple(_Part() for _ in range(PARTS)))
     totals: Totals | None = None
+    guarded: _Guarded | None = None
     assessed: dict[str, tuple[NodeFacts, Assessed]] = field(default_factory=dict)
     """By node, the result that was assessed last, with the node's facts. It outlives a change of the context."""
 
@@ -134,7 +147,22 @@ def environment_totals(
     _look_again(view, changes, remembered, reports, allowance)
     if remembered.totals is None:
         remembered.totals = totals(context, [_tally(context, part, view.at) for part in remembered.parts])
-    return remembered.totals
+    remembered.guarded = _guarded(remembered.totals, environment, remembered.guarded, view.at)
+    return remembered.guarded.totals
+
+
+def _guarded(found: Totals, environment: EnvironmentRecord, known: _Guarded | None, now: float) -> _Guarded:
+    """Return the totals with their mass change: ``known``, which an earlier plan has found, as long as it is valid."""
+    memory = environment_memory(environment.status)
+    if (
+        known is not None
+        and known.before is found
+        and (known.accept_change, known.memory) == (environment.accept_change, memory)
+        and now < known.totals.mass_change.until
+    ):
+        return known
+    change = mass_change(environment, found.context.settings, found.departed, found.selected, now)
+    return _Guarded(with_mass_change(found, change), found, environment.accept_change, memory)
 
 
 def _tally(context: Context, part: _Part, now: float) -> Tally:

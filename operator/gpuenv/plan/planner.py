@@ -25,7 +25,7 @@ from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.changes import Changes
 from gpuenv.plan.context import make_tables, same_node
 from gpuenv.plan.fleet.budget import within_budget
-from gpuenv.plan.fleet.events import announcements, condition_events
+from gpuenv.plan.fleet.events import announcements, condition_events, mass_change_events
 from gpuenv.plan.fleet.leaving import Leaving, leaving, orphans
 from gpuenv.plan.fleet.not_allowed import not_allowed
 from gpuenv.plan.fleet.starts import Starts, starts
@@ -87,6 +87,7 @@ def plan(
         unannounced=announced.unannounced,
         usage=budgeted.usage,
         counts={name: _counts(fleet) for name, fleet in fleets.items()},
+        held={name: len(fleet.mass_change.held) for name, fleet in fleets.items()},
         faults=tuple(fault for fleet in fleets.values() for fault in fleet.faults),
         put_off=allowance.put_off,
     )
@@ -148,7 +149,10 @@ def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) ->
     if status == environment.status:
         return None
     return WriteStatus(
-        environment.name, environment.uid, status, tuple(condition_events(environment, status))
+        environment.name,
+        environment.uid,
+        status,
+        (*condition_events(environment, status), *mass_change_events(environment, status)),
     )
 
 

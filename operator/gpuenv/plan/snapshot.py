@@ -44,6 +44,8 @@ class EnvironmentRecord:
     inputs_hash: str = ""
     expectations_hash: str = ""
     revalidate: str = ""
+    accept_change: str = ""
+    """The value of the annotation ``gpuenv.dev/accept-change``: the id of the mass change that may happen."""
     deleting: bool = False
     finalized: bool = False
     """Whether gpuenv's finalizer is on the object."""
@@ -196,6 +198,19 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Departure:
+    """How a node stopped being Compatible although nobody had changed the environment.
+
+    ``cause`` says what changed in a few words, which all nodes with the same cause share. ``accepted_change`` is the
+    number of the last mass change that had been accepted by then (:mod:`gpuenv.plan.objects.environment_memory`).
+    """
+
+    at: float
+    cause: str
+    accepted_change: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRecord:
     """One GPUNodeReport: the verdict, reason and message that it shows, and the result and attempt behind them."""
 
@@ -228,6 +243,8 @@ class ReportRecord:
     """The last transition time of the condition ``Validated``; 0 if there is none."""
     verdict_since: float = 0.0
     """The last transition time of the condition ``Compatible``; 0 if there is none."""
+    departure: Departure | None = None
+    """How the node stopped being Compatible; None if it is, if it never was, or if somebody wanted the change."""
     generation: int = 1
     """The generation of the report object itself. It stays 1, because nobody can change what a report is about."""
 
@@ -264,6 +281,15 @@ class Settings:
 
     Its hooks then run as a user who may not prepare the container: https://github.com/NVIDIA/cloud-native-docs/pull/403.
     """
+    mass_change_percent: int = 30
+    """More than this percentage of an environment's nodes that leave Compatible are a mass change; 0: nothing is.
+
+    :mod:`gpuenv.plan.fleet.mass_change` has the rule.
+    """
+    mass_change_min_nodes: int = 3
+    """Fewer nodes than this are never a mass change."""
+    mass_change_window_seconds: float = 86400.0
+    """For how long a node that has left Compatible counts."""
     limits: Limits = field(default_factory=Limits)
     """What environments may ask for."""
 

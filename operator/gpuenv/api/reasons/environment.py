@@ -105,6 +105,22 @@ StatusRefused = condition(
     source=OWN_RULE,
 )
 
+MassChange = condition(
+    "MassChange",
+    next_run=NextRun.NONE,
+    warns=True,
+    meaning="So many nodes would leave Compatible at once that their labels are held back.",
+    cause=(
+        "Nobody changed the environment. A new driver, the tables of another version of gpuenv or a broken image made "
+        "more of its nodes worse than operator.massChange of the chart's values allows."
+    ),
+    cure=(
+        "Look at status.massChange and at the node reports, which are true. Repair the cause, or let the labels follow with "
+        "the command in the message. docs/mass-change.md has the rule."
+    ),
+    source=OWN_RULE,
+)
+
 Disabled = condition(
     "Disabled",
     next_run=NextRun.NONE,

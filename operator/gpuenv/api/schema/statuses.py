@@ -350,6 +350,21 @@ ENVIRONMENT: Final[Schema] = {
                 "avoid": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
             },
         },
+        "massChange": {
+            "type": "object",
+            "required": ["id", "nodeCount", "message"],
+            "properties": {
+                "id": {"type": "string", "maxLength": 64},
+                "nodeCount": {"type": "integer", "format": "int32"},
+                "nodes": {
+                    "type": "array",
+                    "maxItems": 20,
+                    "x-kubernetes-list-type": "atomic",
+                    "items": {"type": "string", "maxLength": 253},
+                },
+                "message": {"type": "string", "maxLength": 1024},
+            },
+        },
         "observedRevalidate": {"type": "string", "maxLength": 4096},
         "internal": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
     },

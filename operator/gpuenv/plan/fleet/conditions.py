@@ -9,6 +9,7 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.fleet.mass_change import held_words
 from gpuenv.plan.fleet.tally import Content
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.objects.times import show_time
@@ -119,11 +120,16 @@ def _once_written(
     """Return the condition, but with the status ``instead`` if it would become True before all results are written.
 
     Whoever waits for the condition thus finds every report and label in place. Once it is True, it stays True while a
-    new run writes the same verdict again.
+    new run writes the same verdict again. Labels that a mass change holds back are not in place either.
     """
     missing = len(totals.differing if _is_true(environment, condition.type) else totals.unwritten)
-    if condition.status != "True" or not missing:
+    if condition.status != "True":
         return condition
+    if not missing:
+        held = totals.mass_change.id
+        return (
+            Condition(condition.type, instead, reasons.MassChange, _held_back(totals)) if held else condition
+        )
     message = f"{missing} result{' is' if missing == 1 else 's are'} not written yet"
     if refusal is None:
         return Condition(condition.type, instead, reasons.ValidationRunning, message)
@@ -277,6 +283,8 @@ def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal 
         return Condition(PUBLISHED, "False", reasons.Disabled, message)
     if totals.selected == 0:
         return Condition(PUBLISHED, "True", reasons.UpToDate, NO_NODES)
+    if totals.mass_change.id:
+        return Condition(PUBLISHED, "False", reasons.MassChange, _held_back(totals))
     if refusal is not None and not refusal.of_status and totals.unpublished:
         message = f"{_nodes(len(totals.unpublished))} not marked: {refusal.message}"
         return Condition(PUBLISHED, "False", reasons.LabelRefused, message)
@@ -287,6 +295,12 @@ def _published(environment: EnvironmentRecord, totals: Totals, refusal: Refusal 
         message = f"{_nodes(totals.unreported)} without a verdict so far"
         return Condition(PUBLISHED, "Unknown", _why_unanswered(totals), message)
     return Condition(PUBLISHED, "True", reasons.UpToDate, "the nodes show their verdicts")
+
+
+def _held_back(totals: Totals) -> str:
+    """Return in one line which mass change holds labels back, and the command that lets it happen."""
+    change = totals.mass_change
+    return held_words(totals.context.name, change.id, change.message)
 
 
 def _all(count: int) -> str:

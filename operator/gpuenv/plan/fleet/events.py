@@ -12,7 +12,9 @@ from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import PostEvent, WriteReport
 from gpuenv.plan.fleet.conditions import ACCEPTED, PUBLISHED, READY
+from gpuenv.plan.fleet.mass_change import held_words
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.objects.environment_memory import environment_memory
 from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, ReportRecord, Snapshot, Unannounced, ValidationKey
 
 NODES_NAMED: Final = 5
@@ -145,3 +147,25 @@ def condition_events(environment: EnvironmentRecord, status: dict[str, object]) 
                 condition["reason"],
                 condition["message"],
             )
+
+
+def mass_change_events(environment: EnvironmentRecord, status: dict[str, object]) -> Iterator[PostEvent]:
+    """Yield an Event when a mass change begins to hold labels back, becomes another one, or ends."""
+    before, after = mapping(environment.status, "massChange"), mapping(status, "massChange")
+    known, now = text(before.get("id")), text(after.get("id"))
+    if known == now:
+        return
+    if now:
+        message = held_words(environment.name, now, text(after.get("message")))
+    elif environment_memory(status).accepted_change > environment_memory(environment.status).accepted_change:
+        message = f"change {known} was accepted: nodes show their verdicts again"
+    else:
+        message = f"change {known} is over: nodes show their verdicts again"
+    yield PostEvent(
+        names.ENVIRONMENT_KIND,
+        environment.name,
+        environment.uid,
+        "Warning" if now else "Normal",
+        reasons.MassChange,
+        message,
+    )

@@ -12,7 +12,9 @@ from gpuenv.assess.model import Verdict
 from gpuenv.plan.demand import MAX_TOKEN
 from gpuenv.plan.fleet.budget import GPU_SECONDS, usage_json
 from gpuenv.plan.fleet.conditions import NO_NODES, conditions
+from gpuenv.plan.fleet.mass_change import remembered
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.objects.environment_memory import environment_memory, memory_data, settled_expectations
 from gpuenv.plan.objects.times import is_ahead, read_time, show_time
 from gpuenv.plan.snapshot import EnvironmentRecord, Refusal
 
@@ -79,16 +81,34 @@ def _status(
         "image": _image(totals),
         "problems": _problems(totals),
         "placement": _placement(totals),
+        "massChange": _mass_change(totals),
         "observedRevalidate": _observed(environment, totals),
-        "internal": _internal(totals),
+        "internal": _internal(environment, totals),
     }
     return {key: value for key, value in fields.items() if value not in ("", {}, [])}
 
 
-def _internal(totals: Totals) -> Json:
+def _internal(environment: EnvironmentRecord, totals: Totals) -> Json:
     """Return the operator's own memory of the environment, which nobody else may rely on."""
     used = usage_json(totals.usage) if totals.usage is not None else {}
-    return {GPU_SECONDS: used} if used else {}
+    settled = not totals.outdated and not totals.worsening
+    known = environment_memory(environment.status)
+    expectations = settled_expectations(environment, known, settled=settled)
+    memory = memory_data(remembered(totals.mass_change, expectations))
+    return memory | ({GPU_SECONDS: used} if used else {})
+
+
+def _mass_change(totals: Totals) -> Json:
+    """Return the mass change because of which labels are held back; {} if none stands."""
+    change = totals.mass_change
+    if not change.id:
+        return {}
+    return {
+        "id": change.id,
+        "nodeCount": len(change.held),
+        "nodes": list(change.held),
+        "message": change.message,
+    }
 
 
 def _summary(totals: Totals) -> Json:

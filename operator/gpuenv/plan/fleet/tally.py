@@ -55,6 +55,8 @@ class Tally:
     """(node, fault) of each state that could not be computed."""
     recheck_at: float
     last_run_at: float
+    departed: tuple[DesiredState, ...]
+    worsening: bool
     answering: frozenset[str]
     unanswered: frozenset[str]
 
@@ -90,6 +92,11 @@ def tally(inputs_hash: str, states: Sequence[DesiredState], now: float) -> Tally
                 if one.report and not is_ahead(one.report.last_run_at, now)
             ),
             default=0.0,
+        ),
+        departed=tuple(one for one in selected if one.departure is not None),
+        worsening=any(
+            one.before is Verdict.COMPATIBLE and one.shown.verdict is not Verdict.COMPATIBLE
+            for one in selected
         ),
         answering=frozenset(
             one.node for one in reports if one.result is not None and one.result.inputs_hash == inputs_hash

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.context import Context
+from gpuenv.plan.fleet.mass_change import MassChange
 from gpuenv.plan.fleet.tally import Content, Outcome, Tally, Words
 from gpuenv.plan.snapshot import NEVER, Usage
-from gpuenv.plan.validation.desired_state import DesiredState
+from gpuenv.plan.validation.desired_state import DesiredState, held_back
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ class Totals:
     """The counts of one environment over all nodes, and the desired states that need an action, sorted by node.
 
     ``acting`` are the states with actions, ``due`` those with a run that may start now, ``kept`` those with a failed
-    pod that is kept for its log, ``leaving`` those of nodes that are no longer selected.
+    pod that is kept for its log, ``leaving`` those of nodes that are no longer selected. ``departed`` are those of nodes
+    that have left, or are about to leave, Compatible although nobody changed the environment.
     """
 
     context: Context
@@ -74,6 +76,11 @@ class Totals:
     """The names of the nodes whose last run with the present inputs brought an answer."""
     unanswered: frozenset[str] = frozenset()
     """The names of the nodes whose last run with the present inputs took place, but was stopped or brought no answer."""
+    departed: tuple[DesiredState, ...] = ()
+    worsening: bool = False
+    """Whether a report that says Compatible still has to be written anew with another verdict."""
+    mass_change: MassChange = field(default_factory=MassChange)
+    """The mass change that stands, if any. The actions that it holds back are left out of ``acting``."""
     usage: Usage | None = None
     """The GPU-seconds used today; None if the administrator sets no budget."""
     spent: str = ""
@@ -108,6 +115,26 @@ def totals(context: Context, tallies: Sequence[Tally]) -> Totals:
         last_run_at=max((one.last_run_at for one in tallies), default=0.0),
         answering=_union(one.answering for one in tallies) - unanswered,
         unanswered=unanswered,
+        departed=_by_node(one.departed for one in tallies),
+        worsening=any(one.worsening for one in tallies),
+    )
+
+
+def with_mass_change(found: Totals, change: MassChange) -> Totals:
+    """Return the totals with the mass change, and without the actions that it holds back."""
+    recheck_at = min(found.recheck_at, change.until)
+    if not change.held:
+        return replace(found, mass_change=change, recheck_at=recheck_at)
+    held = frozenset(change.held)
+    acting = [held_back(one) if one.node in held else one for one in found.acting]
+    return replace(
+        found,
+        acting=tuple(one for one in acting if one.actions),
+        unwritten=found.unwritten - held | {one.node for one in acting if one.unwritten},
+        unpublished=found.unpublished - held | {one.node for one in acting if one.unpublished},
+        differing=found.differing - held | {one.node for one in acting if one.differs},
+        mass_change=change,
+        recheck_at=recheck_at,
     )
 
 

@@ -15,7 +15,7 @@ from gpuenv.assess.model import Check, Status, Verdict
 from gpuenv.plan.demand import Demand
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.times import read_time, show_time
-from gpuenv.plan.snapshot import Attempt, ReportRecord, Result
+from gpuenv.plan.snapshot import Attempt, Departure, ReportRecord, Result
 
 Json = dict[str, Any]
 
@@ -27,6 +27,8 @@ OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
 """Key in ``status.internal``: a digest of the environment's revalidate annotation that the last run took into account."""
 OWES_ANSWER: Final = "owesAnswer"
 """Key in ``status.internal``: whether a run that a revalidate annotation asked for has led to no result so far."""
+DEPARTURE: Final = "departure"
+"""Key in ``status.internal``: when and why the node stopped being Compatible, unless somebody wanted the change."""
 COMPATIBLE: Final = "Compatible"
 MEASURED: Final = "Measured"
 """Value of ``basis``: a probe ran the image on the node."""
@@ -144,6 +146,12 @@ def _internal(record: ReportRecord) -> Json:
             "nodeFingerprint": record.attempt.fingerprint,
             "remedies": remedies_data(record.attempt.remedies),
         }
+    if record.departure is not None:
+        memory[DEPARTURE] = {
+            "time": show_time(record.departure.at),
+            "cause": record.departure.cause,
+            "acceptedChange": record.departure.accepted_change,
+        }
     return {key: value for key, value in memory.items() if value not in ("", None, False)}
 
 
@@ -226,7 +234,15 @@ def _with_status(record: ReportRecord, status: Mapping[str, Any]) -> ReportRecor
         current=validated.get("status") == "True",
         current_since=read_time(validated.get("lastTransitionTime")) or 0.0,
         verdict_since=read_time(compatible.get("lastTransitionTime")) or 0.0,
+        departure=_read_departure(mapping(internal, DEPARTURE)),
     )
+
+
+def _read_departure(departure: Mapping[str, Any]) -> Departure | None:
+    at = read_time(departure.get("time"))
+    if at is None:
+        return None
+    return Departure(at, text(departure.get("cause")), integer(departure.get("acceptedChange")) or 0)
 
 
 def observed_demand(status: Mapping[str, Any]) -> Demand:

@@ -39,6 +39,7 @@ def environment_record(raw: Raw) -> EnvironmentRecord:
         inputs_hash=inputs_hash(spec) if spec else "",
         expectations_hash=expectations_hash(spec) if spec else "",
         revalidate=text(mapping(metadata, "annotations").get(names.ANNOTATION_REVALIDATE)),
+        accept_change=text(mapping(metadata, "annotations").get(names.ANNOTATION_ACCEPT_CHANGE)),
         deleting=bool(metadata.get("deletionTimestamp")),
         finalized=isinstance(finalizers, list) and names.FINALIZER in finalizers,
         created_at=read_time(metadata.get("creationTimestamp")) or 0.0,

@@ -21,7 +21,16 @@ from gpuenv.plan.context import Assessed, Context, Validation
 from gpuenv.plan.demand import NOTHING_ASKED, demand
 from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
-from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, Refusal, ReportRecord, Result
+from gpuenv.plan.snapshot import (
+    NEVER,
+    Departure,
+    NodeRecord,
+    PodRecord,
+    Refusal,
+    ReportRecord,
+    Result,
+)
+from gpuenv.plan.validation.departure import departure, open_departure, retractions
 from gpuenv.plan.validation.next_run import Due, next_run
 from gpuenv.plan.validation.report_after_runs import (
     NOT_ALLOWED,
@@ -72,6 +81,10 @@ class DesiredState:
     live: bool = False
     due: Due | None = None
     kept: PodRecord | None = None
+    departure: Departure | None = None
+    """How the node stopped being Compatible, if it counts for a mass change; else None."""
+    retractions: tuple[ValidationAction, ...] = ()
+    """Those actions, because of ``departure``, by which a label or condition that says Compatible says so no more."""
     leaving: bool = False
     asked: bool = False
     assessed: Assessed | None = None
@@ -105,6 +118,7 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
     observed = report.observed_demand if report is not None else NOTHING_ASKED
     actions = tuple(_actions(validation, after, status, runs))
     unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
+    departed = open_departure(validation, after)
     return DesiredState(
         node=node.name,
         selected=True,
@@ -120,12 +134,22 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
         live=runs.live,
         due=None if waits else due,
         kept=runs.kept,
+        departure=departed,
+        retractions=retractions(validation.context.name, node, actions) if departed is not None else (),
         asked=(runs.live or not blocked)
         and demand(validation.context.revalidate, "").asks_all_beyond(observed),
         assessed=None if runs.outdated else _assessed(validation, after),
         outdated=runs.outdated,
         recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
     )
+
+
+def held_back(state: DesiredState) -> DesiredState:
+    """Return the state without the actions by which the node would show Compatible no more."""
+    actions = tuple(one for one in state.actions if one not in state.retractions)
+    marks = any(isinstance(one, SetLabel | SetNodeCondition) for one in actions)
+    unwritten = marks or any(isinstance(one, WriteReport) for one in actions)
+    return replace(state, actions=actions, unwritten=unwritten, unpublished=marks, differs=unwritten)
 
 
 def _assessed(validation: Validation, report: ReportRecord | None) -> Assessed | None:
@@ -202,6 +226,7 @@ def _after(
         current=shown.current,
         current_since=since,
         verdict_since=base.verdict_since if base.verdict_since and same_answer else today,
+        departure=departure(validation, shown, base, now),
         # An attempt takes into account the generation for which its run was started, and no later one.
         environment_generation=base.environment_generation
         if base.attempt or runs.outdated
@@ -224,6 +249,7 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
     return (
         _is_same_result(new.result, old.result)
         and new.attempt == old.attempt
+        and new.departure == old.departure
         and (new.verdict, new.reason, new.message, new.runs, new.observed_demand, new.current)
         == (old.verdict, old.reason, old.message, old.runs, old.observed_demand, old.current)
     )
