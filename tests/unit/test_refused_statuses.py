@@ -9,6 +9,7 @@ from tests.support.started_worlds import first_run, validated
 from tests.support.world import World
 
 from gpuenv.api import names, reasons
+from gpuenv.plan.fleet.status import REFUSED
 from gpuenv.plan.snapshot import Refusal
 
 WEEK = 700_000
@@ -287,7 +288,7 @@ def test_a_status_without_details_stays_so_for_an_hour_and_keeps_its_conditions_
     world.run_for(3600)
     assert world.condition("Published") == ("True", "UpToDate")
     assert {"image", "placement"} <= world.status().keys()
-    assert "internal" not in world.status()
+    assert REFUSED not in world.status()["internal"]
 
 
 def test_a_status_that_is_refused_again_and_again_is_tried_once_an_hour() -> None:
