@@ -1,0 +1,184 @@
+"""The operator processes of the soak test: it starts, stops and kills them, and starts those again that have ended.
+
+In a cluster the kubelet would start them again. Here it takes half a second, without a back-off.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.soak import launcher
+
+from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
+from gpuenv_sandbox.control_plane.cluster import ControlPlane
+
+START_SECONDS = 120.0
+RESTART_SECONDS = 0.5
+SAMPLE_SECONDS = 5.0
+LEFT_FOR_ANOTHER = re.compile(r"is held by \S+; this operator ends")
+FAULTS_OF_ITS_OWN = ("Traceback", "fault of our own", "never retrieved", "--- Logging error")
+
+
+@dataclass
+class Operator:
+    """One slot for an operator process. ``wanted`` says whether a process that ends is started again."""
+
+    name: str
+    kubeconfig: Path
+    log: Path
+    clock: Path
+    version: str = ""
+    wanted: bool = False
+    pid: int | None = None
+    started_at: float = 0.0
+    log_start: int = 0
+    killed: set[int] = field(default_factory=set)
+    """The process ids that the harness has killed or asked to stop."""
+
+
+class Operators:
+    """All operator processes. ``breach`` is called with one line for each process that ended by its own fault."""
+
+    def __init__(self, plane: ControlPlane, flags: list[str], breach: Any) -> None:
+        self._plane = plane
+        self._flags = flags
+        self._breach = breach
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._started: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.slots: dict[str, Operator] = {}
+        self.starts = 0
+        self.resident: list[tuple[float, int]] = []
+        """Samples of the operators' resident memory: seconds since the process's start, and KiB."""
+
+    @contextlib.asynccontextmanager
+    async def running(
+        self, servers: dict[str, str], versions: tuple[str, ...] = ("",)
+    ) -> AsyncIterator["Operators"]:
+        """Prepare launchers for these versions, and a slot for each of ``servers``: name and URL of its API server."""
+        rights = await asyncio.to_thread(
+            self._plane.kubeconfig_for_service_account, OPERATOR_NAMESPACE, OPERATOR
+        )
+        for name, server in servers.items():
+            path = rights.with_name(f"{name}.kubeconfig")
+            path.write_text(rights.read_text().replace(self._plane.server, server))
+            clock = rights.with_name(f"{name}.clock")
+            clock.write_bytes(launcher.OFFSET.pack(0.0))
+            self.slots[name] = Operator(name, path, self._plane.log(f"operator-{name}"), clock)
+        for version in versions:
+            await self._launch(version)
+        sampling = asyncio.create_task(self._sample())
+        try:
+            yield self
+        finally:
+            sampling.cancel()
+            for operator in self.slots.values():
+                self.signal(operator.name, signal.SIGKILL, restart=False)
+            for writer in self._writers.values():
+                writer.close()
+
+    async def start(self, name: str, version: str | None = None) -> None:
+        """Start an operator in a slot, unless one runs there. ``version`` is that of the launcher; None keeps it."""
+        slot = self.slots[name]
+        slot.wanted = True
+        if version is not None:
+            slot.version = version
+        if slot.pid is not None:
+            return
+        slot.log_start = slot.log.stat().st_size if slot.log.exists() else 0
+        slot.started_at = time.monotonic()
+        self._started[name] = asyncio.Event()
+        request = {
+            "start": name,
+            "arguments": ["--kubeconfig", str(slot.kubeconfig), *self._flags],
+            "log": str(slot.log),
+            "clock": str(slot.clock),
+        }
+        self._writers[slot.version].write(json.dumps(request).encode() + b"\n")
+        await asyncio.wait_for(self._started[name].wait(), START_SECONDS)
+        self.starts += 1
+
+    def signal(self, name: str, number: int, *, restart: bool = True) -> bool:
+        """Send a signal to the operator in a slot. Return whether there was one."""
+        slot = self.slots[name]
+        slot.wanted = slot.wanted and restart
+        if slot.pid is None:
+            return False
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            slot.killed.add(slot.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(slot.pid, number)
+        return True
+
+    def shift_clock(self, name: str, seconds: float) -> None:
+        """Set by how many seconds the wall clock of the operator in a slot is ahead."""
+        with self.slots[name].clock.open("r+b") as file:
+            file.write(launcher.OFFSET.pack(seconds))
+
+    async def _launch(self, version: str) -> None:
+        connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._writers[version] = writer
+            connected.set_result(None)
+            while line := await reader.readline():
+                self._handle(json.loads(line))
+
+        path = self._plane.directory / f"launcher-{len(self._writers)}.socket"
+        await asyncio.start_unix_server(serve, path)
+        command = [sys.executable, launcher.__file__, str(path), *([version] if version else [])]
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("KUBE")}
+        self._plane.spawn(f"launcher-{version}", command, env=variables, grace=0)
+        await asyncio.wait_for(connected, START_SECONDS)
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if "started" in event:
+            self.slots[event["started"]].pid = event["pid"]
+            self._started[event["started"]].set()
+        else:
+            self._ended(self.slots[event["ended"]], event["pid"], event["code"])
+
+    def _ended(self, slot: Operator, pid: int, code: int) -> None:
+        with contextlib.suppress(OSError), slot.log.open("rb") as log:
+            log.seek(slot.log_start)
+            text = log.read().decode(errors="replace")
+            own = next(
+                (line for line in text.splitlines() if any(map(line.__contains__, FAULTS_OF_ITS_OWN))), ""
+            )
+            if own:
+                self._breach("operator.log", f"{slot.name}: {own[:300]}")
+            if pid not in slot.killed and not LEFT_FOR_ANOTHER.search(text):
+                self._breach(
+                    "operator.ended", f"{slot.name} with code {code}: {' | '.join(text.splitlines()[-3:])}"
+                )
+        slot.pid = None
+        task = asyncio.create_task(self._restart(slot))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _restart(self, slot: Operator) -> None:
+        await asyncio.sleep(RESTART_SECONDS)
+        if slot.wanted:
+            await self.start(slot.name)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            for slot in self.slots.values():
+                with contextlib.suppress(OSError, StopIteration):
+                    self.resident.append((time.monotonic() - slot.started_at, _resident(slot.pid)))
+
+
+def _resident(pid: int | None) -> int:
+    """Return the resident memory of a process in KiB. Raises OSError if it has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
