@@ -28,12 +28,13 @@ RELEASE := .venv-release
 STAMP  := $(VENV)/.installed
 TABLES := operator/gpuenv/knowledge/tables.json
 MINUTES ?= 5
+SEED   ?= 1
 # What everything needs that runs gpuenv.
 READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
-	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit fuzz clean
+	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit fuzz soak clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
@@ -78,6 +79,8 @@ gpu-session:  ## record the probe's reports on this machine's GPU into tests/fix
 	$(PYTHON) tests/bench/gpu_session.py
 fuzz: $(READY)  ## hostile inputs over the whole path for MINUTES=5, from probe reports and files to what people see
 	@hack/fuzz.sh "$(BIN)" "$(MINUTES)"
+soak: $(READY)  ## faults of all kinds on a simulated fleet for MINUTES=5 from SEED=1, or again those of the log REPLAY=
+	PYTHONPATH=. $(BIN)/python -m tests.soak.command --minutes "$(MINUTES)" --seed "$(SEED)" $(if $(REPLAY),--replay "$(REPLAY)")
 test-torch-matrix: $(READY)  ## the probe under many PyTorch releases, one after the other (large downloads)
 	$(BIN)/python -m tests.torch_releases.matrix
 kind:  ## gpuenv in a kind cluster (needs docker, kind, kubectl, helm)

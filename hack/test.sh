@@ -22,4 +22,4 @@ stage security "$bin/bandit" -q -c pyproject.toml -r operator probe_image setup.
 stage types "$bin/mypy"
 stage contracts "$bin/lint-imports"
 # One run of pytest, so that the control plane and the images are made once and the last line counts all tests.
-stage tests "$bin/pytest" -q tests/unit tests/fuzz tests/integration tests/e2e tests/chart
+stage tests "$bin/pytest" -q tests/unit tests/fuzz tests/integration tests/soak tests/e2e tests/chart

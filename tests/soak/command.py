@@ -26,9 +26,18 @@ SHOWN = 12
 
 
 async def soak(
-    log: Log, *, nodes: int, seconds: float, rounds: list[Round], themes: tuple[Theme, ...] = THEMES
+    log: Log,
+    *,
+    nodes: int,
+    seconds: float = 0.0,
+    rounds: list[Round] | None = None,
+    themes: tuple[Theme, ...] = THEMES,
+    recovery: float = RECOVERY_SECONDS,
 ) -> World:
-    """Run ``rounds``, or if there are none, rounds of ``themes`` until the time is over. Return the world, which is gone."""
+    """Run ``rounds``, or if there are none, rounds of ``themes`` for so many seconds. Return the world, which is gone.
+
+    ``recovery`` is the time in seconds within which everything must be right after the last fault of a round.
+    """
     async with World.running(nodes, log.breach) as world:
         async with Watcher(world, world.kube, log.breach).running() as watcher:
             taken, wrong = await oracle.until_right(world, FIRST_SECONDS)
@@ -39,7 +48,7 @@ async def soak(
                 number += 1
                 log.round = one.number
                 await _make(world, log, one)
-                await _check(world, log, one)
+                await _check(world, log, one, recovery)
                 world.fleet.check()
                 say(
                     f"{log.seconds:6.0f} s  round {one.number}: {one.theme}, {len(one.faults)} faults: {_state(log)}"
@@ -72,8 +81,8 @@ async def _fault(world: World, log: Log, one: Round, planned: Planned) -> None:
     log.fault(one, planned, hit)
 
 
-async def _check(world: World, log: Log, one: Round) -> None:
-    taken, wrong = await oracle.until_right(world, RECOVERY_SECONDS)
+async def _check(world: World, log: Log, one: Round, recovery: float) -> None:
+    taken, wrong = await oracle.until_right(world, recovery)
     log.checkpoint(one, taken, wrong)
     for line in wrong[:SHOWN]:
         say(f"        {line}")
@@ -134,7 +143,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--themes", default="", help="names of themes, with commas; default: all")
     parser.add_argument("--replay", type=Path, help="the log of a soak test, whose faults are made again")
-    parser.add_argument("--log", type=Path, default=Path("build/soak.jsonl"))
+    parser.add_argument("--log", type=Path, help="default: build/soak-SEED.jsonl or build/soak-replay.jsonl")
     given = parser.parse_args()
     rounds = read_rounds(given.replay) if given.replay else []
     wanted = [name.strip() for name in given.themes.split(",") if name.strip()]
@@ -142,7 +151,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no themes {unknown}; there are {[theme.name for theme in THEMES]}")
     themes = tuple(theme for theme in THEMES if not wanted or theme.name in wanted)
-    log = Log(given.log, given.seed)
+    log = Log(given.log or Path("build", f"soak-{'replay' if rounds else given.seed}.jsonl"), given.seed)
     work = soak(log, nodes=given.nodes, seconds=given.minutes * 60, rounds=rounds, themes=themes)
     return 0 if report(log, asyncio.run(work)) else 1
 

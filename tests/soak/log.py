@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ class Round:
     number: int
     theme: str
     faults: tuple[Planned, ...]
+
+    def shortened(self, seconds: float) -> "Round":
+        """Return the round with its faults of the first so many seconds only."""
+        return replace(self, faults=tuple(one for one in self.faults if one.at < seconds))
 
 
 @dataclass

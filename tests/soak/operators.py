@@ -8,21 +8,25 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.soak import launcher
 
+from gpuenv import knowledge
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 START_SECONDS = 120.0
 RESTART_SECONDS = 0.5
+NEXT_VERSION = "99.0.0"
 SAMPLE_SECONDS = 5.0
 LEFT_FOR_ANOTHER = re.compile(r"is held by \S+; this operator ends")
 FAULTS_OF_ITS_OWN = ("Traceback", "fault of our own", "never retrieved", "--- Logging error")
@@ -55,16 +59,15 @@ class Operators:
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._started: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._own_flags: dict[str, list[str]] = {}
         self.slots: dict[str, Operator] = {}
         self.starts = 0
         self.resident: list[tuple[float, int]] = []
         """Samples of the operators' resident memory: seconds since the process's start, and KiB."""
 
     @contextlib.asynccontextmanager
-    async def running(
-        self, servers: dict[str, str], versions: tuple[str, ...] = ("",)
-    ) -> AsyncIterator["Operators"]:
-        """Prepare launchers for these versions, and a slot for each of ``servers``: name and URL of its API server."""
+    async def running(self, servers: dict[str, str]) -> AsyncIterator["Operators"]:
+        """Prepare a launcher for each version, and a slot for each of ``servers``: name and URL of its API server."""
         rights = await asyncio.to_thread(
             self._plane.kubeconfig_for_service_account, OPERATOR_NAMESPACE, OPERATOR
         )
@@ -74,24 +77,31 @@ class Operators:
             clock = rights.with_name(f"{name}.clock")
             clock.write_bytes(launcher.OFFSET.pack(0.0))
             self.slots[name] = Operator(name, path, self._plane.log(f"operator-{name}"), clock)
-        for version in versions:
+        tables = await asyncio.to_thread(_other_tables, self._plane.directory / "tables")
+        self._own_flags = {"": [], NEXT_VERSION: ["--knowledge", str(tables)]}
+        for version in self.versions:
             await self._launch(version)
-        sampling = asyncio.create_task(self._sample())
+        self._begin(self._sample())
         try:
             yield self
         finally:
-            sampling.cancel()
             for operator in self.slots.values():
                 self.signal(operator.name, signal.SIGKILL, restart=False)
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             for writer in self._writers.values():
                 writer.close()
 
-    async def start(self, name: str, version: str | None = None) -> None:
-        """Start an operator in a slot, unless one runs there. ``version`` is that of the launcher; None keeps it."""
+    @property
+    def versions(self) -> list[str]:
+        """The versions that an operator can have. "" is the one in this checkout."""
+        return list(self._own_flags)
+
+    async def start(self, name: str) -> None:
+        """Start an operator in a slot, unless one runs there."""
         slot = self.slots[name]
         slot.wanted = True
-        if version is not None:
-            slot.version = version
         if slot.pid is not None:
             return
         slot.log_start = slot.log.stat().st_size if slot.log.exists() else 0
@@ -99,7 +109,7 @@ class Operators:
         self._started[name] = asyncio.Event()
         request = {
             "start": name,
-            "arguments": ["--kubeconfig", str(slot.kubeconfig), *self._flags],
+            "arguments": ["--kubeconfig", str(slot.kubeconfig), *self._flags, *self._own_flags[slot.version]],
             "log": str(slot.log),
             "clock": str(slot.clock),
         }
@@ -125,20 +135,28 @@ class Operators:
             file.write(launcher.OFFSET.pack(seconds))
 
     async def _launch(self, version: str) -> None:
-        connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._writers[version] = writer
-            connected.set_result(None)
-            while line := await reader.readline():
-                self._handle(json.loads(line))
-
+        """Start the launcher of a version, and wait until it has imported the operator and connects."""
+        loop = asyncio.get_running_loop()
         path = self._plane.directory / f"launcher-{len(self._writers)}.socket"
-        await asyncio.start_unix_server(serve, path)
-        command = [sys.executable, launcher.__file__, str(path), *([version] if version else [])]
-        variables = {key: value for key, value in os.environ.items() if not key.startswith("KUBE")}
-        self._plane.spawn(f"launcher-{version}", command, env=variables, grace=0)
-        await asyncio.wait_for(connected, START_SECONDS)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+            listening.listen()
+            listening.setblocking(False)
+            command = [sys.executable, launcher.__file__, str(path), *([version] if version else [])]
+            variables = {key: value for key, value in os.environ.items() if not key.startswith("KUBE")}
+            self._plane.spawn(f"launcher-{version}", command, env=variables, grace=0)
+            connection, _ = await asyncio.wait_for(loop.sock_accept(listening), START_SECONDS)
+        reader, self._writers[version] = await asyncio.open_unix_connection(sock=connection)
+        self._begin(self._listen(reader))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self._handle(json.loads(line))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _handle(self, event: dict[str, Any]) -> None:
         if "started" in event:
@@ -161,9 +179,7 @@ class Operators:
                     "operator.ended", f"{slot.name} with code {code}: {' | '.join(text.splitlines()[-3:])}"
                 )
         slot.pid = None
-        task = asyncio.create_task(self._restart(slot))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(self._restart(slot))
 
     async def _restart(self, slot: Operator) -> None:
         await asyncio.sleep(RESTART_SECONDS)
@@ -176,6 +192,19 @@ class Operators:
             for slot in self.slots.values():
                 with contextlib.suppress(OSError, StopIteration):
                     self.resident.append((time.monotonic() - slot.started_at, _resident(slot.pid)))
+
+
+def _other_tables(directory: Path) -> Path:
+    """Write a copy of the knowledge tables with another wording, as a later version has them. Return its directory."""
+    own = Path(knowledge.__file__).parent
+    shutil.copytree(
+        own, directory, ignore=lambda _, names: [name for name in names if not name.endswith(".yaml")]
+    )
+    errors = directory / "errors.yaml"
+    errors.write_text(
+        errors.read_text().replace("Drain the node and reboot it", "Drain the node, and reboot it")
+    )
+    return directory
 
 
 def _resident(pid: int | None) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from gpuenv_sandbox.control_plane.certificates import KeyPair
 
@@ -53,8 +54,9 @@ class Trouble:
     * ``lose``: the request reaches the API server, and the response is lost
     * ``cut``: half of the response's body, and then the end of the connection
     * ``silence``: a watch delivers nothing, although it stays open; the events are lost
-    * ``drop``, ``double``, ``delay``, ``reorder``, ``tear``: a watch's event is lost, delivered twice, held back for
-      ``seconds``, delivered after the next one, or delivered half before the connection ends
+    * ``drop``, ``double``, ``delay``, ``reorder``, ``tear``, ``expire``: a watch's event is lost, delivered twice, held
+      back for ``seconds``, delivered after the next one, delivered half before the connection ends, or replaced by the
+      error 410
     """
 
     do: str
@@ -87,7 +89,7 @@ class Trouble:
         return hit
 
 
-EVENT_TROUBLES = {"silence", "drop", "double", "delay", "reorder", "tear"}
+EVENT_TROUBLES = {"silence", "drop", "double", "delay", "reorder", "tear", "expire"}
 
 
 class Proxy:
@@ -98,7 +100,7 @@ class Proxy:
         self._trusted = ssl.create_default_context(cafile=str(authority))
         self._own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._own.load_cert_chain(own.certificate, own.key)
-        self._open: set[web.Request] = set()
+        self._open: dict[int, web.Request] = {}
         self.troubles: list[Trouble] = []
         self.requests = 0
         self.url = ""
@@ -140,7 +142,7 @@ class Proxy:
         return trouble.hits
 
     def _end_all(self, which: Callable[[web.Request], bool]) -> None:
-        for request in list(self._open):
+        for request in list(self._open.values()):
             if which(request):
                 _abort(request)
 
@@ -157,14 +159,14 @@ class Proxy:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
-        self._open.add(request)
+        self._open[id(request)] = request
         try:
             return await self._answer(request)
         except (aiohttp.ClientError, OSError) as error:
             _abort(request)
             raise web.HTTPBadGateway(text=str(error)) from error
         finally:
-            self._open.discard(request)
+            self._open.pop(id(request), None)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in {"true", "1"}
@@ -187,7 +189,7 @@ class Proxy:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         async with self._session.request(
             request.method,
-            self._upstream + request.raw_path,
+            URL(self._upstream + request.raw_path, encoded=True),
             data=await request.read() or None,
             headers=headers | {"Accept-Encoding": "identity"},
         ) as found:
@@ -245,6 +247,10 @@ class Proxy:
                 case "tear":
                     request.loop.call_later(0.05, _abort, request)
                     return [line[: len(line) // 2]]
+                case "expire":
+                    request.loop.call_later(0.05, _abort, request)
+                    error = {"type": "ERROR", "object": json.loads(EXPIRED.body)}
+                    return [json.dumps(error).encode() + b"\n"]
                 case "reorder" if not held:
                     held.append(line)
                     return []
@@ -295,3 +301,6 @@ def status_answer(code: int, reason: str, message: str, **headers: str) -> Answe
     body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
     body |= {"code": code, "reason": reason, "message": message}
     return Answer(code, json.dumps(body), tuple(headers.items()))
+
+
+EXPIRED = status_answer(410, "Expired", "too old resource version: 1 (2)")

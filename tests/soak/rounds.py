@@ -3,11 +3,21 @@
 from dataclasses import dataclass
 from random import Random
 
-from tests.soak.faults import control_plane, machines, objects, processes
+from tests.soak.faults import (
+    answers,
+    clocks,
+    control_plane,
+    installation,
+    leases,
+    machines,
+    objects,
+    processes,
+    watches,
+)
 from tests.soak.faults.catalogue import FAULTS
 from tests.soak.log import Planned, Round
 
-REGISTERED = (control_plane, machines, objects, processes)
+REGISTERED = (answers, clocks, control_plane, installation, leases, machines, objects, processes, watches)
 """The modules whose import registers the faults."""
 
 
@@ -22,6 +32,28 @@ class Theme:
 
 MACHINES = {"machine.break": 4.0, "machine.unclear": 15.0, "machine.driver": 8.0}
 HANDS = {"pod.delete": 5.0, "pod.evict": 8.0, "pod.preempt": 9.0, "report.delete": 9.0, "label.edit": 7.0}
+SPECS = {
+    "environment.image": 14.0,
+    "environment.expect": 12.0,
+    "environment.concurrency": 9.0,
+    "environment.selector": 25.0,
+}
+ANSWERS = {
+    "answer.to-reads": 9.0,
+    "answer.to-writes": 7.0,
+    "answer.to-watches": 9.0,
+    "answer.lost": 8.0,
+    "answer.cut": 8.0,
+}
+WATCHES = {
+    "watch.drop": 9.0,
+    "watch.double": 8.0,
+    "watch.delay": 9.0,
+    "watch.reorder": 9.0,
+    "watch.tear": 8.0,
+    "watch.expired": 9.0,
+}
+CLOCKS = {"clock.jump": 9.0, "clock.drift": 12.0}
 LIFE = MACHINES | {"node.replace": 15.0, "node.rename": 15.0}
 
 THEMES = (
@@ -39,6 +71,19 @@ THEMES = (
     ),
     Theme("control plane", 25, MACHINES | {"outage.restart-api-server": 14, "outage.restart-scheduler": 12}),
     Theme("stops", 30, LIFE | HANDS | {"operator.stop": 9, "operator.kill": 12, "operator.end": 12}),
+    Theme("answers", 30, MACHINES | ANSWERS | {"answer.to-all": 10}),
+    Theme("answers and kills", 30, LIFE | ANSWERS | {"operator.kill": 3}),
+    Theme("watches", 30, LIFE | WATCHES),
+    Theme("silence", 30, MACHINES | HANDS | {"watch.silence": 14}),
+    Theme("clocks", 30, MACHINES | HANDS | CLOCKS),
+    Theme("clocks and kills", 30, MACHINES | CLOCKS | {"operator.kill": 3}),
+    Theme("specs", 30, SPECS | {"operator.kill": 4, "environment.status": 12, "environment.again": 25}),
+    Theme(
+        "hands", 30, MACHINES | HANDS | {"report.edit": 8, "installation.config-maps": 12, "node.cordon": 10}
+    ),
+    Theme("installation", 30, {"installation.namespace": 22, "installation.kind": 25, "operator.kill": 9}),
+    Theme("two operators", 20, MACHINES | HANDS | {"lease.partition": 40}),
+    Theme("upgrades", 30, MACHINES | {"operator.upgrade": 6, "outage.cut-off": 9}),
 )
 
 

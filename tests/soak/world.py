@@ -104,9 +104,7 @@ class World:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(
-        cls, node_count: int, breach: Callable[[str, str], None], versions: tuple[str, ...] = ("",)
-    ) -> AsyncIterator[Self]:
+    async def running(cls, node_count: int, breach: Callable[[str, str], None]) -> AsyncIterator[Self]:
         """Start the control plane, the machines, the environments and an operator behind a proxy."""
         async with contextlib.AsyncExitStack() as stack:
             plane = await asyncio.to_thread(ControlPlane().start)
@@ -124,7 +122,7 @@ class World:
                 proxy = Proxy(plane.server, plane.authority.files.certificate, key)
                 world.proxies[name] = await stack.enter_async_context(proxy.running())
             servers = {name: proxy.url for name, proxy in world.proxies.items()}
-            await stack.enter_async_context(world.operators.running(servers, versions))
+            await stack.enter_async_context(world.operators.running(servers))
             await world.operators.start("one")
             yield world
 
@@ -154,6 +152,14 @@ class World:
             labels=machine.labels,
         )
 
+    async def gone(self, path: str) -> None:
+        """Ask for the deletion of an object, if it exists."""
+        try:
+            await self.kube.delete(path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
     # ---- machines ------------------------------------------------------------------------------------------
 
     async def change_node(self, name: str, *, reboot: bool, **changes: Any) -> None:
@@ -166,8 +172,7 @@ class World:
 
     async def remove_node(self, name: str) -> None:
         """Delete a Node object. Its machine keeps its state."""
-        with contextlib.suppress(ApiError):
-            await self.kube.delete(f"{NODES}/{name}")
+        await self.gone(f"{NODES}/{name}")
         self.truth.machine(self._state(name, uid=""))
 
     async def add_node(self, name: str) -> None:
@@ -203,7 +208,7 @@ class World:
         """Stop components of the control plane, and start them again with the same data after so many seconds."""
         async with self.control:
             processes = self.plane.processes
-            commands = {name: _command(processes._pids[name]) for name in components}
+            commands = {name: _command(processes.pids[name]) for name in components}
             for name in components:
                 await asyncio.to_thread(processes.end, name)
             await asyncio.sleep(down)
@@ -213,7 +218,7 @@ class World:
 
     def component(self, name: str) -> int:
         """Return the process id of a component of the control plane."""
-        return self.plane.processes._pids[name]
+        return self.plane.processes.pids[name]
 
     async def until_served(self) -> None:
         """Wait until the API server is ready."""

@@ -34,7 +34,7 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, *, blinds: float | None = None, **parameters: Draw) -> Callable[[Make], Make]:
+def fault(name: str, /, *, blinds: float | None = None, **parameters: Draw) -> Callable[[Make], Make]:
     """Register a function as a fault. It is called with the world and a value drawn for each of ``parameters``."""
 
     def register(make: Make) -> Make:
