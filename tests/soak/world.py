@@ -16,8 +16,8 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.fleet import node_objects
-from gpuenv_sandbox.fleet.kubelets import now
 from gpuenv_sandbox.fleet.simulation import Fleet
+from gpuenv_sandbox.fleet.times import now
 from gpuenv_sandbox.scenario.read import parse_scenario, read_scenario
 from gpuenv_sandbox.session import Session
 
@@ -32,7 +32,16 @@ LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{names.OPERATOR_NAMESPACE}/lea
 MAX_PROBES = 6
 FLAGS = [
     *("--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--sweep-seconds", "10"),
-    *("--retry-seconds", "1", "--stuck-seconds", "20", "--max-probes", str(MAX_PROBES)),
+    *(
+        "--retry-seconds",
+        "1",
+        "--stuck-seconds",
+        "20",
+        "--max-probes",
+        str(MAX_PROBES),
+        "--mass-change-percent",
+        "0",
+    ),
 ]
 """The operator's flags: small clocks, so that minutes of the test are like days of a cluster."""
 TIMEOUTS = {"schedulingSeconds": 30, "setupSeconds": 20, "pullSeconds": 20, "runSeconds": 5}
