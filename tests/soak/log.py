@@ -101,6 +101,6 @@ def read_rounds(path: Path) -> list[Round]:
             _, faults = rounds.setdefault(entry["round"], (entry["theme"], []))
             faults.append(Planned(entry["at"], entry["fault"], entry["parameters"]))
     return [
-        Round(number, theme, tuple(sorted(faults, key=lambda one: one.at)))
+        Round(number, theme, tuple(sorted(faults, key=lambda one: (one.at, one.fault))))
         for number, (theme, faults) in sorted(rounds.items())
     ]
