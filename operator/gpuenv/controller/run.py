@@ -24,6 +24,7 @@ from gpuenv.controller.monitoring import health, http_server
 from gpuenv.controller.monitoring.health import ProcessHealth
 from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.options import Options
+from gpuenv.controller.probe_files import ProbeFiles
 from gpuenv.controller.reconcile import Planner, Reconciler
 from gpuenv.controller.sweep import Sweeper
 from gpuenv.controller.watch.watch import SilentWatchError, Watch
@@ -50,8 +51,6 @@ WATCHES_STOP_SECONDS: Final = 6.0
 """How long the operator waits for its watches to end when it stops. Each of them ends earlier by itself."""
 RELEASE_SECONDS: Final = 2.0
 """How long the operator tries to release the Lease when it stops."""
-FILES_SECONDS: Final = 600.0
-"""Time between two checks whether the ConfigMap that holds the probe still exists."""
 RETRY_SECONDS: Final = 5.0
 """Pause before the operator, while it starts, repeats a failed request."""
 LEASE_WRITES_PER_SECOND: Final = 5.0
@@ -105,8 +104,14 @@ async def operate(options: Options) -> int:
             agent=OPERATOR,
             observe=metrics.request,
         )
-        kube = await stack.enter_async_context(await connect(writes_per_second=options.writes_per_second))
-        own = await stack.enter_async_context(await connect(writes_per_second=LEASE_WRITES_PER_SECOND))
+        clients: list[Kube] = []
+        for writes_per_second in (options.writes_per_second, LEASE_WRITES_PER_SECOND):
+            # This may take long: a kubeconfig file may have a program provide the credentials.
+            client = await _unless(stop, connect(writes_per_second=writes_per_second))
+            if client is None:
+                return EXIT_STOPPED
+            clients.append(await stack.enter_async_context(client))
+        kube, own = clients
         addresses = {
             http_server.Server.HEALTH: options.health_probe_bind_address,
             http_server.Server.METRICS: options.metrics_bind_address,
@@ -154,7 +159,12 @@ class Operator:
         self._alive = alive
         self._tables = tables
         self._identity = new_identity()
-        self._files = probe_files.config_map(build_zipapp(), options.probe_namespace)
+        self._files = ProbeFiles(
+            kube,
+            self._scope,
+            probe_files.config_map(build_zipapp(), options.probe_namespace),
+            failed=functools.partial(metrics.error, "probe files"),
+        )
         self._lease = Lease(
             lease_kube,
             options.lease_namespace,
@@ -190,13 +200,13 @@ class Operator:
         self._alive.done("lease")
         self._alive.expect("lease", lambda: self._lease.problem)
         openshift = await self._insist("lists", lambda: selfcheck.is_openshift(self._kube))
-        await self._insist("probe files", lambda: probe_files.ensure(self._kube, self._scope, self._files))
+        await self._insist("probe files", self._files.ensure)
         self._alive.done("probe files")
         self._alive.stopped("start")
         return Settings(
             max_probes=self._options.max_probes,
             probe_namespace=self._options.probe_namespace,
-            config_map=self._files["metadata"]["name"],
+            config_map=self._files.name,
             retry_seconds=self._options.retry_seconds,
             stuck_seconds=self._options.stuck_seconds,
             openshift=openshift,
@@ -229,7 +239,7 @@ class Operator:
         reconciler = Reconciler(
             self._cache,
             _planner(self._tables),
-            Executor(writes, poster, self._metrics),
+            Executor(writes, poster, self._metrics, before_pod=self._files.before_pod),
             settings,
             self._metrics,
             allowed=self._lease.wait_held,
@@ -242,7 +252,7 @@ class Operator:
             asyncio.create_task(self._lists(sweeper), name="sweep"),
             asyncio.create_task(reconciler.run(), name="planner"),
             asyncio.create_task(poster.run(), name="events"),
-            asyncio.create_task(self._keep_files(), name="probe files"),
+            asyncio.create_task(self._files.keep(self._cache.pods.values), name="probe files"),
         ]
         streams = [asyncio.create_task(one.run(), name=f"watch of {kind}") for kind, one in watches.items()]
         stopping = asyncio.create_task(stop.wait(), name="signal")
@@ -278,20 +288,6 @@ class Operator:
             "knows %d nodes and %d environments", len(self._cache.nodes), len(self._cache.environments)
         )
         await sweeper.run()
-
-    async def _keep_files(self) -> None:
-        """Keep the probe's ConfigMap in place until cancelled, and delete the ConfigMaps of old versions.
-
-        Somebody may delete the ConfigMap, so its presence is checked every FILES_SECONDS.
-        """
-        while True:
-            try:
-                await probe_files.ensure(self._kube, self._scope, self._files)
-                await probe_files.prune(self._kube, self._scope, self._files["metadata"]["name"])
-            except ApiError as error:
-                logger.warning("the probe's ConfigMap could not be verified: %s", error)
-                self._metrics.error("probe files")
-            await asyncio.sleep(FILES_SECONDS)
 
     async def _release(self) -> None:
         """Release the Lease, but give up after RELEASE_SECONDS."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, assert_never
@@ -121,11 +121,15 @@ class _Step(Enum):
     STOPPED = auto()
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Executor:
     """Carries out plans. Between plans it remembers only back-offs of failed actions and the rate of status writes.
 
     ``clock`` must be monotonic: a clock that is set back would prolong every back-off. ``seconds`` is the time limit of
-    one plan.
+    one plan. ``before_pod`` is called before each creation of a pod.
     """
 
     def __init__(
@@ -136,7 +140,9 @@ class Executor:
         *,
         clock: Callable[[], float] = time.monotonic,
         seconds: float = SECONDS_PER_PLAN,
+        before_pod: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
+        self._before_pod = before_pod
         self._writes = writes
         self._cache = writes.cache
         self._removal = Removal(writes)
@@ -257,6 +263,7 @@ class Executor:
     async def _apply_to_pod(self, action: CreatePod | DeletePod | LookAtPod) -> None:
         match action:
             case CreatePod():
+                await self._before_pod()
                 await self._writes.create_pod(action)
             case DeletePod():
                 await self._writes.delete_pod(action)
