@@ -62,6 +62,14 @@ def test_the_nodes_of_an_environment_that_is_gone_are_not_shown() -> None:
     assert "gpuenv_environment_nodes{" not in metrics.text().decode()
 
 
+def test_labels_that_are_held_back_are_counted() -> None:
+    metrics = Metrics(Cache())
+    metrics.planned(Plan(held={"e": 41, "f": 0}), 0.1)
+    text = metrics.text().decode()
+    assert 'gpuenv_labels_held_back{environment="e"} 41.0' in text
+    assert 'gpuenv_labels_held_back{environment="f"} 0.0' in text
+
+
 @pytest.mark.parametrize(
     ("fields", "labels"),
     [

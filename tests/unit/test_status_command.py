@@ -156,3 +156,23 @@ def test_yaml_of_an_explanation_holds_what_json_holds(more: list[str]) -> None:
     found = [CliRunner().invoke(main, [*arguments, "-o", form]).stdout for form in ("yaml", "json")]
     assert yaml.safe_load(found[0]) == json.loads(found[1])
     assert found[0].count("\n\n") == 0
+
+
+def test_a_mass_change_is_shown_in_one_line_with_the_command_that_accepts_it(kube: FakeKube) -> None:
+    change = {
+        "id": "7f3c01aa",
+        "nodeCount": 2,
+        "nodes": ["a", "b"],
+        "message": "2 of 2 nodes would leave Compatible: x (2)",
+    }
+    line = (
+        "e: 2 of 2 nodes would leave Compatible: x (2); their labels are held back until somebody accepts that: "
+        "kubectl annotate --overwrite genv/e gpuenv.dev/accept-change=7f3c01aa"
+    )
+    for arguments in (("status",), ("status", "e"), ("status", "e", "-o", "wide")):
+        assert "held back" not in shown(*arguments)
+    kube.add(ENVIRONMENTS, builders.environment("e") | {"status": STATUS | {"massChange": change}})
+    for arguments in (("status",), ("status", "e"), ("status", "e", "-o", "wide")):
+        assert shown(*arguments).splitlines()[-1] == line
+    (found,) = json.loads(shown("status", "e", "-o", "json"))["environments"]
+    assert found["massChange"] == change

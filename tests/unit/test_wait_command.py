@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.support import builders
 from tests.support.fake_kube import FakeKube
 from tests.support.wait import wait_until_async
@@ -255,3 +256,25 @@ async def test_a_more_severe_problem_is_named_first(kube: FakeKube) -> None:
     say(kube, "b", verdict="Incompatible", reason="UvmMissing")
     settle(kube, degraded=1, incompatible=1)
     assert await result(kube) == "0/2 compatible; UvmMissing on 1 node, 1 more problem"
+
+
+async def test_labels_that_a_mass_change_holds_back_are_not_waited_for(kube: FakeKube) -> None:
+    """They wait for a person. The answers are there, in the node reports."""
+    say(kube, "b", verdict="Incompatible", reason="DriverTooOld")
+    settle(kube, compatible=1, incompatible=1)
+    assert await result(kube) == "1/2 compatible; DriverTooOld on 1 node"
+    for reason, message in (("MassChange", ""), ("LabelRefused", "1 result is not written yet")):
+        held = {"type": "Ready", "status": "False", "reason": reason, "message": message}
+        kube.touch(f"{ENVIRONMENTS}/e", lambda one, held=held: one["status"].update(conditions=[held]))
+        assert await missing(kube) == message
+
+
+def test_the_command_that_accepts_a_mass_change_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = {"id": "7f3c01aa", "message": "2 of 2 nodes would leave Compatible: x (2)"}
+    look = wait._Look(builders.environment("e") | {"status": {"massChange": change}})
+    monkeypatch.setattr(wait.cluster, "ask", lambda *_: look)
+    found = CliRunner().invoke(wait.command, ["e"])
+    assert found.stderr.rstrip().endswith(
+        "kubectl annotate --overwrite genv/e gpuenv.dev/accept-change=7f3c01aa"
+    )
+    assert found.stderr.count("\n") == 1

@@ -74,6 +74,22 @@ def problems(environment: Mapping[str, Any]) -> str:
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
+def held_back(environment: Mapping[str, Any]) -> str:
+    """Return in one line which mass change holds labels back, with the command that accepts it; "" if none does."""
+    status = environment.get("status") or {}
+    change = status.get("massChange") or {}
+    if not change:
+        return ""
+    name = str(environment["metadata"]["name"])
+    return held_words(name, text(change.get("id")), text(change.get("message")))
+
+
+def held_words(environment: str, change: str, message: str) -> str:
+    """Return in one line what the change with the id ``change`` holds back, and the command that accepts it."""
+    command = names.accept_command(environment, change)
+    return f"{message}; their labels are held back until somebody accepts that: {command}"
+
+
 def condition(environment: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return the condition of the type ``kind`` in the status of an environment.
 

@@ -8,7 +8,7 @@ import click
 
 from gpuenv.api import names
 from gpuenv.api.foreign_text import one_line
-from gpuenv.api.objects import NodeVerdict, condition, node_verdict, problems
+from gpuenv.api.objects import NodeVerdict, condition, held_back, node_verdict, problems
 from gpuenv.cli.output.fleet import fleet_data
 from gpuenv.cli.output.text import table
 from gpuenv.cli.shared import cluster, durations, exit_codes, forms, options
@@ -54,6 +54,9 @@ def command(*, environment: str | None, kubeconfig: str | None, context: str | N
         if environment is not None:
             missing = condition(found[0], "Ready").get("message") or "no node has an answer yet"
             click.echo("\n" + (_table(NODE_COLUMNS, nodes, form) if nodes else one_line(missing)))
+        for one in found:
+            if held := held_back(one):
+                click.echo("\n" + one_line(f"{one['metadata']['name']}: {held}"))
     return exit_codes.OK
 
 

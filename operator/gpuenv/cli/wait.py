@@ -10,7 +10,7 @@ import click
 
 from gpuenv.api import names, reasons
 from gpuenv.api.foreign_text import one_line
-from gpuenv.api.objects import condition, is_genuine
+from gpuenv.api.objects import condition, held_back, is_genuine
 from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared import cluster, completeness, durations, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
@@ -55,6 +55,8 @@ def command(*, environment: str, timeout: float, kubeconfig: str | None, context
     older = f"; no new answer from {look.older}" if look.older else ""
     result = completeness.result(look.environment, look.answers)
     click.echo(one_line(f"{environment}: {result}{older}"))
+    if held := held_back(look.environment):
+        click.echo(one_line(f"{environment}: {held}"), err=True)
     return exit_codes.of_worst(completeness.verdicts(look.environment, look.answers))
 
 

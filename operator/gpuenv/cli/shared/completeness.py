@@ -84,9 +84,13 @@ def selected(environment: Object) -> int:
 
 
 def unready(environment: Object) -> Missing | None:
-    """Return what is missing according to the environment alone, or None if its node reports have to be looked at."""
+    """Return what is missing according to the environment alone, or None if its node reports have to be looked at.
+
+    Labels that a mass change holds back are not waited for: the node reports have the answers.
+    """
     ready = condition(environment, "Ready")
-    if ready.get("status") != "True" or not selected(environment):
+    is_ready = ready.get("status") == "True" or ready.get("reason") == reasons.MassChange
+    if not is_ready or not selected(environment):
         return Missing(text(ready.get("message")) or NOT_SEEN)
     return None
 

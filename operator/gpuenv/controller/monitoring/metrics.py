@@ -90,6 +90,7 @@ class Metrics:
         self.lease_held: Callable[[], bool] = lambda: False
         """Says whether this process holds the Lease."""
         self._counts: dict[str, NodeCounts] = {}
+        self._held: dict[str, int] = {}
         self.registry.register(_Gauges(self))
 
     def planned(self, plan: Plan, seconds: float) -> None:
@@ -97,6 +98,7 @@ class Metrics:
         self.plan_seconds.observe(seconds)
         self.last_plan = self._clock()
         self._counts = dict(plan.counts)
+        self._held = dict(plan.held)
 
     def swept(self) -> None:
         """Record that a sweep has just been completed: all objects were listed and compared with the cache."""
@@ -151,6 +153,7 @@ class Metrics:
         yield GaugeMetricFamily("gpuenv_lease_held", held, value=self.lease_held())
         yield self._node_reports()
         yield self._environment_nodes()
+        yield self._labels_held_back()
         for name, at in (("plan", self.last_plan), ("sweep", self.last_sweep)):
             if at is not None:
                 text = f"When the last {name} was completed, in seconds since the epoch."
@@ -185,6 +188,16 @@ class Metrics:
         for environment, counts in self._counts.items():
             for state, count in counts._asdict().items():
                 family.add_metric([environment, state], count)
+        return family
+
+    def _labels_held_back(self) -> Metric:
+        family = GaugeMetricFamily(
+            "gpuenv_labels_held_back",
+            "Nodes whose label a mass change holds back, as of the last plan; 0 without one.",
+            labels=["environment"],
+        )
+        for environment, nodes in self._held.items():
+            family.add_metric([environment], nodes)
         return family
 
     def text(self) -> bytes:

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from gpuenv.api import reasons
 from gpuenv.api.foreign_text import one_line
+from gpuenv.api.objects import held_words
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
-from gpuenv.plan.fleet.mass_change import held_words
 from gpuenv.plan.fleet.tally import Content
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.objects.times import show_time

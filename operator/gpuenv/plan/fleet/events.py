@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuenv.api import names, reasons
+from gpuenv.api.objects import held_words
 from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import PostEvent, WriteReport
 from gpuenv.plan.fleet.conditions import ACCEPTED, PUBLISHED, READY
-from gpuenv.plan.fleet.mass_change import held_words
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.objects.environment_memory import environment_memory
 from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, ReportRecord, Snapshot, Unannounced, ValidationKey

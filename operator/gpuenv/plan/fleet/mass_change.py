@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gpuenv.api import names
 from gpuenv.api.spec.digest import digest
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
@@ -87,12 +86,6 @@ def mass_change(
         causes,
         min((until for _, until in left), default=NEVER),
     )
-
-
-def held_words(environment: str, change: str, message: str) -> str:
-    """Return in one line what the change with the id ``change`` holds back, and the command that accepts it."""
-    command = names.accept_command(environment, change)
-    return f"{message}; their labels are held back until somebody accepts that: {command}"
 
 
 def remembered(change: MassChange, expectations_hash: str) -> EnvironmentMemory:
