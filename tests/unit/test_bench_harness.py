@@ -64,8 +64,9 @@ def test_writes_about_validations_are_counted_apart_from_all_others(tmp_path: Pa
     ]
     # The API server is still writing the last line.
     file.write_text(file.read_text() + "".join(json.dumps(one) + "\n" for one in events) + '{"verb": "cre')
-    found = log.since(position)
+    found, position = log.read(position)
     assert len(found) == len(events)
+    assert log.since(position) == []
     assert audit.writes(found) == {
         "create pods": 1,
         "create gpunodereports": 1,

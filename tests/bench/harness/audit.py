@@ -62,9 +62,15 @@ class AuditLog:
 
     def since(self, position: int) -> list[Request]:
         """Return all requests that were answered after :meth:`size` returned ``position``."""
+        return self.read(position)[0]
+
+    def read(self, position: int) -> tuple[list[Request], int]:
+        """Return the requests after ``position``, and the position after them. A line that is not complete is left."""
         with self._log.open("rb") as log:
             log.seek(position)
-            return [Request.read(json.loads(line)) for line in log if line.endswith(b"\n")]
+            whole = log.read().rpartition(b"\n")[0]
+        found = [Request.read(json.loads(line)) for line in whole.splitlines()]
+        return found, position + len(whole) + bool(whole)
 
 
 def writes(requests: Iterable[Request]) -> Counter[str]:

@@ -158,7 +158,7 @@ class FleetRun:
     async def _measured(self, start: Any) -> Measured:
         position, meter, began = self._log.size(), CpuMeter(self._pids()), time.monotonic()
         await asyncio.to_thread(start)
-        await self._settled()
+        await self._settled(position)
         elapsed, cpu = time.monotonic() - began, meter.spent()
         return Measured(self._log.since(position), cpu, elapsed)
 
@@ -169,22 +169,29 @@ class FleetRun:
         }
         return found | {"simulated nodes": os.getpid()}
 
-    async def _settled(self) -> None:
-        steady = 0
+    async def _settled(self, position: int) -> None:
+        """Wait until each node has had a run since ``position`` of the audit log, and the environment is settled.
+
+        The environment's status alone cannot tell: it stays as it is until the first runs have started.
+        """
+        steady, ended = 0, 0
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while steady < STEADY_POLLS:
+            await asyncio.sleep(POLL_SECONDS)
             self.fleet.check()
             assert self.operator.exit_code is None, self.operator.tail()
-            found = await asyncio.to_thread(self._admin, f"{ENVIRONMENTS}/{ENVIRONMENT}")
-            summary = (found.get("status") or {}).get("summary") or {}
-            observed = (found.get("status") or {}).get("observedGeneration") == found["metadata"][
-                "generation"
-            ]
-            whole = summary.get("selected") == self.count and not unsettled(found) and observed
-            steady = steady + 1 if whole else 0
+            new, position = self._log.read(position)
+            ended += sum(one.kind == "delete pods" and one.code < 400 for one in new)
+            settled = ended >= self.count and await asyncio.to_thread(self._is_settled)
+            steady = steady + 1 if settled else 0
             if asyncio.get_running_loop().time() > deadline:
-                raise RuntimeError(f"not settled after {PATIENCE_SECONDS:g} s: {summary}")
-            await asyncio.sleep(POLL_SECONDS)
+                raise RuntimeError(f"not settled after {PATIENCE_SECONDS:g} s: {ended} runs have ended")
+
+    def _is_settled(self) -> bool:
+        found = self._admin(f"{ENVIRONMENTS}/{ENVIRONMENT}")
+        status = found.get("status") or {}
+        current = status.get("observedGeneration") == found["metadata"]["generation"]
+        return current and status["summary"]["selected"] == self.count and not unsettled(found)
 
 
 @dataclass(frozen=True, slots=True)
