@@ -16,6 +16,8 @@ MS = 1000
 GOAL_RATIO = 1.3
 GOAL_CPU_MS = 10.0
 GOAL_FIRST, GOAL_LATER, GOAL_KEPT = 5.0, 4.0, 3.0
+REST_SECONDS = 10.0
+"""How long the fleet is measured while nothing happens but heartbeats."""
 LATER_UP_TO = 1_000
 """The largest fleet of which later runs are measured too: their writes do not depend on the fleet's size."""
 
@@ -29,6 +31,7 @@ async def _run(count: int) -> list[Row]:
     where = f"{count:,} nodes"
     async with fleet_run(count) as fleet:
         await fleet.ready()
+        resting = await fleet.rest(REST_SECONDS)
         first, model = await fleet.validate_with_model()
         rows = await _later_runs(fleet, where) if count <= LATER_UP_TO else []
         memory, joined = fleet.memory_mib(), fleet.joined
@@ -44,6 +47,10 @@ async def _run(count: int) -> list[Row]:
         Row("sandbox, all nodes join", joined, "s", where),
         Row("sandbox, from an environment until it is settled", first.elapsed, "s", where),
         *_processes(first, bare, where, count),
+        *(
+            Row(f"sandbox at rest, CPU: {name}", 100 * share, "% of a core", where)
+            for name, share in sorted(resting.items(), key=lambda item: -item[1])
+        ),
         *_requests(first, where),
     ]
 

@@ -91,6 +91,12 @@ class FleetRun:
         """Wait until the operator works."""
         await wait_until_async(self.operator.is_ready, self.operator.tail)
 
+    async def rest(self, seconds: float) -> dict[str, float]:
+        """Return the share of a core that each process uses while nothing happens but heartbeats."""
+        meter = CpuMeter(self._pids())
+        await asyncio.sleep(seconds)
+        return {name: spent / seconds for name, spent in meter.spent().items()}
+
     async def validate(self) -> Measured:
         """Create the environment, which selects all nodes, and measure until it is settled."""
         if self._sampled:
