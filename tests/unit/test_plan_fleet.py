@@ -10,6 +10,7 @@ from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.api import names, reasons
 from gpuenv.controller.cache import Table
+from gpuenv.controller.kube.kinds import REPORTS
 from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel
 from gpuenv.plan.context import make_context, make_tables
 from gpuenv.plan.objects import records
@@ -19,6 +20,12 @@ from gpuenv.plan.validation.selection import is_selected
 
 def created(planned: Plan) -> list[tuple[str, str]]:
     return [(one.environment, one.node) for one in planned.actions if isinstance(one, CreatePod)]
+
+
+def stored_memory(world: World, node: str) -> dict[str, Any]:
+    """Return what the report of a node stores for the operator alone."""
+    memory: dict[str, Any] = world.objects("reports")[f"pt.{node}"]["status"]["internal"]
+    return memory
 
 
 SELECTION: list[tuple[str, dict[str, Any], dict[str, Any], bool, bool]] = [
@@ -116,14 +123,81 @@ def test_a_node_that_leaves_keeps_its_label_for_a_grace_period() -> None:
     world.settle()
     assert world.label(node="n00") == "Compatible"
     assert world.status()["summary"]["selected"] == 1
-    wake_at = world.plan().wake_at
-    assert wake_at == world.now + 300
-    planned = world.step(300)
+    assert world.plan().wake_at == world.now + 60
+    world.step(60)
+    assert world.plan().wake_at == world.now + 240
+    planned = world.step(240)
     assert [one for one in planned.actions if isinstance(one, LeaveNode)] == [
         LeaveNode("pt", "n00", "uid-n00", gone=False)
     ]
     world.settle()
     assert (world.label(node="n00"), world.verdict(node="n00")) == (None, None)
+
+
+def test_an_operator_that_is_restarted_every_four_minutes_removes_what_is_left() -> None:
+    world = fleet(2, nodes={"selector": {"matchLabels": {"pool": "a"}}})
+    for name in ("n00", "n01"):
+        world.node(name, labels={"pool": "a"})
+    world.settle()
+    world.finish_all()
+    world.node("n00", labels={"pool": "b"})
+    world.gone("nodes", "n01")
+    world.settle()
+    for seconds in (120, 120, 59):
+        world.step(seconds)
+        assert world.verdict(node="n00") == world.verdict(node="n01") == ("Compatible", "")
+        world.restart()
+        world.settle()
+    world.step(2)
+    world.settle()
+    assert world.label(node="n00") is None
+    assert world.verdict(node="n00") is None
+    assert world.verdict(node="n01") is None
+
+
+def test_a_mark_costs_one_write_and_goes_when_the_node_comes_back() -> None:
+    world = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
+    world.node("n00", labels={"pool": "a"})
+    world.settle()
+    world.finish_all()
+    before = len(world.kube.writes())
+
+    def written() -> list[tuple[str, str]]:
+        return [call for call in world.kube.writes()[before:] if call[1].startswith(REPORTS)]
+
+    world.node("n00", labels={"pool": "b"})
+    world.settle()
+    world.step(59)
+    assert written() == []
+    for _ in range(4):
+        world.step(55)
+    assert written() == [("PATCH", f"{REPORTS}/pt.n00/status")]
+    assert stored_memory(world, "n00")["leftSince"]
+    world.node("n00", labels={"pool": "a"})
+    world.settle()
+    assert "leftSince" not in stored_memory(world, "n00")
+    assert (world.label(node="n00"), world.verdict(node="n00")) == ("Compatible", ("Compatible", ""))
+    world.node("n00", labels={"pool": "b"})
+    world.step(250)
+    world.restart()
+    planned = world.step(1)
+    assert not any(isinstance(one, LeaveNode) for one in planned.actions), "an older mark does not count"
+
+
+def test_a_mark_in_the_future_counts_as_now() -> None:
+    world = fleet(1)
+    world.settle()
+    world.finish_all()
+    world.gone("nodes", "n00")
+    world.now += 86_400
+    world.step()
+    world.step(61)
+    world.now -= 86_400
+    world.restart()
+    world.step()
+    world.step(301)
+    world.settle()
+    assert world.verdict(node="n00") is None
 
 
 def test_a_node_that_comes_back_in_time_loses_nothing() -> None:

@@ -96,6 +96,17 @@ class LeaveNode:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkLeaving:
+    """Note in a node report since when its node has been outside the selection, so that a restart forgets nothing."""
+
+    environment: str
+    node: str
+    name: str
+    """The name of the node report."""
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class AddFinalizer:
     """Put gpuenv's finalizer on an environment, before anything is created for it."""
 
@@ -143,7 +154,9 @@ class WriteStatus:
     events: tuple[PostEvent, ...] = ()
 
 
-ValidationAction = CreatePod | DeletePod | LookAtPod | WriteReport | SetLabel | SetNodeCondition | LeaveNode
+ValidationAction = (
+    CreatePod | DeletePod | LookAtPod | WriteReport | SetLabel | SetNodeCondition | LeaveNode | MarkLeaving
+)
 EnvironmentAction = AddFinalizer | Cleanup | OrphanedEnvironment | WriteStatus
 ChainAction = ValidationAction | EnvironmentAction
 """An action that the executor carries out in a chain with others. Events are posted apart from chains."""

@@ -245,6 +245,8 @@ class ReportRecord:
     """The last transition time of the condition ``Compatible``; 0 if there is none."""
     departure: Departure | None = None
     """How the node stopped being Compatible; None if it is, if it never was, or if somebody wanted the change."""
+    left_since: float | None = None
+    """Since when the node has been outside the selection, or gone; None if it is selected or has left just now."""
     generation: int = 1
     """The generation of the report object itself. It stays 1, because nobody can change what a report is about."""
 

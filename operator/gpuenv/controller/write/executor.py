@@ -33,6 +33,7 @@ from gpuenv.plan.actions import (
     DeletePod,
     LeaveNode,
     LookAtPod,
+    MarkLeaving,
     OrphanedEnvironment,
     Plan,
     SetLabel,
@@ -253,6 +254,8 @@ class Executor:
                 await self._writes.add_finalizer(action)
             case LeaveNode():
                 await self._removal.leave(action)
+            case MarkLeaving():
+                await self._writes.mark_leaving(action)
             case Cleanup():
                 await self._removal.cleanup(action)
             case OrphanedEnvironment():

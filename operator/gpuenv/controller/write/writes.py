@@ -20,11 +20,13 @@ from gpuenv.plan.actions import (
     CreatePod,
     DeletePod,
     LookAtPod,
+    MarkLeaving,
     SetLabel,
     SetNodeCondition,
     WriteReport,
     WriteStatus,
 )
+from gpuenv.plan.objects.node_report import LEFT_SINCE
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.run.rejected_pod import rejected
 
@@ -193,6 +195,21 @@ class Writes:
                 )
                 raise StaleError(f"report {action.name} was about an earlier node of that name") from error
             return
+        self.cache.put("reports", raw)
+
+    async def mark_leaving(self, action: MarkLeaving) -> None:
+        """Note in a node report since when its node has been outside the selection."""
+        known = self.cache.version("reports", action.name)
+        if known is None:
+            raise StaleError(f"report {action.name} is gone")
+        status = {"internal": {LEFT_SINCE: show_time(action.since)}}
+        path = self.scope.item("reports", action.name) + "/status"
+        try:
+            raw = await self.kube.merge_patch(path, {"metadata": {"uid": known.uid}, "status": status})
+        except ApiError as error:
+            if await self._found_after(error, "reports", action.name, known.uid) is None:
+                raise StaleError(f"report {action.name} is gone or was replaced") from error
+            raise
         self.cache.put("reports", raw)
 
     async def set_label(self, action: SetLabel) -> None:

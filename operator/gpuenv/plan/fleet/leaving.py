@@ -6,21 +6,28 @@ exist.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from gpuenv.plan.actions import LeaveNode, OrphanedEnvironment
+from gpuenv.plan.actions import LeaveNode, MarkLeaving, OrphanedEnvironment
 from gpuenv.plan.fleet.totals import Totals
-from gpuenv.plan.snapshot import NEVER, ValidationKey
+from gpuenv.plan.snapshot import NEVER, ReportRecord, ValidationKey
 from gpuenv.plan.view import View
+
+MARKED_AFTER: Final = 0.2
+"""The part of the grace period after which a node report says since when its node has been outside the selection.
+
+Most nodes that leave for a moment are back by then, and cost no write.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The nodes to leave now, and since when each unselected node has been outside the selection (epoch seconds).
+    """The nodes to leave or to mark now, and since when each unselected node has been so (epoch seconds).
 
-    ``wake_at`` is when the next grace period ends.
+    ``wake_at`` is when the next grace period ends, or the next node is to be marked.
     """
 
-    actions: Mapping[ValidationKey, LeaveNode]
+    actions: Mapping[ValidationKey, LeaveNode | MarkLeaving]
     left_since: Mapping[ValidationKey, float]
     wake_at: float
 
@@ -28,21 +35,40 @@ class Leaving:
 def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
     """Return the nodes to leave: those that were outside the selection, or missing, for the whole grace period.
 
-    The executor confirms this by a live GET before it removes anything. If it finds the node still selected, it removes
-    nothing, and a plan may contain the same action again after another grace period.
+    Part of the time may have passed before the operator was started: the node report says since when. The executor
+    confirms by a live GET that a node has left before it removes anything. If it finds the node still selected, it
+    removes nothing, and a plan may contain the same action again after another grace period.
     """
     seen, grace = view.snapshot, view.snapshot.settings.leave_grace_seconds
-    actions: dict[ValidationKey, LeaveNode] = {}
+    actions: dict[ValidationKey, LeaveNode | MarkLeaving] = {}
     left_since: dict[ValidationKey, float] = {}
+    wake_at = NEVER
     for leave in (leave for fleet in fleets for leave in _outside(view, fleet)):
         key = (leave.environment, leave.node)
-        since = min(seen.left_since.get(key, view.at), view.at)
+        report = seen.reports.get(key)
+        since = min(seen.left_since.get(key, _stored(view, key, report)), view.at)
         if key in seen.left_since and view.at - since >= grace:
             actions[key] = leave
             since = view.at
+        elif report is not None and report.left_since is None:
+            if view.at - since >= MARKED_AFTER * grace:
+                actions[key] = MarkLeaving(leave.environment, leave.node, report.name, since)
+            else:
+                wake_at = min(wake_at, since + MARKED_AFTER * grace)
         left_since[key] = since
-    wake_at = min((since + grace for since in left_since.values()), default=NEVER)
+        wake_at = min(wake_at, since + grace)
     return Leaving(actions, left_since, wake_at)
+
+
+def _stored(view: View, key: ValidationKey, report: ReportRecord | None) -> float:
+    """Return since when a node has been outside the selection, as far as the API server remembers it.
+
+    Without a report there is only a pod. It was created while the node was there, so it counts after some time.
+    """
+    if report is not None:
+        return view.at if report.left_since is None else report.left_since
+    created = min((pod.created_at for pod in view.pods.get(key, ())), default=view.at)
+    return created + 2 * view.snapshot.settings.leave_grace_seconds
 
 
 def _outside(view: View, fleet: Totals) -> Iterator[LeaveNode]:

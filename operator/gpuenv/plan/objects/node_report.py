@@ -26,6 +26,7 @@ VALIDATED: Final = "Validated"
 OBSERVED_ENVIRONMENT: Final = "observedEnvironmentRevalidate"
 """Key in ``status.internal``: a digest of the environment's revalidate annotation that the last run took into account."""
 OWES_ANSWER: Final = "owesAnswer"
+LEFT_SINCE: Final = "leftSince"
 """Key in ``status.internal``: whether a run that a revalidate annotation asked for has led to no result so far."""
 DEPARTURE: Final = "departure"
 """Key in ``status.internal``: when and why the node stopped being Compatible, unless somebody wanted the change."""
@@ -235,6 +236,7 @@ def _with_status(record: ReportRecord, status: Mapping[str, Any]) -> ReportRecor
         current_since=read_time(validated.get("lastTransitionTime")) or 0.0,
         verdict_since=read_time(compatible.get("lastTransitionTime")) or 0.0,
         departure=_read_departure(mapping(internal, DEPARTURE)),
+        left_since=read_time(internal.get(LEFT_SINCE)),
     )
 
 

@@ -227,6 +227,7 @@ def _after(
         current_since=since,
         verdict_since=base.verdict_since if base.verdict_since and same_answer else today,
         departure=departure(validation, shown, base, now),
+        left_since=None,
         # An attempt takes into account the generation for which its run was started, and no later one.
         environment_generation=base.environment_generation
         if base.attempt or runs.outdated
@@ -249,7 +250,7 @@ def _same(new: ReportRecord, old: ReportRecord) -> bool:
     return (
         _is_same_result(new.result, old.result)
         and new.attempt == old.attempt
-        and new.departure == old.departure
+        and (new.departure, new.left_since) == (old.departure, old.left_since)
         and (new.verdict, new.reason, new.message, new.runs, new.observed_demand, new.current)
         == (old.verdict, old.reason, old.message, old.runs, old.observed_demand, old.current)
     )
