@@ -2,7 +2,8 @@
 
 They are ``on.event`` handlers, because for other kinds of handlers Kopf writes annotations or finalizers to the
 objects. They are coroutines, because Kopf runs synchronous handlers in a small pool of threads. They return None,
-because Kopf writes any other result into the object's status.
+because Kopf writes any other result into the object's status. Objects of the kinds in ``MANY`` do not get here: they are
+taken before (:mod:`gpuenv.controller.watch.stream`). They have a handler because Kopf watches only kinds that have one.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import kopf
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import KindName
 from gpuenv.controller.watch.session import RELOGIN_SECONDS
+from gpuenv.controller.watch.stream import Take
 
 RESOURCES: Final[dict[KindName, tuple[str, str, str]]] = {
     "environments": (names.GROUP, names.VERSION, names.ENVIRONMENT_PLURAL),
@@ -22,9 +24,10 @@ RESOURCES: Final[dict[KindName, tuple[str, str, str]]] = {
 }
 """The kinds that are watched, each with its API group, version and plural."""
 
+MANY: Final[frozenset[KindName]] = frozenset({"nodes", "pods", "reports"})
+"""The kinds of which a cluster has thousands of objects."""
+
 Login = Callable[[], Awaitable[kopf.AiohttpSession]]
-Take = Callable[[str | None, Any], None]
-"""Takes the type of an event and its object. The type is None if the object comes from a list."""
 
 
 def build(kind: KindName, login: Login, take: Take) -> kopf.OperatorRegistry:

@@ -16,6 +16,7 @@ import kopf
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import words_of
 from gpuenv.controller.watch.signs import Signs
+from gpuenv.controller.watch.stream import READ_BYTES, Take, taking_responses
 
 RELOGIN_SECONDS: Final = 5.0
 """Shortest time between two logins: so long Kopf waits after a response 401, and after a failed login."""
@@ -25,14 +26,18 @@ class Login:
     """Provides the sessions of one watch, and tells its ``signs`` how the requests for its stream fare.
 
     ``path`` is the API path under which the objects are listed and watched. ``relisted`` is called when all objects have
-    been listed and the stream is open again.
+    been listed and the stream is open again. ``take`` is called with all objects, which Kopf then does not see; None
+    leaves them to Kopf.
     """
 
-    def __init__(self, kube: Kube, path: str, signs: Signs, relisted: Callable[[], None]) -> None:
+    def __init__(
+        self, kube: Kube, path: str, signs: Signs, relisted: Callable[[], None], take: Take | None = None
+    ) -> None:
         self._kube = kube
         self._path = path
         self._signs = signs
         self._relisted = relisted
+        self._response_class = taking_responses(path, take) if take is not None else aiohttp.ClientResponse
         self._sessions: list[aiohttp.ClientSession] = []
         self._next_at = 0.0
 
@@ -57,8 +62,9 @@ class Login:
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers=info.as_http_headers(),
             proxy=credentials.proxy,
-            trust_env=credentials.proxy is None,
             trace_configs=[self._trace()],
+            response_class=self._response_class,
+            read_bufsize=READ_BYTES,
         )
         self._sessions = [one for one in self._sessions if not one.closed] + [session]
         return kopf.AiohttpSession(server=info.server, aiohttp_session=session)

@@ -100,7 +100,8 @@ class Watch:
         self.signs.started()
         self._missed.clear()
         path = self._options.scope.path(self.kind)
-        login = Login(self._kube, path, self.signs, lambda: self._relisted(self.kind))
+        taken = self._take if self.kind in handlers.MANY else None
+        login = Login(self._kube, path, self.signs, lambda: self._relisted(self.kind), taken)
         kopf = await KopfTasks.start(
             handlers.build(self.kind, login, self._take), self._options, self._identity
         )
