@@ -1,6 +1,7 @@
 """Whatever stands in an object, it becomes a record, and a plan over such records never raises."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import builders
 from tests.support.builders import NOW
+from tests.support.started_worlds import validated
 from tests.support.world import KNOWLEDGE, World
 
 from gpuenv.controller.kube.kinds import KINDS
@@ -171,3 +173,17 @@ def test_whatever_a_probe_reports_is_stored_so_that_it_reads_back_equal(
     assert read is not None
     assert (written[0].result, written[0].attempt) == (read.result, read.attempt)
     world.settle()
+
+
+def test_reports_of_a_fleet_hold_what_is_equal_in_them_once() -> None:
+    """Each of 50,000 records used to hold a kilobyte that others held, too. They are read from JSON of their own."""
+    raw = validated().get("reports", "pt.n1")
+    one, other = (records.report_record(json.loads(json.dumps(raw))) for _ in range(2))
+    assert one == other
+    assert one.result is not None
+    assert other.result is not None
+    for name in ("inputs_hash", "assessment_key", "image_digest", "checks", "versions"):
+        assert getattr(one.result, name) is getattr(other.result, name), name
+        assert getattr(one.result, name), name
+    for name in ("environment", "node", "message", "observed_demand"):
+        assert getattr(one, name) is getattr(other, name), name

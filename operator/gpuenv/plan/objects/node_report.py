@@ -1,12 +1,12 @@
 """Convert a GPUNodeReport between JSON and its record. A fitted record that is written and read back stays the same."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gpuenv.api import names, reasons
-from gpuenv.api.bounded_cache import bounded_cache
+from gpuenv.api.bounded_cache import BoundedCache, bounded_cache, is_missing
 from gpuenv.api.remedies import Remedies, read_remedies, remedies_data
 from gpuenv.api.schema import statuses
 from gpuenv.api.schema.fit import fit
@@ -18,6 +18,7 @@ from gpuenv.plan.objects.times import read_time, show_time
 from gpuenv.plan.snapshot import Attempt, Departure, ReportRecord, Result
 
 Json = dict[str, Any]
+T = TypeVar("T", bound=Hashable)
 
 MAX_CHECKS_BYTES: Final = 32 * 1024
 """Maximum size of the checks of a status as JSON."""
@@ -33,6 +34,8 @@ DEPARTURE: Final = "departure"
 COMPATIBLE: Final = "Compatible"
 MEASURED: Final = "Measured"
 """Value of ``basis``: a probe ran the image on the node."""
+_SHARED: Final = BoundedCache(max_bytes=8 << 20)
+"""The values that the records of several reports share."""
 
 
 @bounded_cache(max_bytes=32 << 20)
@@ -203,9 +206,9 @@ def read(raw: Mapping[str, Any]) -> ReportRecord:
     blank = ReportRecord(
         name=text(metadata.get("name")),
         uid=text(metadata.get("uid")),
-        environment=text(spec.get("environmentName")),
-        node=text(spec.get("nodeName")),
-        node_uid=text(spec.get("nodeUID")),
+        environment=_shared(text(spec.get("environmentName"))),
+        node=_shared(text(spec.get("nodeName"))),
+        node_uid=_shared(text(spec.get("nodeUID"))),
         verdict=Verdict.UNKNOWN,
         reason="",
         message="",
@@ -216,6 +219,19 @@ def read(raw: Mapping[str, Any]) -> ReportRecord:
     return _with_status(blank, mapping(raw, "status"))
 
 
+def _shared(value: T) -> T:
+    """Return a value that is equal to ``value``, the same one for many reports.
+
+    The reports of a fleet differ in little. Without this, each of 50,000 would hold a kilobyte that others hold too.
+    """
+    known = _SHARED.get(value)
+    if not is_missing(known):
+        found: T = known
+        return found
+    _SHARED.put(value, value)
+    return value
+
+
 def _with_status(record: ReportRecord, status: Mapping[str, Any]) -> ReportRecord:
     """Return the record with everything that a status states. The rest comes from metadata and specification."""
     conditions = {text(item.get("type")): item for item in mappings(status.get("conditions"))}
@@ -224,13 +240,13 @@ def _with_status(record: ReportRecord, status: Mapping[str, Any]) -> ReportRecor
     return replace(
         record,
         verdict=_verdict(status.get("verdict")),
-        reason=text(status.get("reason")),
-        message=text(status.get("message")),
+        reason=_shared(text(status.get("reason"))),
+        message=_shared(text(status.get("message"))),
         environment_generation=integer(status.get("environmentGeneration")) or 0,
         result=_read_result(status, internal),
         attempt=_read_attempt(mapping(status, "lastAttempt"), mapping(internal, "attempt")),
         runs=max(0, integer(internal.get("runs")) or 0),
-        observed_demand=observed_demand(status),
+        observed_demand=_shared(observed_demand(status)),
         owes_answer=owes_answer(status),
         current=validated.get("status") == "True",
         current_since=read_time(validated.get("lastTransitionTime")) or 0.0,
@@ -280,21 +296,21 @@ def _read_result(status: Mapping[str, Any], internal: Mapping[str, Any]) -> Resu
     image = mapping(status, "image")
     return Result(
         verdict=_verdict(last.get("verdict")),
-        reason=text(last.get("reason")),
-        message=text((last if "message" in last else status).get("message")),
+        reason=_shared(text(last.get("reason"))),
+        message=_shared(text((last if "message" in last else status).get("message"))),
         run_id=run_id,
-        inputs_hash=text(internal.get("inputsHash")),
-        fingerprint=text(internal.get("nodeFingerprint")),
+        inputs_hash=_shared(text(internal.get("inputsHash"))),
+        fingerprint=_shared(text(internal.get("nodeFingerprint"))),
         validated_at=read_time(status.get("validationTime")) or 0.0,
-        assessment_key=text(internal.get("assessmentKey")),
+        assessment_key=_shared(text(internal.get("assessmentKey"))),
         probe=stored_document.pack(document),
-        checks=tuple(_read_checks(status.get("checks"))),
-        image_digest=text(image.get("digest")),
-        platform=text(image.get("platform")),
+        checks=_shared(tuple(_read_checks(status.get("checks")))),
+        image_digest=_shared(text(image.get("digest"))),
+        platform=_shared(text(image.get("platform"))),
         unconfirmed=text(internal.get("unconfirmed")),
         pod_check=next(iter(_read_checks([mapping(internal, "podCheck")])), None),
         figures=stored_document.figures(document),
-        versions=tuple(sorted(texts(status.get("versions")).items())),
+        versions=_shared(tuple(sorted(texts(status.get("versions")).items()))),
     )
 
 
