@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.bad_answers import lose_first_answers
 from tests.support.fake_kube import FakeKube
-from tests.support.lost_answers import lose_first_answers
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube.errors import ApiError

@@ -14,6 +14,7 @@ from gpuenv.cli.output.text import in_words
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import executor as executors
+from gpuenv.controller.write import lanes
 from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.actions import AddFinalizer, CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
 from gpuenv.plan.snapshot import Attempt, Settings
@@ -131,7 +132,7 @@ async def test_an_outage_stops_the_plan_and_loses_nothing(world: World, status: 
     actions = [label(f"n{number}") for number in range(50)]
     outcome = await world.run(*actions)
     assert outcome.done == 0
-    assert len(world.kube.calls) <= executors.WORKERS
+    assert len(world.kube.calls) <= lanes.PER_ENVIRONMENT
     assert outcome.retry_at == world.now + 1
     second = await world.run(*actions)
     assert second.retry_at == world.now + 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support import builders
 from tests.support.actions import create, label, write
-from tests.support.lost_answers import lose_first_answers, repeat_all
+from tests.support.bad_answers import lose_first_answers, repeat_all
 from tests.support.world import World
 
 from gpuenv.api import names

@@ -99,7 +99,7 @@ class Cache:
         """Records of probe pods, by the name of the pod.
 
         The record of a deleted pod stays as a tombstone, a record with ``vanished`` set, until the run of the pod is
-        recorded in a node report.
+        recorded in a node report. A pod that may be created at this moment has a record without a uid.
         """
         self.reports: Table[ValidationKey, ReportRecord] = Table()
         self.left_since: Mapping[ValidationKey, float] = {}
@@ -163,6 +163,8 @@ class Cache:
         """
         known = self._versions[kind].get(name)
         if known is None:
+            if kind == "pods":
+                self.unexpect_pod(name)
             return
         self._remember_gone(Version(known.uid, GONE_FOR_GOOD))
         if kind == "pods" and name in self.pods:
@@ -174,6 +176,18 @@ class Cache:
         record = self.pods.get(name)
         if record is not None and not record.vanished and not record.confirmed:
             self.pods[name] = replace(record, confirmed=True)
+            self.changed()
+
+    def expect_pod(self, record: PodRecord) -> None:
+        """Store the record of a pod that may be created at this moment. It has no uid, and counts like any other pod."""
+        if record.name not in self.pods:
+            self.pods[record.name] = record
+
+    def unexpect_pod(self, name: str) -> None:
+        """Remove the record of a pod that has not been created after all."""
+        record = self.pods.get(name)
+        if record is not None and not record.uid:
+            del self.pods[name]
             self.changed()
 
     # ---- queries ------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from gpuenv.controller.probe_files import ProbeFiles
 from gpuenv.controller.reconcile import Planner, Reconciler
 from gpuenv.controller.sweep import Sweeper
 from gpuenv.controller.watch.watch import SilentWatchError, Watch
+from gpuenv.controller.write import lanes
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.executor import Executor
 from gpuenv.controller.write.removal import Removal
@@ -51,6 +52,8 @@ WATCHES_STOP_SECONDS: Final = 6.0
 """How long the operator waits for its watches to end when it stops. Each of them ends earlier by itself."""
 RELEASE_SECONDS: Final = 2.0
 """How long the operator tries to release the Lease when it stops."""
+READS_IN_FLIGHT: Final = 16
+"""How many requests may be in flight beside the actions of plans: lists, Events and the ConfigMap of the probe."""
 RETRY_SECONDS: Final = 5.0
 """Pause before the operator, while it starts, repeats a failed request."""
 LEASE_WRITES_PER_SECOND: Final = 5.0
@@ -105,9 +108,11 @@ async def operate(options: Options) -> int:
             observe=metrics.request,
         )
         clients: list[Kube] = []
+        in_flight = lanes.PLACES + READS_IN_FLIGHT
         for writes_per_second in (options.writes_per_second, LEASE_WRITES_PER_SECOND):
             # This may take long: a kubeconfig file may have a program provide the credentials.
-            client = await _unless(stop, connect(writes_per_second=writes_per_second))
+            connecting = connect(writes_per_second=writes_per_second, max_in_flight=in_flight)
+            client = await _unless(stop, connecting)
             if client is None:
                 return EXIT_STOPPED
             clients.append(await stack.enter_async_context(client))
@@ -235,11 +240,16 @@ class Operator:
         watches = {kind: self._watch(kind, sweeper, stop) for kind in KINDS}
         self._metrics.watches = {kind: one.signs.is_open for kind, one in watches.items()}
         poster = EventPoster(self._kube, self._identity, dropped=self._metrics.events_dropped.inc)
-        writes = Writes(self._kube, self._cache, self._scope)
+        executor = Executor(
+            Writes(self._kube, self._cache, self._scope),
+            poster,
+            self._metrics,
+            before_pod=self._files.before_pod,
+        )
         reconciler = Reconciler(
             self._cache,
             _planner(self._tables),
-            Executor(writes, poster, self._metrics, before_pod=self._files.before_pod),
+            executor,
             settings,
             self._metrics,
             allowed=self._lease.wait_held,
@@ -262,6 +272,7 @@ class Operator:
         finally:
             logger.info("stopping")
             await _cancel([*loops, stopping])
+            await executor.stop()
             await self._release()  # nothing is written any more, so another operator may start
             await _cancel(streams, WATCHES_STOP_SECONDS)
 

@@ -35,9 +35,10 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True)
 class LookAtPod:
-    """Read a probe pod from the API server, because a time limit of its run is over as far as the cache knows.
+    """Read a probe pod from the API server, because the cache alone does not allow a decision about its run.
 
-    A watch that delivers nothing must not end runs. The next plan decides by what has been read.
+    A time limit is over, but a watch that delivers nothing must not end runs. Or the pod's creation has no answer yet.
+    The next plan decides by what has been read.
     """
 
     environment: str

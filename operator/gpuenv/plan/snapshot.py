@@ -102,7 +102,10 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PodRecord:
-    """One probe pod. If ``vanished`` is True, the pod no longer exists, and the record is its last known state."""
+    """One probe pod. If ``vanished`` is True, the pod no longer exists, and the record is its last known state.
+
+    ``uid`` is "" as long as the API server has not answered the request that creates the pod.
+    """
 
     name: str
     uid: str

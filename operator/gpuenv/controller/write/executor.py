@@ -1,27 +1,31 @@
-"""Carries out plans: chains of actions in parallel, with a time limit, and with back-off after failures.
+"""Carries out plans: chains of actions in parallel, within a time limit, and with back-off after failures.
 
 A chain contains all actions of one validation, or the one action about an environment itself. The actions are carried
 out in the plan's order: first the node report, then the label, then the deletion of the pod. An action that fails, or
 for which there is no time, is left undone. The next plan contains it again, because the cluster still differs from the
 desired state. So a failed action delays only its own chain, and nothing is lost in an outage of the API server.
+
+A plan ends when its time is over, even if requests have no answer yet. These stay under way: a write behind a webhook of
+ten seconds would otherwise never be done. Until they end, later plans leave their validations alone, and a pod that is
+being created counts as one that exists.
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, assert_never
 
 from gpuenv.api import names
 from gpuenv.controller.kube import sending
-from gpuenv.controller.kube.errors import ApiError, NotNowError
+from gpuenv.controller.kube.errors import TIMED_OUT, ApiError, NotNowError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
+from gpuenv.controller.write.lanes import Places, Queue
 from gpuenv.controller.write.rejection import Denials, blames_pod
 from gpuenv.controller.write.removal import Removal
 from gpuenv.controller.write.writes import StaleError, Writes
@@ -45,8 +49,6 @@ from gpuenv.plan.snapshot import Refusal, ValidationKey
 
 logger = logging.getLogger(__name__)
 
-WORKERS: Final = 16
-"""How many chains are carried out at the same time."""
 SECONDS_PER_PLAN: Final = 5.0
 """Time limit for carrying out one plan. What is not done by then is left to the next plan."""
 STATUS_PER_SECOND: Final = 0.5
@@ -69,6 +71,8 @@ NODE_WRITES: Final = (SetLabel, SetNodeCondition)
 """Actions whose failure does not stop the rest of their chain."""
 OWN_BACKOFF: Final = (CreatePod, *NODE_WRITES)
 """Actions that have a back-off of their own, apart from the other actions of their validation."""
+REMOVALS: Final = (Cleanup, OrphanedEnvironment)
+"""Actions that remove everything of an environment."""
 WRITTEN_KINDS: Final[dict[type, str]] = {
     WriteReport: names.REPORT_KIND,
     WriteStatus: names.ENVIRONMENT_KIND,
@@ -126,8 +130,34 @@ async def _nothing() -> None:
     pass
 
 
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A plan that is being carried out until the monotonic time ``deadline``.
+
+    ``outage``: the API server does not work, so that no other action begins. ``over``: the plan has ended.
+    """
+
+    queue: Queue
+    deadline: float
+    executed: Executed = field(default_factory=Executed)
+    outage: bool = False
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """An action that has begun and not ended, with the key of its validation and the plan that contains it."""
+
+    key: ValidationKey
+    action: ChainAction
+    turn: _Turn
+
+
 class Executor:
-    """Carries out plans. Between plans it remembers only back-offs of failed actions and the rate of status writes.
+    """Carries out plans.
+
+    Between plans it remembers the actions that are under way, the back-offs of failed actions and the rate of status
+    writes.
 
     ``clock`` must be monotonic: a clock that is set back would prolong every back-off. ``seconds`` is the time limit of
     one plan. ``before_pod`` is called before each creation of a pod.
@@ -155,51 +185,98 @@ class Executor:
         self._denials = Denials(clock)
         self._status_limits: dict[str, TokenBucket] = {}
         self._outages = 0
-        self._outage = False
-        self._deadline = 0.0
+        self._places = Places()
+        self._under_way: dict[asyncio.Task[None], _UnderWay] = {}
+        self._one_ended = asyncio.Event()
 
     async def run(self, plan: Plan) -> Executed:
         """Carry out a plan, as far as the time limit allows. Failed actions are counted and raise no exception."""
-        executed = Executed()
-        self._deadline = self._clock() + self._seconds
-        self._outage = False
+        ordered = chains(plan)
+        turn = _Turn(Queue(self._free(ordered)), self._clock() + self._seconds)
+        turn.executed.skipped += len(ordered) - len(turn.queue)
         for event in plan.events:
             self._events.post(event)
-        todo = chains(plan)
-        with sending.time_box(lambda: self._deadline - self._clock()):
-            await self._run_chains(todo, executed)
-        if todo and not self._outage:
-            executed.skipped += len(todo)
-            executed.retry(self._clock())
-        self._finish(executed)
-        return executed
+        with sending.time_box(lambda: turn.deadline - self._clock()):
+            await self._work(turn)
+        if turn.queue and not turn.outage:
+            turn.executed.skipped += len(turn.queue)
+            turn.executed.retry(self._clock())
+        self._finish(turn)
+        return turn.executed
+
+    async def stop(self) -> None:
+        """End all actions that are under way, whether or not the API server has answered."""
+        tasks = list(self._under_way)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     # ---- chains ----------------------------------------------------------------------------------------
 
-    async def _run_chains(self, todo: deque[Chain], executed: Executed) -> None:
-        async def work() -> None:
-            while todo and self._in_time():
-                await self._run_chain(todo.popleft(), executed)
+    def _free(self, waiting: Iterable[Chain]) -> list[Chain]:
+        """Return the chains that need not wait for an action of an earlier plan that is still under way.
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(WORKERS, len(todo))):
-                group.create_task(work())
+        Everything of an environment is removed only when nothing else of it is under way, and the other way round.
+        """
+        busy = {one.key for one in self._under_way.values()}
+        environments = {environment for environment, _ in busy}
+        removed = {one.key[0] for one in self._under_way.values() if isinstance(one.action, REMOVALS)}
+        return [
+            chain
+            for chain in waiting
+            if chain[0] not in busy
+            and chain[0][0] not in (environments if isinstance(chain[1][0], REMOVALS) else removed)
+        ]
 
-    async def _run_chain(self, chain: Chain, executed: Executed) -> None:
-        key, actions = chain
-        for action in actions:
-            if await self._attempt(key, action, executed) is _Step.STOPPED:
-                break
+    async def _work(self, turn: _Turn) -> None:
+        """Begin the actions of a plan, and wait for their ends, until all have ended or the time is over."""
+        while (left := turn.deadline - self._clock()) > 0:
+            while self._in_time(turn) and (chain := turn.queue.take(self._places.has_room)) is not None:
+                self._begin(chain, turn)
+            goes_on = any(one.turn is turn for one in self._under_way.values())
+            waits = self._under_way and turn.queue and not turn.outage
+            if not goes_on and not waits:
+                return
+            self._one_ended.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._one_ended.wait()
+            except TimeoutError:
+                return
+
+    def _begin(self, chain: Chain, turn: _Turn) -> None:
+        key, (action, *_) = chain
+        task = asyncio.create_task(self._go_on(chain, turn))
+        self._under_way[task] = _UnderWay(key, action, turn)
+        self._places.enter(key[0], type(action))
+        task.add_done_callback(self._ended)
+
+    async def _go_on(self, chain: Chain, turn: _Turn) -> None:
+        """Carry out the first action of a chain. If the chain continues, put the rest back into the queue of its plan."""
+        key, (action, *rest) = chain
+        if await self._attempt(key, action, turn) is _Step.STOPPED:
+            return
+        if rest:
+            turn.queue.go_on((key, tuple(rest)))
         else:
             self._trouble.pop((*key, ""), None)
 
-    async def _attempt(self, key: ValidationKey, action: ChainAction, executed: Executed) -> _Step:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        one = self._under_way.pop(task)
+        self._one_ended.set()
+        self._places.leave(one.key[0], type(one.action))
+        if one.turn.over:
+            self._cache.changed()  # a later plan has left this validation alone
+
+    async def _attempt(self, key: ValidationKey, action: ChainAction, turn: _Turn) -> _Step:
+        executed = turn.executed
         place = (*key, type(action).__name__ if isinstance(action, OWN_BACKOFF) else "")
         trouble = self._trouble.get(place)
         if trouble is not None and self._clock() < trouble.not_before:
             executed.skipped += 1
             executed.retry(trouble.not_before)
-            return self._step_after_failure(action)
+            return self._step_after_failure(action, turn)
         if isinstance(action, WriteStatus) and not self._may_write_status(action.environment, executed):
             return _Step.STOPPED
         try:
@@ -213,26 +290,26 @@ class Executor:
             self._delay(place, executed, STALE_SECONDS)
             return _Step.STOPPED
         except ApiError as error:
-            self._failed(place, action, executed, error)
-            return self._step_after_failure(action)
+            self._failed(place, action, turn, error)
+            return self._step_after_failure(action, turn)
         except Exception:
             logger.exception("%s failed by a fault of our own", title(action))
             executed.failed += 1
             self._metrics.error(type(action).__name__)
             self._delay(place, executed, BACKOFF_SECONDS)
-            return self._step_after_failure(action)
+            return self._step_after_failure(action, turn)
         executed.done += 1
         self._denials.over(type(action).__name__)
         if place[2] or isinstance(action, WriteReport):
             self._trouble.pop(place, None)
         return _Step.DONE
 
-    def _step_after_failure(self, action: ChainAction) -> _Step:
+    def _step_after_failure(self, action: ChainAction, turn: _Turn) -> _Step:
         """Return whether a chain continues without ``action``, which failed or was skipped: PASSED_OVER or STOPPED.
 
         The chain continues without a label or node condition: a refused label must not keep the probe pod on its GPU.
         """
-        return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not self._outage else _Step.STOPPED
+        return _Step.PASSED_OVER if isinstance(action, NODE_WRITES) and not turn.outage else _Step.STOPPED
 
     async def _apply(self, action: ChainAction) -> None:
         match action:
@@ -290,16 +367,17 @@ class Executor:
 
     # ---- failures ----------------------------------------------------------------------------------------
 
-    def _in_time(self) -> bool:
-        return self._clock() < self._deadline and not self._outage
+    def _in_time(self, turn: _Turn) -> bool:
+        return self._clock() < turn.deadline and not turn.outage
 
-    def _failed(self, place: Place, action: ChainAction, executed: Executed, error: ApiError) -> None:
+    def _failed(self, place: Place, action: ChainAction, turn: _Turn, error: ApiError) -> None:
+        executed = turn.executed
         executed.failed += 1
         self._metrics.error(type(action).__name__)
-        if error.status in OUTAGE_STATUSES or self._denials.may_pass(type(action).__name__, error):
-            if not self._outage:
+        if _is_outage(error) or self._denials.may_pass(type(action).__name__, error):
+            if not turn.outage:
                 logger.warning("%s: %s; the plan waits until the API server is well", title(action), error)
-            self._outage = True
+            turn.outage = True
         elif isinstance(action, CreatePod) and (
             error.denied or (place in self._trouble and blames_pod(error))
         ):
@@ -326,12 +404,16 @@ class Executor:
         executed.retry(self._trouble[place].not_before)
         return seconds
 
-    def _finish(self, executed: Executed) -> None:
-        """Update the back-offs after a plan, and put the messages of refused actions into the cache."""
-        self._outages = self._outages + 1 if self._outage else 0
-        if self._outage:
+    def _finish(self, turn: _Turn) -> None:
+        """Update the back-offs after a plan, and put what the next plan has to know into the cache."""
+        turn.over = True
+        for one in self._under_way.values():
+            if one.turn is turn and isinstance(one.action, CreatePod):
+                self._writes.expect(one.action)
+        self._outages = self._outages + 1 if turn.outage else 0
+        if turn.outage:
             seconds = min(BACKOFF_SECONDS * 2 ** (self._outages - 1), BACKOFF_MAX_SECONDS / 2)
-            executed.retry_at = self._clock() + seconds
+            turn.executed.retry_at = self._clock() + seconds
         old = self._clock() - 2 * BACKOFF_MAX_SECONDS
         for place in [place for place, trouble in self._trouble.items() if trouble.not_before < old]:
             del self._trouble[place]
@@ -342,3 +424,8 @@ class Executor:
             for place, trouble in sorted(self._trouble.items(), reverse=True)
             if trouble.words
         }
+
+
+def _is_outage(error: ApiError) -> bool:
+    """Return whether the API server does not work. One request that takes too long may be that of a slow webhook."""
+    return error.status in OUTAGE_STATUSES and error.reason != TIMED_OUT

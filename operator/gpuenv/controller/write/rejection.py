@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gpuenv.controller.kube.errors import ApiError
+from gpuenv.controller.kube.errors import TIMED_OUT, ApiError
 
 DENIED_SECONDS: Final = 60.0
 """How long an authorizer must have denied a kind of write before a missing permission is believed."""
@@ -28,10 +28,10 @@ def is_rejection(error: ApiError) -> bool:
 def blames_pod(error: ApiError) -> bool:
     """Return whether an error counts as a rejection of the pod if it occurs twice in a row.
 
-    A status of 5xx may pass, but may also come from a webhook that is down for long. If two in a row did not count, the
-    planner would choose the same node forever, and no node report would say why.
+    A status of 5xx, or a request that takes too long, may pass, but may also come from a webhook that is down for long.
+    If two in a row did not count, the planner would choose the same node forever, and no node report would say why.
     """
-    return error.status >= 500
+    return error.status >= 500 or error.reason == TIMED_OUT
 
 
 class Denials:

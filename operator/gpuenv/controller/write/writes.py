@@ -3,9 +3,9 @@
 The executor, which calls these methods, decides about the order of actions, back-off and limits.
 """
 
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from gpuenv.api import names
@@ -27,6 +27,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.objects.node_report import LEFT_SINCE
+from gpuenv.plan.objects.records import pod_record
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.run.rejected_pod import rejected
 
@@ -105,20 +106,30 @@ class Writes:
 
     async def create_pod(self, action: CreatePod) -> None:
         """Create a probe pod. If the API server rejects it, the cache records that, for the next plan."""
+        name = action.manifest["metadata"]["name"]
         try:
             raw = await self.kube.create(self.scope.pods, action.manifest)
         except ApiError as error:
             # A pod of this name is ours, because its name contains the run id. If it is being deleted, the next plan
             # waits. The API server may have created it although the answer was lost.
             if error.status == 409 or error.is_ambiguous:
-                with contextlib.suppress(ApiError):
-                    if await self.live("pods", action.manifest["metadata"]["name"]) or error.status == 409:
-                        return
+                try:
+                    found = await self.live("pods", name)
+                except ApiError:
+                    self.expect(action)  # a later plan reads the pod
+                    raise error from None
+                if found is not None or error.status == 409:
+                    return
+            self.cache.unexpect_pod(name)
             if not is_rejection(error):
                 raise
             self.refused(action, error)
             return
         self.cache.put("pods", raw)
+
+    def expect(self, action: CreatePod) -> None:
+        """Let the pod count as one that exists, because its creation was sent and has no answer yet."""
+        self.cache.expect_pod(replace(pod_record(action.manifest), created_at=self.clock()))
 
     def refused(self, action: CreatePod, error: ApiError) -> None:
         """Record in the cache that the API server rejected a pod. The next plan writes it into the node report."""
@@ -127,7 +138,13 @@ class Writes:
         self.cache.changed()
 
     async def delete_pod(self, action: DeletePod) -> None:
-        """Delete a probe pod. A pod that is already gone causes no error."""
+        """Delete a probe pod. A pod that is already gone causes no error.
+
+        A pod without a uid is read first, because nobody knows yet whether it exists.
+        """
+        if not action.uid:
+            await self.live("pods", action.name)
+            return
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:

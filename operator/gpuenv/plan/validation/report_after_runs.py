@@ -161,6 +161,8 @@ def _after_current(
 def _after_pod(
     validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
 ) -> tuple[ReportRecord | None, _Current]:
+    if not pod.uid:
+        return report, _Current(pod, unconfirmed=True)
     outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
     if is_time_up(pod, outcome) and not pod.confirmed:
         return report, _Current(pod, unconfirmed=True)

@@ -1,10 +1,13 @@
-"""A fake API server that carries out writes whose answers are lost."""
+"""A fake API server that carries out writes whose answers are lost, or that is slow to carry them out."""
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.support.fake_kube import FakeKube
 
+from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.errors import ApiError
 
 Send = Callable[..., Awaitable[Any]]
@@ -49,3 +52,33 @@ def repeat_all(kube: FakeKube) -> None:
         return twice
 
     _wrap(kube, wrapped)
+
+
+class Held:
+    """The writes that a slow webhook holds up: they are neither carried out nor answered before :meth:`release`.
+
+    ``when`` is called with the method of the client, the path, and the body, and returns whether a write is held up.
+    """
+
+    def __init__(self, kube: FakeKube, when: Callable[[str, str, Any], bool]) -> None:
+        self.requests: list[tuple[str, str]] = []
+        """Method and path of each write that has arrived, also of those that have been released."""
+        self._released = asyncio.Event()
+
+        def wrapped(method: str, send: Send) -> Send:
+            async def slow(path: str, *args: Any, **options: Any) -> Any:
+                sending.check_time_box(path)
+                if self._released.is_set() or not when(method, path, args[0] if args else None):
+                    return await send(path, *args, **options)
+                self.requests.append((method, path))
+                await self._released.wait()
+                with sending.time_box(lambda: math.inf):  # it was sent in time
+                    return await send(path, *args, **options)
+
+            return slow
+
+        _wrap(kube, wrapped)
+
+    def release(self) -> None:
+        """Carry out all writes, now and from now on."""
+        self._released.set()
