@@ -80,6 +80,11 @@ class Reconciler:
         self._faults = 0
         self._known_faults: frozenset[str] = frozenset()
 
+    @property
+    def problem(self) -> str:
+        """Why no plan is made, in words for people; "" unless planning has failed."""
+        return f"planning has failed {self._faults} times in a row; see the log" if self._faults else ""
+
     def wake(self) -> None:
         """Request a plan soon, because something has changed."""
         self._dirty.set()

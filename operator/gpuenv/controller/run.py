@@ -255,6 +255,7 @@ class Operator:
             allowed=self._lease.wait_held,
             beat=self._beats("plan"),
         )
+        self._alive.expect("plan", lambda: reconciler.problem)
         self._cache.changed = reconciler.wake
         self._cache.learned = lambda kind, version: watches[kind].signs.learned(version)
         loops = [
@@ -271,6 +272,7 @@ class Operator:
             return EXIT_STOPPED if stopping in done else _failed(done)
         finally:
             logger.info("stopping")
+            self._alive.wait("operator", "is stopping")
             await _cancel([*loops, stopping])
             await executor.stop()
             await self._release()  # nothing is written any more, so another operator may start
