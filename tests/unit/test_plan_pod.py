@@ -145,8 +145,13 @@ def test_what_the_probe_is_told() -> None:
 
 def test_what_kubernetes_would_expand_is_escaped_in_what_we_write() -> None:
     """``$(NAME)`` in a value is replaced by the kubelet; a check's command must arrive as it was written."""
-    made = build(checks={"commands": [{"name": "a", "command": ["sh", "-c", "echo $(HOME)"]}]})
+    made = build(
+        checks={"commands": [{"name": "a", "command": ["sh", "-c", "echo $(HOME)"]}]},
+        probe={"env": [{"name": "A", "value": "$(B)$$(B)"}], "python": "/opt/$(A)/bin/python"},
+    )
     assert "$$(HOME)" in env(made)["GPUENV_CHECKS"]
+    assert env(made)["A"] == "$$(B)$$$$(B)"
+    assert made["spec"]["containers"][0]["command"][0] == "/opt/$$(A)/bin/python"
 
 
 def test_it_says_whose_it_is() -> None:

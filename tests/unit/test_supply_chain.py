@@ -22,6 +22,7 @@ def test_every_base_image_is_named_by_its_digest(path: str) -> None:
     [
         ("No known vulnerabilities found", 0, 0, "No known vulnerabilities found"),
         ("aiohttp 3.9.0 GHSA-xxxx", 1, 1, "GHSA-xxxx"),
+        ("Retrying after connection broken\nFound 1 known vulnerability in 1 package", 1, 1, "Found 1 known"),
         (
             "aiohttp: Dependency not found on PyPI and could not be audited",
             1,

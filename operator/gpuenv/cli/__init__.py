@@ -4,6 +4,7 @@ The module of a subcommand is imported only when that subcommand runs. ``gpuenv 
 because it does not import kopf, kubernetes or rich.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,6 +41,8 @@ NOT_INSTALLED: Final[dict[str, str]] = {
 }
 """Maps each Python module that an installation may lack to the instruction how to install it."""
 
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the system that only a write can have. Of the commands, all write to standard output alone."""
 MESSAGE_CHARACTERS: Final = 2000
 """Longest error message of a command, in characters. Some quote what a file says, or an API server."""
 
@@ -96,6 +99,12 @@ class LazyGroup(click.Group):
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(exit_codes.INTERRUPTED)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            words = f"the output cannot be written: {error.strerror}; free some space, or write elsewhere"
+            click.echo(f"gpuenv: {words}", err=True)
+            sys.exit(exit_codes.USAGE)
         sys.exit(code if isinstance(code, int) else exit_codes.OK)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -94,7 +94,7 @@ def parse(value: object) -> Limits:
 def _resources(fields: Fields, defaults: Mapping[str, str]) -> dict[str, str]:
     """Return the largest amounts of resources. A resource that is not named has its default.
 
-    Raises FieldError for another resource than cpu, memory and ephemeral-storage, and for text that is no quantity.
+    Raises FieldError for another resource than cpu, memory and ephemeral-storage, and unless each is a quantity above 0.
     """
     _refuse_nulls(fields)
     found = {}
@@ -102,9 +102,12 @@ def _resources(fields: Fields, defaults: Mapping[str, str]) -> dict[str, str]:
         given = fields.raw(name)
         found[name] = defaults[name] if given is None else str(given)
         try:
-            amount(found[name])
+            is_positive = amount(found[name]) > 0
         except ValueError:
-            fields.fail(name, f"is {shown(given)}; write a quantity, such as {MAX_RESOURCES[name]}")
+            is_positive = False
+        if not is_positive:
+            # A pod with a limit of 0 would have none: kubelets do not enforce it.
+            fields.fail(name, f"is {shown(given)}; write a quantity above 0, such as {MAX_RESOURCES[name]}")
     fields.close()
     return found
 

@@ -152,7 +152,7 @@ def _known(fields: dict[str, str], key: str) -> str | None:
 def _torch(text: str, fields: dict[str, str], packages: dict[str, str], asked: Answers) -> TorchFacts:
     told = _known(fields, "torch")
     version = told.split()[0].strip("(),") if told else None
-    if version is not None and parse_version(version) is None:
+    if version is not None and (len(version) > MAX_VERSION or parse_version(version) is None):
         version = None
     version = version or asked.version or packages.get("torch") or packages.get("pytorch")
     without_torch = fields.get("torch", "").strip().lower() == "n/a"

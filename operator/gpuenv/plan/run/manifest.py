@@ -12,7 +12,7 @@ from gpuenv.api import names
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.run.resources import resources, scratch_size
-from gpuenv.plan.run.variables import SCRATCH, TERMINATION_LOG, variables
+from gpuenv.plan.run.variables import SCRATCH, TERMINATION_LOG, literal, variables
 from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
 
 Manifest = dict[str, Any]
@@ -168,7 +168,7 @@ def _container(
     spec: EnvironmentSpec, node: NodeRecord, settings: Settings, stage: str, run_id: str
 ) -> Manifest:
     probe = spec.probe
-    command = [probe.python or "python3", ARCHIVE, stage]
+    command = [literal(probe.python or "python3"), ARCHIVE, stage]
     return {
         "name": stage,
         "image": spec.image,

@@ -54,14 +54,15 @@ def variables(spec: EnvironmentSpec, node: NodeRecord, run_id: str) -> list[dict
         "GPUENV_SHARING": node.facts.sharing or "",
         "GPUENV_COMPILE": "1" if spec.checks.compile else "0",
         "GPUENV_IMPORTS": json.dumps(spec.checks.imports),
-        names.COMMANDS_VARIABLE: _literal(spec.checks.command_json),
+        names.COMMANDS_VARIABLE: spec.checks.command_json,
     }
-    return [{"name": name, "value": value} for name, value in values.items()]
+    return [{"name": name, "value": literal(value)} for name, value in values.items()]
 
 
-def _literal(value: str) -> str:
+def literal(value: str) -> str:
     """Return a value escaped so that the kubelet does not replace ``$(NAME)`` in it with the value of a variable.
 
+    A few variables of a few kilobytes that name each other many times would make terabytes in the kubelet's memory.
     https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
     """
     return value.replace("$", "$$")
