@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,26 @@ def test_what_is_no_file_is_one_line(option: str, path: str) -> None:
     result = explain(option, path)
     assert result.exit_code == 2, result.output
     assert_answered(result)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_under_the_output_is_one_line() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "gpuenv",
+        "explain",
+        "--gpu",
+        "NVIDIA A100-SXM4-80GB",
+        "--driver",
+        "580.65.06",
+    ]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "gpuenv: the output cannot be written: No space left on device; free some space, or write elsewhere\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["-f", "--nodes", "--report", "--error", "--collect-env"])

@@ -76,6 +76,17 @@ async def test_a_report_of_a_former_node_of_that_name_is_replaced(world: World) 
     assert world.get("reports", "e.a")["spec"]["nodeUID"] == "uid-a"
 
 
+async def test_a_report_of_a_former_node_that_finalizers_keep_is_a_refusal(world: World) -> None:
+    former = builders.report("e", "a")
+    former["spec"]["nodeUID"] = "another"
+    former["metadata"] |= {"deletionTimestamp": "2027-01-15T08:00:00Z", "finalizers": ["example.com/kept"]}
+    world.kube.add(REPORTS, former)
+    outcome = await world.run(write("e", "a"))
+    assert (outcome.done, outcome.failed) == (0, 1)
+    refusal = world.cache.refusals["e", "a"]
+    assert "kept by the finalizers example.com/kept; remove them" in refusal.message
+
+
 async def test_a_report_somebody_deleted_is_planned_anew(world: World) -> None:
     world.put("reports", builders.report("e", "a"))
     world.kube.objects.clear()

@@ -142,6 +142,7 @@ def test_every_text_is_one_cell_of_markdown(text: str) -> None:
 
 
 def test_github_finds_no_name_issue_or_address_to_link() -> None:
+    assert in_markdown("$x$") == "\\$x\\$"
     shown = in_markdown("@octocat https://evil/x www.evil.com org/repo#12 me@example.com")
     assert shown == "`@`octocat https:\\//evil/x www\\.evil.com org/repo`#`12 me`@`example.com"
 

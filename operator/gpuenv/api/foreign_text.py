@@ -33,7 +33,7 @@ _BEYOND_ASCII: Final = re.compile(r"[^ -~]+")
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Characters that look like a space, but are letters or symbols in Unicode."""
 _INVISIBLE: Final = re.compile(
-    "[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U0001d159\U000e0100-\U000e01ef]"  # joiners, variation selectors, a note without a head
+    "[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U0001d159\U000e0100-\U000e01ef]"  # joiners, variation selectors
 )
 """Matches an invisible character that Unicode lists as a mark. The others have the category Cf."""
 

@@ -26,6 +26,8 @@ from gpuenv.assess.sources.python_answers import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_GPUS = 64
+MAX_VERSION = 64
+"""The largest number of characters of a version."""
 MAX_LABELS = 4_000
 """The search stops after this number of labels. The output of ``collect_env`` has about thirty."""
 

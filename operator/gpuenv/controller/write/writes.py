@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gpuenv.api import names
+from gpuenv.api.foreign_text import one_line
 from gpuenv.controller.cache import Cache, Version
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
@@ -38,6 +39,8 @@ A policy that refuses the write may answer with the same codes, so another reque
 """
 
 
+MAX_FINALIZERS: Final = 100
+"""How many characters of the names of an object's finalizers a message quotes."""
 ATTEMPTS: Final = 3
 """How many times a node's condition is written if others change the node at the same time."""
 
@@ -207,12 +210,21 @@ class Writes:
             self.cache.put("reports", raw)
             if (raw.get("spec") or {}).get("nodeUID") != action.node_uid:
                 # The node report is about an earlier node of that name.
+                self._refuse_to_wait(raw)
                 await self.kube.delete(
                     self.scope.item("reports", action.name), uid=str(raw["metadata"]["uid"])
                 )
                 raise StaleError(f"report {action.name} was about an earlier node of that name") from error
             return
         self.cache.put("reports", raw)
+
+    def _refuse_to_wait(self, raw: Mapping[str, Any]) -> None:
+        """Raise ApiError if a node report that has to be replaced was deleted already, and is kept by finalizers."""
+        metadata = raw["metadata"]
+        if metadata.get("deletionTimestamp"):
+            kept = one_line(", ".join(map(str, metadata.get("finalizers") or ())), MAX_FINALIZERS)
+            words = f"the report of an earlier node is kept by the finalizers {kept}; remove them from it"
+            raise ApiError(409, "Terminating", words, where=f"gpunodereports/{metadata['name']}")
 
     async def mark_leaving(self, action: MarkLeaving) -> None:
         """Note in a node report since when its node has been outside the selection."""
