@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.soak import oracle
-from tests.soak.faults.catalogue import FAULTS
+from tests.soak.faults.catalogue import FAULTS, MISSED
 from tests.soak.log import Log, Planned, Round, read_rounds
 from tests.soak.rounds import THEMES, Theme, make_round
 from tests.soak.watcher import Watcher
@@ -78,7 +78,7 @@ async def _fault(world: World, log: Log, one: Round, planned: Planned) -> None:
     hit = await fault.make(world, **planned.parameters)
     if fault.blinds is not None:
         world.truth.disturbances[known] = (began, time.monotonic() + fault.blinds)
-    log.fault(one, planned, hit)
+    log.fault(one, planned, hit, missed=hit == MISSED)
 
 
 async def _check(world: World, log: Log, one: Round, recovery: float) -> None:

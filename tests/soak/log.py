@@ -55,9 +55,12 @@ class Log:
         """Seconds since the start."""
         return round(time.monotonic() - self.began, 3)
 
-    def fault(self, one: Round, planned: Planned, hit: str) -> None:
-        """Log a fault that has ended. ``hit`` says what it has hit, such as the name of a pod."""
-        self.faults[planned.fault] += 1
+    def fault(self, one: Round, planned: Planned, hit: str, *, missed: bool = False) -> None:
+        """Log a fault that has ended. ``hit`` says what it has hit, such as the name of a pod.
+
+        A fault that has ``missed``, because there was nothing to hit, does not count.
+        """
+        self.faults[planned.fault] += not missed
         self._write(
             {
                 "seed": self.seed,

@@ -56,34 +56,34 @@ WATCHES = {
 CLOCKS = {"clock.jump": 9.0, "clock.drift": 12.0}
 LIFE = MACHINES | {"node.replace": 15.0, "node.rename": 15.0}
 
+OUTAGES = {"outage.cut-off": 4.0, "outage.no-answer": 6.0, "outage.api-server-stands-still": 6.0}
+
 THEMES = (
-    Theme("kills", 30, MACHINES | HANDS | {"operator.kill": 2.5}),
-    Theme("fast kills", 30, MACHINES | {"operator.kill": 1.5}),
-    Theme(
-        "outages",
-        25,
-        MACHINES | {"outage.cut-off": 8, "outage.no-answer": 9, "outage.api-server-stands-still": 9},
-    ),
+    Theme("kills", 30, MACHINES | HANDS | {"operator.kill": 1.5}),
+    Theme("kill storm", 90, MACHINES | {"operator.kill": 0.9}),
+    Theme("outages", 30, MACHINES | OUTAGES),
     Theme(
         "kills in outages",
-        25,
-        LIFE | {"operator.kill": 3, "outage.cut-off": 8, "outage.etcd-stands-still": 9},
+        30,
+        LIFE | {"operator.kill": 2, "outage.cut-off": 4, "outage.etcd-stands-still": 6},
     ),
-    Theme("control plane", 25, MACHINES | {"outage.restart-api-server": 14, "outage.restart-scheduler": 12}),
-    Theme("stops", 30, LIFE | HANDS | {"operator.stop": 9, "operator.kill": 12, "operator.end": 12}),
+    Theme("control plane", 30, MACHINES | {"outage.restart-api-server": 14, "outage.restart-scheduler": 12}),
+    Theme("etcd", 25, MACHINES | {"outage.restart-etcd": 9, "outage.etcd-stands-still": 7}),
+    Theme("stops", 30, LIFE | HANDS | {"operator.stop": 9, "operator.kill": 8, "operator.end": 12}),
     Theme("answers", 30, MACHINES | ANSWERS | {"answer.to-all": 10}),
-    Theme("answers and kills", 30, LIFE | ANSWERS | {"operator.kill": 3}),
+    Theme("answers and kills", 30, LIFE | ANSWERS | {"operator.kill": 2}),
     Theme("watches", 30, LIFE | WATCHES),
     Theme("silence", 30, MACHINES | HANDS | {"watch.silence": 14}),
     Theme("clocks", 30, MACHINES | HANDS | CLOCKS),
-    Theme("clocks and kills", 30, MACHINES | CLOCKS | {"operator.kill": 3}),
-    Theme("specs", 30, SPECS | {"operator.kill": 4, "environment.status": 12, "environment.again": 25}),
+    Theme("clocks and kills", 30, MACHINES | CLOCKS | {"operator.kill": 2}),
+    Theme("specs", 30, SPECS | {"operator.kill": 3, "environment.status": 12, "environment.again": 25}),
     Theme(
         "hands", 30, MACHINES | HANDS | {"report.edit": 8, "installation.config-maps": 12, "node.cordon": 10}
     ),
     Theme("installation", 30, {"installation.namespace": 22, "installation.kind": 25, "operator.kill": 9}),
     Theme("two operators", 20, MACHINES | HANDS | {"lease.partition": 40}),
-    Theme("upgrades", 30, MACHINES | {"operator.upgrade": 6, "outage.cut-off": 9}),
+    Theme("long stop", 20, MACHINES | HANDS | {"operator.stop-long": 40}),
+    Theme("upgrades", 30, MACHINES | {"operator.upgrade": 6, "outage.cut-off": 5}),
 )
 
 

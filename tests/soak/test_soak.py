@@ -44,7 +44,7 @@ async def test_nothing_breaks_in_a_short_soak(log: Log) -> None:
         pytest.skip(str(error))
     assert log.breaches == []
     assert [one for one in log.checkpoints if not one["checkpoint"]] == []
-    assert sum(log.faults.values()) == sum(len(one.faults) for one in rounds)
+    assert log.faults["operator.kill"] > 0
     assert read_rounds(log.path) == rounds
 
 

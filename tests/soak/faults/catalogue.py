@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from tests.soak.world import World
 
+MISSED = "there was none"
+"""What a fault says that has found nothing to hit."""
 T = TypeVar("T")
 Draw = Callable[[Random], Any]
 Make = Callable[..., Awaitable[str]]

@@ -1,6 +1,6 @@
 """Faults of machines and their Node objects: broken, repaired, rebooted, with another driver, removed, renamed."""
 
-from tests.soak.faults.catalogue import World, any_of_them, chance, fault, one_of, pick
+from tests.soak.faults.catalogue import MISSED, World, any_of_them, chance, fault, one_of, pick
 from tests.soak.truth import FAULT_VERDICTS
 
 from gpuenv.controller.kube.errors import ApiError
@@ -16,7 +16,7 @@ async def break_machine(world: World, *, node: float, what: str, reboot: bool) -
     """Break or repair a machine, half of the time without any sign of it on the Node object."""
     name = pick(world.names(), node)
     if name is None:
-        return "there was none"
+        return MISSED
     if world.truth.machines[name].now.fault in UNCLEAR:
         reboot = True  # a result that a run without an answer cannot replace would stay
     await world.change_node(name, reboot=reboot, fault=MachineFault(what) if what else None)
@@ -28,7 +28,7 @@ async def unclear(world: World, *, node: float, what: str) -> str:
     """Break a machine so that no probe can give an answer there."""
     name = pick(world.names(), node)
     if name is None:
-        return "there was none"
+        return MISSED
     await world.change_node(name, reboot=True, fault=MachineFault(what), driver="580.95.05")
     return name
 
@@ -37,7 +37,7 @@ async def unclear(world: World, *, node: float, what: str) -> str:
 async def driver(world: World, *, node: float, driver: str) -> str:
     name = pick(world.names(), node)
     if name is None or world.truth.machines[name].now.fault in UNCLEAR:
-        return "there was none"
+        return MISSED
     await world.change_node(name, reboot=True, driver=driver)
     return name
 
@@ -47,7 +47,7 @@ async def replace(world: World, *, node: float) -> str:
     """Delete a Node object and register its machine again at once, so that only the uid changes."""
     name = pick(world.names(), node)
     if name is None:
-        return "there was none"
+        return MISSED
     await world.remove_node(name)
     await world.add_node(name)
     return name
@@ -59,7 +59,7 @@ async def remove(world: World, *, node: float) -> str:
     found = world.names()
     name = pick(found, node)
     if name is None or len(found) <= len(world.truth.machines) - 5:
-        return "few nodes are left"
+        return MISSED
     await world.remove_node(name)
     return name
 
@@ -69,7 +69,7 @@ async def add(world: World, *, node: float) -> str:
     """Register a machine that has no Node object: one that was removed, or a spare one."""
     name = pick(sorted(world.truth.machines.keys() - set(world.names())), node)
     if name is None:
-        return "there was none"
+        return MISSED
     await world.add_node(name)
     return name
 
@@ -85,7 +85,7 @@ async def cordon(world: World, *, node: float) -> str:
     """Cordon a node for a moment: its verdicts must stay."""
     name = pick(world.names(), node)
     if name is None:
-        return "there was none"
+        return MISSED
     try:
         for state in (True, False):
             await world.kube.merge_patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": state or None}})

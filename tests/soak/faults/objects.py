@@ -3,7 +3,7 @@
 import time
 from random import Random
 
-from tests.soak.faults.catalogue import World, any_of_them, fault, number, one_of, pick
+from tests.soak.faults.catalogue import MISSED, World, any_of_them, fault, number, one_of, pick
 from tests.soak.world import NODES, PODS, REPORTS
 
 from gpuenv.api import names
@@ -25,7 +25,7 @@ async def _quietly(work: object) -> str:
 async def delete_pod(world: World, *, pod: float, grace: int | None) -> str:
     found = pick(await world.listed(PODS), pod)
     if found is None:
-        return "there was none"
+        return MISSED
     name = found["metadata"]["name"]
     return f"{name}: {await _quietly(world.kube.delete(f'{PODS}/{name}', grace=grace))}"
 
@@ -34,7 +34,7 @@ async def delete_pod(world: World, *, pod: float, grace: int | None) -> str:
 async def evict_pod(world: World, *, pod: float) -> str:
     found = pick(await world.listed(PODS), pod)
     if found is None:
-        return "there was none"
+        return MISSED
     name = found["metadata"]["name"]
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
     return f"{name}: {await _quietly(world.kube.create(f'{PODS}/{name}/eviction', body))}"
@@ -45,7 +45,7 @@ async def preempt_pod(world: World, *, pod: float) -> str:
     """Do to a pod what the scheduler does to make room for a more important one."""
     found = pick(await world.listed(PODS), pod)
     if found is None:
-        return "there was none"
+        return MISSED
     name = found["metadata"]["name"]
     condition = {
         "type": "DisruptionTarget",
@@ -73,7 +73,7 @@ async def edit_report(world: World, *, report: float, verdict: str) -> str:
     """Write another verdict into a report's status."""
     found = pick(await world.listed(REPORTS), report)
     if found is None:
-        return "there was none"
+        return MISSED
     name, spec = found["metadata"]["name"], found["spec"]
     body = {"status": {"verdict": verdict, "reason": "", "message": "written by hand"}}
     world.truth.meddled[spec["nodeName"], spec["environmentName"]] = time.monotonic()
@@ -86,10 +86,10 @@ async def edit_label(world: World, *, node: float, value: str | None, seed: int)
     name = pick(world.names(), node)
     environment = Random(seed).choice(sorted(world.truth.specs))
     if name is None:
-        return "there was none"
+        return MISSED
     found = await world.kube.get(f"{NODES}/{name}")
     if names.node_label(environment) not in (found["metadata"].get("labels") or {}):
-        return "there was none"
+        return MISSED
     world.truth.meddled[name, environment] = time.monotonic()
     body = {"metadata": {"labels": {names.node_label(environment): value}}}
     answer = await _quietly(world.kube.merge_patch(f"{NODES}/{name}", body))

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from tests.soak.faults.catalogue import World, between, chance, fault, one_of
+from tests.soak.faults.catalogue import MISSED, World, between, chance, fault, one_of
 from tests.soak.world import LEASE
 
 from gpuenv.controller.kube.errors import ApiError
@@ -23,12 +23,12 @@ async def kill(world: World, *, frees_lease: bool) -> str:
     there = world.operators.signal("one", signal.SIGKILL)
     if frees_lease:
         await free_lease(world)
-    return "killed" if there else "there was none"
+    return "killed" if there else MISSED
 
 
 @fault("operator.end", blinds=20)
 async def end(world: World) -> str:
-    return "ended" if world.operators.signal("one", signal.SIGTERM) else "there was none"
+    return "ended" if world.operators.signal("one", signal.SIGTERM) else MISSED
 
 
 @fault("operator.stop", blinds=20, seconds=one_of(0.5, 2, 5, 9))
@@ -45,7 +45,7 @@ async def stop_long(world: World, *, seconds: float) -> str:
 async def _stopped(world: World, seconds: float) -> str:
     pid = world.operators.slots["one"].pid
     if not world.operators.signal("one", signal.SIGSTOP):
-        return "there was none"
+        return MISSED
     await asyncio.sleep(seconds)
     if world.operators.slots["one"].pid == pid:
         world.operators.signal("one", signal.SIGCONT)
