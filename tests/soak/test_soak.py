@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.soak import oracle
@@ -11,6 +12,7 @@ from tests.soak.log import Log, read_rounds
 from tests.soak.rounds import THEMES, make_round
 from tests.soak.watcher import Watcher
 from tests.soak.world import NODES, PODS, REPORTS, World
+from tests.support import probe_pods
 from tests.support.wait import PATIENCE, wait_until_async
 
 from gpuenv.api import names
@@ -65,8 +67,8 @@ async def test_the_oracle_sees_what_is_wrong(world: World, log: Log) -> None:
         await breach("label against the evidence")
         await world.kube.merge_patch(f"{NODES}/{kept}", {"metadata": {"labels": {key: None}}})
         await breach("label removed")
-        for _ in range(2):
-            await world.kube.create(PODS, _probe_pod(kept))
+        for name in ("forged-1", "forged-2"):
+            await world.kube.create(PODS, _probe_pod(kept, name))
         await breach("one pod a node")
         await world.kube.delete(f"{REPORTS}/{names.report_name('second', kept)}")
         await world.kube.merge_patch(
@@ -79,21 +81,9 @@ async def test_the_oracle_sees_what_is_wrong(world: World, log: Log) -> None:
     assert any(line.startswith("third on") and "verdict Degraded" in line for line in seen)
 
 
-def _probe_pod(node: str) -> dict[str, object]:
-    labels = {names.LABEL_COMPONENT: names.COMPONENT_PROBE, names.LABEL_ENVIRONMENT: "first"}
-    container = {"name": "kernels", "image": "example/torch:cuda12"}
-    return {
-        "metadata": {
-            "generateName": "forged-",
-            "labels": labels,
-            "annotations": {names.ANNOTATION_NODE: node},
-        },
-        "spec": {
-            "containers": [container],
-            "schedulerName": "nobody",
-            "priorityClassName": names.PROBE_PRIORITY_CLASS,
-        },
-    }
+def _probe_pod(node: str, name: str) -> dict[str, Any]:
+    named = probe_pods.changed(probe_pods.built("first"), ("metadata", "name"), name)
+    return probe_pods.changed(named, ("metadata", "annotations", names.ANNOTATION_NODE), node)
 
 
 def test_a_seed_makes_the_same_faults_again(tmp_path: Path) -> None:

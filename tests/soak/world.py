@@ -70,8 +70,7 @@ class PatientKube(Kube):
             try:
                 return await super()._call(*arguments, **options)
             except ApiError as error:
-                denied = error.status in {401, 403}  # for a moment, while the API server starts
-                if not (error.transient or denied) or asyncio.get_running_loop().time() > deadline:
+                if not error.transient or asyncio.get_running_loop().time() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
