@@ -23,11 +23,13 @@ from tests.soak import launcher
 from gpuenv import knowledge
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
+from gpuenv_sandbox.control_plane.ports import free_ports
 
 START_SECONDS = 120.0
 RESTART_SECONDS = 0.5
 NEXT_VERSION = "99.0.0"
 SAMPLE_SECONDS = 5.0
+HEALTH_SECONDS = 10.0
 LEFT_FOR_ANOTHER = re.compile(r"is held by \S+; this operator ends")
 FAULTS_OF_ITS_OWN = ("Traceback", "fault of our own", "never retrieved", "--- Logging error")
 
@@ -40,6 +42,8 @@ class Operator:
     kubeconfig: Path
     log: Path
     clock: Path
+    health: int
+    """The port of ``/healthz`` and ``/readyz``."""
     version: str = ""
     wanted: bool = False
     pid: int | None = None
@@ -71,12 +75,12 @@ class Operators:
         rights = await asyncio.to_thread(
             self._plane.kubeconfig_for_service_account, OPERATOR_NAMESPACE, OPERATOR
         )
-        for name, server in servers.items():
+        for (name, server), port in zip(servers.items(), free_ports(len(servers)), strict=True):
             path = rights.with_name(f"{name}.kubeconfig")
             path.write_text(rights.read_text().replace(self._plane.server, server))
             clock = rights.with_name(f"{name}.clock")
             clock.write_bytes(launcher.OFFSET.pack(0.0))
-            self.slots[name] = Operator(name, path, self._plane.log(f"operator-{name}"), clock)
+            self.slots[name] = Operator(name, path, self._plane.log(f"operator-{name}"), clock, port)
         tables = await asyncio.to_thread(_other_tables, self._plane.directory / "tables")
         self._own_flags = {"": [], NEXT_VERSION: ["--knowledge", str(tables)]}
         for version in self.versions:
@@ -109,7 +113,12 @@ class Operators:
         self._started[name] = asyncio.Event()
         request = {
             "start": name,
-            "arguments": ["--kubeconfig", str(slot.kubeconfig), *self._flags, *self._own_flags[slot.version]],
+            "arguments": [
+                *("--kubeconfig", str(slot.kubeconfig)),
+                *("--health-probe-bind-address", f"127.0.0.1:{slot.health}"),
+                *self._flags,
+                *self._own_flags[slot.version],
+            ],
             "log": str(slot.log),
             "clock": str(slot.clock),
         }
@@ -128,6 +137,18 @@ class Operators:
         with contextlib.suppress(ProcessLookupError):
             os.kill(slot.pid, number)
         return True
+
+    async def health(self, name: str, path: str) -> str:
+        """Return what the operator in a slot answers on a page of its health, with the HTTP status in front."""
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.slots[name].health)
+                writer.write(f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+                writer.close()
+        except OSError as error:
+            return f"0 {error!r}"
+        return f"{head.split(' ')[1]} {' '.join(body.split())}"
 
     def shift_clock(self, name: str, seconds: float) -> None:
         """Set by how many seconds the wall clock of the operator in a slot is ahead."""

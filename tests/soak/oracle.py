@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,6 +197,14 @@ async def ask_again(world: World, seen: Seen) -> None:
             world.revalidate.discard(node)
 
 
+async def unhealthy(world: World) -> AsyncIterator[str]:
+    """Yield the pages on which the operator says that it does not work."""
+    for page in ("healthz", "readyz"):
+        answer = await world.operators.health("one", page)
+        if not answer.startswith("200 "):
+            yield f"operator: /{page} answers {answer[:300]}"
+
+
 async def until_right(world: World, limit: float) -> tuple[float, list[str]]:
     """Wait until nothing is wrong. Return after how many seconds, and the last problems if it took too long."""
     began = time.monotonic()
@@ -206,7 +214,7 @@ async def until_right(world: World, limit: float) -> tuple[float, list[str]]:
             await ask_again(world, seen)
             wrong = ["runs are asked for again"]
         else:
-            wrong = list(problems(world, seen))
+            wrong = list(problems(world, seen)) + [line async for line in unhealthy(world)]
         seconds = time.monotonic() - began
         if not wrong or seconds > limit:
             return seconds, wrong

@@ -31,7 +31,7 @@ LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{names.OPERATOR_NAMESPACE}/lea
 
 MAX_PROBES = 6
 FLAGS = [
-    *("--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--sweep-seconds", "10"),
+    *("--metrics-bind-address", "0", "--sweep-seconds", "10"),
     *(
         "--retry-seconds",
         "1",
