@@ -18,6 +18,8 @@ from tests.soak.rounds import THEMES, Theme, make_round
 from tests.soak.watcher import Watcher
 from tests.soak.world import World
 
+from gpuenv.controller.kube.errors import ApiError
+
 RECOVERY_SECONDS = 60.0
 """Within this time after the last fault of a round, everything must be right."""
 FIRST_SECONDS = 240.0
@@ -75,7 +77,10 @@ async def _fault(world: World, log: Log, one: Round, planned: Planned) -> None:
     if fault.blinds is not None:
         known = len(world.truth.disturbances)
         world.truth.disturbances.append((began, began + 600))
-    hit = await fault.make(world, **planned.parameters)
+    try:
+        hit = await fault.make(world, **planned.parameters)
+    except ApiError as error:  # another fault was in the way
+        hit = f"refused: {error}"
     if fault.blinds is not None:
         world.truth.disturbances[known] = (began, time.monotonic() + fault.blinds)
     log.fault(one, planned, hit, missed=hit == MISSED)

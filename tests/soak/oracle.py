@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tests.soak.truth import UNKNOWN, Machine, verdicts
@@ -172,18 +173,16 @@ def _pods(seen: Seen, expected: dict[tuple[str, str], Any]) -> Iterator[str]:
 
 
 def _seconds(text: str) -> float:
-    import datetime  # noqa: PLC0415
-
-    return datetime.datetime.fromisoformat(text).timestamp()
+    return datetime.fromisoformat(text).timestamp()
 
 
 async def ask_again(world: World, seen: Seen) -> None:
     """Ask for new runs, as people do, on machines that have changed without a sign on their Node objects."""
     world.asked += 1
     value = {"metadata": {"annotations": {names.ANNOTATION_REVALIDATE: f"soak-{world.asked}"}}}
-    names_of = {one["spec"]["nodeName"]: [] for one in seen.reports}  # type: dict[str, list[str]]
+    names_of: dict[str, list[str]] = {}
     for one in seen.reports:
-        names_of[one["spec"]["nodeName"]].append(one["metadata"]["name"])
+        names_of.setdefault(one["spec"]["nodeName"], []).append(one["metadata"]["name"])
     for node in sorted(world.revalidate):
         wanted = sum(machine.name == node for _, _, machine in world.truth.selected())
         found = names_of.get(node, [])
@@ -209,13 +208,19 @@ async def until_right(world: World, limit: float) -> tuple[float, list[str]]:
     """Wait until nothing is wrong. Return after how many seconds, and the last problems if it took too long."""
     began = time.monotonic()
     while True:
-        seen = await see(world)
-        if world.revalidate:
-            await ask_again(world, seen)
-            wrong = ["runs are asked for again"]
-        else:
-            wrong = list(problems(world, seen)) + [line async for line in unhealthy(world)]
+        try:
+            wrong = await _wrong(world)
+        except ApiError as error:
+            wrong = [f"the oracle cannot look: {error}"]
         seconds = time.monotonic() - began
         if not wrong or seconds > limit:
             return seconds, wrong
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _wrong(world: World) -> list[str]:
+    seen = await see(world)
+    if world.revalidate:
+        await ask_again(world, seen)
+        return ["runs are asked for again"]
+    return [*problems(world, seen), *[line async for line in unhealthy(world)]]

@@ -57,6 +57,9 @@ class Watcher:
     labels: dict[tuple[str, str], str] = field(default_factory=dict)
     label_changes: int = 0
     most_pods: int = 0
+    _live: dict[str, Run] = field(default_factory=dict)
+    """The probe pods that may hold a device, by uid."""
+    _of: dict[tuple[str, str], list[Run]] = field(default_factory=dict)
     _uids: dict[str, str] = field(default_factory=dict)
     _away: dict[str, float] = field(default_factory=dict)
 
@@ -120,24 +123,23 @@ class Watcher:
         if not environment or not node:
             return
         new = metadata["uid"] not in self.runs
-        run = self.runs.setdefault(
-            metadata["uid"], Run(environment, node, found["spec"]["containers"][0]["image"], at)
-        )
+        if new:
+            run = Run(environment, node, found["spec"]["containers"][0]["image"], at)
+            self.runs[metadata["uid"]] = self._live[metadata["uid"]] = run
+            self._of.setdefault((node, environment), []).append(run)
+        run = self.runs[metadata["uid"]]
         scheduled = next((one for one in status.get("conditions") or [] if one["type"] == "PodScheduled"), {})
         run.waits = scheduled.get("status") == "False"
         if found["spec"].get("nodeName") and not run.bound:
             run.bound = at
         if (not present or status.get("phase") in ENDED) and not run.ended:
             run.ended = at
+            del self._live[metadata["uid"]]
         if new and not run.ended:
             self._limits(run, metadata["name"])
 
-    def live(self) -> list[Run]:
-        """Return the probe pods that may hold a device."""
-        return [run for run in self.runs.values() if not run.ended]
-
     def _limits(self, new: Run, name: str) -> None:
-        live = self.live()
+        live = list(self._live.values())
         self.most_pods = max(self.most_pods, len(live))
         here = [run for run in live if run.node == new.node]
         if len(here) > 1:
@@ -211,11 +213,7 @@ class Watcher:
         machines = list(self.truth.machines[node].during(since, at))
         specs = [spec for spec in self.truth.specs[environment].during(since, at) if spec is not None]
         runs = sorted(
-            (
-                run
-                for run in self.runs.values()
-                if (run.node, run.environment) == (node, environment) and run.bound
-            ),
+            (run for run in self._of.get((node, environment), []) if run.bound),
             key=lambda run: run.bound,
         )
         ended = [number for number, run in enumerate(runs) if run.ended and run.ended < since]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,6 +108,7 @@ class World:
         self.revalidate: set[str] = set()
         """Machines that have changed without a sign on their Node object. People have to ask for a new run there."""
         self.asked = 0
+        self._machines = asyncio.Lock()
         self.control = asyncio.Lock()
         """Held while a component of the control plane is stopped, so that two faults do not cross."""
 
@@ -138,7 +140,8 @@ class World:
         """Record the machines, take the spare ones away, and create the environments."""
         for machine in self.fleet.scenario.nodes:
             found = await self.kube.get(f"{NODES}/{machine.name}")
-            self.truth.machine(self._state(machine.name, uid=found["metadata"]["uid"]))
+            fault, uid = machine.fault or "", found["metadata"]["uid"]
+            self.truth.machine(Machine(machine.name, machine.driver, fault, uid=uid, labels=machine.labels))
         for name in self.names():
             if name.startswith("spare"):
                 await self.remove_node(name)
@@ -148,17 +151,6 @@ class World:
     def names(self) -> list[str]:
         """Return the names of all machines that have Node objects now, in order."""
         return sorted(name for name, states in self.truth.machines.items() if states.now.uid)
-
-    def _state(self, name: str, *, uid: str | None = None, boot: int | None = None) -> Machine:
-        machine, known = self.fleet.node(name), self.truth.machines.get(name)
-        return Machine(
-            name,
-            driver=machine.driver,
-            fault=machine.fault or "",
-            boot=boot if boot is not None else known.now.boot if known else 0,
-            uid=uid if uid is not None else known.now.uid if known else "",
-            labels=machine.labels,
-        )
 
     async def gone(self, path: str) -> None:
         """Ask for the deletion of an object, if it exists."""
@@ -170,30 +162,41 @@ class World:
 
     # ---- machines ------------------------------------------------------------------------------------------
 
-    async def change_node(self, name: str, *, reboot: bool, **changes: Any) -> None:
-        """Change a machine, with a reboot or without any sign of it on its Node object."""
-        before = self.truth.machines[name].now
-        await self.fleet.change(name, reboot=reboot, **changes)
-        self.truth.machine(self._state(name, boot=before.boot + reboot))
-        if not reboot:
-            self.revalidate.add(name)
+    async def change_node(self, name: str, *, reboot: bool, **changes: Any) -> bool:
+        """Change a machine, with a reboot or without any sign of it on its Node object. Return False without a node."""
+        async with self._machines:
+            before = self.truth.machines[name].now
+            if not before.uid:
+                return False
+            known = {key: value or "" for key, value in changes.items()}
+            after = replace(before, boot=before.boot + reboot, **known)
+            # While the change is under way, both states may be found.
+            self.truth.machine(after)
+            self.truth.machine(before)
+            await self.fleet.change(name, reboot=reboot, **changes)
+            self.truth.machine(after)
+            if not reboot:
+                self.revalidate.add(name)
+            return True
 
     async def remove_node(self, name: str) -> None:
         """Delete a Node object. Its machine keeps its state."""
-        await self.gone(f"{NODES}/{name}")
-        self.truth.machine(self._state(name, uid=""))
+        async with self._machines:
+            await self.gone(f"{NODES}/{name}")
+            self.truth.machine(replace(self.truth.machines[name].now, uid=""))
 
     async def add_node(self, name: str) -> None:
         """Register a machine, whose Node object gets a new uid."""
-        machine, known = self.fleet.node(name), self.truth.machines[name].now
-        body = node_objects.node(machine, now(), known.boot)
-        body["metadata"]["annotations"] = {node_objects.ANNOTATION_FAULT: machine.fault or ""}
-        created = await retried(lambda: self.kube.create(NODES, body))
-        if created is None:
-            created = await self.kube.get(f"{NODES}/{name}")
-        self.truth.machine(self._state(name, uid=created["metadata"]["uid"]))
-        # As in the simulation: an admission plug-in has tainted the node, and the node controller takes its time.
-        await self.kube.merge_patch(f"{NODES}/{name}", {"spec": {"taints": body["spec"].get("taints")}})
+        async with self._machines:
+            machine, known = self.fleet.node(name), self.truth.machines[name].now
+            body = node_objects.node(machine, now(), known.boot)
+            body["metadata"]["annotations"] = {node_objects.ANNOTATION_FAULT: machine.fault or ""}
+            created = await retried(lambda: self.kube.create(NODES, body))
+            if created is None:
+                created = await self.kube.get(f"{NODES}/{name}")
+            self.truth.machine(replace(known, uid=created["metadata"]["uid"]))
+            # As in the simulation: an admission plug-in has tainted the node, and the node controller takes its time.
+            await self.kube.merge_patch(f"{NODES}/{name}", {"spec": {"taints": body["spec"].get("taints")}})
 
     # ---- environments --------------------------------------------------------------------------------------
 

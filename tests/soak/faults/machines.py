@@ -19,8 +19,11 @@ async def break_machine(world: World, *, node: float, what: str, reboot: bool) -
         return MISSED
     if world.truth.machines[name].now.fault in UNCLEAR:
         reboot = True  # a result that a run without an answer cannot replace would stay
-    await world.change_node(name, reboot=reboot, fault=MachineFault(what) if what else None)
-    return name
+    return (
+        name
+        if await world.change_node(name, reboot=reboot, fault=MachineFault(what) if what else None)
+        else MISSED
+    )
 
 
 @fault("machine.unclear", node=any_of_them, what=one_of(*UNCLEAR))
@@ -29,8 +32,11 @@ async def unclear(world: World, *, node: float, what: str) -> str:
     name = pick(world.names(), node)
     if name is None:
         return MISSED
-    await world.change_node(name, reboot=True, fault=MachineFault(what), driver="580.95.05")
-    return name
+    return (
+        name
+        if await world.change_node(name, reboot=True, fault=MachineFault(what), driver="580.95.05")
+        else MISSED
+    )
 
 
 @fault("machine.driver", node=any_of_them, driver=one_of(*DRIVERS))
@@ -38,8 +44,7 @@ async def driver(world: World, *, node: float, driver: str) -> str:
     name = pick(world.names(), node)
     if name is None or world.truth.machines[name].now.fault in UNCLEAR:
         return MISSED
-    await world.change_node(name, reboot=True, driver=driver)
-    return name
+    return name if await world.change_node(name, reboot=True, driver=driver) else MISSED
 
 
 @fault("node.replace", node=any_of_them)
