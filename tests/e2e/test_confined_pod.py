@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.support import attempts, builders
 from tests.support.node import PIDS_LIMIT, RealNode
+from tests.support.probe_pods import seen_as_stamped
 from tests.support.unique import unique
 from tests.support.wait import wait_until
 
@@ -60,7 +61,9 @@ class ProbePods:
         return ProbePod(
             self._admin,
             path,
-            lambda raw, now: observe(records.pod_record(raw), node, environment.spec, self._settings, now),
+            lambda raw, now: observe(
+                seen_as_stamped(records.pod_record(raw)), node, environment.spec, self._settings, now
+            ),
         )
 
     def events(self) -> Any:

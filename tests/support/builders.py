@@ -9,6 +9,7 @@ from typing import Any
 
 from gpuenv.api import names
 from gpuenv.plan.objects.times import show_time
+from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv_probe import codec
 
 Raw = dict[str, Any]
@@ -243,6 +244,7 @@ def pod_status(pod: Raw, phase: str, **changes: Any) -> Raw:
     }
     if "deleted" in changes:
         pod["metadata"]["deletionTimestamp"] = show_time(changes["deleted"])
+        pod["metadata"]["deletionGracePeriodSeconds"] = GRACE_SECONDS
     return pod
 
 

@@ -92,6 +92,7 @@ class FakeKube:
         if "deletionTimestamp" not in metadata:
             seconds = (raw.get("spec") or {}).get("terminationGracePeriodSeconds", 0) if _runs(raw) else 0
             metadata["deletionTimestamp"] = show_time(self._clock() + seconds)
+            metadata["deletionGracePeriodSeconds"] = seconds
             if stays:
                 return self._store(path, raw)
         if stays:

@@ -1,6 +1,7 @@
 """Probe pods as gpuenv makes them, and changed ones as only a stolen token or an administrator would make."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 from tests.support import builders
@@ -8,7 +9,8 @@ from tests.support import builders
 from gpuenv.api.names import PROBE_NAMESPACE
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.run.ended_pod import TERMINAL
+from gpuenv.plan.snapshot import FirstSeen, PodRecord, Settings
 
 Raw = dict[str, Any]
 
@@ -22,6 +24,27 @@ def built(
     node["status"]["runtimeHandlers"] = [{"name": "", "features": {"userNamespaces": True}}]
     made = Settings(config_map="gpuenv-probe-0123456789", probe_namespace=namespace, **(settings or {}))
     return manifest.build(environment, records.node_record(node), made, run_id="0123456789")
+
+
+def seen_as_stamped(pod: PodRecord) -> PodRecord:
+    """Return the record of a pod of which an operator has seen each state when it began, by a clock as all others."""
+    finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
+    deleting = None if pod.deleting_since is None else pod.deleting_since - pod.deletion_grace
+    is_over = pod.vanished or pod.phase in TERMINAL
+    return replace(
+        pod,
+        seen=FirstSeen(
+            created=pod.created_at,
+            scheduled=pod.scheduled_at,
+            sandbox_ready=pod.sandbox_ready_at,
+            facts_started=pod.facts.started_at,
+            facts_finished=pod.facts.finished_at,
+            kernels_started=pod.kernels.started_at,
+            deleting=deleting,
+            over=finished if is_over else None,
+            ended_first=pod.phase in TERMINAL and (deleting is None or finished < deleting),
+        ),
+    )
 
 
 def changed(pod: Raw, path: tuple[Any, ...], value: Any) -> Raw:

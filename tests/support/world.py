@@ -38,6 +38,7 @@ from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
+from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.snapshot import PodRecord, ReportRecord, Settings, Snapshot, ValidationKey
 
 Raw = dict[str, Any]
@@ -55,21 +56,21 @@ atexit.register(_loop.close)
 class World:
     """A cluster and its operator.
 
-    ``now`` is the time, which only tests move, and only forwards. The operator's clock shows ``wall``: it differs from
-    ``now`` by ``clock_error``, which tests may set. The executor's clock, which must be monotonic, also moves on between
-    two steps. With ``watch`` False the cache knows only what the operator itself reads and writes, and what
-    tests ``put``. Other keywords are settings of the operator.
+    ``now`` is the time, which only tests move, and only forwards. Tests may set by how much the clocks of the operator,
+    the API server and the nodes differ from it: ``clock_error``, ``server_error`` and ``node_error``. The executor's
+    clock, which must be monotonic, also moves on between two steps. With ``watch`` False the cache knows only what the
+    operator itself reads and writes, and what tests ``put``. Other keywords are settings of the operator.
     """
 
     def __init__(self, *, memo: bool = True, watch: bool = True, **settings: Any) -> None:
         self.now = builders.NOW
-        self.clock_error = 0.0
+        self.clock_error = self.server_error = self.node_error = 0.0
         self.settings = Settings(config_map="gpuenv-probe-0123456789", **settings)
         self.scope = Scope(self.settings.probe_namespace)
         self.knowledge = KNOWLEDGE
         self.assessed_per_plan: int | None = None
         """How many results one plan may assess; None means all."""
-        self.kube = FakeKube(lambda: self.now)
+        self.kube = FakeKube(lambda: self.server_time)
         if watch:
             self.kube.watchers.append(self._observe)
         self._kinds: dict[str, KindName] = {self.scope.path(kind): kind for kind in KINDS}
@@ -79,8 +80,7 @@ class World:
 
     def restart(self) -> None:
         """Start the operator anew: it knows nothing but what the API server has stored."""
-        self.cache = Cache()
-        self.cache.synced = True
+        self.cache = Cache(clock=lambda: self.now, server_time=lambda: self.server_time)
         self.memo = Memo() if self._has_memo else None
         self.metrics = Metrics(self.cache, lambda: self.wall)
         self.poster = EventPoster(
@@ -96,6 +96,7 @@ class World:
         for kind in KINDS:
             for raw in self.objects(kind).values():
                 self.cache.put(kind, raw)
+        self.cache.synced = True
 
     # ---- what people, nodes and kubelets do ------------------------------------------------------------------
 
@@ -152,7 +153,15 @@ class World:
     def delete_pod(self, name: str, *, vanish: bool) -> None:
         """Mark a pod as deleted, and let it disappear at once or linger."""
         self.change(
-            "pods", name, lambda raw: raw["metadata"].setdefault("deletionTimestamp", show_time(self.now + 5))
+            "pods",
+            name,
+            lambda raw: raw["metadata"].update(
+                {
+                    "deletionTimestamp": show_time(self.now + GRACE_SECONDS),
+                    "deletionGracePeriodSeconds": GRACE_SECONDS,
+                }
+                | raw["metadata"]
+            ),
         )
         if vanish:
             self.gone("pods", name)
@@ -174,10 +183,10 @@ class World:
         return self.pod(
             "Succeeded",
             name=before["metadata"]["name"],
-            scheduled=self.now - 30,
-            sandbox=self.now - 28,
-            facts=builders.terminated(facts, at=self.now - 10),
-            kernels=builders.terminated(kernels, at=self.now),
+            scheduled=self.server_time - 30,
+            sandbox=self.node_time - 28,
+            facts=builders.terminated(facts, at=self.node_time - 10),
+            kernels=builders.terminated(kernels, at=self.node_time),
         )
 
     def finish_all(self) -> None:
@@ -222,6 +231,16 @@ class World:
         """What the operator's clock shows."""
         return self.now + self.clock_error
 
+    @property
+    def server_time(self) -> float:
+        """What the API server's clock shows."""
+        return self.now + self.server_error
+
+    @property
+    def node_time(self) -> float:
+        """What the clocks of all nodes show."""
+        return self.now + self.node_error
+
     def plan(self) -> Plan:
         """Return the plan for the world as it is, and carry nothing out."""
         return self._planned(self.cache.snapshot(self.settings))
@@ -253,7 +272,7 @@ class World:
     def turn(self) -> Plan:
         """Make one plan and carry it out. Then let time pass until the operator's loop would plan again."""
         planned, executed = self._plan_and_run()
-        due = [] if planned.wake_at is None else [planned.wake_at - self.clock_error]
+        due = [] if planned.wake_at is None else [planned.wake_at]
         if executed.retry_at is not None:
             due.append(executed.retry_at - self._paused)
         self.now = max(self.now + 1, min([self.now + LONGEST_PAUSE_SECONDS, *due]))

@@ -403,10 +403,11 @@ async def test_a_node_condition_keeps_its_transition_time(world: World) -> None:
 
 
 async def test_each_run_is_counted_once_with_its_gpu_time(world: World) -> None:
-    world.now = 1000.0
+    world.now = 960.0
     world.put("environments", builders.environment("e"))
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:16:00Z"}
     world.put("pods", builders.pod("e", "a", conditions=[scheduled]))
+    world.now = 1000.0
     attempt = Attempt("run1", "ProbeTimeout", "", (), 0.0, "inputs", "fingerprint", 1)
     status = {"reason": "ProbeTimeout", "time": "1970-01-01T00:00:01Z", "count": 1}
     action = write("e", "a", attempt=attempt)

@@ -16,6 +16,7 @@ from tests.support.builders import (
     terminated,
     waiting,
 )
+from tests.support.probe_pods import seen_as_stamped
 
 from gpuenv.api import reasons
 from gpuenv.plan.objects import records
@@ -43,7 +44,7 @@ def look(
     phase: str, *, at: float = NOW, vanished: bool = False, on: dict[str, Any] | None = None, **status: Any
 ) -> Outcome:
     """What a pod with this status amounts to on a node that is plain but for ``on``."""
-    record = records.pod_record(pod_status(manifest(), phase, **status), vanished=vanished)
+    record = seen_as_stamped(records.pod_record(pod_status(manifest(), phase, **status), vanished=vanished))
     spec = records.environment_record(environment(probe={"timeouts": TIMEOUTS})).spec
     assert spec is not None
     return observe(record, records.node_record(node(**(on or {}))), spec, SETTINGS, at)
@@ -393,7 +394,7 @@ def look_in_namespace(phase: str, *, at: float = NOW, **status: Any) -> Outcome:
     """What a pod with a user namespace and this status amounts to."""
     raw = manifest()
     raw["spec"]["hostUsers"] = False
-    record = records.pod_record(pod_status(raw, phase, **status))
+    record = seen_as_stamped(records.pod_record(pod_status(raw, phase, **status)))
     spec = records.environment_record(environment(probe={"timeouts": TIMEOUTS})).spec
     assert spec is not None
     return observe(record, records.node_record(node()), spec, SETTINGS, at)

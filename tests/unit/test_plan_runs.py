@@ -231,6 +231,7 @@ def test_of_two_ended_pods_without_a_report_the_later_counts() -> None:
         "creationTimestamp": "2027-01-15T08:00:09Z",
     }
     second["metadata"]["annotations"][names.ANNOTATION_RUN] = "second"
+    world.put("pods", second)
     for pod in (first, second):
         pod["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:10Z"
         world.put("pods", pod)

@@ -9,6 +9,7 @@ for its object was answered with 404. A GPUNodeReport whose name is not the one 
 """
 
 import logging
+import time
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from gpuenv.api import names
 from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.objects import records
+from gpuenv.plan.run.first_seen import first_seen
 from gpuenv.plan.snapshot import (
     EnvironmentRecord,
     NewVerdict,
@@ -85,12 +87,21 @@ class Cache:
     """Holds the records of all objects. It has no locks, so it may be used only in the event loop.
 
     ``changed`` is called after each change of a record, to wake the planner. ``learned`` is called with the kind and
-    the resource version of each object that is new here, from whatever source.
+    the resource version of each object that is new here, from whatever source. ``clock`` is the monotonic clock.
+    ``server_time`` returns the time of the API server's clock in epoch seconds, or None if it is not known.
     """
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        server_time: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self.changed = changed
         self.learned: Callable[[KindName, int], None] = lambda _, __: None
+        self.clock = clock
+        self.server_time = server_time
         self.synced = False
         """Whether all environments, nodes, probe pods and node reports have been listed at least once."""
         self.environments: Table[str, EnvironmentRecord] = Table()
@@ -153,7 +164,7 @@ class Cache:
         version = Version.of(raw)
         self._remember_gone(version)
         if kind == "pods":
-            self._keep_tombstone(records.pod_record(raw, vanished=True))
+            self._keep_tombstone(self._pod_record(raw, vanished=True))
         self._drop(kind, _name(raw), version.uid)
 
     def gone(self, kind: KindName, name: str) -> None:
@@ -168,7 +179,7 @@ class Cache:
             return
         self._remember_gone(Version(known.uid, GONE_FOR_GOOD))
         if kind == "pods" and name in self.pods:
-            self._keep_tombstone(replace(self.pods[name], vanished=True))
+            self._keep_tombstone(self._timed(replace(self.pods[name], vanished=True)))
         self._drop(kind, name, known.uid)
 
     def confirm_pod(self, name: str) -> None:
@@ -181,7 +192,7 @@ class Cache:
     def expect_pod(self, record: PodRecord) -> None:
         """Store the record of a pod that may be created at this moment. It has no uid, and counts like any other pod."""
         if record.name not in self.pods:
-            self.pods[record.name] = record
+            self.pods[record.name] = self._timed(record)
 
     def unexpect_pod(self, name: str) -> None:
         """Remove the record of a pod that has not been created after all."""
@@ -217,6 +228,7 @@ class Cache:
             pods=self.pods.copied(),
             reports=self.reports.copied(),
             settings=settings,
+            steady=self.clock(),
             synced=self.synced,
             left_since=self.left_since,
             rejections=dict(self.rejections),
@@ -263,9 +275,18 @@ class Cache:
             case "nodes":
                 return _keep(self.nodes, name, records.node_record(raw))
             case "pods":
-                return _keep(self.pods, name, records.pod_record(raw))
+                return _keep(self.pods, name, self._pod_record(raw))
             case "reports":
                 return self._put_report(name, records.report_record(raw))
+
+    def _pod_record(self, raw: Mapping[str, Any], *, vanished: bool = False) -> PodRecord:
+        return self._timed(records.pod_record(raw, vanished=vanished))
+
+    def _timed(self, pod: PodRecord) -> PodRecord:
+        """Return the record of a pod with the times at which this operator first saw each of its states."""
+        # A pod that appears after the first lists were complete is not older than this operator.
+        server_time = None if self.synced else self.server_time()
+        return replace(pod, seen=first_seen(pod, self.pods.get(pod.name), self.clock(), server_time))
 
     def _put_report(self, name: str, record: ReportRecord) -> bool:
         """Store the record of a node report, or log that it is ignored because its name is not canonical."""

@@ -137,13 +137,10 @@ class Reconciler:
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
         """Return the monotonic time at which the next plan is due, or None if it need not be made at a given time.
 
-        ``wake_at``, in seconds since the epoch, is when the planner needs another plan. ``retry_at``, a monotonic time,
-        is when the executor can repeat an action. Each is None if there is no such time.
+        At ``wake_at``, the planner needs another plan. At ``retry_at``, the executor can repeat an action. Both are
+        monotonic times, and None if there is no such time.
         """
-        due = [] if retry_at is None else [retry_at]
-        if wake_at is not None:
-            due.append(time.monotonic() + wake_at - self._clock())
-        return min(due, default=None)
+        return min((at for at in (wake_at, retry_at) if at is not None), default=None)
 
     async def _permission(self) -> None:
         """Wait until this process holds the Lease and so may write, and give signs of life meanwhile."""

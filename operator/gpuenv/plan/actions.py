@@ -177,9 +177,10 @@ class NodeCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The actions to carry out, and the latest time of the next plan (``wake_at``; None if there is no such time).
+    """The actions to carry out, and when the next plan is needed.
 
-    The actions of one validation must be carried out in the given order; all others may be carried out in any order.
+    ``wake_at`` is the latest time of the next plan in steady seconds, None if there is no such time. The actions of one
+    validation must be carried out in the given order; all others may be carried out in any order.
     ``left_since``, ``unannounced`` and ``usage`` are the values of the fields of these names in the next snapshot.
     """
 

@@ -20,11 +20,14 @@ from gpuenv.plan.context import Assessed, Context, Tables, Validation, make_cont
 from gpuenv.plan.fleet.mass_change import mass_change
 from gpuenv.plan.fleet.tally import Tally, tally
 from gpuenv.plan.fleet.totals import Totals, totals, with_mass_change
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
 from gpuenv.plan.snapshot import EnvironmentRecord, ReportRecord, Snapshot
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 from gpuenv.plan.view import View, view
 
+CLOCK_SET_SECONDS: Final = 1.0
+"""By how much the clock has to differ from what has passed since the last plan, to count as set by somebody."""
 PARTS: Final = 64
 """Into how many parts the nodes of an environment are divided. More parts are smaller, but all have to be added up."""
 
@@ -76,8 +79,8 @@ class Memo:
     """The last plan's desired states and totals by environment, kept so that the next plan can reuse them."""
 
     def __init__(self) -> None:
-        self.at = 0.0
-        """The time of the last plan, in epoch seconds."""
+        self.at: Moment | None = None
+        """The moment of the last plan."""
         self.last_seen = LastSeen()
         self.environments: dict[str, _Remembered] = {}
         self.violations: dict[str, tuple[EnvironmentRecord, tuple[str, ...]]] = {}
@@ -85,12 +88,13 @@ class Memo:
         self.cut_at = ""
         """The environment at which the last plan ran out of its allowance, or "". The next plan begins behind it."""
 
-    def look(self, snapshot: Snapshot, now: float) -> tuple[View, Changes]:
+    def look(self, snapshot: Snapshot, now: Moment) -> tuple[View, Changes]:
         """Return the snapshot with its reports and pods in groups, and what has changed since the last plan.
 
-        If the clock was set back, everything counts as changed: times that are stored may lie in the future now.
+        If somebody has set the clock, everything counts as changed: what was due at a time of the day is due at another
+        moment now.
         """
-        if now < self.at:
+        if self.at is not None and abs(self.at.wall_at(now.steady) - now.wall) > CLOCK_SET_SECONDS:
             self.forget()
         self.at = now
         changed = self.last_seen.sort_reports(snapshot.reports)
@@ -146,19 +150,21 @@ def environment_totals(
         remembered = memo.environments[environment.name] = _Remembered(context, assessed=assessed)
     _look_again(view, changes, remembered, reports, allowance)
     if remembered.totals is None:
-        remembered.totals = totals(context, [_tally(context, part, view.at) for part in remembered.parts])
-    remembered.guarded = _guarded(remembered.totals, environment, remembered.guarded, view.at)
+        remembered.totals = totals(
+            context, [_tally(context, part, view.now.wall) for part in remembered.parts]
+        )
+    remembered.guarded = _guarded(remembered.totals, environment, remembered.guarded, view.now)
     return remembered.guarded.totals
 
 
-def _guarded(found: Totals, environment: EnvironmentRecord, known: _Guarded | None, now: float) -> _Guarded:
+def _guarded(found: Totals, environment: EnvironmentRecord, known: _Guarded | None, now: Moment) -> _Guarded:
     """Return the totals with their mass change: ``known``, which an earlier plan has found, as long as it is valid."""
     memory = environment_memory(environment.status)
     if (
         known is not None
         and known.before is found
         and (known.accept_change, known.memory) == (environment.accept_change, memory)
-        and now < known.totals.mass_change.until
+        and now.steady < known.totals.mass_change.until
     ):
         return known
     change = mass_change(environment, found.context.settings, found.departed, found.selected, now)
@@ -187,7 +193,7 @@ def _look_again(
     if remembered.totals is None:
         again: Collection[str] = nodes.keys()
     else:
-        due = (part.validations for part in remembered.parts if part.is_due(view.at))
+        due = (part.validations for part in remembered.parts if part.is_due(view.now.steady))
         again = changes.concern(context.name).union(*due)
     for name in sorted(again):
         node, part = nodes.get(name), remembered.part(name)
@@ -210,10 +216,10 @@ def _look_again(
             known if facts == node.facts else None,
             refusals.get(key),
         )
-        if before is not None and _is_valid(validation, *before, view.at, allowance):
+        if before is not None and _is_valid(validation, *before, view.now.steady, allowance):
             allowance.put_off += before[1].outdated
             continue
-        state = _desired_state(validation, view.at, allowance)
+        state = _desired_state(validation, view.now, allowance)
         if state.assessed is not None:
             remembered.assessed[name] = (node.facts, state.assessed)
         part.validations[name] = (validation, state)
@@ -236,7 +242,7 @@ def _is_valid(
     )
 
 
-def _desired_state(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
+def _desired_state(validation: Validation, now: Moment, allowance: Allowance) -> DesiredState:
     """Return the desired state of one validation.
 
     If computing it raises an exception, return a state that names the exception in ``fault``: a bug that concerns one

@@ -32,6 +32,7 @@ from gpuenv.plan.fleet.starts import Starts, starts
 from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.memo import Memo, environment_totals
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.snapshot import (
     NEVER,
     EnvironmentRecord,
@@ -54,8 +55,9 @@ def plan(
     memo: Memo | None = None,
     allowance: Allowance | None = None,
 ) -> Plan:
-    """Return the plan for ``snapshot`` at ``now`` (epoch seconds). It is empty while the snapshot is not ``synced``.
+    """Return the plan for ``snapshot``. It is empty while the snapshot is not ``synced``.
 
+    ``now`` is what the operator's clock showed when the snapshot was taken, in epoch seconds.
     ``memo`` holds what the last plan computed and is updated. Without it, everything is computed anew. ``allowance``
     limits how many results this plan assesses; without it, the plan assesses all. Until a later plan assesses the
     others, their verdicts stay, and all other actions are planned as usual.
@@ -64,7 +66,7 @@ def plan(
         return Plan(left_since=snapshot.left_since, unannounced=snapshot.unannounced, usage=snapshot.usage)
     memo, allowance = memo or Memo(), allowance or Allowance()
     try:
-        seen, changes = memo.look(snapshot, now)
+        seen, changes = memo.look(snapshot, Moment(now, snapshot.steady))
         judged = _judged(seen, changes, knowledge, memo, allowance)
     except BaseException:
         memo.forget()
@@ -73,10 +75,10 @@ def plan(
     budgeted = within_budget(seen, judged)
     fleets = budgeted.fleets
     left = leaving(seen, fleets.values())
-    announced = announcements(snapshot, fleets.values(), now)
+    announced = announcements(snapshot, fleets.values(), snapshot.steady)
     begun = starts(seen, list(fleets.values()))
     rechecks = [one.recheck_at for one in fleets.values()]
-    rechecks += [now] if allowance.put_off else []
+    rechecks += [snapshot.steady] if allowance.put_off else []
     wake_at = min([seen.wake_at, left.wake_at, announced.wake_at, begun.wake_at, budgeted.wake_at, *rechecks])
     return Plan(
         environments=_environment_actions(seen, fleets),
@@ -145,7 +147,7 @@ def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) ->
     """Return the write of an environment's status, or None if the status is already as it should be."""
     refusal = _refusal(seen.snapshot, fleet) if fleet is not None else None
     own = seen.snapshot.refusals.get((environment.name, ""))
-    status = environment_status(environment, fleet, seen.at, refusal, own=own)
+    status = environment_status(environment, fleet, seen.now.wall, refusal, own=own)
     if status == environment.status:
         return None
     return WriteStatus(

@@ -1,8 +1,9 @@
 """The planner's input: a snapshot with an immutable record for each object in the cluster, and the settings.
 
-All times are floats, in seconds since the epoch. Records are replaced and never changed, so the planner sees from the
-identity of a record that the object has not changed, and reuses the desired states of its last plan. This keeps a plan
-for 5,000 nodes and ten environments far below a second.
+All times are floats, in seconds since the epoch, with one exception: how long something has lasted is measured in steady
+seconds, those of the operator's monotonic clock (:mod:`gpuenv.plan.moment`). Records are replaced and never changed, so
+the planner sees from the identity of a record that the object has not changed, and reuses the desired states of its last
+plan. This keeps a plan for 5,000 nodes and ten environments far below a second.
 """
 
 from collections.abc import Mapping
@@ -101,6 +102,25 @@ class ContainerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstSeen:
+    """When the operator first saw each state of a probe pod, in steady seconds; None for a state that it has not seen.
+
+    :mod:`gpuenv.plan.run.first_seen` fills it in. ``over``: the pod had ended or no longer existed.
+    """
+
+    created: float = 0.0
+    scheduled: float | None = None
+    sandbox_ready: float | None = None
+    facts_started: float | None = None
+    facts_finished: float | None = None
+    kernels_started: float | None = None
+    deleting: float | None = None
+    over: float | None = None
+    ended_first: bool = False
+    """Whether the operator saw that the pod had ended before anybody had deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PodRecord:
     """One probe pod. If ``vanished`` is True, the pod no longer exists, and the record is its last known state.
 
@@ -115,14 +135,20 @@ class PodRecord:
     inputs_hash: str
     fingerprint: str
     created_at: float
+    seen: FirstSeen = FirstSeen()
     demand: Demand = NOTHING_ASKED
     """The revalidate annotations that this run takes into account."""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
     deleting_since: float | None = None
+    deletion_grace: float = 0.0
+    """The grace period of the deletion in seconds."""
     vanished: bool = False
     scheduled_at: float | None = None
+    """When the pod was bound to its node, by the clock of the API server."""
+    accepted_at: float | None = None
+    """When the kubelet accepted the pod, by the clock of the node, as in the states of the containers."""
     scheduling_reason: str = ""
     """The reason of the pod condition PodScheduled=False (``Unschedulable``, ``SchedulingGated`` ...), or ""."""
     scheduling_message: str = ""
@@ -326,7 +352,7 @@ class Unannounced:
     """Marks a node report whose new verdict no Event about its environment has announced yet.
 
     ``before`` is the verdict that the report showed before, None if it showed none. ``since`` is the time of the first
-    plan that saw the new verdict.
+    plan that saw the new verdict, in steady seconds.
     """
 
     before: Verdict | None
@@ -368,8 +394,10 @@ class Refusal:
 class Snapshot:
     """Everything that a plan is computed from, besides the time and the knowledge tables.
 
-    ``synced``: environments, nodes, pods and reports have all been listed since the operator started.
-    ``left_since``: since when a node has been outside an environment's selection, according to the last plan.
+    ``steady`` is when the snapshot was taken, in steady seconds. ``synced``: environments, nodes, pods and reports have
+    all been listed since the operator started.
+    ``left_since``: since when a node has been outside an environment's selection, according to the last plan (in steady
+    seconds).
     ``rejections``: probe pods that the API server refused to create, and that no report mentions yet.
     ``refusals``: the statuses, labels and node conditions that the API server refused to store. The key of an
     environment's status has "" in place of the node.
@@ -383,6 +411,7 @@ class Snapshot:
     pods: Mapping[str, PodRecord]
     reports: Mapping[ValidationKey, ReportRecord]
     settings: Settings
+    steady: float = 0.0
     synced: bool = True
     left_since: Mapping[ValidationKey, float] = field(default_factory=dict)
     rejections: Mapping[ValidationKey, Rejection] = field(default_factory=dict)

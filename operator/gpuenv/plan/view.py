@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpuenv.plan.run.clocks import is_over, is_stuck
+from gpuenv.plan.moment import Moment
+from gpuenv.plan.run.clocks import is_stuck, stuck_from
 from gpuenv.plan.snapshot import NEVER, PodRecord, ReportRecord, Snapshot, ValidationKey
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A snapshot at the time ``at``, in epoch seconds, with its reports and pods in groups."""
+    """A snapshot with its reports and pods in groups, and the moment at which the plan is made."""
 
     snapshot: Snapshot
-    at: float
+    now: Moment
     reports: Mapping[str, Mapping[str, ReportRecord]]
     """The node reports, by environment and then by node."""
     pods: Mapping[ValidationKey, tuple[PodRecord, ...]]
@@ -20,11 +21,11 @@ class View:
     stuck: Mapping[str, PodRecord]
     """By node, the first probe pod (by name, of any environment) that was deleted but does not end."""
     wake_at: float
-    """The earliest time at which another deleted pod counts as stuck, if it still exists then."""
+    """When the next deleted pod counts as stuck, if it still exists then, in steady seconds."""
 
 
-def view(snapshot: Snapshot, now: float, reports: Mapping[str, Mapping[str, ReportRecord]]) -> View:
-    """Return the snapshot with its pods in groups. ``now`` is in epoch seconds.
+def view(snapshot: Snapshot, now: Moment, reports: Mapping[str, Mapping[str, ReportRecord]]) -> View:
+    """Return the snapshot with its pods in groups.
 
     ``reports`` are the node reports of the snapshot, by environment and then by node.
     """
@@ -33,9 +34,9 @@ def view(snapshot: Snapshot, now: float, reports: Mapping[str, Mapping[str, Repo
     wake_at = NEVER
     for pod in sorted(snapshot.pods.values(), key=lambda pod: pod.name):
         pods.setdefault((pod.environment, pod.node), []).append(pod)
-        if is_stuck(pod, snapshot.settings, now):
+        if is_stuck(pod, snapshot.settings, now.steady):
             stuck.setdefault(pod.node, pod)
-        elif pod.deleting_since is not None and not is_over(pod):
-            wake_at = min(wake_at, pod.deleting_since + snapshot.settings.stuck_seconds)
+        else:
+            wake_at = min(wake_at, stuck_from(pod, snapshot.settings))
     grouped = {key: tuple(found) for key, found in pods.items()}
     return View(snapshot, now, reports, grouped, stuck, wake_at)

@@ -18,7 +18,8 @@ from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import KindName
 from gpuenv.plan.actions import NodeCounts, Plan, WriteReport
 from gpuenv.plan.objects.node_report import MEASURED
-from gpuenv.plan.snapshot import PodRecord, ReportRecord
+from gpuenv.plan.run.clocks import held_seconds
+from gpuenv.plan.snapshot import ReportRecord
 
 PLAN_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -138,7 +139,7 @@ class Metrics:
             pod = cache.pods.get(names.pod_name(action.environment, action.node, run_id))
             environment = cache.environments.get(action.environment)
             if pod is not None and environment is not None and environment.spec is not None:
-                seconds = _held(pod, self._clock())
+                seconds = held_seconds(pod, cache.clock())
                 self._gpu_seconds.labels(action.environment).inc(
                     seconds * environment.spec.probe.device_count
                 )
@@ -231,14 +232,3 @@ def _runs(record: ReportRecord | None) -> dict[str, tuple[Verdict, str]]:
 def _documented(reason: str) -> str:
     """Return a reason, or OTHER if no page documents it. A result that is Compatible may have no reason, which is ""."""
     return reason if not reason or reasons.known(reason) else OTHER
-
-
-def _held(pod: PodRecord, now: float) -> float:
-    """Return for how many seconds a pod has held its GPUs: from its scheduling to its end, or to ``now`` if it runs.
-
-    Return 0 for a pod that was not scheduled.
-    """
-    if pod.scheduled_at is None:
-        return 0.0
-    end = pod.kernels.finished_at or pod.facts.finished_at or now
-    return max(0.0, end - pod.scheduled_at)

@@ -21,9 +21,9 @@ from gpuenv.api.limits.groups import group_of
 from gpuenv.api.limits.limits import Limits
 from gpuenv.api.tolerant import integer, mapping, texts
 from gpuenv.plan.fleet.totals import Totals
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.times import read_time, show_time
-from gpuenv.plan.run.clocks import is_over
-from gpuenv.plan.run.ended_pod import TERMINAL
+from gpuenv.plan.run.clocks import held_seconds, is_over
 from gpuenv.plan.snapshot import NEVER, PodRecord, Snapshot, Usage
 from gpuenv.plan.view import View
 
@@ -36,7 +36,7 @@ GPU_SECONDS: Final = "gpuSeconds"
 class Budgeted:
     """The totals of environments, in which nothing is due if the budget is spent, and what they have used today.
 
-    ``wake_at`` is the end of the day if a budget is spent, in epoch seconds.
+    ``wake_at`` is the end of the day if a budget is spent, in steady seconds.
     """
 
     fleets: Mapping[str, Totals]
@@ -59,7 +59,7 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
     limits = view.snapshot.settings.limits
     if not limits.gpu_seconds_per_day and not any(one.gpu_seconds_per_day for one in limits.groups):
         return Budgeted(fleets)
-    since = view.at - view.at % DAY_SECONDS
+    since = view.now.wall - view.now.wall % DAY_SECONDS
     pods: dict[str, list[PodRecord]] = {}
     for pod in view.snapshot.pods.values():
         pods.setdefault(pod.environment, []).append(pod)
@@ -68,7 +68,7 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
     for name in {**view.snapshot.environments, **view.snapshot.usage, **pods}:
         own, budget = pods.get(name, ()), _budget(name, limits)
         found = _usage(view, _known(view.snapshot, name), own, since)
-        running = sum(_gpu_seconds(pod, since, view.at) for pod in own if not is_over(pod))
+        running = sum(_gpu_seconds(pod, since, view.now) for pod in own if not is_over(pod))
         used[budget.owner] += found.seconds + running
         if name in view.snapshot.environments or found.seconds or found.counted:
             usage[name] = found
@@ -78,8 +78,9 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
         budget = _budget(name, limits)
         budgeted[name] = replace(fleet, usage=usage[name]) if budget.seconds else fleet
         if budget.seconds and used[budget.owner] >= budget.seconds:
-            wake_at = since + DAY_SECONDS
-            budgeted[name] = replace(budgeted[name], due=(), spent=_spent(budget, wake_at))
+            wake_at = view.now.steady_at(since + DAY_SECONDS)
+            spent = _spent(budget, since + DAY_SECONDS)
+            budgeted[name] = replace(budgeted[name], due=(), spent=spent)
     return Budgeted(budgeted, usage, wake_at)
 
 
@@ -121,16 +122,13 @@ def _known(snapshot: Snapshot, name: str) -> Usage:
 def _usage(view: View, known: Usage, pods: Iterable[PodRecord], since: float) -> Usage:
     """Return the usage with the pods that have ended since the last plan."""
     ended = [pod for pod in pods if is_over(pod)]
-    new = sum(_gpu_seconds(pod, since, view.at) for pod in ended if pod.uid not in known.counted)
+    new = sum(_gpu_seconds(pod, since, view.now) for pod in ended if pod.uid not in known.counted)
     # A later day was begun by a clock that was ahead. What was counted in it was used today.
     before = known.seconds if known.since >= since else 0
     return Usage(since, before + new, frozenset(pod.uid for pod in ended))
 
 
-def _gpu_seconds(pod: PodRecord, since: float, now: float) -> int:
-    """Return the GPU-seconds that the pod has used between ``since`` and ``now``, in epoch seconds, rounded up."""
-    if pod.scheduled_at is None:
-        return 0
-    ended = [stage.finished_at for stage in (pod.facts, pod.kernels) if stage.finished_at is not None]
-    until = min(now, max(ended)) if ended and pod.phase in TERMINAL else now
-    return math.ceil(pod.devices * max(0.0, until - max(pod.scheduled_at, since)))
+def _gpu_seconds(pod: PodRecord, since: float, now: Moment) -> int:
+    """Return the GPU-seconds that the pod has used from ``since``, in epoch seconds, until ``now``, rounded up."""
+    until = now.steady if pod.seen.over is None else pod.seen.over
+    return math.ceil(pod.devices * max(0.0, min(held_seconds(pod, now.steady), until - now.steady_at(since))))

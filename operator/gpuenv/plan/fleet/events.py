@@ -34,7 +34,7 @@ _Outcome = tuple[Verdict, str]
 
 @dataclass(frozen=True, slots=True)
 class Announcements:
-    """The Events to post now, and the new verdicts to announce later, at ``wake_at`` (epoch seconds) at the latest."""
+    """The Events to post now, and the new verdicts to announce later, at ``wake_at`` (steady seconds) at the latest."""
 
     events: tuple[PostEvent, ...]
     unannounced: Mapping[ValidationKey, Unannounced]
@@ -47,7 +47,7 @@ def announcements(snapshot: Snapshot, fleets: Iterable[Totals], now: float) -> A
     Each report gets its Event at once, but none for a first verdict that is Compatible: the report itself says so, and a
     new fleet would get an Event for every node. An environment gets one Event for each verdict and reason. That Event is delayed
     while more reports with the same verdict and reason are about to be written, so that a change of a whole fleet,
-    which takes minutes, leads to few Events.
+    which takes minutes, leads to few Events. ``now`` is in steady seconds.
     """
     events: list[PostEvent] = []
     groups: dict[str, dict[_Outcome, dict[ValidationKey, Unannounced]]] = {}

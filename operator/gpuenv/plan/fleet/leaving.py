@@ -22,7 +22,7 @@ Most nodes that leave for a moment are back by then, and cost no write.
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The nodes to leave or to mark now, and since when each unselected node has been so (epoch seconds).
+    """The nodes to leave or to mark now, and since when each unselected node has been so (steady seconds).
 
     ``wake_at`` is when the next grace period ends, or the next node is to be marked.
     """
@@ -39,20 +39,21 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
     confirms by a live GET that a node has left before it removes anything. If it finds the node still selected, it
     removes nothing, and a plan may contain the same action again after another grace period.
     """
-    seen, grace = view.snapshot, view.snapshot.settings.leave_grace_seconds
+    seen, now, grace = view.snapshot, view.now.steady, view.snapshot.settings.leave_grace_seconds
     actions: dict[ValidationKey, LeaveNode | MarkLeaving] = {}
     left_since: dict[ValidationKey, float] = {}
     wake_at = NEVER
     for leave in (leave for fleet in fleets for leave in _outside(view, fleet)):
         key = (leave.environment, leave.node)
         report = seen.reports.get(key)
-        since = min(seen.left_since.get(key, _stored(view, key, report)), view.at)
-        if key in seen.left_since and view.at - since >= grace:
+        since = seen.left_since.get(key, _stored(view, key, report))
+        if key in seen.left_since and now - since >= grace:
             actions[key] = leave
-            since = view.at
+            since = now
         elif report is not None and report.left_since is None:
-            if view.at - since >= MARKED_AFTER * grace:
-                actions[key] = MarkLeaving(leave.environment, leave.node, report.name, since)
+            if now - since >= MARKED_AFTER * grace:
+                at = view.now.wall_at(since)
+                actions[key] = MarkLeaving(leave.environment, leave.node, report.name, at)
             else:
                 wake_at = min(wake_at, since + MARKED_AFTER * grace)
         left_since[key] = since
@@ -61,14 +62,16 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
 
 
 def _stored(view: View, key: ValidationKey, report: ReportRecord | None) -> float:
-    """Return since when a node has been outside the selection, as far as the API server remembers it.
+    """Return since when a node has been outside the selection, as far as the API server remembers it (steady seconds).
 
-    Without a report there is only a pod. It was created while the node was there, so it counts after some time.
+    A time in the future, which a wrong clock has written, counts as now. Without a report there is only a pod. It was
+    created while the node was there, so it counts after some time.
     """
+    now = view.now
     if report is not None:
-        return view.at if report.left_since is None else report.left_since
-    created = min((pod.created_at for pod in view.pods.get(key, ())), default=view.at)
-    return created + 2 * view.snapshot.settings.leave_grace_seconds
+        return now.steady if report.left_since is None else min(now.steady, now.steady_at(report.left_since))
+    created = min((pod.seen.created for pod in view.pods.get(key, ())), default=now.steady)
+    return min(now.steady, created + 2 * view.snapshot.settings.leave_grace_seconds)
 
 
 def _outside(view: View, fleet: Totals) -> Iterator[LeaveNode]:

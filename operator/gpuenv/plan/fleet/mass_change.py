@@ -20,7 +20,9 @@ from typing import Final
 
 from gpuenv.api.spec.digest import digest
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
+from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, Settings
 from gpuenv.plan.validation.desired_state import DesiredState
 
@@ -40,7 +42,7 @@ class MassChange:
 
     ``id`` names the change, "" if none stands. ``held`` are the names of the nodes whose label or condition is held
     back, sorted. ``message`` says in one line what changes on how many nodes. ``causes`` are the nodes by cause for
-    which the id was made. ``until`` is when one of the counted nodes counts no more, in epoch seconds.
+    which the id was made. ``until`` is when one of the counted nodes counts no more, in steady seconds.
     """
 
     last_change: int = 0
@@ -57,9 +59,9 @@ def mass_change(
     settings: Settings,
     departed: Sequence[DesiredState],
     selected: int,
-    now: float,
+    now: Moment,
 ) -> MassChange:
-    """Return the mass change of the environment at ``now``, in epoch seconds.
+    """Return the mass change of the environment at ``now``.
 
     ``departed`` are the desired states of its nodes with a departure, and ``selected`` is the number of all its nodes.
     """
@@ -101,18 +103,19 @@ def allowed(settings: Settings, selected: int) -> int | None:
 
 
 def _left_lately(
-    departed: Iterable[DesiredState], settings: Settings, now: float
+    departed: Iterable[DesiredState], settings: Settings, now: Moment
 ) -> list[tuple[DesiredState, float]]:
     """Return the nodes that left Compatible within the window and do not show it any more, each with when that ends.
 
-    A time in the future, which a wrong clock has written, counts as now.
+    A time in the future, which a wrong clock has written, does not count: it would count for as long as it is ahead.
     """
     found = []
     for one in departed:
-        if one.departure is not None and not one.retractions and one.shown.verdict is not Verdict.COMPATIBLE:
-            until = min(one.departure.at, now) + settings.mass_change_window_seconds
-            if now < until:
-                found.append((one, until))
+        if one.departure is None or one.retractions or one.shown.verdict is Verdict.COMPATIBLE:
+            continue
+        until = one.departure.at + settings.mass_change_window_seconds
+        if not is_ahead(one.departure.at, now.wall) and now.wall < until:
+            found.append((one, now.steady_at(until)))
     return found
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from gpuenv.api.limits.groups import group_of
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.fleet.turn_tree import SILENT, Branch
-from gpuenv.plan.run.clocks import LONG_SECONDS, is_over, is_stuck, waits_from
+from gpuenv.plan.run.clocks import is_over, is_stuck, long_from, waits_from
 from gpuenv.plan.snapshot import NEVER, PodRecord
 from gpuenv.plan.view import View
 
@@ -55,7 +55,7 @@ class Places:
 
     def __init__(self, view: View, fleets: Sequence[Totals]) -> None:
         settings = view.snapshot.settings
-        self._at = view.at
+        self._now = view.now
         self._root = Branch("")
         self.busy: set[str] = set()
         """The names of the nodes with a probe pod that has not ended."""
@@ -79,15 +79,15 @@ class Places:
     def _read_pods(self, view: View) -> None:
         for pod in view.snapshot.pods.values():
             pods = self._pods.setdefault(pod.environment, _Pods())
-            pods.last_start = max(pods.last_start, pod.created_at)
+            pods.last_start = max(pods.last_start, view.now.wall_at(pod.seen.created))
             if is_over(pod):
                 continue
             self.busy.add(pod.node)
-            if is_stuck(pod, view.snapshot.settings, view.at):
+            if is_stuck(pod, view.snapshot.settings, view.now.steady):
                 continue
             pods.all.append(pod)
-            pods.waiting += view.at >= waits_from(pod)
-            if view.at >= pod.created_at + LONG_SECONDS:
+            pods.waiting += view.now.steady >= waits_from(pod)
+            if view.now.steady >= long_from(pod):
                 pods.long += 1
                 if pod.scheduled_at is not None:
                     pods.hanging.add(pod.node)
@@ -145,18 +145,18 @@ class Places:
     def take(self, environment: str, node: str) -> None:
         """Note that a pod of the environment starts on the node."""
         self.busy.add(node)
-        self._branches[environment].hold(1, last_start=self._at)
+        self._branches[environment].hold(1, last_start=self._now.wall)
 
     def next_change(self, environments: Collection[str]) -> float:
-        """Return when, if nothing else changes, one of these environments may get a place, in epoch seconds."""
+        """Return when, if nothing else changes, one of these environments may get a place, in steady seconds."""
         lacking = [name for name in environments if not self.may_start(name)]
         if not lacking:
             return NEVER
         pods = [pod for found in self._pods.values() for pod in found.all]
         times = [waits_from(pod) for pod in pods]
         if sum(branch.active for branch in self._branches.values()) > 1:
-            times += [pod.created_at + LONG_SECONDS for pod in pods]
-        return min((time for time in times if time > self._at), default=NEVER)
+            times += map(long_from, pods)
+        return min((time for time in times if time > self._now.steady), default=NEVER)
 
 
 def _is_silent(fleet: Totals, hanging: set[str]) -> bool:

@@ -33,7 +33,7 @@ _Queued = tuple[int, float, int, str]
 class Starts:
     """The probe pods to create now, each with the desired state of its validation.
 
-    ``wake_at`` is when, if nothing else changes, a run may start that has to wait now, in epoch seconds.
+    ``wake_at`` is when, if nothing else changes, a run may start that has to wait now, in steady seconds.
     """
 
     pods: tuple[tuple[DesiredState, CreatePod], ...]
@@ -93,9 +93,10 @@ def _last_run(view: View, environment: str, node: str) -> float:
     Its probe pods that still exist count, too: the report tells nothing about runs with former inputs.
     """
     report = view.reports.get(environment, {}).get(node)
-    times = [pod.created_at for pod in view.pods.get((environment, node), ())]
-    times += [report.last_run_at] if report is not None else []
-    return max((at for at in times if not is_ahead(at, view.at)), default=0.0)
+    times = [view.now.wall_at(pod.seen.created) for pod in view.pods.get((environment, node), ())]
+    if report is not None and not is_ahead(report.last_run_at, view.now.wall):
+        times.append(report.last_run_at)
+    return max(times, default=0.0)
 
 
 def _has_free_node(fleet: Totals, places: Places) -> bool:

@@ -1,5 +1,8 @@
 """Decide whether a probe pod is within its time limits, has exceeded one, has ended, or is stuck.
 
+All times here are in steady seconds, and count from the moment at which the operator first saw a state of the pod
+(:mod:`gpuenv.plan.run.first_seen`). No timestamp in the pod ends a run, because clocks differ.
+
 Scheduling, pod set-up, image pull and each stage have separate time limits, because a slow registry does not mean that
 the node is broken. A pod whose stage exceeds its limit is deleted, and what it reports while it ends still counts.
 """
@@ -10,7 +13,6 @@ from gpuenv.api import reasons
 from gpuenv.api.foreign_text import one_line
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.run.ended_pod import TERMINAL, ended
-from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt
 from gpuenv.plan.run.start_failure import in_user_namespace, waiting
 from gpuenv.plan.run.unschedulable import not_placed
@@ -27,7 +29,7 @@ LONG_SECONDS: Final = 60.0
 def observe(
     pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, settings: Settings, now: float
 ) -> Outcome:
-    """Return the outcome of a probe pod's run, as far as it is known at ``now`` (epoch seconds).
+    """Return the outcome of a probe pod's run, as far as it is known at ``now`` (steady seconds).
 
     The pod must have been created with the current inputs. ``node`` is None if the node no longer exists.
     """
@@ -41,7 +43,7 @@ def _outcome(
     if is_over(pod):
         return ended(pod, spec.probe.device, overdue=_was_overdue(pod, spec))
     if pod.deleting_since is not None:
-        return _terminating(pod, settings, now)
+        return Stuck() if is_stuck(pod, settings, now) else Running(stuck_from(pod, settings))
     return waiting(pod.facts) or waiting(pod.kernels) or _clock(pod, node, spec, now)
 
 
@@ -58,22 +60,34 @@ def is_time_up(pod: PodRecord, outcome: Outcome) -> bool:
 
 
 def is_stuck(pod: PodRecord, settings: Settings, now: float) -> bool:
-    """Return whether the pod was deleted, but has not ended ``settings.stuck_seconds`` after its deletion time."""
-    return (
-        not is_over(pod)
-        and pod.deleting_since is not None
-        and now >= pod.deleting_since + settings.stuck_seconds
-    )
+    """Return whether the pod was deleted, but has not ended ``settings.stuck_seconds`` after its grace period."""
+    return now >= stuck_from(pod, settings)
+
+
+def stuck_from(pod: PodRecord, settings: Settings) -> float:
+    """Return when the pod, if it does not end before, counts as stuck; NEVER if it was not deleted or has ended.
+
+    A stuck pod takes no place. So only what this operator has seen of the deletion counts, and no timestamp: a clock that
+    is wrong must not let more pods run than allowed.
+    """
+    if is_over(pod) or pod.seen.deleting is None:
+        return NEVER
+    return pod.seen.deleting + pod.deletion_grace + settings.stuck_seconds
 
 
 def waits_from(pod: PodRecord) -> float:
-    """Return when the pod, if nothing changes, counts as waiting for a GPU, in epoch seconds; NEVER if it does not.
+    """Return when the pod, if nothing changes, counts as waiting for a GPU; NEVER if it does not.
 
     Only a pod that a scheduler has found no node for waits. It holds no GPU.
     """
     if pod.scheduled_at is not None or not pod.scheduling_reason or is_over(pod):
         return NEVER
-    return pod.created_at + PATIENCE_SECONDS
+    return pod.seen.created + PATIENCE_SECONDS
+
+
+def long_from(pod: PodRecord) -> float:
+    """Return when the pod counts as long, if it has not ended before."""
+    return pod.seen.created + LONG_SECONDS
 
 
 def run_limit(spec: EnvironmentSpec) -> float:
@@ -82,11 +96,28 @@ def run_limit(spec: EnvironmentSpec) -> float:
     return run + min(MAX_SLACK, max(MIN_SLACK, run / 10))
 
 
-def _terminating(pod: PodRecord, settings: Settings, now: float) -> Running | Stuck:
-    assert pod.deleting_since is not None
-    if is_stuck(pod, settings, now):
-        return Stuck()
-    return Running(pod.deleting_since + settings.stuck_seconds)
+def longest(spec: EnvironmentSpec) -> float:
+    """Return the time limit of a whole run in seconds: the sum of the limits of all its phases.
+
+    A run reaches it only if the operator restarted meanwhile, because the limit of the present phase then began anew.
+    """
+    limits = spec.probe.timeouts
+    return limits.scheduling + 2 * limits.setup + limits.pull + 2 * run_limit(spec)
+
+
+def held_seconds(pod: PodRecord, now: float) -> float:
+    """Return for how long the pod has held its GPUs: from its scheduling to its end, or to ``now`` if it has not ended.
+
+    The time of a pod that has ended is measured by the clock of its node alone. It is never longer than the operator has
+    known the pod, because a node that starts may set its clock meanwhile.
+    """
+    if pod.seen.scheduled is None or pod.scheduled_at is None:
+        return 0.0
+    until = now if pod.seen.over is None else pod.seen.over
+    ends = [stage.finished_at for stage in (pod.facts, pod.kernels) if stage.finished_at is not None]
+    if not ends or pod.phase not in TERMINAL:
+        return max(0.0, until - pod.seen.scheduled)
+    return max(0.0, min(max(ends) - (pod.accepted_at or pod.scheduled_at), until - pod.seen.created))
 
 
 def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: float) -> Running | Ended:
@@ -94,21 +125,21 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
 
     The phases are scheduling, set-up, image pull, the first stage, the start of the second stage, and the second stage.
     """
-    limits = spec.probe.timeouts
-    stage_start = pod.kernels.started_at or (pod.facts.started_at if pod.facts.finished_at is None else None)
+    limits, seen, last = spec.probe.timeouts, pod.seen, pod.seen.created + longest(spec)
+    stage_start = _stage_start(pod)
     if stage_start is not None:
-        until = stage_start + run_limit(spec)
+        until = min(last, stage_start + run_limit(spec))
         return Running(until, overdue=now >= until)
-    if pod.scheduled_at is None:
-        until = pod.created_at + limits.scheduling
+    if seen.scheduled is None:
+        until = pod.seen.created + limits.scheduling
         return Running(until) if now < until else not_placed(pod, node, spec)
-    if pod.facts.finished_at is not None:
-        until, words = pod.facts.finished_at + limits.setup, "the second stage was not started"
-    elif pod.sandbox_ready_at is None:
+    if seen.facts_finished is not None:
+        until, words = min(last, seen.facts_finished + limits.setup), "the second stage was not started"
+    elif seen.sandbox_ready is None:
         pull = 0 if pod.has_sandbox_condition else limits.pull
-        until, words = pod.scheduled_at + limits.setup + pull, "the pod was not set up"
+        until, words = min(last, seen.scheduled + limits.setup + pull), "the pod was not set up"
     else:
-        until = pod.sandbox_ready_at + limits.pull
+        until = min(last, seen.sandbox_ready + limits.pull)
         if now >= until:
             return attempt(reasons.ImagePullFailed, f"the image was not there after {limits.pull} s")
         return Running(until)
@@ -118,12 +149,16 @@ def _clock(pod: PodRecord, node: NodeRecord | None, spec: EnvironmentSpec, now: 
     return attempt(reasons.SandboxFailed, f"{words} in time" + (f": {told}" if told else ""))
 
 
-def _was_overdue(pod: PodRecord, spec: EnvironmentSpec) -> bool:
-    """Return whether the stage had exceeded its time limit when the pod was deleted.
+def _stage_start(pod: PodRecord) -> float | None:
+    """Return when the stage that runs was first seen; None if none runs."""
+    if pod.seen.kernels_started is not None:
+        return pod.seen.kernels_started
+    return pod.seen.facts_started if pod.seen.facts_finished is None else None
 
-    The operator then deleted the pod for this reason. One second is allowed for rounding.
-    """
-    if pod.deleting_since is None or pod.facts.started_at is None:
-        return False
-    started = pod.kernels.started_at or pod.facts.started_at
-    return pod.deleting_since - GRACE_SECONDS >= started + run_limit(spec) - 1
+
+def _was_overdue(pod: PodRecord, spec: EnvironmentSpec) -> bool:
+    """Return whether a stage had exceeded its time limit when the pod was deleted, which was then the reason."""
+    start = pod.seen.kernels_started or pod.seen.facts_started
+    return (
+        pod.seen.deleting is not None and start is not None and pod.seen.deleting >= start + run_limit(spec)
+    )

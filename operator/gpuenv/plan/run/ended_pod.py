@@ -14,7 +14,6 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.spec.device import GPUDevice
 from gpuenv.api.tolerant import text
 from gpuenv.plan.run import start_failure
-from gpuenv.plan.run.manifest import GRACE_SECONDS
 from gpuenv.plan.run.outcome import Ended, attempt
 from gpuenv.plan.snapshot import ContainerRecord, PodRecord
 from gpuenv_probe import codec
@@ -115,21 +114,11 @@ def _ended_from_outside(pod: PodRecord, device: GPUDevice, kernels: _Stage, *, o
         return attempt(reasons.Evicted, words or pod.disruption or pod.reason)
     if pod.reason == "UnexpectedAdmissionError":
         return attempt(reasons.SandboxFailed, words, runtime_error=pod.message[:4000])
+    is_deleted = pod.vanished or pod.deleting_since is not None
     cut_short = kernels.report is None or text(kernels.report.get("ended")).startswith("sig")
-    if (pod.vanished or pod.deleting_since is not None) and cut_short and not _ended_by_itself(pod):
+    if is_deleted and cut_short and not pod.seen.ended_first:
         return attempt(reasons.ProbePodDeleted, "the probe pod was deleted before it reported")
     return None
-
-
-def _ended_by_itself(pod: PodRecord) -> bool:
-    """Return whether the pod ended before it was deleted.
-
-    A pod's deletion timestamp is the time of the request plus the grace period, which is therefore subtracted.
-    """
-    if pod.phase not in TERMINAL:
-        return False
-    finished = max(pod.facts.finished_at or 0.0, pod.kernels.finished_at or 0.0)
-    return pod.deleting_since is None or 0.0 < finished < pod.deleting_since - GRACE_SECONDS
 
 
 def _timed_out(pod: PodRecord, kernels: _Stage, words: str) -> Ended:

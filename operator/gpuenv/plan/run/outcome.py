@@ -8,7 +8,7 @@ from gpuenv.api.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The run has not ended; it has to be looked at again at ``until``, in epoch seconds.
+    """The run has not ended; it has to be looked at again at ``until``, in steady seconds.
 
     ``overdue``: a stage has exceeded its time limit, so the pod has to be deleted.
     """

@@ -19,6 +19,7 @@ from gpuenv.plan.actions import (
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Assessed, Context, Validation
 from gpuenv.plan.demand import NOTHING_ASKED, demand
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.node_report import Json, fitted
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.snapshot import (
@@ -94,8 +95,8 @@ class DesiredState:
     """The exception because of which the state could not be computed, with the names of environment and node; or ""."""
 
 
-def desired_state(validation: Validation, now: float, allowance: Allowance) -> DesiredState:
-    """Return the desired state of a validation at ``now``, in epoch seconds, as far as ``allowance`` allows."""
+def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> DesiredState:
+    """Return the desired state of a validation at ``now``, as far as ``allowance`` allows."""
     node, report = validation.node, validation.report
     if not is_selected(validation.context.spec, node, known=report is not None):
         return _outside(validation)
@@ -105,16 +106,16 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
         return DesiredState(node.name, selected=True, actions=_deletions(validation.pods, NOT_ALLOWED))
     runs = report_after_runs(validation, now, allowance)
     shown = shown_verdict(validation, runs.report)
-    after, status = _after(validation, runs, shown, now)
+    after, status = _after(validation, runs, shown, now.wall)
     refusal = validation.refusal if status is not None else None
     if refusal is not None and refusal.of_content and runs.report is not None:
         minimal = without_refused(validation, runs.report, refusal, now)
         runs = replace(runs, report=minimal, outdated=False)
         shown = shown_verdict(validation, runs.report)
-        after, status = _after(validation, runs, shown, now)
+        after, status = _after(validation, runs, shown, now.wall)
     blocked = _is_blocked(validation)
-    due = None if blocked or runs.live else next_run(validation, after, now)
-    waits = due is not None and due.at > now
+    due = None if blocked or runs.live else next_run(validation, after, now.wall)
+    waits = due is not None and due.at > now.wall
     observed = report.observed_demand if report is not None else NOTHING_ASKED
     actions = tuple(_actions(validation, after, status, runs))
     unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
@@ -140,7 +141,7 @@ def desired_state(validation: Validation, now: float, allowance: Allowance) -> D
         and demand(validation.context.revalidate, "").asks_all_beyond(observed),
         assessed=None if runs.outdated else _assessed(validation, after),
         outdated=runs.outdated,
-        recheck_at=min(runs.until, due.at if due is not None and waits else NEVER),
+        recheck_at=min(runs.until, now.steady_at(due.at) if due is not None and waits else NEVER),
     )
 
 

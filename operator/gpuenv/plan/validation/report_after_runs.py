@@ -15,6 +15,7 @@ from gpuenv.assess.model import Verdict
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation, knows_more, same_node
 from gpuenv.plan.demand import Demand
+from gpuenv.plan.moment import Moment
 from gpuenv.plan.run.clocks import is_over, is_stuck, is_time_up, observe
 from gpuenv.plan.run.outcome import Ended, Running
 from gpuenv.plan.snapshot import NEVER, Attempt, PodRecord, Refusal, ReportRecord, Result
@@ -34,7 +35,7 @@ class AfterRuns:
 
     ``live``: a probe pod of the validation exists and may still end by itself. ``delete`` holds the pods to delete,
     each with the reason. ``kept`` is a failed pod that is kept for its log. ``until`` is when the current run has to be
-    looked at again, in epoch seconds. ``outdated``: the report's result was assessed with other expectations, tables or
+    looked at again, in steady seconds. ``outdated``: the report's result was assessed with other expectations, tables or
     peers than the present ones, and this plan has no time to assess it again.
     """
 
@@ -52,7 +53,7 @@ class AfterRuns:
 class _Current:
     """The current run of a validation. ``pod`` is its probe pod, None if there is no current run.
 
-    ``until`` is when the run has to be looked at again, in epoch seconds. ``overdue``: it has exceeded a time limit.
+    ``until`` is when the run has to be looked at again, in steady seconds. ``overdue``: it has exceeded a time limit.
     """
 
     pod: PodRecord | None = None
@@ -62,7 +63,7 @@ class _Current:
     """Whether a time limit is over, but only as far as the cache knows."""
 
 
-def report_after_runs(validation: Validation, now: float, allowance: Allowance) -> AfterRuns:
+def report_after_runs(validation: Validation, now: Moment, allowance: Allowance) -> AfterRuns:
     """Return the report with everything that has happened since it was written, and what to do with the pods.
 
     If ``allowance`` leaves a result to the next plan, the report stays as it is in this respect.
@@ -76,7 +77,7 @@ def report_after_runs(validation: Validation, now: float, allowance: Allowance) 
     report = _after_rejection(validation, now)
     newest = _newest(validation, report, ended)
     if newest is not None and not allowance.take():
-        return AfterRuns(report, live=True, until=now, outdated=_is_outdated(validation, report))
+        return AfterRuns(report, live=True, until=now.steady, outdated=_is_outdated(validation, report))
     if newest is not None:
         report = _after_pod(validation, report, newest, now)[0]
     report, current = _after_current(validation, report, others, now)
@@ -92,13 +93,13 @@ def report_after_runs(validation: Validation, now: float, allowance: Allowance) 
         if outdated and allowance.take():
             report, outdated = _reassessed(validation, report, report.result), False
         report = _completed(validation, report, report.result)
-    live = any(not is_stuck(pod, validation.context.settings, now) for pod in others)
+    live = any(not is_stuck(pod, validation.context.settings, now.steady) for pod in others)
     look = current.pod if current.unconfirmed else None
     return AfterRuns(report, live, tuple(delete), kept, current.until, look, outdated)
 
 
 def without_refused(
-    validation: Validation, report: ReportRecord, refusal: Refusal, now: float
+    validation: Validation, report: ReportRecord, refusal: Refusal, now: Moment
 ) -> ReportRecord:
     """Return the report with an attempt in place of everything that its last run found.
 
@@ -120,7 +121,7 @@ def without_refused(
 # ---- first pass: runs that have ended --------------------------------------------------------------------
 
 
-def _after_rejection(validation: Validation, now: float) -> ReportRecord | None:
+def _after_rejection(validation: Validation, now: Moment) -> ReportRecord | None:
     """Return the report, with an attempt if the API server has refused to create the next probe pod."""
     report, rejection = validation.report, validation.rejection
     if rejection is None or rejection.attempt.run_id != next_run_id(
@@ -145,7 +146,7 @@ def _newest(
 
 
 def _after_current(
-    validation: Validation, report: ReportRecord | None, others: Sequence[PodRecord], now: float
+    validation: Validation, report: ReportRecord | None, others: Sequence[PodRecord], now: Moment
 ) -> tuple[ReportRecord | None, _Current]:
     """Return the report, and the current run: that of the oldest pod that has not ended and is still needed.
 
@@ -159,11 +160,11 @@ def _after_current(
 
 
 def _after_pod(
-    validation: Validation, report: ReportRecord | None, pod: PodRecord, now: float
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, now: Moment
 ) -> tuple[ReportRecord | None, _Current]:
     if not pod.uid:
         return report, _Current(pod, unconfirmed=True)
-    outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now)
+    outcome = observe(pod, validation.node, validation.context.spec, validation.context.settings, now.steady)
     if is_time_up(pod, outcome) and not pod.confirmed:
         return report, _Current(pod, unconfirmed=True)
     match outcome:
@@ -232,7 +233,7 @@ def _is_recorded(validation: Validation, report: ReportRecord, pod: PodRecord) -
 
 
 def _concluded(
-    validation: Validation, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: float
+    validation: Validation, report: ReportRecord | None, pod: PodRecord, ended: Ended, now: Moment
 ) -> ReportRecord:
     """Return the report with a run that has ended: with its result, with an attempt, or with both.
 
@@ -249,7 +250,7 @@ def _concluded(
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:
         return _tried(validation, report, no_result, now)
     previous = report.result if report is not None else None
-    result = new_result(validation, pod, ended, now, previous=previous)
+    result = new_result(validation, pod, ended, now.wall, previous=previous)
     if result.verdict is Verdict.UNKNOWN and _is_retried(result.reason):
         remedies = remedies_of(validation.context, result.reason)
         no_result = _NoResult(pod.run_id, result.reason, result.message, remedies, pod.demand)
@@ -312,7 +313,7 @@ def _begun(validation: Validation, report: ReportRecord | None, demand: Demand) 
 
 
 def _tried(
-    validation: Validation, report: ReportRecord | None, no_result: _NoResult, now: float
+    validation: Validation, report: ReportRecord | None, no_result: _NoResult, now: Moment
 ) -> ReportRecord:
     """Return the report with an attempt, that is, a run without a result.
 
@@ -326,7 +327,7 @@ def _tried(
         reason=no_result.reason,
         message=no_result.message,
         remedies=no_result.remedies,
-        at=float(int(now)),
+        at=float(int(now.wall)),
         inputs_hash=validation.context.inputs_hash,
         fingerprint=validation.node.fingerprint,
         count=last.count + 1 if last is not None and again else 1,
