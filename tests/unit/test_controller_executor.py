@@ -13,8 +13,7 @@ from gpuenv.api import names
 from gpuenv.cli.output.text import in_words
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
-from gpuenv.controller.write import executor as executors
-from gpuenv.controller.write import lanes
+from gpuenv.controller.write import backoff, lanes
 from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.actions import AddFinalizer, CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
 from gpuenv.plan.snapshot import Attempt, Settings
@@ -123,7 +122,7 @@ async def test_delays_are_told_by_a_clock_that_nobody_sets_back(world: World) ->
     before = time.monotonic()
     outcome = await executor.run(world.plan_of(write("e", "a")))
     assert outcome.retry_at is not None
-    assert before < outcome.retry_at <= time.monotonic() + executors.BACKOFF_SECONDS
+    assert before < outcome.retry_at <= time.monotonic() + backoff.BACKOFF_SECONDS
 
 
 async def test_a_fault_of_our_own_stays_in_its_chain(world: World, caplog: Any) -> None:
@@ -208,7 +207,7 @@ async def test_a_refused_result_is_told_to_the_next_plan_until_it_is_taken(world
     refusals = world.cache.snapshot(Settings()).refusals
     assert list(refusals) == [("e", "a")], "only what the status has to tell"
     assert refusals["e", "a"].message.startswith("422 Invalid: labels are frozen")
-    assert len(refusals["e", "a"].message) == executors.WORDS
+    assert len(refusals["e", "a"].message) == backoff.WORDS
     await world.run(label("a"))
     assert world.cache.snapshot(Settings()).refusals == refusals, "it is still held off"
     world.now = outcome.retry_at or 0

@@ -14,7 +14,8 @@ from tests.support.world import KNOWLEDGE, World
 from gpuenv.api import names
 from gpuenv.controller.kube.kinds import ENVIRONMENTS
 from gpuenv.controller.reconcile import Reconciler
-from gpuenv.controller.write.executor import BACKOFF_MAX_SECONDS, Executor
+from gpuenv.controller.write.backoff import BACKOFF_MAX_SECONDS
+from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.planner import plan
 
 STATUS_WRITE = ("PATCH", f"{ENVIRONMENTS}/pt/status")

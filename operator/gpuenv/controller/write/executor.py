@@ -23,6 +23,13 @@ from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.errors import TIMED_OUT, ApiError, NotNowError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.monitoring.metrics import Metrics
+from gpuenv.controller.write.backoff import (
+    BACKOFF_MAX_SECONDS,
+    BACKOFF_SECONDS,
+    STALE_SECONDS,
+    Backoffs,
+    Place,
+)
 from gpuenv.controller.write.chains import Chain, chains, title
 from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.lanes import Places, Queue
@@ -45,7 +52,7 @@ from gpuenv.plan.actions import (
     WriteReport,
     WriteStatus,
 )
-from gpuenv.plan.snapshot import Refusal, ValidationKey
+from gpuenv.plan.snapshot import ValidationKey
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +62,6 @@ STATUS_PER_SECOND: Final = 0.5
 """How many times per second the status of one environment may be written, after STATUS_BURST writes in a row."""
 STATUS_BURST: Final = 2
 """How many times in a row the status of one environment may be written before STATUS_PER_SECOND is the limit."""
-BACKOFF_SECONDS: Final = 1.0
-"""Pause after the first failure of an action. It doubles with each consecutive failure."""
-BACKOFF_MAX_SECONDS: Final = 60.0
-STALE_SECONDS: Final = 2.0
-"""Pause after an action that was planned from an outdated state. It doubles with each consecutive failure."""
-WORDS: Final = 300
-"""How many characters of an error message are kept, to be quoted in the status of the environment."""
 OUTAGE_STATUSES: Final = frozenset({0, 401, 429, 502, 503, 504})
 """Status codes that mean that the API server does not work, and not that it refused the action. 0: no response.
 
@@ -81,12 +81,6 @@ WRITTEN_KINDS: Final[dict[type, str]] = {
 }
 """Actions whose refusal by the API server is passed on to the next plan, with the kind of object that they change."""
 
-Place = tuple[str, str, str]
-"""(environment, node, part): a key for all actions that share one back-off.
-
-For an action in OWN_BACKOFF, ``part`` is the name of its class. For all other actions of a validation it is "".
-"""
-
 
 @dataclass(slots=True)
 class Executed:
@@ -101,20 +95,6 @@ class Executed:
     def retry(self, at: float) -> None:
         """Set ``retry_at`` to ``at``, unless it is earlier already."""
         self.retry_at = at if self.retry_at is None else min(at, self.retry_at)
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """The back-off of the actions of one Place, after ``count`` consecutive failures.
-
-    None of them is tried before the monotonic time ``not_before``. ``words`` is the error message that the status of
-    the environment quotes, or "". ``code`` is its HTTP status.
-    """
-
-    count: int
-    not_before: float
-    words: str = ""
-    code: int = 0
 
 
 class _Step(Enum):
@@ -181,7 +161,7 @@ class Executor:
         self._metrics = metrics
         self._clock = clock
         self._seconds = seconds
-        self._trouble: dict[Place, _Trouble] = {}
+        self._backoffs = Backoffs(clock)
         self._denials = Denials(clock)
         self._status_limits: dict[str, TokenBucket] = {}
         self._outages = 0
@@ -260,7 +240,7 @@ class Executor:
         if rest:
             turn.queue.go_on((key, tuple(rest)))
         else:
-            self._trouble.pop((*key, ""), None)
+            self._backoffs.end((*key, ""))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         one = self._under_way.pop(task)
@@ -272,10 +252,10 @@ class Executor:
     async def _attempt(self, key: ValidationKey, action: ChainAction, turn: _Turn) -> _Step:
         executed = turn.executed
         place = (*key, type(action).__name__ if isinstance(action, OWN_BACKOFF) else "")
-        trouble = self._trouble.get(place)
-        if trouble is not None and self._clock() < trouble.not_before:
+        until = self._backoffs.until(place)
+        if until is not None:
             executed.skipped += 1
-            executed.retry(trouble.not_before)
+            executed.retry(until)
             return self._step_after_failure(action, turn)
         if isinstance(action, WriteStatus) and not self._may_write_status(action.environment, executed):
             return _Step.STOPPED
@@ -301,7 +281,7 @@ class Executor:
         executed.done += 1
         self._denials.over(type(action).__name__)
         if place[2] or isinstance(action, WriteReport):
-            self._trouble.pop(place, None)
+            self._backoffs.end(place)
         return _Step.DONE
 
     def _step_after_failure(self, action: ChainAction, turn: _Turn) -> _Step:
@@ -379,29 +359,23 @@ class Executor:
                 logger.warning("%s: %s; the plan waits until the API server is well", title(action), error)
             turn.outage = True
         elif isinstance(action, CreatePod) and (
-            error.denied or (place in self._trouble and blames_pod(error))
+            error.denied or (place in self._backoffs and blames_pod(error))
         ):
             logger.warning("%s: %s; again, so it counts as refused", title(action), error)
             self._writes.refused(action, error)
-            self._trouble.pop(place, None)
+            self._backoffs.end(place)
         else:
             seconds = self._delay(place, executed, BACKOFF_SECONDS)
             kind = WRITTEN_KINDS.get(type(action))
             if kind is not None:
-                self._trouble[place].words, self._trouble[place].code = str(error)[:WORDS], error.status
+                self._backoffs.note_refusal(place, error)
                 self._metrics.refused(kind)
             logger.warning("%s: %s; next try in %.0f s", title(action), error, seconds)
 
     def _delay(self, place: Place, executed: Executed, seconds: float) -> float:
-        """Start the back-off of ``place`` after a failure, and return its length in seconds.
-
-        The back-off lasts ``seconds`` after the first failure, and doubles with each consecutive failure up to
-        BACKOFF_MAX_SECONDS.
-        """
-        count = self._trouble[place].count if place in self._trouble else 0
-        seconds = min(seconds * 2.0**count, BACKOFF_MAX_SECONDS)
-        self._trouble[place] = _Trouble(count + 1, self._clock() + seconds)
-        executed.retry(self._trouble[place].not_before)
+        """Start the back-off of ``place`` after a failure, and return its length in seconds."""
+        seconds = self._backoffs.start(place, seconds)
+        executed.retry(self._clock() + seconds)
         return seconds
 
     def _finish(self, turn: _Turn) -> None:
@@ -414,16 +388,10 @@ class Executor:
         if turn.outage:
             seconds = min(BACKOFF_SECONDS * 2 ** (self._outages - 1), BACKOFF_MAX_SECONDS / 2)
             turn.executed.retry_at = self._clock() + seconds
-        old = self._clock() - 2 * BACKOFF_MAX_SECONDS
-        for place in [place for place, trouble in self._trouble.items() if trouble.not_before < old]:
-            del self._trouble[place]
+        self._backoffs.forget_old()
         for name in self._status_limits.keys() - self._cache.environments.keys():
             del self._status_limits[name]
-        self._cache.refusals = {
-            place[:2]: Refusal(trouble.words, of_status=not place[2], code=trouble.code)
-            for place, trouble in sorted(self._trouble.items(), reverse=True)
-            if trouble.words
-        }
+        self._cache.refusals = self._backoffs.refusals()
 
 
 def _is_outage(error: ApiError) -> bool:
