@@ -107,5 +107,5 @@ def imported_mib() -> float:
 
 
 def _printed(arguments: Sequence[str]) -> str:
-    done = subprocess.run([sys.executable, "-c", *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", *arguments], check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout

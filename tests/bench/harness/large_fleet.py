@@ -17,10 +17,12 @@ from tests.bench.harness.etcd import Etcd
 from tests.bench.harness.finished import NODE, copied_report, finished
 from tests.bench.harness.options import Options
 from tests.support import builders
+from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.client import METADATA_LIST, Kube
+from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
 from gpuenv.plan.objects import records
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
@@ -68,7 +70,19 @@ async def _fill(cluster: ControlPlane, kube: Kube, options: Options) -> list[str
         model = await _report_model(kube, etcd, world, owner)
         await asyncio.to_thread(etcd.write_reports, _copies(model, stored))
         await kube.delete(f"{REPORTS}/{model['metadata']['name']}")
+    await wait_until_async(lambda: _serves(kube, options.nodes * options.environments), interval=1.0)
     return found
+
+
+async def _serves(kube: Kube, count: int) -> bool:
+    """Return whether the API server lists so many node reports. After so many writes its watch cache lags behind."""
+    found = 0
+    try:
+        async for page in kube.pages(REPORTS, accept=METADATA_LIST):
+            found += len(page["items"])
+    except ApiError:
+        return False
+    return found == count
 
 
 async def _report_model(kube: Kube, etcd: Etcd, world: World, environment: Object) -> Object:
