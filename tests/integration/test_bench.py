@@ -43,3 +43,9 @@ def test_the_operator_starts_on_reports_that_were_written_into_etcd() -> None:
     found = figures("start", Options(nodes=30, environments=2))
     assert "60 reports" in found["start, until the first plan"].where
     assert found["start, until the first plan"].ratio is not None
+
+
+def test_the_profile_finds_the_parts_of_the_operator() -> None:
+    found = figures("profile", Options(nodes=30))
+    for part in ("kopf", "plan", "write"):
+        assert f"CPU per validation, sampled: {part}" in found
