@@ -258,14 +258,18 @@ class Operator:
         self._alive.expect("plan", lambda: reconciler.problem)
         self._cache.changed = reconciler.wake
         self._cache.learned = lambda kind, version: watches[kind].signs.learned(version)
+        listed = asyncio.Event()
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
-            asyncio.create_task(self._lists(sweeper), name="sweep"),
+            asyncio.create_task(self._lists(sweeper, listed), name="sweep"),
             asyncio.create_task(reconciler.run(), name="planner"),
             asyncio.create_task(poster.run(), name="events"),
             asyncio.create_task(self._files.keep(self._cache.pods.values), name="probe files"),
         ]
-        streams = [asyncio.create_task(one.run(), name=f"watch of {kind}") for kind, one in watches.items()]
+        streams = [
+            asyncio.create_task(_after(listed, one.run), name=f"watch of {kind}")
+            for kind, one in watches.items()
+        ]
         stopping = asyncio.create_task(stop.wait(), name="signal")
         try:
             done, _ = await asyncio.wait({*loops, *streams, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -293,9 +297,14 @@ class Operator:
         self._alive.expect(f"watch of {kind}", lambda: watch.signs.problem)
         return watch
 
-    async def _lists(self, sweeper: Sweeper) -> None:
-        """List all objects once, so that the planner can start, and then run sweeps until cancelled."""
+    async def _lists(self, sweeper: Sweeper, listed: asyncio.Event) -> None:
+        """List all objects once, so that the planner and the watches can start, and then run sweeps until cancelled.
+
+        A watch begins with a list of its own. At the same time as these lists, it would delay the first plan and take
+        memory for twice as many objects at once.
+        """
         await sweeper.sync()
+        listed.set()
         self._alive.done("lists")
         logger.info(
             "knows %d nodes and %d environments", len(self._cache.nodes), len(self._cache.environments)
@@ -348,6 +357,12 @@ def _take_signals(stop: asyncio.Event) -> None:
     """Make SIGTERM and SIGINT set ``stop``. This replaces any earlier handlers of these signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _after(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work as soon as the event is set."""
+    await event.wait()
+    await work()
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
