@@ -216,6 +216,8 @@ def _after(
     if shown is None:
         return None, None
     base, before = runs.report or blank(validation), validation.report
+    if before is not None and base is before and _shows(before, shown):
+        return before, None
     today = float(int(now))
     since = base.current_since if base.current_since and base.current == shown.current else today
     same_answer = _answer(base.verdict) == _answer(shown.verdict)
@@ -239,6 +241,16 @@ def _after(
     # Only what is stored counts: a message that is too long for the schema would differ from the stored one forever.
     status, after = fitted(after, remedies=shown.remedies, now=now)
     return (before, None) if before is not None and _same(after, before) else (after, status)
+
+
+def _shows(report: ReportRecord, shown: ShownVerdict) -> bool:
+    """Return whether the report already shows exactly this verdict."""
+    return (report.verdict, report.reason, report.message, report.current) == (
+        shown.verdict,
+        shown.reason,
+        shown.message,
+        shown.current,
+    )
 
 
 def _answer(verdict: Verdict) -> bool | None:
