@@ -15,7 +15,7 @@ from tests.support import stored_status
 
 from gpuenv.api import names
 from gpuenv.controller.kube import sending
-from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.kube.client import JSON, METADATA_LIST, Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.plan.objects.times import show_time
 
@@ -35,6 +35,8 @@ class FakeKube:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.objects: dict[str, Raw] = {}
+        self.accepted: list[str] = []
+        """The media type that each request for a list has asked for."""
         self.calls: list[tuple[str, str]] = []
         self.hooks: list[Hook] = []
         self.watchers: list[Watcher] = []
@@ -147,15 +149,16 @@ class FakeKube:
         return {"status": {"allowed": self.allowed(body["spec"]["resourceAttributes"])}}
 
     async def pages(
-        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500, *, accept: str = ""
+        self, path: str, params: Mapping[str, str] | None = None, limit: int = 500, *, accept: str = JSON
     ) -> AsyncIterator[Raw]:
-        """Yield the pages of a list, at least one. The objects are whole, whatever the client accepts."""
+        """Yield the pages of a list, at least one, of whole objects or of their metadata."""
         self._begin("GET", path)
         items = [
-            _copy(one)
+            _copy({"metadata": one["metadata"]} if accept == METADATA_LIST else one)
             for key, one in self.objects.items()
             if _collection(key) == path and is_selected(one, params or {})
         ]
+        self.accepted.append(accept)
         for start in range(0, max(len(items), 1), limit):
             if start:
                 self._begin("GET", path)

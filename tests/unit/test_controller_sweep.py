@@ -10,6 +10,7 @@ from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.controller import sweep as sweeps
+from gpuenv.controller.kube.client import JSON, METADATA_LIST
 from gpuenv.controller.kube.kinds import KINDS, NODES, REPORTS
 from gpuenv.controller.sweep import Sweeper
 
@@ -47,6 +48,21 @@ async def test_missed_changes_and_deletions_are_found() -> None:
     assert sorted(world.cache.nodes) == ["a", "c"]
     assert world.cache.nodes["a"].labels["x"] == "y"
     assert await world.sweeper.sweep("nodes", grace=0) == 0
+
+
+async def test_a_regular_sweep_reads_metadata_and_whole_objects_only_where_they_differ() -> None:
+    """Sweeps over 50,000 whole node reports took a quarter of a core in a cluster where nothing happened."""
+    world = Swept()
+    await world.sweeper.sync()
+    world.kube.accepted.clear()
+    assert await world.sweeper.sweep("nodes", grace=0.01) == 0
+    assert world.kube.accepted == [METADATA_LIST]
+    world.kube.touch(f"{NODES}/a", lambda one: one["metadata"]["labels"].update(x="y"))
+    world.kube.touch(f"{NODES}/b", lambda one: one["status"].update(capacity={"nvidia.com/gpu": "3"}))
+    assert await world.sweeper.sweep("nodes", grace=0.01) == 2
+    assert world.cache.nodes["a"].labels["x"] == "y"
+    assert world.cache.nodes["b"].devices == {"nvidia.com/gpu": (3, 8)}
+    assert world.kube.accepted[1:] == [METADATA_LIST, JSON, JSON]
 
 
 async def test_what_the_watch_delivers_within_the_grace_was_not_missed() -> None:
@@ -93,7 +109,7 @@ async def test_one_page_at_a_time_is_in_memory(grace: float) -> None:
     world = Swept()
     most = 0
 
-    async def pages(path: str, params: Any = None, limit: int = 500) -> Any:
+    async def pages(path: str, params: Any = None, limit: int = 500, **_: Any) -> Any:
         nonlocal most
         for start in range(0, 2000 if path == REPORTS else 0, limit):
             yield {
@@ -113,8 +129,8 @@ async def test_an_incomplete_list_removes_nothing() -> None:
     await world.sweeper.sync()
     pages = world.kube.pages
 
-    async def short(path: str, params: Any = None, limit: int = 500) -> Any:
-        async for page in pages(path, params, limit):
+    async def short(path: str, params: Any = None, **options: Any) -> Any:
+        async for page in pages(path, params, **options):
             narrowed = "metadata.name" in (params or {}).get("fieldSelector", "")
             yield page if narrowed else {"items": page["items"][:1], "metadata": {}}
 
