@@ -30,10 +30,10 @@ async def test_each_object_is_written_once_for_a_validation() -> None:
     async with fleet_run(1) as fleet:
         await fleet.ready()
         first = await fleet.validate()
-        same = await fleet.revalidate(1)
+        same = await fleet.revalidate("same")
         (node,) = fleet.fleet.scenario.nodes
         await fleet.fleet.change(node.name, fault=Fault.UVM_MISSING)
-        other = await fleet.revalidate(2)
+        other = await fleet.revalidate("other")
         inputs = await fleet.change_image()
         fleet.operator.stop()
     assert audit.writes(first.requests) == FIRST
