@@ -3,7 +3,7 @@
 tests/integration/test_operator_token.py has the rows about other kinds of objects.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -251,12 +251,120 @@ class TestManagedFields:
         self, operator: Kube, admin: RestClient, node: str
     ) -> None:
         path = f"/api/v1/nodes/{node}"
-        for number in range(9):
-            body = {"metadata": {"annotations": {f"example.com/{number}": "1"}}}
-            admin.merge(f"{path}?fieldManager=manager-{number}", body)
+        crowd(admin, node)
         after = await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}})
         assert "ancient-changes" in {one["manager"] for one in after["metadata"]["managedFields"]}
         await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/b": "Unknown"}}})
+
+    @pytest.mark.parametrize(
+        "kept",
+        [
+            lambda fields: [{}],
+            lambda fields: fields[3:],
+            lambda fields: [one for one in fields if one["manager"] != "manager-8"],
+            # Ten entries again, and one that claims to have what was merged.
+            lambda fields: [
+                *(one for one in fields if one["manager"] not in ("manager-7", "manager-8", "ancient-changes")),
+                entry("ancient-changes"),
+                entry("gpuenv-operator", subresource="status"),
+            ],
+        ],
+        ids=["all", "three", "one", "the newest as merged"],
+    )  # fmt: skip
+    async def test_a_full_list_is_not_wiped(
+        self,
+        operator: Kube,
+        admin: RestClient,
+        node: str,
+        kept: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    ) -> None:
+        path = f"/api/v1/nodes/{node}"
+        crowd(admin, node)
+        await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}})
+        before = managers(admin, node)
+        with pytest.raises(ApiError, match="managedFields"):
+            await write_fields(operator, admin, path, kept)
+        assert managers(admin, node) == before
+
+    @pytest.mark.parametrize(
+        "added",
+        [
+            [{"subresource": f"s{number}"} for number in range(8)],
+            [{"operation": "Apply"}],
+            [{"labels": 4000}],
+        ],
+        ids=["invented subresources", "another operation", "fields that nobody has"],
+    )
+    async def test_its_own_entries_are_few_and_small(
+        self, operator: Kube, admin: RestClient, node: str, added: list[dict[str, Any]]
+    ) -> None:
+        """They count towards the size of a node, which a kubelet must still be able to store."""
+        path = f"/api/v1/nodes/{node}"
+        own = [entry("gpuenv-operator", **one) for one in added]
+        with pytest.raises(ApiError, match="managedFields"):
+            await write_fields(operator, admin, path, lambda fields: [*fields, *own])
+
+    async def test_entries_of_others_do_not_grow(self, operator: Kube, admin: RestClient, node: str) -> None:
+        """Somebody who has set a label of gpuenv has an entry that may change, but only to less."""
+        path = f"/api/v1/nodes/{node}"
+        admin.merge(f"{path}?fieldManager=person", {"metadata": {"labels": {"compat.gpuenv.dev/a": "x"}}})
+        larger = entry("person", labels=4000)
+        with pytest.raises(ApiError, match="managedFields"):
+            await write_fields(
+                operator,
+                admin,
+                path,
+                lambda fields: [larger if one["manager"] == "person" else one for one in fields],
+            )
+
+    async def test_an_entry_with_more_than_a_label_of_gpuenv_stays(
+        self, operator: Kube, admin: RestClient, node: str
+    ) -> None:
+        path = f"/api/v1/nodes/{node}"
+        labels = {"compat.gpuenv.dev/a": "x", "theirs": "2"}
+        admin.merge(f"{path}?fieldManager=person", {"metadata": {"labels": labels}})
+        with pytest.raises(ApiError, match="managedFields"):
+            await write_fields(
+                operator, admin, path, lambda fields: [one for one in fields if one["manager"] != "person"]
+            )
+        after = await operator.merge_patch(path, {"metadata": {"labels": {"compat.gpuenv.dev/a": "Unknown"}}})
+        assert "person" in {one["manager"] for one in after["metadata"]["managedFields"]}
+
+
+async def write_fields(
+    operator: Kube, admin: RestClient, path: str, change: Callable[[list[dict[str, Any]]], Any]
+) -> None:
+    """Change a node's managedFields, again while controllers of Kubernetes write to it at the same time."""
+    for _ in range(50):
+        now = admin.get(path)["metadata"]
+        body = {"managedFields": change(now["managedFields"]), "resourceVersion": now["resourceVersion"]}
+        try:
+            await operator.merge_patch(path, {"metadata": body})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        else:
+            return
+
+
+def entry(manager: str, labels: int = 1, **changes: str) -> dict[str, Any]:
+    """Return an entry of managedFields, for this many labels of gpuenv."""
+    fields: dict[str, Any] = {f"f:compat.gpuenv.dev/{number:060}": {} for number in range(labels)}
+    return {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": "v1",
+        "fieldsType": "FieldsV1",
+        "time": "2020-01-01T00:00:00Z",
+        "fieldsV1": {"f:metadata": {"f:labels": fields}},
+    } | changes
+
+
+def crowd(admin: RestClient, node: str) -> None:
+    """Give a node as many managers as the API server keeps entries for."""
+    for number in range(9):
+        body = {"metadata": {"annotations": {f"example.com/{number}": "1"}}}
+        admin.merge(f"/api/v1/nodes/{node}?fieldManager=manager-{number}", body)
 
 
 def managers(admin: RestClient, node: str) -> set[tuple[str, str, str]]:

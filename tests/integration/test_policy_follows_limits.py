@@ -253,7 +253,7 @@ def test_the_largest_pod_costs_less_than_the_api_server_allows(
         "imagePullSecrets": [{"name": f"s{one}"} for one in range(56, 64)],
         "checks": {"commands": [{"name": "a", "command": ["sh", "-c", "$" * 45_000]}]},
         "probe": {
-            "env": [{"name": f"V{'x' * 120}{one:02}", "value": "v" * 1000} for one in range(64)],
+            "env": [{"name": f"V{'x' * 120}{one:02}", "value": "v" * 4096} for one in range(64)],
             "podLabels": dict.fromkeys(keys, "l" * 63),
             "podAnnotations": dict.fromkeys(keys, "a" * 1000),
             "tolerations": [{"key": f"t{'k' * 55}{one:02}", "operator": "Exists"} for one in range(16)],

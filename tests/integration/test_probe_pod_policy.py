@@ -5,13 +5,14 @@ the defaults; tests/integration/test_policy_follows_limits.py tries others.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.support.cluster import Kubectl
 from tests.support.probe_pods import built, changed
 from tests.support.unique import unique
-from tests.support.wait import wait_until
+from tests.support.wait import wait_until, wait_until_async
 
 from gpuenv.api import names
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE, PROBE_NAMESPACE
@@ -27,6 +28,8 @@ DRY = "?dryRun=All&fieldValidation=Strict"
 PODS = f"/api/v1/namespaces/{PROBE_NAMESPACE}/pods{DRY}"
 OTHER = "other-than-gpuenv"
 POLICY = "ValidatingAdmissionPolicy 'gpuenv-probe-pods'"
+NOT_RESTARTED = "which are not restarted"
+"""Words about fields that the oldest Kubernetes refuses itself."""
 
 
 HONEST: dict[str, Raw] = {
@@ -97,6 +100,8 @@ async def test_what_the_cluster_adds_is_admitted(operator: Kube) -> None:
     pod["metadata"]["annotations"] |= {"openshift.io/scc": "restricted-v2", "kubernetes.io/limit-ranger": "x"}
     pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
     pod["spec"]["imagePullSecrets"] = [{"name": "default-dockercfg-x7k2p"}]
+    pod["spec"]["securityContext"] |= {"seLinuxOptions": {"level": "s0:c26,c5"}, "fsGroup": 1_000_680_000}
+    pod["spec"]["dnsConfig"] = {"options": [{"name": "ndots", "value": "2"}]}
     pod["spec"]["tolerations"].append({"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"})
     await operator.create(PODS, pod)
 
@@ -111,6 +116,31 @@ CALL = {"httpGet": {"host": "169.254.169.254", "port": 80}}
 CLAIM = {"claimName": "a"}
 CSI = {"driver": "secrets-store.csi.k8s.io"}
 RESOURCES = (*CONTAINER, "resources", "limits")
+SECURITY = ("spec", "securityContext")
+NODE_TERMS = (
+    "spec",
+    "affinity",
+    "nodeAffinity",
+    "requiredDuringSchedulingIgnoredDuringExecution",
+    "nodeSelectorTerms",
+)
+OF_CONTAINER = (*CONTAINER, "securityContext")
+PROBE = {names.LABEL_COMPONENT: names.COMPONENT_PROBE}
+UNCONFINED = {"type": "Unconfined"}
+EVERYTHING = {"key": "a", "operator": "Exists"}
+RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}]
+RULED = built()["spec"]["containers"][0] | {"restartPolicy": "Never", "restartPolicyRules": RULES}
+
+
+def bulky(depth: int) -> Raw:
+    """Return an entry of managedFields with 3,000 fields that the pod does not have, this many levels deep."""
+    fields: Raw = {f"f:{number:080}": {} for number in range(3000)}
+    for _ in range(depth):
+        fields = {"f:spec": fields}
+    kind = {"manager": OPERATOR, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    return kind | {"time": "2020-01-01T00:00:00Z", "fieldsV1": fields}
+
+
 OWNER = [{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "1"}]
 ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     # what: path in the pod, value, words of the refusal; the first of them is the field
@@ -135,7 +165,7 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "a webhook's label": (("metadata", "labels", "azure.workload.identity/use"), "true", "metadata.labels: limits.podLabelKeys"),
     "a large annotation": (("metadata", "annotations", "gpuenv.dev/a"), "x" * 16384, "32 others of 16384 characters together"),
     "many annotations": (("metadata", "annotations"), {f"gpuenv.dev/{key}": "" for key in range(33)}, "32 others"),
-    "many labels": (("metadata", "labels"), {f"gpuenv.dev/{key}": "" for key in range(65)}, "at most 64 labels"),
+    "many labels": (("metadata", "labels"), {f"gpuenv.dev/{key}": "" for key in range(64)} | PROBE, "at most 64 labels"),
     "a finalizer": (("metadata", "finalizers"), ["example.com/keep"], "metadata: a probe pod has no finalizers"),
     "another runtime": (("spec", "runtimeClassName"), OTHER, "spec.runtimeClassName: limits.runtimeClassNames"),
     "another scheduler": (("spec", "schedulerName"), "mine", "spec.schedulerName: limits.schedulerNames"),
@@ -169,6 +199,34 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "a network's device": ((*RESOURCES, "nvidia.com/hostdev"), "1", "limits.resourceNames"),
     "many kinds of devices": ((*RESOURCES, "nvidia.com/mig-1g.5gb"), "8", "limits.maxDevices"),
     "more containers": (("spec", "containers"), 2, "spec.containers: a probe pod has one container"),
+    "a variable of gigabytes": ((*VARIABLE, "value"), "$(B)$(B)", "write $$(NAME)"),
+    "an odd number of dollar signs": ((*VARIABLE, "value"), "a$$$(B)", "write $$(NAME)"),
+    "a command of gigabytes": ((*CONTAINER, "command", 0), "$(B)", "write $$(NAME)"),
+    "arguments of gigabytes": ((*CONTAINER, "args"), ["$(B)"], "write $$(NAME)"),
+    "a variable of a megabyte": ((*VARIABLE, "value"), "x" * 600_000, "524288 bytes together"),
+    "many variables": ((*CONTAINER, "env"), [{"name": f"A{one}"} for one in range(129)], "at most 128 variables"),
+    "arguments of a megabyte": ((*CONTAINER, "args"), ["x" * 600_000] * 2, "8192 bytes together"),
+    "many arguments": ((*CONTAINER, "args"), [""] * 9, "at most 8 words"),
+    "a path with a variable": ((*CONTAINER, "volumeMounts", 0, "subPathExpr"), "$(B)", "without subPath"),
+    "a directory of the image": ((*CONTAINER, "workingDir"), "/" + "x" * 5000, "no workingDir"),
+    "names of hosts": (("spec", "hostAliases"), [{"ip": "10.0.0.1", "hostnames": ["a"]}], "no hostAliases"),
+    "many tolerations": (("spec", "tolerations"), [EVERYTHING] * 65, "64 tolerations"),
+    "many labels of nodes": (("spec", "nodeSelector"), {f"a{one}": "" for one in range(33)}, "32 labels in its nodeSelector"),
+    "many nodes": (NODE_TERMS, [{"matchExpressions": [EVERYTHING]}] * 5, "at most four terms"),
+    "names of fields": (("metadata", "managedFields"), [bulky(0)], "names of fields of at most 131072 bytes"),
+    "deep names of fields": (("metadata", "managedFields"), [bulky(8)], "names of fields of at most 131072 bytes"),
+    "a container that is restarted": ((*CONTAINER, "restartPolicy"), "Always", NOT_RESTARTED),
+    "rules of restarts": (CONTAINER, RULED, NOT_RESTARTED),
+    "root": ((*SECURITY, "runAsUser"), 0, "runs as no root"),
+    "root in a container": ((*OF_CONTAINER, "runAsUser"), 0, "runs as no root"),
+    "no seccomp": ((*SECURITY, "seccompProfile"), UNCONFINED, "profiles RuntimeDefault"),
+    "no seccomp named": ((*SECURITY, "seccompProfile"), None, "profiles RuntimeDefault"),
+    "no seccomp in a container": ((*OF_CONTAINER, "seccompProfile"), UNCONFINED, "profiles RuntimeDefault"),
+    "no AppArmor": ((*SECURITY, "appArmorProfile"), UNCONFINED, "profiles RuntimeDefault"),
+    "no AppArmor in a container": ((*OF_CONTAINER, "appArmorProfile"), UNCONFINED, "profiles RuntimeDefault"),
+    "no SELinux": ((*SECURITY, "seLinuxOptions"), {"type": "spc_t"}, "of SELinux only the level"),
+    "no SELinux in a container": ((*OF_CONTAINER, "seLinuxOptions"), {"type": "spc_t"}, "of SELinux only the level"),
+    "a setting of the kernel": ((*SECURITY, "sysctls"), [{"name": "kernel.shm_rmid_forced", "value": "1"}], "sets no sysctls"),
     "claims of devices": (("spec", "resourceClaims"), [{"name": "a", "resourceClaimName": "theirs"}], "no resourceClaims"),
 }  # fmt: skip
 
@@ -177,17 +235,50 @@ ABUSES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
 async def test_nothing_else(
     operator: Kube, cluster: ControlPlane, path: tuple[Any, ...], value: Any, words: str
 ) -> None:
-    """An older API server drops a field that it does not know, and then admits the pod without it."""
+    """An older API server does not know a field, and then refuses or drops it."""
     try:
         made = await operator.create(PODS, changed(built(), path, value))
     except ApiError as refused:
+        if refused.status in (400, 422):
+            assert words == NOT_RESTARTED
+            assert "restartPolicy" in refused.message
+            return
         assert refused.status == 403
         assert POLICY in refused.message
         assert words in refused.message
     else:
-        cluster.admin.delete(f"{PODS}/{made['metadata']['name']}?gracePeriodSeconds=0")
         assert path == ("spec", "resourceClaims")
         assert "resourceClaims" not in made["spec"]
+
+
+async def test_the_users_of_images_need_a_namespace_that_allows_them(
+    operator: Kube, cluster: ControlPlane
+) -> None:
+    """A namespace without the label of Pod Security is as strict as one with the level restricted."""
+    pod = built(probe={"runAs": "Image"})
+    path = f"/api/v1/namespaces/{PROBE_NAMESPACE}"
+    try:
+        cluster.admin.merge(path, {"metadata": {"labels": {ENFORCE: None}}})
+        await wait_until_async(partial(root_is, operator, pod, allowed=False))
+    finally:
+        cluster.admin.merge(path, {"metadata": {"labels": {ENFORCE: "privileged"}}})
+    await wait_until_async(partial(root_is, operator, pod, allowed=True))
+
+
+async def root_is(operator: Kube, pod: Raw, *, allowed: bool) -> bool:
+    """Return whether the policy admits or refuses a pod that may run as root. The API server's cache of namespaces lags."""
+    try:
+        await operator.create(PODS, pod)
+    except ApiError as refused:
+        assert POLICY in refused.message
+        assert "enforce: baseline" in refused.message
+        return not allowed
+    return allowed
+
+
+async def test_literal_dollar_signs_are_admitted(operator: Kube) -> None:
+    for value in ("$$(B)", "$", "$B", "a$$$$(B)", "$a$$(B)", "(B)$"):
+        await operator.create(PODS, changed(built(), (*VARIABLE, "value"), value))
 
 
 async def test_no_open_proc(operator: Kube, cluster: ControlPlane) -> None:

@@ -10,9 +10,9 @@ from gpuenv.plan.snapshot import Settings
 
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:
     kinds = [document["kind"] for document in manifests.load()]
-    policies = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] * 6
+    policies = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] * 8
     people = ["ClusterRole", "ClusterRole"]
-    probes = [*policies[:2], "ResourceQuota"]
+    probes = [*policies[:2], "ResourceQuota", "ResourceQuota"]
     before = [*policies, "Namespace", "Namespace", "PriorityClass", *probes, *people, "ServiceAccount"]
     assert kinds[: len(before)] == before
     assert sorted(kinds[len(before) :]) == [
@@ -28,7 +28,7 @@ def test_policies_of_the_operator_are_about_its_service_account_alone() -> None:
     (account,) = [one["metadata"] for one in documents if one["kind"] == "ServiceAccount"]
     name = f"system:serviceaccount:{account['namespace']}:{account['name']}"
     policies = of_operator(documents)
-    assert len(policies) == 6
+    assert len(policies) == 7
     for policy in policies:
         (condition,) = policy["spec"]["matchConditions"]
         assert condition["expression"] == f"request.userInfo.username == '{name}'"
