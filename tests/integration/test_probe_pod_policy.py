@@ -45,7 +45,10 @@ HONEST: dict[str, Raw] = {
                 "limits": {"memory": "64Gi", "cpu": 16, "ephemeral-storage": "32Gi"},
                 "requests": {"memory": "1Gi"},
             },
-            "env": [{"name": "HF_HOME", "value": "/tmp/hf"}, {"name": "LD_PRELOAD", "value": "x.so"}],
+            "env": [
+                {"name": "HF_HOME", "value": "/tmp/hf"},
+                {"name": "LD_PRELOAD", "value": "$(HOME)/$x.so"},
+            ],
             "useEntrypoint": True,
             "podLabels": {"kueue.x-k8s.io/queue-name": "probes"},
             "tolerations": [{"operator": "Exists"}, {"key": "team", "operator": "Exists"}],
