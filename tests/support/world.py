@@ -35,6 +35,7 @@ from gpuenv.plan.actions import (
     WriteStatus,
 )
 from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.clock_skew import noted_skew
 from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
@@ -89,6 +90,7 @@ class World:
             clock=lambda: self.wall,
             monotonic=lambda: self.now,
         )
+        self.metrics.skew = lambda: self.wall - self.server_time
         self.writes = Writes(self.kube, self.cache, self.scope, clock=lambda: self.wall)  # type: ignore[arg-type]  # a fake
         self.executor = Executor(
             self.writes, self.poster, self.metrics, clock=lambda: self.now + self._paused
@@ -310,6 +312,7 @@ class World:
         return _loop.run_until_complete(coroutine)
 
     def _plan_and_run(self) -> tuple[Plan, Executed]:
+        self.cache.clock_skew = noted_skew(self.cache.clock_skew, self.metrics.skew())
         seen = self.cache.snapshot(self.settings)
         planned = self._planned(seen)
         refusals = self.kube.refusals

@@ -522,3 +522,13 @@ async def test_a_write_takes_no_token_that_comes_too_late_for_its_time_box() -> 
     assert [await bucket.take(0.5) for _ in range(3)] == [False] * 3
     now = 1.0
     assert await bucket.take(0.5), "those who could not wait have taken nothing"
+
+
+async def test_every_answer_tells_the_time_of_the_api_server(server: Server, kube: Kube) -> None:
+    assert kube.server_clock.time is None
+    server.say(403, STATUS, Date="Fri, 15 Jan 2027 08:00:00 GMT")
+    with pytest.raises(ApiError):
+        await kube.get("/api/v1/nodes/x")
+    found = kube.server_clock.time
+    assert found is not None
+    assert abs(found - 1_800_000_000.0) < 60

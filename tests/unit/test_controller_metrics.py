@@ -113,7 +113,15 @@ def test_the_documentation_lists_every_metric_and_no_other() -> None:
     metrics = Metrics(Cache())
     metrics.planned(Plan(), 0.1)
     metrics.swept()
+    metrics.skew = lambda: 0.0
     served = set(re.findall(r"^# TYPE (gpuenv_\w+) ", metrics.text().decode(), re.M))
     table = re.findall(r"^\| `gpuenv_.*$", PAGE.read_text(encoding="utf-8"), re.M)
     listed = {name for row in table for name in re.findall(r"`(gpuenv_\w+)`", row.split("|")[1])}
     assert {name for name in served if not name.endswith("_created")} == listed
+
+
+def test_the_clock_skew_is_shown_once_it_is_known() -> None:
+    metrics = Metrics(Cache())
+    assert "gpuenv_clock_skew_seconds" not in metrics.text().decode()
+    metrics.skew = lambda: -301.5
+    assert "gpuenv_clock_skew_seconds -301.5\n" in metrics.text().decode()

@@ -54,7 +54,7 @@ class Loop:
         self.allowance = allowance
         if isinstance(self.plan, Exception):
             raise self.plan
-        return self.plan(now) if callable(self.plan) else self.plan
+        return self.plan(seen.steady) if callable(self.plan) else self.plan
 
     async def run(self, plan: Plan) -> Executed:
         self.run_plans.append(plan)
@@ -214,3 +214,14 @@ async def test_a_plan_that_put_results_off_is_followed_by_one_in_a_thread(caplog
             await wait_until_async(lambda: len(threads) >= 4)
     assert threads[:4] == [False, True, False, True], "the first plan is slow, and so is one after a cut"
     assert "7 results are assessed in the next plans" in caplog.text
+
+
+async def test_clocks_that_differ_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    loop = Loop()
+    for skew, told in ((None, 0.0), (29.0, 0.0), (303.0, 300.0), (304.0, 300.0), (350.0, 300.0), (1.0, 0.0)):
+        loop.metrics.skew = lambda skew=skew: skew
+        await loop.reconciler.once()
+        assert loop.seen[-1].clock_skew == told
+    assert [one.levelname for one in caplog.records if "clock" in one.message] == ["WARNING", "INFO"]
+    assert "about 300 s ahead of the API server's" in caplog.text

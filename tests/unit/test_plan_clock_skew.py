@@ -208,3 +208,34 @@ def test_a_node_clock_that_was_wrong_uses_up_no_budget() -> None:
     world.settle()
     used = world.status()["internal"]["gpuSeconds"]["seconds"]
     assert 20 <= used <= 30
+
+
+def test_skew_is_a_condition_and_nothing_else() -> None:
+    world = validated()
+    before, events = world.status(), world.events
+    world.clock_error = 29.0
+    world.settle()
+    assert world.status() == before
+    world.clock_error = 303.0
+    world.settle()
+    *others, skewed = world.status()["conditions"]
+    assert others == before["conditions"]
+    assert (skewed["type"], skewed["status"], skewed["reason"]) == ("ClockSkewed", "True", reasons.ClockSkew)
+    assert skewed["message"].startswith("the operator's clock is about 300 s ahead of the API server's")
+    stored, writes = world.status(), len(world.kube.writes())
+    for error in (301.0, 309.0, 296.0):
+        world.clock_error = error
+        world.step(30)
+    assert (world.status(), len(world.kube.writes())) == (stored, writes), "small changes are not told"
+    world.clock_error = -47.0
+    world.settle()
+    assert "about 50 s behind the API server's" in world.status()["conditions"][-1]["message"]
+    world.clock_error = -25.0
+    world.step()
+    assert world.status()["conditions"][-1]["type"] == "ClockSkewed", "near the limit it does not come and go"
+    world.clock_error = 1.0
+    world.settle()
+    assert world.status() == before
+    assert world.events == events
+    assert world.verdict() == ("Compatible", "")
+    assert not world.live_pods()

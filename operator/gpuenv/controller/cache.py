@@ -102,6 +102,8 @@ class Cache:
         self.learned: Callable[[KindName, int], None] = lambda _, __: None
         self.clock = clock
         self.server_time = server_time
+        self.clock_skew = 0.0
+        """By how many seconds the operator's clock is ahead of the API server's; 0 if people need not know."""
         self.synced = False
         """Whether all environments, nodes, probe pods and node reports have been listed at least once."""
         self.environments: Table[str, EnvironmentRecord] = Table()
@@ -236,6 +238,7 @@ class Cache:
             new_verdicts=dict(self.new_verdicts),
             unannounced=self.unannounced,
             usage=self.usage,
+            clock_skew=self.clock_skew,
         )
 
     # ---- before and after a plan --------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.allowance import Allowance
+from gpuenv.plan.clock_skew import noted_skew, skew_message
 from gpuenv.plan.snapshot import Settings, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Reconciler:
     async def once(self) -> None:
         """Make one plan, and carry out as much of it as its time limit allows."""
         self._dirty.clear()
+        self._note_skew()
         seen = self._cache.snapshot(self._settings)
         if not seen.synced:
             self._wake_at = None
@@ -133,6 +135,15 @@ class Reconciler:
                 executed.failed,
                 executed.skipped,
             )
+
+    def _note_skew(self) -> None:
+        """Tell the next plan, and once the log, that the operator's clock and the API server's differ, or do no more."""
+        before = self._cache.clock_skew
+        self._cache.clock_skew = skew = noted_skew(before, self._metrics.skew())
+        if skew and skew != before:
+            logger.warning("%s", skew_message(skew))
+        elif before and not skew:
+            logger.info("the operator's clock and the API server's agree again")
 
     def _next(self, wake_at: float | None, retry_at: float | None) -> float | None:
         """Return the monotonic time at which the next plan is due, or None if it need not be made at a given time.

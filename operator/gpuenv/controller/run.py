@@ -18,6 +18,7 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
+from gpuenv.controller.kube.server_clock import ServerClock
 from gpuenv.controller.lease import Lease, LeaseLostError, new_identity
 from gpuenv.controller.limits_file import LimitsError
 from gpuenv.controller.monitoring import health, http_server
@@ -94,8 +95,10 @@ async def operate(options: Options) -> int:
     logger.info("gpuenv %s starts", __version__)
     tables = knowledge.load(options.knowledge)
     limits = limits_file.read(options.limits) if options.limits is not None else Limits()
-    cache = Cache()
+    server_clock = ServerClock()
+    cache = Cache(server_time=lambda: server_clock.time)
     metrics = Metrics(cache)
+    metrics.skew = lambda: server_clock.skew
     alive = ProcessHealth()
     async with contextlib.AsyncExitStack() as stack:
         connect = functools.partial(
@@ -115,6 +118,7 @@ async def operate(options: Options) -> int:
             client = await _unless(stop, connecting)
             if client is None:
                 return EXIT_STOPPED
+            client.server_clock = server_clock
             clients.append(await stack.enter_async_context(client))
         kube, own = clients
         addresses = {

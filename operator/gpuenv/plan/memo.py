@@ -151,9 +151,9 @@ def environment_totals(
     _look_again(view, changes, remembered, reports, allowance)
     if remembered.totals is None:
         remembered.totals = totals(
-            context, [_tally(context, part, view.now.wall) for part in remembered.parts]
+            context, [_tally(context, part, view.moment.wall) for part in remembered.parts]
         )
-    remembered.guarded = _guarded(remembered.totals, environment, remembered.guarded, view.now)
+    remembered.guarded = _guarded(remembered.totals, environment, remembered.guarded, view.moment)
     return remembered.guarded.totals
 
 
@@ -193,7 +193,7 @@ def _look_again(
     if remembered.totals is None:
         again: Collection[str] = nodes.keys()
     else:
-        due = (part.validations for part in remembered.parts if part.is_due(view.now.steady))
+        due = (part.validations for part in remembered.parts if part.is_due(view.moment.steady))
         again = changes.concern(context.name).union(*due)
     for name in sorted(again):
         node, part = nodes.get(name), remembered.part(name)
@@ -216,10 +216,10 @@ def _look_again(
             known if facts == node.facts else None,
             refusals.get(key),
         )
-        if before is not None and _is_valid(validation, *before, view.now.steady, allowance):
+        if before is not None and _is_valid(validation, *before, view.moment.steady, allowance):
             allowance.put_off += before[1].outdated
             continue
-        state = _desired_state(validation, view.now, allowance)
+        state = _desired_state(validation, view.moment, allowance)
         if state.assessed is not None:
             remembered.assessed[name] = (node.facts, state.assessed)
         part.validations[name] = (validation, state)

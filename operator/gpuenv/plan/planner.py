@@ -147,7 +147,9 @@ def _status(seen: View, environment: EnvironmentRecord, fleet: Totals | None) ->
     """Return the write of an environment's status, or None if the status is already as it should be."""
     refusal = _refusal(seen.snapshot, fleet) if fleet is not None else None
     own = seen.snapshot.refusals.get((environment.name, ""))
-    status = environment_status(environment, fleet, seen.now.wall, refusal, own=own)
+    status = environment_status(
+        environment, fleet, seen.moment.wall, refusal, own=own, skew=seen.snapshot.clock_skew
+    )
     if status == environment.status:
         return None
     return WriteStatus(

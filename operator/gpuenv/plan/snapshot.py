@@ -419,3 +419,5 @@ class Snapshot:
     new_verdicts: Mapping[ValidationKey, NewVerdict] = field(default_factory=dict)
     unannounced: Mapping[ValidationKey, Unannounced] = field(default_factory=dict)
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    clock_skew: float = 0.0
+    """By how many seconds the operator's clock is ahead of the API server's, as noted by :mod:`gpuenv.plan.clock_skew`."""

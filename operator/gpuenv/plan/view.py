@@ -13,7 +13,7 @@ class View:
     """A snapshot with its reports and pods in groups, and the moment at which the plan is made."""
 
     snapshot: Snapshot
-    now: Moment
+    moment: Moment
     reports: Mapping[str, Mapping[str, ReportRecord]]
     """The node reports, by environment and then by node."""
     pods: Mapping[ValidationKey, tuple[PodRecord, ...]]

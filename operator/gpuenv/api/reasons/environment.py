@@ -22,6 +22,16 @@ Suspended = condition(
     source=OWN_RULE,
 )
 
+ClockSkew = condition(
+    "ClockSkew",
+    next_run=NextRun.NONE,
+    warns=True,
+    meaning="The clocks of the operator and the API server differ by more than 30 seconds.",
+    cause="One of their machines does not synchronise its clock.",
+    cure="Synchronise the clocks of both machines (NTP), and watch the metric gpuenv_clock_skew_seconds.",
+    source=OWN_RULE,
+)
+
 BudgetSpent = condition(
     "BudgetSpent",
     next_run=NextRun.NONE,

@@ -38,6 +38,7 @@ from gpuenv.controller.kube.errors import (
     words_of,
 )
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
+from gpuenv.controller.kube.server_clock import ServerClock
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -107,6 +108,7 @@ class Kube:
     At most ``max_in_flight`` requests run at the same time. ``observe(method, status)`` is called after each request
     (status 0: no response, or one that is not the API server's), for metrics. The attribute ``permit`` may be set to a
     function that returns for how many seconds from now a write may last; None means that nobody has to permit writes.
+    ``server_clock`` reads the API server's clock from all answers; clients may share one.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Kube:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._observe = observe
         self.permit: Callable[[], float] | None = None
+        self.server_clock = ServerClock()
 
     @classmethod
     async def from_environment(
@@ -384,9 +387,12 @@ class Kube:
         headers = {"Accept": types.accepted, "Content-Type": types.sent, "User-Agent": self._agent}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
-        return await self._api.call_api(
+        sent = time.monotonic()
+        response = await self._api.call_api(
             method, url, header_params=headers, body=body, _request_timeout=limits
         )
+        self.server_clock.answered(response.headers.get("Date"), sent)
+        return response
 
     async def _authenticate(self) -> None:
         """Load the credentials again and use them from now on, because tokens expire and certificates are rotated."""

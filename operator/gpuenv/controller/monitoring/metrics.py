@@ -33,6 +33,8 @@ class Metrics:
     def __init__(self, cache: Cache, clock: Callable[[], float] = time.time) -> None:
         self._cache = cache
         self._clock = clock
+        self.skew: Callable[[], float | None] = lambda: None
+        """Returns by how many seconds the operator's clock is ahead of the API server's; None if that is not known."""
         self.registry = CollectorRegistry()
         self.plan_seconds = Histogram(
             "gpuenv_plan_duration_seconds",
@@ -152,6 +154,10 @@ class Metrics:
         yield self._watches()
         held = "1 while this operator holds the Lease; without it, it writes nothing."
         yield GaugeMetricFamily("gpuenv_lease_held", held, value=self.lease_held())
+        skew = self.skew()
+        if skew is not None:
+            text = "By how many seconds the operator's clock is ahead of the API server's."
+            yield GaugeMetricFamily("gpuenv_clock_skew_seconds", text, value=skew)
         yield self._node_reports()
         yield self._environment_nodes()
         yield self._labels_held_back()

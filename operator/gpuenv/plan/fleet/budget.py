@@ -59,7 +59,7 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
     limits = view.snapshot.settings.limits
     if not limits.gpu_seconds_per_day and not any(one.gpu_seconds_per_day for one in limits.groups):
         return Budgeted(fleets)
-    since = view.now.wall - view.now.wall % DAY_SECONDS
+    since = view.moment.wall - view.moment.wall % DAY_SECONDS
     pods: dict[str, list[PodRecord]] = {}
     for pod in view.snapshot.pods.values():
         pods.setdefault(pod.environment, []).append(pod)
@@ -68,7 +68,7 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
     for name in {**view.snapshot.environments, **view.snapshot.usage, **pods}:
         own, budget = pods.get(name, ()), _budget(name, limits)
         found = _usage(view, _known(view.snapshot, name), own, since)
-        running = sum(_gpu_seconds(pod, since, view.now) for pod in own if not is_over(pod))
+        running = sum(_gpu_seconds(pod, since, view.moment) for pod in own if not is_over(pod))
         used[budget.owner] += found.seconds + running
         if name in view.snapshot.environments or found.seconds or found.counted:
             usage[name] = found
@@ -78,7 +78,7 @@ def within_budget(view: View, fleets: Mapping[str, Totals]) -> Budgeted:
         budget = _budget(name, limits)
         budgeted[name] = replace(fleet, usage=usage[name]) if budget.seconds else fleet
         if budget.seconds and used[budget.owner] >= budget.seconds:
-            wake_at = view.now.steady_at(since + DAY_SECONDS)
+            wake_at = view.moment.steady_at(since + DAY_SECONDS)
             spent = _spent(budget, since + DAY_SECONDS)
             budgeted[name] = replace(budgeted[name], due=(), spent=spent)
     return Budgeted(budgeted, usage, wake_at)
@@ -122,7 +122,7 @@ def _known(snapshot: Snapshot, name: str) -> Usage:
 def _usage(view: View, known: Usage, pods: Iterable[PodRecord], since: float) -> Usage:
     """Return the usage with the pods that have ended since the last plan."""
     ended = [pod for pod in pods if is_over(pod)]
-    new = sum(_gpu_seconds(pod, since, view.now) for pod in ended if pod.uid not in known.counted)
+    new = sum(_gpu_seconds(pod, since, view.moment) for pod in ended if pod.uid not in known.counted)
     # A later day was begun by a clock that was ahead. What was counted in it was used today.
     before = known.seconds if known.since >= since else 0
     return Usage(since, before + new, frozenset(pod.uid for pod in ended))

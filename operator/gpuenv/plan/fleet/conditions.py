@@ -1,4 +1,4 @@
-"""The status conditions of an environment. All are always set: ``kubectl wait`` waits forever for a missing one."""
+"""The status conditions of an environment. All but one are always set: ``kubectl wait`` waits forever for a missing one."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from gpuenv.api.objects import held_words
 from gpuenv.api.reasons import Reason
 from gpuenv.api.tolerant import mappings, text
 from gpuenv.assess.model import Verdict
+from gpuenv.plan.clock_skew import skew_message
 from gpuenv.plan.fleet.tally import Content
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.objects.times import show_time
@@ -29,6 +30,8 @@ PUBLISHED: Final = "Published"
 """The nodes show their verdicts, as labels or conditions."""
 STALLED: Final = "Stalled"
 """The operator waits until somebody corrects the specification. Tools such as Flux report True as a failure."""
+CLOCK_SKEWED: Final = "ClockSkewed"
+"""The clocks of the operator and the API server differ. It is the only condition that is absent as a rule."""
 NAMED: Final = 3
 """How many problems or versions a message names."""
 NO_NODES: Final = "spec.nodes.selector matches no node with GPUs"
@@ -51,16 +54,20 @@ def conditions(
     now: float,
     *,
     shortened: str = "",
+    skew: float = 0.0,
 ) -> list[Json]:
     """Return all conditions as JSON. A transition time changes only together with the status of its condition.
 
     ``totals`` is None if the specification is invalid. ``refusal`` is the API server's refusal to store a result, None
     if it refused none. ``now`` is in epoch seconds. ``shortened`` says why the status lacks its details, "" if it is whole.
+    ``skew`` is by how many seconds the operator's clock is ahead of the API server's; 0 if nobody need know.
     """
     found = untimed_conditions(environment, totals, refusal)
     if shortened:
         incomplete = Condition(PUBLISHED, "False", reasons.StatusRefused, shortened)
         found = [incomplete if one.type == PUBLISHED else one for one in found]
+    if skew:
+        found.append(Condition(CLOCK_SKEWED, "True", reasons.ClockSkew, skew_message(skew)))
     old = {text(item.get("type")): item for item in mappings(environment.status.get("conditions"))}
     return [_json(one, old.get(one.type, {}), environment.generation, now) for one in found]
 

@@ -39,7 +39,7 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
     confirms by a live GET that a node has left before it removes anything. If it finds the node still selected, it
     removes nothing, and a plan may contain the same action again after another grace period.
     """
-    seen, now, grace = view.snapshot, view.now.steady, view.snapshot.settings.leave_grace_seconds
+    seen, now, grace = view.snapshot, view.moment.steady, view.snapshot.settings.leave_grace_seconds
     actions: dict[ValidationKey, LeaveNode | MarkLeaving] = {}
     left_since: dict[ValidationKey, float] = {}
     wake_at = NEVER
@@ -52,7 +52,7 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
             since = now
         elif report is not None and report.left_since is None:
             if now - since >= MARKED_AFTER * grace:
-                at = view.now.wall_at(since)
+                at = view.moment.wall_at(since)
                 actions[key] = MarkLeaving(leave.environment, leave.node, report.name, at)
             else:
                 wake_at = min(wake_at, since + MARKED_AFTER * grace)
@@ -67,7 +67,7 @@ def _stored(view: View, key: ValidationKey, report: ReportRecord | None) -> floa
     A time in the future, which a wrong clock has written, counts as now. Without a report there is only a pod. It was
     created while the node was there, so it counts after some time.
     """
-    now = view.now
+    now = view.moment
     if report is not None:
         return now.steady if report.left_since is None else min(now.steady, now.steady_at(report.left_since))
     created = min((pod.seen.created for pod in view.pods.get(key, ())), default=now.steady)

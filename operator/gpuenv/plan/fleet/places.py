@@ -55,7 +55,7 @@ class Places:
 
     def __init__(self, view: View, fleets: Sequence[Totals]) -> None:
         settings = view.snapshot.settings
-        self._now = view.now
+        self._now = view.moment
         self._root = Branch("")
         self.busy: set[str] = set()
         """The names of the nodes with a probe pod that has not ended."""
@@ -79,15 +79,15 @@ class Places:
     def _read_pods(self, view: View) -> None:
         for pod in view.snapshot.pods.values():
             pods = self._pods.setdefault(pod.environment, _Pods())
-            pods.last_start = max(pods.last_start, view.now.wall_at(pod.seen.created))
+            pods.last_start = max(pods.last_start, view.moment.wall_at(pod.seen.created))
             if is_over(pod):
                 continue
             self.busy.add(pod.node)
-            if is_stuck(pod, view.snapshot.settings, view.now.steady):
+            if is_stuck(pod, view.snapshot.settings, view.moment.steady):
                 continue
             pods.all.append(pod)
-            pods.waiting += view.now.steady >= waits_from(pod)
-            if view.now.steady >= long_from(pod):
+            pods.waiting += view.moment.steady >= waits_from(pod)
+            if view.moment.steady >= long_from(pod):
                 pods.long += 1
                 if pod.scheduled_at is not None:
                     pods.hanging.add(pod.node)

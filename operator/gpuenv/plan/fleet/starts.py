@@ -93,8 +93,8 @@ def _last_run(view: View, environment: str, node: str) -> float:
     Its probe pods that still exist count, too: the report tells nothing about runs with former inputs.
     """
     report = view.reports.get(environment, {}).get(node)
-    times = [view.now.wall_at(pod.seen.created) for pod in view.pods.get((environment, node), ())]
-    if report is not None and not is_ahead(report.last_run_at, view.now.wall):
+    times = [view.moment.wall_at(pod.seen.created) for pod in view.pods.get((environment, node), ())]
+    if report is not None and not is_ahead(report.last_run_at, view.moment.wall):
         times.append(report.last_run_at)
     return max(times, default=0.0)
 

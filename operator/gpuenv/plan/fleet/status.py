@@ -34,18 +34,19 @@ def environment_status(
     refusal: Refusal | None = None,
     *,
     own: Refusal | None = None,
+    skew: float = 0.0,
 ) -> Json:
     """Return the status that the environment should have at ``now``, in epoch seconds, fitted to the schema.
 
     ``totals`` is None if the specification is invalid; the counts in the status then stay as they are. ``refusal`` is
     the API server's refusal to store a result, None if it refused none. ``own`` is its refusal of this very status. After
-    one, the status consists of conditions and counts for a while.
+    one, the status consists of conditions and counts for a while. ``skew`` is by how much the operator's clock is ahead.
     """
-    status, refused = _status(environment, totals, now, refusal), _refused(environment, own, now)
+    status, refused = _status(environment, totals, now, refusal, skew), _refused(environment, own, now)
     if refused is not None and status != environment.status:
         status = {name: field for name, field in status.items() if name not in _DETAILS}
         shortened = f"problems, digests and placement are left out, because the API server refused them: {refused['message']}"
-        status["conditions"] = conditions(environment, totals, refusal, now, shortened=shortened)
+        status["conditions"] = conditions(environment, totals, refusal, now, shortened=shortened, skew=skew)
         status["internal"] = {**mapping(status, "internal"), REFUSED: refused}
     # A stored status fits.
     return status if status == environment.status else dict(fit(statuses.ENVIRONMENT, status))
@@ -63,11 +64,11 @@ def _refused(environment: EnvironmentRecord, own: Refusal | None, now: float) ->
 
 
 def _status(
-    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None
+    environment: EnvironmentRecord, totals: Totals | None, now: float, refusal: Refusal | None, skew: float
 ) -> Json:
     judged: Json = {
         "observedGeneration": environment.generation,
-        "conditions": conditions(environment, totals, refusal, now),
+        "conditions": conditions(environment, totals, refusal, now, skew=skew),
     }
     if totals is None:
         refused = _whole_problem(reasons.SpecInvalid, environment.spec_error)
