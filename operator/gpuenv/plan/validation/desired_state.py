@@ -244,13 +244,13 @@ def _after(
 
 
 def _shows(report: ReportRecord, shown: ShownVerdict) -> bool:
-    """Return whether the report already shows exactly this verdict."""
+    """Return whether the report already shows exactly this verdict, and says nothing more that may have to go."""
     return (report.verdict, report.reason, report.message, report.current) == (
         shown.verdict,
         shown.reason,
         shown.message,
         shown.current,
-    )
+    ) and (report.departure, report.left_since) == (None, None)
 
 
 def _answer(verdict: Verdict) -> bool | None:
