@@ -22,7 +22,6 @@ from gpuenv.api.spec.digest import digest
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
-from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, Settings
 from gpuenv.plan.validation.desired_state import DesiredState
 
@@ -107,14 +106,14 @@ def _left_lately(
 ) -> list[tuple[DesiredState, float]]:
     """Return the nodes that left Compatible within the window and do not show it any more, each with when that ends.
 
-    A time in the future, which a wrong clock has written, does not count: it would count for as long as it is ahead.
+    A time in the future, which a wrong clock has written, counts as now.
     """
     found = []
     for one in departed:
         if one.departure is None or one.retractions or one.shown.verdict is Verdict.COMPATIBLE:
             continue
-        until = one.departure.at + settings.mass_change_window_seconds
-        if not is_ahead(one.departure.at, now.wall) and now.wall < until:
+        until = min(one.departure.at, now.wall) + settings.mass_change_window_seconds
+        if now.wall < until:
             found.append((one, now.steady_at(until)))
     return found
 
