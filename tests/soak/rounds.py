@@ -94,7 +94,7 @@ def make_round(seed: int, number: int, themes: tuple[Theme, ...] = THEMES) -> Ro
     theme, random = order[place], Random(f"{seed}/round {number}")
     faults = []
     for name, gap in sorted(theme.gaps.items()):
-        at = random.uniform(0, gap)
+        at = random.uniform(0, min(gap, theme.seconds))  # each fault of the theme comes at least once
         while at < theme.seconds:
             faults.append(Planned(round(at, 2), name, FAULTS[name].draw(random)))
             at += random.uniform(0.5 * gap, 1.5 * gap)

@@ -88,7 +88,10 @@ def _probe_pod(node: str, name: str) -> dict[str, Any]:
 
 def test_a_seed_makes_the_same_faults_again(tmp_path: Path) -> None:
     rounds = [make_round(SEED, number) for number in range(len(THEMES))]
-    assert {one.theme for one in rounds} == {theme.name for theme in THEMES}
+    gaps = {theme.name: theme.gaps for theme in THEMES}
+    assert {one.theme: {planned.fault for planned in one.faults} for one in rounds} == {
+        name: set(faults) for name, faults in gaps.items()
+    }
     assert rounds == [make_round(SEED, number) for number in range(len(THEMES))]
     assert rounds != [make_round(SEED + 1, number) for number in range(len(THEMES))]
     log = Log(tmp_path / "log.jsonl", SEED)
