@@ -289,7 +289,7 @@ class TestManagedFields:
     @pytest.mark.parametrize(
         "added",
         [
-            [{"subresource": f"s{number}"} for number in range(8)],
+            [{"subresource": f"s{number}"} for number in range(5)],
             [{"operation": "Apply"}],
             [{"labels": 4000}],
         ],
