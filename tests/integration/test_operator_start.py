@@ -89,6 +89,28 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
             assert restarted.page("healthz") == (200, "ok\n")
 
 
+async def test_the_kinds_may_be_taken_away_and_put_back_while_an_operator_runs(bare: ControlPlane) -> None:
+    kubectl = Kubectl(bare)
+    crds = yaml.safe_dump_all(manifests.crds())
+    with operator(bare) as running:
+        kubectl("create", "-f", "-", stdin=crds)
+        async with nodes(bare, T4) as (_, found):
+            environment = apply(bare, found)
+            await until_labelled(bare, environment, found, "Compatible", running)
+            for kind in ("gpunodereports.gpuenv.dev", "gpuenvironments.gpuenv.dev"):
+                kubectl("delete", "crd", "--wait=false", kind)
+                await wait_until_async(
+                    lambda: kubectl.crds_are_gone(kind),  # noqa: B023 - awaited here
+                    running.tail,
+                    interval=CRD_INTERVAL_SECONDS,
+                )
+            assert label(bare, found[0], environment) is None
+            kubectl("create", "-f", "-", stdin=crds)
+            again = apply(bare, found)
+            await until_labelled(bare, again, found, "Compatible", running)
+            assert running.exit_code is None
+
+
 async def test_of_two_operators_one_acts_and_the_other_takes_over(plane: ControlPlane) -> None:
     first = OperatorProcess(plane)
     await wait_until_async(first.is_ready, first.tail)

@@ -1,5 +1,6 @@
 """Watches that are refused, broken or silent: they start again inside the operator, and nothing else stops."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from aiohttp import web
 from tests.support.http_proxy import Answer, HttpProxy
 from tests.support.operator_process import (
     ENVIRONMENTS,
+    PROBES,
     QUICK,
     T4,
     OperatorProcess,
@@ -16,6 +18,7 @@ from tests.support.operator_process import (
     nodes,
     operator,
     remove,
+    report,
     started,
     until_labelled,
 )
@@ -126,6 +129,36 @@ async def test_an_api_server_that_answers_nonsense_to_everything_is_an_outage(
         proxy.rule = forward
         await wait_until_async(lambda: running.is_ready() and streams(running) == 4, running.tail)
         await works(plane, running)
+        assert_calm(running)
+
+
+def denied(request: web.BaseRequest) -> Answer:
+    """Answer as an API server does that has just started and does not know the roles yet: a rule."""
+    _, _, resource = request.path.rpartition("/")
+    verb = "create" if request.method == "POST" else "get"
+    words = f'{resource} is forbidden: User "gpuenv" cannot {verb} resource "{resource}" in API group ""'
+    return 403, json.dumps({"kind": "Status", "metadata": {}, "reason": "Forbidden", "message": words})
+
+
+async def test_an_api_server_that_denies_everything_for_a_moment_rejects_no_pod(plane: ControlPlane) -> None:
+    with behind_a_proxy(plane, *QUIET) as (proxy, running):
+        await wait_until_async(lambda: running.is_ready() and streams(running) == 4, running.tail)
+        async with nodes(plane, T4, T4, T4) as (_, found):
+            proxy.rule = lambda request: denied(request) if request.method == "POST" else None
+            environment = apply(plane, found)
+
+            def refused_pods() -> int:
+                return proxy.requests.count(("POST", PROBES))
+
+            await wait_until_async(lambda: refused_pods() >= 4, running.tail)
+            proxy.rule = denied
+            proxy.cut()
+            proxy.rule = forward
+            await until_labelled(plane, environment, found, "Compatible", running)
+            for node in found:
+                assert "lastAttempt" not in report(plane, environment, node)["status"]
+        remove(plane, f"{ENVIRONMENTS}/{environment}")
+        assert "the plan waits until the API server is well" in running.log
         assert_calm(running)
 
 

@@ -164,9 +164,6 @@ async def test_the_first_lists_are_not_complete(running: Running) -> None:
     running.kube.deny("GET", f"{NODES}$", 503)
     running.start()
     await wait_until_async(lambda: len(running.signs) == len(KINDS))
-    for one in running.signs.values():
-        one.opened()
-    await wait_until_async(lambda: running.waiting() == ["lists"])
     running.check("the first lists are not complete")
 
 

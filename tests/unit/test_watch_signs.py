@@ -24,6 +24,7 @@ def clock() -> Clock:
 def opened(clock: Clock) -> Signs:
     """Return the signs of a watch that has listed all objects and is open."""
     one = Signs(clock)
+    one.started()
     one.asked(for_list=True)
     assert not one.is_open()
     one.asked(for_list=False)
@@ -125,3 +126,13 @@ def test_a_stream_that_never_ends_is_a_forgotten_one(opened: Signs, clock: Clock
     assert not opened.is_asleep
     clock.now += 1
     assert opened.is_asleep
+
+
+def test_a_watch_is_missed_only_from_its_start(clock: Clock) -> None:
+    one = Signs(clock)
+    clock.now += 100
+    assert one.problem == ""
+    one.started()
+    assert one.problem == ""
+    clock.now += signs.TOLERATED_SECONDS
+    assert one.problem.startswith("not open for 15 s")

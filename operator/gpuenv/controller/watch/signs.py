@@ -28,6 +28,7 @@ class Signs:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._has_started = False
         self._open = False
         self._changed_at = clock()
         """When the stream was opened or closed the last time."""
@@ -74,6 +75,8 @@ class Signs:
     def started(self) -> None:
         """Note that Kopf begins to watch. Its first requests are about kinds, and not for a stream."""
         self._active_at = self._clock()
+        if not self._has_started:
+            self._has_started, self._changed_at = True, self._active_at
 
     def _close(self, words: str) -> None:
         self._open = False
@@ -123,10 +126,13 @@ class Signs:
 
     @property
     def problem(self) -> str:
-        """Why no changes can arrive, in words for people; "" if the stream is open or was until a moment ago."""
+        """Why no changes can arrive, in words for people; "" if the stream is open or was until a moment ago.
+
+        A watch that has not been started yet has no problem either: the operator is not ready for another reason.
+        """
         if self.is_silent:
             return "delivers nothing, although there are changes"
         seconds = self._clock() - self._changed_at
-        if self._open or seconds < TOLERATED_SECONDS:
+        if self._open or not self._has_started or seconds < TOLERATED_SECONDS:
             return ""
         return f"not open for {seconds:.0f} s: {self._words}"
