@@ -200,6 +200,23 @@ def test_a_mark_in_the_future_counts_as_now() -> None:
     assert world.verdict(node="n00") is None
 
 
+def test_a_node_whose_grace_ended_while_no_operator_ran_is_left_after_a_second_look() -> None:
+    world = fleet(1)
+    world.settle()
+    world.finish_all()
+    world.gone("nodes", "n00")
+    world.step()
+    world.step(61)
+    world.restart()
+    world.now += 4000
+    first = world.step()
+    assert not any(isinstance(one, LeaveNode) for one in first.actions)
+    assert first.wake_at is not None
+    assert world.now < first.wake_at <= world.now + 2
+    second = world.step(first.wake_at - world.now)
+    assert [one.node for one in second.actions if isinstance(one, LeaveNode)] == ["n00"]
+
+
 def test_a_node_that_comes_back_in_time_loses_nothing() -> None:
     world = fleet(1, nodes={"selector": {"matchLabels": {"pool": "a"}}})
     world.node("n00", labels={"pool": "a"})

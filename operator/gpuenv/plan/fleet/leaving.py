@@ -19,6 +19,9 @@ MARKED_AFTER: Final = 0.2
 Most nodes that leave for a moment are back by then, and cost no write.
 """
 
+SECOND_LOOK_SECONDS: Final = 1.0
+"""Pause before a node is left whose grace period was over when this process first saw it. Nothing is left at first sight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -57,7 +60,7 @@ def leaving(view: View, fleets: Iterable[Totals]) -> Leaving:
             else:
                 wake_at = min(wake_at, since + MARKED_AFTER * grace)
         left_since[key] = since
-        wake_at = min(wake_at, since + grace)
+        wake_at = min(wake_at, max(since + grace, now + SECOND_LOOK_SECONDS))
     return Leaving(actions, left_since, wake_at)
 
 
