@@ -26,9 +26,14 @@ NODES: dict[str, Object] = {
     "slow": {"fault": "slow"},
     "busy": {"inUse": 1},
     "hanging": {"fault": "probeHangs"},
+    "rolled 1": {},
+    "rolled 2": {},
+    "rolled 3": {},
 }
 """The simulated nodes, and what is special about each."""
 OTHER_IMAGE = "pytorch/pytorch:2.8.0-cuda12.8-cudnn9-runtime"
+TOO_OLD = "450.80.02"
+"""A driver with which the image cannot run."""
 TRIED = "tried"
 """The name of an environment that never exists. A policy that is in force refuses it."""
 KEPT = "test.gpuenv.dev/kept"
@@ -128,6 +133,13 @@ def delete(plane: ControlPlane, name: str) -> None:
     wait_until(lambda: plane.admin.get(path)["metadata"]["finalizers"] == [KEPT])
 
 
+def roll_out(plane: ControlPlane, name: str) -> None:
+    """Give the environment's nodes a driver that is too old, all at once. The simulation takes it from the label."""
+    expression = plane.admin.get(f"{ENVIRONMENTS}/{name}")["spec"]["nodes"]["selector"]["matchExpressions"][0]
+    nodes = expression["values"]
+    Kubectl(plane)("label", "--overwrite", "node", *nodes, f"nvidia.com/cuda.driver-version.full={TOO_OLD}")
+
+
 FRESH, RUNNING = "fresh", "running"
 STATES = {
     FRESH: State(),
@@ -149,6 +161,7 @@ STATES = {
     ),
     "no nodes": State(nodes=()),
     "labels refused": State(nodes=("guarded",), before=refuse_label),
+    "mass change": State(nodes=("rolled 1", "rolled 2", "rolled 3"), after=roll_out),
     "result refused": State(before=refuse_results),
     "status refused": State(before=refuse_details),
     "not published": State(spec={"publish__nodeLabel": "None"}),
