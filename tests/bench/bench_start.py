@@ -20,7 +20,7 @@ from tests.support.wait import wait_until_async
 
 from gpuenv.api.names import OPERATOR, OPERATOR_NAMESPACE
 from gpuenv.controller.kube.kinds import KINDS, NODES, REPORTS, Scope
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 
 GOAL_RATIO = 3.0
 GOAL_MIB = 150.0

@@ -24,7 +24,7 @@ from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
 from gpuenv.plan.run.clocks import observe
 from gpuenv.plan.run.outcome import Ended, Outcome
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 from gpuenv_sandbox.control_plane.admin_client import RestClient
 
 pytestmark = pytest.mark.e2e

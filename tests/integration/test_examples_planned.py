@@ -17,7 +17,8 @@ from gpuenv.controller.kube.errors import ApiError
 from gpuenv.plan import planner
 from gpuenv.plan.actions import CreatePod, Plan, WriteStatus
 from gpuenv.plan.objects.records import environment_record, node_record
-from gpuenv.plan.snapshot import Settings, Snapshot
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Snapshot
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -7,7 +7,7 @@ from tests.support import builders
 
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 

@@ -15,8 +15,9 @@ from tests.support import stored_status
 
 from gpuenv.api import names
 from gpuenv.controller.kube import sending
-from gpuenv.controller.kube.client import JSON, METADATA_LIST, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
+from gpuenv.controller.kube.requests import JSON, METADATA_LIST
 from gpuenv.plan.objects.times import show_time
 
 Raw = dict[str, Any]

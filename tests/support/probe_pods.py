@@ -10,7 +10,8 @@ from gpuenv.api.names import PROBE_NAMESPACE
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
 from gpuenv.plan.run.ended_pod import TERMINAL
-from gpuenv.plan.snapshot import FirstSeen, PodRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import FirstSeen, PodRecord
 
 Raw = dict[str, Any]
 

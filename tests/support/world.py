@@ -40,7 +40,8 @@ from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.planner import plan
 from gpuenv.plan.run.manifest import GRACE_SECONDS
-from gpuenv.plan.snapshot import PodRecord, ReportRecord, Settings, Snapshot, ValidationKey
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import PodRecord, ReportRecord, Snapshot, ValidationKey
 
 Raw = dict[str, Any]
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from tests.support.actions import write
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import KINDS
 from gpuenv.plan.actions import Plan
-from gpuenv.plan.snapshot import Attempt, Rejection, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Attempt, Rejection
 
 
 @pytest.fixture

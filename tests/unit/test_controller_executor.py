@@ -16,7 +16,8 @@ from gpuenv.controller.kube.kinds import NODES, REPORTS
 from gpuenv.controller.write import backoff, lanes
 from gpuenv.controller.write.executor import Executor
 from gpuenv.plan.actions import AddFinalizer, CreatePod, DeletePod, PostEvent, SetNodeCondition, WriteStatus
-from gpuenv.plan.snapshot import Attempt, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Attempt
 
 LABEL = names.node_label("e")
 

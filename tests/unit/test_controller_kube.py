@@ -12,10 +12,11 @@ from aiohttp import web
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube import sending
-from gpuenv.controller.kube.client import METADATA_LIST, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError, NotNowError
 from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.kube.ratelimit import TokenBucket
+from gpuenv.controller.kube.requests import METADATA_LIST
 
 Answer = tuple[int, Any, dict[str, str]]
 

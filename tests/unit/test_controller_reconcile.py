@@ -19,7 +19,8 @@ from gpuenv.controller.reconcile import Reconciler
 from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.allowance import Allowance
-from gpuenv.plan.snapshot import Settings, Snapshot
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Snapshot
 
 
 class Loop:

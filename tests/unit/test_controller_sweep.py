@@ -10,8 +10,8 @@ from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.controller import sweep as sweeps
-from gpuenv.controller.kube.client import JSON, METADATA_LIST
 from gpuenv.controller.kube.kinds import KINDS, NODES, REPORTS
+from gpuenv.controller.kube.requests import JSON, METADATA_LIST
 from gpuenv.controller.sweep import Sweeper
 
 

@@ -21,7 +21,7 @@ from gpuenv.cli import operator, uninstall
 from gpuenv.controller import run
 from gpuenv.controller.monitoring.bind_address import BindAddress
 from gpuenv.controller.options import Options
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 
 CHART = Path(__file__).parents[2] / "helm/gpuenv"
 MINIMAL = {"image": "a:1"}

@@ -5,7 +5,7 @@ from typing import Any
 from gpuenv import manifests
 from gpuenv.api import names
 from gpuenv.manifests.permissions import permissions, roles
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 
 
 def test_everything_is_there_in_an_order_in_which_it_can_be_created() -> None:

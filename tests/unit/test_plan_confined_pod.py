@@ -8,7 +8,7 @@ from tests.support import builders
 
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
-from gpuenv.plan.snapshot import Settings, UserNamespaces
+from gpuenv.plan.settings import Settings, UserNamespaces
 
 DEVICE = {"nvidia.com/gpu": "1"}
 SETTINGS = Settings()

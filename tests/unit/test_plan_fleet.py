@@ -14,7 +14,7 @@ from gpuenv.controller.kube.kinds import REPORTS
 from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel
 from gpuenv.plan.context import make_context, make_tables
 from gpuenv.plan.objects import records
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 from gpuenv.plan.validation.selection import is_selected
 
 

@@ -23,7 +23,8 @@ from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest as pods
 from gpuenv.plan.run.clocks import observe, run_limit
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck
-from gpuenv.plan.snapshot import PodRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import PodRecord
 from gpuenv_probe import codec
 
 RUN = "0123456789"

@@ -19,7 +19,8 @@ from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.context import Validation
 from gpuenv.plan.objects import records
 from gpuenv.plan.planner import plan
-from gpuenv.plan.snapshot import Settings, Snapshot
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Snapshot
 from gpuenv.plan.validation.desired_state import DesiredState, desired_state
 
 texts = st.text(max_size=12) | st.sampled_from(

@@ -10,7 +10,7 @@ from gpuenv.api import names
 from gpuenv.plan.demand import demand
 from gpuenv.plan.objects import records
 from gpuenv.plan.run import manifest
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 
 SETTINGS = Settings(config_map="gpuenv-probe-0123456789")
 DEMAND = demand("of the environment", "of the report")

@@ -18,7 +18,7 @@ from gpuenv.plan.context import make_context, make_tables
 from gpuenv.plan.fleet.conditions import untimed_conditions
 from gpuenv.plan.fleet.totals import Problem, totals
 from gpuenv.plan.planner import plan
-from gpuenv.plan.snapshot import Settings
+from gpuenv.plan.settings import Settings
 
 
 def test_a_specification_that_makes_no_sense_starts_nothing_and_removes_nothing() -> None:

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gpuenv.controller.kube.client import Credentials
 from gpuenv.controller.kube.errors import ApiError
+from gpuenv.controller.kube.requests import Credentials
 from gpuenv_sandbox.fleet.status_writer import StatusWriter
 
 POD = "/api/v1/namespaces/probes/pods/one"

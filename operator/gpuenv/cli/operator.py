@@ -8,7 +8,7 @@ import click
 from gpuenv.cli.shared import options
 from gpuenv.controller.monitoring.bind_address import BindAddress, parse
 from gpuenv.controller.options import LogFormat, LogLevel, Options
-from gpuenv.plan.snapshot import UserNamespaces
+from gpuenv.plan.settings import UserNamespaces
 
 DEFAULTS: Final = Options()
 

@@ -15,9 +15,10 @@ from gpuenv.assess.model import Verdict
 from gpuenv.cli.shared import cluster, completeness, durations, exit_codes, options
 from gpuenv.cli.shared.cluster import Object
 from gpuenv.cli.shared.completeness import Missing, NodeAnswer
-from gpuenv.controller.kube.client import METADATA_LIST, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import NODES, REPORTS
+from gpuenv.controller.kube.requests import METADATA_LIST
 from gpuenv.plan.objects import records
 from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.validation.selection import label_selector

@@ -20,6 +20,7 @@ from gpuenv.controller.kube.kinds import KINDS, KindName
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.objects import records
 from gpuenv.plan.run.first_seen import first_seen
+from gpuenv.plan.settings import Settings
 from gpuenv.plan.snapshot import (
     EnvironmentRecord,
     NewVerdict,
@@ -28,7 +29,6 @@ from gpuenv.plan.snapshot import (
     Refusal,
     Rejection,
     ReportRecord,
-    Settings,
     Snapshot,
     Unannounced,
     Usage,

@@ -12,7 +12,7 @@ from gpuenv.api import names
 from gpuenv.controller.kube.kinds import Scope
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND
 from gpuenv.controller.monitoring.bind_address import BindAddress
-from gpuenv.plan.snapshot import Settings, UserNamespaces
+from gpuenv.plan.settings import Settings, UserNamespaces
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]

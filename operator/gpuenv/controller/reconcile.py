@@ -17,7 +17,8 @@ from gpuenv.controller.write.executor import Executed
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.clock_skew import noted_skew, skew_message
-from gpuenv.plan.snapshot import Settings, Snapshot
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

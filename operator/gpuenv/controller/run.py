@@ -40,7 +40,8 @@ from gpuenv.plan import planner
 from gpuenv.plan.actions import Plan
 from gpuenv.plan.allowance import Allowance
 from gpuenv.plan.memo import Memo
-from gpuenv.plan.snapshot import Settings, Snapshot
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

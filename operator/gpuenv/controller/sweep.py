@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from gpuenv.controller.cache import Cache
-from gpuenv.controller.kube.client import JSON, METADATA_LIST, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import KINDS, KindName, Scope
+from gpuenv.controller.kube.requests import JSON, METADATA_LIST
 from gpuenv.controller.monitoring.metrics import Metrics
 from gpuenv.controller.options import Options
 

@@ -14,6 +14,7 @@ from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.policies.floors import check_name, peer_key
 from gpuenv.knowledge import Knowledge
 from gpuenv.plan.objects.environment_memory import environment_memory, expectations_changed
+from gpuenv.plan.settings import Settings
 from gpuenv.plan.snapshot import (
     EnvironmentRecord,
     NodeRecord,
@@ -22,7 +23,6 @@ from gpuenv.plan.snapshot import (
     Rejection,
     ReportRecord,
     Result,
-    Settings,
 )
 
 MIN_PEERS: Final = 3

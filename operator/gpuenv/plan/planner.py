@@ -33,15 +33,8 @@ from gpuenv.plan.fleet.status import environment_status
 from gpuenv.plan.fleet.totals import Totals
 from gpuenv.plan.memo import Memo, environment_totals
 from gpuenv.plan.moment import Moment
-from gpuenv.plan.snapshot import (
-    NEVER,
-    EnvironmentRecord,
-    PodRecord,
-    Refusal,
-    Settings,
-    Snapshot,
-    ValidationKey,
-)
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, PodRecord, Refusal, Snapshot, ValidationKey
 from gpuenv.plan.view import View
 
 _Step = Iterator[tuple[ValidationKey, ValidationAction]]

@@ -11,8 +11,9 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from gpuenv.controller.kube.client import JSON, MERGE_PATCH, STRATEGIC_PATCH, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, error_of, words_of
+from gpuenv.controller.kube.requests import JSON, MERGE_PATCH, STRATEGIC_PATCH
 
 IN_FLIGHT: Final = 64
 REQUEST_SECONDS: Final = 60.0

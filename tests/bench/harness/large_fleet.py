@@ -21,9 +21,10 @@ from tests.support.wait import wait_until_async
 from tests.support.world import World
 
 from gpuenv.api import names
-from gpuenv.controller.kube.client import METADATA_LIST, Kube
+from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, REPORTS
+from gpuenv.controller.kube.requests import METADATA_LIST
 from gpuenv.plan.objects import records
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 from gpuenv_sandbox.fleet.simulation import fleet_client

@@ -18,10 +18,8 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
-from urllib.parse import urlencode
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -38,14 +36,19 @@ from gpuenv.controller.kube.errors import (
     words_of,
 )
 from gpuenv.controller.kube.ratelimit import WRITES_PER_SECOND, TokenBucket
+from gpuenv.controller.kube.requests import (
+    AS_JSON,
+    JSON,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    Credentials,
+    Request,
+    Types,
+    is_list,
+    with_query,
+)
 from gpuenv.controller.kube.server_clock import ServerClock
-
-JSON: Final = "application/json"
-MERGE_PATCH: Final = "application/merge-patch+json"
-STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
-JSON_PATCH: Final = "application/json-patch+json"
-METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""The form of a list that leaves out everything except the metadata of its objects."""
 
 CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
@@ -59,45 +62,6 @@ DEADLINE_SECONDS: Final = 40.0
 """A failed request is not repeated later than this many seconds after its first attempt began."""
 BACKOFF_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
 """Average pause before each repetition of a failed request. There are at most four repetitions."""
-
-
-class _Types(NamedTuple):
-    """The media types of a request's body and of the response."""
-
-    sent: str = JSON
-    accepted: str = JSON
-
-
-_JSON: Final = _Types()
-
-
-class _Request(NamedTuple):
-    """A request. ``write``: it changes something, so that rate limit and permit apply to it."""
-
-    method: str
-    path: str
-    body: Any
-    types: _Types
-    write: bool
-
-    @property
-    def where(self) -> str:
-        """Return the name of the request in the texts of errors."""
-        return f"{self.method} {self.path.partition('?')[0]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The address of the API server and the credentials for it, in the form that Kopf's client needs."""
-
-    server: str
-    scheme: str | None
-    token: str | None
-    ca_path: str | None
-    certificate_path: str | None
-    private_key_path: str | None
-    insecure: bool
-    proxy: str | None
 
 
 class Kube:
@@ -196,7 +160,7 @@ class Kube:
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, accept: str = JSON) -> Any:
         """Send a GET request, and return the JSON object that the API server answers."""
-        return await self._call("GET", _with(path, params), types=_Types(accepted=accept))
+        return await self._call("GET", with_query(path, params), types=Types(accepted=accept))
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST an access review and return the response. A review only asks a question, so no write limit applies."""
@@ -217,7 +181,7 @@ class Kube:
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
             page = await self.get(path, query, accept=accept)
-            if not _is_list(page):
+            if not is_list(page):
                 raise not_json(page, f"GET {path}")
             yield page
             token = (page.get("metadata") or {}).get("continue")
@@ -239,7 +203,7 @@ class Kube:
         )
         where = f"watch {path}"
         try:
-            response = await self._request("GET", _with(path, query), None, _JSON, limits)
+            response = await self._request("GET", with_query(path, query), None, AS_JSON, limits)
             try:
                 if response.status >= 400:
                     raise error_of(response.status, await response.read(), response.headers, where)
@@ -263,15 +227,15 @@ class Kube:
 
     async def merge_patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Apply a merge patch (RFC 7386): None deletes a key, and a list replaces the whole list."""
-        return await self._call("PATCH", path, body, _Types(MERGE_PATCH), write=True)
+        return await self._call("PATCH", path, body, Types(MERGE_PATCH), write=True)
 
     async def strategic_patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Apply a strategic merge patch, which merges lists by key. Only built-in kinds support it."""
-        return await self._call("PATCH", path, body, _Types(STRATEGIC_PATCH), write=True)
+        return await self._call("PATCH", path, body, Types(STRATEGIC_PATCH), write=True)
 
     async def json_patch(self, path: str, operations: list[dict[str, Any]]) -> Any:
         """Apply a JSON patch (RFC 6902). If a ``test`` operation fails, ApiError with status 422 is raised."""
-        return await self._call("PATCH", path, operations, _Types(JSON_PATCH), write=True)
+        return await self._call("PATCH", path, operations, Types(JSON_PATCH), write=True)
 
     async def delete(self, path: str, *, uid: str | None = None, grace: int | None = None) -> Any:
         """Delete an object. ``grace`` is the grace period in seconds; None means the one in the pod's spec.
@@ -304,17 +268,17 @@ class Kube:
         if not selector:
             raise ValueError("delete_collection without a selector would delete everything")
         query = {"labelSelector": selector, "limit": str(limit)}
-        return await self._call("DELETE", _with(path, query), write=True)
+        return await self._call("DELETE", with_query(path, query), write=True)
 
     # ---- internals -----------------------------------------------------------------------------------------
 
     async def _call(
-        self, method: str, path: str, body: Any = None, types: _Types = _JSON, *, write: bool = False
+        self, method: str, path: str, body: Any = None, types: Types = AS_JSON, *, write: bool = False
     ) -> dict[str, Any]:
         deadline = time.monotonic() + min(DEADLINE_SECONDS, sending.seconds_left())
         for pause in (*BACKOFF_SECONDS, None):
             try:
-                return await self._try(_Request(method, path, body, types, write))
+                return await self._try(Request(method, path, body, types, write))
             except ApiError as error:
                 if pause is None or not error.transient or isinstance(error, NotNowError):
                     raise
@@ -325,7 +289,7 @@ class Kube:
                 await asyncio.sleep(delay)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _try(self, request: _Request) -> dict[str, Any]:
+    async def _try(self, request: Request) -> dict[str, Any]:
         """Send a request once it may be sent, and once more with new credentials if the present ones are refused.
 
         Raises NotNowError if it may not be sent.
@@ -344,7 +308,7 @@ class Kube:
             raise not_json(answer, request.where)
         return answer
 
-    async def _once(self, request: _Request) -> dict[str, Any]:
+    async def _once(self, request: Request) -> dict[str, Any]:
         seconds, path = REQUEST_SECONDS, request.path
         if request.write and self.permit is not None:
             seconds = min(seconds, self._permitted(request, WRITE_SECONDS))
@@ -374,7 +338,7 @@ class Kube:
         self._count(request.method, response.status)
         return answer
 
-    def _permitted(self, request: _Request, least: float) -> float:
+    def _permitted(self, request: Request, least: float) -> float:
         """Return for how many seconds a write is permitted. Raises NotNowError if that is less than ``least``."""
         seconds = self.permit() if self.permit is not None else math.inf
         if seconds < least:
@@ -382,7 +346,7 @@ class Kube:
         return seconds
 
     async def _request(
-        self, method: str, path: str, body: Any, types: _Types, limits: aiohttp.ClientTimeout
+        self, method: str, path: str, body: Any, types: Types, limits: aiohttp.ClientTimeout
     ) -> Any:
         headers = {"Accept": types.accepted, "Content-Type": types.sent, "User-Agent": self._agent}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
@@ -408,21 +372,6 @@ class Kube:
     def _count(self, method: str, status: int) -> None:
         if self._observe is not None:
             self._observe(method, status)
-
-
-def _is_list(page: Mapping[str, Any]) -> bool:
-    """Return whether a response is a list of API objects. Each of them has at least a name."""
-    items = page.get("items")
-    return isinstance(page.get("metadata"), dict) and isinstance(items, list) and all(map(_is_object, items))
-
-
-def _is_object(one: Any) -> bool:
-    metadata = one.get("metadata") if isinstance(one, dict) else None
-    return isinstance(metadata, dict) and "name" in metadata
-
-
-def _with(path: str, params: Mapping[str, str] | None) -> str:
-    return f"{path}?{urlencode(params)}" if params else path
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

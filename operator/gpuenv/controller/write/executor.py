@@ -23,6 +23,7 @@ from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.errors import TIMED_OUT, ApiError, NotNowError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.monitoring.metrics import Metrics
+from gpuenv.controller.write.access import StaleError
 from gpuenv.controller.write.backoff import (
     BACKOFF_MAX_SECONDS,
     BACKOFF_SECONDS,
@@ -35,7 +36,7 @@ from gpuenv.controller.write.events import EventPoster
 from gpuenv.controller.write.lanes import Places, Queue
 from gpuenv.controller.write.rejection import Denials, blames_pod
 from gpuenv.controller.write.removal import Removal
-from gpuenv.controller.write.writes import StaleError, Writes
+from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.actions import (
     AddFinalizer,
     ChainAction,

@@ -12,7 +12,8 @@ from typing import Any, Final
 from gpuenv.api import names
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, REPORTS
-from gpuenv.controller.write.writes import StaleError, Writes
+from gpuenv.controller.write.access import StaleError
+from gpuenv.controller.write.writes import Writes
 from gpuenv.plan.actions import Cleanup, LeaveNode, OrphanedEnvironment
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
 from gpuenv.controller.kube.kinds import ENVIRONMENTS, NODES, PROBE_SELECTOR, Scope
 from gpuenv.controller.lease import Lease, new_identity
+from gpuenv.controller.write.access import CONFLICTS, StaleError
 from gpuenv.controller.write.removal import Removal
-from gpuenv.controller.write.writes import CONFLICTS, StaleError, Writes
+from gpuenv.controller.write.writes import Writes
 
 logger = logging.getLogger(__name__)
 

@@ -3,18 +3,18 @@
 The executor, which calls these methods, decides about the order of actions, back-off and limits.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from gpuenv.api import names
 from gpuenv.api.foreign_text import one_line
-from gpuenv.controller.cache import Cache, Version
-from gpuenv.controller.kube.client import Kube
+from gpuenv.controller.cache import Version
 from gpuenv.controller.kube.errors import ApiError
-from gpuenv.controller.kube.kinds import KindName, Scope
-from gpuenv.controller.write.preconditions import LabelChange, in_version, replace_status, same_uid
+from gpuenv.controller.kube.kinds import KindName
+from gpuenv.controller.write.access import CONFLICTS, StaleError
+from gpuenv.controller.write.node_writes import NodeWrites
+from gpuenv.controller.write.preconditions import in_version, replace_status
 from gpuenv.controller.write.rejection import is_rejection
 from gpuenv.plan.actions import (
     AddFinalizer,
@@ -22,8 +22,6 @@ from gpuenv.plan.actions import (
     DeletePod,
     LookAtPod,
     MarkLeaving,
-    SetLabel,
-    SetNodeCondition,
     WriteReport,
     WriteStatus,
 )
@@ -32,80 +30,16 @@ from gpuenv.plan.objects.records import pod_record
 from gpuenv.plan.objects.times import show_time
 from gpuenv.plan.run.rejected_pod import rejected
 
-CONFLICTS: Final = frozenset({404, 409, 422})
-"""Status codes of a failed write that may mean that its object is gone, or was replaced by another of that name.
-
-A policy that refuses the write may answer with the same codes, so another request has to find out the cause.
-"""
-
-
 MAX_FINALIZERS: Final = 100
 """How many characters of the names of an object's finalizers a message quotes."""
-ATTEMPTS: Final = 3
-"""How many times a node's condition is written if others change the node at the same time."""
 
 
-class StaleError(Exception):
-    """An action was planned from an outdated state. It was not carried out, and the cache was updated."""
-
-
-class Writes:
+class Writes(NodeWrites):
     """Carries out the actions of a plan that change one object. Its other methods serve larger removals.
 
     Each method raises ApiError if the API server refuses a request, and StaleError if the action was planned from an
     outdated state.
     """
-
-    def __init__(
-        self, kube: Kube, cache: Cache, scope: Scope, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.kube = kube
-        self.cache = cache
-        self.scope = scope
-        self.clock = clock
-
-    async def live(self, kind: KindName, name: str) -> dict[str, Any] | None:
-        """Read an object from the API server, update the cache, and return the object, or None if it is gone."""
-        try:
-            raw: dict[str, Any] = await self.kube.get(self.scope.item(kind, name))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            self.cache.gone(kind, name)
-            return None
-        self.cache.put(kind, raw)
-        return raw
-
-    async def present(self, kind: KindName, name: str, uid: str = "") -> dict[str, Any] | None:
-        """Read the object with this name and this uid from the API server, and return it, or None if it is gone.
-
-        Without ``uid``, any object of this name is returned.
-        The cache is updated, but only if it had the object: it lacks those that the selector of the watch does not match.
-        """
-        if self.cache.version(kind, name) is not None:
-            raw = await self.live(kind, name)
-        else:
-            try:
-                raw = await self.kube.get(self.scope.item(kind, name))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                raw = None
-        return raw if raw is not None and uid in {"", raw["metadata"]["uid"]} else None
-
-    async def _found_after(
-        self, error: ApiError, kind: KindName, name: str, uid: str = ""
-    ) -> dict[str, Any] | None:
-        """Return the object as it is after a write of it has failed, or None if it is gone or was replaced.
-
-        Raises ``error`` if that does not call for another look, or if the object cannot be read now.
-        """
-        if error.status not in CONFLICTS and not error.is_ambiguous:
-            raise error
-        try:
-            return await self.present(kind, name, uid)
-        except ApiError:
-            raise error from None
 
     async def create_pod(self, action: CreatePod) -> None:
         """Create a probe pod. If the API server rejects it, the cache records that, for the next plan."""
@@ -151,7 +85,7 @@ class Writes:
         try:
             raw = await self.kube.delete(self.scope.item("pods", action.name), uid=action.uid)
         except ApiError as error:
-            found = await self._found_after(error, "pods", action.name, action.uid)
+            found = await self.found_after(error, "pods", action.name, action.uid)
             if found is not None and not found["metadata"].get("deletionTimestamp"):
                 raise
             return
@@ -186,7 +120,7 @@ class Writes:
                 path, [*in_version(known), replace_status(status)]
             )
         except ApiError as error:
-            found = await self._found_after(error, kind, name, known.uid)
+            found = await self.found_after(error, kind, name, known.uid)
             if found is None:
                 raise StaleError(f"{kind} {name} is gone or was replaced") from error
             if found.get("status") == status:
@@ -202,7 +136,7 @@ class Writes:
         except ApiError as error:
             if error.reason != "AlreadyExists" and not error.is_ambiguous:
                 raise
-            raw = await self._found_after(error, "reports", action.name)
+            raw = await self.found_after(error, "reports", action.name)
             if raw is None and error.is_ambiguous:
                 raise
             if raw is None:
@@ -236,112 +170,10 @@ class Writes:
         try:
             raw = await self.kube.merge_patch(path, {"metadata": {"uid": known.uid}, "status": status})
         except ApiError as error:
-            if await self._found_after(error, "reports", action.name, known.uid) is None:
+            if await self.found_after(error, "reports", action.name, known.uid) is None:
                 raise StaleError(f"report {action.name} is gone or was replaced") from error
             raise
         self.cache.put("reports", raw)
-
-    async def set_label(self, action: SetLabel) -> None:
-        """Set the label of one environment on a node. A value of None removes the label.
-
-        The patch changes only this label. With server-side apply, each request would have to repeat the labels of all
-        other environments, because the API server would remove those that the request does not contain.
-        """
-        node, key = self.cache.nodes.get(action.node), names.node_label(action.environment)
-        if node is None or node.uid != action.node_uid:
-            raise StaleError(f"node {action.node} is gone or was replaced")
-        old = node.compat.get(action.environment)
-        if old != action.value:
-            change = LabelChange({key: old}, {key: action.value})
-            await self._change_labels(action.node, node.uid, change, bare=not node.labels)
-
-    async def remove_labels(self, node: str, uid: str, labels: Mapping[str, str]) -> None:
-        """Remove labels with these keys and values from a node, whether or not the node selector matches it."""
-        await self._change_labels(node, uid, LabelChange(labels, dict.fromkeys(labels)))
-
-    async def _change_labels(self, node: str, uid: str, change: LabelChange, *, bare: bool = False) -> None:
-        """Change labels of a node. ``bare``: it has no labels at all, so that a JSON patch would fail."""
-        path = self.scope.item("nodes", node)
-        body = {"metadata": {"uid": uid, "labels": dict(change.new)}}
-        operations = [same_uid(uid), *change.operations()]
-        patch = self.kube.merge_patch(path, body) if bare else self.kube.json_patch(path, operations)
-        await self._patch_node(node, uid, patch, change)
-
-    async def set_condition(self, action: SetNodeCondition) -> None:
-        """Set the condition of one environment on a node. A status of None removes the condition.
-
-        A node that is not in the cache is not changed. If others have changed the node meanwhile, but not this
-        condition, the request is repeated.
-        """
-        kind = names.node_label(action.environment)
-        before: tuple[str, str] | None = None
-        for attempt in range(ATTEMPTS):
-            record = self.cache.nodes.get(action.node)
-            if record is None:
-                return
-            if action.status is None:
-                await self.remove_conditions(action.node, record.uid, [kind])
-                return
-            known = record.compat_conditions.get(action.environment, ("", ""))
-            if attempt and known != before:
-                break
-            before = known
-            condition = self._condition(kind, action, since_now=known[0] != action.status)
-            try:
-                await self._patch_conditions(action.node, record.uid, [condition], in_version=True)
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-            else:
-                return
-        raise StaleError(f"node {action.node} changed meanwhile")
-
-    def _condition(self, kind: str, action: SetNodeCondition, *, since_now: bool) -> dict[str, Any]:
-        now = show_time(self.clock())
-        condition = {
-            "type": kind,
-            "status": action.status,
-            "reason": action.reason,
-            "message": action.message,
-            "lastHeartbeatTime": now,
-        }
-        return condition | {"lastTransitionTime": now} if since_now else condition
-
-    async def remove_conditions(self, node: str, uid: str, kinds: Iterable[str]) -> None:
-        """Remove conditions of the types ``kinds`` from a node, whether or not the node selector matches it."""
-        await self._patch_conditions(node, uid, [{"type": kind, "$patch": "delete"} for kind in kinds])
-
-    async def _patch_conditions(
-        self, node: str, uid: str, conditions: list[dict[str, Any]], *, in_version: bool = False
-    ) -> None:
-        """Change conditions of a node. With ``in_version``, only if the node is as the cache has it."""
-        known = self.cache.version("nodes", node)
-        metadata = {"uid": uid}
-        if in_version and known is not None and known.number:
-            metadata["resourceVersion"] = str(known.number)
-        body = {"metadata": metadata, "status": {"conditions": conditions}}
-        path = self.scope.item("nodes", node) + "/status"
-        await self._patch_node(node, uid, self.kube.strategic_patch(path, body))
-
-    async def _patch_node(
-        self, name: str, uid: str, patch: Awaitable[Any], labels: LabelChange | None = None
-    ) -> None:
-        """Send a patch of a node, which changes ``labels`` if that is given."""
-        try:
-            raw = await patch
-        except ApiError as error:
-            # 404: the node is gone. 409: it has changed. 422: another node has that name now, a test has failed, or a
-            # policy refuses the change.
-            raw = await self._found_after(error, "nodes", name, uid)
-            if raw is None:
-                raise StaleError(f"node {name} is gone or was replaced") from error
-            if labels is None or labels.is_open(raw):
-                raise
-            if not labels.is_done(raw):  # done: by this request, whose answer was lost
-                raise StaleError(f"the labels of node {name} changed meanwhile") from error
-        # A node outside the operator's node selector must not enter the cache: the planner would include it.
-        if name in self.cache.nodes:
-            self.cache.put("nodes", raw)
 
     async def add_finalizer(self, action: AddFinalizer) -> None:
         """Add gpuenv's finalizer to an environment. Raises StaleError if the environment is being deleted."""

@@ -22,7 +22,8 @@ from gpuenv.api.spec.digest import digest
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.moment import Moment
 from gpuenv.plan.objects.environment_memory import EnvironmentMemory, environment_memory
-from gpuenv.plan.snapshot import NEVER, EnvironmentRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import NEVER, EnvironmentRecord
 from gpuenv.plan.validation.desired_state import DesiredState
 
 ID_DIGITS: Final = 8

@@ -16,7 +16,8 @@ from gpuenv.plan.run.ended_pod import TERMINAL, ended
 from gpuenv.plan.run.outcome import Ended, Outcome, Running, Stuck, attempt
 from gpuenv.plan.run.start_failure import in_user_namespace, waiting
 from gpuenv.plan.run.unschedulable import not_placed
-from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import NEVER, NodeRecord, PodRecord
 
 MIN_SLACK: Final = 5.0
 MAX_SLACK: Final = 30.0

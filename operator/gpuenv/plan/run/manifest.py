@@ -13,7 +13,8 @@ from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.plan.demand import NOTHING_ASKED, Demand
 from gpuenv.plan.run.resources import resources, scratch_size
 from gpuenv.plan.run.variables import SCRATCH, TERMINATION_LOG, literal, variables
-from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import EnvironmentRecord, NodeRecord
 
 Manifest = dict[str, Any]
 

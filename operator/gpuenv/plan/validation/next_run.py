@@ -9,7 +9,8 @@ from gpuenv.api import reasons
 from gpuenv.plan.context import Context, Validation
 from gpuenv.plan.demand import demand
 from gpuenv.plan.objects.times import is_ahead
-from gpuenv.plan.snapshot import Attempt, NodeRecord, ReportRecord, Settings
+from gpuenv.plan.settings import Settings
+from gpuenv.plan.snapshot import Attempt, NodeRecord, ReportRecord
 
 JITTER: Final = 0.1
 """Largest share by which pauses between runs vary. Otherwise nodes validated together would be due together again."""
