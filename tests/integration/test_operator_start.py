@@ -92,8 +92,9 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
 async def test_the_kinds_may_be_taken_away_and_put_back_while_an_operator_runs(bare: ControlPlane) -> None:
     kubectl = Kubectl(bare)
     crds = yaml.safe_dump_all(manifests.crds())
+    kubectl("create", "-f", "-", stdin=crds)
+    kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests.load()))
     with operator(bare) as running:
-        kubectl("create", "-f", "-", stdin=crds)
         async with nodes(bare, T4) as (_, found):
             environment = apply(bare, found)
             await until_labelled(bare, environment, found, "Compatible", running)

@@ -185,6 +185,14 @@ async def test_a_stored_object_has_metadata_and_a_review_has_a_status(
         await kube.ask("/x", {})
 
 
+async def test_an_empty_list_may_have_no_items(server: Server, kube: Kube) -> None:
+    """Real API servers answer like this when only the metadata is asked for."""
+    server.say(
+        200, {"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "1"}, "items": None}
+    )
+    assert [page["items"] async for page in kube.pages("/x", accept=METADATA_LIST)] == [[]]
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 413, 422])
 async def test_a_refusal_that_is_not_the_api_servers_says_nothing_about_the_object(
     server: Server, kube: Kube, monkeypatch: pytest.MonkeyPatch, status: int

@@ -181,6 +181,8 @@ class Kube:
         query = dict(params or {}) | {"limit": str(limit)}
         while True:
             page = await self.get(path, query, accept=accept)
+            if page.get("items", ()) is None:
+                page["items"] = []  # as in an empty PartialObjectMetadataList
             if not is_list(page):
                 raise not_json(page, f"GET {path}")
             yield page
