@@ -6,6 +6,7 @@ a kubelet renews every ten seconds, is left out: the operator watches no Lease, 
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -25,6 +26,8 @@ from gpuenv_sandbox.fleet.times import now
 GOAL_PERCENT = 2.0
 QUIET_SECONDS = 20
 """The operator is settled after so many seconds without a request but those for its Lease."""
+PATIENCE_SECONDS = 900
+"""An operator that has not settled after so long never does."""
 EXPECTED = frozenset({"watch", "list"})
 """Verbs of requests that follow from no change: watches that start again, and the lists of the sweep."""
 
@@ -89,10 +92,14 @@ async def heartbeats(fleet: LargeFleet, seconds: float) -> int:
 async def _quiet(fleet: LargeFleet) -> None:
     """Wait until the operator has sent no request but those for its Lease for some time.
 
-    Before, it still lists everything, because the watches and the first sweep begin with a list each.
+    Before, it still lists everything, because the watches and the first sweep begin with a list each. Raises
+    AssertionError if it goes on to send others.
     """
-    position, quiet = fleet.log.size(), 0
+    position, quiet, last = fleet.log.size(), 0, ""
+    end = time.monotonic() + PATIENCE_SECONDS
     while quiet < QUIET_SECONDS:
+        assert time.monotonic() < end, f"the operator does not settle: {last}"
         await asyncio.sleep(1)
         found, position = fleet.log.read(position)
-        quiet = 0 if any(one.resource != "leases" for one in found) else quiet + 1
+        others = [one.kind for one in found if one.resource != "leases"]
+        quiet, last = (0, others[-1]) if others else (quiet + 1, last)
