@@ -116,7 +116,7 @@ class Running:
             named |= {f"watch of {kind}" for kind in KINDS}
         assert set(self.waiting()) == named
         shown = self.metrics.text().decode()
-        for name, value in re.findall(r"`(gpuenv_[^` ]+) (\d)`", metrics):
+        for name, value in re.findall(r"`(gpuenv_[^` ]+) (\d+)`", metrics):
             assert f"\n{name} {float(value)}\n" in shown
         for name in re.findall(r"no `(gpuenv_\w+)`", metrics):
             assert f"\n{name} " not in shown
@@ -250,6 +250,13 @@ async def test_a_plan_fails(running: Running, monkeypatch: pytest.MonkeyPatch) -
     await wait_until_async(running.waiting)
     running.check("a plan fails by a fault of gpuenv")
     assert 'gpuenv_errors_total{where="plan"} 1.0' in running.metrics.text().decode()
+
+
+async def test_the_clock_is_wrong(running: Running) -> None:
+    running.start()
+    await running.until_well()
+    running.metrics.skew = lambda: 60.0
+    running.check("the operator's clock is wrong by more than 30 seconds")
 
 
 async def test_the_operator_stops(running: Running) -> None:
