@@ -150,8 +150,9 @@ def conditions_of(raw: dict[str, Any]) -> dict[str, str]:
 
 async def test_transitions_are_seen_by_describe(plane: ControlPlane, running: OperatorProcess) -> None:
     async with nodes(plane, T4) as (_, found):
-        environment = apply(plane, found)
-        await until_labelled(plane, environment, found, "Compatible", running)
+        # A first verdict that is Compatible gets no Event.
+        environment = apply(plane, found, expect={"driver": ">=999"})
+        await until_labelled(plane, environment, found, "Incompatible", running)
         kubectl = Kubectl(plane)
         name = names.report_name(environment, found[0])
         await wait_until_async(
