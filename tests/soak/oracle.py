@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.soak.truth import UNKNOWN, Machine, verdicts
-from tests.soak.world import ENVIRONMENTS, NODES, PODS, REPORTS, TIMEOUTS, World
+from tests.soak.world import ENVIRONMENTS, NODES, PERIOD_SECONDS, PODS, REPORTS, TIMEOUTS, World
 
 from gpuenv.api import names
 from gpuenv.controller.kube.errors import ApiError
@@ -33,6 +33,9 @@ OLDEST_POD_SECONDS = (
     + SLACK_SECONDS
 )
 """The age at which each of a probe pod's clocks must have ended it."""
+FUTURE_SECONDS = 5.0
+OLDEST_RESULT_SECONDS = 1.1 * PERIOD_SECONDS + 60
+"""The age of a result, without disturbances, at which the next run must have replaced it."""
 LEFT_SECONDS = 330.0
 """After so many undisturbed seconds nothing may be left of a validation whose node is gone or no longer selected."""
 
@@ -66,7 +69,7 @@ def problems(world: World, seen: Seen) -> Iterator[str]:
         reports.setdefault((one["spec"]["environmentName"], one["spec"]["nodeName"]), []).append(one)
     expected = {(name, machine.name): (spec, machine) for name, spec, machine in world.truth.selected()}
     for (name, node), (spec, machine) in sorted(expected.items()):
-        yield from _validation(seen, reports.get((name, node), []), name, spec, machine)
+        yield from _validation(world, seen, reports.get((name, node), []), name, spec, machine)
     for name in sorted({name for name, _ in expected}):
         yield from _status(seen, name, [reports.get(key, [{}])[0] for key in expected if key[0] == name])
     yield from _left(world, set(expected), set(reports))
@@ -74,7 +77,7 @@ def problems(world: World, seen: Seen) -> Iterator[str]:
 
 
 def _validation(
-    seen: Seen, reports: list[Object], name: str, spec: Object, machine: Machine
+    world: World, seen: Seen, reports: list[Object], name: str, spec: Object, machine: Machine
 ) -> Iterator[str]:
     """Yield the problems of one environment on one selected node."""
     where = f"{name} on {machine.name}"
@@ -100,9 +103,23 @@ def _validation(
         shown = conditions.get(names.node_label(name), {}).get("status")
         if (shown == "True") != (verdict == "Compatible"):
             yield f"{where}: node condition {shown}, verdict {verdict}"
+    if allowed != UNKNOWN:
+        yield from _age(world, where, status)
     internal = status.get("internal") or {}
     if allowed != UNKNOWN and internal.get("nodeFingerprint") != _fingerprint(node):
         yield f"{where}: fingerprint {internal.get('nodeFingerprint')}, the node's is {_fingerprint(node)}"
+
+
+def _age(world: World, where: str, status: Object) -> Iterator[str]:
+    """Yield a problem if the last result is from the future, or so old that another run should have replaced it."""
+    validated = status.get("validationTime")
+    if validated is None:
+        return
+    age, at = time.time() - _seconds(validated), time.monotonic()
+    if age < -FUTURE_SECONDS:
+        yield f"{where}: validated {-age:.0f} s in the future"
+    elif age - world.truth.disturbed(at - age, at) > OLDEST_RESULT_SECONDS:
+        yield f"{where}: last validated {age:.0f} s ago"
 
 
 def _shown(allowed: frozenset[str]) -> str:

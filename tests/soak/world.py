@@ -38,6 +38,7 @@ FLAGS = (
 ).split()
 """The operator's flags: small clocks, so that minutes of the test are like days of a cluster."""
 TIMEOUTS = {"schedulingSeconds": 30, "setupSeconds": 20, "pullSeconds": 20, "runSeconds": 5}
+PERIOD_SECONDS = 60
 KINDS = (
     {"product": "NVIDIA A100-SXM4-80GB", "gpus": 8, "driver": "580.95.05"},
     {"product": "Tesla T4", "driver": "570.124.06"},
@@ -71,7 +72,7 @@ class PatientKube(Kube):
 def environment_specs() -> dict[str, Object]:
     """Return the environments at the start."""
     common: Object = {"probe": {"timeouts": TIMEOUTS}}
-    period = {"revalidationPeriodSeconds": 60}
+    period = {"revalidationPeriodSeconds": PERIOD_SECONDS}
     return {
         "first": common
         | {
