@@ -41,6 +41,31 @@ async def test_a_refused_label_is_logged_and_backs_off(world: World, caplog: Any
     assert "labels of nodes are frozen" in caplog.text
 
 
+async def test_a_report_that_fails_again_and_again_counts_as_refused(world: World) -> None:
+    """Nobody knows when it can be stored, so its label must not go on to say what the former one said."""
+    lasts = []
+    for _ in range(6):
+        world.kube.fail("POST", "gpunodereports", *WEBHOOK)
+        outcome = await world.run(write("e", "a"))
+        lasts.append(world.cache.refusals["e", "a"].lasts)
+        world.now = outcome.retry_at or 0
+    assert lasts == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_webhook_that_denies_with_the_status_of_an_overload_is_no_outage(
+    world: World, status: int
+) -> None:
+    denial = (status, "TooManyRequests", 'admission webhook "w.example.com" denied the request: not now')
+    world.put("nodes", builders.node("b"))
+    for _ in range(2):
+        world.kube.fail("POST", "/pods", *denial)
+        outcome = await world.run(create("e", "a", "r1"), label("b"))
+        assert LABEL in world.get("nodes", "b")["metadata"]["labels"]
+        world.now = outcome.retry_at or world.now
+    assert set(world.cache.rejections) == {("e", "a")}
+
+
 async def test_a_refused_label_does_not_stop_what_follows_it(world: World) -> None:
     old = world.put("pods", builders.pod("e", "a", "old"))["metadata"]
     condition = SetNodeCondition("e", "a", "True", "Compatible", "fine")

@@ -232,6 +232,33 @@ def test_a_clock_that_was_wrong_does_not_hold_labels_for_ever() -> None:
     assert world.label(node=node(3)) == "Unknown"
 
 
+def test_a_departure_that_a_wrong_clock_has_dated_counts_for_the_window_only() -> None:
+    world = good_fleet(10, settings={"mass_change_window_seconds": DAY})
+    world.now += 400 * DAY
+    roll_out(world, range(3))
+    world.now -= 400 * DAY
+    world.restart()
+    world.settle()
+    world.now += 2 * DAY
+    roll_out(world, [3])
+    assert not held(world)
+    assert world.label(node=node(3)) == "Unknown"
+
+
+def test_a_status_that_was_lost_ends_no_freeze() -> None:
+    world = good_fleet(10)
+    roll_out(world, range(2))
+    roll_out(world, range(2, 10))
+    frozen = held(world)
+    assert len(frozen) == 8
+    environment = world.get("environments", "pt")
+    del environment["status"]
+    world.put("environments", environment)
+    world.settle()
+    assert held(world) == frozen
+    assert labels(world) == ["Unknown"] * 2 + ["Compatible"] * 8
+
+
 def test_labels_that_stand_are_not_planned() -> None:
     world = good_fleet(6)
     for index in range(6):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,23 @@ def test_a_validation_that_cannot_be_judged_keeps_nobody_else_waiting(
     planned = plan(world.cache.snapshot(world.settings), NOW, KNOWLEDGE)
     assert planned.faults == ("environment pt on node n1 cannot be judged: ZeroDivisionError: by design",)
     assert [one.node for one in planned.actions if isinstance(one, CreatePod)] == ["n2"]
+
+
+def test_a_validation_that_could_not_be_judged_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: Any) -> DesiredState:
+        raise MemoryError
+
+    world = World()
+    world.environment()
+    world.node("n1")
+    world.step()  # adds the finalizer
+    seen = world.cache.snapshot(world.settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(memo, "desired_state", faulty)
+        assert plan(seen, NOW, KNOWLEDGE, world.memo).faults
+    assert plan(seen, NOW, KNOWLEDGE, world.memo).faults, "it is not tried in every plan"
+    later = replace(seen, steady=seen.steady + 61)
+    assert not plan(later, NOW + 61, KNOWLEDGE, world.memo).faults
 
 
 @settings(max_examples=150)

@@ -28,6 +28,8 @@ from gpuenv.plan.view import View, view
 
 CLOCK_SET_SECONDS: Final = 1.0
 """By how much the clock has to differ from what has passed since the last plan, to count as set by somebody."""
+FAULT_SECONDS: Final = 60.0
+"""After this time, a desired state that could not be computed is tried again."""
 PARTS: Final = 64
 """Into how many parts the nodes of an environment are divided. More parts are smaller, but all have to be added up."""
 
@@ -246,7 +248,7 @@ def _desired_state(validation: Validation, now: Moment, allowance: Allowance) ->
     """Return the desired state of one validation.
 
     If computing it raises an exception, return a state that names the exception in ``fault``: a bug that concerns one
-    validation must not stop the plan for all others.
+    validation must not stop the plan for all others. It is tried again after a while: a lack of memory may pass.
     """
     try:
         return desired_state(validation, now, allowance)
@@ -255,5 +257,10 @@ def _desired_state(validation: Validation, now: Moment, allowance: Allowance) ->
         fault = f"{place} cannot be judged: {type(error).__name__}: {error}"
         asked = bool(validation.context.revalidate)
         return DesiredState(
-            validation.node.name, selected=True, report=validation.report, asked=asked, fault=fault
+            validation.node.name,
+            selected=True,
+            report=validation.report,
+            asked=asked,
+            fault=fault,
+            recheck_at=now.steady + FAULT_SECONDS,
         )

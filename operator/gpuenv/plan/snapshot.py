@@ -330,17 +330,21 @@ _TOO_LARGE: Final = "request is too large"
 class Refusal:
     """The API server's answer to a write that it refused: of a status, or else of a label or node condition.
 
-    ``code`` is the HTTP status. ``message`` is one line of limited length.
+    ``code`` is the HTTP status. ``message`` is one line of limited length. ``often``: several tries in a row have failed.
     """
 
     message: str
     of_status: bool = True
     code: int = 0
+    often: bool = False
 
     @property
     def lasts(self) -> bool:
-        """Return whether a status is refused until somebody changes something, such as a permission or the status."""
-        return self.of_content or (self.of_status and self.code == _FORBIDDEN)
+        """Return whether a status is refused until somebody changes something, such as a permission or the status.
+
+        After several tries nobody knows when another error ends, so it counts as lasting, too.
+        """
+        return self.of_content or (self.of_status and (self.often or self.code == _FORBIDDEN))
 
     @property
     def of_content(self) -> bool:

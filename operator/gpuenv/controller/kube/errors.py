@@ -63,6 +63,14 @@ class ApiError(Exception):
         return self.status in TRANSIENT
 
     @property
+    def by_webhook(self) -> bool:
+        """Whether an admission webhook has denied the request. It may choose any status, also that of an overload.
+
+        https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/errors/statuserror.go
+        """
+        return self.message.startswith("admission webhook ") and " denied the request" in self.message
+
+    @property
     def denied(self) -> bool:
         """Whether an authorizer such as RBAC denied the request to this client, whatever the request contains.
 

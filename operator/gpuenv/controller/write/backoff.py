@@ -12,6 +12,8 @@ BACKOFF_SECONDS: Final = 1.0
 BACKOFF_MAX_SECONDS: Final = 60.0
 STALE_SECONDS: Final = 2.0
 """Pause after an action that was planned from an outdated state. It doubles with each consecutive failure."""
+OFTEN: Final = 5
+"""After so many failures in a row a write counts as refused often, that is, after a quarter of a minute."""
 WORDS: Final = 300
 """How many characters of an error message are kept, to be quoted in the status of the environment."""
 
@@ -80,7 +82,7 @@ class Backoffs:
     def refusals(self) -> dict[ValidationKey, Refusal]:
         """Return the refused writes of each validation."""
         return {
-            place[:2]: Refusal(one.words, of_status=not place[2], code=one.code)
+            place[:2]: Refusal(one.words, of_status=not place[2], code=one.code, often=one.count >= OFTEN)
             for place, one in sorted(self._places.items(), key=lambda item: item[0], reverse=True)
             if one.words
         }

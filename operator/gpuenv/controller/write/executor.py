@@ -397,4 +397,4 @@ class Executor:
 
 def _is_outage(error: ApiError) -> bool:
     """Return whether the API server does not work. One request that takes too long may be that of a slow webhook."""
-    return error.status in OUTAGE_STATUSES and error.reason != TIMED_OUT
+    return error.status in OUTAGE_STATUSES and error.reason != TIMED_OUT and not error.by_webhook

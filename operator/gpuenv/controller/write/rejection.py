@@ -31,7 +31,7 @@ def blames_pod(error: ApiError) -> bool:
     A status of 5xx, or a request that takes too long, may pass, but may also come from a webhook that is down for long.
     If two in a row did not count, the planner would choose the same node forever, and no node report would say why.
     """
-    return error.status >= 500 or error.reason == TIMED_OUT
+    return error.status >= 500 or error.reason == TIMED_OUT or error.by_webhook
 
 
 class Denials:

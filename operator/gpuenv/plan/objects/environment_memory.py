@@ -58,18 +58,22 @@ def expectations_changed(environment: EnvironmentRecord, memory: EnvironmentMemo
     """Return whether not all nodes have been assessed with the present expectations since somebody changed them.
 
     The status of an environment that has not been changed since an older version of gpuenv wrote it says nothing about
-    its expectations. They are then those of its generation.
+    its expectations. They are then those of its generation. A status that was lost, as after a restore from a backup,
+    says that nobody has changed anything.
     """
     if memory.expectations_hash:
         return memory.expectations_hash != environment.expectations_hash
-    return integer(environment.status.get("observedGeneration")) != environment.generation
+    return integer(environment.status.get("observedGeneration")) not in (None, environment.generation)
 
 
 def settled_expectations(environment: EnvironmentRecord, memory: EnvironmentMemory, *, settled: bool) -> str:
     """Return the digest of expectations to remember. ``settled``: all nodes show what follows from the present ones.
 
-    Nothing is recorded before somebody changes the environment, so that an upgrade of gpuenv writes no status.
+    Where an older version of gpuenv has written a status, nothing is recorded before somebody changes the environment, so
+    that an upgrade writes no status.
     """
+    if not environment.status:
+        return environment.expectations_hash
     if not expectations_changed(environment, memory):
         return memory.expectations_hash
     return environment.expectations_hash if settled else memory.expectations_hash or UNSETTLED

@@ -5,12 +5,14 @@ node reports, so that a restart of the operator forgets none.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.model import Verdict
 from gpuenv.plan.actions import SetLabel, SetNodeCondition, ValidationAction
 from gpuenv.plan.context import Validation, driver_changed, same_machine
+from gpuenv.plan.objects.times import is_ahead
 from gpuenv.plan.snapshot import Departure, NodeRecord, ReportRecord, Result
 from gpuenv.plan.validation.shown_verdict import ShownVerdict
 
@@ -30,8 +32,11 @@ def departure(
     stored = validation.report
     if stored is None or shown.verdict is Verdict.COMPATIBLE or _is_wanted(validation, stored):
         return None
-    if stored.departure is not None or stored.verdict is not Verdict.COMPATIBLE:
-        return stored.departure
+    known = stored.departure
+    if known is not None and is_ahead(known.at, now):
+        return replace(known, at=float(int(now)))
+    if known is not None or stored.verdict is not Verdict.COMPATIBLE:
+        return known
     cause = one_line(_cause(validation, stored.result, after.result, shown), MAX_CAUSE)
     return Departure(float(int(now)), cause, validation.context.accepted_change)
 
@@ -53,7 +58,8 @@ def open_departure(validation: Validation, after: ReportRecord | None) -> Depart
         return None
     if not same_machine(after.result.fingerprint, validation.node.fingerprint):
         return None
-    is_open = after.departure.accepted_change == validation.context.accepted_change
+    # It is greater if the environment's status, which remembers the number, was lost.
+    is_open = after.departure.accepted_change >= validation.context.accepted_change
     return after.departure if is_open else None
 
 
