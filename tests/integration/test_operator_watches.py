@@ -144,7 +144,9 @@ async def test_an_api_server_that_denies_everything_for_a_moment_rejects_no_pod(
     with behind_a_proxy(plane, *QUIET) as (proxy, running):
         await wait_until_async(lambda: running.is_ready() and streams(running) == 4, running.tail)
         async with nodes(plane, T4, T4, T4) as (_, found):
-            proxy.rule = lambda request: denied(request) if request.method == "POST" else None
+            proxy.rule = lambda request: (
+                denied(request) if (request.method, request.path) == ("POST", PROBES) else None
+            )
             environment = apply(plane, found)
 
             def refused_pods() -> int:
@@ -153,6 +155,8 @@ async def test_an_api_server_that_denies_everything_for_a_moment_rejects_no_pod(
             await wait_until_async(lambda: refused_pods() >= 4, running.tail)
             proxy.rule = denied
             proxy.cut()
+            before = len(proxy.requests)
+            await wait_until_async(lambda: len(proxy.requests) > before + 10, running.tail)
             proxy.rule = forward
             await until_labelled(plane, environment, found, "Compatible", running)
             for node in found:
