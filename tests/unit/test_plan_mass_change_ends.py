@@ -15,8 +15,9 @@ from tests.support.mass_changes import (
     verdicts,
 )
 
-from gpuenv.api import reasons
+from gpuenv.api import names, reasons
 from gpuenv.plan.actions import SetLabel
+from gpuenv.plan.objects.environment_memory import environment_memory
 
 DAY = 86400.0
 
@@ -38,6 +39,35 @@ def test_an_accepted_change_goes_through_and_the_next_needs_its_own() -> None:
     roll_out(world, range(6), driver="590.1")
     assert len(held(world)) == 6, "the annotation that is still there accepts no other change"
     assert world.status()["massChange"]["id"] != first
+
+
+def test_an_acceptance_is_remembered_although_the_status_is_written_later() -> None:
+    world = good_fleet(10)
+    roll_out(world, range(10))
+    change = world.status()["massChange"]["id"]
+    world.annotate("environments", "pt", names.ANNOTATION_ACCEPT_CHANGE, change)
+    for _ in range(3):
+        world.kube.fail("PATCH", "gpuenvironments/pt/status", 500, "InternalError", "not now")
+        world.step(1)
+    assert labels(world) == ["Unknown"] * 10
+    world.run_for(120)
+    assert "massChange" not in world.status()
+    assert environment_memory(world.status()).accepted_change == 1
+    assert told(world)[1:] == [("Normal", f"change {change} was accepted: nodes show their verdicts again")]
+
+
+def test_a_report_that_cannot_be_stored_does_not_switch_the_guard_off() -> None:
+    world = good_fleet(12)
+    roll_out(world, [0])
+    finish(world, [0])
+    world.kube.deny("PATCH", "gpunodereports/pt.n00/status$", 500, "InternalError", "not now")
+    world.environment("pt", expect={"driver": "<575"})
+    world.run_for(300)
+    assert labels(world) == ["Unknown"] + ["Compatible"] * 11, "it cannot be stored that n00 is Incompatible"
+    for index in range(5, 12):
+        world.node(node(index), driver=NEW)
+    world.run_for(120)
+    assert len(held(world)) == 7
 
 
 def test_what_was_accepted_does_not_count_any_more() -> None:

@@ -1,8 +1,8 @@
 """Which action of a plan begins next: environments take turns, and slow writes of one do not keep others waiting.
 
 All actions of one kind for one environment are a lane. The number of actions that are under way is limited for each lane,
-each environment, each kind, and over all. A slow webhook can hold up its lane, or its kind in every environment, and
-nothing else.
+each environment, each kind, and over all. Webhooks that make three kinds of writes slow hold up these kinds, and nothing
+else: for the other kinds there are always places left.
 """
 
 from collections import Counter, deque
@@ -14,9 +14,9 @@ from gpuenv.plan.actions import ChainAction
 
 Kind = type[ChainAction]
 
-PER_LANE: Final = 8
+PER_LANE: Final = 5
 PER_ENVIRONMENT: Final = 16
-PER_KIND: Final = 32
+PER_KIND: Final = 20
 PLACES: Final = 64
 """How many actions may be under way at the same time, over all environments and kinds."""
 

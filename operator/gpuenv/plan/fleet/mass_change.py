@@ -66,23 +66,22 @@ def mass_change(
     ``departed`` are the desired states of its nodes with a departure, and ``selected`` is the number of all its nodes.
     """
     memory = environment_memory(environment.status)
-    none = MassChange(memory.last_change, memory.accepted_change)
     leaving = [one for one in departed if one.retractions]
     left = _left_lately(departed, settings, now)
     most = allowed(settings, selected)
-    if most is None or not leaving or len(leaving) + len(left) <= most:
-        return none
     counted = _causes([*leaving, *(one for one, _ in left)])
-    is_known = bool(memory.causes) and _growth(memory.causes, counted) <= most
+    is_known = bool(memory.causes) and (most is None or _growth(memory.causes, counted) <= most)
+    if is_known and environment.accept_change == _id(environment, memory.last_change, memory.causes):
+        # Also in the plans in which no label is held back any more, until the status remembers it.
+        return MassChange(memory.last_change, accepted_change=memory.last_change)
+    if most is None or not leaving or len(leaving) + len(left) <= most:
+        return MassChange(memory.last_change, memory.accepted_change)
     number = memory.last_change if is_known else memory.last_change + 1
     causes = memory.causes if is_known else counted
-    id_ = _id(environment, number, causes)
-    if is_known and environment.accept_change == id_:
-        return MassChange(number, accepted_change=number)
     return MassChange(
         number,
         memory.accepted_change,
-        id_,
+        _id(environment, number, causes),
         tuple(sorted(one.node for one in leaving)),
         _message(len(leaving), len(left), selected, counted, settings),
         causes,

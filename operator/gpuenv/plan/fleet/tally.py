@@ -95,7 +95,9 @@ def tally(inputs_hash: str, states: Sequence[DesiredState], now: float) -> Tally
         ),
         departed=tuple(one for one in selected if one.departure is not None),
         worsening=any(
-            one.before is Verdict.COMPATIBLE and one.shown.verdict is not Verdict.COMPATIBLE
+            one.before is Verdict.COMPATIBLE
+            and one.shown.verdict is not Verdict.COMPATIBLE
+            and not one.refused
             for one in selected
         ),
         answering=frozenset(

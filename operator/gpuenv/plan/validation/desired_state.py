@@ -79,6 +79,8 @@ class DesiredState:
     """Whether the label or the node condition still has to be written."""
     differs: bool = False
     """Whether one of them is missing or shows another verdict or reason, so that its write changes what people see."""
+    refused: bool = False
+    """Whether the API server refuses to store the report, and nobody knows for how long."""
     live: bool = False
     due: Due | None = None
     kept: PodRecord | None = None
@@ -132,6 +134,7 @@ def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> 
         differs=any(
             not isinstance(one, WriteReport) or not _says_the_same(report, one.record) for one in unwritten
         ),
+        refused=validation.refusal is not None,
         live=runs.live,
         due=None if waits else due,
         kept=runs.kept,
