@@ -44,8 +44,8 @@ def _import_operator(version: str) -> None:
     if version:
         gpuenv.__version__ = version
     import gpuenv.cli  # noqa: PLC0415 - after the version, which others import by name
-    import gpuenv.cli.operator  # noqa: PLC0415
-    import gpuenv.controller.run  # noqa: PLC0415
+    import gpuenv.cli.operator  # noqa: PLC0415 - after the clock and the version
+    import gpuenv.controller.run  # noqa: PLC0415 - after the clock and the version
 
 
 class Launcher:
@@ -92,7 +92,7 @@ class Launcher:
 def _become_operator(request: dict[str, Any], connection: socket.socket) -> None:
     """Run ``gpuenv operator`` in this forked process, and end the process with its exit code."""
     from gpuenv.cli import main  # noqa: PLC0415 - imported before the fork, after the clock
-    from gpuenv_sandbox.control_plane.supervisor import die_with_parent  # noqa: PLC0415
+    from gpuenv_sandbox.control_plane.supervisor import die_with_parent  # noqa: PLC0415 - of no use before the fork
 
     global _clock  # noqa: PLW0603 - the function that replaces time.time has no arguments
     code = 1

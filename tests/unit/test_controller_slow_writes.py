@@ -228,7 +228,7 @@ def test_a_creation_without_an_answer_is_looked_up_before_anything_else_begins(c
 
     world.kube.create = create_and_lose  # type: ignore[method-assign]  # for one request
     world.step()
-    world.kube.create = send  # type: ignore[method-assign]
+    world.kube.create = send  # type: ignore[method-assign]  # as it was
     assert [(pod.environment, pod.uid) for pod in world.live_pods()] == [("other", "")]
     world.run_for(30)
     assert len(world.live_pods()) == 1

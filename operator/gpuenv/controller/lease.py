@@ -19,11 +19,11 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import UNREACHABLE, ApiError, words_of
+from gpuenv.plan.objects.times import show_micro_time
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Lease:
         while True:
             self._beat()
             try:
-                if await self._try():
+                if await self.try_once():
                     logger.info("holding lease %s as %s", self._name, self._identity)
                     return
                 words = f"lease {self._name} is held by {self.holder}; waiting for it"
@@ -133,17 +133,13 @@ class Lease:
                 last = words
             await asyncio.sleep(self._retry)
 
-    async def try_once(self) -> bool:
-        """Try once to take or renew the Lease. Return whether this process holds it now. Raises ApiError."""
-        return await self._try()
-
     async def keep(self) -> None:
         """Renew the Lease until cancelled. Raises LeaseLostError when another process holds it."""
         while True:
             self._beat()
             await asyncio.sleep(self._renew if self.held else self._retry)
             try:
-                if not await self._try():
+                if not await self.try_once():
                     raise LeaseLostError(f"lease {self._name} is held by {self.holder}")
             except ApiError as error:
                 self._failure = str(error)
@@ -158,12 +154,12 @@ class Lease:
         try:
             raw = await self._kube.get(f"{self._collection}/{self._name}")
             if (raw.get("spec") or {}).get("holderIdentity") == self._identity:
-                body = {"spec": {"holderIdentity": None, "renewTime": _micro_time(time.time())}}
+                body = {"spec": {"holderIdentity": None, "renewTime": show_micro_time(time.time())}}
                 await self._patch(raw, body)
         except Exception as error:  # this process ends anyway, and the Lease expires by itself
             logger.warning("lease %s not released: %s", self._name, words_of(error))
 
-    async def _try(self) -> bool:
+    async def try_once(self) -> bool:
         """Try once to take or renew the Lease. Return whether this process holds it now.
 
         Raises ApiError if a request fails or takes longer than the duration of the Lease.
@@ -189,7 +185,7 @@ class Lease:
         spec: dict[str, Any] = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": max(1, round(self._duration)),
-            "renewTime": _micro_time(time.time()),
+            "renewTime": show_micro_time(time.time()),
         }
         raw = await self._get()
         if raw is None:
@@ -234,8 +230,3 @@ class Lease:
             self._seen = (version, now)
         seconds = float((raw.get("spec") or {}).get("leaseDurationSeconds") or self._duration)
         return now - self._seen[1] > seconds
-
-
-def _micro_time(seconds: float) -> str:
-    """Format a time, given in seconds since the epoch, as a ``metav1.MicroTime`` of Kubernetes."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from gpuenv import __version__, knowledge
@@ -28,6 +28,7 @@ from gpuenv.controller.options import Options
 from gpuenv.controller.probe_files import ProbeFiles
 from gpuenv.controller.reconcile import Planner, Reconciler
 from gpuenv.controller.sweep import Sweeper
+from gpuenv.controller.tasks import after, cancel, unless
 from gpuenv.controller.watch.watch import SilentWatchError, Watch
 from gpuenv.controller.write import lanes
 from gpuenv.controller.write.events import EventPoster
@@ -47,9 +48,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A pod has 30 seconds to stop, so the three limits for stopping add up to less.
-LOOPS_STOP_SECONDS: Final = 2.0
-"""How long the operator waits for its own loops to end after it has cancelled them."""
+# A pod has 30 seconds to stop, so these limits for stopping, and that of tasks.cancel, add up to less.
 WATCHES_STOP_SECONDS: Final = 6.0
 """How long the operator waits for its watches to end when it stops. Each of them ends earlier by itself."""
 RELEASE_SECONDS: Final = 2.0
@@ -116,7 +115,7 @@ async def operate(options: Options) -> int:
         for writes_per_second in (options.writes_per_second, LEASE_WRITES_PER_SECOND):
             # This may take long: a kubeconfig file may have a program provide the credentials.
             connecting = connect(writes_per_second=writes_per_second, max_in_flight=in_flight)
-            client = await _unless(stop, connecting)
+            client = await unless(stop, connecting)
             if client is None:
                 return EXIT_STOPPED
             client.server_clock = server_clock
@@ -190,7 +189,7 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> int:
         """Run all parts until ``stop`` is set or one of them fails, and return the exit code."""
         try:
-            settings = await _unless(stop, self._prepare())
+            settings = await unless(stop, self._prepare())
             return await self._operate(settings, stop) if settings is not None else EXIT_STOPPED
         finally:
             await self._release()
@@ -272,7 +271,7 @@ class Operator:
             asyncio.create_task(self._files.keep(self._cache.pods.values), name="probe files"),
         ]
         streams = [
-            asyncio.create_task(_after(listed, one.run), name=f"watch of {kind}")
+            asyncio.create_task(after(listed, one.run), name=f"watch of {kind}")
             for kind, one in watches.items()
         ]
         stopping = asyncio.create_task(stop.wait(), name="signal")
@@ -282,10 +281,10 @@ class Operator:
         finally:
             logger.info("stopping")
             self._alive.wait("operator", "is stopping")
-            await _cancel([*loops, stopping])
+            await cancel([*loops, stopping])
             await executor.stop()
             await self._release()  # nothing is written any more, so another operator may start
-            await _cancel(streams, WATCHES_STOP_SECONDS)
+            await cancel(streams, WATCHES_STOP_SECONDS)
 
     def _watch(self, kind: KindName, sweeper: Sweeper, stop: asyncio.Event) -> Watch:
         """Return the watch of one kind of objects. Its state is part of ``/readyz``."""
@@ -362,32 +361,6 @@ def _take_signals(stop: asyncio.Event) -> None:
     """Make SIGTERM and SIGINT set ``stop``. This replaces any earlier handlers of these signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
-async def _after(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
-    """Do the work as soon as the event is set."""
-    await event.wait()
-    await work()
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """Run ``work`` and return its result. If ``stop`` is set first, cancel ``work`` and return None."""
-    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else None
-    finally:
-        await _cancel([task, stopping])
-
-
-async def _cancel(tasks: list[asyncio.Task[Any]], seconds: float = LOOPS_STOP_SECONDS) -> None:
-    """Cancel tasks and wait for their end, but not longer than ``seconds``. Their exceptions count as seen."""
-    for task in tasks:
-        task.cancel()
-    done, _ = await asyncio.wait(tasks, timeout=seconds)
-    for task in done:
-        if not task.cancelled():
-            task.exception()
 
 
 def _failed(done: set[asyncio.Task[Any]]) -> int:

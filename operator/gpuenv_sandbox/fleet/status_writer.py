@@ -6,6 +6,7 @@ A pod's life takes several writes, so their cost decides how many nodes this mac
 import asyncio
 import json
 import ssl
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -55,33 +56,34 @@ class StatusWriter:
 
     async def merge_patch(self, path: str, body: dict[str, Any]) -> None:
         """Apply a merge patch (RFC 7386)."""
-        try:
-            await self._send("PATCH", path, body, MERGE_PATCH)
-        except ApiError as error:
-            if not error.transient:
-                raise
-            await self._kube.merge_patch(path, body)
+        await self._send("PATCH", path, body, MERGE_PATCH, lambda: self._kube.merge_patch(path, body))
 
     async def strategic_patch(self, path: str, body: dict[str, Any]) -> None:
         """Apply a strategic merge patch, which merges lists by key."""
-        try:
-            await self._send("PATCH", path, body, STRATEGIC_PATCH)
-        except ApiError as error:
-            if not error.transient:
-                raise
-            await self._kube.strategic_patch(path, body)
+        await self._send("PATCH", path, body, STRATEGIC_PATCH, lambda: self._kube.strategic_patch(path, body))
 
     async def remove_pod(self, path: str, uid: str) -> None:
         """Remove a pod whose containers have ended. An object that has another uid is not removed."""
         body = {"preconditions": {"uid": uid}, "gracePeriodSeconds": 0}
+        await self._send("DELETE", path, body, JSON, lambda: self._kube.delete(path, uid=uid, grace=0))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any],
+        media_type: str,
+        again: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Send a request. If it fails for a passing reason, make it ``again`` in the patient way."""
         try:
-            await self._send("DELETE", path, body, JSON)
+            await self._once(method, path, body, media_type)
         except ApiError as error:
             if not error.transient:
                 raise
-            await self._kube.delete(path, uid=uid, grace=0)
+            await again()
 
-    async def _send(self, method: str, path: str, body: dict[str, Any], media_type: str) -> None:
+    async def _once(self, method: str, path: str, body: dict[str, Any], media_type: str) -> None:
         where = f"{method} {path}"
         try:
             async with (

@@ -1,13 +1,15 @@
 """Writes the current time in the two formats of the Kubernetes API."""
 
-from datetime import UTC, datetime
+import time
+
+from gpuenv.plan.objects.times import show_micro_time, show_time
 
 
 def now() -> str:
     """Return the current time in the format of ``metav1.Time``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return show_time(time.time())
 
 
 def micro_now() -> str:
     """Return the current time in the format of ``metav1.MicroTime``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return show_micro_time(time.time())

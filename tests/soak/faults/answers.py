@@ -39,9 +39,13 @@ FOR_WRITES = sorted(ANSWERS.keys() - {"410"})
 FOR_WATCHES = sorted(ANSWERS.keys() - {"409", "413", "422", "403-policy"})
 
 
+async def _spoil(world: World, trouble: Trouble, seconds: float) -> str:
+    return f"{await world.proxies['one'].trouble(trouble, seconds)} requests"
+
+
 async def _answered(world: World, code: str, on: str, share: float, seconds: float, seed: int) -> str:
     trouble = Trouble("answer", on=on, share=share, seed=seed, answer=ANSWERS[code])
-    return f"{await world.proxies['one'].trouble(trouble, seconds)} requests"
+    return await _spoil(world, trouble, seconds)
 
 
 @fault(
@@ -96,8 +100,7 @@ async def to_all(world: World, *, code: str, seconds: float, seed: int) -> str:
 )
 async def lost(world: World, *, on: str, share: float, seconds: float, seed: int) -> str:
     """What was asked for is done, and the answer does not arrive."""
-    hits = await world.proxies["one"].trouble(Trouble("lose", on=on, share=share, seed=seed), seconds)
-    return f"{hits} requests"
+    return await _spoil(world, Trouble("lose", on=on, share=share, seed=seed), seconds)
 
 
 @fault(
@@ -110,5 +113,4 @@ async def lost(world: World, *, on: str, share: float, seconds: float, seed: int
 )
 async def cut(world: World, *, on: str, share: float, seconds: float, seed: int) -> str:
     """Answers end in the middle."""
-    hits = await world.proxies["one"].trouble(Trouble("cut", on=on, share=share, seed=seed), seconds)
-    return f"{hits} requests"
+    return await _spoil(world, Trouble("cut", on=on, share=share, seed=seed), seconds)

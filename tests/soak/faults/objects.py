@@ -1,6 +1,7 @@
 """People and controllers meddle with what the operator owns: pods, reports, labels, statuses, ConfigMaps."""
 
 import time
+from collections.abc import Awaitable
 from random import Random
 
 from tests.soak.faults.catalogue import MISSED, World, any_of_them, fault, number, one_of, pick
@@ -12,10 +13,10 @@ from gpuenv.controller.kube.errors import ApiError
 MISSING = {404, 409}
 
 
-async def _quietly(work: object) -> str:
+async def _quietly(work: Awaitable[object]) -> str:
     """Return what a request answers, or why it was refused: the object may have gone meanwhile."""
     try:
-        await work  # type: ignore[misc]
+        await work
     except ApiError as error:
         return f"{error.status}"
     return "done"

@@ -35,3 +35,8 @@ def is_ahead(at: float, now: float) -> bool:
 def show_time(seconds: float) -> str:
     """Return a time, given in epoch seconds, in the form of the API, such as ``2026-01-31T12:00:00Z``."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show_micro_time(seconds: float) -> str:
+    """Return a time, given in epoch seconds, in the API's form for Leases, with microseconds (``metav1.MicroTime``)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

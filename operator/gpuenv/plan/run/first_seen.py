@@ -11,7 +11,7 @@ saw them; the limit of the whole run, which counts from the creation, ends a pod
 every few minutes (:func:`gpuenv.plan.run.clocks.longest`).
 """
 
-from gpuenv.plan.run.ended_pod import TERMINAL
+from gpuenv.plan.run.clocks import is_over
 from gpuenv.plan.snapshot import FirstSeen, PodRecord
 
 
@@ -25,7 +25,6 @@ def first_seen(
     """
     is_new = before is None or before.uid != pod.uid
     known = FirstSeen() if before is None or is_new else before.seen
-    is_over = pod.vanished or pod.phase in TERMINAL
 
     def stamped(stamp: float | None) -> float:
         """Return the steady time of one of the API server's timestamps, or the present if that is not possible."""
@@ -46,6 +45,6 @@ def first_seen(
         facts_finished=since(known.facts_finished, pod.facts.finished_at),
         kernels_started=since(known.kernels_started, pod.kernels.started_at),
         deleting=since(known.deleting, pod.deleting_since),
-        over=since(known.over, is_over or None),
-        ended_first=known.ended_first or (is_over and not pod.vanished and pod.deleting_since is None),
+        over=since(known.over, is_over(pod) or None),
+        ended_first=known.ended_first or (is_over(pod) and not pod.vanished and pod.deleting_since is None),
     )

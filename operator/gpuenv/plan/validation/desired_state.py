@@ -45,6 +45,8 @@ from gpuenv.plan.validation.shown_verdict import WAITING, ShownVerdict, obstacle
 
 MAX_CONDITION_BYTES: Final = 1024
 """The longest message of a node's condition, in bytes. The admission policy of the chart refuses a longer one."""
+_MARKS: Final = (SetLabel, SetNodeCondition)
+"""The actions that make a node show the verdict."""
 _CONDITION_STATUS: Final = {
     Verdict.COMPATIBLE: "True",
     Verdict.DEGRADED: "False",
@@ -73,10 +75,6 @@ class DesiredState:
     report: ReportRecord | None = None
     before: Verdict | None = None
     actions: tuple[ValidationAction, ...] = ()
-    unwritten: bool = False
-    """Whether the report, the label or the node condition still has to be written."""
-    unpublished: bool = False
-    """Whether the label or the node condition still has to be written."""
     differs: bool = False
     """Whether one of them is missing or shows another verdict or reason, so that its write changes what people see."""
     refused: bool = False
@@ -95,6 +93,16 @@ class DesiredState:
     recheck_at: float = NEVER
     fault: str = ""
     """The exception because of which the state could not be computed, with the names of environment and node; or ""."""
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether the report, the label or the node condition still has to be written."""
+        return any(isinstance(one, (WriteReport, *_MARKS)) for one in self.actions)
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether the label or the node condition still has to be written."""
+        return any(isinstance(one, _MARKS) for one in self.actions)
 
 
 def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> DesiredState:
@@ -120,7 +128,6 @@ def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> 
     waits = due is not None and due.at > now.wall
     observed = report.observed_demand if report is not None else NOTHING_ASKED
     actions = tuple(_actions(validation, after, status, runs))
-    unwritten = [one for one in actions if isinstance(one, WriteReport | SetLabel | SetNodeCondition)]
     departed = open_departure(validation, after)
     return DesiredState(
         node=node.name,
@@ -129,10 +136,10 @@ def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> 
         report=after,
         before=report.verdict if report is not None else None,
         actions=actions,
-        unwritten=bool(unwritten),
-        unpublished=any(not isinstance(one, WriteReport) for one in unwritten),
         differs=any(
-            not isinstance(one, WriteReport) or not _says_the_same(report, one.record) for one in unwritten
+            isinstance(one, _MARKS)
+            or (isinstance(one, WriteReport) and not _says_the_same(report, one.record))
+            for one in actions
         ),
         refused=validation.refusal is not None,
         live=runs.live,
@@ -150,10 +157,8 @@ def desired_state(validation: Validation, now: Moment, allowance: Allowance) -> 
 
 def held_back(state: DesiredState) -> DesiredState:
     """Return the state without the actions by which the node would show Compatible no more."""
-    actions = tuple(one for one in state.actions if one not in state.retractions)
-    marks = any(isinstance(one, SetLabel | SetNodeCondition) for one in actions)
-    unwritten = marks or any(isinstance(one, WriteReport) for one in actions)
-    return replace(state, actions=actions, unwritten=unwritten, unpublished=marks, differs=unwritten)
+    held = replace(state, actions=tuple(one for one in state.actions if one not in state.retractions))
+    return replace(held, differs=held.unwritten)
 
 
 def _assessed(validation: Validation, report: ReportRecord | None) -> Assessed | None:
