@@ -16,6 +16,7 @@ from kopf._core.actions import lifecycles
 from kopf._core.engines import indexing
 from kopf._core.reactor import inventory, processing
 from tests.support import builders
+from tests.support.http_answers import serving
 
 from gpuenv.controller.cache import Cache
 from gpuenv.controller.kube.kinds import Scope
@@ -89,12 +90,9 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     one = Server()
-    runner = web.ServerRunner(web.Server(one.handle))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/base"
-    yield one
-    await runner.cleanup()
+    async with serving(one.handle) as port:
+        one.url = f"http://127.0.0.1:{port}/base"
+        yield one
 
 
 class Reader:
