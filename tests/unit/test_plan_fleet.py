@@ -13,8 +13,10 @@ from gpuenv.controller.cache import Table
 from gpuenv.controller.kube.kinds import REPORTS
 from gpuenv.plan.actions import Cleanup, CreatePod, LeaveNode, OrphanedEnvironment, Plan, SetLabel
 from gpuenv.plan.context import make_context, make_tables
+from gpuenv.plan.memo import Memo
 from gpuenv.plan.objects import records
 from gpuenv.plan.settings import Settings
+from gpuenv.plan.validation.desired_state import DesiredState
 from gpuenv.plan.validation.selection import is_selected
 
 
@@ -366,13 +368,18 @@ def test_peers_are_the_median_of_the_same_inputs_in_steps() -> None:
     assert abs(figure - 240.0) <= 0.01 * 240.0
 
 
+def desired_states(memo: Memo) -> dict[str, DesiredState]:
+    parts = memo.environments["pt"].parts
+    return {name: state for part in parts for name, (_, state) in part.validations.items()}
+
+
 def test_a_status_write_judges_nothing_anew() -> None:
     """Only the environment's status changed: desired states are reused, and the same plan results."""
     world = fleet(2)
     world.settle()
     assert world.memo is not None
-    before = {name: entry[1] for name, entry in world.memo.environments["pt"].validations().items()}
+    before = desired_states(world.memo)
     world.put("environments", world.get("environments", "pt"))
     world.plan()
-    after = {name: entry[1] for name, entry in world.memo.environments["pt"].validations().items()}
+    after = desired_states(world.memo)
     assert all(after[name] is before[name] for name in before)

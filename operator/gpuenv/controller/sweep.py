@@ -141,8 +141,8 @@ class Sweeper:
     async def sweep(self, kind: KindName, *, grace: float) -> int:
         """List all objects of one kind, correct the cache, and return how many changes and deletions were missed.
 
-        ``grace`` is the time in seconds that the watch gets to deliver
-        a change; with 0, the cache is corrected at once. Raises ApiError if a request fails.
+        ``grace`` is the time in seconds that the watch gets to deliver a change; with 0, the cache is corrected at once.
+        Raises ApiError if a request fails.
         """
         absent = set(self._cache.names(kind))
         late: list[Raw] = []

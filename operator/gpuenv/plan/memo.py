@@ -72,10 +72,6 @@ class _Remembered:
         """Return the part to which a node belongs."""
         return self.parts[zlib.crc32(node.encode("utf-8", "replace")) % PARTS]
 
-    def validations(self) -> dict[str, tuple[Validation, DesiredState]]:
-        """Return the desired states on all nodes, each with what it was computed from."""
-        return {node: known for part in self.parts for node, known in part.validations.items()}
-
 
 class Memo:
     """The last plan's desired states and totals by environment, kept so that the next plan can reuse them."""
