@@ -11,7 +11,7 @@ from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.observed_versions import observed_versions
 from gpuenv.assess.sources import cleaned_values
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.objects import node_report, stored_document

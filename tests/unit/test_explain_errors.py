@@ -6,7 +6,7 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, TorchFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.knowledge import load
 

@@ -7,8 +7,10 @@ classes have the structure of a probe report (``gpuenv_probe/report.schema.json`
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from gpuenv.knowledge.model import ComputeCapability
+from gpuenv.knowledge.place_holders import Details
 
 
 class Source(StrEnum):
@@ -92,12 +94,18 @@ class Failure:
 
     ``layer`` is ``cuda`` (``code`` is a driver API error), ``cudart``, ``nvml``, ``torch``, ``python``, ``os``
     (``code`` is an errno), ``signal`` (``code`` is its number), ``xid``, or the layer of a rule in errors.yaml.
+    ``details`` are values for the place-holders in the sentences of the rule that ``name`` names.
     """
 
     layer: str
     code: int | None = None
     name: str = ""
     message: str = ""
+    details: Details = ()
+
+
+UVM: Final = "/dev/nvidia-uvm"
+"""The device file of the kernel module for unified memory, without which CUDA does not start."""
 
 
 @dataclass(frozen=True, slots=True)

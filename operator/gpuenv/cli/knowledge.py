@@ -10,6 +10,7 @@ from gpuenv.cli.output import text
 from gpuenv.cli.shared import exit_codes, forms, options
 from gpuenv.cli.shared.forms import Form
 from gpuenv.knowledge import Knowledge
+from gpuenv.knowledge.place_holders import fill
 from gpuenv.knowledge.versions import show
 
 Row = tuple[str, ...]
@@ -79,7 +80,7 @@ def _errors(tables: Knowledge) -> Iterator[Row]:
         numbers = " ".join(
             [*(f"{row.layer}:{code}" for code in row.codes), *(f"xid:{xid}" for xid in row.xids)]
         )
-        yield row.name, numbers, row.reason, row.status, row.meaning, row.source
+        yield row.name, numbers, row.reason, row.status, fill(row.meaning), row.source
     for harmless in tables.harmless:
         yield "harmless", "", "", "", "; ".join(harmless.text), harmless.source
 

@@ -25,6 +25,7 @@ from gpuenv.knowledge.model import (
     VendorBuild,
     model_words,
 )
+from gpuenv.knowledge.place_holders import WORDS, unknown_names
 from gpuenv.knowledge.shape import require_shape
 from gpuenv.knowledge.versions import Version, parse_version
 
@@ -297,6 +298,9 @@ def _error(row: Mapping[str, Any]) -> ErrorRule:
     reason = known(row["reason"])
     if reason is None:
         raise KnowledgeError(f"reason {row['reason']!r} is not a reason of gpuenv.api.reasons")
+    unknown = unknown_names(row["meaning"] + row.get("cure", ""))
+    if unknown:
+        raise KnowledgeError(f"{unknown[0]!r} is not a place-holder; write one of {', '.join(sorted(WORDS))}")
     return ErrorRule(
         name=row["name"],
         layer=row["layer"],

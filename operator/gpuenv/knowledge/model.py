@@ -7,6 +7,7 @@ from functools import lru_cache
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Action, Remedies, Remedy
 from gpuenv.knowledge.build_name import BuildName
+from gpuenv.knowledge.place_holders import Details
 from gpuenv.knowledge.versions import Version
 
 ComputeCapability = tuple[int, int]
@@ -182,6 +183,9 @@ class ErrorRule:
 
     ``fallback`` is not "" if the rule says only that something failed. It then counts if no other rule explains the
     line (``line``), or if none explains anything in the text (``text``).
+
+    ``meaning`` and ``cure`` may contain place-holders such as ``{module}``. ``details`` are the values that have replaced
+    them; it is () in the table.
     """
 
     name: str
@@ -197,6 +201,7 @@ class ErrorRule:
     xids: tuple[int, ...] = ()
     unless: tuple[str, ...] = ()
     fallback: str = ""
+    details: Details = ()
 
     @property
     def remedies(self) -> Remedies:

@@ -21,11 +21,11 @@ from gpuenv.assess.advice import (
     use_fitting_build,
 )
 from gpuenv.assess.case import Case, check, passed
-from gpuenv.assess.facts import Failure
+from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
-from gpuenv.assess.sources.error_text import UVM
-from gpuenv.assess.sources.known_errors import STARTS, classify, classify_briefly
+from gpuenv.assess.sources.failure_rules import classify, classify_briefly
+from gpuenv.assess.sources.known_errors import STARTS
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show

@@ -8,16 +8,18 @@ the text.
 
 import errno
 import re
+from dataclasses import replace
 from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.facts import DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
+from gpuenv.assess.facts import UVM, DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
 from gpuenv.assess.sources.cleaned_text import clean
 from gpuenv.assess.sources.known_errors import STARTS, Found, find_errors, only_harmless, unknown_xids
+from gpuenv.assess.sources.merged_facts import merge
+from gpuenv.assess.sources.readers import MAX_ERRORS, read_facts, without_explained
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import api_number, parse_version
 
-MAX_ERRORS = 32
 MAX_TAIL = 20_000
 _WARNINGS = frozenset(
     {
@@ -27,7 +29,6 @@ _WARNINGS = frozenset(
     }
 )
 """Parts of warnings, in lower case, that PyTorch prints when it starts CUDA, before any kernel has run."""
-UVM = "/dev/nvidia-uvm"
 _NAME = 90
 _MAX_LINES = 2000
 _LONGEST_LINE = 300
@@ -96,25 +97,16 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     """
     text = clean(text)
     text, started = _container_start(text)
+    read = read_facts(text, knowledge)
     gpus, flags = _gpus(text), _arch_flags(text)
     version = _FOUND_VERSION.search(text)
     module = _MODULE.search(text) or _DETECTED.search(text)
     loaded = int(version[1]) if version else started.cuda_version
     judged = bool(flags) and any(gpu.compute_capability for gpu in gpus)
-    errors = [found for found in find_errors(text, knowledge) if not (judged and _is_warning(found, text))]
-    failures = tuple(
-        Failure(
-            layer=found.rule.layer,
-            name=found.rule.name,
-            # A rule for the whole text matches anywhere in it, but the error itself is usually at the end.
-            message=_telling_line(text) if found.rule.fallback == "text" else found.words,
-        )
-        for found in errors[:MAX_ERRORS]
-    )
-    failures += _numbers(text, knowledge)
+    failures = _failures(text, read.errors, knowledge, judged=judged)
     nodes = _device_nodes(text)
     told = bool(failures or judged or nodes or started.version) or only_harmless(text, knowledge)
-    return Facts(
+    own = Facts(
         source=Source.ERROR_TEXT,
         driver=DriverFacts(
             version=module[1] if module else started.version,
@@ -124,9 +116,32 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
         ),
         gpus=gpus,
         torch=TorchFacts(arch_flags=flags),
-        errors=failures,
         unrecognised=(_telling_line(text),) if given and not told and _is_error(text) else (),
     )
+    return replace(merge([own, read]), errors=failures)
+
+
+def _failures(
+    text: str, read: tuple[Failure, ...], knowledge: Knowledge, *, judged: bool
+) -> tuple[Failure, ...]:
+    """Return the errors in a text: those that the readers found (``read``), then those that match patterns or numbers.
+
+    ``judged`` says that the text names the GPU and the targets of the build, so that the tables judge them.
+    """
+    text = without_explained(text, read)
+    rules = (knowledge.errors_by_name.get(failure.name) for failure in read)
+    explained = any(rule is None or rule.status != "Note" for rule in rules)
+    found = (
+        Failure(
+            layer=entry.rule.layer,
+            name=entry.rule.name,
+            # A rule for the whole text matches anywhere in it, but the error itself is usually at the end.
+            message=_telling_line(text) if entry.rule.fallback == "text" else entry.words,
+        )
+        for entry in find_errors(text, knowledge)
+        if not (judged and _is_warning(entry, text)) and not (explained and entry.rule.fallback == "text")
+    )
+    return read + tuple(islice(found, MAX_ERRORS)) + _numbers(text, knowledge)
 
 
 def _is_error(text: str) -> bool:

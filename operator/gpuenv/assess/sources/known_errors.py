@@ -1,4 +1,4 @@
-"""Finds the rules of errors.yaml that an error matches, by the words of the error or else by its number.
+"""Finds the rules of errors.yaml whose words occur in an error text.
 
 The search uses only substrings and bounded patterns, and the number of places where it tries a pattern is limited, so
 that no text can make it slow. It begins with one pass over the text (:mod:`gpuenv.assess.sources.first_parts`), after
@@ -9,21 +9,17 @@ part with several words count: several parts could come together there by chance
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.api.bounded_cache import bounded_cache
-from gpuenv.assess.facts import Failure
 from gpuenv.assess.sources.cleaned_text import lower, unwrapped
 from gpuenv.assess.sources.first_parts import FirstParts, first_parts
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50
 """Number of occurrences of a pattern's first part that are tried before the pattern counts as not found."""
-BRIEF: Final = 200
-"""Number of characters of an error message from a probe report that :func:`classify_briefly` reads."""
 MIN_TRIES: Final = 30
 """Number of places at which patterns are tried in the shortest text. After them, the others count as not found."""
 TRIES_PER_CHARACTER: Final = 0.125
@@ -45,7 +41,6 @@ _DISPROVABLE = 400
 If such a word is on the same line, the rule does not apply.
 """
 
-_NUMBERED = frozenset({"cuda", "cudart", "nvml", "os", "xid"})
 _XID = re.compile(
     r"(?<![a-z])xid(?:_errors)?(?:\{[^}\n]{0,300}\}|,? \([^)\n]{1,40}\):?| errors?:?| code:?|[:=-])? {0,3}(\d{1,3})(?![\d.])"
 )
@@ -66,40 +61,6 @@ class Found:
     rule: ErrorRule
     position: int
     words: str
-
-
-@bounded_cache(max_bytes=4 << 20)
-def classify(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
-    """Return the rule that a failure matches, or None if it matches none.
-
-    The name of the failure decides first, then its message, then its number. If the message matches several rules, the
-    one whose reason has the smallest ``depth`` counts, because it is the cause of the others.
-    """
-    known = knowledge.errors_by_name.get(failure.name)
-    if known is not None:
-        return known
-    found = (
-        find_errors(f"{failure.name}: {failure.message}", knowledge)
-        if failure.message or failure.name
-        else []
-    )
-    telling = [entry.rule for entry in found if not entry.rule.fallback]
-    if telling:
-        return telling[0]
-    if failure.code is not None and failure.layer in _NUMBERED:
-        layer = "cuda" if failure.layer == "cudart" else failure.layer
-        return knowledge.errors_by_code.get((layer, failure.code))
-    return None
-
-
-def classify_briefly(failure: Failure, knowledge: Knowledge, length: int = BRIEF) -> ErrorRule | None:
-    """Return the same as :func:`classify`, but read only the first ``length`` characters of a message.
-
-    It is meant for failures of which a probe report can contain many, each with another text.
-    """
-    if len(failure.message) <= length:
-        return classify(failure, knowledge)
-    return classify(replace(failure, message=failure.message[:length]), knowledge)
 
 
 class _Search:

@@ -13,7 +13,7 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.observed_versions import observed_versions
-from gpuenv.assess.sources.known_errors import classify
+from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.plan.context import Context, Validation, same_node

@@ -1,0 +1,47 @@
+"""Readers of error texts: one module for each kind of text, such as the faults of the dynamic loader.
+
+A reader gets a text that is cleaned and free of log prefixes, and returns the facts in it. It reports an error as a
+:class:`~gpuenv.assess.facts.Failure` whose ``name`` is that of a rule in errors.yaml: the reader recognises the error,
+and the rule says what it means and what helps. ``details`` of the failure fill the place-holders of the rule's sentences.
+``message`` are the telling words as they stand in the text: they count as explained, and no pattern of errors.yaml is
+searched in them.
+
+Every reader takes time linear in the length of the text, and returns few errors. Most texts are not of its kind, so it
+looks for fixed words first.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.sources.merged_facts import merge
+from gpuenv.knowledge.model import Knowledge
+
+Reader = Callable[[str, Knowledge], Facts]
+"""Returns the facts in a text. It never raises, and returns facts without any value if the text is not of its kind."""
+
+READERS: Final[tuple[Reader, ...]] = ()
+"""All readers. Of facts that contradict each other, those of the first reader count."""
+MAX_ERRORS: Final = 32
+"""Maximum number of errors from one text. Real texts have a handful of different ones."""
+
+
+def read_facts(text: str, knowledge: Knowledge) -> Facts:
+    """Return what all readers find in a text that is cleaned and free of log prefixes."""
+    found = merge([Facts(source=Source.ERROR_TEXT), *(reader(text, knowledge) for reader in READERS)])
+    return replace(found, errors=tuple(dict.fromkeys(found.errors))[:MAX_ERRORS])
+
+
+def read_failures(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
+    """Return the errors that the readers find in a text, each once."""
+    found = (error for reader in READERS for error in reader(text, knowledge).errors)
+    return tuple(dict.fromkeys(found))[:MAX_ERRORS]
+
+
+def without_explained(text: str, failures: tuple[Failure, ...]) -> str:
+    """Return the text with spaces in place of the words that the readers have explained."""
+    for words in dict.fromkeys(failure.message for failure in failures):
+        if words:
+            text = text.replace(words, " " * len(words))
+    return text
