@@ -33,7 +33,7 @@ SEED   ?= 1
 READY  := $(STAMP) $(TABLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tables sandbox test lint types contracts unit integration e2e bench bench-probe gpu-session \
+.PHONY: help venv tables sandbox test lint types contracts unit corpus integration e2e bench bench-probe gpu-session \
 	test-torch-matrix test-oldest-kubernetes kind docs schemas golden record-api requirements dist audit fuzz soak clean
 
 help:  ## this list
@@ -69,6 +69,8 @@ test-oldest-kubernetes: $(READY)  ## the schemas and policies on the oldest Kube
 	GPUENV_BUILD_OLDEST_KUBERNETES=1 $(BIN)/pytest -q tests/integration/test_admission_policy.py \
 		tests/integration/test_operator_token.py tests/integration/test_crd_environment.py \
 		tests/integration/test_probe_pod_policy.py tests/integration/test_policy_follows_limits.py
+corpus: $(READY)  ## how many published reports get the right answer: a table of kinds, and scores (ARGS=-v lists what fails)
+	$(BIN)/python -m tests.corpus $(ARGS)
 e2e: $(READY)  ## tests on a real kubelet (root, Linux)
 	$(BIN)/pytest -q tests/e2e
 bench: $(READY)  ## what everything costs, measured here: a table and JSON lines (hours; BENCH="validate --nodes 200" for a part)
