@@ -192,3 +192,10 @@ def test_floors_on_a_real_gpu() -> None:
 
     assert verdicts("Standard") == ["Compatible", "Compatible", "Degraded"]
     assert verdicts("Quick") == ["Compatible", "Unknown", "Unknown"]
+
+
+def test_no_setting_of_benchmarks_is_advised_where_kernels_did_not_pass() -> None:
+    started = judge(replace(HEALTHY, steps=()), None, BF16)
+    (check,) = [one for one in started.checks if one.reason == "FloorNotMeasured"]
+    assert [one.action for one in check.remedies] == ["Investigate"]
+    assert "benchmarks.profile" not in check.remedies[0].message

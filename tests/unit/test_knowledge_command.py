@@ -5,6 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from gpuenv.api.reasons import ROWS
+from gpuenv.api.remedies import Action
 from gpuenv.cli import main
 
 
@@ -20,3 +22,17 @@ def test_the_tables_are_printed_with_their_sources(arguments: tuple[str, ...]) -
 def test_printing_tables_of_nowhere_is_refused() -> None:
     found = CliRunner().invoke(main, ["knowledge", "--knowledge", "/nowhere"])
     assert (found.exit_code, len(found.stderr.strip().splitlines())) == (2, 1)
+
+
+def test_every_action_is_listed_with_the_reasons_and_errors_that_use_it() -> None:
+    found = CliRunner().invoke(main, ["knowledge", "remedies", "-o", "json"])
+    rows = {row.pop("action"): row for row in json.loads(found.stdout)["remedies"]}
+    assert set(rows) == set(Action)
+    for action in Action:
+        assert rows[action]["meaning"] == action.description
+        assert rows[action]["parameters"] == list(action.parameters)
+    used = [code for row in rows.values() for code in row["reasons"]]
+    assert set(used) == {code for code, row in ROWS.items() if row.action is not None}
+    assert "open-modules-needed" in rows["ChangeDriver"]["errors"]
+    table = CliRunner().invoke(main, ["knowledge", "remedies"]).stdout
+    assert "minVersion, maxBranch" in table

@@ -15,6 +15,7 @@ from gpuenv import manifests
 from gpuenv.api import names, reasons
 from gpuenv.api.reasons import ROWS
 from gpuenv.api.remedies import PARAMETERS, Action, Remedy, read_remedies, remedies_data, remedy
+from gpuenv.api.spec.environment import Expectations
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, TorchFacts
 from gpuenv.assess.model import Status
 from gpuenv.cli.output.text import in_words
@@ -153,6 +154,14 @@ def test_a_rule_whose_remedy_makes_no_sense_is_refused(change: dict[str, str], w
     errors = {"errors": [rule | ({"action": "ResetGPU"} if "cure" in change else {}) | change]}
     with pytest.raises(KnowledgeError, match=words):
         build({**packaged_tables(), "errors": errors})
+
+
+def test_another_driver_than_expected_is_no_fault_of_the_image() -> None:
+    found = judge(HEALTHY, Expectations(driver=">=600"))
+    (check,) = [one for one in found.checks if one.reason == "ExpectationMismatch"]
+    assert [one.action for one in check.remedies] == ["ChangeDriver"]
+    assert ">=600" in check.remedies[0].message
+    assert "image" not in check.remedies[0].message
 
 
 # ---- remedies in statuses ----------------------------------------------------------------------------------

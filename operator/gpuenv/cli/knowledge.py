@@ -1,10 +1,11 @@
 """``gpuenv knowledge``: prints the tables from which verdicts follow, with the source of every row."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from gpuenv.api.remedies import Action
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import text
 from gpuenv.cli.shared import exit_codes, forms, options
@@ -13,7 +14,8 @@ from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.place_holders import fill
 from gpuenv.knowledge.versions import show
 
-Row = tuple[str, ...]
+Row = tuple[str | tuple[str, ...], ...]
+"""The cells of a row. A cell with several values is a tuple."""
 
 
 def _drivers(tables: Knowledge) -> Iterator[Row]:
@@ -91,6 +93,14 @@ def _reasons(tables: Knowledge) -> Iterator[Row]:
         yield code, row.cause, row.action or "", row.cure, row.source
 
 
+def _remedies(tables: Knowledge) -> Iterator[Row]:
+    yield ("action", "meaning", "parameters", "reasons", "errors")
+    for action in sorted(Action):
+        errors = tuple(rule.name for rule in tables.errors if rule.action is action)
+        found = tuple(code for code, row in tables.reasons.items() if row.action is action)
+        yield str(action), action.description, action.parameters, found, errors
+
+
 TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "drivers": _drivers,
     "branches": _branches,
@@ -100,6 +110,7 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "peaks": _peaks,
     "errors": _errors,
     "reasons": _reasons,
+    "remedies": _remedies,
 }
 """Maps the name of each printed table to the function that yields its rows. The first row is the heading."""
 
@@ -119,9 +130,19 @@ def command(*, table: str | None, directory: str | None, form: str) -> int:
         click.echo(forms.DATA[form]({name: _records(rows) for name, rows in chosen.items()}))
     else:
         for name, rows in chosen.items():
-            click.echo(f"# {name}\n{text.table(rows[0], rows[1:])}\n")
+            header, *body = ([_words(cell) for cell in row] for row in rows)
+            click.echo(f"# {name}\n{text.table(header, body)}\n")
     return exit_codes.OK
 
 
-def _records(rows: list[Row]) -> list[dict[str, str]]:
-    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+def _words(cell: str | tuple[str, ...]) -> str:
+    return cell if isinstance(cell, str) else ", ".join(cell)
+
+
+def _records(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return rows as JSON data, by the names in the heading. A cell with several values is a list."""
+    header = [_words(cell) for cell in rows[0]]
+    return [
+        dict(zip(header, (cell if isinstance(cell, str) else list(cell) for cell in row), strict=True))
+        for row in rows[1:]
+    ]

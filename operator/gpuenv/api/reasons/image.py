@@ -214,7 +214,7 @@ ExpectationUnknown = finding(
     meaning="An expectation could not be compared: the observed value is not known.",
     cause="The value was not reported: the probe did not get that far, or the image does not tell.",
     action=Action.REVALIDATE,
-    cure="Look at the other checks first; a new run (gpuenv revalidate) may bring it.",
+    cure="Look at the other checks first; a new run (in a cluster: gpuenv revalidate) may bring it.",
     source=OWN_RULE,
 )
 

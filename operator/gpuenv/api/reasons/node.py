@@ -256,6 +256,6 @@ KernelsNotRun = finding(
     meaning="No kernel result arrived; versions alone are no verdict.",
     cause="The second stage did not report; CUDA may have failed before it, or the pod ended early.",
     action=Action.REVALIDATE,
-    cure="Look at the other checks first; gpuenv revalidate runs again.",
+    cure="Look at the other checks first, then run again (in a cluster: gpuenv revalidate).",
     source=OWN_RULE,
 )

@@ -6,9 +6,10 @@ Only the release numbers of versions are compared: ``2.9.1+cu128`` counts as 2.9
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gpuenv.api import check_names, reasons
+from gpuenv.api.remedies import Action, remedy
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
@@ -17,6 +18,8 @@ from gpuenv.assess.policies.read_only_root import prevented
 from gpuenv.knowledge.versions import parse_version, show
 
 T = TypeVar("T")
+
+_OTHER_DRIVER: Final = "Install a driver that satisfies {wanted} on the node, or correct expect.driver."
 
 GIB = 2**30
 MIB = 2**20
@@ -80,7 +83,10 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
     if satisfies(wanted, show(release)):
         return passed(title, f"{name} {seen} satisfies {wanted}")
     message = f"{name}: expected {wanted}, observed {seen}"
-    return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message)
+    remedies = (
+        [remedy(Action.CHANGE_DRIVER, _OTHER_DRIVER.format(wanted=wanted))] if name == "driver" else None
+    )
+    return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message, remedies)
 
 
 @lru_cache(maxsize=1024)

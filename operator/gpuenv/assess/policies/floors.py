@@ -30,7 +30,9 @@ _MORE_TIME: Final = (
     "Set benchmarks.profile to Standard. If it is Standard already, this GPU takes too long: remove the floor, or name "
     "other GPUs in its products."
 )
-
+_KERNELS_FIRST: Final = (
+    "Solve first what the other checks of this GPU say: benchmarks run after kernels have passed."
+)
 
 MAX_JUDGED: Final = 1024
 """How many floors on GPUs are judged: 16 GPUs with 64 floors each."""
@@ -172,4 +174,7 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
         remedies = [remedy(Action.CHANGE_ENVIRONMENT, _MORE_TIME)]
     elif cause is NotMeasured.MEMORY_IN_USE:
         reason = reasons.GpuBusy
+    elif row is None and not device.proven:
+        # No setting of the benchmarks helps as long as the kernels before them do not pass.
+        remedies = [remedy(Action.INVESTIGATE, _KERNELS_FIRST)]
     return check(case, name, status, reason, message, remedies)
