@@ -267,6 +267,33 @@ int nvmlDeviceGetComputeRunningProcesses_v3(device *handle, unsigned *count, voi
     return 0;
 }
 
+/* nvmlGridLicensableFeatures_t of version 4. */
+typedef struct {
+    unsigned code, state;
+    char info[128], product[128];
+    unsigned enabled;
+    struct { unsigned year; unsigned short month, day, hour, minute, second; unsigned char status; } expiry;
+} grid_feature;
+
+typedef struct {
+    int supported;
+    unsigned count;
+    grid_feature features[3];
+} grid_features;
+
+int nvmlDeviceGetGridLicensableFeatures_v4(device *handle, grid_features *found) {
+    (void)handle;
+    ENTER(nvmlDeviceGetGridLicensableFeatures_v4);
+    memset(found, 0, sizeof *found);
+    found->supported = 1;
+    found->count = 1;
+    found->features[0].code = 4;
+    found->features[0].state = found->features[0].enabled = (unsigned)number("licensed", 1);
+    snprintf(found->features[0].product, sizeof found->features[0].product, "NVIDIA Virtual Compute Server");
+    return 0;
+}
+
+VALUE(nvmlDeviceGetVirtualizationMode, unsigned, 0)
 VALUE(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, 1)
 VALUE(nvmlDeviceGetPowerUsage, unsigned, 62000)
 VALUE(nvmlDeviceGetEnforcedPowerLimit, unsigned, 400000)

@@ -101,6 +101,32 @@ def test_health_is_complete_and_what_is_not_offered_is_named(tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {}),
+        ({"value.nvmlDeviceGetVirtualizationMode": 1}, {"virtualizationMode": 1}),
+        (
+            {"value.nvmlDeviceGetVirtualizationMode": 2, "licensed": 0},
+            {"virtualizationMode": 2, "vgpuLicensed": False},
+        ),
+        ({"value.nvmlDeviceGetVirtualizationMode": 2}, {"virtualizationMode": 2, "vgpuLicensed": True}),
+        (
+            {"value.nvmlDeviceGetVirtualizationMode": 2, "nvmlDeviceGetGridLicensableFeatures_v4": 13},
+            {"virtualizationMode": 2},
+        ),
+    ],
+    ids=["bare-metal", "passed-through", "no-licence", "licence", "old-driver"],
+)
+def test_a_virtual_gpu_tells_its_licence(
+    tmp_path: Path, settings: dict[str, int], expected: dict[str, object]
+) -> None:
+    health = facts(tmp_path, name="GRID A100D-20C", **settings)["gpus"][0]["health"]
+    names = ("virtualizationMode", "vgpuLicensed")
+    assert {name: health[name] for name in names if name in health} == expected
+    assert not {*names} & {name for refused in health["unavailable"].values() for name in refused}
+
+
 def test_a_mig_slice_is_named_by_its_profile(tmp_path: Path) -> None:
     gpu = facts(tmp_path, mig="1g.10gb")["gpus"][0]
     assert gpu["mig"] == "1g.10gb"

@@ -88,6 +88,7 @@ FLOOR: Final = _family(
 # The GPU's health, and the container around the program.
 GPU_HEALTH: Final = _name("gpu-health", "NVML reports no hardware condition that needs attention.")
 GPU_FABRIC: Final = _name("gpu-fabric", "The NVSwitch fabric is initialised.")
+GPU_LICENCE: Final = _name("gpu-licence", "Every virtual GPU (NVIDIA vGPU software) has its licence.")
 GPU_CLOCKS: Final = _name("gpu-clocks", "Nothing slows down the GPU's clocks.")
 GPU_POWER: Final = _name("gpu-power", "The GPU's power limit is its default.")
 GPU_LINK: Final = _name("gpu-link", "The GPU's PCIe link has its full width.")

@@ -55,6 +55,7 @@ class Action(StrEnum):
     RESET_GPU = "ResetGPU", "Drain the node and reset its GPU."
     REPLACE_GPU = "ReplaceGPU", "Replace the GPU, or use nodes with another one."
     RUN_DIAGNOSTICS = "RunDiagnostics", "Drain the node and test its GPU, for example with dcgmi diag."
+    LICENSE_GPU = "LicenseGPU", "Give the virtual GPU its licence for NVIDIA vGPU software."
     FREE_GPU = "FreeGPU", "Free memory of the GPU, or use one with more memory."
 
     # The node around them.

@@ -25,6 +25,7 @@ from gpuenv.assess.policies import (
     kernels,
     start,
     surroundings,
+    virtual_gpus,
 )
 from gpuenv.assess.policies import (
     floors as floor_policies,
@@ -40,6 +41,7 @@ IMAGE: Final[tuple[Policy, ...]] = (
 DRIVER: Final[tuple[Policy, ...]] = (
     driver.visible,  # a driver is visible in the container
     driver.supports_gpu,  # the driver's branch supports the GPU
+    virtual_gpus.series,  # a virtual GPU is of a series on which CUDA runs
     driver.new_enough,  # the driver is new enough for the image's CUDA
     driver.toolkit_rule_known,  # the Toolkit rule can be judged, if the environment asks for it
     start.cuda_starts,  # CUDA starts and finds a device
@@ -69,6 +71,7 @@ EXPECTATIONS: Final[tuple[Policy, ...]] = (
 )
 SURROUNDINGS: Final[tuple[Policy, ...]] = (
     surroundings.health,  # NVML reports that each GPU is healthy
+    virtual_gpus.licences,  # every virtual GPU has its licence
     surroundings.container,  # environment variables, scratch space and privileges of the container
     enough.known_enough,  # build, driver and GPU are known
     enough.known_architecture,  # the GPU and the targets of the build are known

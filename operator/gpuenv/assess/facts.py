@@ -154,7 +154,9 @@ class Health:
     """NVML's readings of one GPU. None means that NVML does not offer the reading for the GPU, or was not asked.
 
     ``error`` is the error with which NVML could not open the GPU. ``ecc_corrected`` and ``ecc_uncorrected`` count
-    memory errors since the driver was loaded; ``ecc_uncorrected_total`` counts them over the life of the GPU. Readings
+    memory errors since the driver was loaded; ``ecc_uncorrected_total`` counts them over the life of the GPU.
+    ``virtualization_mode`` is 0 for a GPU on bare metal, 1 for one that is passed through to a virtual machine, and 2 for
+    a virtual GPU; ``vgpu_licensed`` says whether a virtual GPU has its licence. Readings
     that begin with ``busy`` were taken while benchmarks ran. Throttle reasons are NVML's bit masks
     (``nvmlClocksEventReasons``).
     https://docs.nvidia.com/deploy/nvml-api/
@@ -193,6 +195,8 @@ class Health:
     compute_mode: int | None = None
     persistence: bool | None = None
     processes: int | None = None
+    virtualization_mode: int | None = None
+    vgpu_licensed: bool | None = None
     busy_throttle_reasons: int | None = None
     busy_sm_clock_mhz: int | None = None
     busy_power_w: float | None = None

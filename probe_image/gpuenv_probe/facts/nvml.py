@@ -26,6 +26,7 @@ _LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND = 12, 13
 UNKNOWN_DEVICE = (2, 6)
 """NVML's error numbers for a UUID that no device has: INVALID_ARGUMENT and NOT_FOUND."""
 _MIB = 1024 * 1024
+_VIRTUAL = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
 _FI_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 
 Reading = Tuple[str, Callable[[Any, Any], Any]]
@@ -283,6 +284,27 @@ def _recovery(library: Any, handle: Any) -> Any:
     return int(value.value.uiVal)
 
 
+def _virtualization(library: Any, handle: Any) -> dict[str, Any]:
+    """Return the GPU's virtualisation mode, and for a virtual GPU whether it has its licence.
+
+    The dict is empty for a GPU on bare metal, mode 0. The licence is left out if the driver does not tell it.
+    """
+    mode = library.nvmlDeviceGetVirtualizationMode(handle)
+    if mode != _VIRTUAL:
+        return {"virtualizationMode": mode} if mode else {}
+    try:
+        features = library.nvmlDeviceGetGridLicensableFeatures_v4(handle)
+    except refusals(library):
+        return {"virtualizationMode": mode}
+    if not features.isGridLicenseSupported:
+        return {"virtualizationMode": mode}
+    listed = features.gridLicensableFeatures[: features.licensableFeaturesCount]
+    return {
+        "virtualizationMode": mode,
+        "vgpuLicensed": any(feature.featureState != 0 for feature in listed),
+    }
+
+
 def _process_count(library: Any, handle: Any) -> int:
     """Return the number of processes that compute on the device.
 
@@ -352,6 +374,7 @@ _READINGS: tuple[Reading, ...] = (
     ("computeMode", _call("nvmlDeviceGetComputeMode")),
     ("persistence", lambda library, handle: bool(library.nvmlDeviceGetPersistenceMode(handle))),
     ("processes", _process_count),
+    ("virtualizationMode", _virtualization),
 )
 _NAMES_UNDER_LOAD = (
     "throttleReasons",

@@ -16,6 +16,24 @@ GpuBusy = finding(
     source="https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html",
 )
 
+VgpuUnlicensed = finding(
+    "VgpuUnlicensed",
+    behaviour=Behaviour(depth=342, next_run=NextRun.INTERVAL, warns=True, start=Start.DOUBTFUL),
+    meaning="The virtual GPU has no licence.",
+    cause=(
+        "The virtual machine has not obtained its licence for NVIDIA vGPU software: the client configuration token is "
+        "missing, the licence server cannot be reached or has no licence left, or the guest driver is not the one that "
+        "belongs to the vGPU manager of the hypervisor. Such a GPU is slowed down, and after some time it refuses CUDA."
+    ),
+    action=Action.LICENSE_GPU,
+    cure=(
+        "Look at License Status in nvidia-smi -q and at the log of nvidia-gridd on the node; give the node its client "
+        "configuration token (with the GPU Operator: driver.licensingConfig) and a way to the licence server, and use the "
+        "guest driver of the vGPU manager's release."
+    ),
+    source="https://docs.nvidia.com/vgpu/latest/grid-licensing-user-guide/",
+)
+
 GpuLost = finding(
     "GpuLost",
     behaviour=Behaviour(depth=105, next_run=NextRun.INTERVAL, warns=True, start=Start.GPU_GONE),

@@ -24,6 +24,7 @@ from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
+from gpuenv.assess.policies.virtual_gpus import meaning_on_vgpu
 from gpuenv.assess.sources.failure_rules import classify, classify_briefly
 from gpuenv.assess.sources.known_errors import STARTS
 from gpuenv.assess.targets import ArchSource
@@ -108,6 +109,10 @@ def from_rule(
     platform of the node. ``status`` replaces the status of the rule, unless it is None.
     """
     reason, remedies = rule.reason, rule.remedies
+    virtual = meaning_on_vgpu(case, rule, message)
+    if virtual is not None:
+        reason, message, remedies = virtual
+        return check(case, name, status or Status(rule.status), reason, message, remedies)
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
         return _no_device(case, name, message)
     uvm = _uvm_errno(case)

@@ -233,6 +233,8 @@ def read_health(health: Mapping[str, Any]) -> Health:
         compute_mode=integer(health.get("computeMode")),
         persistence=_truth(health.get("persistence")),
         processes=integer(health.get("processes")),
+        virtualization_mode=integer(health.get("virtualizationMode")),
+        vgpu_licensed=_truth(health.get("vgpuLicensed")),
         busy_throttle_reasons=integer(health.get("busyThrottleReasons")),
         busy_sm_clock_mhz=integer(health.get("busySmClockMHz")),
         busy_power_w=number(health.get("busyPowerW")),
