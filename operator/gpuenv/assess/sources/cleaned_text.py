@@ -1,10 +1,14 @@
 """Functions that prepare pasted text for searching.
 
-They remove colours, HTML entities, curly quotes and line breaks, which issue trackers, terminals and log collectors
-have added to what a program printed. Every step takes time linear in the length of the text.
+They remove colours, HTML entities, curly quotes, quotation marks of Markdown, log prefixes and line breaks, which issue
+trackers, terminals and log collectors have added to what a program printed. Every step takes time linear in the length of
+the text.
 """
 
 import re
+from functools import lru_cache
+
+from gpuenv.assess.sources.log_prefixes import without_prefixes
 
 HALF = 1_000_000
 """Number of characters that are read from each end of a long text.
@@ -12,7 +16,18 @@ HALF = 1_000_000
 Logs name versions at their start and errors at their end.
 """
 
-_NOISE = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]|[*`\x00\ufeff\u200b]")
+_COLOURS = re.compile(
+    r"(?:\x1b|\^\[|\u241b|\\(?:x1[bB]|u001[bB]|033|e))\[[0-9;?]{0,16}[A-Za-z]|\[(?:\d{1,3};){0,5}\d{1,3}m"
+    r"|\x1b\][^\x07\x1b\n]{0,200}(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]"
+)
+"""Matches an escape sequence of a terminal, also where its first character was lost or spelled out (``[0;31m``)."""
+_FENCE = re.compile(r"^[ >]{0,12}(?:```|~~~)[\w+-]{0,20} *$", re.MULTILINE)
+_QUOTED = re.compile(r"^ {0,3}(?:>(?!>) ?){1,8}", re.MULTILINE)
+_NOISE = re.compile(r"[*`\x00\ufeff\u200b]")
+_ESCAPED = re.compile(r"""((?:\\{1,2}r)?\\{1,2}n)|(\\{1,2}[rt])|\\(?=["'])""")
+_ESCAPED_SURELY = re.compile(r"""(?:\\{1,2}r)?\\{1,2}n(?=[ \\"'\])}]|$)""")
+_PATH = re.compile(r"""(?<![A-Za-z])[A-Za-z]:\\|\\[^nrt"'\\u]""")
+"""Matches a Windows path: a drive, or a backslash before a character that it does not escape."""
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _SPELLINGS = (
     ("\r\n", "\n"), ("\r", "\n"), ("\u00a0", " "), ("\t", " "),
@@ -38,13 +53,34 @@ def ends(text: str) -> str:
     return text if len(text) <= 2 * HALF else f"{text[:HALF]}\n{text[-HALF:]}"
 
 
+@lru_cache(maxsize=2)
 def clean(text: str) -> str:
-    """Return the text without colours, emphasis and HTML entities, shortened by :func:`ends`."""
+    """Return the text without colours, emphasis, quotation marks, HTML entities and log prefixes.
+
+    It is shortened by :func:`ends`. Line breaks that are spelled out (``\\n``) become line breaks.
+    """
     text = ends(text)
     for spelling, plain in _SPELLINGS:
         if spelling in text:
             text = text.replace(spelling, plain)
-    return _EMPTY_LINES.sub("\n\n", _NOISE.sub("", text))
+    text = _COLOURS.sub("", text)
+    if "\\" in text:
+        text = "\n".join(map(_broken, text.split("\n")))
+    text = _QUOTED.sub("", _FENCE.sub("", text))
+    return _EMPTY_LINES.sub("\n\n", without_prefixes(_NOISE.sub("", text)))
+
+
+def _broken(line: str) -> str:
+    r"""Return a line with line breaks and tabs instead of their spellings ``\n`` and ``\t``.
+
+    In a line with a Windows path, most backslashes belong to paths such as ``C:\new``. Only those count there that no
+    name can follow.
+    """
+    if "\\n" not in line and '\\"' not in line:
+        return line
+    if _PATH.search(line):
+        return _ESCAPED_SURELY.sub("\n", line)
+    return _ESCAPED.sub(lambda found: "\n" if found[1] else " " if found[2] else "", line)
 
 
 def unwrapped(text: str) -> str:

@@ -21,6 +21,7 @@ from gpuenv.assess.facts import (
     Source,
     TorchFacts,
 )
+from gpuenv.assess.sources.advice_words import is_advice
 from gpuenv.assess.sources.cleaned_text import clean
 from gpuenv.assess.sources.python_answers import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
@@ -301,5 +302,5 @@ def _container(text: str, fields: dict[str, str]) -> ContainerFacts:
         python=".".join(str(part) for part in python) if python else None,
         glibc=_known(fields, "libc"),
         machine=machine[1].lower() if machine else None,
-        env=dict(_ENV.findall(text)),
+        env={found[1]: found[2] for found in _ENV.finditer(text) if not is_advice(text, found.start())},
     )

@@ -1,0 +1,20 @@
+"""Recognises advice in a text: what programs and people recommend is not what is set or installed."""
+
+import re
+from typing import Final
+
+_ADVICE: Final = re.compile(
+    r"\b(?:consider|please|try|trying|should|could|can|may|might|must|need|recommend(?:ed)?|suggest(?:ed)?|advise[ds]?|e\.g\."
+    r"|for example|for instance|such as|make sure|ensure|instead|if you|you have to|do not|don't|never|without|unless"
+    r"|(?:by|when|or|then|and|to|variable) (?:setting|passing|using|running|exporting|set|pass|export|unset)"
+    r"|setting|passing|unset|hint|tip|workaround|solution|fix(?:ed)?)\b",
+    re.IGNORECASE,
+)
+_BEFORE: Final = 200
+"""Number of characters before a value, on the same line, that are searched for words of advice."""
+
+
+def is_advice(text: str, position: int) -> bool:
+    """Return whether the words before ``position`` on the same line recommend what follows, or warn of it."""
+    start = max(text.rfind("\n", 0, position) + 1, position - _BEFORE)
+    return bool(_ADVICE.search(text, start, position))
