@@ -13,7 +13,7 @@ from gpuenv.assess.model import Status
 from gpuenv.knowledge import KnowledgeError, compile, files, load
 from gpuenv.knowledge.files import HERE, TABLES
 from gpuenv.knowledge.reference_pages import pages
-from gpuenv.knowledge.versions import api_number, api_version, at_least, parse_version
+from gpuenv.knowledge.versions import api_number, api_version, at_least, parse_version, show
 
 ROOT = Path(__file__).parents[2]
 K = load()
@@ -102,6 +102,8 @@ def test_errors_lead_to_known_reasons_and_never_pass() -> None:
         ((2, 4), (12, 1), True, "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90"),
         ((2, 7), (12, 8), False, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"),
         ((2, 9), (12, 8), True, "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"),
+        ((2, 9), (12, 9), False, "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"),
+        ((2, 13), (12, 9), False, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"),
         ((2, 11), (13, 0), True, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"),
         ((2, 15), (13, 2), True, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"),
     ],
@@ -115,11 +117,28 @@ def test_builds_are_what_the_wheels_say(
     assert (K.torch[torch].default_cuda == cuda) is pypi
 
 
+def test_wheels_for_cuda_12_9_after_2_8_are_for_linux_only() -> None:
+    windows = {
+        show(release.torch): build.windows
+        for release in K.torch.values()
+        for build in release.builds
+        if build.cuda == (12, 9)
+    }
+    assert windows == {"2.8": True} | dict.fromkeys(["2.9", "2.10", "2.11", "2.12", "2.13"], False)
+
+
+def test_branches_that_are_still_supported() -> None:
+    supported = {row.branch: row.supported_until for row in K.branches if row.supported_until}
+    assert supported == {620: "September 2029", 595: "March 2027", 580: "June 2028"}
+
+
 @pytest.mark.parametrize(
     ("product", "capability"),
     [
         ("NVIDIA GeForce RTX 4090", (8, 9)),
         ("NVIDIA L40S", (8, 9)),
+        ("NVIDIA L20Y", (9, 0)),
+        ("NVIDIA RTX PRO 6000D Blackwell Server Edition", (12, 0)),
         ("NVIDIA L4", (8, 9)),
         ("NVIDIA-L4-SHARED", (8, 9)),
         ("Quadro RTX 6000", (7, 5)),

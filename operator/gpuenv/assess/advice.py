@@ -53,7 +53,8 @@ def _fitting_build(
     limit: int | None,
 ) -> FittingBuild | None:
     for release in sorted(knowledge.torch.values(), key=lambda release: _distance(release, torch)):
-        for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
+        # A build that exists for Windows, too, is a cure on every platform.
+        for build in sorted(release.builds, key=lambda build: (build.windows, build.cuda), reverse=True):
             toolkit = knowledge.toolkit(build.cuda)
             too_new = api_major is not None and api_major < build.cuda[0]
             out_of_reach = toolkit is not None and limit is not None and toolkit.min_driver[0] > limit

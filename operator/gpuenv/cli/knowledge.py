@@ -25,9 +25,9 @@ def _drivers(tables: Knowledge) -> Iterator[Row]:
 
 
 def _branches(tables: Knowledge) -> Iterator[Row]:
-    yield ("branch", "cuda", "source")
+    yield ("branch", "cuda", "supported until", "source")
     for row in tables.branches:
-        yield f"R{row.branch}", show(row.cuda), row.source
+        yield f"R{row.branch}", show(row.cuda), row.supported_until, row.source
 
 
 def _architectures(tables: Knowledge) -> Iterator[Row]:

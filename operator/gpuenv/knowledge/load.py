@@ -208,7 +208,12 @@ def _toolkit(row: Mapping[str, Any]) -> Toolkit:
 
 
 def _branch(row: Mapping[str, Any]) -> Branch:
-    return Branch(branch=int(row["branch"]), cuda=_version(row["cuda"]), source=row["source"])
+    return Branch(
+        branch=int(row["branch"]),
+        cuda=_version(row["cuda"]),
+        source=row["source"],
+        supported_until=row.get("supported_until", ""),
+    )
 
 
 def _architecture(row: Mapping[str, Any]) -> Architecture:
@@ -242,11 +247,13 @@ def _release(row: Mapping[str, Any]) -> TorchRelease:
                 nccl=build.get("nccl"),
                 archs=tuple(build["archs"]),
                 aarch64=tuple(build.get("aarch64", ())),
+                windows=build.get("windows", True),
                 verified=bool(build["verified"]),
                 source=build["source"],
             )
             for build in row["builds"]
         ),
+        all_builds=row.get("all_builds", ""),
     )
 
 

@@ -36,11 +36,16 @@ class Toolkit:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A driver branch, such as 580, and the CUDA version that its driver API supports."""
+    """A driver branch, such as 580, and the CUDA version that its driver API supports.
+
+    ``supported_until`` is the month in which NVIDIA ends the branch for data centres, such as ``June 2028``; "" means
+    that the branch has ended, or that no end is published.
+    """
 
     branch: int
     cuda: Version
     source: str
+    supported_until: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,8 @@ class TorchBuild:
     """One released build of PyTorch for one CUDA version.
 
     ``archs`` are its targets on x86_64, as ``torch.cuda.get_arch_list()`` prints them. ``aarch64`` are the targets of
-    the aarch64 wheel; empty means that they are not known or that there is no such wheel. ``verified`` True means that
-    the row was read from the wheel itself.
+    the aarch64 wheel; empty means that they are not known or that there is no such wheel. ``windows`` False means that
+    there is no wheel for Windows. ``verified`` True means that the row was read from the wheel itself.
     """
 
     cuda: Version
@@ -82,6 +87,7 @@ class TorchBuild:
     nccl: str | None
     archs: tuple[str, ...]
     aarch64: tuple[str, ...]
+    windows: bool
     verified: bool
     source: str
 
@@ -123,7 +129,8 @@ class TorchRelease:
     """One release series of PyTorch, such as 2.9, and its builds.
 
     ``released`` is its date. ``python`` is the oldest and the newest Python version with wheels. ``default_cuda`` is
-    the CUDA version of the build on PyPI.
+    the CUDA version of the build on PyPI. ``all_builds`` is the URL at which the list of all its CUDA builds was read;
+    "" means that nobody has read such a list, so that other builds than ``builds`` may exist.
     """
 
     torch: Version
@@ -132,6 +139,7 @@ class TorchRelease:
     default_cuda: Version
     source: str
     builds: tuple[TorchBuild, ...]
+    all_builds: str = ""
 
     def build(self, cuda: Version | None) -> TorchBuild | None:
         """Return the build for a CUDA version, or None if none was released. Only major and minor version count."""

@@ -58,8 +58,11 @@ TorchNotInTables = finding(
 NoSuchBuild = finding(
     "NoSuchBuild",
     behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
-    meaning="No such PyTorch build was ever released.",
-    cause="The combination of PyTorch and CUDA version was never released.",
+    meaning="The tables know no such PyTorch build.",
+    cause=(
+        "This release of PyTorch has no build for this CUDA version or this Python. The message says that it was never "
+        "released only if the whole list of the release's builds has been read."
+    ),
     action=Action.CHANGE_IMAGE,
     cure="Use one of the builds that were released; if torch runs, it is another build than its name says.",
     source="https://github.com/pytorch/pytorch/blob/main/RELEASE.md",

@@ -81,14 +81,20 @@ def released_build(case: Case) -> Iterator[Check]:
         name = show(case.release.torch)
         *first, last = (show(build.cuda) for build in case.release.builds)
         builds = f"{', '.join(first)} and {last}" if first else last
-        message = f"PyTorch {name} was not released for CUDA {show(case.runtime)}; it was for {builds}"
+        cuda = show(case.runtime)
+        if case.release.all_builds:
+            message = f"PyTorch {name} was not released for CUDA {cuda}; it was for {builds}"
+        else:
+            message = (
+                f"PyTorch {name} for CUDA {cuda} is not in the tables, which have its builds for {builds}"
+            )
         yield check(
             case,
             check_names.TORCH_RELEASE,
             Status.NOTE,
             reasons.NoSuchBuild,
             message,
-            source=case.release.source,
+            source=case.release.all_builds or case.release.source,
         )
 
 
