@@ -9,6 +9,8 @@ from typing import Any, Final
 from tests.corpus.rows import Row, arguments
 from tests.support.explain import as_json
 
+from gpuenv.assess.model import Verdict
+
 REMEDIES: Final = 2
 """How many remedies of the leading check are read: people try the first one or two."""
 
@@ -64,7 +66,9 @@ def score(row: Row) -> Scored:
                 path = Path(folder) / option.strip("-")
                 path.write_text(text, encoding="utf-8")
                 given += [option, str(path)]
-        answer = as_json(*given)
+        found = as_json(*given)
+    # Several GPUs are several answers; what counts is the worst one.
+    answer = max(found.get("results", [found]), key=lambda one: Verdict(one["verdict"]).severity)
     check = _leading(answer)
     remedies = " ".join(one["message"] for one in check.get("remedies", [])[:REMEDIES])
     return Scored(row, answer["verdict"], check.get("code", ""), remedies.lower())
