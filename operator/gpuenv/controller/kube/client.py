@@ -13,7 +13,6 @@ this process has been stopped meanwhile.
 """
 
 import asyncio
-import json
 import math
 import random
 import time
@@ -24,6 +23,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from gpuenv import __version__
+from gpuenv.api import json_text
 from gpuenv.controller.kube import sending
 from gpuenv.controller.kube.configuration import load_configuration
 from gpuenv.controller.kube.errors import (
@@ -210,7 +210,7 @@ class Kube:
                 if response.status >= 400:
                     raise error_of(response.status, await response.read(), response.headers, where)
                 async for line in _lines(response.response.content):
-                    event = json.loads(line)
+                    event = json_text.decode(line)
                     if event.get("type") == "ERROR":
                         status = event.get("object") or {}
                         code, reason = int(status.get("code") or 500), str(status.get("reason") or "")

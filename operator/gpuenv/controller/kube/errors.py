@@ -1,11 +1,11 @@
 """The errors of requests to the API server, and how they are read from its responses."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gpuenv.api import json_text
 from gpuenv.api.foreign_text import one_line
 
 UNREACHABLE: Final = "Unreachable"
@@ -146,7 +146,7 @@ def error_of(status: int, data: bytes, headers: Mapping[str, str], where: str) -
 def _json(data: bytes) -> Any:
     """Return the JSON value of a response, or None if it has none."""
     try:
-        return json.loads(data)
+        return json_text.decode(data)
     except (ValueError, RecursionError):
         return None
 

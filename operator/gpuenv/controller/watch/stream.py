@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from gpuenv.api import json_text
+
 Take = Callable[[str | None, Mapping[str, Any]], None]
 """Takes the type of an event and its object. The type is None if the object comes from a list."""
 
@@ -47,7 +49,7 @@ def taking_responses(path: str, take: Take) -> type[aiohttp.ClientResponse]:
 
         async def json(self, **options: Any) -> Any:
             """Return the JSON of the response. The list of objects is empty if they were taken."""
-            page = await super().json(**options)
+            page = await super().json(**options | ({"loads": json_text.decode} if self._is_taken else {}))
             if not self._is_taken or not isinstance(page, dict) or not isinstance(page.get("items"), list):
                 return page
             for raw in page["items"]:
@@ -102,8 +104,8 @@ class WatchContent:
 def _change(line: bytes) -> dict[str, Any] | None:
     """Return the event of a line if it is the change of an object, else None."""
     try:
-        event = json.loads(line)
-    except ValueError:
+        event = json_text.decode(line)
+    except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or event.get("type") not in CHANGES:
         return None

@@ -1,11 +1,11 @@
 """Functions for the probe document in a node report's status: compress it, and read single values from it."""
 
-import json
 import math
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gpuenv.api import json_text
 from gpuenv.api.tolerant import integer, mapping, mappings, number, text
 from gpuenv.assess.sources.probe_document import BENCHMARKS, FACTS, GPUS, KEYS, Document, gpu_index
 
@@ -23,12 +23,12 @@ def pack(document: Document) -> bytes:
     """Return the document compressed, because 50,000 of them must fit in memory. Equal documents give equal bytes."""
     if not document:
         return b""
-    return zlib.compress(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+    return zlib.compress(json_text.encode(document))
 
 
 def unpack(packed: bytes) -> Document:
     """Return the document that :func:`pack` compressed; an empty one for empty bytes."""
-    document: Document = json.loads(zlib.decompress(packed)) if packed else {}
+    document: Document = json_text.decode(zlib.decompress(packed)) if packed else {}
     return document
 
 
