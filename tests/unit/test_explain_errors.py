@@ -14,6 +14,11 @@ KNOWLEDGE = load()
 
 TEXTS = {
     "SandboxFailed": (
+        "nvidia-container-cli.real: initialization error: driver error: failed to process request: unknown",
+        "docker: Error response from daemon: Unknown runtime specified nvidia.",
+        'exec: "nvidia-container-runtime-hook": executable file not found in $PATH: unknown.',
+        'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
+        "nvidia-container-cli: detection error: nvml error: unknown error: unknown.",
         "fork/exec /opt/nvidia-runtime/toolkit/nvidia-container-runtime: no such file or directory: unknown",
         "nvidia-container-cli: something that nobody has seen before",
         'failed to create pod sandbox: no runtime for "nvidia" is configured',
@@ -33,7 +38,7 @@ TEXTS = {
     "DriverFeatureMissing": (
         "Unexpected error from cudaGetDeviceCount(). Error 36: API call is not supported in the installed CUDA driver",
     ),
-    "ContainerLostGpu": ("nvidia-container-cli: detection error: nvml error: unknown error: unknown.",),
+    "ContainerLostGpu": ("Failed to initialize NVML: Unknown Error",),
     "CudaInitUnknown": ("NCCL WARN Cuda failure 999 'unknown error'",),
     "GpuResetRequired": (
         "NVRM: Xid (PCI:0000:3d:00): 119, pid=2109, name=nvidia-smi, Timeout after 6s of waiting",
@@ -76,16 +81,12 @@ TEXTS = {
         "NVRM: The 590.48.01 NVIDIA driver will ignore this GPU. Continuing probe...",
     ),
     "DriverNotVisible": (
-        "nvidia-container-cli.real: initialization error: driver error: failed to process request: unknown",
         'starting container process caused: exec: "nvidia-smi": executable file not found in $PATH',
         "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service",
-        "docker: Error response from daemon: Unknown runtime specified nvidia.",
         'error gathering device information while adding custom device "/dev/nvidiactl": no such file or directory',
         "pynvml.NVMLError_DriverNotLoaded: Driver Not Loaded",
-        'exec: "nvidia-container-runtime-hook": executable file not found in $PATH: unknown.',
         "NVIDIA-SMI has failed because it couldn’t communicate with the NVIDIA driver.",
         "NVIDIA-SMI has failed because it couldn&#39;t communicate with the NVIDIA driver.",
-        'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
         "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file",
         "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
         "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory",
@@ -341,7 +342,7 @@ def test_what_says_that_cuda_cannot_start_is_doubted_where_it_was_seen_to_start(
     doubted = judge(text, available=True)
     assert (doubted.verdict, doubted.reason) == ("Unknown", "NoDevice")
     assert "ConflictingFacts" in {check.reason for check in doubted.checks}
-    elsewhere = 'could not select device driver "" with capabilities: [[gpu]]'
+    elsewhere = "nvidia-container-cli: initialization error: nvml error: driver not loaded"
     assert judge(elsewhere, available=True).verdict == "Incompatible", (
         "the container runtime fails before any program"
     )

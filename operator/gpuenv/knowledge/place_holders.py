@@ -12,10 +12,12 @@ from gpuenv.api.foreign_text import one_line
 
 WORDS: Final[Mapping[str, str]] = {
     "device": "the device",
+    "driver": "a newer driver",
     "library": "a library",
     "module": "the module",
     "package": "the package",
     "program": "the program",
+    "runtime": "that name",
     "symbol": "a symbol",
     "version": "another version",
 }

@@ -25,7 +25,7 @@ NotYetValidated = finding(
 
 GpuNotAdvertised = finding(
     "GpuNotAdvertised",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
+    behaviour=Behaviour(depth=332, next_run=NextRun.BLOCKED, warns=False, start=Start.UNRELATED),
     meaning="The node is selected but advertises no such device at the moment.",
     cause="The device plug-in restarts, is missing, or found no healthy GPU.",
     action=Action.INSPECT_NODE,
@@ -57,9 +57,7 @@ GpusBusy = finding(
 
 Unschedulable = finding(
     "Unschedulable",
-    behaviour=Behaviour(
-        depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED, excused=True
-    ),
+    behaviour=Behaviour(depth=338, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED, excused=True),
     meaning="The scheduler cannot place the probe pod on the node.",
     cause="Taints, resources, quota or admission keep the probe pod off the node.",
     action=Action.CHANGE_ENVIRONMENT,
@@ -81,7 +79,7 @@ ProbeRejected = finding(
 
 SandboxFailed = finding(
     "SandboxFailed",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(depth=328, next_run=NextRun.BACKOFF, warns=True, start=Start.UNRELATED),
     meaning="The node could not set up the probe pod (runtime, network, volumes).",
     cause=(
         "The container runtime or the network of the node could not start the pod (a missing RuntimeClass "

@@ -119,7 +119,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
         Status.FAIL,
         rule.reason,
         words,
-        remedies_of(context, rule.reason),
+        rule.remedies or remedies_of(context, rule.reason),
         rule.source,
     )
 

@@ -1,0 +1,144 @@
+"""Reads the faults of the NVIDIA Container Toolkit: what ``nvidia-container-cli`` and the runtime hook say.
+
+The toolkit names the step that failed (``ldcache error``), and then the cause. Both decide which rule explains the fault,
+because each needs another cure. https://github.com/NVIDIA/libnvidia-container,
+https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/troubleshooting.html
+"""
+
+import re
+from itertools import islice
+from typing import Final
+
+from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.knowledge.model import Knowledge
+from gpuenv.knowledge.place_holders import Details
+from gpuenv.knowledge.versions import parse_version, show
+
+LAYER: Final = "container"
+MAX_FAULTS: Final = 8
+"""Number of faults that are read from one text. The kubelet repeats the same one again and again."""
+_SAID: Final = re.compile(
+    r"nvidia-container-cli(?:\.real)?: {1,4}((?:\w{1,20} error|initialization)[^\n]{0,400})", re.IGNORECASE
+)
+_END: Final = re.compile(r"\\{1,8}n|\\{0,8}\"|: unknown(?! \w)|\s{1,4}\[ERROR\]")
+"""Matches the end of a fault: a line break or quotation mark that was escaped, or the last word of containerd's chain."""
+_DRIVER_LIBRARIES: Final = ("libnvidia-ml", "libcuda")
+
+_STEPS: Final[tuple[tuple[str, str], ...]] = (
+    ("requirement error", "toolkit-requirement"),
+    ("driver not loaded", "toolkit-driver-not-loaded"),
+    ("driver/library version mismatch", "nvml-mismatch"),
+    ("wsl environment detected but no adapters", "toolkit-wsl-no-adapter"),
+    ("rpc error: timed out", "toolkit-timeout"),
+    ("driver error: timed out", "toolkit-timeout"),
+    ("gpu is lost", "gpu-off-the-bus"),
+    ("nvml error: insufficient permissions", "no-permission"),
+    ("nvml error: unknown error", "toolkit-gpu-unknown-error"),
+    ("cuda error: unknown error", "toolkit-gpu-unknown-error"),
+    ("driver rpc error", "toolkit-driver-service"),
+    ("driver error", "toolkit-driver-service"),
+    ("unknown device", "toolkit-unknown-device"),
+    ("ldcache error", "toolkit-ldcache"),
+    ("cgroup", "toolkit-cgroup"),
+    ("device rules", "toolkit-cgroup"),
+    ("bpf_prog", "toolkit-cgroup"),
+    ("file exists", "toolkit-mount-exists"),
+    ("nvidia-persistenced", "toolkit-mount-socket"),
+    ("nvidia-fabricmanager", "toolkit-mount-socket"),
+    ("operation not permitted", "toolkit-permission"),
+    ("permission denied", "toolkit-permission"),
+    ("permission error", "toolkit-permission"),
+    ("privilege", "toolkit-permission"),
+    ("/proc/driver/nvidia", "toolkit-driver-not-loaded"),
+    ("mount error", "toolkit-mount"),
+)
+"""Words of a fault, in lower case, and the rule that explains it. The first words that the fault has count."""
+_HOOK_IN_CDI: Final = re.compile(
+    r"invoking the NVIDIA Container Runtime Hook directly[^\n]{0,160}?is not supported", re.IGNORECASE
+)
+_NO_PROGRAM: Final = re.compile(
+    r"(?:exec: \\{0,6}\"|fork/exec |error executing hook `?|stat )(?:/[\w.+/-]{1,200}/|/)?"
+    r"(nvidia-(?:container-runtime|container-toolkit|cdi-hook|ctk)[\w.-]{0,40})"
+    r"[^\n]{0,160}?(?:executable file not found|no such file or directory)",
+    re.IGNORECASE,
+)
+_HOOK_FAILED: Final = re.compile(
+    r"error executing hook `?[\w./-]{0,200}nvidia-[\w.-]{1,60}`? \(exit code: \d{1,3}\)"
+    r"|nvidia-container-runtime did not terminate successfully[^\n]{0,60}",
+    re.IGNORECASE,
+)
+
+
+def read(text: str, knowledge: Knowledge) -> Facts:
+    """Return the faults of the container toolkit in a text."""
+    lowered = text.lower()
+    if "nvidia-" not in lowered and "nvidia container" not in lowered:
+        return Facts(source=Source.ERROR_TEXT)
+    found = [
+        fault for match in islice(_SAID.finditer(text), MAX_FAULTS) if (fault := _fault(match, knowledge))
+    ]
+    found += (
+        Failure(LAYER, name="toolkit-hook-in-cdi-mode", message=match[0])
+        for match in islice(_HOOK_IN_CDI.finditer(text), 1)
+    )
+    found += (
+        Failure(LAYER, name="toolkit-no-program", message=match[0], details=(("program", match[1]),))
+        for match in islice(_NO_PROGRAM.finditer(text), 1)
+    )
+    if not found:
+        found += (
+            Failure(LAYER, name="toolkit-hook-failed", message=match[0])
+            for match in islice(_HOOK_FAILED.finditer(text), 1)
+        )
+    return Facts(source=Source.ERROR_TEXT, errors=tuple(found))
+
+
+def _fault(match: re.Match[str], knowledge: Knowledge) -> Failure | None:
+    """Return one fault, or None if it only hands on an error of CUDA, which patterns of errors.yaml explain better."""
+    end = _END.search(match[1])
+    said = (match[1][: end.start()] if end else match[1]).rstrip(" .")
+    words = match[0][: match.start(1) - match.start()] + said
+    lowered = said.lower()
+    if "cuda error:" in lowered and "unknown error" not in lowered:
+        return None
+    name = next((rule for words, rule in _STEPS if words in lowered), "")
+    library = re.search(r"load library failed: ([\w./+-]{3,120})", said)
+    if library:
+        known = library[1].startswith(_DRIVER_LIBRARIES)
+        name = "toolkit-no-driver-library" if known else "toolkit-other"
+    if name == "toolkit-requirement":
+        return _requirement(words, knowledge)
+    return Failure(LAYER, name=name or "toolkit-other", message=words, details=_details(said))
+
+
+def _requirement(words: str, knowledge: Knowledge) -> Failure:
+    """Return the fault that the driver does not satisfy the condition of the image (NVIDIA_REQUIRE_CUDA).
+
+    If the condition is about CUDA, the details name the oldest driver branch for that CUDA version.
+    """
+    cuda = re.search(r"cuda ?>=? ?(\d{1,2}\.\d{1,2})", words)
+    wanted = parse_version(cuda[1]) if cuda else None
+    if wanted is None:
+        return Failure(LAYER, name="toolkit-brand", message=words, details=_condition(words))
+    branches = [row.branch for row in knowledge.branches if row.cuda >= wanted]
+    driver = (("driver", f"R{min(branches)}"),) if branches else ()
+    return Failure(
+        LAYER, name="toolkit-requirement", message=words, details=(("version", show(wanted)), *driver)
+    )
+
+
+def _condition(said: str) -> Details:
+    found = re.search(r"condition: ([\w.=<>!, -]{1,80})", said)
+    return (("version", found[1].strip()),) if found else ()
+
+
+def _details(said: str) -> Details:
+    """Return the library, device or file that a fault names. What is mounted into a container is known by its name."""
+    library = re.search(r"load library failed: ([\w./+-]{3,120})", said)
+    device = re.search(r"device error: ([^\s:][^:\n]{0,80}): unknown device", said)
+    exists = re.search(r"/([\w.+-]{1,100}): file exists", said)
+    if library:
+        return (("library", library[1].rstrip(":")),)
+    if device:
+        return (("device", device[1]),)
+    return (("library", exists[1]),) if exists else ()
