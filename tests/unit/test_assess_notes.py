@@ -39,13 +39,51 @@ def test_notes_that_do_not_fail() -> None:
 
     assert "FeatureOutOfReach" in notes(flags("2.7.1+cu118", "NVIDIA H100 PCIe", cuda="11.8"))
     assert "LastSupportedGeneration" in notes(flags("2.7.1+cu118", "Tesla P40", cuda="11.8"))
-    assert "NoSuchBuild" in notes(flags("2.9.0", "NVIDIA A100-PCIE-40GB", cuda="11.8"))
+    seen = replace(flags("2.9.0", "NVIDIA A100-PCIE-40GB", cuda="11.8"), source="collect-env")
+    assert "NoSuchBuild" in notes(seen)
     assert "TorchNotInTables" in notes(flags("2.19.0", "NVIDIA A100-PCIE-40GB", cuda="13.2"))
 
 
 def test_a_wheel_that_names_its_cuda_exists() -> None:
     seen = replace(flags("2.9.0+cu129", "NVIDIA L4", cuda="12.9"), source="collect-env")
     assert "NoSuchBuild" not in {check.reason for check in judge(seen).checks}
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("2.12.0+cu131", "NoSuchBuild"), ("2.9.1+cu118", "NoSuchBuild"), ("1.14.0+cu117", "TorchNotInTables")],
+)
+def test_a_typed_build_that_the_tables_lack_is_no_pass(version: str, reason: str) -> None:
+    found = judge(flags(version, "NVIDIA A100-PCIE-40GB"))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason), told(found)
+    targets = ("sm_80",)
+    built = judge(flags(version, "NVIDIA A100-PCIE-40GB", arch_flags=targets))
+    assert built.verdict is Verdict.COMPATIBLE, "who knows its targets has the build"
+
+
+def test_a_typed_build_that_the_tables_lack_leads_what_else_is_not_known() -> None:
+    assert judge(replace(flags("2.12.0+cu131", "x"), gpus=())).reason == "NoSuchBuild"
+
+
+@pytest.mark.parametrize("driver", ["535.104.05", "590.44.01"])
+def test_nobody_changes_the_driver_in_vain(driver: str) -> None:
+    found = judge(flags("2.12.0+cu130", "Tesla V100-SXM2-16GB", driver))
+    failed = [check.reason for check in found.checks if check.status is Status.FAIL]
+    assert failed[0] == "ArchNotInBuild"
+    assert failed[1] in {"DriverTooOld", "DriverDroppedGpu"}
+
+
+def test_what_was_seen_to_fail_comes_in_the_order_in_which_it_happens() -> None:
+    seen = flags("2.12.0+cu130", "Tesla V100-SXM2-16GB", "535.104.05", available=False)
+    found = judge(replace(seen, source="collect-env"))
+    assert found.reason in {"DriverTooOld", "CudaInitFailed"}
+
+
+def test_a_driver_is_not_invented() -> None:
+    found = judge(Facts(source="error-text", torch=TorchFacts(available=False)))
+    assert found.message == "torch.cuda.is_available() is False"
+    found = judge(flags("2.9.1+cu128", "NVIDIA L4", available=False))
+    assert found.message == "torch.cuda.is_available() is False although a driver is there"
 
 
 def test_gpus_beside_arm_processors_take_the_arm_wheels() -> None:

@@ -4,18 +4,19 @@ To add a check, define its name in :mod:`gpuenv.api.check_names`, write one smal
 :class:`~gpuenv.assess.case.Case` to checks) and add it to one of the lists in this module. A new reason is a row of
 :mod:`gpuenv.api.reasons`. Checks are ordered by their status, the worst first. Among checks with the same status, the
 one whose reason has the smallest ``depth`` comes first, because it explains the others
-(:class:`gpuenv.api.reasons.row.Behaviour`). If the depths are equal too, the order of the policies decides.
+(:class:`gpuenv.api.reasons.row.Behaviour`). If the depths are equal too, the order of the policies decides. A driver that is
+too old or too new comes after a build without code for the GPU, if only versions are known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.api.spec.floor import Floor
-from gpuenv.assess.case import Policy, make_case
+from gpuenv.assess.case import Case, Policy, make_case
 from gpuenv.assess.facts import Facts
-from gpuenv.assess.model import Assessment, decide
+from gpuenv.assess.model import Assessment, Check, Status, decide
 from gpuenv.assess.policies import (
     architecture,
     driver,
@@ -79,6 +80,9 @@ SURROUNDINGS: Final[tuple[Policy, ...]] = (
 )
 POLICIES: Final[tuple[Policy, ...]] = IMAGE + DRIVER + ARCHITECTURE + KERNELS + EXPECTATIONS + SURROUNDINGS
 """All policies, in the order in which a person would search for the cause of a problem."""
+_OF_THE_DRIVER: Final = frozenset({reasons.DriverTooOld, reasons.DriverDroppedGpu})
+_WHATEVER_THE_DRIVER: Final = frozenset({reasons.ArchNotInBuild, reasons.CudnnDroppedGpu})
+"""Two groups of reasons that follow from versions: those that another driver cures, and those that none cures."""
 
 
 def assess(
@@ -99,4 +103,24 @@ def assess(
     """
     case = make_case(facts, expect, floors, knowledge, peers, tried=tried)
     checks = [found for policy in POLICIES for found in policy(case)]
-    return decide(sorted(checks, key=lambda found: reasons.behaviour(found.reason).depth))
+    in_vain = _is_driver_in_vain(case, checks)
+    return decide(sorted(checks, key=lambda found: _depth(found, in_vain)))
+
+
+def _is_driver_in_vain(case: Case, checks: Iterable[Check]) -> bool:
+    """Return whether only versions are known, and the build has no code for the GPU.
+
+    Another driver then changes nothing, so that nobody should read first that the driver is wrong. What was observed
+    comes in the order in which it happens: programs meet the driver before the code.
+    """
+    observed = case.facts.errors or case.facts.torch.available is not None or case.cuda_works
+    if observed or case.probed or case.facts.driver.cu_init is not None:
+        return False
+    return any(found.status is Status.FAIL and found.reason in _WHATEVER_THE_DRIVER for found in checks)
+
+
+def _depth(found: Check, driver_in_vain: bool) -> float:
+    """Return how deep the cause is that a check names; the deepest cause has the smallest number."""
+    if driver_in_vain and found.reason in _OF_THE_DRIVER:
+        return max(reasons.behaviour(reason).depth for reason in _WHATEVER_THE_DRIVER) + 0.5
+    return reasons.behaviour(found.reason).depth

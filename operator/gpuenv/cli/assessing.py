@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
+from gpuenv.assess.model import Assessment
+from gpuenv.assess.questions.answer import OpenAnswer, open_answer
+from gpuenv.assess.questions.what_if import Judge
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given
@@ -28,12 +32,24 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
             "nothing was given to judge; give --torch, --driver and --gpu, "
             "or --collect-env, --error, --report or --nodes (see gpuenv explain --help)"
         )
+
+    def judge(facts: Facts) -> Assessment:
+        return assess(facts, expect, floors, knowledge, tried=tried)
+
     for node in nodes or [Node(facts=NodeFacts(platform=given.platform))]:
         for image in images:
             facts = _joined(image, node, pasted)
             several = image.torch.version if len(images) > 1 else None
             name = " ".join(part for part in (node.name, several) if part)
-            yield Answer(name, facts, assess(facts, expect, floors, knowledge, tried=tried), knowledge)
+            yield Answer(name, facts, judge(facts), knowledge, _open(facts, judge, knowledge))
+
+
+def _open(facts: Facts, judge: Judge, knowledge: Knowledge) -> OpenAnswer | None:
+    """Return the answer to the question that the facts leave open, or None if there is none."""
+    case = make_case(facts, None, (), knowledge, None)
+    if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
+        return None
+    return open_answer(case, judge)
 
 
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:

@@ -47,7 +47,7 @@ TorchBroken = finding(
 
 TorchNotInTables = finding(
     "TorchNotInTables",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(depth=613, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="This PyTorch release is not in the tables; the answer follows from rules alone.",
     cause="The release is newer than the tables, or is a build of a vendor or of your own.",
     action=Action.PROVIDE_FACTS,
@@ -57,7 +57,7 @@ TorchNotInTables = finding(
 
 NoSuchBuild = finding(
     "NoSuchBuild",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(depth=612, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The tables know no such PyTorch build.",
     cause=(
         "This release of PyTorch has no build for this CUDA version or this Python. The message says that it was never "

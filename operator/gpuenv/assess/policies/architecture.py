@@ -161,6 +161,17 @@ def cudnn_version(number: int | None) -> Version | None:
     return number // 1000, number // 100 % 10, number % 100
 
 
+def cudnn_number(version: Version | None) -> int | None:
+    """Return the integer that stands for a version of cuDNN: 91002 for 9.10.2, but 8902 for 8.9.2.
+
+    This is the inverse of :func:`cudnn_version`. Return None if the version is not known.
+    """
+    if version is None:
+        return None
+    major, minor, patch = (*version, 0, 0)[:3]
+    return major * 10000 + minor * 100 + patch if major >= 9 else major * 1000 + minor * 100 + patch
+
+
 def features(case: Case) -> Iterator[Check]:
     """Yield a Note for each GPU with features that the image's CUDA toolkit cannot use.
 

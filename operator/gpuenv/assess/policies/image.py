@@ -62,18 +62,25 @@ def cuda_build(case: Case) -> Iterator[Check]:
 
 
 def released_build(case: Case) -> Iterator[Check]:
-    """Yield a Note if the PyTorch project never released this build, or if its release is newer than the tables.
+    """Check that the tables have the build, unless its release is newer than they are.
 
-    The version may be mistyped, or somebody else built PyTorch. The build may still work.
+    A build that was seen on a machine exists: if the tables lack it, that is a Note. A version that a person typed may be
+    mistyped, and then nothing is known of the build: the check is Unknown, unless its targets are given too.
     """
     version, torch = case.facts.torch.version, case.torch
     if torch is None or case.cpu_build:
         return
+    typed = case.facts.source == Source.FLAGS and not case.facts.torch.arch_flags
+    status = Status.UNKNOWN if typed else Status.NOTE
     if case.release is None:
         if torch > case.knowledge.newest_release().torch:
             newest = show(case.knowledge.newest_release().torch)
             message = f"PyTorch {version} is newer than the tables, which end at {newest}; answered by rule"
             yield check(case, check_names.TORCH_RELEASE, Status.NOTE, reasons.TorchNotInTables, message)
+        elif typed and case.build_name.is_release:
+            oldest = show(min(case.knowledge.torch))
+            message = f"the tables have no PyTorch {show(torch[:2])}; they begin with {oldest}"
+            yield check(case, check_names.TORCH_RELEASE, status, reasons.TorchNotInTables, message)
         return
     named = case.facts.source != Source.FLAGS and case.build_name.cuda == case.runtime
     # A wheel whose version names its CUDA (2.9.0+cu129) was seen on a machine, so it exists even if the tables lack it.
@@ -91,7 +98,7 @@ def released_build(case: Case) -> Iterator[Check]:
         yield check(
             case,
             check_names.TORCH_RELEASE,
-            Status.NOTE,
+            status,
             reasons.NoSuchBuild,
             message,
             source=case.release.all_builds or case.release.source,

@@ -78,7 +78,10 @@ def _unavailable(case: Case) -> Iterator[Check]:
     if hidden_by(case):
         yield _no_device(case, check_names.CUDA_INIT, "torch.cuda.is_available() is False")
     elif not any(rule_status(case, failure) is Status.FAIL for failure in case.facts.errors):
-        message = "torch.cuda.is_available() is False although a driver is there"
+        known = (
+            case.driver is not None or case.api is not None or case.facts.driver.nvml_cuda_version is not None
+        )
+        message = "torch.cuda.is_available() is False" + (" although a driver is there" if known else "")
         yield check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)
 
 

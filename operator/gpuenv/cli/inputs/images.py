@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gpuenv.assess.facts import ContainerFacts, TorchFacts
+from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_version
 from gpuenv.cli.shared.errors import BadInput
@@ -34,7 +35,7 @@ def _image(given: Given, text: str | None) -> Image:
     facts = TorchFacts(
         version=torch,
         cuda=cuda or _dotted(parse_build_name(torch).cuda),
-        cudnn=_cudnn_number(parse_version(require_version(given.cudnn, "--cudnn"))),
+        cudnn=cudnn_number(parse_version(require_version(given.cudnn, "--cudnn"))),
         arch_flags=_arch_flags(given.arch_list) if given.arch_list else None,
     )
     return Image(facts, ContainerFacts(python=require_version(given.python, "--python")))
@@ -42,14 +43,6 @@ def _image(given: Given, text: str | None) -> Image:
 
 def _dotted(version: tuple[int, ...] | None) -> str | None:
     return ".".join(str(part) for part in version) if version else None
-
-
-def _cudnn_number(version: tuple[int, ...] | None) -> int | None:
-    """Return a cuDNN version in the encoding of ``cudnnGetVersion()``: 90100 for 9.1.0, but 8902 for 8.9.2."""
-    if version is None:
-        return None
-    major, minor, patch = (*version, 0, 0)[:3]
-    return major * 10000 + minor * 100 + patch if major >= 9 else major * 1000 + minor * 100 + patch
 
 
 def _arch_flags(text: str) -> tuple[str, ...]:

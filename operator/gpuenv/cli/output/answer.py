@@ -8,6 +8,8 @@ from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, Check, Status
+from gpuenv.assess.questions.answer import OpenAnswer
+from gpuenv.assess.questions.what_if import index_of
 from gpuenv.cli.output import text
 from gpuenv.knowledge import Knowledge, load
 from gpuenv.knowledge.versions import show
@@ -30,6 +32,8 @@ class Answer:
     assessment: Assessment
     knowledge: Knowledge = field(default_factory=load)
     """The tables that the assessment used."""
+    open: OpenAnswer | None = None
+    """What the tables say about facts that are not given, or None if nothing can be said."""
 
     @property
     def findings(self) -> list[Check]:
@@ -49,12 +53,27 @@ class Answer:
             for gpu in facts.gpus
         ]
         driver = facts.driver.version or facts.node.driver_version
-        parts = text.subject(facts.torch.version, facts.torch.cuda, driver, gpus)
+        parts = text.subject(facts.torch.version, assumed(self) or facts.torch.cuda, driver, gpus)
+        if facts.torch.available is False:
+            parts.append("torch.cuda.is_available() is False")
         if facts.errors:
             parts.append(f"{len(facts.errors)} error{'s' if len(facts.errors) > 1 else ''}")
         if facts.unrecognised:
             parts.append("an error that is not known")
         return ", ".join(parts)
+
+
+def assumed(answer: Answer) -> str:
+    """Return what was assumed about the build, in words, or "" if nothing was.
+
+    A version without a label is PyPI's default build: ``12.8 assumed: PyPI's default; say +cu126, +cu130 or --cuda``.
+    """
+    case = make_case(answer.facts, None, (), answer.knowledge, None)
+    if not case.runtime_assumed or case.release is None:
+        return ""
+    others = [f"+{index_of(build)}" for build in case.release.builds if build.cuda != case.runtime]
+    say = f"; say {', '.join(others)} or --cuda" if others else ""
+    return f"{show(case.runtime)} assumed: PyPI's default{say}"
 
 
 def cures(answers: Iterable[Answer]) -> dict[str, str]:
@@ -79,6 +98,10 @@ def as_data(answer: Answer) -> dict[str, Any]:
         "facts": _facts_data(case),
         "unknowns": _unknowns(case),
     }
+    if answer.open is not None:
+        from gpuenv.cli.output import open_answers  # noqa: PLC0415 - only open questions need it
+
+        data["answer"] = open_answers.data(answer.open, answer.facts.torch.version)
     return data | ({"name": answer.name} if answer.name else {})
 
 
@@ -100,6 +123,7 @@ def _facts_data(case: Case) -> dict[str, Any]:
         "source": facts.source,
         "pytorch": facts.torch.version,
         "cuda": show(case.runtime) if case.runtime else None,
+        "cudaAssumed": case.runtime_assumed or None,
         "cudaAvailable": facts.torch.available,
         "cudnn": facts.torch.cudnn,
         "archList": list(case.arch_flags) if case.arch_flags else None,

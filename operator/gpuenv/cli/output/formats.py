@@ -7,7 +7,7 @@ option ``--output`` from there.
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpuenv.api import reasons
 from gpuenv.api.foreign_text import in_markdown, one_line
@@ -16,6 +16,9 @@ from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
 from gpuenv.cli.shared import forms
 from gpuenv.cli.shared.forms import Form
+
+if TYPE_CHECKING:
+    from gpuenv.cli.output.open_answers import Line
 
 _ADDRESS: Final = re.compile(r"https?://[\w./?=&%#:+~-]+", re.ASCII)
 """Matches the address at the start of a check's source. No character of it ends a link of Markdown."""
@@ -34,10 +37,20 @@ def _one(answer: Answer, verbose: bool) -> list[str]:
     lines = [text.headline(str(answer.assessment.verdict), answer.assessment.reason)]
     name = one_line(answer.name, text.MAX_NAME)
     lines.append(f"{name}: {about}" if name else about)
+    lines += [one_line(": ".join(filter(None, line))) for line in _open_lines(answer)]
     for check in _shown(answer, verbose):
         source = verbose or check.status in (Status.FAIL, Status.WARN)
-        lines += text.check_lines(check, source=source)
+        lines += text.check_lines(check, source=source, torch=answer.facts.torch.version)
     return lines
+
+
+def _open_lines(answer: Answer) -> Sequence["Line"]:
+    """Return the lines that answer an open question, or () if there is none."""
+    if answer.open is None:
+        return ()
+    from gpuenv.cli.output import open_answers  # noqa: PLC0415 - only open questions need it
+
+    return list(open_answers.lines(answer.open, answer.knowledge, answer.facts.torch.version))
 
 
 def _several(answers: Sequence[Answer]) -> list[str]:
@@ -68,6 +81,11 @@ def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
     reason = f": {answer.assessment.reason}" if answer.assessment.reason else ""
     about = ": ".join(part for part in (answer.name, answer.subject or NOTHING_FOUND) if part)
     lines = [f"**{answer.assessment.verdict}{reason}**", "", in_markdown(about), ""]
+    lines += [
+        f"- {in_markdown(line.text)}" + (f": `{line.command}`" if line.command else "")
+        for line in _open_lines(answer)
+    ]
+    lines += [""] if answer.open is not None else []
     checks = _shown(answer, verbose)
     if checks:
         lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]

@@ -13,6 +13,7 @@ from gpuenv.api import reasons
 from gpuenv.api.foreign_text import one_line, width
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.model import Check, Status, Verdict
+from gpuenv.cli.output.install_lines import remedy_command
 
 VERDICT_COLOURS: Final[Mapping[str, str]] = {
     Verdict.COMPATIBLE: "green",
@@ -42,22 +43,28 @@ def headline(verdict: str, reason: str) -> str:
     return style(words, fg=VERDICT_COLOURS[verdict], bold=True)
 
 
-def check_lines(check: Check, *, source: bool) -> Iterator[str]:
-    """Yield the lines about one check: its message, its remedies, and its source if ``source`` is True."""
+def check_lines(check: Check, *, source: bool, torch: str | None = None) -> Iterator[str]:
+    """Yield the lines about one check: its message, its remedies, and its source if ``source`` is True.
+
+    ``torch`` is the version of PyTorch that the person named, for commands that can be copied; None stands for none.
+    """
     glyph, colour = _STATUS_GLYPHS[check.status]
     name = one_line(check.name, MAX_NAME)
     words = one_line(f"{check.reason}: {check.message}" if check.reason else check.message)
     yield f"{style(glyph, fg=colour)} {_padded(name, NAME_WIDTH)} {words}".rstrip()
     if check.status not in (Status.PASS, Status.NOTE):
-        yield from remedy_lines(check.remedies)
+        yield from remedy_lines(check.remedies, torch)
     if check.source and source:
         yield f"    {style(_origin(check), dim=True)}"
 
 
-def remedy_lines(remedies: Remedies) -> Iterator[str]:
-    """Yield the line that says what solves a problem, or nothing if there are no remedies."""
+def remedy_lines(remedies: Remedies, torch: str | None = None) -> Iterator[str]:
+    """Yield the lines that say what solves a problem, with commands to copy, or nothing if there are no remedies."""
     if remedies:
         yield f"    → {one_line(in_words(remedies))}"
+    for command in dict.fromkeys(remedy_command(one, torch) for one in remedies):
+        if command:
+            yield f"      {one_line(command)}"
 
 
 def in_words(remedies: Remedies) -> str:

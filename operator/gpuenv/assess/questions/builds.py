@@ -1,0 +1,67 @@
+"""The released PyTorch builds that a GPU, a driver, or both can run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gpuenv.assess.advice import newest_branch
+from gpuenv.assess.binary_compatibility import Code, code_for
+from gpuenv.assess.case import Case
+from gpuenv.assess.questions.what_if import (
+    DriverRange,
+    Judge,
+    index_of,
+    released_range,
+    with_build,
+    works,
+)
+from gpuenv.knowledge.model import TorchBuild
+from gpuenv.knowledge.versions import Version, show
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingBuild:
+    """A released PyTorch build that works. ``drivers`` is None if the driver is given."""
+
+    torch: Version
+    cuda: Version
+    index: str
+    drivers: DriverRange | None
+
+
+def working_builds(case: Case, judge: Judge) -> tuple[WorkingBuild, ...]:
+    """Return all released builds that work on the GPUs and the driver of the case, the newest first.
+
+    If the driver is not known, a build works if some driver in the tables runs it on these GPUs. If the GPU is not known,
+    it works if the driver is new enough for it.
+    """
+    return tuple(_working(case, judge))
+
+
+def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
+    known = case.driver is not None or case.api is not None
+    best = newest_branch(case) or case.knowledge.branches[0].branch
+    ranges: dict[tuple[str, ...], DriverRange | None] = {}
+    for release in sorted(case.knowledge.torch.values(), key=lambda release: release.torch, reverse=True):
+        for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
+            if _lacks_code(case, build):
+                continue
+            facts = with_build(case.facts, release, build)
+            if known:
+                if works(judge(facts)):
+                    yield WorkingBuild(release.torch, build.cuda, index_of(build), None)
+                continue
+            # The driver that a build needs follows from its toolkit and its targets, which many releases share.
+            key = (show(build.cuda), *build.archs, *build.aarch64)
+            if key not in ranges:
+                ranges[key] = released_range(facts, judge, case.knowledge, best)
+            if found := ranges[key]:
+                yield WorkingBuild(release.torch, build.cuda, index_of(build), found)
+
+
+def _lacks_code(case: Case, build: TorchBuild) -> bool:
+    """Return whether a build has code for one of the GPUs in none of its wheels. This saves most assessments."""
+    capabilities = [device.compute_capability for device in case.devices if device.compute_capability]
+    targets = (*build.archs, *build.aarch64)
+    return any(
+        code_for(targets, capability, build.cuda, case.knowledge) is Code.NONE for capability in capabilities
+    )

@@ -1,0 +1,106 @@
+"""``gpuenv explain`` where something is not given: the answer is useful, and the exit code stays that of Unknown."""
+
+import pytest
+from tests.support.explain import as_json, explain
+
+
+def test_what_a_gpu_can_run() -> None:
+    found = explain("--gpu", "GTX 1080 Ti")
+    assert found.exit_code == 4
+    lines = found.stdout.splitlines()
+    assert "Pascal, compute capability 6.1; drivers up to R580; CUDA from 8.0 up to 12.9" in lines[2]
+    assert lines[3] == (
+        "newest: PyTorch 2.14 for CUDA 12.6 (driver 525.60.13 or newer, up to R580): "
+        'pip install "torch==2.14.*" --index-url https://download.pytorch.org/whl/cu126'
+    )
+    assert "CUDA 12.6 of 2.6 to 2.14" in lines[4]
+    assert lines[5].startswith("does not work: builds for CUDA 13")
+    assert lines[5].endswith("12.9, 12.8; PyTorch 2.15")
+
+
+def test_which_drivers_and_gpus_a_build_runs_on() -> None:
+    found = explain("--torch", "2.12.0+cu130")
+    assert found.exit_code == 4
+    assert "driver: 580.65.06 or newer\nGPUs: Turing 7.5, Ampere 8.0/8.6" in found.stdout
+    assert "Volta 7.0 (ArchNotInBuild)" in found.stdout
+
+
+def test_which_driver_a_build_needs_on_a_gpu() -> None:
+    found = explain("--torch", "2.12.0+cu130", "--gpu", "NVIDIA H100 PCIe")
+    assert found.exit_code == 4
+    assert "Compatible if the driver is 580.65.06 or newer" in found.stdout
+
+
+def test_a_driver_that_helps_nothing_is_not_asked_for() -> None:
+    found = explain("--torch", "2.12.0+cu130", "--gpu", "V100")
+    assert found.exit_code == 1
+    assert "no driver changes this: the build does not run on Volta" in found.stdout
+    assert "PyTorch 2.12 for CUDA 12.6 (driver 525.60.13 or newer, up to R580) does" in found.stdout
+    assert "pip install torch==2.12.0 --index-url https://download.pytorch.org/whl/cu126" in found.stdout
+
+
+def test_what_a_driver_runs() -> None:
+    found = explain("--driver", "535.104.05")
+    assert found.exit_code == 4
+    assert "the driver has CUDA 12.2\nnewest: PyTorch 2.14 for CUDA 12.6: pip install" in found.stdout
+    assert "builds for CUDA 13.4, 13.2, 13.0; PyTorch 2.15" in found.stdout
+    assert "Kepler 3.0/3.5/3.7 (DriverDroppedGpu)" in found.stdout
+
+
+def test_on_which_gpus_a_build_works_with_a_driver() -> None:
+    found = explain("--torch", "2.9.1+cu128", "--driver", "535.104.05")
+    assert found.exit_code == 4
+    assert "GPUs: Volta 7.0, Turing 7.5" in found.stdout
+    assert "Pascal 6.0/6.1 (ArchNotInBuild)" in found.stdout
+
+
+def test_json_has_the_answer_as_data() -> None:
+    found = as_json("--gpu", "GTX 1080 Ti")["answer"]
+    assert found["builds"][0] == {
+        "pytorch": "2.14",
+        "cuda": "12.6",
+        "index": "cu126",
+        "install": 'pip install "torch==2.14.*" --index-url https://download.pytorch.org/whl/cu126',
+        "drivers": {"minVersion": "525.60.13", "maxBranch": "580"},
+    }
+    found = as_json("--torch", "2.12.0+cu130")["answer"]
+    assert found["drivers"] == {"minVersion": "580.65.06"}
+    volta = next(one for one in found["generations"] if one["name"] == "Volta")
+    assert (volta["computeCapability"], volta["works"], volta["reason"]) == ("7.0", False, "ArchNotInBuild")
+    found = as_json("--torch", "2.12.0+cu130", "--gpu", "V100")["answer"]
+    assert found["noDriverHelps"] is True
+    assert found["builds"][0]["index"] == "cu126"
+    assert found["builds"][0]["install"].startswith("pip install torch==2.12.0 ")
+    assert "answer" not in as_json("--torch", "2.9.1+cu128", "--gpu", "V100", "--driver", "570.86.15")
+
+
+def test_markdown_has_the_answer_with_commands_to_copy() -> None:
+    found = explain("--gpu", "GTX 1080 Ti", "-o", "markdown").stdout
+    assert '`pip install "torch==2.14.*" --index-url https://download.pytorch.org/whl/cu126`' in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--torch", "2.9.1"), "(CUDA 12.8 assumed: PyPI's default; say +cu126, "),
+        (("--torch", "2.9.1+cu128"), "(CUDA 12.8)"),
+        (("--torch", "2.9.1", "--cuda", "12.6"), "(CUDA 12.6)"),
+    ],
+)
+def test_what_was_assumed_stands_in_the_header(arguments: tuple[str, ...], words: str) -> None:
+    found = explain(*arguments, "--gpu", "NVIDIA L4", "--driver", "580.65.06")
+    assert words in found.stdout.splitlines()[1]
+    assert ("cudaAssumed" in as_json(*arguments)["facts"]) == ("assumed" in words)
+
+
+def test_a_build_that_was_never_released_is_no_success() -> None:
+    arguments = ("--torch", "2.12.0+cu131", "--gpu", "H100", "--driver", "580.95.05")
+    found = explain(*arguments)
+    assert (found.exit_code, found.stdout.splitlines()[0]) == (4, "Unknown: NoSuchBuild")
+
+
+def test_a_pasted_error_is_no_open_question() -> None:
+    assert "answer" not in as_json("--error", "CUDA error: out of memory", "--gpu", "NVIDIA L4")
+    found = explain("--error", "torch.cuda.is_available() returns False").stdout.splitlines()
+    assert found[1] == "torch.cuda.is_available() is False"
+    assert "driver is there" not in found[2]
