@@ -19,6 +19,8 @@ class Source(StrEnum):
     PROBE = "probe"
     COLLECT_ENV = "collect-env"
     FLAGS = "flags"
+    IMAGE = "image"
+    """The name of a container image, or its files and configuration, which were read without running it."""
     ERROR_TEXT = "error-text"
 
 
@@ -351,6 +353,26 @@ class NodeFacts:
     sharing: Sharing | None = None
 
 
+class Origin(StrEnum):
+    """How much is known about a value of an image: the way in which it was found."""
+
+    READ = "read"
+    """Read from the image's files or configuration."""
+    INFERRED = "inferred"
+    """Inferred from the image's name and tag, by the table of images."""
+    GIVEN = "given"
+    """Given by the user, as an option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where one value of an image comes from: ``value`` is its name, such as ``pytorch``, and ``where`` a file or source."""
+
+    value: str
+    origin: Origin
+    where: str
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything known about one image on one node.
@@ -377,3 +399,5 @@ class Facts:
     """Sentences about values in which the sources of these facts contradict each other."""
     unrecognised: tuple[str, ...] = ()
     """Lines of pasted errors that match no rule in errors.yaml. They prevent the verdict Compatible."""
+    provenance: tuple[Provenance, ...] = ()
+    """Where the values of an image come from, if the facts come from its name, its files or its configuration."""

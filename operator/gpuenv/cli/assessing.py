@@ -15,7 +15,7 @@ from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import read_pasted
-from gpuenv.cli.output.answer import Answer
+from gpuenv.cli.output.answer import AboutImage, Answer
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
 
@@ -25,11 +25,11 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     spec = read_environment(given.environment)[0] if given.environment is not None else None
     expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
     pasted = list(read_pasted(given, knowledge))
-    images = read_images(given)
+    images = read_images(given, spec.image if spec else None, knowledge)
     nodes = read_nodes(given)
     if not pasted and not nodes and images == [Image()]:
         raise BadInput(
-            "nothing was given to judge; give --torch, --driver and --gpu, "
+            "nothing was given to judge; give --torch or --image, --driver and --gpu, "
             "or --collect-env, --error, --report or --nodes (see gpuenv explain --help)"
         )
 
@@ -39,9 +39,9 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     for node in nodes or [Node(facts=NodeFacts(platform=given.platform))]:
         for image in images:
             facts = _joined(image, node, pasted)
-            several = image.torch.version if len(images) > 1 else None
+            several = image.label if len(images) > 1 else ""
             name = " ".join(part for part in (node.name, several) if part)
-            yield Answer(name, facts, judge(facts), knowledge, _open(facts, judge, knowledge))
+            yield Answer(name, facts, judge(facts), knowledge, _open(facts, judge, knowledge), _about(image))
 
 
 def _open(facts: Facts, judge: Judge, knowledge: Knowledge) -> OpenAnswer | None:
@@ -50,6 +50,10 @@ def _open(facts: Facts, judge: Judge, knowledge: Knowledge) -> OpenAnswer | None
     if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
         return None
     return open_answer(case, judge)
+
+
+def _about(image: Image) -> AboutImage | None:
+    return AboutImage(image.reference, image.notes) if image.reference else None
 
 
 def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
@@ -63,7 +67,8 @@ def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
         node=node.facts,
     )
     nothing = Facts(source=Source.FLAGS, node=NodeFacts(platform=node.facts.platform))
-    facts = merge(pasted if pasted and options == nothing else [options, *pasted])
+    found = [image.found, *pasted] if image.found is not None else pasted
+    facts = merge(found if found and options == nothing else [options, *found])
     if node.facts.platform:  # --platform takes precedence over the platform that a pasted text names
         facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))
     return facts

@@ -20,6 +20,13 @@ from gpuenv.cli.shared.forms import Form
     metavar="VERSION",
     help="PyTorch version, such as 2.9.1+cu128; several: compare.",
 )
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="REF",
+    help="Container image, judged by its name and tag; several: compare.",
+)
 @click.option("--cuda", metavar="VERSION", help="CUDA version of the PyTorch build (torch.version.cuda).")
 @click.option("--cudnn", metavar="VERSION", help="cuDNN version of the image.")
 @click.option("--python", metavar="VERSION", help="Python version of the image.")
@@ -60,7 +67,9 @@ from gpuenv.cli.shared.forms import Form
 @click.option(
     "--nodes", metavar="FILE", help="Nodes as CSV or YAML (name, gpu, driver), or kubectl get nodes -o yaml."
 )
-@click.option("-f", "--file", "environment", metavar="FILE", help="A GPUEnvironment, for its expectations.")
+@click.option(
+    "-f", "--file", "environment", metavar="FILE", help="A GPUEnvironment, for its image and expectations."
+)
 @options.tables_directory
 @formats.option
 @options.verbose
@@ -71,6 +80,7 @@ def command(*, directory: str | None, form: str, verbose: bool, **given: Any) ->
 
     \b
       gpuenv explain --torch 2.9.1+cu128 --driver 535.104.05 --gpu "Tesla V100-SXM2-16GB"
+      gpuenv explain --image vllm/vllm-openai:v0.11.1 --nodes fleet.csv
       python -m torch.utils.collect_env | gpuenv explain --collect-env -
       gpuenv explain --error traceback.txt
       gpuenv explain --nodes fleet.csv --torch 2.11.0+cu130

@@ -76,6 +76,21 @@ def _peaks(tables: Knowledge) -> Iterator[Row]:
         yield name, flops, str(row.memory_gbps), str(row.tdp_w), row.confidence, row.source
 
 
+def _images(tables: Knowledge) -> Iterator[Row]:
+    yield ("images", "tags", "torch", "cuda", "python", "source")
+    for row in tables.images.rows:
+        yield " ".join(row.names), " ".join(row.tags), "", "", "", row.source
+    for (series, release), found in tables.images.contents.items():
+        yield (
+            f"{series} {release}",
+            "",
+            found.torch or "",
+            found.cuda or "",
+            found.python or "",
+            found.source,
+        )
+
+
 def _errors(tables: Knowledge) -> Iterator[Row]:
     yield ("error", "numbers", "reason", "status", "meaning", "source")
     for row in tables.errors:
@@ -108,6 +123,7 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "torch": _torch,
     "gpus": _gpus,
     "peaks": _peaks,
+    "images": _images,
     "errors": _errors,
     "reasons": _reasons,
     "remedies": _remedies,

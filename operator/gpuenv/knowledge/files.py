@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gpuenv.files import FileError, texts
 
-TABLES: Final = ("cuda", "architectures", "torch", "gpus", "errors", "platforms")
+TABLES: Final = ("cuda", "architectures", "torch", "gpus", "errors", "platforms", "images")
 """Names of the tables. The file of a table is ``<name>.yaml``."""
 
 HERE: Final = Path(__file__).parent

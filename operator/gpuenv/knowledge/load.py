@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from gpuenv.api.reasons import ROWS, Reason, known
 from gpuenv.api.remedies import Action
 from gpuenv.knowledge.files import TABLES, KnowledgeError, packaged_tables, read_yaml
+from gpuenv.knowledge.image_rows import ImageNames, contents_row, image_row
 from gpuenv.knowledge.model import (
     Architecture,
     Branch,
@@ -110,6 +111,17 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         reasons=_reasons(tables.get(REASONS)),
         errors_by_code=by_code,
         errors_by_name={rule.name: rule for rule in errors},
+        images=_images(tables),
+    )
+
+
+def _images(tables: Mapping[str, Any]) -> ImageNames:
+    """Return the table of images. Raises :class:`KnowledgeError` if a row is invalid."""
+    rows = _rows(tables, "images", "images", image_row)
+    contents = _rows(tables, "images", "contents", contents_row)
+    return ImageNames(
+        tuple(rows),
+        {key: content for keys, content in contents for key in keys},
     )
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Action, Remedies, Remedy
 from gpuenv.knowledge.build_name import BuildName
+from gpuenv.knowledge.image_rows import NO_IMAGES, ImageNames
 from gpuenv.knowledge.place_holders import Details
 from gpuenv.knowledge.versions import Version
 
@@ -273,6 +274,7 @@ class Knowledge:
     reasons: Mapping[str, ReasonText]
     errors_by_code: Mapping[tuple[str, int], ErrorRule]
     errors_by_name: Mapping[str, ErrorRule]
+    images: ImageNames = NO_IMAGES
 
     def toolkit(self, cuda: Version | None) -> Toolkit | None:
         """Return the row of the CUDA toolkit ``cuda``, or None if the tables have no row with the same major version.

@@ -34,6 +34,7 @@ def merge(sources: list[Facts]) -> Facts:
             unrecognised=merged.unrecognised + later.unrecognised,
             steps=merged.steps or later.steps,
             stages=merged.stages | later.stages,
+            provenance=merged.provenance + later.provenance,
         )
     return replace(merged, conflicts=tuple(conflicts))
 

@@ -11,6 +11,7 @@ class Given:
     """
 
     torches: tuple[str, ...]
+    images: tuple[str, ...]
     cuda: str | None
     cudnn: str | None
     python: str | None

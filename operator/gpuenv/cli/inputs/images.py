@@ -1,30 +1,58 @@
-"""Reads facts about images from options of ``gpuenv explain`` (``--torch``, ``--cuda``, ``--arch-list`` ...)."""
+"""Reads facts about images from options of ``gpuenv explain`` (``--image``, ``--torch``, ``--cuda`` ...)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gpuenv.assess.facts import ContainerFacts, TorchFacts
+from gpuenv.assess.facts import ContainerFacts, Facts, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_version
 from gpuenv.cli.shared.errors import BadInput
+from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.build_name import parse_build_name
 from gpuenv.knowledge.versions import parse_version
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The facts about one image. It equals ``Image()`` if no option describes an image."""
+    """The facts about one image. It equals ``Image()`` if no option describes an image.
+
+    ``torch`` and ``container`` are what options say. ``reference`` is the image that ``--image`` or a GPUEnvironment
+    names, or "". ``found`` are the facts that its name or its content shows, and ``notes`` sentences about it.
+    """
 
     torch: TorchFacts = field(default_factory=TorchFacts)
     container: ContainerFacts = field(default_factory=ContainerFacts)
+    reference: str = ""
+    found: Facts | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The text that distinguishes this image from others: its reference, or its version of PyTorch."""
+        return self.reference or self.torch.version or ""
 
 
-def read_images(given: Given) -> list[Image]:
-    """Return one image for each ``--torch``, or a single image if there is no ``--torch``.
+def read_images(given: Given, of_environment: str | None, knowledge: Knowledge) -> list[Image]:
+    """Return one image for each ``--torch`` or ``--image``, or a single image if there is neither.
 
-    All other options apply to each image. Raises BadInput if the value of an option is invalid.
+    All other options apply to each image. ``of_environment`` is the image of the GPUEnvironment that ``-f`` names; it
+    counts if no option and no pasted text says what is in the image. Raises BadInput if the value of an option is
+    invalid, or if options exclude each other.
     """
-    return [_image(given, torch) for torch in given.torches or (None,)]
+    if given.images and given.torches:
+        raise BadInput("--image and --torch exclude each other: the image says which PyTorch it has")
+    images = [_image(given, torch) for torch in given.torches or (None,)]
+    pasted = given.collect_env or given.report
+    alone = images == [Image()] and not pasted
+    references = given.images or ((of_environment,) if of_environment and alone else ())
+    if not references:
+        return images
+    from gpuenv.cli.inputs.image_references import read_references  # noqa: PLC0415 - only --image and -f need it
+
+    return [
+        replace(images[0], reference=one.reference, found=one.facts, notes=one.notes)
+        for one in read_references(references, knowledge)
+    ]
 
 
 def _image(given: Given, text: str | None) -> Image:

@@ -20,6 +20,14 @@ NOTHING_FOUND: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class AboutImage:
+    """The image that an answer is about: its reference as the user gave it, and sentences about it."""
+
+    reference: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The facts about one image on one node, and their assessment.
 
@@ -34,6 +42,8 @@ class Answer:
     """The tables that the assessment used."""
     open: OpenAnswer | None = None
     """What the tables say about facts that are not given, or None if nothing can be said."""
+    image: AboutImage | None = None
+    """The image, if the user named one."""
 
     @property
     def findings(self) -> list[Check]:
@@ -92,7 +102,7 @@ def cures(answers: Iterable[Answer]) -> dict[str, str]:
 def as_data(answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON data, with the same fields for ``explain`` and ``check``."""
     case = make_case(answer.facts, None, (), answer.knowledge, None)
-    data = {
+    data: dict[str, Any] = {
         "verdict": str(answer.assessment.verdict),
         "reasons": [_check_data(check) for check in answer.findings],
         "facts": _facts_data(case),
@@ -102,7 +112,20 @@ def as_data(answer: Answer) -> dict[str, Any]:
         from gpuenv.cli.output import open_answers  # noqa: PLC0415 - only open questions need it
 
         data["answer"] = open_answers.data(answer.open, answer.facts.torch.version)
+    if answer.image is not None:
+        data["image"] = _image_data(answer.image, answer.facts)
     return data | ({"name": answer.name} if answer.name else {})
+
+
+def _image_data(image: AboutImage, facts: Facts) -> dict[str, Any]:
+    """Return what is known about an image as JSON data, with where each value comes from."""
+    return {
+        "reference": image.reference,
+        "values": [
+            {"value": one.value, "origin": str(one.origin), "where": one.where} for one in facts.provenance
+        ],
+        "notes": list(image.notes),
+    }
 
 
 def _check_data(check: Check) -> dict[str, Any]:

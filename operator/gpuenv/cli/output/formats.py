@@ -14,6 +14,7 @@ from gpuenv.api.foreign_text import in_markdown, one_line
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
+from gpuenv.cli.output.images import image_lines
 from gpuenv.cli.shared import forms
 from gpuenv.cli.shared.forms import Form
 
@@ -38,6 +39,7 @@ def _one(answer: Answer, verbose: bool) -> list[str]:
     name = one_line(answer.name, text.MAX_NAME)
     lines.append(f"{name}: {about}" if name else about)
     lines += [one_line(": ".join(filter(None, line))) for line in _open_lines(answer)]
+    lines += image_lines(answer)
     for check in _shown(answer, verbose):
         source = verbose or check.status in (Status.FAIL, Status.WARN)
         lines += text.check_lines(check, source=source, torch=answer.facts.torch.version)
@@ -60,7 +62,8 @@ def _several(answers: Sequence[Answer]) -> list[str]:
         rows.append((one_line(answer.name, text.MAX_NAME), str(found.verdict), found.reason, found.message))
     lines = [text.table(("node", "verdict", "reason", "message"), rows)]
     helps = [one_line(f"{reason}: {cure}") for cure, reason in cures(answers).items()]
-    return [*lines, "", *helps] if helps else lines
+    images = list(dict.fromkeys(line for answer in answers for line in image_lines(answer)))
+    return "\n\n".join("\n".join(part) for part in (lines, images, helps) if part).split("\n")
 
 
 def _data(form: Form, answers: Sequence[Answer], verbose: bool) -> str:
@@ -86,6 +89,8 @@ def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
         for line in _open_lines(answer)
     ]
     lines += [""] if answer.open is not None else []
+    for line in image_lines(answer):
+        lines += [in_markdown(line), ""]
     checks = _shown(answer, verbose)
     if checks:
         lines += ["| | check | what | what helps |", "| --- | --- | --- | --- |"]

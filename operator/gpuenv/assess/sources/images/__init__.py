@@ -1,0 +1,1 @@
+"""Facts about container images: from their names (``named``), and from their files and configuration (``contents``)."""
