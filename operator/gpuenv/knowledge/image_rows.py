@@ -58,7 +58,7 @@ class ImageContents:
     source: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ImageNames:
     """The table of images."""
 
