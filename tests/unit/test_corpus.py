@@ -13,9 +13,9 @@ from tests.corpus.sort import sort
 from gpuenv.api import reasons
 from gpuenv.assess.model import Verdict
 
-CAUSE = 0.6
+CAUSE = 0.7
 """The least share of open rows with the right verdict and leading reason. It only rises, except when rows are added."""
-CURE = 0.55
+CURE = 0.6
 """The least share of open rows whose first remedies say what helped."""
 PLANNED = frozenset({"VgpuUnlicensed"})
 """Reasons that rows may expect before they exist."""
