@@ -130,12 +130,10 @@ TEXTS = {
         "ImportError: libmpi_cxx.so.20: cannot open shared object file: No such file or directory",
         "ImportError: libcudss.so.0: cannot open shared object file: No such file or directory",
         "ImportError: libnvshmem_host.so.3: cannot open shared object file",
-        "RuntimeError: Library libcublas.so.12 is not found or cannot be loaded",
         "ImportError: libtorch_cpu.so: cannot enable executable stack as shared object requires: Invalid argument",
         "ImportError: Failed to load PyTorch C extensions:",
         "ModuleNotFoundError: No module named 'torch._C'",
         "/lib64/libm.so.6: version `GLIBC_2.29' not found (required by /opt/lib/libfoo.so)",
-        "ImportError: libcudart.so.11.0: cannot open shared object file: No such file or directory",
         "OSError: [WinError 126] The specified module could not be found. Error loading torch\\lib\\c10.dll",
     ),
     "ArchNotInBuild": (
@@ -149,6 +147,8 @@ TEXTS = {
     ),
     "PtxJitFailed": ("CUDA error: PTX JIT compiler library not found",),
     "ImportFailed": (
+        "RuntimeError: Library libcublas.so.12 is not found or cannot be loaded",
+        "ImportError: libcudart.so.11.0: cannot open shared object file: No such file or directory",
         "AttributeError: '_OpNamespace' '_C' object has no attribute 'rms_norm'",
         "ImportError: DLL load failed while importing flash_attn_2_cuda",
         "ImportError: /root/vllm/vllm/_C.abi3.so: undefined symbol: _Z20cutlass_moe_mm_sm100RN2at6TensorERKS0_",

@@ -43,7 +43,7 @@ def test_details_of_a_failure_fill_the_sentences_of_its_rule() -> None:
 def test_a_sentence_reads_well_without_details_and_shows_no_brace() -> None:
     rule = classify(failing(), tables())
     assert rule is not None
-    assert rule.meaning == "the module needs a library"
+    assert rule.meaning == "the extension needs a library"
     assert all(fill(f"It needs {{{name}}}.") == f"It needs {words}." for name, words in WORDS.items())
     for rule in KNOWLEDGE.errors:
         assert "{" not in fill(rule.meaning + rule.cure), rule.name

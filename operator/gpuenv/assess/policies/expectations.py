@@ -4,6 +4,7 @@ Only the release numbers of versions are compared: ``2.9.1+cu128`` counts as 2.9
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -14,7 +15,8 @@ from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.observed_versions import observed_versions
-from gpuenv.assess.policies.read_only_root import prevented
+from gpuenv.assess.policies.read_only_root import prevented, rule_of
+from gpuenv.assess.policies.start import from_rule
 from gpuenv.knowledge.versions import parse_version, show
 
 T = TypeVar("T")
@@ -202,9 +204,17 @@ def imports(case: Case) -> Iterator[Check]:
             yield passed(title, f"{module} imports")
         else:
             what = f"{module} does not import"
-            yield prevented(case, title, what, _words(step)) or check(
-                case, title, _outcome(step), reasons.ImportFailed, f"{what}: {_words(step)}"
-            )
+            yield prevented(case, title, what, _words(step)) or _import_failed(case, step, module, what)
+
+
+def _import_failed(case: Case, step: Step, module: str, what: str) -> Check:
+    """Return the check for a module that does not import: with the sentences of the rule that its error matches, if any."""
+    title = check_names.IMPORT.of(module)
+    failed = step.error and replace(step.error, details=(("module", module.partition(".")[0]),))
+    rule = rule_of(case, failed) if failed else None
+    if rule is None or rule.status != Status.FAIL or _outcome(step) is not Status.FAIL:
+        return check(case, title, _outcome(step), reasons.ImportFailed, f"{what}: {_words(step)}")
+    return from_rule(case, rule, title, f"{what}: {rule.meaning}", _outcome(step))
 
 
 def compiles(case: Case) -> Iterator[Check]:

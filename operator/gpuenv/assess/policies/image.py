@@ -1,6 +1,7 @@
 """Policies on the image alone: it has torch, torch was built with CUDA, and the build is a release."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.advice import fitting_build
@@ -8,18 +9,19 @@ from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
+from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.knowledge.versions import parse_version, show
 
 
 def torch_present(case: Case) -> Iterator[Check]:
     """Check that torch is installed and can be imported."""
     torch = case.facts.torch
-    if torch.missing:
+    if torch.missing and not _is_told_broken(case):
         yield check(
             case, check_names.TORCH, Status.FAIL, reasons.TorchMissing, "this Python has no torch module"
         )
     elif torch.import_error is not None:
-        rule = rule_of(case, torch.import_error)
+        rule = rule_of(case, replace(torch.import_error, details=(("module", "torch"),)))
         words = torch.import_error.message or torch.import_error.name
         refused = prevented(case, check_names.TORCH, "torch does not import", words)
         if refused is not None:
@@ -40,6 +42,12 @@ def torch_present(case: Case) -> Iterator[Check]:
             )
     elif torch.version:
         yield passed(check_names.TORCH, f"PyTorch {torch.version}")
+
+
+def _is_told_broken(case: Case) -> bool:
+    """Return whether an error says that torch is there, and does not load. A dump then calls its version ``N/A``, too."""
+    rules = (classify(failure, case.knowledge) for failure in case.facts.errors)
+    return any(rule is not None and rule.reason == reasons.TorchBroken for rule in rules)
 
 
 def cuda_build(case: Case) -> Iterator[Check]:

@@ -23,6 +23,7 @@ from gpuenv.assess.advice import (
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.policies.other_builds import sharpened
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.virtual_gpus import meaning_on_vgpu
 from gpuenv.assess.sources.failure_rules import classify, classify_briefly
@@ -116,6 +117,11 @@ def from_rule(
     if virtual is not None:
         reason, message, remedies = virtual
         return check(case, name, status or Status(rule.status), reason, message, remedies)
+    sharper = sharpened(case, rule)
+    if sharper is not None:
+        reason, meaning, remedies = sharper
+        message = message.replace(rule.meaning, meaning)
+        return check(case, name, status or Status(rule.status), reason, message, remedies, rule.source)
     if reason == reasons.NoDevice and (hidden_by(case) or case.probed):
         return _no_device(case, name, message)
     uvm = _uvm_errno(case)

@@ -57,7 +57,9 @@ def _by_words(failure: Failure, knowledge: Knowledge) -> ErrorRule | None:
     # Imported only if something fails: compiling the patterns of the readers takes some milliseconds.
     from gpuenv.assess.sources.readers import read_failures, without_explained  # noqa: PLC0415 - see above
 
-    text = f"{failure.name}: {failure.message}"
+    module = dict(failure.details).get("module")
+    statement = f"    import {module}\n" if module else ""  # as a traceback shows it
+    text = f"{statement}{failure.name}: {failure.message}"
     read = read_failures(text, knowledge)
     named = ((knowledge.errors_by_name.get(one.name), one) for one in read)
     found = [filled(rule, one) for rule, one in named if rule is not None]

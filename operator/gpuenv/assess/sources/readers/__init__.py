@@ -16,13 +16,25 @@ from typing import Final
 
 from gpuenv.assess.facts import Facts, Failure, Source
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.readers import container_runtime, container_toolkit
+from gpuenv.assess.sources.readers import (
+    container_runtime,
+    container_toolkit,
+    dll_faults,
+    loader_faults,
+    sglang_env,
+)
 from gpuenv.knowledge.model import Knowledge
 
 Reader = Callable[[str, Knowledge], Facts]
 """Returns the facts in a text. It never raises, and returns facts without any value if the text is not of its kind."""
 
-READERS: Final[tuple[Reader, ...]] = (container_toolkit.read, container_runtime.read)
+READERS: Final[tuple[Reader, ...]] = (
+    container_toolkit.read,
+    container_runtime.read,
+    loader_faults.read,
+    dll_faults.read,
+    sglang_env.read,
+)
 """All readers. Of facts that contradict each other, those of the first reader count."""
 MAX_ERRORS: Final = 32
 """Maximum number of errors from one text. Real texts have a handful of different ones."""

@@ -1,0 +1,226 @@
+r"""Reads faults of the dynamic loader of Linux: a library that is missing, and a symbol that a library lacks.
+
+glibc words one fault in several ways: https://sourceware.org/git/?p=glibc.git;a=blob;f=elf/dl-lookup.c (``undefined
+symbol``, ``not defined in file … with link time reference``) and elf/dl-version.c (``version … not found``).
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from gpuenv.assess.cuda_libraries import is_of_cuda, is_of_torch_alone, nvidia_package, package_of
+from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.sources.readers.blame import NVIDIA, TORCH, blamed, module_of_file
+from gpuenv.knowledge.model import Knowledge
+
+MAX_PLACES: Final = 64
+"""Number of places in a text at which a fault is read."""
+_BEFORE: Final = 320
+_LAYER: Final = "python"
+_LAST: Final = {"system-library-missing": 1, "library-does-not-load": 2}
+"""Faults that are reported after the others, because they may follow from them, or be harmless beside them."""
+
+_MISSING: Final = ": cannot open shared object file"
+_NOT_FOUND: Final = re.compile(r"[Ll]ibrary (lib[\w.+-]{1,80}) is not found or cannot be loaded")
+_FILE_BEFORE: Final = re.compile(r"([\w./+@~-]{1,300}\.so[\w.-]{0,40})$")
+_UNDEFINED: Final = "undefined symbol: "
+_SYMBOL: Final = re.compile(r"([\w.@$?]{1,600})(?:, version ([\w.+-]{1,60}))?")
+_NOT_DEFINED: Final = re.compile(
+    r"symbol ([\w.@$?]{1,600}),? version ([\w.+-]{1,60}) not defined in file ([\w.+-]{1,80})(?: with link time reference)?"
+)
+_VERSION: Final = re.compile(
+    r"version [`'\"]?([\w.+-]{3,60})['\"]? not found(?: \(required by ([^)\n]{1,300})\))?"
+)
+_CORRUPT: Final = (
+    "invalid ELF header",
+    "file too short",
+    "wrong ELF class",
+    "ELF load command past end of file",
+)
+_DRIVER: Final = re.compile(r"cu(?!da|blas|dnn|fft|rand|sparse|solver|pti|tensor[A-Z])[A-Z]\w+")
+_OF_LIBRARY: Final = re.compile(
+    r"_{0,2}(?:nccl[A-Z]|pnccl[A-Z]|cublas|cudnn|nvJitLink|nvjitlink|cusparse|cusolver|cufft|curand|nvrtc|cupti|nvshmem|cudss|cuFile"
+    r"|cuda[A-Z]|iJIT_|ompi_|MPI_|mkl_|nvtx)"
+)
+_OF_TORCH: Final = re.compile(r"_Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_torch_|torch_|THC|_torch|c10_")
+_OF_PYTHON: Final = re.compile(r"_?Py[A-Z_]")
+_OF_C: Final = re.compile(r"GLIBC|GLIBCXX|CXXABI|GCC_")
+_OF_CXX: Final = re.compile(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
+_ERROR: Final = re.compile(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
+_COULD_NOT: Final = re.compile(r"Could not load this library: ([^\s\"']{3,300}\.(?:so|dll|pyd)\b)")
+_IMAGE_WARNING: Final = "Failed to load image Python extension"
+
+
+def read(text: str, knowledge: Knowledge) -> Facts:
+    """Return the faults of the dynamic loader in a text, those of CUDA's libraries before those of the system's."""
+    found: dict[tuple[object, ...], Failure] = {}
+    for failure, start in _faults(text):
+        if _harmless(text, start, knowledge):
+            continue
+        key = (failure.name, *(pair for pair in failure.details if pair[0] in ("library", "symbol")))
+        known = found.get(key)
+        if known is None or "module" not in dict(known.details):
+            found[key] = failure  # of one fault that is told twice, the text that says who failed counts
+    ordered = sorted(found.values(), key=lambda failure: _LAST.get(failure.name, 0))
+    return Facts(source=Source.ERROR_TEXT, errors=tuple(ordered))
+
+
+def _faults(text: str) -> Iterator[tuple[Failure, int]]:
+    """Yield each fault and the place in the text where its words begin."""
+    if _MISSING in text or "cannot be loaded" in text:
+        yield from _missing(text)
+    if _UNDEFINED in text:
+        yield from _undefined(text)
+    if "not defined in file" in text:
+        for match in islice(_NOT_DEFINED.finditer(text), MAX_PLACES):
+            file = _file_before(text, match.start() - 2) or match[3]
+            yield _symbol(text, match.span(), file, match[1], match[2]), match.start()
+    if "not found" in text:
+        for match in islice(_VERSION.finditer(text), MAX_PLACES):
+            failure = _version(text, match)
+            if failure:
+                yield failure, match.start()
+    yield from _unexplained(text)
+    for words in _CORRUPT:
+        for place in _places(text, words):
+            file = _file_before(text, place - 2)
+            if file:
+                module = module_of_file(file) or blamed(text, place, place + len(words))
+                name = "torch-library-corrupt" if module in (TORCH, NVIDIA) else "library-corrupt"
+                yield _failure(name, words, module=module, library=_base(file)), place
+
+
+def _unexplained(text: str) -> Iterator[tuple[Failure, int]]:
+    """Yield a failure for each module whose library torch could not load (``Could not load this library: PATH``)."""
+    seen: set[str] = set()
+    for match in islice(_COULD_NOT.finditer(text), MAX_PLACES):
+        module = module_of_file(match[1])
+        if module and module not in seen:
+            seen.add(module)
+            library = re.split(r"[/\\]", match[1])[-1]
+            yield _failure("library-does-not-load", match[0], module=module, library=library), match.start()
+
+
+def _places(text: str, words: str) -> Iterator[int]:
+    place = text.find(words)
+    for _ in range(MAX_PLACES):
+        if place < 0:
+            return
+        yield place
+        place = text.find(words, place + len(words))
+
+
+def _missing(text: str) -> Iterator[tuple[Failure, int]]:
+    places = [
+        (place - len(file), file) for place in _places(text, _MISSING) if (file := _file_before(text, place))
+    ]
+    places += [(match.start(1), match[1]) for match in islice(_NOT_FOUND.finditer(text), MAX_PLACES)]
+    for start, file in places:
+        library = _base(file)
+        if re.match(r"libcuda\.so|libnvidia-ml\.so|libcudnn", library):
+            continue  # rules of errors.yaml of their own
+        end = start + len(file)
+        module = blamed(text, start, end)
+        name = _name_of_missing(text, start, library, module)
+        if name:
+            own = module_of_file(file) if name == "module-library-missing" else None
+            words = file + (_MISSING if text.startswith(_MISSING, end) else "")
+            yield (
+                _failure(name, words, module=own or module, library=library, package=package_of(library)),
+                start,
+            )
+
+
+def _name_of_missing(text: str, start: int, library: str, module: str | None) -> str:
+    """Return the name of the rule for a missing library, or "" if its absence is no error for certain."""
+    if re.match(r"lib(?:torch|c10)(?:_|\.|$)", library):
+        return "torch-library-missing" if module == TORCH else "torch-of-module-missing"
+    if is_of_torch_alone(library) and module is None:
+        return "torch-library-missing"
+    if is_of_cuda(library):
+        return "torch-library-missing" if module == TORCH else "library-missing"
+    if not _ERROR.search(text, max(text.rfind("\n", 0, start), start - _BEFORE), start + len(library)):
+        return ""
+    if module_of_file(library) not in (None, NVIDIA) and not package_of(library):
+        return "module-library-missing"
+    return "torch-library-missing" if module == TORCH else "system-library-missing"
+
+
+def _undefined(text: str) -> Iterator[tuple[Failure, int]]:
+    for place in _places(text, _UNDEFINED):
+        match = _SYMBOL.match(text, place + len(_UNDEFINED))
+        if match:
+            file = _file_before(text, place - 2) or _file_before(text, place - 3) or ""
+            yield _symbol(text, (place, match.end()), file, match[1], match[2] or ""), place
+
+
+def _symbol(text: str, span: tuple[int, int], file: str, symbol: str, version: str) -> Failure:
+    """Return the failure for a symbol that is not there. ``file`` is the library that needs it, "" if not known."""
+    own = module_of_file(file) if file else None
+    module = own if own not in (None, NVIDIA) else blamed(text, *span) or own
+    name = _name_of_symbol(symbol, version, own)
+    if _IMAGE_WARNING in text[max(0, span[0] - _BEFORE) : span[0]]:
+        name, module = "torchvision-image", "torchvision"
+    library = version if version.startswith("lib") else _base(file)
+    package = (
+        nvidia_package(library) or nvidia_package(symbol.lstrip("_")) if name == "symbol-of-library" else ""
+    )
+    words = text[span[0] : span[1]]
+    return _failure(
+        name, words, module=module, library=library, symbol=symbol, version=version, package=package
+    )
+
+
+def _name_of_symbol(symbol: str, version: str, own: str | None) -> str:
+    """Return the name of the rule for a missing symbol. ``own`` is the module whose library needs it."""
+    if _OF_C.match(version) or _OF_CXX.match(symbol):
+        return "torch-c-library" if own == TORCH else "c-library-of-extension"
+    if _OF_LIBRARY.match(symbol) or version.startswith("lib"):
+        return "symbol-of-library"
+    if _DRIVER.match(symbol):
+        return "symbol-of-driver"
+    if own in (TORCH, NVIDIA):
+        return "symbol-of-library"
+    if _OF_PYTHON.match(symbol):
+        return "symbol-of-python"
+    return "symbol-of-torch" if _OF_TORCH.match(symbol) else "symbol-unknown"
+
+
+def _version(text: str, match: re.Match[str]) -> Failure | None:
+    version, needed_by = match[1], match[2] or ""
+    module = module_of_file(needed_by) if needed_by else blamed(text, *match.span())
+    if _OF_C.match(version):
+        installed = "-packages" in needed_by
+        of_module = installed or (not needed_by and module)
+        name = (
+            "torch-c-library" if module == TORCH else "c-library-of-extension" if of_module else "c-library"
+        )
+        return _failure(name, match[0], module=module, library=_base(needed_by), version=version)
+    if version.startswith("lib") and is_of_cuda(version):
+        package = nvidia_package(version)
+        return _failure("symbol-of-library", match[0], module=module, library=version, package=package)
+    return None
+
+
+def _failure(name: str, words: str, **details: str | None) -> Failure:
+    pairs = tuple((key, value) for key, value in details.items() if value and value != NVIDIA)
+    return Failure(_LAYER, name=name, message=words, details=pairs)
+
+
+def _file_before(text: str, end: int) -> str:
+    """Return the path of a library that ends at ``end`` of the text, or ""."""
+    found = _FILE_BEFORE.search(text, max(0, end - _BEFORE), max(0, end))
+    return found[1] if found else ""
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _harmless(text: str, start: int, knowledge: Knowledge) -> bool:
+    end = text.find("\n", start, start + _BEFORE)
+    line = text[
+        max(text.rfind("\n", 0, start), start - _BEFORE, 0) : end if end > 0 else start + _BEFORE
+    ].lower()
+    return any(mark in line for row in knowledge.harmless for mark in row.text)
