@@ -1,164 +1,69 @@
-"""``gpuenv knowledge``: prints the tables from which verdicts follow, with the source of every row."""
+"""``gpuenv knowledge``: prints the tables from which verdicts follow, or compares others with those of the package."""
 
-from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import click
 
-from gpuenv.api.remedies import Action
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import text
+from gpuenv.cli.output.knowledge_tables import TABLES, records, words
 from gpuenv.cli.shared import exit_codes, forms, options
+from gpuenv.cli.shared.errors import BadInput
 from gpuenv.cli.shared.forms import Form
-from gpuenv.knowledge import Knowledge
-from gpuenv.knowledge.place_holders import fill
-from gpuenv.knowledge.versions import show
 
-Row = tuple[str | tuple[str, ...], ...]
-"""The cells of a row. A cell with several values is a tuple."""
+CHECK: Final = "check"
+CHANGED: Final = 1
+"""Exit code of ``check`` if an answer changes."""
 
 
-def _drivers(tables: Knowledge) -> Iterator[Row]:
-    yield ("cuda", "least driver", "toolkit's own driver", "source")
-    for row in tables.toolkits.values():
-        yield show(row.cuda), row.min_driver_text, row.toolkit_driver_text or "not known", row.source
-
-
-def _branches(tables: Knowledge) -> Iterator[Row]:
-    yield ("branch", "cuda", "supported until", "source")
-    for row in tables.branches:
-        yield f"R{row.branch}", show(row.cuda), row.supported_until, row.source
-
-
-def _architectures(tables: Knowledge) -> Iterator[Row]:
-    yield ("capability", "name", "toolkits", "drivers", "features", "source")
-    for row in tables.architectures.values():
-        toolkits = f"{show(row.first_cuda)} - {show(row.last_cuda) if row.last_cuda else 'now'}"
-        last = f"before R{row.dropped_from_driver}" if row.dropped_from_driver else "now"
-        first = f"R{row.first_driver}" if row.first_driver else "any"
-        yield show(row.cc), row.name, toolkits, f"{first} - {last}", row.features, row.source
-
-
-def _torch(tables: Knowledge) -> Iterator[Row]:
-    yield ("pytorch", "cuda", "cudnn", "python", "targets", "source")
-    for release in tables.torch.values():
-        pythons = f"{show(release.python[0])} - {show(release.python[1])}"
-        for build in release.builds:
-            default = " (PyPI)" if build.cuda == release.default_cuda else ""
-            cuda = f"{show(build.cuda)}{default}"
-            yield (
-                show(release.torch),
-                cuda,
-                build.cudnn or "not known",
-                pythons,
-                " ".join(build.archs) + (f"; aarch64: {' '.join(build.aarch64)}" if build.aarch64 else ""),
-                build.source,
-            )
-    for vendor in tables.vendors:
-        jetson = " (Jetson)" if vendor.embedded else ""
-        name = f"{vendor.mark}{show(vendor.since)}+{jetson}"
-        yield name, show(vendor.cuda) if vendor.cuda else "", "", "", " ".join(vendor.archs), vendor.source
-    for channel in tables.channels.values():
-        yield channel.channel, show(channel.cuda), "", "", " ".join(channel.archs), channel.source
-
-
-def _gpus(tables: Knowledge) -> Iterator[Row]:
-    yield ("model", "capability", "cuda-compat", "source")
-    compat = {True: "yes", False: "no", None: "some"}
-    for row in tables.models.values():
-        yield row.name, show(row.cc), compat[row.datacenter], row.source
-
-
-def _peaks(tables: Knowledge) -> Iterator[Row]:
-    yield ("product", "dense TFLOPS", "GB/s", "W", "confidence", "source")
-    for name, row in tables.peaks.items():
-        flops = " ".join(f"{dtype}={value:g}" for dtype, value in row.tflops.items())
-        yield name, flops, str(row.memory_gbps), str(row.tdp_w), row.confidence, row.source
-
-
-def _images(tables: Knowledge) -> Iterator[Row]:
-    yield ("images", "tags", "torch", "cuda", "python", "source")
-    for row in tables.images.rows:
-        yield " ".join(row.names), " ".join(row.tags), "", "", "", row.source
-    for (series, release), found in tables.images.contents.items():
-        yield (
-            f"{series} {release}",
-            "",
-            found.torch or "",
-            found.cuda or "",
-            found.python or "",
-            found.source,
-        )
-
-
-def _errors(tables: Knowledge) -> Iterator[Row]:
-    yield ("error", "numbers", "reason", "status", "meaning", "source")
-    for row in tables.errors:
-        numbers = " ".join(
-            [*(f"{row.layer}:{code}" for code in row.codes), *(f"xid:{xid}" for xid in row.xids)]
-        )
-        yield row.name, numbers, row.reason, row.status, fill(row.meaning), row.source
-    for harmless in tables.harmless:
-        yield "harmless", "", "", "", "; ".join(harmless.text), harmless.source
-
-
-def _reasons(tables: Knowledge) -> Iterator[Row]:
-    yield ("reason", "cause", "action", "cure", "source")
-    for code, row in tables.reasons.items():
-        yield code, row.cause, row.action or "", row.cure, row.source
-
-
-def _remedies(tables: Knowledge) -> Iterator[Row]:
-    yield ("action", "meaning", "parameters", "reasons", "errors")
-    for action in sorted(Action):
-        errors = tuple(rule.name for rule in tables.errors if rule.action is action)
-        found = tuple(code for code, row in tables.reasons.items() if row.action is action)
-        yield str(action), action.description, action.parameters, found, errors
-
-
-TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
-    "drivers": _drivers,
-    "branches": _branches,
-    "architectures": _architectures,
-    "torch": _torch,
-    "gpus": _gpus,
-    "peaks": _peaks,
-    "images": _images,
-    "errors": _errors,
-    "reasons": _reasons,
-    "remedies": _remedies,
-}
-"""Maps the name of each printed table to the function that yields its rows. The first row is the heading."""
-
-
-@click.command()
-@click.argument("table", type=click.Choice(list(TABLES)), required=False)
+@click.command(epilog="Exit code of check: 0 no answer changes, 1 some do; else 0; 2 wrong usage.")
+@click.argument("table", type=click.Choice([*TABLES, CHECK]), required=False)
 @options.tables_directory
+@click.option(
+    "--cases",
+    multiple=True,
+    metavar="FILE",
+    help="Further cases for check: node reports as kubectl get gpunodereports -o yaml prints them; may be repeated.",
+)
 @forms.option(Form.TABLE, Form.JSON, Form.YAML)
-def command(*, table: str | None, directory: str | None, form: str) -> int:
+def command(*, table: str | None, directory: str | None, cases: tuple[str, ...], form: str) -> int:
     """Print the tables that verdicts follow from; every row names its source.
 
     Without TABLE: all of them. The files behind them lie in gpuenv/knowledge/*.yaml; --knowledge DIR takes edited ones.
+
+    check compares the tables in DIR with those of gpuenv, and says which answers they change: for each build of
+    PyTorch on each GPU generation with drivers around its limits, and for the cases in files.
     """
+    if table == CHECK:
+        return _check(directory, cases, form)
+    if cases:
+        raise BadInput("--cases: goes with gpuenv knowledge check")
     tables = read_tables(directory)
     chosen = {name: list(TABLES[name](tables)) for name in ([table] if table else TABLES)}
     if form in forms.DATA:
-        click.echo(forms.DATA[form]({name: _records(rows) for name, rows in chosen.items()}))
+        click.echo(forms.DATA[form]({name: records(rows) for name, rows in chosen.items()}))
     else:
         for name, rows in chosen.items():
-            header, *body = ([_words(cell) for cell in row] for row in rows)
+            header, *body = ([words(cell) for cell in row] for row in rows)
             click.echo(f"# {name}\n{text.table(header, body)}\n")
     return exit_codes.OK
 
 
-def _words(cell: str | tuple[str, ...]) -> str:
-    return cell if isinstance(cell, str) else ", ".join(cell)
+def _check(directory: str | None, cases: tuple[str, ...], form: str) -> int:
+    """Compare the tables in ``directory`` with the package's, print what differs, and return the exit code."""
+    from gpuenv.cli.inputs.stored_cases import read_cases  # noqa: PLC0415 - only for check
+    from gpuenv.cli.output import table_change  # noqa: PLC0415 - only for check
 
-
-def _records(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return rows as JSON data, by the names in the heading. A cell with several values is a list."""
-    header = [_words(cell) for cell in rows[0]]
-    return [
-        dict(zip(header, (cell if isinstance(cell, str) else list(cell) for cell in row), strict=True))
-        for row in rows[1:]
-    ]
+    if directory is None:
+        raise BadInput(
+            "gpuenv knowledge check compares tables of your own: give their directory, --knowledge DIR"
+        )
+    before, after = read_tables(None), read_tables(directory)
+    found: dict[str, Any] = table_change.compared(
+        before, after, [one for path in cases for one in read_cases(path)]
+    )
+    if form in forms.DATA:
+        click.echo(forms.DATA[form](found))
+    else:
+        click.echo("\n".join(table_change.lines(found)))
+    return CHANGED if found["changes"] else exit_codes.OK
