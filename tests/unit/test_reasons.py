@@ -46,7 +46,7 @@ def test_a_row_says_what_why_what_helps_and_where_that_is_from(code: str, row: r
     assert row.source == reasons.OWN_RULE or row.source.startswith("https://")
     nothing_to_do = row.subject is Subject.ENVIRONMENT or row.cure.startswith("Nothing to do")
     assert row.action is not None or nothing_to_do
-    assert not row.platform_cure or K.cure(row.platform_cure, None), f"{code}: no such cure in platforms.yaml"
+    assert not row.platform_cure or K.cure(row.platform_cure, ()), f"{code}: no such cure in platforms.yaml"
 
 
 def test_a_row_without_a_column_is_an_error() -> None:

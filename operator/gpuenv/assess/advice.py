@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from gpuenv.api.reasons import ROWS, Reason
 from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
 from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case, Device
@@ -69,6 +68,8 @@ def use_fitting_build(case: Case, device: Device | None) -> Remedies:
     return (build.remedy(f"Use an image that this driver can run, such as {build}."),) if build else ()
 
 
+_UPGRADE: Final = "upgrade the driver to {driver}"
+"""Words for tables of a user that have no cure for a driver that is too old."""
 REMOVE_STALE_LIBCUDA: Final = Remedy(
     Action.REPAIR_IMAGE,
     "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages and old "
@@ -98,18 +99,12 @@ def upgrade_driver(case: Case, floor: str = "", *, version: str = "") -> Remedy:
     node, the remedy names the newest branch that does.
     """
     wanted = f"{floor} or newer" if floor else "a newer version"
-    how = case.knowledge.cure("upgrade-driver", case.facts.node.platform).replace("{driver}", wanted)
+    found = case.knowledge.cure("upgrade-driver", case.platforms)
+    how = (found.cure if found else _UPGRADE).replace("{driver}", wanted)
     limit = newest_branch(case)
     ceiling = f", but not past R{limit}: newer branches no longer support {_old(case)}" if limit else ""
     message = f"{how[:1].upper()}{how[1:]}{ceiling}."
     return remedy(Action.UPGRADE_DRIVER, message, minVersion=version, maxBranch=str(limit) if limit else "")
-
-
-def platform_remedies(case: Case, reason: Reason) -> Remedies:
-    """Return the remedy of a reason in the words of the node's platform, if the tables have such words."""
-    words = case.knowledge.reasons[reason]
-    cure = case.knowledge.cure(ROWS[reason].platform_cure, case.facts.node.platform)
-    return (Remedy(words.action, cure),) if cure and words.action is not None else words.remedies
 
 
 def newest_branch(case: Case) -> int | None:

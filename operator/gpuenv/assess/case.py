@@ -12,6 +12,8 @@ from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.facts import Facts, Gpu, Source, Step, StepStatus
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.platform import platforms_of
+from gpuenv.assess.platform_cures import reason_remedies
 from gpuenv.assess.targets import ArchSource, build_targets, is_arm
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.build_name import BuildName, parse_build_name
@@ -133,6 +135,11 @@ class Case:
         return bool(self.devices) and all(device.proven for device in self.devices)
 
     @property
+    def platforms(self) -> tuple[str, ...]:
+        """The names of all platforms that hold, the one whose cures count first at the beginning."""
+        return platforms_of(self.facts, self.knowledge)
+
+    @property
     def api_cuda(self) -> Version | None:
         """The newest CUDA version that the driver API supports, or None if it is not known."""
         return None if self.api is None else api_version(self.api)
@@ -153,11 +160,12 @@ def check(  # noqa: PLR0917  the parameters are the fields of a check, in the sa
 ) -> Check:
     """Return a check. Its remedies and source are those of the reason, unless others are passed.
 
-    ``remedies`` or ``source`` None means those of the reason; () or "" means that the check has none.
+    ``remedies`` or ``source`` None means those of the reason, on the platform of the case; () or "" means that the check
+    has none.
     """
     text = case.knowledge.reasons.get(reason)
     if remedies is None:
-        remedies = text.remedies if text and status is not Status.PASS else ()
+        remedies = () if status is Status.PASS else reason_remedies(reason, case.facts, case.knowledge)
     if source is None:
         source = text.source if text else ""
     return Check(name, status, reason, message, tuple(remedies), source)

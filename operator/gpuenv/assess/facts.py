@@ -338,10 +338,11 @@ class ContainerFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """Facts from the labels and the status of a node. ``sharing`` None means not shared, or not known.
+    """Facts about a node, most of them from its labels and its status. ``sharing`` None means not shared, or not known.
 
-    ``platform`` selects the cures that fit the node: ``gfd`` (GPU Feature Discovery), ``gke``, ``eks``, ``aks``,
-    ``openshift``, ``wsl``, or another key of platforms.yaml.
+    ``platform`` is the name of a row of platforms.yaml, such as ``gke``: the platform that a person gave, or that the
+    labels of the node name. ``signs`` are the platforms of which a pasted text shows signs. The module
+    :mod:`gpuenv.assess.platform` says which platforms hold.
     """
 
     name: str | None = None
@@ -351,6 +352,7 @@ class NodeFacts:
     memory_mib: int | None = None
     platform: str | None = None
     sharing: Sharing | None = None
+    signs: tuple[str, ...] = ()
 
 
 class Origin(StrEnum):

@@ -15,6 +15,7 @@ from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import read_pasted
+from gpuenv.cli.inputs.platforms import require_platform
 from gpuenv.cli.output.answer import AboutImage, Answer
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
@@ -22,6 +23,7 @@ from gpuenv.knowledge import Knowledge
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
+    require_platform(given.platform, knowledge)
     spec = read_environment(given.environment)[0] if given.environment is not None else None
     expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
     pasted = list(read_pasted(given, knowledge))

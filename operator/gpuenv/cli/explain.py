@@ -6,6 +6,7 @@ import click
 
 from gpuenv.cli.assessing import answers
 from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.inputs.platforms import complete
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import formats
 from gpuenv.cli.shared import exit_codes, options
@@ -52,8 +53,9 @@ from gpuenv.cli.shared.forms import Form
 )
 @click.option(
     "--platform",
-    type=click.Choice(["gfd", "gke", "eks", "aks", "openshift", "wsl"]),
-    help="Where it runs, for a fitting cure.",
+    metavar="NAME",
+    shell_complete=complete,
+    help="Where it runs, for a fitting cure, such as gke, wsl, docker or windows (gpuenv knowledge platforms).",
 )
 @click.option(
     "--collect-env",

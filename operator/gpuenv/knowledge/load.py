@@ -27,6 +27,7 @@ from gpuenv.knowledge.model import (
     model_words,
 )
 from gpuenv.knowledge.place_holders import WORDS, unknown_names
+from gpuenv.knowledge.platforms import modern, read_cures, read_platforms
 from gpuenv.knowledge.shape import require_shape
 from gpuenv.knowledge.versions import Version, parse_version
 
@@ -58,6 +59,8 @@ def load(directory: Path | None = None) -> Knowledge:
         raise KnowledgeError(f"{directory}: holds none of {', '.join(name + '.yaml' for name in names)}")
     for name, path in found.items():
         given = read_yaml(path)
+        if name == "platforms":
+            given = modern(given, tables[name])
         if name in tables:
             require_shape(given, tables[name], f"{name}.yaml")
         tables[name] = given
@@ -84,10 +87,7 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
     peaks = _rows(tables, "gpus", "peaks", _peak)
     errors = _rows(tables, "errors", "errors", _error)
     harmless = _more_rows(tables, "errors", "harmless", _harmless)
-    platforms = tables["platforms"]
-    for key in ("cures", "sources"):
-        if key not in platforms:
-            raise KnowledgeError(f"platforms.yaml: needs a mapping named {key}")
+    platforms = read_platforms(tables["platforms"])
     by_code: dict[tuple[str, int], ErrorRule] = {}
     for rule in errors:
         for code in rule.codes:
@@ -106,8 +106,8 @@ def build(tables: Mapping[str, Any]) -> Knowledge:
         peaks={name: peak for peak in peaks for name in peak.names},
         errors=tuple(errors),
         harmless=tuple(harmless),
-        cures=platforms["cures"],
-        sources=platforms["sources"],
+        platforms=platforms,
+        cures=read_cures(tables["platforms"], platforms),
         reasons=_reasons(tables.get(REASONS)),
         errors_by_code=by_code,
         errors_by_name={rule.name: rule for rule in errors},

@@ -1,6 +1,6 @@
 """The types of the tables and their rows. All are immutable, so that all assessments can share one Knowledge."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +9,7 @@ from gpuenv.api.remedies import Action, Remedies, Remedy
 from gpuenv.knowledge.build_name import BuildName
 from gpuenv.knowledge.image_rows import NO_IMAGES, ImageNames
 from gpuenv.knowledge.place_holders import Details
+from gpuenv.knowledge.platforms import DEFAULT, Cures, Platform, PlatformCure, first_cure
 from gpuenv.knowledge.versions import Version
 
 ComputeCapability = tuple[int, int]
@@ -269,8 +270,9 @@ class Knowledge:
     peaks: Mapping[str, Peak]
     errors: tuple[ErrorRule, ...]
     harmless: tuple[Harmless, ...]
-    cures: Mapping[str, Mapping[str, str]]
-    sources: Mapping[str, str]
+    platforms: tuple[Platform, ...]
+    """All platforms, the most specific first."""
+    cures: Cures
     reasons: Mapping[str, ReasonText]
     errors_by_code: Mapping[tuple[str, int], ErrorRule]
     errors_by_name: Mapping[str, ErrorRule]
@@ -337,14 +339,12 @@ class Knowledge:
         """Return the GPU model whose name a product name or node label contains, or None. The longest name wins."""
         return find_model(product[:LONGEST_PRODUCT], self) if product else None
 
-    def cure(self, what: str, platform: str | None) -> str:
-        """Return the text of the cure ``what``, such as "upgrade-driver", in the words of a platform.
+    def cure(self, what: str, platforms: Iterable[str]) -> PlatformCure | None:
+        """Return the cure ``what``, such as "upgrade-driver", on the first of the platforms for which there is one.
 
-        If platforms.yaml has no text for ``platform``, or ``platform`` is None, return its text for all platforms. If
-        ``what`` is not in platforms.yaml, return "".
+        If there is none for any of them, return the cure for all platforms. If there is none either, return None.
         """
-        table = self.cures.get(what, {})
-        return table.get(platform or "default") or table.get("default", "")
+        return first_cure(self.cures, what, (*platforms, DEFAULT))
 
 
 LONGEST_PRODUCT = 200

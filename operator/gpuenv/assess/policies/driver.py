@@ -8,7 +8,6 @@ from gpuenv.assess.advice import (
     REMOVE_STALE_LIBCUDA,
     lacks_code,
     newest_branch,
-    platform_remedies,
     reachable,
     stale_libcuda,
     upgrade_driver,
@@ -39,9 +38,7 @@ def visible(case: Case) -> Iterator[Check]:
         return
     evidence = _invisible(case)
     if evidence:
-        reason = reasons.DriverNotVisible
-        remedies = platform_remedies(case, reason)
-        yield check(case, check_names.DRIVER_VISIBLE, Status.FAIL, reason, evidence, remedies)
+        yield check(case, check_names.DRIVER_VISIBLE, Status.FAIL, reasons.DriverNotVisible, evidence)
     elif driver.version or driver.cuda_version:
         yield passed(
             check_names.DRIVER_VISIBLE, f"driver {case.driver_text or show(case.api_cuda)} is visible"

@@ -8,6 +8,7 @@ from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.platform_cures import rule_remedies
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.knowledge.versions import parse_version, show
@@ -37,7 +38,7 @@ def torch_present(case: Case) -> Iterator[Check]:
                 Status.FAIL,
                 rule.reason,
                 f"torch does not import: {words}",
-                rule.remedies or None,
+                rule_remedies(rule, rule.reason, case.facts, case.knowledge),
                 rule.source,
             )
     elif torch.version:

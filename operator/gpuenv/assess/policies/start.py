@@ -4,7 +4,6 @@ They find the reason for each error. Other facts can make the reason more precis
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -15,7 +14,6 @@ from gpuenv.assess.advice import (
     REMOVE_STALE_LIBCUDA,
     fitting_build,
     lacks_code,
-    platform_remedies,
     stale_libcuda,
     upgrade_driver,
     use_fitting_build,
@@ -23,8 +21,10 @@ from gpuenv.assess.advice import (
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.platform_cures import reason_remedies, rule_remedies
 from gpuenv.assess.policies.other_builds import sharpened
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
+from gpuenv.assess.policies.sharper_errors import rule_needs_driver, sharper_rule
 from gpuenv.assess.policies.virtual_gpus import meaning_on_vgpu
 from gpuenv.assess.sources.failure_rules import classify, classify_briefly
 from gpuenv.assess.sources.known_errors import STARTS
@@ -37,11 +37,6 @@ MAX_WARNINGS: Final = 16
 WARNING_CHARACTERS: Final = 300
 """How much of a warning is read. PyTorch's longest known beginning, before the words that matter, has 165 characters."""
 _HIDING = frozenset({"", "-1", "all", "none", "void", "nodevfiles"})
-_RULE_CURES = {"driver-mismatch": "stray-libcuda"}
-"""Maps the name of an error rule to the name of an entry of ``cures`` in platforms.yaml.
-
-The entry words the rule's own cure for single platforms.
-"""
 _ELSEWHERE = frozenset({"container", "kubernetes"})
 """Layers whose failures keep a container from running any program.
 
@@ -101,6 +96,7 @@ def _from_failure(case: Case, failure: Failure, what: str) -> Check:
     if rule is None:
         message = f"{what}: {words}" if words else what
         return check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)
+    rule = sharper_rule(case, rule, at_start=True)
     return from_rule(case, rule, check_names.CUDA_INIT, f"{what}: {rule.meaning}")
 
 
@@ -112,7 +108,8 @@ def from_rule(
     For example, CUDA error 999 has the reason UvmMissing if /dev/nvidia-uvm cannot be opened. The remedies fit the
     platform of the node. ``status`` replaces the status of the rule, unless it is None.
     """
-    reason, remedies = rule.reason, rule.remedies
+    reason = rule.reason
+    remedies: Remedies = ()
     virtual = meaning_on_vgpu(case, rule, message)
     if virtual is not None:
         reason, message, remedies = virtual
@@ -126,16 +123,15 @@ def from_rule(
         return _no_device(case, name, message)
     uvm = _uvm_errno(case)
     if reason in (reasons.CudaInitUnknown, reasons.OsCallFailed, reasons.CudaInitFailed) and uvm:
-        reason, remedies = reasons.UvmMissing, ()
+        reason = reasons.UvmMissing
         message = f"{message}; {UVM} cannot be opened (errno {uvm})"
     if reason == reasons.DriverTooOld:
         message, remedies = _too_old(case, message)
     if reason == reasons.ArchNotInBuild:
         message, remedies = _no_code(case, message, remedies)
-    platform_cure = case.knowledge.cure(_RULE_CURES.get(rule.name, ""), case.facts.node.platform)
-    if platform_cure:
-        remedies = tuple(replace(one, message=platform_cure) for one in remedies)
-    remedies = remedies or platform_remedies(case, reason)
+    remedies = (
+        remedies or rule_needs_driver(case, rule) or rule_remedies(rule, reason, case.facts, case.knowledge)
+    )
     return check(case, name, status or Status(rule.status), reason, message, remedies, rule.source)
 
 
@@ -201,7 +197,7 @@ def _no_device(case: Case, name: CheckName, message: str) -> Check:
         message = f"{message}; {hiding} hides every GPU"
         return check(case, name, Status.FAIL, reasons.NoDevice, message, show_gpus)
     # The container has a driver, but no GPU: what gives it the driver helps here too.
-    exposed = platform_remedies(case, reasons.DriverNotVisible) if case.probed else None
+    exposed = reason_remedies(reasons.DriverNotVisible, case.facts, case.knowledge) if case.probed else None
     return check(case, name, Status.FAIL, reasons.NoDevice, message, exposed)
 
 
@@ -299,8 +295,10 @@ def _reported(case: Case, failure: Failure) -> Check:
         return check(case, check_names.ERROR, Status.UNKNOWN, reasons.GpuUnhealthy, failure.message)
     if rule is None:
         return check(case, check_names.ERROR, Status.FAIL, reasons.CudaInitFailed, failure.message)
+    at_start = failure.message.startswith(STARTS)
+    rule = sharper_rule(case, rule, at_start=at_start)
     status = Status(rule.status)
-    if status is Status.WARN and failure.message.startswith(STARTS):
+    if status is Status.WARN and at_start:
         status = (
             Status.FAIL
         )  # the rule's status is for a working CUDA, but this error kept CUDA from starting

@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.api import check_names, reasons
-from gpuenv.assess.advice import platform_remedies
 from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
@@ -86,8 +85,7 @@ def _memory(case: Case, gpu: Gpu) -> Iterator[Check]:
     state = seen.fabric_state
     if state is not None and state not in (_FABRIC_UNSUPPORTED, _FABRIC_DONE) and not case.proven:
         message = f"{title}: the NVSwitch fabric is in state {state}, not {_FABRIC_DONE} (completed)"
-        remedies = platform_remedies(case, reasons.FabricNotReady)
-        yield check(case, check_names.GPU_FABRIC, Status.WARN, reasons.FabricNotReady, message, remedies)
+        yield check(case, check_names.GPU_FABRIC, Status.WARN, reasons.FabricNotReady, message)
 
 
 def _speed(case: Case, gpu: Gpu) -> Iterator[Check]:

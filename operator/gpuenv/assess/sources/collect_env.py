@@ -17,7 +17,6 @@ from gpuenv.assess.facts import (
     Facts,
     Failure,
     Gpu,
-    NodeFacts,
     Source,
     TorchFacts,
 )
@@ -118,7 +117,6 @@ def read_collect_env(text: str) -> Facts:
         driver=_driver(text, fields, torch, gpus, {**_listed(asked), **dict(query)}),
         gpus=gpus,
         torch=torch,
-        node=NodeFacts(platform="wsl" if "microsoft-standard-wsl" in text.lower() else None),
     )
 
 

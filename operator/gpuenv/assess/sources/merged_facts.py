@@ -28,7 +28,7 @@ def merge(sources: list[Facts]) -> Facts:
             container=_fill(merged.container, later.container),
             driver=_fill_same(merged.driver, later.driver),
             torch=_fill_same(merged.torch, later.torch),
-            node=_fill(merged.node, later.node),
+            node=replace(_fill(merged.node, later.node), signs=_union(merged.node.signs, later.node.signs)),
             gpus=_gpus(merged, later),
             errors=merged.errors + later.errors,
             unrecognised=merged.unrecognised + later.unrecognised,
@@ -37,6 +37,10 @@ def merge(sources: list[Facts]) -> Facts:
             provenance=merged.provenance + later.provenance,
         )
     return replace(merged, conflicts=tuple(conflicts))
+
+
+def _union(first: tuple[str, ...], later: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(first + later))
 
 
 def _fill(first: Part, later: Part) -> Part:

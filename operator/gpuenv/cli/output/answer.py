@@ -153,7 +153,7 @@ def _facts_data(case: Case) -> dict[str, Any]:
         "python": facts.container.python,
         "driver": case.driver_text or None,
         "driverCuda": show(case.api_cuda) if case.api_cuda else None,
-        "platform": facts.node.platform,
+        "platform": next(iter(case.platforms), None),
         "gpus": [
             _known(
                 index=device.index,

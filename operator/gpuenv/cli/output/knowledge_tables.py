@@ -110,6 +110,19 @@ def _remedies(tables: Knowledge) -> Iterator[Row]:
         yield str(action), action.description, action.parameters, found, errors
 
 
+def _platforms(tables: Knowledge) -> Iterator[Row]:
+    yield ("platform", "meaning", "implies", "source")
+    for row in tables.platforms:
+        yield row.name, row.title, row.implies, row.source
+
+
+def _cures(tables: Knowledge) -> Iterator[Row]:
+    yield ("error or reason", "platform", "action", "cure", "source")
+    for name, rows in tables.cures.items():
+        for platform, row in rows.items():
+            yield name, platform, row.action or "", row.cure, row.source
+
+
 TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "drivers": _drivers,
     "branches": _branches,
@@ -121,6 +134,8 @@ TABLES: Final[dict[str, Callable[[Knowledge], Iterator[Row]]]] = {
     "errors": _errors,
     "reasons": _reasons,
     "remedies": _remedies,
+    "platforms": _platforms,
+    "cures": _cures,
 }
 """Maps the name of each printed table to the function that yields its rows. The first row is the heading."""
 

@@ -21,6 +21,7 @@ from gpuenv.assess.sources.readers import (
     container_toolkit,
     dll_faults,
     loader_faults,
+    platforms,
     sglang_env,
 )
 from gpuenv.knowledge.model import Knowledge
@@ -34,6 +35,7 @@ READERS: Final[tuple[Reader, ...]] = (
     loader_faults.read,
     dll_faults.read,
     sglang_env.read,
+    platforms.read,
 )
 """All readers. Of facts that contradict each other, those of the first reader count."""
 MAX_ERRORS: Final = 32

@@ -1,0 +1,210 @@
+"""From which platform a text comes, which of several counts, and that cures fit the platform."""
+
+import re
+
+import pytest
+from tests.support.world import KNOWLEDGE
+
+from gpuenv.api.reasons import ROWS
+from gpuenv.assess.engine import assess
+from gpuenv.assess.facts import (
+    DeviceNode,
+    DriverFacts,
+    Facts,
+    Gpu,
+    Health,
+    Libcuda,
+    LibcudaOrigin,
+    NodeFacts,
+    Source,
+)
+from gpuenv.assess.platform import platforms_of
+from gpuenv.assess.platform_cures import rule_remedies
+from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.assess.sources.merged_facts import merge
+from gpuenv.assess.sources.readers.platforms import read
+from gpuenv.knowledge import KnowledgeError
+from gpuenv.knowledge.files import yaml_tables
+from gpuenv.knowledge.load import build
+from gpuenv.knowledge.model import ErrorRule
+from gpuenv.knowledge.platforms import modern
+
+NO_DRIVER = "RuntimeError: Found no NVIDIA driver on your system."
+NO_DEVICE = "RuntimeError: No CUDA GPUs are available"
+OF_LINUX = re.compile(
+    r"container|\bpods?\b|the node\b|drain|/dev/nvidia\b|LD_LIBRARY_PATH|NVIDIA_DRIVER_CAP|kubernetes|docker run|modprobe"
+    r"|kernel log|dmesg|ldconfig|C library|glibc",
+    re.IGNORECASE,
+)
+ELSEWHERE = {"container", "kubernetes"}
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("OS: Microsoft Windows 11 Pro (10.0.26100 64-bit)", "windows"),
+        ("Python platform: Windows-10-10.0.22631-SP0", "windows"),
+        (r'File "D:\ai\venv\Lib\site-packages\torch\__init__.py", line 281, in <module>', "windows"),
+        ("OSError: [WinError 126] The specified module could not be found", "windows"),
+        (
+            "| GPU  Name                  Driver-Model | Bus-Id | 0  NVIDIA GeForce RTX 3060  WDDM |",
+            "windows",
+        ),
+        ("torch-2.9.1+cu128-cp312-cp312-win_amd64.whl is not a supported wheel", "windows"),
+        ("Python platform: Linux-6.6.87.2-microsoft-standard-WSL2-x86_64-with-glibc2.39", "wsl"),
+        ("cannot open /usr/lib/wsl/lib/libcuda.so.1.1", "wsl"),
+        ("Python platform: Linux-5.15.148-tegra-aarch64-with-glibc2.35", "jetson"),
+        ("|   0  Orin (nvgpu)                  N/A  | N/A              N/A |", "jetson"),
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, JetPack 6.2", "jetson"),
+        ("Hypervisor vendor:                    KVM", "vm"),
+        ("vfio-pci 0000:01:00.0: enabling device (0000 -> 0003)", "vm"),
+        ("    GPU Virtualization Mode\n        Virtualization Mode : Pass-Through", "vm"),
+        ("Python platform: Linux-6.8.0-1021-aws-x86_64-with-glibc2.35", "cloud-vm"),
+        ("CC status: ON", "confidential"),
+        ("Labels: cloud.google.com/gke-accelerator=nvidia-l4", "gke"),
+        ("OS: Container-Optimized OS from Google", "gke"),
+        ("Node: eks.amazonaws.com/nodegroup=gpu", "eks"),
+        ("kubernetes.azure.com/accelerator=nvidia", "aks"),
+        ("OS Image: Red Hat Enterprise Linux CoreOS (RHCOS) 417", "openshift"),
+        ("Warning  FailedCreatePodSandBox  3s  kubelet  Failed to create pod sandbox", "kubernetes"),
+        ("docker: Error response from daemon: could not select device driver", "docker"),
+        ('File "/content/app.py", line 3, in <module>', "colab"),
+        ('File "/kaggle/working/x.py", line 3', "kaggle"),
+        ("root@runpod:/# python -c 'import torch'", "gpu-cloud"),
+        ("slurmstepd: error: Detected 1 oom-kill event", "hpc"),
+        ("INFO:    Converting SIF file; apptainer exec torch.sif python", "hpc"),
+        ('File "/home/ann/.venv/lib/python3.12/site-packages/torch/cuda/__init__.py"', "bare-metal"),
+    ],
+)
+def test_a_text_shows_its_platform(text: str, platform: str) -> None:
+    signs = read(text, KNOWLEDGE).node.signs
+    assert signs[:1] == (platform,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RuntimeError: CUDA error: out of memory",
+        "see https://example.com/content/drivers and https://example.org/home/driver",
+        "the slurmish dockerish thing, a bold:\\nline, singularityless",
+        "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
+    ],
+)
+def test_a_text_without_signs_shows_no_platform(text: str) -> None:
+    assert read(text, KNOWLEDGE).node.signs == ()
+
+
+def of(signs: tuple[str, ...] = (), platform: str | None = None) -> Facts:
+    return Facts(source=Source.ERROR_TEXT, node=NodeFacts(platform=platform, signs=signs))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (of(), ()),
+        (of(("vm", "gke")), ("gke", "kubernetes", "vm")),
+        (of(("bare-metal", "docker")), ("docker", "bare-metal")),
+        (of(("windows", "wsl")), ("wsl", "windows")),
+        (of(("windows", "docker")), ("wsl", "docker", "windows")),
+        (of(("windows",), "gke"), ("gke", "kubernetes", "windows")),
+        (of((), "somewhere of a user's list of nodes"), ("somewhere of a user's list of nodes",)),
+        (Facts(source=Source.FLAGS, gpus=(Gpu(product="Orin (nvgpu)"),)), ("jetson",)),
+        (Facts(source=Source.FLAGS, driver=DriverFacts(version="540.4.0")), ("jetson",)),
+        (Facts(source=Source.FLAGS, gpus=(Gpu(product="NVIDIA A10-12Q"),)), ("vgpu", "vm")),
+        (Facts(source=Source.FLAGS, gpus=(Gpu(health=Health(virtualization_mode=1)),)), ("vm",)),
+        (Facts(source=Source.PROBE, node=NodeFacts(name="node-1", platform="gfd")), ("gfd", "kubernetes")),
+        (Facts(source=Source.PROBE, driver=DriverFacts(libcuda=Libcuda(origin=LibcudaOrigin.GKE))), ("gke", "kubernetes")),
+        (Facts(source=Source.PROBE, driver=DriverFacts(libcuda=Libcuda(origin=LibcudaOrigin.WSL))), ("wsl",)),
+        (Facts(source=Source.PROBE, driver=DriverFacts(device_nodes=(DeviceNode("/dev/dxg", 0),))), ("wsl",)),
+    ],
+)  # fmt: skip
+def test_the_most_specific_platform_counts_first(facts: Facts, expected: tuple[str, ...]) -> None:
+    assert platforms_of(facts, KNOWLEDGE) == expected
+
+
+def test_signs_of_several_texts_come_together() -> None:
+    assert merge([of(("windows",)), of(("docker", "windows"))]).node.signs == ("windows", "docker")
+
+
+def first_cure(text: str, *, platform: str | None = None) -> str:
+    facts = merge([of(platform=platform), read_error_text(text, KNOWLEDGE)])
+    return assess(facts, None, (), KNOWLEDGE).checks[0].remedies[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "never"),
+    [
+        (NO_DRIVER, "nvidia-smi on the machine itself", "windows"),
+        (f"C:\\Users\\ann> python x.py\n{NO_DRIVER}", "driver for Windows", "container"),
+        (f"Linux-6.6.87.2-microsoft-standard-WSL2\n{NO_DRIVER}", "on Windows (never inside WSL)", "kubernetes"),
+        (f'File "/home/ann/x.py"\n{NO_DRIVER}', "ubuntu-drivers", "container"),
+        (f"docker compose logs\n{NO_DRIVER}", "--gpus all", "kubernetes"),
+        (f'File "/content/x.py"\n{NO_DRIVER}', "Change runtime type", "container"),
+        (f'File "/kaggle/working/x.py"\n{NO_DRIVER}', "accelerator", "container"),
+        (f"srun: job 7\n{NO_DRIVER}", "--nv", "kubernetes"),
+        (f"tegra234\n{NO_DRIVER}", "JetPack", "kubernetes"),
+        (f'File "D:\\x.py"\n{NO_DEVICE}', "graphics preference", "container"),
+        (f"Hypervisor vendor: KVM\n{NO_DEVICE}", "IOMMU group", "kubernetes"),
+        (f'File "/home/ann/x.py"\n{NO_DEVICE}', "CUDA_VISIBLE_DEVICES", "container"),
+        ("OSError: [WinError 1114] ... Error loading \"D:\\torch\\lib\\c10.dll\"", "Visual C++ Redistributable", "C library"),
+        ("Error 803: system has unsupported display driver / cuda driver combination", "reboot", "windows"),
+        ("Error 804: forward compatibility was attempted on non supported HW", "reboot", "windows"),
+    ],
+)  # fmt: skip
+def test_the_cure_fits_the_platform_of_the_text(text: str, says: str, never: str) -> None:
+    cure = first_cure(text)
+    assert says in cure
+    assert never.lower() not in cure.lower()
+
+
+def test_a_given_platform_takes_precedence_over_the_signs_of_a_text() -> None:
+    assert "accelerated AMI" in first_cure(f"C:\\Users\\ann> python x.py\n{NO_DRIVER}", platform="eks")
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in KNOWLEDGE.errors if rule.layer not in ELSEWHERE], ids=lambda rule: rule.name
+)
+def test_no_cure_on_windows_is_about_linux_or_containers(rule: ErrorRule) -> None:
+    for one in rule_remedies(rule, rule.reason, of(("windows",)), KNOWLEDGE):
+        assert not OF_LINUX.search(one.message) or "WSL" in one.message, one.message
+
+
+def test_every_cure_is_sourced_and_belongs_to_an_error_or_a_reason() -> None:
+    used = {"upgrade-driver", *ROWS, *(row.platform_cure for row in ROWS.values()), *KNOWLEDGE.errors_by_name}
+    for name, rows in KNOWLEDGE.cures.items():
+        assert name in used, name
+        for platform, row in rows.items():
+            assert row.source.startswith("https://"), f"{name} of {platform}"
+    assert all(row.source.startswith("https://") for row in KNOWLEDGE.platforms)
+
+
+def test_tables_of_an_older_version_are_still_read() -> None:
+    content = yaml_tables()
+    old = {
+        "cures": {"expose-gpu": {"default": "Plug it in."}, "stray-libcuda": {"gke": "Remove it."}},
+        "sources": {},
+    }
+    content["platforms"] = modern(old, content["platforms"])
+    tables = build(content)
+    assert tables.cures["expose-gpu"]["default"].cure == "Plug it in."
+    assert tables.cures["driver-mismatch"]["gke"].cure == "Remove it."
+    assert tables.platforms == KNOWLEDGE.platforms
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"cures": {"x": {"moon": {"cure": "Fly."}}}}, "'moon' is no platform"),
+        ({"cures": {"x": {"gke": {"cure": ""}}}}, "has no cure"),
+        ({"cures": {"x": {"gke": {"cure": "Fly.", "action": "Fly"}}}}, "not an action"),
+        ({"cures": []}, "needs a mapping named cures"),
+        ({"platforms": [{"name": "x", "title": "y"}]}, "has no source"),
+        ({"platforms": [{"name": "x", "title": "y", "source": "z", "implies": "w"}]}, "is no platform"),
+        ({"platforms": [{"name": "x", "title": "y", "source": "z"}] * 2}, "two rows"),
+    ],
+)
+def test_an_invalid_table_is_refused(change: dict[str, object], words: str) -> None:
+    content = yaml_tables()
+    content["platforms"] = {**content["platforms"], **change}
+    with pytest.raises(KnowledgeError, match=words):
+        build(content)
