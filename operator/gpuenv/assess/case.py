@@ -62,7 +62,7 @@ class Device:
     """One GPU with the table rows of its model and its architecture, each None if the tables have no such row.
 
     ``proven`` True means that kernels of this PyTorch build ran on the GPU and that none of them failed. ``mig`` is the
-    MIG profile of a GPU slice, or None.
+    MIG profile of a GPU slice, or None. ``similar`` are models in the tables that a person may have meant.
     """
 
     index: int
@@ -72,6 +72,7 @@ class Device:
     architecture: Architecture | None
     proven: bool
     mig: str | None = None
+    similar: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -280,6 +281,7 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
             architecture=knowledge.architectures.get(capability) if capability else None,
             proven=gpu.index in ran and not broken & {gpu.index, None},
             mig=gpu.mig,
+            similar=gpu.similar,
         )
 
 

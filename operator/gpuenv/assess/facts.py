@@ -216,7 +216,8 @@ class Gpu:
     """One GPU that the container sees, or that is known only by its product name.
 
     ``memory_mib`` is the reported size, which is less than the nominal size. ``mig`` is the MIG profile of a GPU slice,
-    or None for a whole GPU.
+    or None for a whole GPU. If ``product`` is the full name of a GPU for which a person typed a shorter one, ``typed`` is
+    what was typed. ``similar`` are models in the tables that a person may have meant, if ``product`` is none of them.
     """
 
     index: int = 0
@@ -227,6 +228,8 @@ class Gpu:
     memory_free_mib: int | None = None
     mig: str | None = None
     health: Health = NO_HEALTH
+    typed: str | None = None
+    similar: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +345,8 @@ class NodeFacts:
 
     ``platform`` is the name of a row of platforms.yaml, such as ``gke``: the platform that a person gave, or that the
     labels of the node name. ``signs`` are the platforms of which a pasted text shows signs. The module
-    :mod:`gpuenv.assess.platform` says which platforms hold.
+    :mod:`gpuenv.assess.platform` says which platforms hold. ``missing_label`` is the label that would name the driver, if
+    the node has labels, but not this one.
     """
 
     name: str | None = None
@@ -353,6 +357,7 @@ class NodeFacts:
     platform: str | None = None
     sharing: Sharing | None = None
     signs: tuple[str, ...] = ()
+    missing_label: str | None = None
 
 
 class Origin(StrEnum):

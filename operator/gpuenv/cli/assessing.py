@@ -28,7 +28,7 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
     pasted = list(read_pasted(given, knowledge))
     images = read_images(given, spec.image if spec else None, knowledge)
-    nodes = read_nodes(given)
+    nodes = read_nodes(given, knowledge)
     if not pasted and not nodes and images == [Image()]:
         raise BadInput(
             "nothing was given to judge; give --torch or --image, --driver and --gpu, "

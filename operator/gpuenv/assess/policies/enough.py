@@ -4,6 +4,7 @@ Without a probe, no verdict is possible unless the PyTorch build, the driver and
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Action, Remedy
@@ -13,6 +14,8 @@ from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import rule_status
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.versions import parse_version, show
+
+_DRIVER: Final = "the driver (--driver, or nvidia-smi)"
 
 
 def known_enough(case: Case) -> Iterator[Check]:
@@ -36,7 +39,7 @@ def known_enough(case: Case) -> Iterator[Check]:
         missing.append(
             "whether CUDA starts (torch.cuda.is_available(); the driver of a Jetson comes with its JetPack)"
             if jetson
-            else "the driver (--driver, or nvidia-smi)"
+            else _DRIVER
         )
     if not case.devices:
         missing.append("the GPU (--gpu, or nvidia-smi -L)")
@@ -45,7 +48,12 @@ def known_enough(case: Case) -> Iterator[Check]:
         # A person who pasted nothing except an error asks what it means. A known error answers that by itself.
         status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
         message = f"not known: {'; '.join(missing)}"
-        give = Remedy(Action.PROVIDE_FACTS, f"Give {', and '.join(missing)}.")
+        words = f"Give {', and '.join(missing)}."
+        label = case.facts.node.missing_label
+        if label and _DRIVER in missing:
+            message = message.replace(_DRIVER, f"the driver (the node has no label {label})")
+            words = f"{words} GPU Feature Discovery sets the label."
+        give = Remedy(Action.PROVIDE_FACTS, words)
         yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, [give])
     elif no_driver:
         message = "the driver's version is not known; CUDA starts, so that it is new enough"
@@ -60,6 +68,16 @@ def _explained(case: Case) -> bool:
     return bool(statuses - {None, Status.NOTE})
 
 
+def _did_you_mean(names: tuple[str, ...]) -> list[Remedy] | None:
+    """Return the remedy to give one of the names, or None if there are none: then that of the reason applies."""
+    if not names:
+        return None
+    *first, last = names
+    which = f"{', '.join(first)} or {last}" if first else last
+    words = f"Did you mean {which}? Give the name as nvidia-smi -L prints it, or --compute-capability."
+    return [Remedy(Action.PROVIDE_FACTS, words)]
+
+
 def known_architecture(case: Case) -> Iterator[Check]:
     """Check that it is known which GPUs there are and for which targets PyTorch was built.
 
@@ -72,7 +90,8 @@ def known_architecture(case: Case) -> Iterator[Check]:
         if device.compute_capability is None and not device.proven:
             name = device.product or f"GPU {device.index}"
             message = f"{name} is not in the tables, and its compute capability was not told"
-            yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
+            meant = _did_you_mean(device.similar)
+            yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message, meant)
         elif device.compute_capability is not None and device.architecture is None:
             message = (
                 f"compute capability {show(device.compute_capability)} is not in the tables; answered by rule"

@@ -19,6 +19,8 @@ _AKS = "kubernetes.azure.com/accelerator"
 _PCI = ("feature.node.kubernetes.io/pci-10de.present", "feature.node.kubernetes.io/pci-0302_10de.present")
 _MIG_RESOURCE = "nvidia.com/mig-"
 _SUFFIXES = ("-SHARED",)
+DRIVER_LABEL = "nvidia.com/cuda.driver-version.full"
+"""The label of GPU Feature Discovery that contains the version of the driver."""
 
 
 def has_gpu_labels(labels: Mapping[str, str]) -> bool:
@@ -41,17 +43,19 @@ def node_facts(name: str, labels: Mapping[str, str], capacity: Mapping[str, str]
     product = labels.get("nvidia.com/gpu.product")
     for suffix in _SUFFIXES:
         product = product.removesuffix(suffix) if product else None
+    driver = _driver(labels)
     return NodeFacts(
         name=name,
         product=product
         or labels.get(_GKE_MODEL)
         or next((labels[key] for key in _EKS_MODEL if labels.get(key)), None),
-        driver_version=_driver(labels),
+        driver_version=driver,
         compute_capability=_compute_capability(labels),
         memory_mib=_number(labels.get("nvidia.com/gpu.memory"))
         or _number(labels.get("karpenter.k8s.aws/instance-gpu-memory")),
         platform=_platform(labels),
         sharing=_sharing(labels, capacity),
+        missing_label=None if driver else DRIVER_LABEL,
     )
 
 
@@ -60,7 +64,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _driver(labels: Mapping[str, str]) -> str | None:
-    full = labels.get("nvidia.com/cuda.driver-version.full")
+    full = labels.get(DRIVER_LABEL)
     if full:
         return full
     for names in (("driver-version", "major", "minor", "revision"), ("driver", "major", "minor", "rev")):

@@ -5,13 +5,15 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gpuenv.api.fields import FieldError, Fields, kind
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.assess.sources.node_labels import node_facts
 from gpuenv.cli.inputs.files import parsed
+from gpuenv.cli.inputs.gpu_names import GpuNames
 from gpuenv.cli.inputs.nodes import Node
+from gpuenv.cli.inputs.nvidia_smi_csv import nvidia_smi_rows
 from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.files import yaml_data
@@ -36,23 +38,41 @@ MAX_CELL: Final = 4_000
 """Longest value in a file of nodes, in characters."""
 
 
-def parse_nodes(text: str, path: str) -> Iterator[Node]:
-    """Yield the nodes in the text of a file. Raises BadInput if there is no node, or if a row is invalid.
+class NodeList(NamedTuple):
+    """The nodes in a file. ``read`` and ``unread`` are the columns that were understood, and those that were not.
 
-    ``path`` is the path of the file, for messages.
+    Both are empty if the file has no columns: it describes Kubernetes nodes, or is the output of nvidia-smi.
     """
-    rows = list(islice(_rows(text, path), MAX_NODES + 1))
+
+    nodes: list[Node]
+    read: list[str]
+    unread: list[str]
+
+
+def parse_nodes(text: str, path: str, names: GpuNames) -> NodeList:
+    """Return the nodes in the text of a file. Raises BadInput if there is no node, or if a row is invalid.
+
+    ``path`` is the path of the file, for messages. ``names`` finds the GPUs.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    machines = nvidia_smi_rows(lines)
+    rows = list(islice(_rows(text, lines, path) if machines is None else machines, MAX_NODES + 1))
     if not rows:
         raise BadInput(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
     if len(rows) > MAX_NODES:
         raise BadInput(f"--nodes: {path}: names more than {MAX_NODES:,} nodes; give a part of them")
+    nodes = []
     for number, row in enumerate(rows, 1):
         where = f"--nodes: {path}: row {number}"
-        yield _from_kubernetes(row, where) if "metadata" in row else _from_row(row, where)
+        nodes.append(_from_kubernetes(row, where) if "metadata" in row else _from_row(row, where, names))
+    if machines is not None or "metadata" in rows[0]:
+        return NodeList(nodes, [], [])
+    given = [key.strip() for key in rows[0] if isinstance(key, str) and key.strip()]
+    read = [key for key in given if _field(key) in FIELDS]
+    return NodeList(nodes, read, [key for key in given if key not in read])
 
 
-def _rows(text: str, path: str) -> Iterable[dict[str, Any]]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+def _rows(text: str, lines: Sequence[str], path: str) -> Iterable[dict[str, Any]]:
     delimiter = _delimiter(lines[0]) if lines else ""
     if delimiter:
         return _csv_rows(lines, delimiter, path)
@@ -96,7 +116,7 @@ def _field(heading: str) -> str:
     return _SPELLINGS.get(name, name)
 
 
-def _from_row(row: dict[str, Any], where: str) -> Node:
+def _from_row(row: dict[str, Any], where: str, names: GpuNames) -> Node:
     cells = {
         _field(key): value
         for key, value in row.items()
@@ -116,7 +136,7 @@ def _from_row(row: dict[str, Any], where: str) -> Node:
     if driver and not is_driver(driver) and not is_cuda(driver):
         raise BadInput(f"{where}: {driver[:60]!r} is no driver version such as {EXAMPLE_DRIVER}")
     gpus = tuple(
-        Gpu(index=index, product=product, compute_capability=capability)
+        names.gpu(product, index, capability) if product else Gpu(index=index, compute_capability=capability)
         for index, product in enumerate(products or ([None] if capability else []))
     )
     name = words.get("name") or ", ".join(text for text in (*dict.fromkeys(products), driver) if text)

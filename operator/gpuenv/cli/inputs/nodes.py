@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
+import click
+
+from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.cli.inputs.files import read_text
 from gpuenv.cli.inputs.given import Given
+from gpuenv.cli.inputs.gpu_names import GpuNames
 from gpuenv.cli.inputs.versions import require_compute_capability, require_driver
 from gpuenv.cli.shared.errors import BadInput
+from gpuenv.knowledge import Knowledge
+
+MOST_OF_NOTE: Final = 1000
+"""Longest note about a file in characters. It quotes what the file says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +32,25 @@ class Node:
     facts: NodeFacts = field(default_factory=NodeFacts)
 
 
-def read_nodes(given: Given) -> list[Node]:
+def read_nodes(given: Given, knowledge: Knowledge) -> list[Node]:
     """Return the nodes that the options describe, or an empty list if no option describes a node.
 
+    The tables tell which GPU is meant by a short name. A note on standard error names columns that are not understood.
     Raises BadInput if a value is invalid, or if options exclude each other.
     """
     capability = require_compute_capability(given.compute_capability)
     drivers = [require_driver(text) for text in given.drivers]
+    names = GpuNames(knowledge)
     if not given.nodes:
-        return list(_from_options(given, drivers, capability))
+        return list(_from_options(given, drivers, capability, names))
     if given.gpus or capability or len(drivers) > 1:
         raise BadInput(
             "--nodes names the GPUs itself; only one --driver goes with it, to ask what if they all had it"
         )
-    return list(_from_file(given.nodes, drivers, given.platform))
+    return list(_from_file(given.nodes, drivers, given.platform, names))
 
 
-def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[Node]:
+def _from_file(path: str, drivers: list[str], platform: str | None, names: GpuNames) -> Iterator[Node]:
     """Yield the nodes in the file ``path``.
 
     ``drivers`` contains at most one driver, which replaces the driver of every node. ``platform`` replaces the platform
@@ -47,7 +58,12 @@ def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[
     """
     from gpuenv.cli.inputs.node_lists import MAX_BYTES, parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
-    for node in parse_nodes(read_text(path, "--nodes", MAX_BYTES), path):
+    found = parse_nodes(read_text(path, "--nodes", MAX_BYTES), path, names)
+    if found.unread:
+        read, unread = ", ".join(found.read), ", ".join(found.unread)
+        note = f"note: --nodes: {path}: read the columns {read}; not understood: {unread}"
+        click.echo(one_line(note, MOST_OF_NOTE), err=True)
+    for node in found.nodes:
         facts = replace(node.facts, platform=platform or node.facts.platform)
         if drivers:
             facts = replace(facts, driver_version=None)
@@ -56,7 +72,9 @@ def _from_file(path: str, drivers: list[str], platform: str | None) -> Iterator[
             yield replace(node, facts=facts)
 
 
-def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] | None) -> Iterator[Node]:
+def _from_options(
+    given: Given, drivers: list[str], capability: tuple[int, int] | None, names: GpuNames
+) -> Iterator[Node]:
     """Yield one node for the first ``--gpu`` and the first ``--driver``, one for the second of each, and so on.
 
     If only one ``--gpu`` is given, all nodes have this GPU. If only one ``--driver`` is given, all have this driver.
@@ -65,7 +83,7 @@ def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] 
     """
     if any(not name.strip() for name in given.gpus):
         raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")
-    gpus = [Gpu(product=name, compute_capability=capability) for name in given.gpus]
+    gpus = [names.gpu(name, capability=capability) for name in given.gpus]
     if capability and not gpus:
         gpus = [Gpu(compute_capability=capability)]
     if len(gpus) > 1 and len(drivers) > 1 and len(gpus) != len(drivers):
@@ -77,9 +95,9 @@ def _from_options(given: Given, drivers: list[str], capability: tuple[int, int] 
     for number in range(count):
         gpu = gpus[number if len(gpus) > 1 else 0] if gpus else None
         driver = drivers[number if len(drivers) > 1 else 0] if drivers else None
-        names = [text for text in (gpu.product if gpu else None, driver) if text]
+        title = [text for text in (gpu.product if gpu else None, driver) if text]
         yield Node(
-            ", ".join(names) if count > 1 else "",
+            ", ".join(title) if count > 1 else "",
             DriverFacts(version=driver),
             (gpu,) if gpu else (),
             NodeFacts(platform=given.platform),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
-from gpuenv.assess.facts import Facts
+from gpuenv.assess.facts import Facts, Gpu
 from gpuenv.assess.model import Assessment, Check, Status
 from gpuenv.assess.questions.answer import OpenAnswer
 from gpuenv.assess.questions.what_if import index_of
@@ -58,10 +58,7 @@ class Answer:
     def subject(self) -> str:
         """A line that names PyTorch, driver, GPUs and errors, as far as they are known."""
         facts = self.facts
-        gpus = [
-            gpu.product or (show(gpu.compute_capability) if gpu.compute_capability else "GPU")
-            for gpu in facts.gpus
-        ]
+        gpus = [gpu_title(gpu) for gpu in facts.gpus]
         driver = facts.driver.version or facts.node.driver_version
         parts = text.subject(facts.torch.version, assumed(self) or facts.torch.cuda, driver, gpus)
         if facts.torch.available is False:
@@ -71,6 +68,12 @@ class Answer:
         if facts.unrecognised:
             parts.append("an error that is not known")
         return ", ".join(parts)
+
+
+def gpu_title(gpu: Gpu) -> str:
+    """Return the name of a GPU, and what a person typed for it if that was shorter: ``RTX 4090 (given as 4090)``."""
+    name = gpu.product or (show(gpu.compute_capability) if gpu.compute_capability else "GPU")
+    return f"{name} (given as {gpu.typed})" if gpu.typed else name
 
 
 def assumed(answer: Answer) -> str:
@@ -142,6 +145,7 @@ def _check_data(check: Check) -> dict[str, Any]:
 def _facts_data(case: Case) -> dict[str, Any]:
     """Return the facts from which the verdict follows as JSON data, without the facts that are not known."""
     facts = case.facts
+    typed = {gpu.index: gpu.typed for gpu in facts.gpus}
     data = {
         "source": facts.source,
         "pytorch": facts.torch.version,
@@ -158,6 +162,7 @@ def _facts_data(case: Case) -> dict[str, Any]:
             _known(
                 index=device.index,
                 product=device.product,
+                typed=typed.get(device.index),
                 computeCapability=show(device.compute_capability) if device.compute_capability else None,
             )
             for device in case.devices
