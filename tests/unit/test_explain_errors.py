@@ -322,7 +322,7 @@ def test_an_error_that_no_rule_knows_is_never_a_pass(text: str) -> None:
 def test_an_unknown_error_is_named_and_a_known_one_explains_the_lines_around_it() -> None:
     assert "something of ours" in judge("RuntimeError: something of ours").message
     known = "Traceback (most recent call last):\nRuntimeError: CUDA error: an illegal memory access was encountered"
-    assert judge(known).verdict == "Degraded"
+    assert (judge(known).verdict, judge(known).reason) == ("Unknown", "KernelFault")
     assert judge("RuntimeError: CUDA error: device-side assert triggered").verdict == "Compatible"
 
 

@@ -17,6 +17,7 @@ WORDS: Final[Mapping[str, str]] = {
     "module": "the extension",
     "package": "the package that brings it",
     "program": "the program",
+    "rank": "a rank",
     "runtime": "that name",
     "symbol": "a symbol",
     "version": "another version",

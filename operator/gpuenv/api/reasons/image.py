@@ -289,7 +289,7 @@ LooseSecurity = finding(
 
 SmallWorkspace = finding(
     "SmallWorkspace",
-    behaviour=Behaviour(depth=LAST, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
+    behaviour=Behaviour(depth=603, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="Shared memory, temporary space or mounts are smaller than usual work needs.",
     cause=(
         "Shared memory (/dev/shm) has the runtime's default of 64 MiB, or no temporary directory is writable; data loaders "

@@ -309,7 +309,11 @@ def _reported(case: Case, failure: Failure) -> Check:
         and rule.layer not in _ELSEWHERE
     ):
         status = Status.UNKNOWN
-    message = f"{rule.meaning}: {failure.message}" if rule.fallback else rule.meaning
+    if status is Status.WARN and rule.reason == reasons.KernelFault:
+        status = Status.UNKNOWN  # the program ended, and one fault does not show whose it was
+    message = (
+        f"{rule.meaning}: {failure.message}" if rule.fallback or failure.layer == "xid" else rule.meaning
+    )
     return from_rule(case, rule, check_names.ERROR, message, status)
 
 

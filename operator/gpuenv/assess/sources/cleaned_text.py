@@ -46,6 +46,20 @@ _LINE_START = re.compile(
 Examples are containerd's ``2026-11-24T12:00:00Z stderr F``, Docker Compose's ``vllm-1  |``, the kernel's
 ``[  12.3] NVRM:``, and the ``>`` of quoted text.
 """
+_SETTING = re.compile(
+    r'"(?!(?:err|error|msg|message|reason|detail)")[\w.$/@-]{1,80}": {0,4}'
+    r'(?:true|false|null|-?[\d.]{1,20}|"[^"\s]{0,200}"|[\[{]),?'
+    r'|[\[\]{}],?|[\w.-]{1,80} {0,8}= {0,8}(?:true|false|"[^"\s]{0,200}"|[\d.]{1,20}|\[[^\]\n]{0,200}\])|\[[\w."-]{1,100}\]',
+)
+"""Matches a whole line of a configuration in JSON or TOML, such as ``"failOnInitError": false,``."""
+
+
+def is_setting(line: str) -> bool:
+    """Return whether a line without indentation belongs to a configuration in JSON or TOML, as programs print it.
+
+    Words such as "error" in it are names of settings and report no failure.
+    """
+    return _SETTING.fullmatch(line) is not None
 
 
 def ends(text: str) -> str:

@@ -13,8 +13,14 @@ from itertools import islice
 
 from gpuenv.api import reasons
 from gpuenv.assess.facts import UVM, DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
-from gpuenv.assess.sources.cleaned_text import clean
-from gpuenv.assess.sources.known_errors import STARTS, Found, find_errors, only_harmless, unknown_xids
+from gpuenv.assess.sources.cleaned_text import clean, is_setting
+from gpuenv.assess.sources.known_errors import (
+    STARTS,
+    Found,
+    find_errors,
+    only_harmless,
+    unknown_xids,
+)
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import MAX_ERRORS, read_facts, without_explained
 from gpuenv.knowledge.model import Knowledge
@@ -158,6 +164,7 @@ def _telling_line(text: str) -> str:
     Tracebacks and logs end with the error.
     """
     lines = [line.strip() for line in text[-MAX_TAIL:].splitlines() if line.strip()][-_MAX_LINES:]
+    lines = [line for line in lines if not is_setting(line[:_LONGEST_LINE])] or lines
     failing = (line for line in reversed(lines) if _FAILS.search(line[:_LONGEST_LINE]))
     return next(failing, lines[-1] if lines else "")[:_LONGEST_LINE]
 

@@ -17,9 +17,12 @@ from typing import Final
 from gpuenv.assess.facts import Facts, Failure, Source
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import (
+    collectives,
     container_runtime,
     container_toolkit,
+    device_plugin,
     dll_faults,
+    kernel_log,
     loader_faults,
     platforms,
     sglang_env,
@@ -32,6 +35,9 @@ Reader = Callable[[str, Knowledge], Facts]
 READERS: Final[tuple[Reader, ...]] = (
     container_toolkit.read,
     container_runtime.read,
+    device_plugin.read,
+    kernel_log.read,
+    collectives.read,
     loader_faults.read,
     dll_faults.read,
     sglang_env.read,

@@ -1,0 +1,67 @@
+"""Reads logs of NVIDIA's device plug-in, and what the kubelet says when the plug-in gives no device.
+
+The plug-in tells the kubelet which GPUs a node has. It runs in a container itself, so that it finds no GPU if the
+container runtime does not give it the driver. https://github.com/NVIDIA/k8s-device-plugin
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.knowledge.model import Knowledge
+
+LAYER: Final = "kubernetes"
+_NO_LIBRARY: Final = re.compile(
+    r"(?:detected non-NVML platform|NVML not detected|failed to initialize NVML|failed to start nvml with error"
+    r"|error initializing NVML)[^\n]{0,40}could not load NVML library[^\n]{0,120}",
+    re.IGNORECASE,
+)
+_MIG: Final = re.compile(
+    r"(?:device with migEnabled=\w{4,5} was not configured correctly|invalid MIG configuration|no MIG devices configured"
+    r"|more than one MIG device type present|must be configured with the same migEnabled value)[^\n]{0,160}",
+    re.IGNORECASE,
+)
+_NO_DEVICES: Final = re.compile(
+    r"incompatible (?:strategy|platform) detected[^\n]{0,40}|no devices found\. waiting indefinitely"
+    r"|invalid device discovery strategy|if this is a GPU node, did you (?:configure|set)[^\n]{0,100}",
+    re.IGNORECASE,
+)
+_UNAVAILABLE: Final = re.compile(
+    r"requested number of devices unavailable for ([\w.-]{1,60}/[\w.-]{1,60})\. ?Requested: ?(\d{1,4}), ?Available: ?(\d{1,4})"
+    r"|\bOutOf([\w.-]{1,60}/[\w.-]{1,60})",
+    re.IGNORECASE,
+)
+_ALLOCATE: Final = re.compile(
+    r"Allocate failed due to (?:rpc error|device plugin|failed to|no such)[^\n]{0,300}?which is unexpected",
+    re.IGNORECASE,
+)
+_MAX_LINES: Final = 4
+"""Number of different lines about one fault that are read. The plug-in says in three lines that it finds no GPU."""
+
+
+def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signature of all readers
+    """Return the faults of a device plug-in in a text."""
+    return Facts(source=Source.ERROR_TEXT, errors=tuple(_faults(text)))
+
+
+def _faults(text: str) -> Iterator[Failure]:
+    if library := _NO_LIBRARY.search(text):
+        yield Failure(LAYER, name="plugin-without-driver", message=library[0])
+    if mig := _MIG.search(text):
+        yield Failure(LAYER, name="plugin-mig", message=mig[0])
+    position = 0
+    for _ in range(_MAX_LINES):
+        found = _NO_DEVICES.search(text, position)
+        if found is None:
+            break
+        position = found.end()
+        yield Failure(LAYER, name="plugin-no-devices", message=found[0])
+    if unavailable := _UNAVAILABLE.search(text):
+        device = unavailable[1] or unavailable[4]
+        yield Failure(
+            LAYER, name="admission-no-device", message=unavailable[0], details=(("device", device),)
+        )
+    elif allocate := _ALLOCATE.search(text):
+        lost = "gpu is lost" in allocate[0].lower()
+        yield Failure(LAYER, name="gpu-off-the-bus" if lost else "plugin-allocate", message=allocate[0])
