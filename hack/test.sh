@@ -26,7 +26,7 @@ stage contracts "$bin/lint-imports"
 alone=$(mktemp)
 "$bin/pytest" -q tests/unit tests/fuzz >"$alone" 2>&1 &
 unit=$!
-trap 'kill "$unit" 2>/dev/null; rm -f "$alone"' EXIT
+trap 'kill "$unit" 2>/dev/null || true; rm -f "$alone"' EXIT
 failed=
 "$bin/pytest" -q tests/integration tests/soak tests/e2e tests/chart || failed=yes
 wait "$unit" || failed=yes
