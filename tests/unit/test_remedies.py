@@ -110,7 +110,7 @@ def test_the_last_driver_of_a_gpu_is_a_limit() -> None:
 
 def test_a_driver_older_than_the_gpu_names_the_branch() -> None:
     found = remedies_for(flags("2.9.1+cu128", "12.8", "NVIDIA B200", "550.54.15"), "DriverTooOld")
-    assert found["UpgradeDriver"]["minVersion"] == "570"
+    assert found["UpgradeDriver"]["minVersion"] == "570.26"
 
 
 def test_a_variable_that_hides_gpus_is_named() -> None:

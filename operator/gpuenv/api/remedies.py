@@ -16,9 +16,10 @@ PARAMETERS: Final[dict[str, str]] = {
     "cuda": "The CUDA version of a PyTorch build that works, such as 12.8.",
     "index": "The package index of the PyTorch project that has this build, such as cu128.",
     "maxBranch": "The newest driver branch that still supports the GPU, such as 580.",
-    "minVersion": "The lowest driver version that suffices, such as 525.60.13.",
+    "minVersion": "The lowest driver version that suffices, such as 525.60.13. A build has it if the node's driver may be older.",
     "package": "The package to add to the image, such as cuda-compat-12-8.",
     "pytorch": "The PyTorch release of a build that works, such as 2.9.",
+    "remove": "The library to remove from the image or from its loader path: libcuda or cuda-compat.",
     "variable": "The environment variable to remove or to correct, such as CUDA_VISIBLE_DEVICES.",
 }
 """Maps the name of every parameter of a remedy to its meaning. Names are documented API, like actions."""
@@ -74,12 +75,12 @@ class Action(StrEnum):
     CHANGE_IMAGE = (
         "ChangeImage",
         "Use another image, with another build of PyTorch or for another platform.",
-        "pytorch", "cuda", "index",
+        "pytorch", "cuda", "index", "minVersion", "maxBranch", "branch",
     )  # fmt: skip
     REPAIR_IMAGE = (
         "RepairImage",
         "Change packages, libraries or variables in the image, and build it again.",
-        "package", "computeCapability",
+        "package", "computeCapability", "remove",
     )  # fmt: skip
     CHANGE_PROGRAM = "ChangeProgram", "Change the program that runs in the image, or its settings."
     FIX_IMAGE_PULL = (

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from gpuenv.api.check_names import CheckName
-from gpuenv.api.reasons import Reason
+from gpuenv.api.reasons import ROWS, Reason
 from gpuenv.api.remedies import Remedy
 from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.api.spec.floor import Floor
@@ -54,6 +54,12 @@ OLDEST_BRANCH = 100
 """The smallest number that is accepted as the major version of a driver.
 
 A smaller number in place of a driver version is usually a CUDA version that a person confused with it.
+"""
+
+BRANCH_WIDTH = 4
+"""Largest difference between the major version of a driver and the number of its branch.
+
+Windows drivers of the branch R570 have major versions up to 574.
 """
 
 
@@ -158,18 +164,24 @@ def check(  # noqa: PLR0917  the parameters are the fields of a check, in the sa
     message: str,
     remedies: Iterable[Remedy] | None = None,
     source: str | None = None,
+    *,
+    curable: bool | None = None,
 ) -> Check:
     """Return a check. Its remedies and source are those of the reason, unless others are passed.
 
     ``remedies`` or ``source`` None means those of the reason, on the platform of the case; () or "" means that the check
-    has none.
+    has none. ``curable`` True means that the remedies are only for the case that no replacement of a part solves the
+    problem. None means True if the remedies are those of the reason.
     """
     text = case.knowledge.reasons.get(reason)
+    if curable is None:
+        curable = remedies is None
     if remedies is None:
         remedies = () if status is Status.PASS else reason_remedies(reason, case.facts, case.knowledge)
     if source is None:
         source = text.source if text else ""
-    return Check(name, status, reason, message, tuple(remedies), source)
+    curable = curable and status.severity >= Status.WARN.severity and bool(ROWS[reason].solved_by)
+    return Check(name, status, reason, message, tuple(remedies), source, curable)
 
 
 def passed(name: CheckName, message: str, source: str = "") -> Check:

@@ -15,6 +15,7 @@ from gpuenv.api import reasons
 from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.case import Case, Policy, make_case
+from gpuenv.assess.cures.search import with_cures
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, Check, Status, decide
 from gpuenv.assess.policies import (
@@ -93,16 +94,20 @@ def assess(
     *,
     peers: Mapping[str, float] | None = None,
     tried: Checks | None = None,
+    cures: bool = True,
 ) -> Assessment:
     """Return the assessment of one image on one node.
 
     ``expect`` None means that nothing particular is expected. ``floors`` are the minimum results of benchmarks.
     ``peers`` maps a ``peer_key`` to the median result of a benchmark over all nodes with the same GPU product. It is
     needed only for floors that are a percentage of this median. ``tried`` is what the environment asks the probe to try
-    besides its own kernels; None means nothing.
+    besides its own kernels; None means nothing. ``cures`` False saves the search for builds and drivers that would help,
+    for callers that need only the verdict.
     """
     case = make_case(facts, expect, floors, knowledge, peers, tried=tried)
     checks = [found for policy in POLICIES for found in policy(case)]
+    if cures:
+        checks = with_cures(case, checks)
     in_vain = _is_driver_in_vain(case, checks)
     return decide(sorted(checks, key=lambda found: _depth(found, in_vain)))
 

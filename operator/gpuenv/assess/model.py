@@ -73,6 +73,8 @@ class Check:
     message: str = ""
     remedies: Remedies = ()
     source: str = ""
+    curable: bool = False
+    """Whether one of the parts that the row of the reason names may be replaced to solve the problem."""
 
 
 @dataclass(frozen=True, slots=True)

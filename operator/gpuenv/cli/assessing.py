@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
@@ -35,15 +36,19 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
             "or --collect-env, --error, --report or --nodes (see gpuenv explain --help)"
         )
 
-    def judge(facts: Facts) -> Assessment:
-        return assess(facts, expect, floors, knowledge, tried=tried)
+    def judge(facts: Facts, *, cures: bool = True) -> Assessment:
+        return assess(facts, expect, floors, knowledge, tried=tried, cures=cures)
+
+    what_if = partial(judge, cures=False)
 
     for node in nodes or [Node(facts=NodeFacts(platform=given.platform))]:
         for image in images:
             facts = _joined(image, node, pasted)
             several = image.label if len(images) > 1 else ""
             name = " ".join(part for part in (node.name, several) if part)
-            yield Answer(name, facts, judge(facts), knowledge, _open(facts, judge, knowledge), _about(image))
+            yield Answer(
+                name, facts, judge(facts), knowledge, _open(facts, what_if, knowledge), _about(image)
+            )
 
 
 def _open(facts: Facts, judge: Judge, knowledge: Knowledge) -> OpenAnswer | None:

@@ -1,6 +1,6 @@
 """Reasons about a PyTorch build: the GPU architectures for which it contains code, and its binaries."""
 
-from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
+from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Part, Start, finding
 from gpuenv.api.remedies import Action
 
 ArchNotInBuild = finding(
@@ -15,6 +15,8 @@ ArchNotInBuild = finding(
     action=Action.CHANGE_IMAGE,
     cure="Use a build that has this generation.",
     source="https://docs.nvidia.com/cuda/hopper-compatibility-guide/",
+    solved_by=(Part.BUILD_FOR_GPU,),
+    build_cure="Use a build that has this generation, such as {build}",
 )
 
 ArchUnknown = finding(
@@ -41,6 +43,11 @@ PtxNewerThanDriver = finding(
     action=Action.UPGRADE_DRIVER,
     cure="Upgrade the driver to the toolkit's own version, or use a build with native code for this GPU.",
     source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
+    solved_by=(
+        Part.TOOLKIT_DRIVER,
+        Part.BUILD_FOR_GPU,
+    ),
+    build_cure="Use a build with native code for this GPU, such as {build}",
 )
 
 PtxJitFailed = finding(

@@ -1,6 +1,6 @@
 """Reasons about the driver, and about the parts of it that have to be visible in the container."""
 
-from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Start, finding
+from gpuenv.api.reasons.row import LAST, Behaviour, NextRun, Part, Start, finding
 from gpuenv.api.remedies import Action
 
 DriverNotVisible = finding(
@@ -33,6 +33,14 @@ DriverTooOld = finding(
         "matching cuda-compat package also carries it."
     ),
     source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
+    solved_by=(
+        Part.LIBCUDA,
+        Part.DRIVER,
+        Part.BUILD,
+        Part.FORWARD_COMPAT,
+        Part.DRIVER_RULE,
+    ),
+    build_cure="Use an image that this driver can run, such as {build}",
 )
 
 DriverOlderThanToolkit = finding(
@@ -56,6 +64,7 @@ DriverFeatureMissing = finding(
     action=Action.UPGRADE_DRIVER,
     cure="Upgrade the driver to the toolkit's own version, or avoid the feature.",
     source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
+    solved_by=(Part.TOOLKIT_DRIVER,),
 )
 
 DriverDroppedGpu = finding(
@@ -73,6 +82,10 @@ DriverDroppedGpu = finding(
     ),
     source=(
         "https://docs.nvidia.com/datacenter/tesla/drivers/cuda-toolkit-driver-and-architecture-matrix.html"
+    ),
+    solved_by=(
+        Part.DRIVER,
+        Part.BUILD,
     ),
 )
 
@@ -101,6 +114,8 @@ ForwardCompatUnsupported = finding(
     action=Action.UPGRADE_DRIVER,
     cure="Upgrade the node driver, or take /usr/local/cuda/compat off the loader path of the image.",
     source="https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html",
+    solved_by=(Part.COMPAT_LIBRARY, Part.DRIVER, Part.BUILD),
+    build_cure="Use an image that this driver can run, such as {build}",
 )
 
 ForwardCompatInUse = finding(

@@ -1,6 +1,6 @@
 """Reasons about PyTorch, about the rest of the image, and about the environment's expectations of both."""
 
-from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Start, finding
+from gpuenv.api.reasons.row import LAST, OWN_RULE, Behaviour, NextRun, Part, Start, finding
 from gpuenv.api.remedies import Action
 
 TorchCpuBuild = finding(
@@ -17,6 +17,8 @@ TorchCpuBuild = finding(
         "https://download.pytorch.org/whl/cu126)."
     ),
     source="https://pytorch.org/get-started/locally/",
+    solved_by=(Part.BUILD,),
+    build_cure="Install a CUDA build, for example {build}",
 )
 
 TorchMissing = finding(
@@ -125,6 +127,8 @@ CudnnDroppedGpu = finding(
     action=Action.CHANGE_IMAGE,
     cure="Stay with cuDNN 9.10 or older on this GPU: a PyTorch build for CUDA 12.6.",
     source="https://github.com/pytorch/pytorch/issues/165773",
+    solved_by=(Part.BUILD_FOR_GPU,),
+    build_cure="Use a build with an older cuDNN, such as {build}",
 )
 
 LibraryConflict = finding(

@@ -68,6 +68,30 @@ class Subject(StrEnum):
     """The reason of a condition in the status of an environment."""
 
 
+class Part(StrEnum):
+    """A part of an image or a node whose replacement can solve a problem.
+
+    The engine tries replacements out on the facts before it names one (:mod:`gpuenv.assess.cures`).
+    """
+
+    LIBCUDA = "libcuda"
+    """A libcuda in the image that is older than the driver. It is removed, so that programs find the driver's own."""
+    COMPAT_LIBRARY = "compat-library"
+    """The libcuda of a cuda-compat package in the image. It is removed, so that programs find the driver's own."""
+    DRIVER = "driver"
+    """The driver of the node."""
+    TOOLKIT_DRIVER = "toolkit-driver"
+    """The driver of the node, by one that is at least as new as that of the image's CUDA toolkit."""
+    BUILD = "build"
+    """The PyTorch build."""
+    BUILD_FOR_GPU = "build-for-gpu"
+    """The PyTorch build, by one with native code for the GPUs. None can be named if no GPU is known."""
+    FORWARD_COMPAT = "forward-compat"
+    """The driver's libcuda, by that of the cuda-compat package."""
+    DRIVER_RULE = "driver-rule"
+    """``expect.driverRule`` of the environment."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """The way in which gpuenv reacts to a reason. Tables that a user supplies cannot change it.
@@ -105,6 +129,8 @@ class Row:
     with this reason has no remedy: nothing has to be done, or the reason is one of an environment's conditions.
     ``platform_cure`` is the name of an entry of ``cures`` in platforms.yaml, which words the cure for single platforms,
     such as GKE. It is "" if there is no such entry.
+    ``solved_by`` are the parts whose replacement can solve the problem, in the order in which replacements are offered.
+    ``build_cure`` is the beginning of the sentence that offers another PyTorch build, with ``{build}`` for its name.
     """
 
     subject: Subject
@@ -115,6 +141,8 @@ class Row:
     source: str
     action: Action | None = None
     platform_cure: str = ""
+    solved_by: tuple[Part, ...] = ()
+    build_cure: str = ""
 
 
 ROWS: Final[dict[str, Row]] = {}
@@ -154,6 +182,8 @@ def finding(
     cure: str,
     source: str,
     platform_cure: str = "",
+    solved_by: tuple[Part, ...] = (),
+    build_cure: str = "",
 ) -> Reason:
     """Define a reason of checks and verdicts: add its row to :data:`ROWS` and return it."""
     row = Row(
@@ -165,6 +195,8 @@ def finding(
         cure=cure,
         source=source,
         platform_cure=platform_cure,
+        solved_by=solved_by,
+        build_cure=build_cure,
     )
     return _added(code, row)
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
-from gpuenv.api.remedies import Remedy
-from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
 from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
 from gpuenv.assess.facts import Step
@@ -22,6 +20,8 @@ def code_for_gpu(case: Case) -> Iterator[Check]:
     for device in case.devices:
         if device.compute_capability is not None and case.arch_flags:
             yield _judge(case, device, case.arch_flags)
+        elif toolkit_lacks(case, device):
+            yield _unknown_to_toolkit(case, device)
         elif device.proven:
             yield passed(check_names.ARCHITECTURE, f"kernels ran on {device.title}")
 
@@ -47,18 +47,52 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
             "its own targets are not known"
         )
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
-    build = fitting_build(case, device)
-    anyway = None if build else fitting_build(case, device, respect_driver=False)
-    remedies = None
-    if build:
-        remedies = [build.remedy(f"Use a build that has this generation, such as {build}.")]
-    elif anyway:
-        remedies = [
-            anyway.remedy(f"Use a build that has this generation: {anyway}, which needs a newer driver too.")
-        ]
     message = f"the build has no code that {device.title} can run: it has {listed}{whence}"
+    row = device.architecture
+    if (
+        row is not None
+        and row.last_cuda is not None
+        and case.runtime is not None
+        and case.runtime > row.last_cuda
+    ):
+        message += f"; no driver changes that: CUDA {show(case.runtime)} has no {row.name}"
     return check(
-        case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, remedies, HOPPER_GUIDE
+        case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, source=HOPPER_GUIDE
+    )
+
+
+def toolkit_lacks(case: Case, device: Device) -> bool:
+    """Return whether no build of the PyTorch project for the image's CUDA can run on a GPU.
+
+    This is so if the toolkit neither compiles for the GPU, nor for an older GPU whose native code it runs. The targets
+    of the build itself need not be known then.
+    """
+    architecture, runtime = device.architecture, case.runtime
+    if case.arch_flags or architecture is None or architecture.first_cuda is None or runtime is None:
+        return False
+    if device.proven or not case.build_name.is_cuda_wheel or runtime >= architecture.first_cuda:
+        return False
+    targets = [
+        f"sm_{row.cc[0]}{row.cc[1]}"
+        for row in case.knowledge.architectures.values()
+        if row.first_cuda is not None and row.first_cuda <= runtime
+    ]
+    return code_for(targets, architecture.cc, runtime, case.knowledge) is Code.NONE
+
+
+def _unknown_to_toolkit(case: Case, device: Device) -> Check:
+    assert device.architecture is not None
+    message = (
+        f"no build for CUDA {show(case.runtime)} has code that {device.title} can run, which came with CUDA "
+        f"{show(device.architecture.first_cuda)}"
+    )
+    return check(
+        case,
+        check_names.ARCHITECTURE,
+        Status.FAIL,
+        reasons.ArchNotInBuild,
+        message,
+        source=device.architecture.source,
     )
 
 
@@ -131,14 +165,8 @@ def cudnn_supports_gpu(case: Case) -> Iterator[Check]:
             Status.FAIL,
             reasons.CudnnDroppedGpu,
             message,
-            _older_cudnn(case, device),
-            architecture.source,
+            source=architecture.source,
         )
-
-
-def _older_cudnn(case: Case, device: Device) -> list[Remedy] | None:
-    build = fitting_build(case, device)
-    return [build.remedy(f"Use a build with an older cuDNN, such as {build}.")] if build else None
 
 
 def conv_ran(steps: tuple[Step, ...], index: int) -> bool | None:

@@ -3,17 +3,8 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
-from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
-from gpuenv.assess.advice import (
-    REMOVE_STALE_LIBCUDA,
-    lacks_code,
-    newest_branch,
-    reachable,
-    stale_libcuda,
-    upgrade_driver,
-    use_fitting_build,
-)
-from gpuenv.assess.case import Case, Device, check, passed
+from gpuenv.assess.advice import newest_branch, stale_libcuda
+from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check, passed
 from gpuenv.assess.facts import LibcudaOrigin
 from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Toolkit
@@ -21,11 +12,6 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
-_BRANCH_WIDTH = 4
-"""Largest difference between the major version of a driver and the number of its branch.
-
-Windows drivers of the branch R570 have major versions up to 574.
-"""
 
 
 def visible(case: Case) -> Iterator[Check]:
@@ -66,7 +52,7 @@ def _invisible(case: Case) -> str:
 def _no_nodes(case: Case, absent: list[str]) -> str:
     # A driver that does not support the GPU creates no device nodes either. Another check names that deeper cause.
     known = case.driver and any(
-        gpu_generation(case, device, case.driver) for device in case.devices or _node_devices(case)
+        gpu_generation(case, device, case.driver) for device in case.devices or node_devices(case)
     )
     return "" if known else f"{', '.join(absent)} do not exist and NVML says that no driver is loaded"
 
@@ -99,8 +85,7 @@ def new_enough(case: Case) -> Iterator[Check]:
             stale or f"{seen}{api} is too old for CUDA {show(runtime)}: at least {_floor(toolkit)} is needed"
         )
         reason, source = reasons.DriverTooOld, toolkit.source
-        remedies = (REMOVE_STALE_LIBCUDA,) if stale else _remedies_old(case, toolkit)
-        yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, remedies, source)
+        yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, source=source)
     elif case.api is not None and case.api // 1000 < runtime[0] and not _embedded(case):
         message = (
             f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
@@ -123,7 +108,7 @@ def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
     """
     newest = case.knowledge.branches[0]
     beyond = (
-        case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + _BRANCH_WIDTH
+        case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + BRANCH_WIDTH
     )
     if case.api is None or beyond:
         message = f"neither CUDA {show(runtime)} nor driver {case.driver_text} is in the tables"
@@ -202,7 +187,7 @@ def _reaches_toolkit(case: Case, toolkit: Toolkit, runtime: Version) -> bool | N
         return True
     newest = case.knowledge.branches[0]
     return (
-        None if branch is newest and case.driver and case.driver[0] > newest.branch + _BRANCH_WIDTH else False
+        None if branch is newest and case.driver and case.driver[0] > newest.branch + BRANCH_WIDTH else False
     )
 
 
@@ -212,9 +197,7 @@ def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) ->
     if case.expect.driver_rule == "Toolkit":
         message = f"{seen} is older than the toolkit's own for CUDA {show(runtime)} ({wanted}), which expect.driverRule asks for"
         reason, source = reasons.DriverTooOld, toolkit.source
-        relax = Remedy(Action.CHANGE_ENVIRONMENT, "Set expect.driverRule: MinorVersion.")
-        remedies = (upgrade_driver(case, wanted, version=own), relax)
-        return check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, remedies, source)
+        return check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, source=source)
     message = (
         f"{seen} is older than CUDA {show(runtime)}'s own ({wanted}); minor-version compatibility carries it"
     )
@@ -226,24 +209,6 @@ def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) ->
         message,
         source=toolkit.source,
     )
-
-
-def _remedies_old(case: Case, toolkit: Toolkit) -> Remedies:
-    """Return the remedies for a driver that is too old for the image's CUDA toolkit."""
-    device = case.devices[0] if case.devices else None
-    useful = reachable(case, toolkit.min_driver) and not lacks_code(case)
-    ways: list[Remedy] = []
-    if useful:
-        ways.append(upgrade_driver(case, _floor(toolkit), version=_floor(toolkit)))
-    ways += use_fitting_build(case, device)
-    if useful and device and device.model and device.model.datacenter:
-        package = f"cuda-compat-{show(toolkit.cuda).replace('.', '-')}"
-        message = f"On this data-centre GPU, add the package {package} to the image."
-        ways.append(remedy(Action.REPAIR_IMAGE, message, package=package))
-    if not ways:
-        message = "No driver that still supports this GPU runs this CUDA: use an older image or another GPU."
-        ways.append(Remedy(Action.CHANGE_IMAGE, message))
-    return tuple(ways)
 
 
 def toolkit_rule_known(case: Case) -> Iterator[Check]:
@@ -266,7 +231,7 @@ def supports_gpu(case: Case) -> Iterator[Check]:
     """
     if case.driver is None:
         return
-    for device in case.devices or _node_devices(case):
+    for device in case.devices or node_devices(case):
         if device.proven:
             continue
         found = gpu_generation(case, device, case.driver)
@@ -286,15 +251,13 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
     if dropped is not None and driver[0] >= dropped:
         limit = case.knowledge.last_branch(dropped)
         message = f"driver {case.driver_text} no longer supports {device.title}: {architecture.name} ended with R{limit}"
-        words = f"Install a driver of branch R{limit} on nodes with this GPU, and keep it there."
         return check(
             case,
             check_names.DRIVER_GPU,
             Status.FAIL,
             reasons.DriverDroppedGpu,
             message,
-            [remedy(Action.CHANGE_DRIVER, words, branch=str(limit))],
-            architecture.source,
+            source=architecture.source,
         )
     first = architecture.first_driver
     seen_working = case.facts.torch.available is True or case.facts.driver.cu_init == 0
@@ -306,8 +269,7 @@ def gpu_generation(case: Case, device: Device, driver: Version) -> Check | None:
             Status.FAIL,
             reasons.DriverTooOld,
             message,
-            [upgrade_driver(case, f"R{first}", version=str(first))],
-            architecture.source,
+            source=architecture.source,
         )
     return _unknown_generation(case, device)
 
@@ -337,7 +299,8 @@ def _unknown_generation(case: Case, device: Device) -> Check | None:
     )
 
 
-def _node_devices(case: Case) -> tuple[Device, ...]:
+def node_devices(case: Case) -> tuple[Device, ...]:
+    """Return the GPU that the labels of the node name, as a tuple, or () if they name none that is known."""
     node = case.facts.node
     model = case.knowledge.model(node.product)
     capability = node.compute_capability or (model.cc if model else None)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gpuenv.api import check_names, reasons
-from gpuenv.assess.advice import fitting_build
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
@@ -55,15 +54,12 @@ def cuda_build(case: Case) -> Iterator[Check]:
     """Check that PyTorch was built with CUDA."""
     if case.cpu_build:
         version = case.facts.torch.version or "this PyTorch"
-        build = fitting_build(case, case.devices[0] if case.devices else None)
-        remedies = [build.remedy(f"Install a CUDA build, for example {build}.")] if build else None
         yield check(
             case,
             check_names.CUDA_BUILD,
             Status.FAIL,
             reasons.TorchCpuBuild,
             f"{version} was built without CUDA",
-            remedies,
         )
     elif case.runtime is not None:
         origin = " (PyPI's default build; not told)" if case.runtime_assumed else ""

@@ -8,6 +8,7 @@ from gpuenv.api.remedies import Action, Remedies, remedy
 from gpuenv.assess.advice import upgrade_driver
 from gpuenv.assess.case import Case
 from gpuenv.assess.cuda_libraries import cuda_major
+from gpuenv.assess.cures.drivers import first_of_branch
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.place_holders import WORDS
 from gpuenv.knowledge.versions import Version, api_number, show
@@ -78,7 +79,7 @@ def _symbol_of_driver(case: Case, rule: ErrorRule) -> tuple[Reason, str, Remedie
         return reasons.ImportFailed, meaning, (remedy(Action.REPAIR_IMAGE, words),)
     has = show(case.api_cuda or first)
     branches = [row.branch for row in case.knowledge.branches if row.cuda >= first]
-    driver = upgrade_driver(case, f"R{min(branches)}" if branches else "")
+    driver = upgrade_driver(case, first_of_branch(case.knowledge, min(branches)) if branches else "")
     older = remedy(Action.REPAIR_IMAGE, f"Install a build of {module} for CUDA {has} or older.")
     meaning = f"{module} needs {symbol} of libcuda, which drivers have from CUDA {show(first)} on; this one has CUDA {has}"
     return rule.reason, meaning, (driver, older)

@@ -45,7 +45,7 @@ def rule_needs_driver(case: Case, rule: ErrorRule) -> Remedies:
     """Return the remedy of a rule that wants a certain driver, or () if it wants none."""
     if rule.name != _LARGE_PARAMETERS:
         return ()
-    return (upgrade_driver(case, f"R{_LARGE_PARAMETERS_BRANCH}", version=_LARGE_PARAMETERS_DRIVER),)
+    return (upgrade_driver(case, _LARGE_PARAMETERS_DRIVER),)
 
 
 def _lacks_large_parameters(case: Case) -> bool:

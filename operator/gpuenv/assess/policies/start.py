@@ -10,15 +10,8 @@ from typing import Final
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
-from gpuenv.assess.advice import (
-    REMOVE_STALE_LIBCUDA,
-    fitting_build,
-    lacks_code,
-    stale_libcuda,
-    upgrade_driver,
-    use_fitting_build,
-)
-from gpuenv.assess.case import Case, check, passed
+from gpuenv.assess.advice import lacks_code, stale_libcuda
+from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import reason_remedies, rule_remedies
@@ -126,59 +119,48 @@ def from_rule(
         reason = reasons.UvmMissing
         message = f"{message}; {UVM} cannot be opened (errno {uvm})"
     if reason == reasons.DriverTooOld:
-        message, remedies = _too_old(case, message)
-    if reason == reasons.ArchNotInBuild:
-        message, remedies = _no_code(case, message, remedies)
-    remedies = (
-        remedies or rule_needs_driver(case, rule) or rule_remedies(rule, reason, case.facts, case.knowledge)
-    )
-    return check(case, name, status or Status(rule.status), reason, message, remedies, rule.source)
+        message = _too_old(case, message)
+    if reason == reasons.ArchNotInBuild and (device := _device_of_another_library(case)) is not None:
+        message, remedies = _no_code_in_library(case, device)
+    remedies = remedies or rule_needs_driver(case, rule)
+    curable = not remedies
+    remedies = remedies or rule_remedies(rule, reason, case.facts, case.knowledge)
+    status = status or Status(rule.status)
+    return check(case, name, status, reason, message, remedies, rule.source, curable=curable)
 
 
-def _too_old(case: Case, message: str) -> tuple[str, Remedies]:
-    """Return the message and the remedies of a check that found the driver too old.
-
-    The returned message is ``message`` with the versions of driver and CUDA. The remedies name a PyTorch build that the
-    driver can run, if there is one. If the driver's CUDA version is not known, return ``message`` and ().
-    """
+def _too_old(case: Case, message: str) -> str:
+    """Return the message of a check that found the driver too old, with the versions of driver and CUDA if known."""
     if case.api_cuda is None:
-        return message, ()
+        return message
     stale = stale_libcuda(case)
     if stale:
-        return f"{message}: {stale}", (REMOVE_STALE_LIBCUDA,)
+        return f"{message}: {stale}"
     name = f"driver {case.driver_text}" if case.driver_text else "the driver"
-    builds = use_fitting_build(case, case.devices[0] if case.devices else None)
-    return f"{message}: {name} has CUDA {show(case.api_cuda)}", (upgrade_driver(case), *builds)
+    return f"{message}: {name} has CUDA {show(case.api_cuda)}"
 
 
-def _no_code(case: Case, message: str, remedies: Remedies) -> tuple[str, Remedies]:
-    """Return the message and the remedies of a check for the error that there is no code for the GPU.
-
-    If PyTorch has code for the GPU, the texts say that another library lacks it, such as flash-attn. Otherwise the
-    message is ``message``, and the remedy names a PyTorch build that has the code. ``remedies`` are returned if no such
-    build is known.
-    """
+def _device_of_another_library(case: Case) -> Device | None:
+    """Return the GPU for which a library beside PyTorch has no code, or None if PyTorch itself may lack the code."""
     device = next((device for device in case.devices if device.compute_capability), None)
-    if device is None or device.compute_capability is None:
-        return message, remedies
     known = bool(case.arch_flags) and case.arch_source != ArchSource.ASSUMED
-    if known and not case.probed and not lacks_code(case):
-        target = show(device.compute_capability)
-        message = (
-            f"a library beside PyTorch has no code for {device.title}, or another PyTorch runs than the one given: "
-            f"this one has {' '.join(case.arch_flags or ())}"
-        )
-        rebuild = remedy(
-            Action.REPAIR_IMAGE,
-            "Rebuild or replace the library that the traceback names (such as flash-attn, xformers or vLLM): "
-            f"it has to be built for compute capability {target} (TORCH_CUDA_ARCH_LIST={target}).",
-            computeCapability=target,
-        )
-        return message, (rebuild,)
-    build = fitting_build(case, device)
-    if build is None:
-        return message, remedies
-    return message, (build.remedy(f"Use a build that has this generation, such as {build}."),)
+    return device if known and not case.probed and not lacks_code(case) else None
+
+
+def _no_code_in_library(case: Case, device: Device) -> tuple[str, Remedies]:
+    """Return the message and the remedies for the error that a library beside PyTorch has no code for a GPU."""
+    target = show(device.compute_capability)
+    message = (
+        f"a library beside PyTorch has no code for {device.title}, or another PyTorch runs than the one given: "
+        f"this one has {' '.join(case.arch_flags or ())}"
+    )
+    rebuild = remedy(
+        Action.REPAIR_IMAGE,
+        "Rebuild or replace the library that the traceback names (such as flash-attn, xformers or vLLM): "
+        f"it has to be built for compute capability {target} (TORCH_CUDA_ARCH_LIST={target}).",
+        computeCapability=target,
+    )
+    return message, (rebuild,)
 
 
 def _uvm_errno(case: Case) -> int:

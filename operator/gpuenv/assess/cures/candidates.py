@@ -1,0 +1,169 @@
+"""The candidates for a cure: builds, drivers and other parts, in the order in which they are tried.
+
+The smallest change of the image comes first, then the newest build. Of drivers, the oldest that suffices comes first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from gpuenv.api.reasons import Part
+from gpuenv.assess.cures.builds import Build, builds_with_code, series_number
+from gpuenv.assess.cures.changes import Change, DriverRole
+from gpuenv.assess.cures.drivers import last_branch, steps_up
+from gpuenv.assess.cures.setup import Setup
+from gpuenv.knowledge.model import Architecture, Knowledge
+from gpuenv.knowledge.versions import at_least, parse_version
+
+_NEAR = 1
+"""How many releases further away a build may be, if it runs on an older driver."""
+
+
+def architectures(setup: Setup, knowledge: Knowledge) -> list[Architecture]:
+    """Return the rows of the GPUs' architectures that are in the tables."""
+    rows = (knowledge.architectures.get(capability) for capability in setup.capabilities)
+    return [row for row in rows if row is not None]
+
+
+def other_builds(setup: Setup, knowledge: Knowledge) -> list[Build]:
+    """Return the released builds with code for all GPUs, except the one in the image, the newest first.
+
+    Return [] if the compute capability of a GPU is not known. If no GPU is known, any build may have code for it.
+    """
+    capabilities = frozenset(setup.capabilities)
+    if any(capability is None for _, capability in setup.gpus):
+        return []
+    release = parse_version(setup.torch)
+    own = None if setup.cpu_build else (release[:2] if release else None, setup.cuda)
+    return [
+        build
+        for build in builds_with_code(knowledge, capabilities, setup.arm)
+        if (build.release.torch, build.row.cuda) != own
+    ]
+
+
+def for_this_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
+    """Yield the builds that the node's driver reaches, the nearest release first.
+
+    Among the builds of a release, those for a CUDA that the driver brings itself come first, then those that exist for
+    Windows too, then the newest CUDA.
+    """
+    reached = [build for build in builds if _reaches(setup, build, knowledge)]
+    change = _changes_of_image(setup)
+
+    def order(build: Build) -> tuple[object, ...]:
+        toolkit = knowledge.toolkit(build.row.cuda)
+        own = toolkit.toolkit_driver if toolkit else None
+        carried = own is not None and setup.driver is not None and not at_least(setup.driver, own)
+        return *change(build), carried, not build.row.windows, -build.cuda_number
+
+    for build in sorted(reached, key=order):
+        yield Change(build=build)
+
+
+def for_an_unknown_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
+    """Yield one or two builds together with the oldest driver for each, the oldest driver first.
+
+    One is the build that changes the image least. The other runs on an older driver, or is newer if the PyTorch release
+    in the image is not known.
+    """
+    change = _changes_of_image(setup)
+    # Of builds for which the same driver suffices, that for the oldest CUDA misses the fewest features on old drivers.
+    ordered = sorted(builds, key=lambda build: (*change(build), build.floor_version, build.cuda_number))
+    if not ordered or any(row.embedded for row in architectures(setup, knowledge)):
+        return  # the driver of a Jetson module comes with its JetPack
+    nearest = ordered[0]
+    _, steps, _ = change(nearest)
+    near = [build for build in ordered if change(build)[1] <= steps + _NEAR]
+    # `min` keeps the first of equals, which is the smallest change.
+    known = parse_version(setup.torch) is not None
+    lowest = min(
+        near,
+        key=lambda build: (change(build)[0], build.floor_version, 0 if known else build.cuda_number),
+    )
+    for build in dict.fromkeys((lowest, nearest)):
+        if build is lowest or build.floor_version != lowest.floor_version:
+            yield Change(build=build, role=DriverRole.NEEDED, driver=build.floor)
+
+
+def with_another_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
+    """Yield the builds together with the driver that has to replace that of the node, the smallest change first."""
+    rows = architectures(setup, knowledge)
+    if any(row.embedded for row in rows):
+        return
+    limit = last_branch(knowledge, [row.cc for row in rows])
+    dropped = is_dropped(setup, knowledge)
+    change = _changes_of_image(setup)
+    for build in sorted(builds, key=lambda build: (*change(build), build.floor_version, -build.cuda_number)):
+        if limit is not None and build.floor_version[:1] > (limit,):
+            continue
+        if dropped:
+            yield Change(build=build, role=DriverRole.OTHER_BRANCH, driver=str(limit))
+        elif setup.driver is None or build.floor_version > setup.driver:
+            yield Change(build=build, role=DriverRole.UPGRADED, driver=build.floor)
+
+
+def other_drivers(setup: Setup, knowledge: Knowledge) -> Iterator[Change]:
+    """Yield the drivers that may replace that of the node: newer ones, or the last branch that supports the GPUs.
+
+    If the image's CUDA is not known, no version can be named; a newer driver helps if there is one for the GPUs.
+    """
+    rows = architectures(setup, knowledge)
+    if any(row.embedded for row in rows):
+        return  # the driver of a Jetson module comes with its JetPack
+    capabilities = [row.cc for row in rows]
+    limit = last_branch(knowledge, capabilities)
+    if is_dropped(setup, knowledge):
+        yield Change(role=DriverRole.OTHER_BRANCH, driver=str(limit))
+        return
+    for text in steps_up(knowledge, setup.cuda, capabilities):
+        if setup.driver is None or (parse_version(text) or ()) > setup.driver:
+            yield Change(role=DriverRole.UPGRADED, driver=text)
+    newer_exists = limit is None or setup.driver is None or setup.driver[0] < limit
+    if setup.cuda is None and not setup.cpu_build and setup.knows_driver and newer_exists:
+        yield Change(role=DriverRole.UPGRADED)
+
+
+def other_parts(setup: Setup, part: Part, knowledge: Knowledge) -> Iterator[Change]:
+    """Yield the change of a part that is neither a build nor a driver, if the setup has such a part."""
+    models = [knowledge.model(name) for name, _ in setup.gpus]
+    datacenter = bool(models) and all(model is not None and model.datacenter for model in models)
+    fits = {
+        Part.LIBCUDA: setup.stale,
+        Part.COMPAT_LIBRARY: setup.driver is not None,
+        Part.FORWARD_COMPAT: datacenter and setup.knows_driver and setup.cuda is not None,
+        Part.DRIVER_RULE: setup.expect.driver_rule != "MinorVersion",
+    }
+    if fits[part]:
+        yield Change(part=part)
+
+
+def is_dropped(setup: Setup, knowledge: Knowledge) -> bool:
+    """Return whether the driver's branch no longer supports one of the GPUs."""
+    branch = setup.driver[0] if setup.driver else 0
+    return any(
+        row.dropped_from_driver is not None and branch >= row.dropped_from_driver
+        for row in architectures(setup, knowledge)
+    )
+
+
+def _reaches(setup: Setup, build: Build, knowledge: Knowledge) -> bool:
+    toolkit = knowledge.toolkit(build.row.cuda)
+    if setup.loaded is not None and setup.loaded // 1000 >= build.row.cuda[0]:
+        return True
+    return toolkit is not None and setup.driver is not None and at_least(setup.driver, toolkit.min_driver)
+
+
+def _changes_of_image(setup: Setup) -> Callable[[Build], tuple[bool, int, int]]:
+    """Return a function that says how much an image changes by a build: another Python, then releases away.
+
+    Of releases that are equally far away, the newer comes first. If the release in the image is not known, the newest
+    one does.
+    """
+    release, python = parse_version(setup.torch), setup.python
+    own = series_number(release) if release is not None and len(release) > 1 else None
+
+    def change(build: Build) -> tuple[bool, int, int]:
+        oldest, newest = build.release.python
+        other_python = python is not None and not oldest <= python[:2] <= newest
+        return other_python, 0 if own is None else abs(build.series - own), -build.series
+
+    return change

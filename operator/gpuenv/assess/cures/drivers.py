@@ -1,0 +1,86 @@
+"""The drivers that matter for a GPU or a toolkit: the oldest that knows it, and the newest branch that supports it."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from gpuenv.assess.case import BRANCH_WIDTH
+from gpuenv.knowledge.model import ComputeCapability, Knowledge
+from gpuenv.knowledge.versions import Version, at_least, parse_version
+
+
+@lru_cache(maxsize=256)
+def first_driver(knowledge: Knowledge, capability: ComputeCapability) -> str:
+    """Return the oldest driver in the tables that supports a GPU, or "" if the tables do not say that.
+
+    It is the driver of the first CUDA toolkit with that driver branch, such as 570.26 for Blackwell, else the number of
+    the branch. If the branch is not known, it is the driver of the first toolkit that compiles for the GPU.
+    """
+    row = knowledge.architectures.get(capability)
+    if row is None:
+        return ""
+    if row.first_driver is None:
+        toolkit = knowledge.toolkits.get(row.first_cuda) if row.first_cuda else None
+        return toolkit.toolkit_driver_text if toolkit else ""
+    return first_of_branch(knowledge, row.first_driver)
+
+
+def first_of_branch(knowledge: Knowledge, branch: int) -> str:
+    """Return the oldest driver of a branch in the tables, such as 570.26 for R570, or the number of the branch."""
+    toolkits = [
+        toolkit
+        for toolkit in knowledge.toolkits.values()
+        if toolkit.toolkit_driver is not None and toolkit.toolkit_driver[0] == branch
+    ]
+    oldest = min(toolkits, key=lambda toolkit: toolkit.toolkit_driver or (), default=None)
+    return oldest.toolkit_driver_text if oldest else str(branch)
+
+
+def newest(drivers: Iterable[str]) -> str:
+    """Return the newest of several driver versions. Empty texts do not count."""
+    return max(drivers, key=lambda text: parse_version(text) or ())
+
+
+def last_branch(knowledge: Knowledge, capabilities: Iterable[ComputeCapability]) -> int | None:
+    """Return the last driver branch that supports all GPUs, such as 580 for a V100, or None if the newest does."""
+    rows = (knowledge.architectures.get(capability) for capability in capabilities)
+    dropped = [row.dropped_from_driver for row in rows if row is not None and row.dropped_from_driver]
+    return knowledge.last_branch(min(dropped)) if dropped else None
+
+
+def steps_up(
+    knowledge: Knowledge, runtime: Version | None, capabilities: Iterable[ComputeCapability]
+) -> list[str]:
+    """Return the drivers from which something new works, the oldest first.
+
+    These are the oldest driver for the CUDA version ``runtime``, the driver of its own toolkit, and the oldest driver
+    for each GPU.
+    """
+    toolkit = knowledge.toolkit(runtime)
+    found = [first_driver(knowledge, capability) for capability in capabilities]
+    if toolkit is not None:
+        found += [toolkit.first_release, toolkit.toolkit_driver_text]
+    return sorted({text for text in found if text}, key=lambda text: parse_version(text) or ())
+
+
+@lru_cache(maxsize=4096)
+def known_step(knowledge: Knowledge, driver: Version) -> Version:
+    """Return the newest driver in the tables that ``driver`` is at least as new as, which stands for all up to the next.
+
+    A driver that is newer than all branches in the tables stays as it is known: by its branch alone.
+    """
+    newest_branch = knowledge.branches[0].branch
+    if driver[0] > newest_branch + BRANCH_WIDTH:
+        return (newest_branch + BRANCH_WIDTH + 1,)
+    steps = (step for step in _steps(knowledge) if at_least(driver, step))
+    return max(steps, default=driver[:1])
+
+
+@lru_cache(maxsize=8)
+def _steps(knowledge: Knowledge) -> tuple[Version, ...]:
+    found: set[Version] = {(row.branch,) for row in knowledge.branches}
+    for toolkit in knowledge.toolkits.values():
+        texts = (toolkit.first_release, toolkit.toolkit_driver_text, toolkit.min_driver_text)
+        found |= {version for version in map(parse_version, texts) if version}
+    for row in knowledge.architectures.values():
+        found |= {(branch,) for branch in (row.first_driver, row.dropped_from_driver) if branch}
+    return tuple(found)
