@@ -45,7 +45,7 @@ def test_error_801_with_a_driver_before_r530_wants_a_newer_driver(facts: dict[st
     assert found.reason == reason
     if reason == "DriverFeatureMissing":
         assert dict(found.remedies[0].parameters)["minVersion"] == "530.30.02"
-        assert "R530 or newer" in found.remedies[0].message
+        assert "530.30.02 or newer" in found.remedies[0].message
 
 
 @pytest.mark.parametrize(
