@@ -125,7 +125,7 @@ SYMBOL = f"ImportError: {SITE}/sgl_kernel/common_ops.abi3.so: undefined symbol: 
 @pytest.mark.parametrize(
     ("driver", "reason", "words"),
     [
-        ("550.90.07", "DriverFeatureMissing", "R555 or newer"),
+        ("550.90.07", "DriverFeatureMissing", "555.42.02 or newer"),
         ("580.95.05", "ImportFailed", "another build of sgl_kernel"),
         (None, "DriverFeatureMissing", "Upgrade the driver"),
     ],
