@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from gpuenv.api import check_names
 from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.api.reasons import ROWS, Part
 from gpuenv.api.remedies import Action, Remedies
@@ -101,7 +102,10 @@ def _replacing(trial: Trial, part: Part) -> Iterable[Change]:
     if part is Part.DRIVER:
         return _first(trial, other_drivers(setup, knowledge))
     if part is Part.TOOLKIT_DRIVER:
-        return _first(trial.by_toolkit_rule(), other_drivers(setup, knowledge))
+        strict = trial.by_toolkit_rule()
+        # If the driver is as new as the toolkit, or is not known, the toolkit does not say which one is needed.
+        is_older = check_names.DRIVER_VERSION in strict.before
+        return _first(strict, other_drivers(setup, knowledge)) if is_older else []
     if part not in _BUILDS:
         return _first(trial, other_parts(setup, part, knowledge))
     builds = _builds(trial, part)
