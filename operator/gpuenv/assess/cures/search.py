@@ -28,7 +28,7 @@ from gpuenv.assess.cures.changes import Change
 from gpuenv.assess.cures.setup import Setup, setup_of
 from gpuenv.assess.cures.trial import Trial
 from gpuenv.assess.cures.words import REMOVE_COMPAT, nothing_helps, remedy_for
-from gpuenv.assess.model import Check
+from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Knowledge
 
 CACHE_BYTES: Final = 4 * 2**20
@@ -104,7 +104,7 @@ def _replacing(trial: Trial, part: Part) -> Iterable[Change]:
     if part is Part.TOOLKIT_DRIVER:
         strict = trial.by_toolkit_rule()
         # If the driver is as new as the toolkit, or is not known, the toolkit does not say which one is needed.
-        is_older = check_names.DRIVER_VERSION in strict.before
+        is_older = strict.before.get(check_names.DRIVER_VERSION) == Status.FAIL.severity
         return _first(strict, other_drivers(setup, knowledge)) if is_older else []
     if part not in _BUILDS:
         return _first(trial, other_parts(setup, part, knowledge))
