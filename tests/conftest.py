@@ -7,11 +7,12 @@ import signal
 
 import hypothesis
 import pytest
-from tests.support import buildah, rootfs
+from tests.support import buildah, registry, rootfs
 from tests.support.node import why_not
 from tests.torch_releases import releases
 
 from gpuenv_sandbox.programs import binaries, catalogue
+from gpuenv_sandbox.programs.go_toolchain import GoError
 
 # No deadlines: a busy machine may need any time to generate and run an example. A failure prints how to repeat it.
 hypothesis.settings.register_profile(
@@ -56,5 +57,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 rootfs.torch_layer()
             if "torch_python" in fixtures or ("torch_wheel" in fixtures and why_not() is None):
                 releases.ensure(releases.release(releases.DEFAULT))
-        except (catalogue.BinaryError, rootfs.LayerError, releases.UnavailableError):
-            """The fixture raises the same error again, and skips its tests with this reason."""
+            if "registry_program" in fixtures:
+                registry.program()
+        except (catalogue.BinaryError, GoError, rootfs.LayerError, releases.UnavailableError):
+            """The fixture raises the same error again. Most fixtures then skip their tests with this reason."""

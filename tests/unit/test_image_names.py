@@ -143,7 +143,6 @@ def test_references_are_read_as_docker_reads_them(text: str, name: str, tag: str
         "a:\n",
         "é",
         "a/b:-x",
-        "/a",
     ],
 )
 def test_what_is_no_reference_is_refused_in_one_line(text: str) -> None:

@@ -28,6 +28,11 @@ from gpuenv.cli.shared.forms import Form
     metavar="REF",
     help="Container image, judged by its name and tag; several: compare.",
 )
+@click.option(
+    "--inspect",
+    is_flag=True,
+    help="Read the images: from a registry, an OCI layout (oci:DIR), an archive (docker-archive:FILE) or files (dir:PATH).",
+)
 @click.option("--cuda", metavar="VERSION", help="CUDA version of the PyTorch build (torch.version.cuda).")
 @click.option("--cudnn", metavar="VERSION", help="cuDNN version of the image.")
 @click.option("--python", metavar="VERSION", help="Python version of the image.")

@@ -12,6 +12,7 @@ class Given:
 
     torches: tuple[str, ...]
     images: tuple[str, ...]
+    inspect: bool
     cuda: str | None
     cudnn: str | None
     python: str | None

@@ -44,14 +44,16 @@ def read_images(given: Given, of_environment: str | None, knowledge: Knowledge) 
     images = [_image(given, torch) for torch in given.torches or (None,)]
     pasted = given.collect_env or given.report
     alone = images == [Image()] and not pasted
-    references = given.images or ((of_environment,) if of_environment and alone else ())
+    references = given.images or ((of_environment,) if of_environment and (alone or given.inspect) else ())
+    if given.inspect and not references:
+        raise BadInput("--inspect reads an image; name it with --image or -f")
     if not references:
         return images
     from gpuenv.cli.inputs.image_references import read_references  # noqa: PLC0415 - only --image and -f need it
 
     return [
         replace(images[0], reference=one.reference, found=one.facts, notes=one.notes)
-        for one in read_references(references, knowledge)
+        for one in read_references(references, knowledge, inspect=given.inspect)
     ]
 
 
