@@ -46,6 +46,8 @@ TOOLKIT = {
     "permission error: capability change failed: operation not permitted": ("toolkit-permission", {}),
     "detection error: nvml error: unknown error: unknown.": ("toolkit-gpu-unknown-error", {}),
     "initialization error: cuda error: unknown error": ("toolkit-gpu-unknown-error", {}),
+    "detection error: cuda error: invalid device ordinal: unknown": ("toolkit-cuda-error", {}),
+    "initialization error: cuda error: initialization error": ("toolkit-cuda-error", {}),
     "device error: 2: unknown device: unknown": ("toolkit-unknown-device", {"device": "2"}),
     "device error: /var/run/nvidia-container-devices: unknown device: unknown": (
         "toolkit-unknown-device", {"device": "/var/run/nvidia-container-devices"},
@@ -170,6 +172,8 @@ RUNTIME = {
     "OCI runtime create failed: /usr/bin/nvidia-container-runtime did not terminate successfully: exit status 127: unknown": (
         "toolkit-hook-failed", {},
     ),
+    "/usr/local/bin/nvidia-container-cli: error while loading shared libraries: libelf.so.1: cannot open shared object file: No "
+    "such file or directory: unknown": ("toolkit-broken", {"library": "libelf.so.1"}),
     "error running createContainer hook #0: fork/exec /usr/bin/nvidia-cdi-hook: no such file or directory": (
         "toolkit-no-program", {"program": "nvidia-cdi-hook"},
     ),

@@ -46,6 +46,7 @@ PLUGIN = {
     "error: all devices on the node must be configured with the same migEnabled value": ("GpuNotAdvertised", "strategy"),
     "error visiting device: device 0 has an invalid MIG configuration": ("GpuNotAdvertised", "strategy"),
     "Could not resolve Linux kernel version": ("DriverNotVisible", "kernel"),
+    "Starting dcgm-exporter\nError: Failed to initialize NVML": ("NvmlUnavailable", "runtime"),
     "nvidia-cuda-mps-server exited with status 1": ("MpsUnavailable", "mps"),
     "[2024-12-10 06:38:01.158 Control    64] Server encountered a fatal exception. Shutting down": ("MpsUnavailable", "mps"),
 }  # fmt: skip
@@ -67,6 +68,9 @@ EVENTS = {
     "0/3 nodes are available: 3 node(s) had untolerated taint {nvidia.com/gpu: present}. preemption: 0/3 nodes are "
     "available": ("Unschedulable", "toleration"),
     "0/6 nodes are available: 6 node(s) didn't match node selector.": ("Unschedulable", "selector"),
+    "Capacity:\n  cpu:  4\n  nvidia.com/gpu:   0\nAllocatable:\n  cpu:  3920m\n  nvidia.com/gpu:   0\n  pods:  29": (
+        "GpuNotAdvertised", "device plug-in",
+    ),
     "Warning  FailedCreatePodSandBox  2s  kubelet  Failed to create pod sandbox: rpc error: code = Unknown desc = failed to "
     "setup network for sandbox": ("SandboxFailed", "log"),
 }  # fmt: skip
@@ -91,6 +95,12 @@ KERNEL = {
     "installed and running.": ("DriverNotVisible", "modprobe"),
     "[83260.063553] NVRM: This PCI I/O region assigned to your NVIDIA device is invalid:\n               NVRM: BAR1 is 0M @ "
     "0x0 (PCI:0000:14:00.0)": ("NoDevice", "above 4g"),
+    "NVRM: osInitNvMapping: *** Cannot attach gpu\nNVRM: GPU 0000:09:00.0: RmInitAdapter failed! (0x22:0x56:894)": (
+        "GpuLost", "reboot",
+    ),
+    "slurmd: fatal: MIG mode is enabled, but no MIG devices were found. Please either create MIG instances": (
+        "NoDevice", "mig instances",
+    ),
     "NVRM: GPU 0000:03:00.0: RmInitAdapter failed! (0x24:0x72:1603)": ("NoDevice", "kernel log"),
     "Aug 29 16:58:38 devbox kernel: [14282.6] NVRM: Xid (PCI:0000:03:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen "
     "off the bus.": ("GpuLost", "reboot"),

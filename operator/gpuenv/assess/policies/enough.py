@@ -44,10 +44,9 @@ def known_enough(case: Case) -> Iterator[Check]:
         )
     if not case.devices:
         missing.append("the GPU (--gpu, or nvidia-smi -L)")
-    nothing_else = not torch.version and case.runtime is None and case.driver is None and not case.devices
     if missing:
-        # A person who pasted nothing except an error asks what it means. A known error answers that by itself.
-        status = Status.NOTE if nothing_else and _explained(case) else Status.UNKNOWN
+        # A person who pastes an error asks what it means. A known error answers that by itself, whatever else is missing.
+        status = Status.NOTE if _explained(case) else Status.UNKNOWN
         message = f"not known: {'; '.join(missing)}"
         words = f"Give {', and '.join(missing)}."
         label = case.facts.node.missing_label

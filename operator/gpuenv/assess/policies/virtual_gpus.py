@@ -62,7 +62,7 @@ def meaning_on_vgpu(case: Case, rule: ErrorRule, message: str) -> tuple[Reason, 
     if not gpus:
         return None
     name = gpus[0].product or f"GPU {gpus[0].index}"
-    if rule.reason == reasons.GpuBusy:
+    if rule.reason in (reasons.GpuBusy, reasons.ContainerLostGpu):
         words = f"{name} is a virtual GPU, which refuses CUDA while it has no licence: {message}"
         return reasons.VgpuUnlicensed, words, case.knowledge.reasons[reasons.VgpuUnlicensed].remedies
     if rule.name == _UNSUPPORTED:

@@ -9,6 +9,7 @@ https://github.com/vllm-project/vllm/blob/main/vllm/collect_env.py
 """
 
 import re
+from dataclasses import replace
 from itertools import islice
 
 from gpuenv.assess.facts import (
@@ -22,10 +23,10 @@ from gpuenv.assess.facts import (
 )
 from gpuenv.assess.sources.advice_words import is_advice
 from gpuenv.assess.sources.cleaned_text import clean
+from gpuenv.assess.sources.nvidia_smi import MAX_GPUS, SmiOutput, numbered, read_nvidia_smi
 from gpuenv.assess.sources.python_answers import Answers, read_prompt
 from gpuenv.knowledge.versions import api_number, parse_version
 
-MAX_GPUS = 64
 MAX_VERSION = 64
 """The largest number of characters of a version."""
 MAX_LABELS = 4_000
@@ -66,18 +67,6 @@ _LABEL = re.compile(
 )
 _NOTHING = frozenset({"", "could not collect", "n/a", "none", "no cuda", "unknown"})
 
-_GPU = re.compile(r"GPU (\d{1,3}) ?[:：] {0,3}([^\n]{2,300})")
-_NEXT_GPU = re.compile(r"\s*(?:\(UUID|\bGPU \d{1,3} ?[:：]|\bMIG |\s{3,}|\|)")
-_SMI_HEAD = re.compile(
-    r"(?:Driver|KMD) Version: {0,4}(\d{3}[\d.]{0,12})(?:[^\n]{0,80}?CUDA (?:UMD )?Version: {0,4}(\d{1,2}\.\d{1,2}))?"
-)
-_SMI_ROW = re.compile(
-    r"^[|│] {1,6}(\d{1,3}) {1,4}([^|│\n]{3,48}?) {1,40}(?:On|Off|N/A|WDDM|TCC|MCDM) {1,8}[|│]", re.MULTILINE
-)
-_SMI_QUERY = re.compile(
-    r"^ {0,8}(Driver Version|KMD Version|CUDA Version|CUDA UMD Version|Product Name) {1,60}: {1,4}([^\n]{2,80})",
-    re.MULTILINE,
-)
 _PIP = re.compile(
     r"(?:\[pip3?\]|\[conda\]|^|\s)(torch|pytorch|nvidia-cudnn-cu\d\d|nvidia-nccl-cu\d\d)(?:==| {1,40})(\d[\w.+!-]{0,40})",
     re.MULTILINE,
@@ -109,12 +98,12 @@ def read_collect_env(text: str) -> Facts:
     packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
     asked = read_prompt(text)
     torch = _torch(text, fields, packages, asked)
-    query = [(match[1], match[2]) for match in islice(_SMI_QUERY.finditer(text), MAX_LABELS)]
-    gpus = _gpus(text, fields) or _queried(query) or _asked(asked) or _jetson(fields, torch)
+    smi = read_nvidia_smi(text)
+    gpus = _gpus(fields, smi) or _asked(asked) or _jetson(fields, torch)
     return Facts(
         source=Source.COLLECT_ENV,
         container=_container(text, fields),
-        driver=_driver(text, fields, torch, gpus, {**_listed(asked), **dict(query)}),
+        driver=_driver(fields, torch, gpus, smi, asked),
         gpus=gpus,
         torch=torch,
     )
@@ -207,32 +196,20 @@ def _cudnn_number(version: str | None) -> int | None:
     return major * 10000 + minor * 100 + patch if major >= 9 else major * 1000 + minor * 100 + patch
 
 
-def _gpus(text: str, fields: dict[str, str]) -> tuple[Gpu, ...]:
+def _gpus(fields: dict[str, str], smi: SmiOutput) -> tuple[Gpu, ...]:
+    """Return the GPUs that the dump lists, with what ``nvidia-smi`` adds, or else those of ``nvidia-smi``."""
     models = _known(fields, "gpus") or ""
-    found = _numbered(models)
+    found = numbered(models)
     if not found and models:
         name = models.split("\n", 1)[0].strip(" -")
         found = {0: name} if 2 < len(name) < 100 and not _is_nothing(name) else {}
-    found = (
-        found or {int(index): name.strip(" .") for index, name in _SMI_ROW.findall(text)} or _numbered(text)
+    if not found:
+        return smi.gpus
+    known = {gpu.index: gpu for gpu in smi.gpus if gpu.product}
+    return tuple(
+        replace(known.get(index, Gpu()), index=index, product=name)
+        for index, name in sorted(found.items())[:MAX_GPUS]
     )
-    return tuple(Gpu(index=index, product=name) for index, name in sorted(found.items())[:MAX_GPUS])
-
-
-def _numbered(text: str) -> dict[int, str]:
-    """Return the GPUs that the text lists in the form ``GPU 0: NVIDIA A100-SXM4-40GB (UUID: …)``.
-
-    Each key is the number of a GPU, and its value is the product name. Each GPU may be on a line of its own, or all on
-    one line.
-    """
-    found: dict[int, str] = {}
-    position = 0
-    while len(found) < MAX_GPUS and (match := _GPU.search(text, position)):
-        rest = _NEXT_GPU.split(match[2], maxsplit=1)[0].strip()
-        position = match.start(2) + max(1, len(rest))
-        if len(rest) > 2 and rest[0].isalpha():
-            found.setdefault(int(match[1]), rest[:100])
-    return found
 
 
 def _asked(asked: Answers) -> tuple[Gpu, ...]:
@@ -252,27 +229,12 @@ def _jetson(fields: dict[str, str], torch: TorchFacts) -> tuple[Gpu, ...]:
     return (Gpu(product="Orin (by its Tegra kernel)"),) if on_jetson and cuda and cuda[0] in (11, 12) else ()
 
 
-def _listed(asked: Answers) -> dict[str, str]:
-    return {"Driver Version": asked.driver} if asked.driver else {}
-
-
-def _queried(query: list[tuple[str, str]]) -> tuple[Gpu, ...]:
-    """Return the GPUs in the output of ``nvidia-smi -q``, numbered in the order of the output.
-
-    ``query`` holds the lines of this output as (label, value), such as ("Product Name", "NVIDIA L4").
-    """
-    names = [value.strip() for label, value in query if label == "Product Name"]
-    return tuple(Gpu(index=index, product=name) for index, name in enumerate(names[:MAX_GPUS]))
-
-
 def _driver(
-    text: str, fields: dict[str, str], torch: TorchFacts, gpus: tuple[Gpu, ...], query: dict[str, str]
+    fields: dict[str, str], torch: TorchFacts, gpus: tuple[Gpu, ...], smi: SmiOutput, asked: Answers
 ) -> DriverFacts:
-    head = _SMI_HEAD.search(text)
-    told = (_known(fields, "driver") or query.get("KMD Version") or query.get("Driver Version") or "").split()
-    version = told[0] if told and parse_version(told[0]) else (head[1] if head else None)
-    printed = head[2] if head else None
-    cuda = parse_version(printed or query.get("CUDA UMD Version") or query.get("CUDA Version"))
+    told = (_known(fields, "driver") or "").split()
+    version = told[0] if told and parse_version(told[0]) else (smi.driver or asked.driver)
+    cuda = parse_version(smi.cuda)
     return DriverFacts(
         version=version,
         # nvidia-smi prints NVML's version on the machine where it ran, which may be another one than the container's.

@@ -3,7 +3,16 @@
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, NodeFacts, Source, TorchFacts
+from gpuenv.assess.facts import (
+    NO_HEALTH,
+    ContainerFacts,
+    DriverFacts,
+    Facts,
+    Gpu,
+    NodeFacts,
+    Source,
+    TorchFacts,
+)
 from gpuenv.knowledge.versions import at_least, parse_version
 
 Part = TypeVar("Part", ContainerFacts, DriverFacts, NodeFacts, TorchFacts)
@@ -61,17 +70,26 @@ def _fill_same(first: Versioned, later: Versioned) -> Versioned:
     return first if _differ(first.version, later.version) else _fill(first, later)
 
 
-def _gpus(first: Facts, later: Facts) -> tuple[Any, ...]:
+def _gpus(first: Facts, later: Facts) -> tuple[Gpu, ...]:
     """Return the GPUs of ``first``, or those of ``later`` if ``first`` has none.
 
-    A compute capability that ``first`` does not know is taken from the GPU of the same product in ``later``.
+    What ``first`` does not know of a GPU is taken from the same GPU in ``later``, and its compute capability from any
+    GPU of the same product.
     """
     if not first.gpus:
         return later.gpus
     told = {gpu.product: gpu.compute_capability for gpu in later.gpus if gpu.compute_capability}
+    same = {(gpu.index, gpu.product): gpu for gpu in later.gpus}
     return tuple(
-        replace(gpu, compute_capability=told.get(gpu.product)) if gpu.compute_capability is None else gpu
+        replace(
+            gpu,
+            compute_capability=gpu.compute_capability or told.get(gpu.product),
+            memory_mib=gpu.memory_mib or other.memory_mib,
+            mig=gpu.mig or other.mig,
+            health=other.health if gpu.health == NO_HEALTH else gpu.health,
+        )
         for gpu in first.gpus
+        for other in (same.get((gpu.index, gpu.product), Gpu()),)
     )
 
 

@@ -10,7 +10,7 @@ Every reader takes time linear in the length of the text, and returns few errors
 looks for fixed words first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -26,38 +26,50 @@ from gpuenv.assess.sources.readers import (
     loader_faults,
     platforms,
     sglang_env,
+    vgpu_licence,
 )
 from gpuenv.knowledge.model import Knowledge
 
 Reader = Callable[[str, Knowledge], Facts]
 """Returns the facts in a text. It never raises, and returns facts without any value if the text is not of its kind."""
 
+_OF_FACTS: Final[tuple[Reader, ...]] = (sglang_env.read, platforms.read)
+"""Readers that find facts and no errors."""
 READERS: Final[tuple[Reader, ...]] = (
     container_toolkit.read,
     container_runtime.read,
     device_plugin.read,
     kernel_log.read,
     collectives.read,
+    vgpu_licence.read,
     loader_faults.read,
     dll_faults.read,
-    sglang_env.read,
-    platforms.read,
+    *_OF_FACTS,
 )
-"""All readers. Of facts that contradict each other, those of the first reader count."""
+"""All readers, the one for the narrowest kind of text first. Of facts that contradict each other, its own count."""
 MAX_ERRORS: Final = 32
 """Maximum number of errors from one text. Real texts have a handful of different ones."""
 
 
 def read_facts(text: str, knowledge: Knowledge) -> Facts:
     """Return what all readers find in a text that is cleaned and free of log prefixes."""
-    found = merge([Facts(source=Source.ERROR_TEXT), *(reader(text, knowledge) for reader in READERS)])
+    found = merge([Facts(source=Source.ERROR_TEXT), *_in_turn(text, knowledge, READERS)])
     return replace(found, errors=tuple(dict.fromkeys(found.errors))[:MAX_ERRORS])
 
 
 def read_failures(text: str, knowledge: Knowledge) -> tuple[Failure, ...]:
     """Return the errors that the readers find in a text, each once."""
-    found = (error for reader in READERS for error in reader(text, knowledge).errors)
+    readers = (reader for reader in READERS if reader not in _OF_FACTS)
+    found = (error for facts in _in_turn(text, knowledge, readers) for error in facts.errors)
     return tuple(dict.fromkeys(found))[:MAX_ERRORS]
+
+
+def _in_turn(text: str, knowledge: Knowledge, readers: Iterable[Reader]) -> Iterator[Facts]:
+    """Yield what each reader finds. What one has explained, no later one explains again."""
+    for reader in readers:
+        found = reader(text, knowledge)
+        text = without_explained(text, found.errors[:MAX_ERRORS])
+        yield found
 
 
 def without_explained(text: str, failures: tuple[Failure, ...]) -> str:

@@ -27,21 +27,32 @@ _WATCHDOG_FAULT: Final = re.compile(
 _NCCL_FAULT: Final = re.compile(
     r"(?:NCCL WARN |Last error:\s{0,20})Cuda failure (?:\d{1,3} )?'?" + _FAULT_WORDS, re.IGNORECASE
 )
-_FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+_FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
     (
         "nccl-duplicate-gpu",
+        ("duplicate gpu",),
         re.compile(
             r"Duplicate GPU detected ?: ?rank \d{1,5} and rank \d{1,5} both on CUDA device (\w{1,12})"
         ),
     ),
     (
         "nccl-versions",
+        (
+            "mismatched nccl",
+            "version mismatch",
+        ),
         re.compile(
             r"Mismatched NCCL version detected[^\n]{0,160}|NCCL version mismatch[^\n]{0,120}", re.IGNORECASE
         ),
     ),
     (
         "shared-memory",
+        (
+            "shared memory",
+            "posix_fallocate",
+            "dev/shm",
+            "torch_",
+        ),
         re.compile(
             r"Call to posix_fallocate failed ?: No space left on device|failed to extend /dev/shm/nccl-[^\n]{0,100}"
             r"|Error while creating shared memory segment[^\n]{0,160}|Error: /dev/shm is too small[^\n]{0,80}"
@@ -52,6 +63,7 @@ _FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ),
     (
         "nccl-locked-memory",
+        ("call to ibv_",),
         re.compile(
             r"Call to ibv_(?:reg_mr|create_cq|create_qp)\w{0,12} failed with error Cannot allocate memory",
             re.IGNORECASE,
@@ -59,6 +71,11 @@ _FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ),
     (
         "nccl-peer-access",
+        (
+            "peer ",
+            "ipc handle",
+            "buffer object",
+        ),
         re.compile(
             r"peer access is not supported between these two devices|failed to open CUDA IPC handle ?: ?\d{1,3}[^\n]{0,80}"
             r"|Cuda failure (?:\d{1,3} )?'?(?:peer access|peer mapping|mapping of buffer object failed)[^\n]{0,60}",
@@ -67,6 +84,13 @@ _FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ),
     (
         "nccl-network",
+        (
+            "socket",
+            "call to connect",
+            "got completion",
+            "ncclremoteerror",
+            "call to recv",
+        ),
         re.compile(
             r"socketStartConnect: Connect to [^\n]{0,120}|socketProgress: Connection closed by remote peer[^\n]{0,80}"
             r"|Call to connect(?: to [^\n]{0,60})? (?:failed|returned)[^\n]{0,100}|no socket interface found"
@@ -77,6 +101,10 @@ _FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ),
     (
         "nccl-timeout",
+        (
+            "watchdog",
+            "heartbeat",
+        ),
         re.compile(
             r"Watchdog caught collective operation timeout: WorkNCCL\([^)\n]{0,60}OpType=(\w{1,40})[^\n]{0,200}?before timing out"
             r"|watchdog got stuck for [\d.]{1,12} seconds[^\n]{0,120}|Heartbeat monitor timed out[^\n]{0,120}",
@@ -84,7 +112,10 @@ _FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
         ),
     ),
 )
-"""Rules, and the words of their faults. Of several faults in one log, those further up explain the ones below them."""
+"""Rules, a sign that a text has if it can match, in lower case, and the words of their faults.
+
+Of several faults in one log, those further up explain the ones below them.
+"""
 _KILLED: Final = re.compile(
     r"exitcode ?: -9\b(?: \(pid: \d{1,10}\))?|Signal 9 \(SIGKILL\) received by PID \d{1,10}", re.IGNORECASE
 )
@@ -102,38 +133,47 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return Facts(source=Source.ERROR_TEXT)
-    version, api = _VERSION.search(text), _DRIVER_API.search(text)
+    version = _VERSION.search(text) if "nccl version" in lowered else None
+    api = _DRIVER_API.search(text) if "cudadriverversion" in lowered else None
     return Facts(
         source=Source.ERROR_TEXT,
         torch=TorchFacts(nccl=version[1] if version else None),
         driver=DriverFacts(cuda_version=int(api[1]) if api else None),
-        errors=(*_kernel_fault(text), *_collective_faults(text), *_ended_ranks(text)),
+        errors=(
+            *_kernel_fault(text, lowered),
+            *_collective_faults(text, lowered),
+            *_ended_ranks(text, lowered),
+        ),
     )
 
 
-def _kernel_fault(text: str) -> Iterator[Failure]:
+def _kernel_fault(text: str, lowered: str) -> Iterator[Failure]:
     """Yield a kernel's fault that NCCL noticed first.
 
     Errors of kernels are asynchronous, so NCCL's watchdog often notices one of another kernel. If the program itself
     names the fault before NCCL does, its words say more, and nothing is yielded.
     """
+    if "watchdog thread" not in lowered and "cuda failure" not in lowered:
+        return
     match = _WATCHDOG_FAULT.search(text) or _NCCL_FAULT.search(text)
     first = _ANY_FAULT.search(text)
     if match and first and first.start() >= match.start():
         yield _failure("nccl-kernel-fault", match, text)
 
 
-def _collective_faults(text: str) -> Iterator[Failure]:
+def _collective_faults(text: str, lowered: str) -> Iterator[Failure]:
     """Yield the fault that explains the others."""
-    for name, pattern in _FAULTS:
-        match = pattern.search(text)
+    for name, signs, pattern in _FAULTS:
+        match = pattern.search(text) if any(sign in lowered for sign in signs) else None
         if match:
             yield _failure(name, match, text)
             return
 
 
-def _ended_ranks(text: str) -> Iterator[Failure]:
+def _ended_ranks(text: str, lowered: str) -> Iterator[Failure]:
     """Yield why torchrun lost a rank: it was killed, or shared memory did not suffice."""
+    if "exitcode" not in lowered and "signal" not in lowered:
+        return
     if bus := _BUS_ERROR.search(text):
         yield _failure("shared-memory", bus, text)
     elif killed := _KILLED.search(text):

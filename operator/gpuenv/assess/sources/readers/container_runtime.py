@@ -77,7 +77,8 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return Facts(source=Source.ERROR_TEXT)
-    return Facts(source=Source.ERROR_TEXT, errors=(*_cdi(text), *_runtimes(text)))
+    cdi = _cdi(text) if "cdi" in lowered or "conflicting device" in lowered or "gpu vendor" in lowered else ()
+    return Facts(source=Source.ERROR_TEXT, errors=(*cdi, *_runtimes(text, lowered)))
 
 
 def _cdi(text: str) -> Iterator[Failure]:
@@ -101,17 +102,17 @@ def _cdi(text: str) -> Iterator[Failure]:
         yield _failure("cdi-no-specification", vendor)
 
 
-def _runtimes(text: str) -> Iterator[Failure]:
+def _runtimes(text: str, lowered: str) -> Iterator[Failure]:
     """Yield what the runtime lacks: a runtime of that name, or a way to give containers GPUs."""
-    if request := _first(_NO_GPU_DRIVER, text):
+    if "device driver" in lowered and (request := _first(_NO_GPU_DRIVER, text)):
         yield _failure("no-gpu-support-in-docker", request)
-    if runtime := _first(_NO_RUNTIME, text):
+    if "runtime" in lowered and (runtime := _first(_NO_RUNTIME, text)):
         yield _failure("no-such-runtime", runtime, runtime=runtime[1] or runtime[2])
-    if missing := _first(_NO_CLASS, text):
+    if "runtimeclass" in lowered and (missing := _first(_NO_CLASS, text)):
         yield _failure("no-such-runtime-class", missing, runtime=missing[1])
-    if device := _first(_NO_DEVICE_FILE, text):
+    if "custom device" in lowered and (device := _first(_NO_DEVICE_FILE, text)):
         yield _failure("no-device-file", device, device=device[1])
-    if program := _first(_NO_NVIDIA_SMI, text):
+    if "nvidia-smi" in lowered and (program := _first(_NO_NVIDIA_SMI, text)):
         yield _failure("container-without-nvidia-smi", program)
 
 

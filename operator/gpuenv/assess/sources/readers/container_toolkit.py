@@ -35,6 +35,7 @@ _STEPS: Final[tuple[tuple[str, str], ...]] = (
     ("nvml error: insufficient permissions", "no-permission"),
     ("nvml error: unknown error", "toolkit-gpu-unknown-error"),
     ("cuda error: unknown error", "toolkit-gpu-unknown-error"),
+    ("cuda error:", "toolkit-cuda-error"),
     ("driver rpc error", "toolkit-driver-service"),
     ("driver error", "toolkit-driver-service"),
     ("unknown device", "toolkit-unknown-device"),
@@ -62,17 +63,22 @@ _NO_PROGRAM: Final = re.compile(
     r"[^\n]{0,160}?(?:executable file not found|no such file or directory)",
     re.IGNORECASE,
 )
+_NO_LIBRARY: Final = re.compile(
+    r"nvidia-(?:container-\w{2,12}|ctk|cdi-hook)(?:\.real)?: error while loading shared libraries: ([\w.+-]{3,60})[^\n]{0,120}",
+    re.IGNORECASE,
+)
 _HOOK_FAILED: Final = re.compile(
     r"error executing hook `?[\w./-]{0,200}nvidia-[\w.-]{1,60}`? \(exit code: \d{1,3}\)"
     r"|nvidia-container-runtime did not terminate successfully[^\n]{0,60}",
     re.IGNORECASE,
 )
+_SIGNS: Final = ("nvidia-container", "nvidia container", "nvidia-cdi-hook", "nvidia-ctk")
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the faults of the container toolkit in a text."""
     lowered = text.lower()
-    if "nvidia-" not in lowered and "nvidia container" not in lowered:
+    if not any(sign in lowered for sign in _SIGNS):
         return Facts(source=Source.ERROR_TEXT)
     found = [
         fault for match in islice(_SAID.finditer(text), MAX_FAULTS) if (fault := _fault(match, knowledge))
@@ -85,6 +91,10 @@ def read(text: str, knowledge: Knowledge) -> Facts:
         Failure(LAYER, name="toolkit-no-program", message=match[0], details=(("program", match[1]),))
         for match in islice(_NO_PROGRAM.finditer(text), 1)
     )
+    found += (
+        Failure(LAYER, name="toolkit-broken", message=match[0], details=(("library", match[1]),))
+        for match in islice(_NO_LIBRARY.finditer(text), 1)
+    )
     if not found:
         found += (
             Failure(LAYER, name="toolkit-hook-failed", message=match[0])
@@ -94,12 +104,12 @@ def read(text: str, knowledge: Knowledge) -> Facts:
 
 
 def _fault(match: re.Match[str], knowledge: Knowledge) -> Failure | None:
-    """Return one fault, or None if it only hands on an error of CUDA, which patterns of errors.yaml explain better."""
+    """Return one fault, or None if it only says that CUDA finds no device: a pattern of errors.yaml explains that."""
     end = _END.search(match[1])
     said = (match[1][: end.start()] if end else match[1]).rstrip(" .")
     words = match[0][: match.start(1) - match.start()] + said
     lowered = said.lower()
-    if "cuda error:" in lowered and "unknown error" not in lowered:
+    if "cuda error: no cuda-capable device" in lowered:
         return None
     name = next((rule for words, rule in _STEPS if words in lowered), "")
     library = re.search(r"load library failed: ([\w./+-]{3,120})", said)

@@ -36,12 +36,21 @@ _ALLOCATE: Final = re.compile(
     r"Allocate failed due to (?:rpc error|device plugin|failed to|no such)[^\n]{0,300}?which is unexpected",
     re.IGNORECASE,
 )
+_NONE_OFFERED: Final = re.compile(r"^ {0,8}(nvidia\.com/[\w.-]{1,40}): {1,60}0$", re.MULTILINE)
+"""Matches a line of ``kubectl describe node`` under Capacity or Allocatable."""
+_SIGNS: Final = (
+    "nvml library", "mig", "detected", "no devices found", "discovery strategy", "gpu node", "allocate failed",
+    "devices unavailable", "outof", "allocatable:",
+)  # fmt: skip
 _MAX_LINES: Final = 4
 """Number of different lines about one fault that are read. The plug-in says in three lines that it finds no GPU."""
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signature of all readers
     """Return the faults of a device plug-in in a text."""
+    lowered = text.lower()
+    if not any(sign in lowered for sign in _SIGNS):
+        return Facts(source=Source.ERROR_TEXT)
     return Facts(source=Source.ERROR_TEXT, errors=tuple(_faults(text)))
 
 
@@ -57,6 +66,8 @@ def _faults(text: str) -> Iterator[Failure]:
             break
         position = found.end()
         yield Failure(LAYER, name="plugin-no-devices", message=found[0])
+    if "Allocatable:" in text and (offered := _NONE_OFFERED.search(text)):
+        yield Failure(LAYER, name="node-offers-none", message=offered[0], details=(("device", offered[1]),))
     if unavailable := _UNAVAILABLE.search(text):
         device = unavailable[1] or unavailable[4]
         yield Failure(

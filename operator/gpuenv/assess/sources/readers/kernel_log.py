@@ -78,7 +78,10 @@ _MODULE_FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ),
 )
 """Rules, and the words that their fault has. If the module was not signed, the words of the later rules follow from it."""
-_SIGNS: Final = ("nvrm", "nvidia", "kernel")
+_SIGNS: Final = (
+    "nvrm", "could not insert", "kernel module", "linux kernel version", "kernel headers", "nouveau", "unsigned module",
+    "nvidia: ", "not found in directory", "module nvidia", "module 'nvidia", "api mismatch", "nvidia device",
+)  # fmt: skip
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:
