@@ -71,7 +71,7 @@ def test_a_fleet_of_one_column() -> None:
         "--nodes", "-", "--torch", "2.9.1+cu128", "--driver", "580.65.06", text="gpu\nNVIDIA L4\nTesla P4\n"
     )
     assert found.exit_code == 1, found.output
-    assert [line.split()[-0] for line in found.stdout.splitlines()[1:3]] == ["NVIDIA", "Tesla"]
+    assert sorted(line.split()[0] for line in found.stdout.splitlines()[1:3]) == ["NVIDIA", "Tesla"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,10 @@ def test_impossible_values_in_a_fleet_are_refused(fleet: str, words: str) -> Non
 
 def test_a_fleet_in_markdown_has_its_cures_and_stays_text() -> None:
     fleet = "name,gpu,driver\n<b>a|b</b>,Tesla P4,580.65.06\nc,NVIDIA L4,580.65.06\n"
-    text = explain("--nodes", "-", "--torch", "2.9.1+cu128", "-o", "markdown", text=fleet).stdout
+    text = explain(
+        "--nodes", "-", "--torch", "2.9.1+cu128", "--by", "node", "-o", "markdown", text=fleet
+    ).stdout
     assert "<b>" not in text
     assert "&lt;b&gt;a\\|b&lt;/b&gt;" in text
-    assert "- **ArchNotInBuild**: Use a build" in text
+    assert "- **ArchNotInBuild** 1 node (Tesla P4): the build has no code" in text
+    assert "Use a build" in text

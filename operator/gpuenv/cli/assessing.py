@@ -1,15 +1,16 @@
 """The work of ``gpuenv explain``: it joins all inputs into facts and assesses each image on each node."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
+from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.questions.answer import OpenAnswer, open_answer
-from gpuenv.assess.questions.what_if import Judge
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given
@@ -17,16 +18,20 @@ from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import read_pasted
 from gpuenv.cli.inputs.platforms import require_platform
+from gpuenv.cli.inputs.what_if import WhatIf, read_what_if
 from gpuenv.cli.output.answer import AboutImage, Answer
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
+
+MOST_OPEN: Final = 64
+"""How many different open questions are answered. A list of nodes may hold thousands."""
 
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
     require_platform(given.platform, knowledge)
     spec = read_environment(given.environment)[0] if given.environment is not None else None
-    expect, floors, tried = (spec.expect, spec.floors, spec.checks) if spec else (None, (), None)
+    what_if = read_what_if(given)
     pasted = list(read_pasted(given, knowledge))
     images = read_images(given, spec.image if spec else None, knowledge)
     nodes = read_nodes(given, knowledge)
@@ -35,28 +40,68 @@ def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
             "nothing was given to judge; give --torch or --image, --driver and --gpu, "
             "or --collect-env, --error, --report or --nodes (see gpuenv explain --help)"
         )
-
-    def judge(facts: Facts, *, cures: bool = True) -> Assessment:
-        return assess(facts, expect, floors, knowledge, tried=tried, cures=cures)
-
-    what_if = partial(judge, cures=False)
-
-    for node in nodes or [Node(facts=NodeFacts(platform=given.platform))]:
-        for image in images:
+    judge = _Judge(spec, knowledge)
+    for number, node in enumerate(nodes or [Node(facts=NodeFacts(platform=given.platform))]):
+        for column, image in enumerate(images):
             facts = _joined(image, node, pasted)
             several = image.label if len(images) > 1 else ""
             name = " ".join(part for part in (node.name, several) if part)
-            yield Answer(
-                name, facts, judge(facts), knowledge, _open(facts, what_if, knowledge), _about(image)
+            assessment, opened = judge.judged(facts, (column, False))
+            answer = Answer(
+                name,
+                facts,
+                assessment,
+                knowledge,
+                opened,
+                _about(image),
+                node=node.facts.name or "",
+                node_number=number,
+                build=image.label,
             )
+            yield answer if what_if is None else _changed(answer, what_if, judge, column)
 
 
-def _open(facts: Facts, judge: Judge, knowledge: Knowledge) -> OpenAnswer | None:
-    """Return the answer to the question that the facts leave open, or None if there is none."""
-    case = make_case(facts, None, (), knowledge, None)
-    if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
-        return None
-    return open_answer(case, judge)
+def _changed(answer: Answer, what_if: WhatIf, judge: "_Judge", column: int) -> Answer:
+    """Return the answer with a change of its facts. It contains the answer without the change."""
+    facts = what_if.applied(answer.facts)
+    assessment, opened = judge.judged(facts, (column, True))
+    return replace(
+        answer, facts=facts, assessment=assessment, open=opened, before=answer, change=what_if.words
+    )
+
+
+@dataclass(slots=True)
+class _Judge:
+    """Assesses facts. Nodes of a fleet that differ in nothing but their names are assessed once."""
+
+    spec: EnvironmentSpec | None
+    knowledge: Knowledge
+    _known: dict[object, tuple[Assessment, OpenAnswer | None]] = field(default_factory=dict)
+    _opened: int = 0
+
+    def judged(self, facts: Facts, image: object) -> tuple[Assessment, OpenAnswer | None]:
+        """Return the assessment, and the answer to the question that the facts leave open, or None if there is none.
+
+        ``image`` distinguishes the images, with or without a change, so that all else in the facts follows from it.
+        """
+        key = (image, facts.driver, facts.gpus, replace(facts.node, name=None))
+        if key not in self._known:
+            self._known[key] = (self.assessed(facts), self._open(facts))
+        return self._known[key]
+
+    def assessed(self, facts: Facts, *, cures: bool = True) -> Assessment:
+        """Return the assessment of facts. Without ``cures``, nothing is tried to find a cure, which is faster."""
+        spec = self.spec
+        if spec is None:
+            return assess(facts, None, (), self.knowledge, cures=cures)
+        return assess(facts, spec.expect, spec.floors, self.knowledge, tried=spec.checks, cures=cures)
+
+    def _open(self, facts: Facts) -> OpenAnswer | None:
+        case = make_case(facts, None, (), self.knowledge, None)
+        if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
+            return None
+        self._opened += 1
+        return open_answer(case, partial(self.assessed, cures=False)) if self._opened <= MOST_OPEN else None
 
 
 def _about(image: Image) -> AboutImage | None:

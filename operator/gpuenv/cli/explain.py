@@ -9,6 +9,7 @@ from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.platforms import complete
 from gpuenv.cli.inputs.tables import read_tables
 from gpuenv.cli.output import formats
+from gpuenv.cli.output.by import By
 from gpuenv.cli.shared import exit_codes, options
 from gpuenv.cli.shared.forms import Form
 
@@ -46,7 +47,7 @@ from gpuenv.cli.shared.forms import Form
     "drivers",
     multiple=True,
     metavar="VERSION",
-    help="NVIDIA driver version; several go with several --gpu.",
+    help="NVIDIA driver version; several go with several --gpu. With --nodes, in the place of each node's own.",
 )
 @click.option(
     "--gpu", "gpus", multiple=True, metavar="NAME", help="GPU product name as nvidia-smi -L prints it."
@@ -72,15 +73,29 @@ from gpuenv.cli.shared.forms import Form
 )
 @click.option("--report", metavar="FILE", help="A report saved by gpuenv check.")
 @click.option(
-    "--nodes", metavar="FILE", help="Nodes as CSV or YAML (name, gpu, driver), or kubectl get nodes -o yaml."
+    "--nodes",
+    metavar="FILE",
+    help="Nodes as CSV or YAML (name, gpu, driver), kubectl get nodes -o yaml, or the CSV of nvidia-smi --query-gpu.",
 )
 @click.option(
     "-f", "--file", "environment", metavar="FILE", help="A GPUEnvironment, for its image and expectations."
 )
+@click.option(
+    "--what-if",
+    metavar="driver=VERSION|torch=VERSION",
+    help="What would become of it; shows the differences.",
+)
+@click.option(
+    "--by",
+    type=click.Choice([by.value for by in By]),
+    default=By.KIND.value,
+    show_default=True,
+    help="A row for all nodes of one kind (GPU and driver), or for each node.",
+)
 @options.tables_directory
 @formats.option
 @options.verbose
-def command(*, directory: str | None, form: str, verbose: bool, **given: Any) -> int:
+def command(*, directory: str | None, form: str, verbose: bool, by: str, **given: Any) -> int:
     """Say whether a PyTorch image runs on a node, and if not, why and what helps.
 
     Give what you have; what is missing is named. Nothing here needs a GPU or a cluster.
@@ -90,8 +105,10 @@ def command(*, directory: str | None, form: str, verbose: bool, **given: Any) ->
       gpuenv explain --image vllm/vllm-openai:v0.11.1 --nodes fleet.csv
       python -m torch.utils.collect_env | gpuenv explain --collect-env -
       gpuenv explain --error traceback.txt
-      gpuenv explain --nodes fleet.csv --torch 2.11.0+cu130
+      gpuenv explain --nodes fleet.csv --torch 2.9.1+cu128 --torch 2.11.0+cu130
+      gpuenv explain --nodes fleet.csv --torch 2.9.1+cu128 --what-if driver=590.48.01
+      gpuenv explain --gpu "GTX 1080 Ti"
     """
     found = list(answers(Given(**given), read_tables(directory)))
-    click.echo(formats.FORMATS[Form(form)](found, verbose), nl=False)
+    click.echo(formats.FORMATS[Form(form)](found, verbose, By(by)), nl=False)
     return exit_codes.of_worst(answer.assessment.verdict for answer in found)

@@ -45,7 +45,7 @@ def command(*, table: str | None, directory: str | None, cases: tuple[str, ...],
     else:
         for name, rows in chosen.items():
             header, *body = ([words(cell) for cell in row] for row in rows)
-            click.echo(f"# {name}\n{text.table(header, body)}\n")
+            click.echo(f"# {name}\n{text.table([title.upper() for title in header], body)}\n")
     return exit_codes.OK
 
 

@@ -26,3 +26,4 @@ class Given:
     report: str | None
     nodes: str | None
     environment: str | None
+    what_if: str | None

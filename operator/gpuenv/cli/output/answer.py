@@ -1,6 +1,5 @@
 """The answers of ``gpuenv explain`` and ``gpuenv check``, and the parts of an answer that every format shows."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,6 +43,15 @@ class Answer:
     """What the tables say about facts that are not given, or None if nothing can be said."""
     image: AboutImage | None = None
     """The image, if the user named one."""
+    node: str = ""
+    """The name of the node, or "" if it has none."""
+    node_number: int = 0
+    """Distinguishes nodes, which may have no names, or equal ones."""
+    build: str = ""
+    """The image or the version of PyTorch that the person named, or "" if there is none."""
+    before: "Answer | None" = None
+    """The answer without the change that ``change`` describes, or None if the question is about no change."""
+    change: str = ""
 
     @property
     def findings(self) -> list[Check]:
@@ -89,19 +97,6 @@ def assumed(answer: Answer) -> str:
     return f"{show(case.runtime)} assumed: PyPI's default{say}"
 
 
-def cures(answers: Iterable[Answer]) -> dict[str, str]:
-    """Return a dict from the remedies of each answer's worst check, in words, to the reason of that check.
-
-    If several answers share their remedies, these appear once, with the reason of the first of them.
-    """
-    found: dict[str, str] = {}
-    for answer in answers:
-        worst = answer.assessment.checks[0] if answer.assessment.checks else None
-        if worst and answer.assessment.reason and worst.remedies:
-            found.setdefault(text.in_words(worst.remedies), worst.reason)
-    return found
-
-
 def as_data(answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON data, with the same fields for ``explain`` and ``check``."""
     case = make_case(answer.facts, None, (), answer.knowledge, None)
@@ -117,7 +112,11 @@ def as_data(answer: Answer) -> dict[str, Any]:
         data["answer"] = open_answers.data(answer.open, answer.facts.torch.version)
     if answer.image is not None:
         data["image"] = _image_data(answer.image, answer.facts)
-    return data | ({"name": answer.name} if answer.name else {})
+    if answer.before is not None:
+        before = answer.before.assessment
+        data["before"] = {"verdict": str(before.verdict), "reason": before.reason}
+    names = {"name": answer.name, "node": answer.node, "build": answer.build if answer.name else ""}
+    return data | {key: value for key, value in names.items() if value}
 
 
 def _image_data(image: AboutImage, facts: Facts) -> dict[str, Any]:

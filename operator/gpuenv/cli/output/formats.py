@@ -5,15 +5,16 @@ option ``--output`` from there.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpuenv.api import reasons
 from gpuenv.api.foreign_text import in_markdown, one_line
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
-from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data, cures
+from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data
+from gpuenv.cli.output.by import By
 from gpuenv.cli.output.images import image_lines
 from gpuenv.cli.shared import forms
 from gpuenv.cli.shared.forms import Form
@@ -25,12 +26,30 @@ _ADDRESS: Final = re.compile(r"https?://[\w./?=&%#:+~-]+", re.ASCII)
 """Matches the address at the start of a check's source. No character of it ends a link of Markdown."""
 
 
-def table(answers: Sequence[Answer], verbose: bool) -> str:
+class Formatter(Protocol):
+    """A function that formats answers. ``verbose`` and ``by`` are the values of the options of the same name."""
+
+    def __call__(self, answers: Sequence[Answer], verbose: bool, by: By = By.KIND) -> str:
+        """Return the text to print."""
+        ...
+
+
+def table(answers: Sequence[Answer], verbose: bool, by: By = By.KIND) -> str:
     """Return text for people: the details of a single answer, or several answers as a table.
 
-    Below the table, the remedies of each reason appear once.
+    Below the table, each cause appears once, with its nodes and its remedies.
     """
-    return "\n".join(_one(answers[0], verbose) if len(answers) == 1 else _several(answers)) + "\n"
+    return "\n".join(_one(answers[0], verbose) if _is_single(answers) else _several(answers, by)) + "\n"
+
+
+def _is_single(answers: Sequence[Answer]) -> bool:
+    return len(answers) == 1 and answers[0].before is None
+
+
+def _several(answers: Sequence[Answer], by: By) -> list[str]:
+    from gpuenv.cli.output import several  # noqa: PLC0415 - most questions are about one image on one node
+
+    return list(several.lines(answers, by))
 
 
 def _one(answer: Answer, verbose: bool) -> list[str]:
@@ -55,28 +74,28 @@ def _open_lines(answer: Answer) -> Sequence["Line"]:
     return list(open_answers.lines(answer.open, answer.knowledge, answer.facts.torch.version))
 
 
-def _several(answers: Sequence[Answer]) -> list[str]:
-    rows = []
-    for answer in answers:
-        found = answer.assessment
-        rows.append((one_line(answer.name, text.MAX_NAME), str(found.verdict), found.reason, found.message))
-    lines = [text.table(("node", "verdict", "reason", "message"), rows)]
-    helps = [one_line(f"{reason}: {cure}") for cure, reason in cures(answers).items()]
-    images = list(dict.fromkeys(line for answer in answers for line in image_lines(answer)))
-    return "\n\n".join("\n".join(part) for part in (lines, images, helps) if part).split("\n")
-
-
-def _data(form: Form, answers: Sequence[Answer], verbose: bool) -> str:
+def _data(form: Form, answers: Sequence[Answer], verbose: bool, by: By = By.KIND) -> str:
     """Return a text for programs: one object for a single answer, or an object with ``results`` for several."""
-    del verbose  # a text for programs always contains everything
+    del verbose, by  # a text for programs always contains everything
     data = [as_data(answer) for answer in answers]
-    return forms.DATA[form](data[0] if len(data) == 1 else {"results": data}) + "\n"
+    if _is_single(answers):
+        return forms.DATA[form](data[0]) + "\n"
+    found: dict[str, Any] = {"results": data}
+    if answers[0].node:
+        from gpuenv.cli.output import several  # noqa: PLC0415 - most questions are about one image on one node
+
+        found["kinds"] = several.kinds_data(answers)
+    return forms.DATA[form](found) + "\n"
 
 
-def markdown(answers: Sequence[Answer], verbose: bool) -> str:
+def markdown(answers: Sequence[Answer], verbose: bool, by: By = By.KIND) -> str:
     """Return Markdown text to paste into an issue on GitHub."""
-    one = len(answers) == 1
-    lines = _markdown_one(answers[0], verbose) if one else _markdown_several(answers)
+    if _is_single(answers):
+        lines = _markdown_one(answers[0], verbose)
+    else:
+        from gpuenv.cli.output import several  # noqa: PLC0415 - most questions are about one image on one node
+
+        lines = several.markdown(answers, by)
     return "\n".join(lines) + "\n"
 
 
@@ -107,26 +126,16 @@ def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
     return lines
 
 
-def _markdown_several(answers: Sequence[Answer]) -> list[str]:
-    lines = ["| node | verdict | reason | message |", "| --- | --- | --- | --- |"]
-    for answer in answers:
-        found = answer.assessment
-        name, message = in_markdown(answer.name), in_markdown(found.message)
-        lines.append(f"| {name} | **{found.verdict}** | {found.reason} | {message} |")
-    helps = [f"- **{reason}**: {in_markdown(cure)}" for cure, reason in cures(answers).items()]
-    return [*lines, "", *helps] if helps else lines
-
-
 def _shown(answer: Answer, verbose: bool) -> Sequence[Check]:
     return answer.assessment.checks if verbose else answer.findings
 
 
-FORMATS: Final[dict[Form, Callable[[Sequence[Answer], bool], str]]] = {
+FORMATS: Final[dict[Form, Formatter]] = {
     Form.TABLE: table,
     **{form: partial(_data, form) for form in (Form.JSON, Form.YAML)},
     Form.MARKDOWN: markdown,
 }
-"""Maps each value of ``--output`` to the function that formats answers. Its second argument is ``--verbose``."""
+"""Maps each value of ``--output`` to the function that formats answers."""
 
 option = forms.option(*FORMATS)
 """The option ``--output`` of ``gpuenv explain`` and ``gpuenv check``.

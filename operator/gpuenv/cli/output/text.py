@@ -4,7 +4,7 @@ Names and messages in them come from images, nodes and files. Each function show
 :func:`gpuenv.api.foreign_text.one_line`, so that none can pass for a line, a column or a colour of gpuenv.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from click import style
@@ -43,13 +43,14 @@ def headline(verdict: str, reason: str) -> str:
     return style(words, fg=VERDICT_COLOURS[verdict], bold=True)
 
 
-def check_lines(check: Check, *, source: bool, torch: str | None = None) -> Iterator[str]:
+def check_lines(check: Check, *, source: bool, torch: str | None = None, title: str = "") -> Iterator[str]:
     """Yield the lines about one check: its message, its remedies, and its source if ``source`` is True.
 
     ``torch`` is the version of PyTorch that the person named, for commands that can be copied; None stands for none.
+    ``title`` stands in the place of the check's name, unless it is "".
     """
     glyph, colour = _STATUS_GLYPHS[check.status]
-    name = one_line(check.name, MAX_NAME)
+    name = one_line(title, MAX_CELL) + ":" if title else one_line(check.name, MAX_NAME)
     words = one_line(f"{check.reason}: {check.message}" if check.reason else check.message)
     yield f"{style(glyph, fg=colour)} {_padded(name, NAME_WIDTH)} {words}".rstrip()
     if check.status not in (Status.PASS, Status.NOTE):
@@ -104,20 +105,23 @@ def subject(torch: str | None, cuda: str | None, driver: str | None, gpus: Seque
     return parts
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return header and rows as aligned columns, with verdicts in colour. The last column is not padded."""
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    colour: Callable[[str], str | None] = VERDICT_COLOURS.get,
+) -> str:
+    """Return header and rows as aligned columns. The last column is not padded.
+
+    ``colour`` returns the colour of a cell. By default, verdicts have their own.
+    """
     cells = [tuple(header), *(tuple(one_line(cell, MAX_CELL) for cell in row) for row in rows)]
     widths = [max(width(row[column]) for row in cells) for column in range(len(header) - 1)]
     lines = []
     for row in cells:
-        padded = [_coloured(text, width) for text, width in zip(row, widths, strict=False)]
-        lines.append("  ".join((*padded, row[-1])).rstrip())
+        padded = [(cell, _padded(cell, columns)) for cell, columns in zip(row, (*widths, 0), strict=True)]
+        fields = [style(filled, fg=fg) if (fg := colour(cell)) else filled for cell, filled in padded]
+        lines.append("  ".join(fields).rstrip())
     return "\n".join(lines)
-
-
-def _coloured(text: str, columns: int) -> str:
-    padded = _padded(text, columns)
-    return style(padded, fg=VERDICT_COLOURS[text]) if text in VERDICT_COLOURS else padded
 
 
 def _padded(text: str, columns: int) -> str:
