@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.facts import Origin
-from gpuenv.assess.sources.images.named import VALUES
+from gpuenv.assess.sources.images import VALUES
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import Answer
 
@@ -29,7 +29,7 @@ def image_lines(answer: Answer) -> Iterator[str]:
     if parts:
         yield f"{lead}: {'; '.join(parts)}"
     for note in answer.image.notes:
-        yield one_line(f"{lead}: {note}" if not parts else f"  {note}", text.MAX_CELL)
+        yield f"    {one_line(note, text.MAX_CELL)}" if parts else one_line(f"{lead}: {note}", text.MAX_CELL)
 
 
 def _listed(names: list[str]) -> str:

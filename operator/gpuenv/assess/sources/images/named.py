@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from gpuenv.assess.facts import ContainerFacts, Facts, Origin, Provenance, Source, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
+from gpuenv.assess.sources.images import VALUES
 from gpuenv.assess.sources.images.reference import DOCKER_HUB, ImageReference
 from gpuenv.knowledge.image_rows import ImageContents, ImageRow, pattern
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import parse_version
-
-VALUES: Final = {"pytorch": "PyTorch", "cuda": "CUDA", "cudnn": "cuDNN", "python": "Python"}
-"""Maps the values that an image's name may say to their names for people."""
 
 
 @dataclass(frozen=True, slots=True)
