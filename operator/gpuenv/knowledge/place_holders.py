@@ -11,13 +11,17 @@ from typing import Final
 from gpuenv.api.foreign_text import one_line
 
 WORDS: Final[Mapping[str, str]] = {
+    "cuda": "this CUDA",
     "device": "the device",
     "driver": "a newer driver",
     "library": "a library",
     "module": "the extension",
+    "offered": "other versions",
     "package": "the package that brings it",
     "program": "the program",
+    "python": "this Python",
     "rank": "a rank",
+    "requirement": "the package",
     "runtime": "that name",
     "symbol": "a symbol",
     "version": "another version",

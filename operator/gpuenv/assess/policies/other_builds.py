@@ -9,6 +9,7 @@ from gpuenv.assess.advice import upgrade_driver
 from gpuenv.assess.case import Case
 from gpuenv.assess.cuda_libraries import cuda_major
 from gpuenv.assess.cures.drivers import first_of_branch
+from gpuenv.assess.policies.missing_builds import builds_that_exist
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.place_holders import WORDS
 from gpuenv.knowledge.versions import Version, api_number, show
@@ -33,6 +34,9 @@ def sharpened(case: Case, rule: ErrorRule) -> tuple[Reason, str, Remedies] | Non
 
     Return None if the versions are not known, or if they make no difference.
     """
+    builds = builds_that_exist(case, rule)
+    if builds is not None:
+        return rule.reason, *builds
     if rule.name == "library-missing":
         return _library_missing(case, rule)
     if rule.name == "symbol-of-driver":

@@ -25,6 +25,7 @@ from gpuenv.assess.sources.advice_words import is_advice
 from gpuenv.assess.sources.cleaned_text import clean
 from gpuenv.assess.sources.nvidia_smi import MAX_GPUS, SmiOutput, numbered, read_nvidia_smi
 from gpuenv.assess.sources.python_answers import Answers, read_prompt
+from gpuenv.assess.sources.readers.resolvers import wanted_versions
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_VERSION = 64
@@ -68,9 +69,15 @@ _LABEL = re.compile(
 _NOTHING = frozenset({"", "could not collect", "n/a", "none", "no cuda", "unknown"})
 
 _PIP = re.compile(
-    r"(?:\[pip3?\]|\[conda\]|^|\s)(torch|pytorch|nvidia-cudnn-cu\d\d|nvidia-nccl-cu\d\d)(?:==| {1,40})(\d[\w.+!-]{0,40})",
+    r"(?:(\[(?:pip3?|conda)\] ?)|^[ |]{0,8})"
+    r"(torch|pytorch|nvidia-cudnn-cu\d\d|nvidia-nccl-cu\d\d)(?:==| {1,40})(\d[\w.+!-]{0,40})"
+    r"(?(1)|(?= *$| {2,}| (?:py|cuda|cpu|pypi|h[0-9a-f]{7}|\|)))",
     re.MULTILINE,
 )
+"""Matches a package in a list of installed ones: a line of ``pip list``, ``pip freeze`` or ``conda list``, or of ``collect_env``.
+
+A requirement in a sentence (``Because torch==2.8.0 has no wheels``) is what somebody wants, and does not match.
+"""
 _CONDA_BUILD = re.compile(r"\bpy\d\.\d{1,2}_cuda(\d{1,2}\.\d{1,2})[\d.]{0,8}_cudnn")
 _CONDA_FORGE = re.compile(
     r"^[^\n]{0,20}?\b(?:pytorch|libtorch|pytorch-gpu) {1,40}\d[\w.]{0,20} {1,40}[\w.]{2,60} {1,40}conda-forge",
@@ -95,7 +102,7 @@ def read_collect_env(text: str) -> Facts:
     """Return the facts in a pasted environment. Every fact that the text does not contain is None."""
     text = clean(text)
     fields = _fields(text)
-    packages = {name.lower(): version for name, version in reversed(_PIP.findall(text))}
+    packages = {name.lower(): version for _, name, version in reversed(_PIP.findall(text))}
     asked = read_prompt(text)
     torch = _torch(text, fields, packages, asked)
     smi = read_nvidia_smi(text)
@@ -144,7 +151,8 @@ def _torch(text: str, fields: dict[str, str], packages: dict[str, str], asked: A
     version = told.split()[0].strip("(),") if told else None
     if version is not None and (len(version) > MAX_VERSION or parse_version(version) is None):
         version = None
-    version = version or asked.version or packages.get("torch") or packages.get("pytorch")
+    listed = asked.version or packages.get("torch") or packages.get("pytorch")
+    version = version or (listed if listed not in wanted_versions(text) else None)
     without_torch = fields.get("torch", "").strip().lower() == "n/a"
     cuda = parse_version(_known(fields, "cuda"))
     conda = _CONDA_BUILD.search(text)

@@ -71,7 +71,7 @@ _LETTER: Final = (
 _PREFIX: Final = re.compile(
     rf"^(?=[ \[(<#\dA-Za-z]) {{0,12}}(?:(?:<\d{{1,3}}>1? ?)?(?:\((?:{'|'.join(_ROUND)})|\[(?:{'|'.join(_SQUARE)})"
     rf"|(?=\d)(?:{'|'.join(_DIGIT)})|(?=[A-Za-z])(?:{'|'.join(_LETTER)})"
-    r"|##\[(?:error|warning|group|section|debug|command)\]) ?){1,8}",
+    r"|#\d{1,3} \d{1,5}\.\d{1,3}(?= )|##\[(?:error|warning|group|section|debug|command)\]) ?){1,8}",
     re.MULTILINE,
 )
 """Matches all prefixes of a line: one line often has those of several systems."""

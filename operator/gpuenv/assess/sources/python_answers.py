@@ -29,7 +29,8 @@ _LISTED_DRIVER = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _LISTED_TORCH = re.compile(
-    _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})",
+    _START + r"(?:PyTorch|torch) {0,3}[:=]{1,2} {0,3}v?(\d\.\d{1,2}[\w.+-]{0,40})"
+    r"(?![\w.+-]| (?:and|or|depends|has|requires|cannot|could) )",
     re.MULTILINE | re.IGNORECASE,
 )
 """``_LISTED_GPU``, ``_LISTED_DRIVER`` and ``_LISTED_TORCH`` match lines of lists that people write by hand.

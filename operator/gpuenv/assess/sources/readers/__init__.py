@@ -25,7 +25,9 @@ from gpuenv.assess.sources.readers import (
     kernel_log,
     loader_faults,
     platforms,
+    resolvers,
     sglang_env,
+    startup_texts,
     vgpu_licence,
 )
 from gpuenv.knowledge.model import Knowledge
@@ -44,6 +46,8 @@ READERS: Final[tuple[Reader, ...]] = (
     vgpu_licence.read,
     loader_faults.read,
     dll_faults.read,
+    resolvers.read,
+    startup_texts.read,
     *_OF_FACTS,
 )
 """All readers, the one for the narrowest kind of text first. Of facts that contradict each other, its own count."""

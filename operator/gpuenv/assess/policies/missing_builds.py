@@ -1,0 +1,82 @@
+"""Makes errors of package resolvers more precise: which builds exist for a release of PyTorch, and for which Pythons."""
+
+from gpuenv.api.remedies import Action, Remedies, remedy
+from gpuenv.assess.case import Case
+from gpuenv.knowledge.model import ErrorRule, TorchRelease
+from gpuenv.knowledge.versions import Version, parse_version, show
+
+RULE = "no-such-wheel"
+
+
+def builds_that_exist(case: Case, rule: ErrorRule) -> tuple[str, Remedies] | None:
+    """Return meaning and remedies for a PyTorch that no wheel fits, or None if the rule is another or the tables lack it."""
+    details = dict(rule.details)
+    if rule.name != RULE or details.get("package") not in ("torch", "pytorch"):
+        return None
+    release = case.knowledge.release(parse_version(details.get("version")))
+    python = parse_version(details.get("python") or case.facts.container.python)
+    cuda = parse_version(details.get("cuda"))
+    offered = details.get("offered", "")
+    meaning = _meaning(rule, release, python, cuda)
+    # Where one of the two is to blame for certain, the other need not change.
+    of_python, of_index = _python_words(release, python, case), _index_words(release, cuda)
+    sure = meaning != rule.meaning
+    words = (
+        of_python
+        if sure and of_python and python is not None
+        else of_index
+        if sure
+        else [*of_python, *of_index]
+    )
+    if offered not in ("", "none"):
+        words.append(f"The index offers {offered} to this Python and platform.")
+    elif release is None:
+        words.append(
+            "The tables do not know this release of PyTorch: install a newer one, from the index of its CUDA."
+        )
+    name = show(release.torch) if release else ""
+    return meaning, (remedy(Action.CHANGE_IMAGE, " ".join(words), pytorch=name),)
+
+
+def _meaning(
+    rule: ErrorRule, release: TorchRelease | None, python: Version | None, cuda: Version | None
+) -> str:
+    if release is None:
+        return rule.meaning
+    oldest, newest = release.python
+    name = f"PyTorch {show(release.torch)}"
+    if python is not None and not oldest <= python[:2] <= newest:
+        return f"{name} has wheels for Python {show(oldest)} to {show(newest)}, not for {show(python[:2])}"
+    if cuda is not None and release.build(cuda) is None:
+        exists = "was not released" if release.all_builds else "is not in the tables"
+        return f"{name} {exists} for CUDA {show(cuda)}"
+    return rule.meaning
+
+
+def _python_words(release: TorchRelease | None, python: Version | None, case: Case) -> list[str]:
+    if release is None:
+        return [
+            "Use a 64-bit Python that this release of PyTorch has wheels for; old releases have none for a new Python."
+        ]
+    oldest, newest = release.python
+    if python is not None and oldest <= python[:2] <= newest:
+        return []
+    words = f"Use a 64-bit Python {show(oldest)} to {show(newest)}: PyTorch {show(release.torch)} has wheels for no other."
+    others = sorted(
+        row.torch
+        for row in case.knowledge.torch.values()
+        if python and row.python[0] <= python[:2] <= row.python[1]
+    )
+    if python is not None and others:
+        words += f" For Python {show(python[:2])}, there are PyTorch {show(others[0])} to {show(others[-1])}."
+    return [words]
+
+
+def _index_words(release: TorchRelease | None, cuda: Version | None) -> list[str]:
+    if release is None or not release.builds:
+        return []
+    builds = sorted(build.cuda for build in release.builds)
+    names = [f"cu{show(build).replace('.', '')} for CUDA {show(build)}" for build in builds]
+    right = f"cu{show(cuda).replace('.', '')}" if cuda and release.build(cuda) else ""
+    url = f"--index-url https://download.pytorch.org/whl/{right or 'cu…'}"
+    return [f"Name the index of a build that exists ({url}): {', '.join(names)}."]

@@ -1,0 +1,108 @@
+r"""Reads what programs print while they start: vLLM, SGLang, TGI, ComfyUI, WebUI, Ray, xformers and bitsandbytes.
+
+They name the versions that are installed (``you have 2.8.0+cpu``), or say in words of their own that no GPU can be used.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from gpuenv.assess.facts import Facts, Failure, Gpu, Source, TorchFacts
+from gpuenv.knowledge.model import Knowledge
+
+MAX_PLACES: Final = 32
+MAX_GPUS: Final = 64
+_VERSION: Final = r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})"
+
+_XFORMERS: Final = re.compile(
+    rf"xFormers was built for:?\s{{1,20}}PyTorch {_VERSION} with CUDA (\d{{3,5}}|None) \(you have {_VERSION}\)"
+)
+_COMFYUI: Final = re.compile(rf"^(?:\[[^\]\n]{{1,40}}\] )?[Pp]ytorch version: {_VERSION}", re.MULTILINE)
+_COMFYUI_DEVICE: Final = re.compile(
+    r"^(?:\[[^\]\n]{1,40}\] )?Device: cuda:(\d{1,2}) ([^\n:]{3,80}?) : (?:cudaMallocAsync|native)",
+    re.MULTILINE,
+)
+_TORCHCODEC: Final = re.compile(rf"The PyTorch version \({_VERSION}\) is not compatible with")
+_BITSANDBYTES: Final = re.compile(
+    r"(?:Required library version not found: |CUDA binary at (?:PosixPath|WindowsPath)\(['\"][^'\"\n]{0,200}?)"
+    r"(lib(?:s?)bitsandbytes_(?:cuda|rocm)[\w.]{1,30}\.(?:so|dll))"
+)
+_FAILING: Final = (
+    ("no-platform", re.compile(r"No platform detected, vLLM is running on UnspecifiedPlatform")),
+    (
+        "no-platform",
+        re.compile(r"CUDA platform is not available because: NVML Shared Library Not Found", re.IGNORECASE),
+    ),
+    (
+        "no-platform",
+        re.compile(r"Exception happens when checking CUDA platform: NVML Shared Library Not Found"),
+    ),
+    ("torch-cannot-use-gpu", re.compile(r"Torch is not able to use GPU")),
+    ("torch-cannot-use-gpu", re.compile(r"No accelerator \((?:CUDA|cuda)[^)\n]{0,60}\) is available")),
+    (
+        "torch-cannot-use-gpu",
+        re.compile(r"Could not import Flash Attention enabled models: CUDA is not available"),
+    ),
+    ("torch-cannot-use-gpu", re.compile(r"GPU is required to (?:run|quantize|use)[^\n]{0,80}")),
+    ("ray-without-gpu", re.compile(r"Current node has no GPU available")),
+    ("ray-without-gpu", re.compile(r"Ray does not allocate any GPUs on the driver node")),
+    ("ray-without-gpu", re.compile(r"No available node types can fulfill resource request[^\n]{0,20}'GPU'")),
+    (
+        "ray-without-gpu",
+        re.compile(
+            r"The number of required (?:[\w ]{0,20})?GPUs exceeds the total number of available (?:[\w ]{0,20})?GPUs"
+        ),
+    ),
+    ("bitsandbytes-without-cuda", re.compile(r"bitsandbytes was compiled without GPU support")),
+    (
+        "flash-attention-missing",
+        re.compile(r"FlashAttention\d? has been toggled on, but it cannot be used[^\n]{0,120}not installed"),
+    ),
+)
+"""Pairs of a rule of errors.yaml and words that mean it."""
+_FIRST_WORDS: Final = (
+    "xFormers", "ytorch version:", "Device: cuda", "PyTorch version (", "bitsandbytes", "platform", "Torch is not able",
+    "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not", "No available node", "number of required",
+)  # fmt: skip
+
+
+def read(text: str, knowledge: Knowledge) -> Facts:
+    """Return the versions, GPUs and failures in what programs printed while they started."""
+    del knowledge
+    if not any(words in text for words in _FIRST_WORDS):
+        return Facts(source=Source.ERROR_TEXT)
+    xformers, comfyui, codec = _XFORMERS.search(text), _COMFYUI.search(text), _TORCHCODEC.search(text)
+    version = (
+        (xformers[3] if xformers else None)
+        or (comfyui[1] if comfyui else None)
+        or (codec[1] if codec else None)
+    )
+    devices = {int(match[1]): match[2].strip() for match in islice(_COMFYUI_DEVICE.finditer(text), MAX_GPUS)}
+    return Facts(
+        source=Source.ERROR_TEXT,
+        gpus=tuple(Gpu(index=index, product=name) for index, name in sorted(devices.items())),
+        torch=TorchFacts(version=version),
+        errors=tuple(dict.fromkeys(_failures(text, xformers))),
+    )
+
+
+def _failures(text: str, xformers: re.Match[str] | None) -> Iterator[Failure]:
+    if xformers and not xformers[3].endswith("+cpu"):
+        wanted = f"PyTorch {xformers[1]}" if xformers[3] != xformers[1] else f"CUDA {xformers[2]}"
+        pairs = (("module", "xformers"), ("requirement", wanted), ("version", xformers[3]))
+        yield Failure(
+            "python", name="xformers-of-another-torch", message=_first_line(xformers[0]), details=pairs
+        )
+    libraries = dict.fromkeys(match[1] for match in islice(_BITSANDBYTES.finditer(text), MAX_PLACES))
+    for library in list(libraries)[:1]:
+        details = (("module", "bitsandbytes"), ("library", library))
+        yield Failure("python", name="module-library-missing", message=library, details=details)
+    for name, pattern in _FAILING:
+        match = pattern.search(text)
+        if match:
+            yield Failure("python", name=name, message=match[0])
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
