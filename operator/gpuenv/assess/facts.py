@@ -408,3 +408,7 @@ class Facts:
     """Lines of pasted errors that match no rule in errors.yaml. They prevent the verdict Compatible."""
     provenance: tuple[Provenance, ...] = ()
     """Where the values of an image come from, if the facts come from its name, its files or its configuration."""
+
+
+NO_FACTS: Final = Facts(source=Source.ERROR_TEXT)
+"""What a reader of error texts returns for a text that is not of its kind."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import (
     collectives,
@@ -57,7 +57,7 @@ MAX_ERRORS: Final = 32
 
 def read_facts(text: str, knowledge: Knowledge) -> Facts:
     """Return what all readers find in a text that is cleaned and free of log prefixes."""
-    found = merge([Facts(source=Source.ERROR_TEXT), *_in_turn(text, knowledge, READERS)])
+    found = merge([NO_FACTS, *_in_turn(text, knowledge, READERS)])
     return replace(found, errors=tuple(dict.fromkeys(found.errors))[:MAX_ERRORS])
 
 
@@ -73,7 +73,8 @@ def _in_turn(text: str, knowledge: Knowledge, readers: Iterable[Reader]) -> Iter
     for reader in readers:
         found = reader(text, knowledge)
         text = without_explained(text, found.errors[:MAX_ERRORS])
-        yield found
+        if found is not NO_FACTS:
+            yield found
 
 
 def without_explained(text: str, failures: tuple[Failure, ...]) -> str:

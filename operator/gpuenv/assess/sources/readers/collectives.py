@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gpuenv.assess.facts import DriverFacts, Facts, Failure, Source, TorchFacts
+from gpuenv.assess.facts import NO_FACTS, DriverFacts, Facts, Failure, Source, TorchFacts
 from gpuenv.knowledge.model import Knowledge
 
 LAYER: Final = "torch"
@@ -132,7 +132,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     """Return the faults of collective operations in a text, and the versions that NCCL prints."""
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     version = _VERSION.search(text) if "nccl version" in lowered else None
     api = _DRIVER_API.search(text) if "cudadriverversion" in lowered else None
     return Facts(

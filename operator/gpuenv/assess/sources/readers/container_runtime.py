@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.readers.container_toolkit import LAYER
 from gpuenv.knowledge.model import Knowledge
 
@@ -76,7 +76,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     """Return the errors of container runtimes in a text."""
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     cdi = _cdi(text) if "cdi" in lowered or "conflicting device" in lowered or "gpu vendor" in lowered else ()
     return Facts(source=Source.ERROR_TEXT, errors=(*cdi, *_runtimes(text, lowered)))
 

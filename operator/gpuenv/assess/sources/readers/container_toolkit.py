@@ -9,7 +9,7 @@ import re
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.place_holders import Details
 from gpuenv.knowledge.versions import parse_version, show
@@ -79,7 +79,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the faults of the container toolkit in a text."""
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     found = [
         fault for match in islice(_SAID.finditer(text), MAX_FAULTS) if (fault := _fault(match, knowledge))
     ]

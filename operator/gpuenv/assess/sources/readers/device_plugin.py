@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.knowledge.model import Knowledge
 
 LAYER: Final = "kubernetes"
@@ -50,7 +50,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     """Return the faults of a device plug-in in a text."""
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     return Facts(source=Source.ERROR_TEXT, errors=tuple(_faults(text)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.readers.blame import NVIDIA, TORCH, blamed, module_name, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
@@ -40,7 +40,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the faults of the loader of Windows in a text."""
     del knowledge
     if "WinError" not in text and "DLL load failed" not in text and ".dll" not in text:
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     found: dict[tuple[object, ...], Failure] = {}
     for failure in _faults(text):
         found.setdefault((failure.name, failure.details), failure)

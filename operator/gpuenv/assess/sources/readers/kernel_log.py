@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 500
@@ -88,7 +88,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the Xids in a kernel log, and why the kernel module is not loaded."""
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     mismatch = _API_MISMATCH.search(text)
     other = (Failure("nvml", name="nvml-mismatch", message=mismatch[0]),) if mismatch else ()
     return Facts(source=Source.ERROR_TEXT, errors=(*_xids(text, knowledge), *other, *_module_faults(text)))

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.cuda_libraries import is_of_cuda, is_of_torch_alone, nvidia_package, package_of
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.readers.blame import NVIDIA, TORCH, blamed, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
@@ -48,12 +48,18 @@ _OF_PYTHON: Final = re.compile(r"_?Py[A-Z_]")
 _OF_C: Final = re.compile(r"GLIBC|GLIBCXX|CXXABI|GCC_")
 _OF_CXX: Final = re.compile(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
 _ERROR: Final = re.compile(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
+_FIRST_WORDS: Final = (
+    _MISSING, "cannot be loaded", _UNDEFINED, "not defined in file", "not found", "Could not load this library", *_CORRUPT,
+)  # fmt: skip
+"""Words of which every fault has one."""
 _COULD_NOT: Final = re.compile(r"Could not load this library: ([^\s\"']{3,300}\.(?:so|dll|pyd)\b)")
 _IMAGE_WARNING: Final = "Failed to load image Python extension"
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the faults of the dynamic loader in a text, those of CUDA's libraries before those of the system's."""
+    if not any(words in text for words in _FIRST_WORDS):
+        return NO_FACTS
     found: dict[tuple[object, ...], Failure] = {}
     for failure, start in _faults(text):
         if _harmless(text, start, knowledge):

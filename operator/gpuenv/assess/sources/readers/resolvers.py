@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source, TorchFacts
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source, TorchFacts
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 32
@@ -91,7 +91,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     """Return what a resolver could not install, and the torch that pip says is installed."""
     del knowledge
     if not any(words in text for words in _WORDS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     wanted = {failure.details: failure for failure in _wanted(text)}
     conflicts = {failure.details: failure for failure, _ in _conflicts(text)}
     installed = next((torch for _, torch in _conflicts(text) if torch), None)

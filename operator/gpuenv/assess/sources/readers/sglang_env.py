@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
+from gpuenv.assess.facts import NO_FACTS, ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
 from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 64
@@ -28,7 +28,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     del knowledge
     available = _AVAILABLE.search(text) if "CUDA available: " in text else None
     if available is None:
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     python, driver, torch = _PYTHON.search(text), _DRIVER.search(text), _TORCH.search(text)
     return Facts(
         source=Source.ERROR_TEXT,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Gpu, Source, TorchFacts
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Gpu, Source, TorchFacts
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 32
@@ -71,7 +71,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     """Return the versions, GPUs and failures in what programs printed while they started."""
     del knowledge
     if not any(words in text for words in _FIRST_WORDS):
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     xformers, comfyui, codec = _XFORMERS.search(text), _COMFYUI.search(text), _TORCHCODEC.search(text)
     version = (
         (xformers[3] if xformers else None)

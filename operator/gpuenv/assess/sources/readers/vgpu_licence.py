@@ -6,7 +6,7 @@ The daemon nvidia-gridd obtains the licence. https://docs.nvidia.com/vgpu/latest
 import re
 from typing import Final
 
-from gpuenv.assess.facts import Facts, Failure, Source
+from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.nvidia_smi import read_nvidia_smi
 from gpuenv.knowledge.model import Knowledge
 
@@ -25,7 +25,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     If the query names the GPU, its licence is a fact of that GPU instead, and a policy judges it.
     """
     if "icens" not in text:
-        return Facts(source=Source.ERROR_TEXT)
+        return NO_FACTS
     found = _DAEMON.search(text)
     if found is None and read_nvidia_smi(text).fragment.vgpu_licensed is False:
         found = _STATUS.search(text)
