@@ -92,6 +92,19 @@ class Part(StrEnum):
     """``expect.driverRule`` of the environment."""
 
 
+ACTIONS: Final[dict[Part, tuple[Action, ...]]] = {
+    Part.LIBCUDA: (Action.REPAIR_IMAGE,),
+    Part.COMPAT_LIBRARY: (Action.REPAIR_IMAGE,),
+    Part.DRIVER: (Action.UPGRADE_DRIVER, Action.CHANGE_DRIVER),
+    Part.TOOLKIT_DRIVER: (Action.UPGRADE_DRIVER,),
+    Part.BUILD: (Action.CHANGE_IMAGE,),
+    Part.BUILD_FOR_GPU: (Action.CHANGE_IMAGE,),
+    Part.FORWARD_COMPAT: (Action.REPAIR_IMAGE,),
+    Part.DRIVER_RULE: (Action.CHANGE_ENVIRONMENT,),
+}
+"""Maps each part to the actions that replace it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """The way in which gpuenv reacts to a reason. Tables that a user supplies cannot change it.
@@ -143,6 +156,12 @@ class Row:
     platform_cure: str = ""
     solved_by: tuple[Part, ...] = ()
     build_cure: str = ""
+
+    @property
+    def actions(self) -> frozenset[Action]:
+        """The actions of all remedies that a check with this reason can have, except those of single errors."""
+        own = [self.action] if self.action is not None else []
+        return frozenset(own).union(*(ACTIONS[part] for part in self.solved_by))
 
 
 ROWS: Final[dict[str, Row]] = {}

@@ -71,8 +71,9 @@ def known_step(knowledge: Knowledge, driver: Version) -> Version:
     newest_branch = knowledge.branches[0].branch
     if driver[0] > newest_branch + BRANCH_WIDTH:
         return (newest_branch + BRANCH_WIDTH + 1,)
-    steps = (step for step in _steps(knowledge) if at_least(driver, step))
-    return max(steps, default=driver[:1])
+    step = max((step for step in _steps(knowledge) if at_least(driver, step)), default=driver[:1])
+    # A branch alone counts as any driver of it. A driver before the first that the tables know is the oldest one.
+    return (*step, 0) if len(step) == 1 < len(driver) else step
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from gpuenv.api.reasons import ROWS
 from gpuenv.api.remedies import Action
 from gpuenv.knowledge import Knowledge
 from gpuenv.knowledge.place_holders import fill
@@ -106,7 +107,7 @@ def _remedies(tables: Knowledge) -> Iterator[Row]:
     yield ("action", "meaning", "parameters", "reasons", "errors")
     for action in sorted(Action):
         errors = tuple(rule.name for rule in tables.errors if rule.action is action)
-        found = tuple(code for code, row in tables.reasons.items() if row.action is action)
+        found = tuple(code for code in tables.reasons if action in ROWS[code].actions)
         yield str(action), action.description, action.parameters, found, errors
 
 
