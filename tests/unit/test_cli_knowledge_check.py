@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from tests.corpus.rows import CASES, read
 from tests.support import builders
 
 from gpuenv.assess.sources.probe_document import join_reports
@@ -75,15 +76,40 @@ def test_stored_node_reports_are_compared(own: Path, tmp_path: Path) -> None:
     assert found["compared"]["storedCases"] == 1
 
 
+def test_a_pasted_report_is_read_with_each_set_of_tables(tmp_path: Path) -> None:
+    """A rule decides what its text means, so a table of errors without the rule gives another answer."""
+    table = yaml.safe_load((HERE / "errors.yaml").read_text())
+    own = tmp_path / "own"
+    own.mkdir()
+    table["errors"] = [row for row in table["errors"] if row["name"] != "gpu-off-the-bus"]
+    (own / "errors.yaml").write_text(yaml.safe_dump(table))
+    cases = tmp_path / "cases.yaml"
+    lost = "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus."
+    cases.write_text(yaml.safe_dump([{"source": "lost", "error": lost, "flags": {"gpu": ["NVIDIA L4"]}}]))
+    document = json.loads(check("--knowledge", str(own), "--cases", str(cases), "-o", "json").stdout)
+    changed = {one["case"]: one for one in document["changes"]}
+    assert changed["lost"]["before"]["reason"] == "GpuLost"
+    assert changed["lost"]["after"]["reason"] != "GpuLost"
+
+
+def test_the_corpus_is_a_file_of_cases(own: Path) -> None:
+    found = check("--knowledge", str(own), "--cases", str(CASES / "windows.yaml"), "-o", "json")
+    assert json.loads(found.stdout)["compared"]["storedCases"] == len(read(CASES / "windows.yaml"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "give their directory, --knowledge DIR"),
         (("--knowledge", "{own}", "--cases", "{own}/torch.yaml"), "has no GPUNodeReport"),
         (("--knowledge", "{own}", "--cases", "{own}/none.yaml"), "--cases"),
+        (("--knowledge", "{own}", "--cases", "{own}/odd.yaml"), "case 1: colour: is no option"),
+        (("--knowledge", "{own}", "--cases", "{own}/number.yaml"), "case 1: torch: write the value as text"),
     ],
 )
 def test_mistakes_are_one_line(own: Path, arguments: tuple[str, ...], message: str) -> None:
+    (own / "odd.yaml").write_text("[{flags: {colour: red}}]")
+    (own / "number.yaml").write_text("[{flags: {torch: 2.9}}]")
     found = check(*(one.replace("{own}", str(own)) for one in arguments))
     assert found.exit_code == 2
     assert message in found.output

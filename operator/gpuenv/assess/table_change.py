@@ -1,7 +1,8 @@
 """What a change of the tables changes: the samples whose verdict or leading reason differs with other tables."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Source, TorchFacts
@@ -9,13 +10,16 @@ from gpuenv.assess.model import Assessment
 from gpuenv.knowledge.model import ComputeCapability, Knowledge
 from gpuenv.knowledge.versions import Version, show
 
+Judge = Callable[[Knowledge], Assessment]
+"""Returns the assessment of a sample with a set of tables. The tables may also be needed to read its facts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Facts that are assessed with two sets of tables, and the name by which people recognise them."""
+    """Something that is judged with two sets of tables, and the name by which people recognise it."""
 
     name: str
-    facts: Facts
+    judge: Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,22 @@ def combinations(before: Knowledge, after: Knowledge) -> list[Sample]:
             for driver in drivers:
                 gpu = names.get(cc, f"a GPU of capability {show(cc)}")
                 name = f"PyTorch {show(torch)} for CUDA {show(cuda)}, {gpu}, driver {driver}"
-                found.append(Sample(name, _facts(torch, cuda, cc, names.get(cc), driver)))
+                facts = _facts(torch, cuda, cc, names.get(cc), driver)
+                found.append(Sample(name, partial(judged, facts)))
     return found
 
 
 def changes(samples: Iterable[Sample], before: Knowledge, after: Knowledge) -> Iterator[Change]:
     """Yield the samples whose verdict or leading reason is another with the tables ``after``."""
     for sample in samples:
-        old, new = (assess(sample.facts, None, (), tables) for tables in (before, after))
+        old, new = sample.judge(before), sample.judge(after)
         if (old.verdict, old.reason) != (new.verdict, new.reason):
             yield Change(sample.name, old, new)
+
+
+def judged(facts: Facts, tables: Knowledge) -> Assessment:
+    """Return the assessment of facts, without cures."""
+    return assess(facts, None, (), tables, cures=False)
 
 
 def _models(tables: Knowledge) -> dict[ComputeCapability, str]:

@@ -16,7 +16,7 @@ from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
-from gpuenv.cli.inputs.pasted import read_pasted
+from gpuenv.cli.inputs.pasted import Texts, facts_in, read_texts
 from gpuenv.cli.inputs.platforms import require_platform
 from gpuenv.cli.inputs.what_if import WhatIf, read_what_if
 from gpuenv.cli.output.answer import AboutImage, Answer
@@ -29,10 +29,15 @@ MOST_OPEN: Final = 64
 
 def answers(given: Given, knowledge: Knowledge) -> Iterator[Answer]:
     """Assess each image on each node and yield the answers. Raises BadInput if an input is invalid or none is given."""
+    yield from answers_to(given, read_texts(given), knowledge)
+
+
+def answers_to(given: Given, texts: Texts, knowledge: Knowledge) -> Iterator[Answer]:
+    """Yield the same as :func:`answers`, with ``texts`` in place of the texts that options name."""
     require_platform(given.platform, knowledge)
     spec = read_environment(given.environment)[0] if given.environment is not None else None
     what_if = read_what_if(given)
-    pasted = list(read_pasted(given, knowledge))
+    pasted = list(facts_in(texts, knowledge))
     images = read_images(given, spec.image if spec else None, knowledge)
     nodes = read_nodes(given, knowledge)
     if not pasted and not nodes and images == [Image()]:

@@ -23,7 +23,7 @@ CHANGED: Final = 1
     "--cases",
     multiple=True,
     metavar="FILE",
-    help="Further cases for check: node reports as kubectl get gpunodereports -o yaml prints them; may be repeated.",
+    help="Further cases for check: kubectl get gpunodereports -o yaml, or a list of pasted reports; may be repeated.",
 )
 @forms.option(Form.TABLE, Form.JSON, Form.YAML)
 def command(*, table: str | None, directory: str | None, cases: tuple[str, ...], form: str) -> int:
