@@ -157,6 +157,9 @@ def test_an_index_gives_the_image_for_amd64_and_names_the_others(tmp_path: Path)
     )
     found = inspected(f"oci:{tmp_path}")
     assert found["facts"]["pytorch"] == "2.9.1+cu128"
+    # An image for both kinds of CPUs is not judged as one for x86_64 on a machine with an Arm CPU.
+    arm = as_json("--image", f"oci:{tmp_path}", "--inspect", "--gpu", "NVIDIA GB200", "--driver", "580.95.05")
+    assert "sm_75" not in arm["facts"]["archList"]
     assert any(
         note.startswith("Read for linux/amd64; the image exists for") and "linux/arm64" in note
         for note in found["image"]["notes"]

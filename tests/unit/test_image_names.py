@@ -184,7 +184,16 @@ def test_the_header_says_how_each_value_is_known() -> None:
 def test_options_complete_what_the_name_does_not_say() -> None:
     image = ("--image", "gcr.io/deeplearning-platform-release/pytorch-gpu.2-4")
     assert as_json(*image, *NODE)["verdict"] == "Unknown"
-    assert as_json(*image, "--cuda", "12.4", *NODE)["verdict"] == "Compatible"
+    answer = as_json(*image, "--cuda", "12.4", *NODE)
+    assert answer["verdict"] == "Compatible"
+    assert {"value": "cuda", "origin": "given", "where": "--cuda"} in answer["image"]["values"]
+    assert "PyTorch inferred from its name; CUDA given;" in explain(*image, "--cuda", "12.4", *NODE).stdout
+
+
+def test_an_option_takes_precedence_over_the_name() -> None:
+    answer = as_json("--image", "pytorch/pytorch:2.9.1-cuda12.8-cudnn9-runtime", "--cuda", "12.6", *NODE)
+    assert answer["facts"]["cuda"] == "12.6"
+    assert [one["origin"] for one in answer["image"]["values"] if one["value"] == "cuda"] == ["given"]
 
 
 def test_an_image_and_a_version_of_pytorch_exclude_each_other() -> None:

@@ -128,6 +128,40 @@ def test_a_token_is_fetched_with_dockers_credentials_and_used(docker: Path) -> N
     assert [one for one in seen if one[0] == "/token"] == [("/token", basic)]
 
 
+def test_a_token_that_expires_on_the_way_is_renewed() -> None:
+    """Tokens hold for minutes, and the layers of a large image take longer."""
+    issued: list[str] = []
+
+    def handle(path: str, headers: dict[str, str]) -> Answer:
+        if path.startswith("/token"):
+            issued.append(f"t{len(issued)}")
+            return 200, {}, json.dumps({"access_token": issued[-1]}).encode()
+        # Each token is good for one request.
+        if not issued or headers.get("authorization") != f"Bearer {issued[-1]}":
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{headers["host"]}/token"'}, b""
+        issued.append("used")
+        return good(path, headers)
+
+    with serving(handle) as address:
+        assert as_json("--image", f"{address}/a/b:1", "--inspect", *NODE)["verdict"] == "Compatible"
+    assert issued == ["t0", "used", "t2", "used", "t4", "used"]
+
+
+def test_a_proxy_gets_its_own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    def handle(path: str, headers: dict[str, str]) -> Answer:
+        seen.append((path, headers.get("proxy-authorization"), headers.get("authorization")))
+        return 404, {}, b""
+
+    with serving(handle) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://who:word@{proxy}")
+        monkeypatch.setenv("no_proxy", "")
+        registry._request("http://registry.example.com/v2/", {}).close()
+    basic = "Basic " + base64.b64encode(b"who:word").decode()
+    assert seen == [("http://registry.example.com/v2/", basic, None)]
+
+
 def test_redirects_to_other_hosts_get_no_credentials(docker: Path) -> None:
     seen: list[str | None] = []
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from gpuenv.assess.facts import ContainerFacts, Facts, TorchFacts
+from gpuenv.assess.facts import ContainerFacts, Facts, Origin, Provenance, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.cli.inputs.given import Given
 from gpuenv.cli.inputs.versions import require_version
@@ -52,9 +52,27 @@ def read_images(given: Given, of_environment: str | None, knowledge: Knowledge) 
     from gpuenv.cli.inputs.image_references import read_references  # noqa: PLC0415 - only --image and -f need it
 
     return [
-        replace(images[0], reference=one.reference, found=one.facts, notes=one.notes)
+        replace(images[0], reference=one.reference, found=_beside(images[0], one.facts), notes=one.notes)
         for one in read_references(references, knowledge, inspect=given.inspect)
     ]
+
+
+def _beside(options: Image, found: Facts) -> Facts:
+    """Return the facts of an image with the provenance of its values. Those that options name are given by the user."""
+    given = {
+        "pytorch": options.torch.version,
+        "cuda": options.torch.cuda,
+        "cudnn": options.torch.cudnn,
+        "python": options.container.python,
+    }
+    kept = tuple(one for one in found.provenance if not given.get(one.value))
+    return replace(
+        found,
+        provenance=(
+            *kept,
+            *(Provenance(name, Origin.GIVEN, f"--{name}") for name, value in given.items() if value),
+        ),
+    )
 
 
 def _image(given: Given, text: str | None) -> Image:

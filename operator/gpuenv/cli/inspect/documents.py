@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuenv.api.foreign_text import one_line
+from gpuenv.assess.sources.images.contents import KNOWN_PLATFORMS
 from gpuenv.cli.inspect.limits import MAX_DOCUMENT, MAX_LAYERS, ImageError
 from gpuenv.files import FileError, json_data
 
-PLATFORMS: Final = ("linux/amd64", "linux/arm64")
-"""The platforms that are read, the preferred one first."""
 MAX_INDEXES: Final = 3
 """How many indexes may lie within each other."""
 
@@ -130,9 +129,9 @@ def _choice(entry: Any) -> tuple[str, Descriptor]:
 
 
 def _best(choices: list[tuple[str, Descriptor]]) -> tuple[Descriptor, str]:
-    for wanted in (*PLATFORMS, ""):
+    for wanted in (*KNOWN_PLATFORMS, ""):
         for name, found in choices:
             if name == wanted:
                 return found, name
     names = ", ".join(dict.fromkeys(name for name, _ in choices)) or "none"
-    raise ImageError(f"it exists for {names[:200]}, not for {' or '.join(PLATFORMS)}")
+    raise ImageError(f"it exists for {names[:200]}, not for {' or '.join(KNOWN_PLATFORMS)}")

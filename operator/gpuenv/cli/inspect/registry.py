@@ -96,10 +96,10 @@ class RegistrySource:
             response.close()
 
     def _get(self, path: str, what: str) -> urllib3.BaseHTTPResponse:
-        """Request a part of the image. If the registry wants to know who asks, say so, once."""
+        """Request a part of the image. If the registry wants to know who asks, say so, once for each part."""
         url = urljoin(self._base, path)
         response = self._follow(url, what)
-        if response.status == 401 and self._authorization is None:
+        if response.status == 401:  # also when a token has expired, which takes minutes
             challenge = response.headers.get("WWW-Authenticate", "")[:8000]
             response.close()
             self._authorization = self._authorize(challenge)
@@ -219,7 +219,10 @@ def _pool(url: str) -> urllib3.PoolManager:
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}")
+        address = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        return urllib3.ProxyManager(
+            address.url, proxy_headers=urllib3.make_headers(proxy_basic_auth=address.auth)
+        )
     return urllib3.PoolManager()
 
 

@@ -19,6 +19,9 @@ from gpuenv.knowledge.versions import parse_version
 STUB_ERROR: Final = 34
 """``cudaErrorStubLibrary``: the error of a program that loads the toolkit's stub instead of the driver's libcuda."""
 
+KNOWN_PLATFORMS: Final = ("linux/amd64", "linux/arm64")
+"""The platforms that are read, the preferred one first."""
+
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 _REQUIREMENT: Final = re.compile(r"cuda>=(\d{1,2}\.\d{1,2})", re.ASCII)
 _ENV_PREFIXES: Final = (
@@ -104,7 +107,7 @@ def read_contents(image: ImageFiles) -> ReadImage:
             ),
             container=ContainerFacts(
                 python=values.get("python"),
-                machine=_machine(image.config),
+                machine=_machine(image),
                 env={name: value for name, value in env.items() if name.startswith(_ENV_PREFIXES)},
             ),
             errors=(Failure("cuda", STUB_ERROR, "cudaErrorStubLibrary", f"LD_LIBRARY_PATH finds {stub}"),)
@@ -127,9 +130,11 @@ def _environment(config: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-def _machine(config: Mapping[str, Any] | None) -> str | None:
-    architecture = config.get("architecture") if config else None
-    return _MACHINES.get(architecture) if isinstance(architecture, str) else None
+def _machine(image: ImageFiles) -> str | None:
+    """Return the architecture of the CPUs on which the image runs. It is not known if there are several."""
+    architecture = image.config.get("architecture") if image.config else None
+    several = sum(platform in KNOWN_PLATFORMS for platform in image.platforms) > 1
+    return _MACHINES.get(architecture) if isinstance(architecture, str) and not several else None
 
 
 def _version(text: str | None) -> str | None:
