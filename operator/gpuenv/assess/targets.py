@@ -4,6 +4,7 @@ If the build itself did not report its targets, they are looked up in the tables
 """
 
 from enum import StrEnum
+from functools import lru_cache
 
 from gpuenv.assess.facts import Facts, Source
 from gpuenv.knowledge.build_name import BuildName
@@ -62,6 +63,17 @@ def _wheel_targets(
     if not arm:
         return build.archs, source
     return (build.aarch64, source) if build.aarch64 else (None, None)
+
+
+@lru_cache(maxsize=256)
+def targets_of_every_build(knowledge: Knowledge, runtime: Version, arm: bool) -> tuple[tuple[str, ...], ...]:
+    """Return the targets of every released build for one CUDA version, whatever its PyTorch release.
+
+    ``arm`` selects the wheels for Arm. The result is empty if the tables have no such build.
+    """
+    builds = (build for release in knowledge.torch.values() if (build := release.build(runtime)) is not None)
+    found = (build.aarch64 if arm else build.archs for build in builds)
+    return tuple(targets for targets in found if targets)
 
 
 def is_arm(facts: Facts, knowledge: Knowledge) -> bool:

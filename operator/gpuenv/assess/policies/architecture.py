@@ -7,7 +7,7 @@ from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
 from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.targets import ArchSource
+from gpuenv.assess.targets import ArchSource, is_arm, targets_of_every_build
 from gpuenv.knowledge.versions import Version, api_number, show
 
 HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
@@ -20,8 +20,8 @@ def code_for_gpu(case: Case) -> Iterator[Check]:
     for device in case.devices:
         if device.compute_capability is not None and case.arch_flags:
             yield _judge(case, device, case.arch_flags)
-        elif toolkit_lacks(case, device):
-            yield _unknown_to_toolkit(case, device)
+        elif no_build_has_code(case, device):
+            yield _without_code(case, device)
         elif device.proven:
             yield passed(check_names.ARCHITECTURE, f"kernels ran on {device.title}")
 
@@ -61,31 +61,43 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     )
 
 
-def toolkit_lacks(case: Case, device: Device) -> bool:
-    """Return whether no build of the PyTorch project for the image's CUDA can run on a GPU.
+def no_build_has_code(case: Case, device: Device) -> bool:
+    """Return whether the CUDA version of the image alone says that its build has no code for ``device``.
 
-    This is so if the toolkit neither compiles for the GPU, nor for an older GPU whose native code it runs. The targets
-    of the build itself need not be known then.
+    That is so if no released build for this CUDA version has any, or its toolkit compiles none, and the build is one of the
+    PyTorch project: its version names a CUDA wheel (``+cu128``), or no version of PyTorch is given at all. NVIDIA makes
+    builds of its own for Jetson modules, so that for these the toolkit must be older than the GPU if no version is given.
     """
     architecture, runtime = device.architecture, case.runtime
-    if case.arch_flags or architecture is None or architecture.first_cuda is None or runtime is None:
+    if case.probed or case.arch_flags or device.proven or architecture is None or runtime is None:
         return False
-    if device.proven or not case.build_name.is_cuda_wheel or runtime >= architecture.first_cuda:
+    too_old = architecture.first_cuda is not None and runtime < architecture.first_cuda
+    unnamed = case.facts.torch.version is None and (too_old or not architecture.embedded)
+    if not (case.build_name.is_cuda_wheel or unnamed):
         return False
-    targets = [
+    builds = targets_of_every_build(case.knowledge, runtime, is_arm(case.facts, case.knowledge))
+    if not builds and too_old:
+        builds = (_targets_of_toolkit(case, runtime),)
+    return bool(builds) and all(
+        code_for(targets, architecture.cc, runtime, case.knowledge) is Code.NONE for targets in builds
+    )
+
+
+def _targets_of_toolkit(case: Case, runtime: Version) -> tuple[str, ...]:
+    """Return the targets for which a CUDA toolkit can compile native code, according to the tables."""
+    return tuple(
         f"sm_{row.cc[0]}{row.cc[1]}"
         for row in case.knowledge.architectures.values()
         if row.first_cuda is not None and row.first_cuda <= runtime
-    ]
-    return code_for(targets, architecture.cc, runtime, case.knowledge) is Code.NONE
-
-
-def _unknown_to_toolkit(case: Case, device: Device) -> Check:
-    assert device.architecture is not None
-    message = (
-        f"no build for CUDA {show(case.runtime)} has code that {device.title} can run, which came with CUDA "
-        f"{show(device.architecture.first_cuda)}"
     )
+
+
+def _without_code(case: Case, device: Device) -> Check:
+    """Return the Fail that no build for the image's CUDA has code for ``device``."""
+    assert device.architecture is not None
+    first = device.architecture.first_cuda
+    came = f", which came with CUDA {show(first)}" if first and case.runtime and case.runtime < first else ""
+    message = f"no build for CUDA {show(case.runtime)} has code that {device.title} can run{came}"
     return check(
         case,
         check_names.ARCHITECTURE,

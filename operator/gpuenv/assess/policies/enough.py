@@ -11,7 +11,7 @@ from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.advice import REMOVE_STALE_LIBCUDA, stale_libcuda
 from gpuenv.assess.case import Case, check
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.policies.architecture import toolkit_lacks
+from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.versions import parse_version, show
@@ -109,7 +109,7 @@ def known_architecture(case: Case) -> Iterator[Check]:
         and not case.proven
         and case.runtime is not None
         and not case.probed
-        and not all(toolkit_lacks(case, device) for device in case.devices)
+        and not all(no_build_has_code(case, device) for device in case.devices)
     ):
         version = case.facts.torch.version or "this build"
         message = f"the targets of {version} are not in the tables"
