@@ -112,6 +112,7 @@ REPORT = _Record(
         nvml=_FAILURE,
         deviceNodes=_Table(path=PLAIN, errno=PLAIN),
         cuda=_FAILURE,
+        kernelModule=_Record(version=PLAIN, open=PLAIN, gpuFirmware=PLAIN),
     ),
     gpus=_Table(
         index=PLAIN,

@@ -50,6 +50,10 @@ PYTHON_VERSION: Final = _name("python-version", "The PyTorch release has wheels 
 DRIVER_VISIBLE: Final = _name("driver-visible", "A driver is visible where the program runs.")
 DRIVER_VERSION: Final = _name("driver-version", "The driver is new enough for the image's CUDA runtime.")
 DRIVER_GPU: Final = _name("driver-gpu", "The driver's branch supports the GPU.")
+DRIVER_MODULE: Final = _name(
+    "driver-module",
+    "The loaded kernel module is of libcuda's version, and of the flavour that the GPU needs.",
+)
 CUDA_INIT: Final = _name("cuda-init", "CUDA starts, and finds a GPU.")
 NVML: Final = _name("nvml", "NVML works inside the container.")
 TORCH_WARNING: Final = _name("torch-warning", "PyTorch warned of nothing that keeps kernels from running.")

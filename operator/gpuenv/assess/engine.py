@@ -24,6 +24,7 @@ from gpuenv.assess.policies import (
     enough,
     expectations,
     image,
+    kernel_module,
     kernels,
     start,
     surroundings,
@@ -42,6 +43,8 @@ IMAGE: Final[tuple[Policy, ...]] = (
 )
 DRIVER: Final[tuple[Policy, ...]] = (
     driver.visible,  # a driver is visible in the container
+    kernel_module.of_one_version,  # the loaded kernel module and libcuda are of one version
+    kernel_module.of_right_flavour,  # the loaded kernel module (open or proprietary) supports the GPU
     driver.supports_gpu,  # the driver's branch supports the GPU
     virtual_gpus.series,  # a virtual GPU is of a series on which CUDA runs
     driver.new_enough,  # the driver is new enough for the image's CUDA

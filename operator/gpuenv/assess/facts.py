@@ -128,6 +128,18 @@ class Libcuda:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelModule:
+    """The NVIDIA kernel module that is loaded. ``is_open`` says whether it is the open one, and not the proprietary one.
+
+    ``gpu_firmware`` is its parameter EnableGpuFirmware; 0 means that the firmware of the GPU is switched off.
+    """
+
+    version: str | None = None
+    is_open: bool | None = None
+    gpu_firmware: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DriverFacts:
     """The driver as seen from inside the container.
 
@@ -137,6 +149,7 @@ class DriverFacts:
     ``cuInit``: 0 or an error number. ``device_count`` is the result of ``cuDeviceGetCount``. ``nvml`` is the error with
     which NVML failed to initialise, if it did. ``cuda`` is the error of a driver API call that failed after ``cuInit``
     had succeeded. ``absent`` True means that a pasted text says that there is no driver (``No CUDA``).
+    ``kernel_module`` None means that the files in /proc/driver/nvidia are not visible.
     """
 
     version: str | None = None
@@ -149,6 +162,7 @@ class DriverFacts:
     cuda: Failure | None = None
     device_nodes: tuple[DeviceNode, ...] | None = None
     absent: bool | None = None
+    kernel_module: KernelModule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from gpuenv_probe import failures, statuses
-from gpuenv_probe.facts import container, gpus, nvml
+from gpuenv_probe.facts import container, gpus, kernel_module, nvml
 from gpuenv_probe.failures import Failure
 from gpuenv_probe.step import Context, Partial, Step
 
@@ -31,6 +31,7 @@ def steps(job: dict[str, Any]) -> list[Step]:
     return [
         Step("start", 20.0, lambda context: {}, _python_failed, setup=True),
         Step("device nodes", 20.0, _read_device_nodes, _device_nodes_failed),
+        Step("kernel module", 20.0, _read_kernel_module, _kernel_module_failed),
         Step("nvml", 40.0, nvml.system, nvml.failed),
         Step("libcuda", 20.0, _load_library, _library_failed),
         Step("cuInit", 60.0, _start_cuda, _cuda_failed),
@@ -83,6 +84,15 @@ def _read_device_nodes(context: Context) -> Partial:
 def _device_nodes_failed(failure: Failure, outcome: str) -> Partial:
     hung = errno.ETIMEDOUT if outcome == statuses.TIMED_OUT else errno.EIO
     return {"driver": {"deviceNodes": [{"path": "/dev/nvidia*", "errno": hung}]}}
+
+
+def _read_kernel_module(context: Context) -> Partial:
+    found = kernel_module.facts()
+    return {"driver": {"kernelModule": found}} if found else {}
+
+
+def _kernel_module_failed(failure: Failure, outcome: str) -> Partial:
+    return {}
 
 
 def _python_failed(failure: Failure, outcome: str) -> Partial:

@@ -17,6 +17,7 @@ from gpuenv.assess.facts import (
     Failure,
     Gpu,
     Health,
+    KernelModule,
     Libcuda,
     LibcudaOrigin,
     NodeFacts,
@@ -149,6 +150,7 @@ def _container(document: Section) -> ContainerFacts:
 def _driver(document: Section) -> DriverFacts:
     library = document.get("libcuda")
     nodes = document.get("deviceNodes")
+    module = document.get("kernelModule")
     return DriverFacts(
         version=_text(document.get("version")),
         cuda_version=integer(document.get("cudaVersion")),
@@ -159,6 +161,7 @@ def _driver(document: Section) -> DriverFacts:
         nvml=_failure(document.get("nvml")),
         cuda=_failure(document.get("cuda")),
         device_nodes=tuple(_list(nodes, _device_node)) if isinstance(nodes, list) else None,
+        kernel_module=_kernel_module(module) if isinstance(module, Mapping) else None,
     )
 
 
@@ -167,6 +170,14 @@ def _libcuda(document: Section) -> Libcuda:
         path=_text(document.get("path")),
         origin=_member(LibcudaOrigin, document.get("origin")),
         error=_text(document.get("error")),
+    )
+
+
+def _kernel_module(document: Section) -> KernelModule:
+    return KernelModule(
+        version=_text(document.get("version")),
+        is_open=flag(document.get("open")),
+        gpu_firmware=integer(document.get("gpuFirmware")),
     )
 
 

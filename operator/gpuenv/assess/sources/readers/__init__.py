@@ -23,6 +23,7 @@ from gpuenv.assess.sources.readers import (
     device_plugin,
     dll_faults,
     kernel_log,
+    kernel_module,
     loader_faults,
     platforms,
     resolvers,
@@ -35,7 +36,7 @@ from gpuenv.knowledge.model import Knowledge
 Reader = Callable[[str, Knowledge], Facts]
 """Returns the facts in a text. It never raises, and returns facts without any value if the text is not of its kind."""
 
-_OF_FACTS: Final[tuple[Reader, ...]] = (sglang_env.read, platforms.read)
+_OF_FACTS: Final[tuple[Reader, ...]] = (sglang_env.read, kernel_module.read, platforms.read)
 """Readers that find facts and no errors."""
 READERS: Final[tuple[Reader, ...]] = (
     container_toolkit.read,
