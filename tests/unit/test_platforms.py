@@ -45,6 +45,10 @@ OF_CUDA = {"cuda", "nvml"}
         ("OS: Microsoft Windows 11 Pro (10.0.26100 64-bit)", "windows"),
         ("Python platform: Windows-10-10.0.22631-SP0", "windows"),
         (r'File "D:\ai\venv\Lib\site-packages\torch\__init__.py", line 281, in <module>', "windows"),
+        ("ImportError: DLL load failed while importing flash_attn_2_cuda", "windows"),
+        ("Linux kernel version 5.15.0-1028-gke", "gke"),
+        ("stderr: Auto-detected mode as 'csv'", "jetson"),
+        ("[ERROR] /apps/enroot/3.4.0/etc/enroot/hooks.d/98-nvidia.sh exited with return code 1", "hpc"),
         ("OSError: [WinError 126] The specified module could not be found", "windows"),
         (
             "| GPU  Name                  Driver-Model | Bus-Id | 0  NVIDIA GeForce RTX 3060  WDDM |",

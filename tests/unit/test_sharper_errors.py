@@ -91,3 +91,21 @@ def test_cu_init_of_a_probe_that_finds_no_memory_is_not_about_the_model() -> Non
     found = assess(facts, None, (), KNOWLEDGE).checks[0]
     assert (found.reason, found.status) == ("OutOfMemory", "Unknown")
     assert "batch" not in found.remedies[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "says"),
+    [
+        ("cudaGetDeviceCount returned 30\n-> unknown error\nResult = FAIL", "CudaInitUnknown", "uvm"),
+        ("cudaGetDeviceCount returned 38", "NoDevice", "CUDA_VISIBLE_DEVICES"),
+        ("cuda driver library init failure: 999", "CudaInitUnknown", "uvm"),
+        ("slurmd: fatal: MIG mode is enabled, but no MIG devices were found", "NoDevice", "mig -cgi"),
+        ("pynvml.NVMLError_NotSupported: Not Supported", "NvmlUnavailable", "unified memory"),
+        ("INFO: Starting Singularity container\nINFO: Could not find any nv files on this host!", "DriverNotVisible", "--nv"),
+        ("Hypervisor vendor: KVM\nUnable to determine the device handle for GPU 0000:02:01.0: Unknown Error", "GpuLost", "vfio"),
+    ],
+)  # fmt: skip
+def test_errors_of_single_platforms_and_tools(text: str, reason: str, says: str) -> None:
+    found = assess(read_error_text(text, KNOWLEDGE), None, (), KNOWLEDGE).checks[0]
+    assert found.reason == reason
+    assert says in found.remedies[0].message

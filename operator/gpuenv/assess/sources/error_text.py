@@ -59,6 +59,7 @@ _MODULE = re.compile(
 )
 _NUMBER = re.compile(
     r"(?:cuInit\(0\) returned|CUDA initialization failure with error:?|cudaGetDeviceCount\(\)[^\n]{0,200}? Error"
+    r"|cudaGetDeviceCount returned|cuda driver library init failure:"
     r"|\[\[ [^\]\n]{2,80} \(error) (\d{1,4})"
 )
 _CODED = re.compile(
