@@ -26,6 +26,7 @@ from gpuenv.assess.policies import (
     image,
     kernel_module,
     kernels,
+    left_out,
     start,
     surroundings,
     virtual_gpus,
@@ -73,6 +74,7 @@ EXPECTATIONS: Final[tuple[Policy, ...]] = (
     expectations.compiles,  # torch.compile
     expectations.commands,  # the command checks of the environment
     floor_policies.floors,  # minimum results of benchmarks
+    left_out.only_by_probe,  # what is left out without a probe
 )
 SURROUNDINGS: Final[tuple[Policy, ...]] = (
     surroundings.health,  # NVML reports that each GPU is healthy

@@ -20,6 +20,7 @@ from gpuenv.cli.inputs.pasted import Texts, facts_in, read_texts
 from gpuenv.cli.inputs.platforms import require_platform
 from gpuenv.cli.inputs.what_if import WhatIf, read_what_if
 from gpuenv.cli.output.answer import AboutImage, Answer
+from gpuenv.cli.output.places import SAVED, VERSIONS, in_place
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
 
@@ -96,6 +97,10 @@ class _Judge:
 
     def assessed(self, facts: Facts, *, cures: bool = True) -> Assessment:
         """Return the assessment of facts. Without ``cures``, nothing is tried to find a cure, which is faster."""
+        again = SAVED if facts.source == Source.PROBE else VERSIONS
+        return in_place(self._assessed(facts, cures=cures), again)
+
+    def _assessed(self, facts: Facts, *, cures: bool) -> Assessment:
         spec = self.spec
         if spec is None:
             return assess(facts, None, (), self.knowledge, cures=cures)

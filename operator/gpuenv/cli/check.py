@@ -22,6 +22,7 @@ from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.local_probe import ProbeRun
 from gpuenv.cli.output import formats
 from gpuenv.cli.output.answer import Answer
+from gpuenv.cli.output.places import CHECK, in_place
 from gpuenv.cli.shared import exit_codes
 from gpuenv.cli.shared.errors import BadInput, Interrupted
 from gpuenv.cli.shared.forms import Form
@@ -140,7 +141,7 @@ def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str)
     found = (
         _of_the_cpu(facts)
         if device == "cpu"
-        else assess(facts, spec.expect, spec.floors, load(), tried=spec.checks)
+        else in_place(assess(facts, spec.expect, spec.floors, load(), tried=spec.checks), CHECK)
     )
     if run.code != 0:
         found = decide([_crash(run), *found.checks])

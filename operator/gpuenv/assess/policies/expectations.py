@@ -10,11 +10,12 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from gpuenv.api import check_names, reasons
-from gpuenv.api.remedies import Action, remedy
+from gpuenv.api.remedies import Action, Remedy, remedy
 from gpuenv.assess.case import Case, check, passed
 from gpuenv.assess.facts import Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.observed_versions import observed_versions
+from gpuenv.assess.policies.left_out import knows_memory
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.start import from_rule
 from gpuenv.knowledge.versions import parse_version, show
@@ -60,6 +61,13 @@ SMALLEST_SHARE = 0.90
 """A GPU reports at least this share of its nominal memory: a T4 with ECC reports 14.75 of 16 GiB."""
 
 
+_OPTIONS = {
+    "pytorch": "--torch", "cuda": "--cuda", "cudnn": "--cudnn", "python": "--python", "driver": "--driver",
+    "compute-capability": "--gpu, or --compute-capability", "gpu-product": "--gpu",
+}  # fmt: skip
+"""Maps an expectation to the options of ``gpuenv explain`` that give the observed value."""
+
+
 def versions(case: Case) -> Iterator[Check]:
     """Check that PyTorch, CUDA, cuDNN, NCCL, Python and the driver have the versions that ``spec.expect`` asks for."""
     expect, observed = case.expect, observed_versions(case.facts)
@@ -72,7 +80,8 @@ def versions(case: Case) -> Iterator[Check]:
         "driver": (expect.driver, case.driver_text or None),
     }
     for name, (wanted, seen) in wanted_versions.items():
-        if wanted is not None:
+        left_out = name == "nccl" and seen is None and not case.probed
+        if wanted is not None and not left_out:
             yield _version(case, name, wanted, seen)
 
 
@@ -81,7 +90,8 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
     release = parse_version(seen)
     if release is None:
         message = f"{name}: expected {wanted}, observed value not known"
-        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
+        give = _give(case, name)
+        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message, give)
     if satisfies(wanted, show(release)):
         return passed(title, f"{name} {seen} satisfies {wanted}")
     message = f"{name}: expected {wanted}, observed {seen}"
@@ -89,6 +99,12 @@ def _version(case: Case, name: str, wanted: str, seen: str | None) -> Check:
         [remedy(Action.CHANGE_DRIVER, _OTHER_DRIVER.format(wanted=wanted))] if name == "driver" else None
     )
     return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message, remedies)
+
+
+def _give(case: Case, name: str) -> list[Remedy] | None:
+    """Return the remedy to give an expected value as an option, or None if a probe should have found it."""
+    option = _OPTIONS.get(name)
+    return None if case.probed or option is None else [Remedy(Action.PROVIDE_FACTS, f"Give {option}.")]
 
 
 @lru_cache(maxsize=1024)
@@ -128,7 +144,8 @@ def hardware(case: Case) -> Iterator[Check]:
         def is_enough(mib: int) -> bool:
             return nominal_bytes(mib) >= needed
 
-        yield _each(case, "gpu-memory", f"{needed / GIB:g} GiB", sizes, is_enough, _memory)
+        if case.probed or knows_memory(case):
+            yield _each(case, "gpu-memory", f"{needed / GIB:g} GiB", sizes, is_enough, _memory)
 
 
 def _each(  # noqa: PLR0917  three expectations differ in all of them
@@ -153,7 +170,8 @@ def _each(  # noqa: PLR0917  three expectations differ in all of them
         return check(case, title, Status.FAIL, reasons.ExpectationMismatch, message)
     if not known or len(known) < len(values):
         message = f"{name}: expected {wanted}, observed value not known"
-        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message)
+        give = _give(case, name)
+        return check(case, title, Status.UNKNOWN, reasons.ExpectationUnknown, message, give)
     return passed(
         title, f"{name} {', '.join(dict.fromkeys(text(value) for value in known))} satisfies {wanted}"
     )
@@ -196,6 +214,8 @@ def imports(case: Case) -> Iterator[Check]:
     }
     for module in case.tried.imports:
         step = tried.get(module)
+        if step is None and not case.probed:
+            continue
         title = check_names.IMPORT.of(module)
         if step is None or step.status == StepStatus.SKIPPED:
             message = f"{module} has to import; that was not tried"
@@ -225,6 +245,8 @@ def compiles(case: Case) -> Iterator[Check]:
         if step is not None and failed:
             message = f"torch.compile does not work: {_words(step)}"
             yield check(case, check_names.COMPILE, Status.NOTE, reasons.CompileUnavailable, message)
+        return
+    if step is None and not case.probed:
         return
     if step is None or step.status == StepStatus.SKIPPED:
         message = "torch.compile has to work; that was not tried"

@@ -99,7 +99,7 @@ def _judge(case: Case, floor: Floor, device: Device, figures: Iterable[Benchmark
             yield _against_peers(case, floor, device, figure)
         else:
             yield _against_minimum(case, floor, device, figure)
-    if not measured:
+    if not measured and case.probed:
         yield _without_figure(case, floor, device, rows[0] if rows else None)
 
 
@@ -158,9 +158,7 @@ def _without_figure(case: Case, floor: Floor, device: Device, row: Benchmark | N
         why = "the probe's report had no room for the figures"
     status, reason, message = Status.UNKNOWN, reasons.FloorNotMeasured, f"{what} was not measured: {why}"
     remedies: list[Remedy] | None = None
-    if not case.probed:
-        status, message = Status.NOTE, f"{what} is not judged: only a probe on the node measures it"
-    elif case.facts.node.sharing or device.mig or cause is NotMeasured.SHARED:
+    if case.facts.node.sharing or device.mig or cause is NotMeasured.SHARED:
         # A benchmark would slow down the other users of the GPU, and its result would depend on their load.
         status, message = Status.NOTE, f"{what} is not judged: shared GPUs and MIG slices are not measured"
     elif cause is NotMeasured.UNSUPPORTED and floor.min_percent_of_peers is not None:

@@ -1,0 +1,28 @@
+"""Cures in the words of the place where a command runs: there is nothing to revalidate outside a cluster."""
+
+from dataclasses import replace
+from typing import Final
+
+from gpuenv.api.remedies import Action, Remedy
+from gpuenv.assess.model import Assessment
+
+CHECK: Final = "Look at the other checks first; then run gpuenv check again."
+SAVED: Final = (
+    "Look at the other checks first; then run gpuenv check again on that machine, and give its new report."
+)
+VERSIONS: Final = "Look at the other checks first; gpuenv check on the node tells more."
+
+
+def in_place(assessment: Assessment, again: str) -> Assessment:
+    """Return an assessment in which ``again`` says how to get a new result, instead of a request to the operator."""
+
+    def said(remedy: Remedy) -> Remedy:
+        return replace(remedy, message=again) if remedy.action == Action.REVALIDATE else remedy
+
+    checks = tuple(
+        replace(check, remedies=tuple(map(said, check.remedies)))
+        if any(one.action == Action.REVALIDATE for one in check.remedies)
+        else check
+        for check in assessment.checks
+    )
+    return replace(assessment, checks=checks)
