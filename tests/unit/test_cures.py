@@ -123,7 +123,7 @@ def test_a_build_that_is_not_expected_is_not_offered() -> None:
 
 def test_a_driver_that_only_breaks_a_rule_can_stay_if_the_rule_goes() -> None:
     strict = leading(given("2.11.0+cu128", "535.104.05", L4), Expectations(driver_rule="Toolkit"))
-    assert ("UpgradeDriver", {"minVersion": "570.26"}) in offers(strict)
+    assert ("UpgradeDriver", {"minVersion": "570.26", "branch": "580"}) in offers(strict)
     assert offers(strict)[-1] == ("ChangeEnvironment", {})
 
 
@@ -176,3 +176,17 @@ def test_the_sentence_is_in_the_words_of_the_platform() -> None:
 def test_if_nothing_helps_another_gpu_does() -> None:
     check = leading(given("2.9.1+cu128", "470.82.01", "Tesla K10"))
     assert [action for action, _ in offers(check)] == ["ReplaceGPU"]
+
+
+def test_an_old_driver_that_suffices_is_named_with_a_branch_in_support() -> None:
+    facts = given("2.9.1+cu128", "470.82.01", V100)
+    (upgrade,) = [one for one in leading(facts).remedies if one.action == "UpgradeDriver"]
+    assert dict(upgrade.parameters) == {"minVersion": "525.60.13", "maxBranch": "580", "branch": "580"}
+    assert upgrade.message == (
+        "Upgrade the node driver to 525.60.13 or newer, but not past R580: newer branches no longer support Volta; "
+        "R580 is supported until June 2028."
+    )
+    in_support = leading(given("2.11.0+cu130", "535.104.05", L4)).remedies[0]
+    assert dict(in_support.parameters) == {"minVersion": "580.65.06"}
+    windows = given("2.9.1+cu128", "470.82.01", V100, platform="windows")
+    assert "branch" not in dict(leading(windows).remedies[0].parameters)

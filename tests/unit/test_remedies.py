@@ -103,7 +103,7 @@ def test_a_driver_that_is_too_old_has_three_ways_out() -> None:
 def test_the_last_driver_of_a_gpu_is_a_limit() -> None:
     old = flags("2.9.1+cu128", "12.8", "Tesla V100-SXM2-16GB", "470.57.02")
     upgrade = remedies_for(old, "DriverTooOld")["UpgradeDriver"]
-    assert upgrade == {"minVersion": "525.60.13", "maxBranch": "580"}
+    assert upgrade == {"minVersion": "525.60.13", "maxBranch": "580", "branch": "580"}
     gone = flags("2.9.1+cu128", "12.8", "Tesla V100-SXM2-16GB", "595.45.04")
     assert remedies_for(gone, "DriverDroppedGpu") == {"ChangeDriver": {"branch": "580"}}
 
@@ -210,7 +210,10 @@ def test_report_and_environment_say_the_same_remedies() -> None:
     world.settle()
     report = world.get("reports", names.report_name("pt", "n00"))["status"]
     first = report["remedies"][0]
-    assert (first["action"], first["parameters"]) == ("UpgradeDriver", {"minVersion": "525.60.13"})
+    assert (first["action"], first["parameters"]) == (
+        "UpgradeDriver",
+        {"minVersion": "525.60.13", "branch": "580"},
+    )
     assert report["checks"][0]["remedies"] == report["remedies"]
     (problem,) = world.status()["problems"]
     assert problem["remedies"] == report["remedies"]

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from gpuenv.api.tolerant import mappings, text, texts
 
 PARAMETERS: Final[dict[str, str]] = {
-    "branch": "The driver branch to install, such as 580.",
+    "branch": "The driver branch to install, such as 580. Of an upgrade: the oldest one that suffices and is still in support.",
     "computeCapability": "The compute capability for which a library has to be built, such as 9.0.",
     "cuda": "The CUDA version of a PyTorch build that works, such as 12.8.",
     "index": "The package index of the PyTorch project that has this build, such as cu128.",
@@ -36,7 +36,11 @@ class Action(StrEnum):
     parameters: tuple[str, ...]
 
     # The driver and the GPUs of the node.
-    UPGRADE_DRIVER = "UpgradeDriver", "Install a newer NVIDIA driver on the node.", "minVersion", "maxBranch"
+    UPGRADE_DRIVER = (
+        "UpgradeDriver",
+        "Install a newer NVIDIA driver on the node.",
+        "minVersion", "maxBranch", "branch",
+    )  # fmt: skip
     CHANGE_DRIVER = (
         "ChangeDriver",
         "Install another NVIDIA driver on the node: an older branch that still supports the GPU, or the other variant "

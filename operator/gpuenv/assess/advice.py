@@ -7,11 +7,13 @@ from gpuenv.api.remedies import Action, Remedy, remedy
 from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case
 from gpuenv.assess.cures.drivers import last_branch
-from gpuenv.knowledge.model import ComputeCapability, Knowledge
-from gpuenv.knowledge.versions import api_number, show
+from gpuenv.knowledge.model import Branch, ComputeCapability, Knowledge
+from gpuenv.knowledge.versions import api_number, parse_version, show
 
 _UPGRADE: Final = "upgrade the driver to {driver}"
 """Words for tables of a user that have no cure for a driver that is too old."""
+_OTHER_DRIVERS: Final = frozenset({"jetson", "windows", "wsl", "colab", "kaggle", "gpu-cloud"})
+"""Platforms whose drivers are no branches for data centres, or are chosen by somebody else."""
 REMOVE_STALE_LIBCUDA: Final = remedy(
     Action.REPAIR_IMAGE,
     "Remove the stale libcuda from the image (ldconfig -p | grep libcuda, then cuda-compat or libnvidia-compute packages and old "
@@ -48,12 +50,32 @@ def upgrade_remedy(
     """Return the remedy to install a driver that is at least as new as ``driver`` for GPUs with these capabilities."""
     words = upgrade_words(knowledge, platforms, capabilities, driver)
     limit = last_branch(knowledge, capabilities)
+    lasting = None if _OTHER_DRIVERS & set(platforms) else _branch_in_support(knowledge, driver, limit)
+    support = f"; R{lasting.branch} is supported until {lasting.supported_until}" if lasting else ""
     return remedy(
         Action.UPGRADE_DRIVER,
-        f"{words[:1].upper()}{words[1:]}.",
+        f"{words[:1].upper()}{words[1:]}{support}.",
         minVersion=driver,
         maxBranch=str(limit) if limit else "",
+        branch=str(lasting.branch) if lasting else "",
     )
+
+
+def _branch_in_support(knowledge: Knowledge, driver: str, limit: int | None) -> Branch | None:
+    """Return the oldest branch in support that is new enough, if the branch of ``driver`` itself has ended.
+
+    Return None if ``driver`` is not known, or if there is no such branch up to ``limit``.
+    """
+    minimum = parse_version(driver)
+    own = knowledge.branch(minimum)
+    if minimum is None or own is None or own.supported_until:
+        return None
+    lasting = [
+        row
+        for row in knowledge.branches
+        if row.supported_until and row.branch >= minimum[0] and (limit is None or row.branch <= limit)
+    ]
+    return min(lasting, key=lambda row: row.branch, default=None)
 
 
 def upgrade_words(
