@@ -100,6 +100,22 @@ def test_a_runtime_that_refuses_the_image_for_its_driver_is_an_answer() -> None:
     assert world.verdict() == ("Incompatible", reasons.DriverTooOld)
 
 
+def test_a_runtime_that_cannot_set_up_the_pod_is_an_attempt_with_the_cure_of_its_fault() -> None:
+    world = first_run()
+    words = (
+        "failed to inject CDI devices: unresolvable CDI devices "
+        "management.nvidia.com/gpu=GPU-e78e68c0-4e6a-737e-f9cc-4223fe50aead"
+    )
+    world.pod("Pending", scheduled=NOW, sandbox=NOW, facts=waiting("CreateContainerError", words))
+    world.settle()
+    report = world.report()
+    assert report is not None
+    assert report.attempt is not None
+    assert world.verdict() == ("Unknown", reasons.SandboxFailed)
+    assert "nvidia-ctk cdi" in report.attempt.remedies[0].message
+    assert "management.nvidia.com/gpu=GPU-e78e68c0" in report.attempt.remedies[0].message
+
+
 def test_a_crash_is_a_result_that_is_retried() -> None:
     world = first_run()
     world.crash()

@@ -7,6 +7,7 @@ https://docs.nvidia.com/vgpu/latest/grid-vgpu-user-guide/
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gpuenv.assess.facts import Facts, Gpu
@@ -37,6 +38,7 @@ class VgpuProfile:
         return self.series in ("Q", "C")
 
 
+@lru_cache(maxsize=256)
 def vgpu_profile(product: str | None) -> VgpuProfile | None:
     """Return the profile of a virtual GPU from its product name or node label, or None for a physical GPU."""
     if not product or len(product) > _LONGEST:

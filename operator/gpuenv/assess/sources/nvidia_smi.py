@@ -7,9 +7,9 @@ https://docs.nvidia.com/deploy/nvidia-smi/
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from gpuenv.assess.facts import NO_HEALTH, Gpu, Health
 from gpuenv.assess.vgpu import VIRTUAL
@@ -18,16 +18,14 @@ from gpuenv.knowledge.versions import parse_version
 MAX_GPUS: Final = 64
 MAX_LINES: Final = 20_000
 """Number of lines of a query that are read. It has about 250 for each GPU."""
-_GPU = re.compile(r"GPU (\d{1,3}) ?[:：] {0,3}([^\n]{2,300})")
-_NEXT_GPU = re.compile(r"\s*(?:\(UUID|\bGPU \d{1,3} ?[:：]|\bMIG |\s{3,}|\|)")
-_HEAD = re.compile(
-    r"(?:Driver|KMD) Version: {0,4}(\d{3}[\d.]{0,12})(?:[^\n]{0,80}?CUDA (?:UMD )?Version: {0,4}(\d{1,2}\.\d{1,2}))?"
-)
-_ROW = re.compile(
+_GPU = r"GPU (\d{1,3}) ?[:：] {0,3}([^\n]{2,300})"
+_NEXT_GPU = r"\s*(?:\(UUID|\bGPU \d{1,3} ?[:：]|\bMIG |\s{3,}|\|)"
+_HEAD = r"(?:Driver|KMD) Version: {0,4}(\d{3}[\d.]{0,12})(?:[^\n]{0,80}?CUDA (?:UMD )?Version: {0,4}(\d{1,2}\.\d{1,2}))?"
+_ROW = (
+    r"(?m)"
     r"^[|│] {1,6}(\d{1,3}) {1,4}([^|│\n]{3,48}?) {1,40}(?:On|Off|N/A|WDDM|TCC|MCDM) {1,8}[|│]"
     r"(?:[^|│\n]{1,60}[|│] {1,30}(\d{1,9})? {0,30}[^|│\n]{0,20}[|│]\n"
-    r"[|│][^|│\n]{1,80}[|│] {1,30}\d{1,8}MiB ?/ {1,8}(\d{1,8})MiB)?",
-    re.MULTILINE,
+    r"[|│][^|│\n]{1,80}[|│] {1,30}\d{1,8}MiB ?/ {1,8}(\d{1,8})MiB)?"
 )
 """Matches the first row of a GPU in the table, and its memory errors and its memory if the second row follows it."""
 _QUERY_SIGNS: Final = (
@@ -38,12 +36,14 @@ _QUERY_SIGNS: Final = (
     "KMD Version ",
     "CUDA Version ",
 )
-_QUERY_LINE = re.compile(r"([A-Za-z][\w ()/.-]{1,60}?)(?: {1,60}: {0,4}([^\n]{0,120}))?")
-_QUERY_GPU = re.compile(r"GPU ([0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.\d)")
-_CSV_HEAD = re.compile(
-    r"^[a-z_]{2,20}(?:[a-z_.]{0,60}(?: \[\w{1,5}\])?, ){1,30}[a-z_.]{2,60}(?: \[\w{1,5}\])?$", re.MULTILINE
+_QUERY_LINE = r"([A-Za-z][\w ()/.-]{1,60}?)(?: {1,60}: {0,4}([^\n]{0,120}))?"
+_QUERY_GPU = r"GPU ([0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.\d)"
+_CSV_SIGNS: Final = ("driver_version", "name, ", ", name")
+_CSV_HEAD = (
+    r"(?m)"
+    r"^[a-z_]{2,20}(?:[a-z_.]{0,60}(?: \[\w{1,5}\])?, ){1,30}[a-z_.]{2,60}(?: \[\w{1,5}\])?$"
 )
-_NUMBER = re.compile(r"\d{1,9}")
+_NUMBER = r"\d{1,9}"
 _PRODUCT: Final = "Product Name"
 _LICENCES: Final = ("vGPU Software Licensed Product", "GRID Licensed Product")
 _MODES: Final = {"none": 0, "pass-through": 1, "vgpu": VIRTUAL, "host vgpu": 3, "host vsga": 4}
@@ -57,8 +57,7 @@ Query = Mapping[tuple[str, str], str]
 """The lines of a query about one GPU: the value of each pair of a heading and a label, the first one of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmiOutput:
+class SmiOutput(NamedTuple):
     """What a text with output of ``nvidia-smi`` says: driver and CUDA versions, and the GPUs.
 
     ``fragment`` is the health in a part of a query that names no GPU, or an empty one.
@@ -72,7 +71,7 @@ class SmiOutput:
 
 def read_nvidia_smi(text: str) -> SmiOutput:
     """Return the facts in output of ``nvidia-smi`` inside ``text``. All are empty if there is none."""
-    head = _HEAD.search(text)
+    head = re.search(_HEAD, text) if "Version:" in text else None
     queries = _queries(text) if any(sign in text for sign in _QUERY_SIGNS) else []
     heading = queries[0] if queries else {}
     queried = tuple(_queried(queries))
@@ -100,9 +99,11 @@ def numbered(text: str) -> dict[int, str]:
     one line.
     """
     found: dict[int, str] = {}
-    position = 0
-    while len(found) < MAX_GPUS and (match := _GPU.search(text, position)):
-        rest = _NEXT_GPU.split(match[2], maxsplit=1)[0].strip()
+    position = text.find("GPU ")
+    if position < 0:
+        return found
+    while len(found) < MAX_GPUS and (match := re.compile(_GPU).search(text, position)):
+        rest = re.split(_NEXT_GPU, match[2], maxsplit=1)[0].strip()
         position = match.start(2) + max(1, len(rest))
         if len(rest) > 2 and rest[0].isalpha():
             found.setdefault(int(match[1]), rest[:100])
@@ -116,7 +117,9 @@ def _version(words: str | None) -> str | None:
 
 def _table(text: str) -> tuple[Gpu, ...]:
     found: dict[int, Gpu] = {}
-    for match in islice(_ROW.finditer(text), MAX_GPUS):
+    if "|" not in text and "│" not in text:
+        return ()
+    for match in islice(re.finditer(_ROW, text), MAX_GPUS):
         errors, memory = match[3], match[4]
         gpu = Gpu(
             index=int(match[1]),
@@ -131,15 +134,15 @@ def _table(text: str) -> tuple[Gpu, ...]:
 def _queries(text: str) -> Sequence[Query]:
     """Return the lines before the first GPU of a query, and then those of each GPU."""
     found: list[dict[tuple[str, str], str]] = [{}]
-    heading = ""
+    heading, labelled = "", re.compile(_QUERY_LINE)
     for line in islice(text.splitlines(), MAX_LINES):
         stripped = line.strip(" |>")
-        gpu = _QUERY_GPU.match(stripped)
+        gpu = re.match(_QUERY_GPU, stripped)
         if gpu:
             found.append({("", "GPU"): gpu[1]})
             heading = ""
             continue
-        match = _QUERY_LINE.fullmatch(stripped[:200])
+        match = labelled.fullmatch(stripped[:200])
         if match and match[2] is None:
             heading = match[1]
         elif match:
@@ -155,7 +158,7 @@ def _queries(text: str) -> Sequence[Query]:
 def _queried(queries: Sequence[Query]) -> Iterator[Gpu]:
     named = [query for query in queries if len(query.get(("", _PRODUCT), "")) > 2]
     for index, query in enumerate(named[:MAX_GPUS]):
-        total = _NUMBER.match(query.get(("FB Memory Usage", "Total"), ""))
+        total = re.match(_NUMBER, query.get(("FB Memory Usage", "Total"), ""))
         enabled = query.get(("MIG Mode", "Current")) == "Enabled"
         yield Gpu(
             index=index,
@@ -177,7 +180,7 @@ def _health(query: Query) -> Health:
     errors = [
         int(number[0])
         for (heading, label), value in query.items()
-        if heading == "Volatile" and "Uncorrect" in label and (number := _NUMBER.match(value))
+        if heading == "Volatile" and "Uncorrect" in label and (number := re.match(_NUMBER, value))
     ]
     return Health(
         pci_id=query.get(("", "GPU")),
@@ -198,7 +201,7 @@ def _truth(word: str | None) -> bool | None:
 
 def _csv(text: str) -> SmiOutput:
     """Return what the output of ``nvidia-smi --query-gpu=… --format=csv`` says. Its first line names the columns."""
-    head = _CSV_HEAD.search(text)
+    head = re.search(_CSV_HEAD, text) if any(sign in text for sign in _CSV_SIGNS) else None
     if head is None or not {"name", "gpu_name", "driver_version"} & set(head[0].split(", ")):
         return SmiOutput()
     names = [name.split(" [")[0] for name in head[0].split(", ")]
@@ -211,7 +214,7 @@ def _csv(text: str) -> SmiOutput:
         row = dict(zip(names, values, strict=True))
         driver = driver or _version(row.get("driver_version"))
         capability = parse_version(row.get("compute_cap"))
-        memory = _NUMBER.match(row.get("memory.total", ""))
+        memory = re.match(_NUMBER, row.get("memory.total", ""))
         gpus.append(
             Gpu(
                 index=len(gpus),

@@ -16,6 +16,7 @@ from gpuenv.assess.observed_versions import observed_versions
 from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.probe_document import Document, join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.knowledge.model import ErrorRule
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.objects.node_report import kept
@@ -111,7 +112,7 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
     There is one if the tables know the error as an incompatibility of image and node. For example,
     ``nvidia-container-cli`` refuses to start an image whose NVIDIA_REQUIRE_CUDA the driver does not satisfy.
     """
-    rule = classify(Failure(layer="runtime", message=words), context.tables.knowledge) if words else None
+    rule = _runtime_rule(context, words)
     if rule is None or rule.status != Status.FAIL.value:
         return None
     return Check(
@@ -122,6 +123,18 @@ def runtime_verdict(context: Context, words: str) -> Check | None:
         rule.remedies or remedies_of(context, rule.reason),
         rule.source,
     )
+
+
+def _runtime_rule(context: Context, words: str) -> ErrorRule | None:
+    """Return the rule that the error message of a container runtime matches, or None."""
+    return classify(Failure(layer="runtime", message=words), context.tables.knowledge) if words else None
+
+
+def remedies_of_end(context: Context, ended: Ended) -> Remedies:
+    """Return what helps against the end of a pod: the cure of the runtime's error if the tables know it, else of the reason."""
+    rule = _runtime_rule(context, ended.runtime_error)
+    own = rule.remedies if rule is not None and rule.reason == ended.reason else ()
+    return own or remedies_of(context, ended.reason)
 
 
 def remedies_of(context: Context, reason: str) -> Remedies:
@@ -153,7 +166,7 @@ def _pod_check(context: Context, ended: Ended) -> Check | None:
             Status.UNKNOWN,
             ended.reason,
             ended.message,
-            remedies_of(context, ended.reason),
+            remedies_of_end(context, ended),
         )
     return kept((found,))[0]
 

@@ -24,6 +24,7 @@ from gpuenv.plan.validation.assessing import (
     is_outdated,
     new_result,
     remedies_of,
+    remedies_of_end,
     runtime_verdict,
 )
 from gpuenv.plan.validation.next_run import next_run_id, run_id
@@ -244,7 +245,7 @@ def _concluded(
         pod.run_id,
         ended.reason,
         ended.message,
-        remedies_of(validation.context, ended.reason),
+        remedies_of_end(validation.context, ended),
         pod.demand,
     )
     if not ended.answered and runtime_verdict(validation.context, ended.runtime_error) is None:

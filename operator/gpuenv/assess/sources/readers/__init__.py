@@ -7,7 +7,8 @@ and the rule says what it means and what helps. ``details`` of the failure fill 
 searched in them.
 
 Every reader takes time linear in the length of the text, and returns few errors. Most texts are not of its kind, so it
-looks for fixed words first.
+looks for fixed words first. Patterns are best kept as strings, which ``re`` compiles at their first use, so that importing
+all readers takes little time.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -13,27 +13,23 @@ from gpuenv.knowledge.model import Knowledge
 
 LAYER: Final = "torch"
 _SIGNS: Final = ("nccl", "watchdog", "exitcode", "shared memory", "signal")
-_RANK: Final = re.compile(r"\[?[Rr]ank ?(\d{1,5})\]?")
+_RANK: Final = r"\[?[Rr]ank ?(\d{1,5})\]?"
 _REACH: Final = 120
 """Number of characters before a fault, on its line, that are searched for the number of the rank."""
 _FAULT_WORDS: Final = (
     r"(?:an illegal memory access was encountered|unspecified launch failure|misaligned address"
     r"|an illegal instruction was encountered|invalid program counter|hardware stack error|error (?:700|719))"
 )
-_ANY_FAULT: Final = re.compile(_FAULT_WORDS)
-_WATCHDOG_FAULT: Final = re.compile(
-    r"watchdog thread terminated with exception: CUDA error: " + _FAULT_WORDS, re.IGNORECASE
+_ANY_FAULT: Final = _FAULT_WORDS
+_WATCHDOG_FAULT: Final = r"(?i)" + r"watchdog thread terminated with exception: CUDA error: " + _FAULT_WORDS
+_NCCL_FAULT: Final = (
+    r"(?i)" + r"(?:NCCL WARN |Last error:\s{0,20})Cuda failure (?:\d{1,3} )?'?" + _FAULT_WORDS
 )
-_NCCL_FAULT: Final = re.compile(
-    r"(?:NCCL WARN |Last error:\s{0,20})Cuda failure (?:\d{1,3} )?'?" + _FAULT_WORDS, re.IGNORECASE
-)
-_FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
+_FAULTS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
     (
         "nccl-duplicate-gpu",
         ("duplicate gpu",),
-        re.compile(
-            r"Duplicate GPU detected ?: ?rank \d{1,5} and rank \d{1,5} both on CUDA device (\w{1,12})"
-        ),
+        (r"Duplicate GPU detected ?: ?rank \d{1,5} and rank \d{1,5} both on CUDA device (\w{1,12})"),
     ),
     (
         "nccl-versions",
@@ -41,8 +37,9 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
             "mismatched nccl",
             "version mismatch",
         ),
-        re.compile(
-            r"Mismatched NCCL version detected[^\n]{0,160}|NCCL version mismatch[^\n]{0,120}", re.IGNORECASE
+        (
+            r"(?i)"
+            r"Mismatched NCCL version detected[^\n]{0,160}|NCCL version mismatch[^\n]{0,120}"
         ),
     ),
     (
@@ -53,20 +50,20 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
             "dev/shm",
             "torch_",
         ),
-        re.compile(
+        (
+            r"(?i)"
             r"Call to posix_fallocate failed ?: No space left on device|failed to extend /dev/shm/nccl-[^\n]{0,100}"
             r"|Error while creating shared memory segment[^\n]{0,160}|Error: /dev/shm is too small[^\n]{0,80}"
             r"|insufficient shared memory \(shm\)|workers are out of shared memory|unable to allocate shared memory"
-            r"[^\n]{0,120}|unable to write to file </torch_\w{1,40}>[^\n]{0,80}",
-            re.IGNORECASE,
+            r"[^\n]{0,120}|unable to write to file </torch_\w{1,40}>[^\n]{0,80}"
         ),
     ),
     (
         "nccl-locked-memory",
         ("call to ibv_",),
-        re.compile(
-            r"Call to ibv_(?:reg_mr|create_cq|create_qp)\w{0,12} failed with error Cannot allocate memory",
-            re.IGNORECASE,
+        (
+            r"(?i)"
+            r"Call to ibv_(?:reg_mr|create_cq|create_qp)\w{0,12} failed with error Cannot allocate memory"
         ),
     ),
     (
@@ -76,10 +73,10 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
             "ipc handle",
             "buffer object",
         ),
-        re.compile(
+        (
+            r"(?i)"
             r"peer access is not supported between these two devices|failed to open CUDA IPC handle ?: ?\d{1,3}[^\n]{0,80}"
-            r"|Cuda failure (?:\d{1,3} )?'?(?:peer access|peer mapping|mapping of buffer object failed)[^\n]{0,60}",
-            re.IGNORECASE,
+            r"|Cuda failure (?:\d{1,3} )?'?(?:peer access|peer mapping|mapping of buffer object failed)[^\n]{0,60}"
         ),
     ),
     (
@@ -91,12 +88,12 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
             "ncclremoteerror",
             "call to recv",
         ),
-        re.compile(
+        (
+            r"(?i)"
             r"socketStartConnect: Connect to [^\n]{0,120}|socketProgress: Connection closed by remote peer[^\n]{0,80}"
             r"|Call to connect(?: to [^\n]{0,60})? (?:failed|returned)[^\n]{0,100}|no socket interface found"
             r"|NET/IB ?: Got completion [^\n]{0,160}|ncclRemoteError: [^\n]{0,160}"
-            r"|socketPollConnect:? [^\n]{0,120}|Call to recv from [^\n]{0,100}failed[^\n]{0,60}",
-            re.IGNORECASE,
+            r"|socketPollConnect:? [^\n]{0,120}|Call to recv from [^\n]{0,100}failed[^\n]{0,60}"
         ),
     ),
     (
@@ -105,10 +102,10 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
             "watchdog",
             "heartbeat",
         ),
-        re.compile(
+        (
+            r"(?i)"
             r"Watchdog caught collective operation timeout: WorkNCCL\([^)\n]{0,60}OpType=(\w{1,40})[^\n]{0,200}?before timing out"
-            r"|watchdog got stuck for [\d.]{1,12} seconds[^\n]{0,120}|Heartbeat monitor timed out[^\n]{0,120}",
-            re.IGNORECASE,
+            r"|watchdog got stuck for [\d.]{1,12} seconds[^\n]{0,120}|Heartbeat monitor timed out[^\n]{0,120}"
         ),
     ),
 )
@@ -116,16 +113,17 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]] = (
 
 Of several faults in one log, those further up explain the ones below them.
 """
-_KILLED: Final = re.compile(
-    r"exitcode ?: -9\b(?: \(pid: \d{1,10}\))?|Signal 9 \(SIGKILL\) received by PID \d{1,10}", re.IGNORECASE
+_KILLED: Final = (
+    r"(?i)"
+    r"exitcode ?: -9\b(?: \(pid: \d{1,10}\))?|Signal 9 \(SIGKILL\) received by PID \d{1,10}"
 )
-_BUS_ERROR: Final = re.compile(
+_BUS_ERROR: Final = (
+    r"(?i)"
     r"exitcode ?: -7\b(?: \(pid: \d{1,10}\))?|Signal 7 \(SIGBUS\) received by PID \d{1,10}"
-    r"|is killed by signal: Bus error",
-    re.IGNORECASE,
+    r"|is killed by signal: Bus error"
 )
-_VERSION: Final = re.compile(r"NCCL version (\d{1,2}\.\d{1,2}\.\d{1,2})\b")
-_DRIVER_API: Final = re.compile(r"NCCL INFO cudaDriverVersion (1\d{4})\b")
+_VERSION: Final = r"NCCL version (\d{1,2}\.\d{1,2}\.\d{1,2})\b"
+_DRIVER_API: Final = r"NCCL INFO cudaDriverVersion (1\d{4})\b"
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signature of all readers
@@ -133,8 +131,8 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return NO_FACTS
-    version = _VERSION.search(text) if "nccl version" in lowered else None
-    api = _DRIVER_API.search(text) if "cudadriverversion" in lowered else None
+    version = re.search(_VERSION, text) if "nccl version" in lowered else None
+    api = re.search(_DRIVER_API, text) if "cudadriverversion" in lowered else None
     return Facts(
         source=Source.ERROR_TEXT,
         torch=TorchFacts(nccl=version[1] if version else None),
@@ -155,8 +153,8 @@ def _kernel_fault(text: str, lowered: str) -> Iterator[Failure]:
     """
     if "watchdog thread" not in lowered and "cuda failure" not in lowered:
         return
-    match = _WATCHDOG_FAULT.search(text) or _NCCL_FAULT.search(text)
-    first = _ANY_FAULT.search(text)
+    match = re.search(_WATCHDOG_FAULT, text) or re.search(_NCCL_FAULT, text)
+    first = re.search(_ANY_FAULT, text)
     if match and first and first.start() >= match.start():
         yield _failure("nccl-kernel-fault", match, text)
 
@@ -164,7 +162,7 @@ def _kernel_fault(text: str, lowered: str) -> Iterator[Failure]:
 def _collective_faults(text: str, lowered: str) -> Iterator[Failure]:
     """Yield the fault that explains the others."""
     for name, signs, pattern in _FAULTS:
-        match = pattern.search(text) if any(sign in lowered for sign in signs) else None
+        match = re.search(pattern, text) if any(sign in lowered for sign in signs) else None
         if match:
             yield _failure(name, match, text)
             return
@@ -174,15 +172,15 @@ def _ended_ranks(text: str, lowered: str) -> Iterator[Failure]:
     """Yield why torchrun lost a rank: it was killed, or shared memory did not suffice."""
     if "exitcode" not in lowered and "signal" not in lowered:
         return
-    if bus := _BUS_ERROR.search(text):
+    if bus := re.search(_BUS_ERROR, text):
         yield _failure("shared-memory", bus, text)
-    elif killed := _KILLED.search(text):
+    elif killed := re.search(_KILLED, text):
         yield _failure("rank-killed", killed, text)
 
 
 def _failure(name: str, match: re.Match[str], text: str) -> Failure:
     line = text.rfind("\n", 0, match.start()) + 1
-    rank = _RANK.search(text, max(line, match.start() - _REACH), match.end())
+    rank = re.compile(_RANK).search(text, max(line, match.start() - _REACH), match.end())
     device = match[1] if match.re.groups and match[1] and name == "nccl-duplicate-gpu" else ""
     known = (("rank", rank[1] if rank else ""), ("device", device))
     return Failure(LAYER, name=name, message=match[0], details=tuple(pair for pair in known if pair[1]))

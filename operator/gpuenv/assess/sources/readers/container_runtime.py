@@ -6,7 +6,6 @@ looks a device such as ``nvidia.com/gpu=0`` up in them. https://github.com/cncf-
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
@@ -14,51 +13,58 @@ from gpuenv.assess.sources.readers.container_toolkit import LAYER
 from gpuenv.knowledge.model import Knowledge
 
 _DEVICE: Final = r"[\w.-]{1,60}/[\w.-]{1,60}=[\w.:-]{1,80}"
-_UNRESOLVABLE: Final = re.compile(
-    rf"(?:unresolvable CDI devices?|unresolved CDI devices?|could not resolve the following CDI devices:?) \[?({_DEVICE})",
-    re.IGNORECASE,
+_UNRESOLVABLE: Final = (
+    r"(?i)"
+    rf"(?:unresolvable CDI devices?|unresolved CDI devices?|could not resolve the following CDI devices:?) \[?({_DEVICE})"
 )
-_CONFLICT: Final = re.compile(
-    rf"conflicting device \\{{0,6}}\"?({_DEVICE})|(?:conflict|multiple)[^\n]{{0,80}}?CDI (?:spec|kind)[^\n]{{0,120}}",
-    re.IGNORECASE,
+_CONFLICT: Final = (
+    r"(?i)"
+    rf"conflicting device \\{{0,6}}\"?({_DEVICE})|(?:conflict|multiple)[^\n]{{0,80}}?CDI (?:spec|kind)[^\n]{{0,120}}"
 )
-_INVALID: Final = re.compile(
+_INVALID: Final = (
+    r"(?i)"
     r"(?:failed to (?:load|parse|read|validate|unmarshal) CDI spec\w{0,12}|invalid CDI (?:spec\w{0,12}|device|version)"
     r"|unsupported CDI (?:spec\w{0,12} )?version|failed to refresh the CDI registry|unknown or unsupported cdiversion)"
-    r"[^\n]{0,200}",
-    re.IGNORECASE,
+    r"[^\n]{0,200}"
 )
-_STAT: Final = re.compile(r"failed to stat CDI host device \\{0,6}\"?(/[\w./-]{1,120})", re.IGNORECASE)
-_INJECTION: Final = re.compile(
-    r"(?:failed to inject (?:CDI )?devices|CDI device injection failed|failed to inject CDI devices)[^\n]{0,300}",
-    re.IGNORECASE,
+_STAT: Final = (
+    r"(?i)"
+    r"failed to stat CDI host device \\{0,6}\"?(/[\w./-]{1,120})"
 )
-_NO_CDI: Final = re.compile(
+_INJECTION: Final = (
+    r"(?i)"
+    r"(?:failed to inject (?:CDI )?devices|CDI device injection failed|failed to inject CDI devices)[^\n]{0,300}"
+)
+_NO_CDI: Final = (
+    r"(?i)"
     r"could not select device driver \\{0,6}\"cdi\\{0,6}\" with capabilities|CDI (?:support )?is (?:not enabled|disabled)"
-    r"|CDI devices? (?:are|is) not supported",
-    re.IGNORECASE,
+    r"|CDI devices? (?:are|is) not supported"
 )
-_NO_VENDOR: Final = re.compile(
-    r"failed to discover GPU vendor from CDI[^\n]{0,120}|no known GPU vendor found", re.IGNORECASE
+_NO_VENDOR: Final = (
+    r"(?i)"
+    r"failed to discover GPU vendor from CDI[^\n]{0,120}|no known GPU vendor found"
 )
-_NO_GPU_DRIVER: Final = re.compile(
-    r"could not select device driver[^\n]{0,40}capabilities: \[\[[^\]\n]{0,80}gpu[^\]\n]{0,80}", re.IGNORECASE
+_NO_GPU_DRIVER: Final = (
+    r"(?i)"
+    r"could not select device driver[^\n]{0,40}capabilities: \[\[[^\]\n]{0,80}gpu[^\]\n]{0,80}"
 )
-_NO_RUNTIME: Final = re.compile(
+_NO_RUNTIME: Final = (
+    r"(?i)"
     r"(?:unknown runtime specified|unknown or invalid runtime name:) \\{0,6}\"?([\w./-]{1,60})"
     r"|(?:no runtime for|RuntimeHandler|runtime handler|get runtime handler) \\{0,6}\"?([\w./-]{1,60})\\{0,6}\"?"
-    r" (?:is configured|not supported|is not supported|from runtime list|not found|is not configured)",
-    re.IGNORECASE,
+    r" (?:is configured|not supported|is not supported|from runtime list|not found|is not configured)"
 )
-_NO_CLASS: Final = re.compile(
-    r"RuntimeClass(?:\.node\.k8s\.io)? \\{0,6}\"?([\w./-]{1,60})\\{0,6}\"? (?:is )?not found", re.IGNORECASE
+_NO_CLASS: Final = (
+    r"(?i)"
+    r"RuntimeClass(?:\.node\.k8s\.io)? \\{0,6}\"?([\w./-]{1,60})\\{0,6}\"? (?:is )?not found"
 )
-_NO_DEVICE_FILE: Final = re.compile(
-    r"error gathering device information while adding custom device \\{0,6}\"(/dev/nvidia[\w-]{0,30})\\{0,6}\"[^\n]{0,40}",
-    re.IGNORECASE,
+_NO_DEVICE_FILE: Final = (
+    r"(?i)"
+    r"error gathering device information while adding custom device \\{0,6}\"(/dev/nvidia[\w-]{0,30})\\{0,6}\"[^\n]{0,40}"
 )
-_NO_NVIDIA_SMI: Final = re.compile(
-    r"exec: \\{0,6}\"nvidia-smi\\{0,6}\": executable file not found[^\n]{0,30}", re.IGNORECASE
+_NO_NVIDIA_SMI: Final = (
+    r"(?i)"
+    r"exec: \\{0,6}\"nvidia-smi\\{0,6}\": executable file not found[^\n]{0,30}"
 )
 _SIGNS: Final = (
     "cdi",
@@ -83,8 +89,8 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
 
 def _cdi(text: str) -> Iterator[Failure]:
     """Yield what is wrong with CDI: the most exact fault that the text names."""
-    unresolved = _first(_UNRESOLVABLE, text)
-    conflict, invalid, stat = _first(_CONFLICT, text), _first(_INVALID, text), _first(_STAT, text)
+    unresolved = re.search(_UNRESOLVABLE, text)
+    conflict, invalid, stat = re.search(_CONFLICT, text), re.search(_INVALID, text), re.search(_STAT, text)
     if unresolved:
         yield _failure("cdi-unresolvable", unresolved, device=unresolved[1])
     if conflict:
@@ -94,30 +100,26 @@ def _cdi(text: str) -> Iterator[Failure]:
     if stat:
         yield _failure("cdi-stale", stat, device=stat[1])
     named = unresolved or conflict or invalid or stat
-    if not named and (injection := _first(_INJECTION, text)):
+    if not named and (injection := re.search(_INJECTION, text)):
         yield _failure("cdi-other", injection)
-    if off := _first(_NO_CDI, text):
+    if off := re.search(_NO_CDI, text):
         yield _failure("cdi-off", off)
-    if vendor := _first(_NO_VENDOR, text):
+    if vendor := re.search(_NO_VENDOR, text):
         yield _failure("cdi-no-specification", vendor)
 
 
 def _runtimes(text: str, lowered: str) -> Iterator[Failure]:
     """Yield what the runtime lacks: a runtime of that name, or a way to give containers GPUs."""
-    if "device driver" in lowered and (request := _first(_NO_GPU_DRIVER, text)):
+    if "device driver" in lowered and (request := re.search(_NO_GPU_DRIVER, text)):
         yield _failure("no-gpu-support-in-docker", request)
-    if "runtime" in lowered and (runtime := _first(_NO_RUNTIME, text)):
+    if "runtime" in lowered and (runtime := re.search(_NO_RUNTIME, text)):
         yield _failure("no-such-runtime", runtime, runtime=runtime[1] or runtime[2])
-    if "runtimeclass" in lowered and (missing := _first(_NO_CLASS, text)):
+    if "runtimeclass" in lowered and (missing := re.search(_NO_CLASS, text)):
         yield _failure("no-such-runtime-class", missing, runtime=missing[1])
-    if "custom device" in lowered and (device := _first(_NO_DEVICE_FILE, text)):
+    if "custom device" in lowered and (device := re.search(_NO_DEVICE_FILE, text)):
         yield _failure("no-device-file", device, device=device[1])
-    if "nvidia-smi" in lowered and (program := _first(_NO_NVIDIA_SMI, text)):
+    if "nvidia-smi" in lowered and (program := re.search(_NO_NVIDIA_SMI, text)):
         yield _failure("container-without-nvidia-smi", program)
-
-
-def _first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    return next(islice(pattern.finditer(text), 1), None)
 
 
 def _failure(name: str, match: re.Match[str], **details: str) -> Failure:

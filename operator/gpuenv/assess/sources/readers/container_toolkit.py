@@ -17,10 +17,11 @@ from gpuenv.knowledge.versions import parse_version, show
 LAYER: Final = "container"
 MAX_FAULTS: Final = 8
 """Number of faults that are read from one text. The kubelet repeats the same one again and again."""
-_SAID: Final = re.compile(
-    r"nvidia-container-cli(?:\.real)?: {1,4}((?:\w{1,20} error|initialization)[^\n]{0,400})", re.IGNORECASE
+_SAID: Final = (
+    r"(?i)"
+    r"nvidia-container-cli(?:\.real)?: {1,4}((?:\w{1,20} error|initialization)[^\n]{0,400})"
 )
-_END: Final = re.compile(r"\\{1,8}n|\\{0,8}\"|: unknown(?! \w)|\s{1,4}\[ERROR\]")
+_END: Final = r"\\{1,8}n|\\{0,8}\"|: unknown(?! \w)|\s{1,4}\[ERROR\]"
 """Matches the end of a fault: a line break or quotation mark that was escaped, or the last word of containerd's chain."""
 _DRIVER_LIBRARIES: Final = ("libnvidia-ml", "libcuda")
 
@@ -54,23 +55,24 @@ _STEPS: Final[tuple[tuple[str, str], ...]] = (
     ("mount error", "toolkit-mount"),
 )
 """Words of a fault, in lower case, and the rule that explains it. The first words that the fault has count."""
-_HOOK_IN_CDI: Final = re.compile(
-    r"invoking the NVIDIA Container Runtime Hook directly[^\n]{0,160}?is not supported", re.IGNORECASE
+_HOOK_IN_CDI: Final = (
+    r"(?i)"
+    r"invoking the NVIDIA Container Runtime Hook directly[^\n]{0,160}?is not supported"
 )
-_NO_PROGRAM: Final = re.compile(
+_NO_PROGRAM: Final = (
+    r"(?i)"
     r"(?:exec: \\{0,6}\"|fork/exec |error executing hook `?|stat )(?:/[\w.+/-]{1,200}/|/)?"
     r"(nvidia-(?:container-runtime|container-toolkit|cdi-hook|ctk)[\w.-]{0,40})"
-    r"[^\n]{0,160}?(?:executable file not found|no such file or directory)",
-    re.IGNORECASE,
+    r"[^\n]{0,160}?(?:executable file not found|no such file or directory)"
 )
-_NO_LIBRARY: Final = re.compile(
-    r"nvidia-(?:container-\w{2,12}|ctk|cdi-hook)(?:\.real)?: error while loading shared libraries: ([\w.+-]{3,60})[^\n]{0,120}",
-    re.IGNORECASE,
+_NO_LIBRARY: Final = (
+    r"(?i)"
+    r"nvidia-(?:container-\w{2,12}|ctk|cdi-hook)(?:\.real)?: error while loading shared libraries: ([\w.+-]{3,60})[^\n]{0,120}"
 )
-_HOOK_FAILED: Final = re.compile(
+_HOOK_FAILED: Final = (
+    r"(?i)"
     r"error executing hook `?[\w./-]{0,200}nvidia-[\w.-]{1,60}`? \(exit code: \d{1,3}\)"
-    r"|nvidia-container-runtime did not terminate successfully[^\n]{0,60}",
-    re.IGNORECASE,
+    r"|nvidia-container-runtime did not terminate successfully[^\n]{0,60}"
 )
 _SIGNS: Final = ("nvidia-container", "nvidia container", "nvidia-cdi-hook", "nvidia-ctk")
 
@@ -81,31 +83,31 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     if not any(sign in lowered for sign in _SIGNS):
         return NO_FACTS
     found = [
-        fault for match in islice(_SAID.finditer(text), MAX_FAULTS) if (fault := _fault(match, knowledge))
+        fault for match in islice(re.finditer(_SAID, text), MAX_FAULTS) if (fault := _fault(match, knowledge))
     ]
     found += (
         Failure(LAYER, name="toolkit-hook-in-cdi-mode", message=match[0])
-        for match in islice(_HOOK_IN_CDI.finditer(text), 1)
+        for match in islice(re.finditer(_HOOK_IN_CDI, text), 1)
     )
     found += (
         Failure(LAYER, name="toolkit-no-program", message=match[0], details=(("program", match[1]),))
-        for match in islice(_NO_PROGRAM.finditer(text), 1)
+        for match in islice(re.finditer(_NO_PROGRAM, text), 1)
     )
     found += (
         Failure(LAYER, name="toolkit-broken", message=match[0], details=(("library", match[1]),))
-        for match in islice(_NO_LIBRARY.finditer(text), 1)
+        for match in islice(re.finditer(_NO_LIBRARY, text), 1)
     )
     if not found:
         found += (
             Failure(LAYER, name="toolkit-hook-failed", message=match[0])
-            for match in islice(_HOOK_FAILED.finditer(text), 1)
+            for match in islice(re.finditer(_HOOK_FAILED, text), 1)
         )
     return Facts(source=Source.ERROR_TEXT, errors=tuple(found))
 
 
 def _fault(match: re.Match[str], knowledge: Knowledge) -> Failure | None:
     """Return one fault, or None if it only says that CUDA finds no device: a pattern of errors.yaml explains that."""
-    end = _END.search(match[1])
+    end = re.search(_END, match[1])
     said = (match[1][: end.start()] if end else match[1]).rstrip(" .")
     words = match[0][: match.start(1) - match.start()] + said
     lowered = said.lower()

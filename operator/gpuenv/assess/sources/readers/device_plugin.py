@@ -12,31 +12,34 @@ from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.knowledge.model import Knowledge
 
 LAYER: Final = "kubernetes"
-_NO_LIBRARY: Final = re.compile(
+_NO_LIBRARY: Final = (
+    r"(?i)"
     r"(?:detected non-NVML platform|NVML not detected|failed to initialize NVML|failed to start nvml with error"
-    r"|error initializing NVML)[^\n]{0,40}could not load NVML library[^\n]{0,120}",
-    re.IGNORECASE,
+    r"|error initializing NVML)[^\n]{0,40}could not load NVML library[^\n]{0,120}"
 )
-_MIG: Final = re.compile(
+_MIG: Final = (
+    r"(?i)"
     r"(?:device with migEnabled=\w{4,5} was not configured correctly|invalid MIG configuration|no MIG devices configured"
-    r"|more than one MIG device type present|must be configured with the same migEnabled value)[^\n]{0,160}",
-    re.IGNORECASE,
+    r"|more than one MIG device type present|must be configured with the same migEnabled value)[^\n]{0,160}"
 )
-_NO_DEVICES: Final = re.compile(
+_NO_DEVICES: Final = (
+    r"(?i)"
     r"incompatible (?:strategy|platform) detected[^\n]{0,40}|no devices found\. waiting indefinitely"
-    r"|invalid device discovery strategy|if this is a GPU node, did you (?:configure|set)[^\n]{0,100}",
-    re.IGNORECASE,
+    r"|invalid device discovery strategy|if this is a GPU node, did you (?:configure|set)[^\n]{0,100}"
 )
-_UNAVAILABLE: Final = re.compile(
+_UNAVAILABLE: Final = (
+    r"(?i)"
     r"requested number of devices unavailable for ([\w.-]{1,60}/[\w.-]{1,60})\. ?Requested: ?(\d{1,4}), ?Available: ?(\d{1,4})"
-    r"|\bOutOf([\w.-]{1,60}/[\w.-]{1,60})",
-    re.IGNORECASE,
+    r"|\bOutOf([\w.-]{1,60}/[\w.-]{1,60})"
 )
-_ALLOCATE: Final = re.compile(
-    r"Allocate failed due to (?:rpc error|device plugin|failed to|no such)[^\n]{0,300}?which is unexpected",
-    re.IGNORECASE,
+_ALLOCATE: Final = (
+    r"(?i)"
+    r"Allocate failed due to (?:rpc error|device plugin|failed to|no such)[^\n]{0,300}?which is unexpected"
 )
-_NONE_OFFERED: Final = re.compile(r"^ {0,8}(nvidia\.com/[\w.-]{1,40}): {1,60}0$", re.MULTILINE)
+_NONE_OFFERED: Final = (
+    r"(?m)"
+    r"^ {0,8}(nvidia\.com/[\w.-]{1,40}): {1,60}0$"
+)
 """Matches a line of ``kubectl describe node`` under Capacity or Allocatable."""
 _SIGNS: Final = (
     "nvml library", "mig", "detected", "no devices found", "discovery strategy", "gpu node", "allocate failed",
@@ -55,24 +58,24 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
 
 
 def _faults(text: str) -> Iterator[Failure]:
-    if library := _NO_LIBRARY.search(text):
+    if library := re.search(_NO_LIBRARY, text):
         yield Failure(LAYER, name="plugin-without-driver", message=library[0])
-    if mig := _MIG.search(text):
+    if mig := re.search(_MIG, text):
         yield Failure(LAYER, name="plugin-mig", message=mig[0])
     position = 0
     for _ in range(_MAX_LINES):
-        found = _NO_DEVICES.search(text, position)
+        found = re.compile(_NO_DEVICES).search(text, position)
         if found is None:
             break
         position = found.end()
         yield Failure(LAYER, name="plugin-no-devices", message=found[0])
-    if "Allocatable:" in text and (offered := _NONE_OFFERED.search(text)):
+    if "Allocatable:" in text and (offered := re.search(_NONE_OFFERED, text)):
         yield Failure(LAYER, name="node-offers-none", message=offered[0], details=(("device", offered[1]),))
-    if unavailable := _UNAVAILABLE.search(text):
+    if unavailable := re.search(_UNAVAILABLE, text):
         device = unavailable[1] or unavailable[4]
         yield Failure(
             LAYER, name="admission-no-device", message=unavailable[0], details=(("device", device),)
         )
-    elif allocate := _ALLOCATE.search(text):
+    elif allocate := re.search(_ALLOCATE, text):
         lost = "gpu is lost" in allocate[0].lower()
         yield Failure(LAYER, name="gpu-off-the-bus" if lost else "plugin-allocate", message=allocate[0])

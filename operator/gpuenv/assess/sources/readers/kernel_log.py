@@ -15,65 +15,69 @@ from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 500
 """Number of Xid lines that are read. A broken GPU logs thousands."""
-_XID: Final = re.compile(
-    r"NVRM: (?:GPU at PCI:[\w:.-]{4,60}[^\n]{0,80}\s{1,40}NVRM: )?Xid \(([^)\n]{1,40})\): (\d{1,3})(?:, ([^\n]{0,200}))?"
+_XID: Final = (
+    r"NVRM: (?:GPU at PCI:[\w:.-]{4,60}[^\n]{0,80}\s{1,40}NVRM: )?"
+    r"Xid \(([^)\n]{1,40})\): (\d{1,3})(?:, ([^\n]{0,200}))?"
 )
-_API_MISMATCH: Final = re.compile(
+_API_MISMATCH: Final = (
     r"API mismatch: the client[^\n]{0,80}has (?:the )?version \d{3}[\d.]{2,12},? but\s{1,80}(?:NVRM: {1,4})?"
     r"this kernel module has (?:the )?version \d{3}[\d.]{2,12}"
 )
-_PROCESS: Final = re.compile(r"\bname=([\w.+/:-]{1,40})")
-_MODULE_FAULTS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
+_PROCESS: Final = r"\bname=([\w.+/:-]{1,40})"
+_MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
     (
         "module-not-signed",
-        re.compile(
+        (
+            r"(?i)"
             r"could not insert '?nvidia[\w-]{0,10}'?: (?:Key was rejected by service|Required key not available)"
-            r"|Loading of unsigned module is rejected|Lockdown: [^\n]{0,60}unsigned module loading is restricted",
-            re.IGNORECASE,
+            r"|Loading of unsigned module is rejected|Lockdown: [^\n]{0,60}unsigned module loading is restricted"
         ),
     ),
     (
         "module-nouveau",
-        re.compile(
-            r"(?:was loaded and )?obtained ownership of the NVIDIA device|nouveau[^\n]{0,60}is using the device",
-            re.IGNORECASE,
+        (
+            r"(?i)"
+            r"(?:was loaded and )?obtained ownership of the NVIDIA device|nouveau[^\n]{0,60}is using the device"
         ),
     ),
     (
         "module-not-built",
-        re.compile(
+        (
+            r"(?i)"
             r"module '?nvidia'? not found"
             r"|could not insert '?nvidia[\w-]{0,10}'?: (?:Exec format error|Invalid argument|Unknown symbol[^\n]{0,40})"
-            r"|nvidia: (?:version magic|disagrees about version of symbol|Unknown symbol)[^\n]{0,80}",
-            re.IGNORECASE,
+            r"|nvidia: (?:version magic|disagrees about version of symbol|Unknown symbol)[^\n]{0,80}"
         ),
     ),
     (
         "module-no-gpu",
-        re.compile(r"could not insert '?nvidia[\w-]{0,10}'?: No such device", re.IGNORECASE),
+        (
+            r"(?i)"
+            r"could not insert '?nvidia[\w-]{0,10}'?: No such device"
+        ),
     ),
     (
         "module-not-loaded",
-        re.compile(
+        (
+            r"(?i)"
             r"unable to load the kernel module '?nvidia[\w.-]{0,12}'?[^\n]{0,400}"
             r"|could not insert '?nvidia[\w-]{0,10}'?[^\n]{0,80}"
-            r"|kernel module load error[^\n]{0,80}",
-            re.IGNORECASE,
+            r"|kernel module load error[^\n]{0,80}"
         ),
     ),
     (
         "module-kernel-unresolved",
-        re.compile(
-            r"could not resolve Linux kernel version|failed to find the kernel headers[^\n]{0,80}",
-            re.IGNORECASE,
+        (
+            r"(?i)"
+            r"could not resolve Linux kernel version|failed to find the kernel headers[^\n]{0,80}"
         ),
     ),
     (
         "gpu-without-bar",
-        re.compile(
+        (
+            r"(?i)"
             r"This PCI I/O region assigned to your NVIDIA device is invalid|NVRM: BAR\d is 0M @ 0x0[^\n]{0,40}"
-            r"|NVRM: [^\n]{0,40}insufficient (?:BAR|MMIO)[^\n]{0,60}",
-            re.IGNORECASE,
+            r"|NVRM: [^\n]{0,40}insufficient (?:BAR|MMIO)[^\n]{0,60}"
         ),
     ),
 )
@@ -89,7 +93,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return NO_FACTS
-    mismatch = _API_MISMATCH.search(text)
+    mismatch = re.search(_API_MISMATCH, text)
     other = (Failure("nvml", name="nvml-mismatch", message=mismatch[0]),) if mismatch else ()
     return Facts(source=Source.ERROR_TEXT, errors=(*_xids(text, knowledge), *other, *_module_faults(text)))
 
@@ -97,13 +101,13 @@ def read(text: str, knowledge: Knowledge) -> Facts:
 def _xids(text: str, knowledge: Knowledge) -> Iterator[Failure]:
     """Yield one failure for each number of an Xid, with the GPU and the process of its first line."""
     seen: set[int] = set()
-    for match in islice(_XID.finditer(text), MAX_LINES):
+    for match in islice(re.finditer(_XID, text), MAX_LINES):
         code = int(match[2])
         # Xids that only follow from another one name it: "Ch 00000001 caused by previous Xid 149".
         if code in seen or code == 0 or ("xid", code) not in knowledge.errors_by_code:
             continue
         seen.add(code)
-        process = _PROCESS.search(match[3] or "")
+        process = re.search(_PROCESS, match[3] or "")
         details = [("device", match[1].removeprefix("PCI:"))]
         details += [("program", process[1])] if process else []
         words = match[0].split("caused by previous")[0].rstrip()
@@ -113,7 +117,7 @@ def _xids(text: str, knowledge: Knowledge) -> Iterator[Failure]:
 def _module_faults(text: str) -> Iterator[Failure]:
     """Yield the first fault of the kernel module in the order of the rules. A later one usually follows from it."""
     for name, pattern in _MODULE_FAULTS:
-        match = pattern.search(text)
+        match = re.search(pattern, text)
         if match:
             yield Failure("os", name=name, message=match[0])
             return

@@ -10,12 +10,12 @@ from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.nvidia_smi import read_nvidia_smi
 from gpuenv.knowledge.model import Knowledge
 
-_STATUS: Final = re.compile(r"License Status {1,60}: {1,4}Unlicensed[^\n]{0,60}")
-_DAEMON: Final = re.compile(
+_STATUS: Final = r"License Status {1,60}: {1,4}Unlicensed[^\n]{0,60}"
+_DAEMON: Final = (
+    r"(?i)"
     r"valid (?:GRID|vGPU) license not found[^\n]{0,120}|failed to acquire (?:GRID |vGPU )?license[^\n]{0,160}"
     r"|nvidia-gridd[^\n]{0,60}(?:license (?:request|checkout)[^\n]{0,40}fail|unable to (?:request|fetch)[^\n]{0,40}licens"
-    r"|invalid client configuration token|failed to obtain[^\n]{0,40}licens)[^\n]{0,120}",
-    re.IGNORECASE,
+    r"|invalid client configuration token|failed to obtain[^\n]{0,40}licens)[^\n]{0,120}"
 )
 
 
@@ -26,8 +26,8 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     """
     if "icens" not in text:
         return NO_FACTS
-    found = _DAEMON.search(text)
+    found = re.search(_DAEMON, text)
     if found is None and read_nvidia_smi(text).fragment.vgpu_licensed is False:
-        found = _STATUS.search(text)
+        found = re.search(_STATUS, text)
     errors = (Failure("os", name="vgpu-unlicensed", message=found[0]),) if found else ()
     return Facts(source=Source.ERROR_TEXT, errors=errors)
