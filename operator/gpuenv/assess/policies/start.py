@@ -174,7 +174,7 @@ def _no_device(case: Case, name: CheckName, message: str) -> Check:
     hiding = hidden_by(case)
     if hiding:
         variable = hiding.split("=")[0]
-        words = f"Remove {variable} from the image or the pod, or set it to GPU numbers or UUIDs."
+        words = f"Remove {variable} where it is set (image, pod, shell), or set it to GPU numbers or UUIDs."
         show_gpus = [remedy(Action.CHANGE_POD, words, variable=variable)]
         message = f"{message}; {hiding} hides every GPU"
         return check(case, name, Status.FAIL, reasons.NoDevice, message, show_gpus)
