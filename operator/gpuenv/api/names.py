@@ -5,7 +5,6 @@ Kubernetes allows 63 characters in a label value and after the slash of a label 
 in the name of a node (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/).
 """
 
-import hashlib
 from typing import Final
 
 GROUP: Final = "gpuenv.dev"
@@ -75,6 +74,8 @@ def shorten(text: str, limit: int = 63) -> str:
     """
     if len(text) <= limit:
         return text
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which gpuenv explain never needs
+
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     return f"{text[: limit - 11].rstrip('.-_')}-{digest}"
 

@@ -15,7 +15,6 @@ from gpuenv.api import reasons
 from gpuenv.api.spec.environment import Checks, Expectations
 from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.case import Case, Policy, make_case
-from gpuenv.assess.cures.search import with_cures
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Assessment, Check, Status, decide
 from gpuenv.assess.policies import (
@@ -111,7 +110,9 @@ def assess(
     """
     case = make_case(facts, expect, floors, knowledge, peers, tried=tried)
     checks = [found for policy in POLICIES for found in policy(case)]
-    if cures:
+    if cures and any(found.curable for found in checks):
+        from gpuenv.assess.cures.search import with_cures  # noqa: PLC0415 - a tenth of the time of gpuenv explain
+
         checks = with_cures(case, checks)
     in_vain = _is_driver_in_vain(case, checks)
     return decide(sorted(checks, key=lambda found: _depth(found, in_vain)))

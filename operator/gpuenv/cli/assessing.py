@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.questions.answer import OpenAnswer, open_answer
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.given import Given
@@ -18,11 +17,14 @@ from gpuenv.cli.inputs.images import Image, read_images
 from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import Texts, facts_in, read_texts
 from gpuenv.cli.inputs.platforms import require_platform
-from gpuenv.cli.inputs.what_if import WhatIf, read_what_if
 from gpuenv.cli.output.answer import AboutImage, Answer
 from gpuenv.cli.output.places import SAVED, VERSIONS, in_place
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
+
+if TYPE_CHECKING:
+    from gpuenv.assess.questions.answer import OpenAnswer
+    from gpuenv.cli.inputs.what_if import WhatIf
 
 MOST_OPEN: Final = 64
 """How many different open questions are answered. A list of nodes may hold thousands."""
@@ -37,7 +39,7 @@ def answers_to(given: Given, texts: Texts, knowledge: Knowledge) -> Iterator[Ans
     """Yield the same as :func:`answers`, with ``texts`` in place of the texts that options name."""
     require_platform(given.platform, knowledge)
     spec = read_environment(given.environment)[0] if given.environment is not None else None
-    what_if = read_what_if(given)
+    what_if = _what_if(given)
     pasted = list(facts_in(texts, knowledge))
     images = read_images(given, spec.image if spec else None, knowledge)
     nodes = read_nodes(given, knowledge)
@@ -67,7 +69,15 @@ def answers_to(given: Given, texts: Texts, knowledge: Knowledge) -> Iterator[Ans
             yield answer if what_if is None else _changed(answer, what_if, judge, column)
 
 
-def _changed(answer: Answer, what_if: WhatIf, judge: "_Judge", column: int) -> Answer:
+def _what_if(given: Given) -> "WhatIf | None":
+    if given.what_if is None:
+        return None
+    from gpuenv.cli.inputs.what_if import read_what_if  # noqa: PLC0415 - few people ask what if
+
+    return read_what_if(given.what_if, given)
+
+
+def _changed(answer: Answer, what_if: "WhatIf", judge: "_Judge", column: int) -> Answer:
     """Return the answer with a change of its facts. It contains the answer without the change."""
     facts = what_if.applied(answer.facts)
     assessment, opened = judge.judged(facts, (column, True))
@@ -82,10 +92,10 @@ class _Judge:
 
     spec: EnvironmentSpec | None
     knowledge: Knowledge
-    _known: dict[object, tuple[Assessment, OpenAnswer | None]] = field(default_factory=dict)
+    _known: dict[object, tuple[Assessment, "OpenAnswer | None"]] = field(default_factory=dict)
     _opened: int = 0
 
-    def judged(self, facts: Facts, image: object) -> tuple[Assessment, OpenAnswer | None]:
+    def judged(self, facts: Facts, image: object) -> tuple[Assessment, "OpenAnswer | None"]:
         """Return the assessment, and the answer to the question that the facts leave open, or None if there is none.
 
         ``image`` distinguishes the images, with or without a change, so that all else in the facts follows from it.
@@ -106,11 +116,13 @@ class _Judge:
             return assess(facts, None, (), self.knowledge, cures=cures)
         return assess(facts, spec.expect, spec.floors, self.knowledge, tried=spec.checks, cures=cures)
 
-    def _open(self, facts: Facts) -> OpenAnswer | None:
+    def _open(self, facts: Facts) -> "OpenAnswer | None":
         case = make_case(facts, None, (), self.knowledge, None)
         if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
             return None
         self._opened += 1
+        from gpuenv.assess.questions.answer import open_answer  # noqa: PLC0415 - only open questions need it
+
         return open_answer(case, partial(self.assessed, cures=False)) if self._opened <= MOST_OPEN else None
 
 

@@ -41,8 +41,6 @@ _DRIVERS: Final = (Part.DRIVER, Part.TOOLKIT_DRIVER)
 
 def with_cures(case: Case, checks: list[Check]) -> list[Check]:
     """Return the checks with the remedies that help. A check for which none is found keeps the remedies that it has."""
-    if not any(found.curable for found in checks):
-        return checks
     setup, platforms = setup_of(case), case.platforms
     return [_cured(case.knowledge, setup, platforms, found) if found.curable else found for found in checks]
 

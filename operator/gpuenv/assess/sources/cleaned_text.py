@@ -8,8 +8,6 @@ the text.
 import re
 from functools import lru_cache
 
-from gpuenv.assess.sources.log_prefixes import without_prefixes
-
 HALF = 1_000_000
 """Number of characters that are read from each end of a long text.
 
@@ -73,6 +71,8 @@ def clean(text: str) -> str:
 
     It is shortened by :func:`ends`. Line breaks that are spelled out (``\\n``) become line breaks.
     """
+    from gpuenv.assess.sources.log_prefixes import without_prefixes  # noqa: PLC0415 - compiling its pattern takes 6 ms
+
     text = ends(text)
     for spelling, plain in _SPELLINGS:
         if spelling in text:

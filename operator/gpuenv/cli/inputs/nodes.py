@@ -10,7 +10,6 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.cli.inputs.files import read_text
 from gpuenv.cli.inputs.given import Given
-from gpuenv.cli.inputs.gpu_names import GpuNames
 from gpuenv.cli.inputs.versions import require_compute_capability, require_driver
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
@@ -40,25 +39,25 @@ def read_nodes(given: Given, knowledge: Knowledge) -> list[Node]:
     """
     capability = require_compute_capability(given.compute_capability)
     drivers = [require_driver(text) for text in given.drivers]
-    names = GpuNames(knowledge)
     if not given.nodes:
-        return list(_from_options(given, drivers, capability, names))
+        return list(_from_options(given, drivers, capability, knowledge))
     if given.gpus or capability or len(drivers) > 1:
         raise BadInput(
             "--nodes names the GPUs itself; only one --driver goes with it, to ask what if they all had it"
         )
-    return list(_from_file(given.nodes, drivers, given.platform, names))
+    return list(_from_file(given.nodes, drivers, given.platform, knowledge))
 
 
-def _from_file(path: str, drivers: list[str], platform: str | None, names: GpuNames) -> Iterator[Node]:
+def _from_file(path: str, drivers: list[str], platform: str | None, knowledge: Knowledge) -> Iterator[Node]:
     """Yield the nodes in the file ``path``.
 
     ``drivers`` contains at most one driver, which replaces the driver of every node. ``platform`` replaces the platform
     of every node, unless it is None.
     """
+    from gpuenv.cli.inputs.gpu_names import GpuNames  # noqa: PLC0415 - see below
     from gpuenv.cli.inputs.node_lists import MAX_BYTES, parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
-    found = parse_nodes(read_text(path, "--nodes", MAX_BYTES), path, names)
+    found = parse_nodes(read_text(path, "--nodes", MAX_BYTES), path, GpuNames(knowledge))
     if found.unread:
         read, unread = ", ".join(found.read), ", ".join(found.unread)
         note = f"note: --nodes: {path}: read the columns {read}; not understood: {unread}"
@@ -73,7 +72,7 @@ def _from_file(path: str, drivers: list[str], platform: str | None, names: GpuNa
 
 
 def _from_options(
-    given: Given, drivers: list[str], capability: tuple[int, int] | None, names: GpuNames
+    given: Given, drivers: list[str], capability: tuple[int, int] | None, knowledge: Knowledge
 ) -> Iterator[Node]:
     """Yield one node for the first ``--gpu`` and the first ``--driver``, one for the second of each, and so on.
 
@@ -83,7 +82,7 @@ def _from_options(
     """
     if any(not name.strip() for name in given.gpus):
         raise BadInput("--gpu: needs a product name such as 'NVIDIA L4', as nvidia-smi -L prints it")
-    gpus = [names.gpu(name, capability=capability) for name in given.gpus]
+    gpus = [_gpu(name, capability, knowledge) for name in given.gpus]
     if capability and not gpus:
         gpus = [Gpu(compute_capability=capability)]
     if len(gpus) > 1 and len(drivers) > 1 and len(gpus) != len(drivers):
@@ -102,3 +101,11 @@ def _from_options(
             (gpu,) if gpu else (),
             NodeFacts(platform=given.platform),
         )
+
+
+def _gpu(name: str, capability: tuple[int, int] | None, knowledge: Knowledge) -> Gpu:
+    if capability is not None or knowledge.model(name) is not None:
+        return Gpu(product=name, compute_capability=capability)
+    from gpuenv.cli.inputs.gpu_names import GpuNames  # noqa: PLC0415 - only for names that are not in the tables
+
+    return GpuNames(knowledge).gpu(name)

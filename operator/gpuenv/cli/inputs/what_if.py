@@ -23,18 +23,16 @@ class WhatIf:
     applied: Callable[[Facts], Facts]
 
 
-def read_what_if(given: Given) -> WhatIf | None:
-    """Return the change that ``--what-if`` names, or None if the option is not given.
+def read_what_if(change: str, given: Given) -> WhatIf:
+    """Return the change that the value of ``--what-if`` names.
 
     Raises BadInput if the value is invalid, or if a pasted text says what happened on the node as it is.
     """
-    if given.what_if is None:
-        return None
     if given.error or given.collect_env or given.report:
         raise BadInput(
             "--what-if changes versions; what --error, --collect-env and --report say would not be true then"
         )
-    name, _, value = given.what_if.partition("=")
+    name, _, value = change.partition("=")
     if name == "driver":
         version = require_driver(value)
         return WhatIf(f"driver {version}", lambda facts: with_driver(facts, version))
@@ -43,4 +41,4 @@ def read_what_if(given: Given) -> WhatIf | None:
         cuda = parse_build_name(text).cuda
         torch = TorchFacts(version=text, cuda=show(cuda) if cuda else None)
         return WhatIf(f"PyTorch {text}", lambda facts: replace(facts, torch=torch))
-    raise BadInput(f"--what-if: {given.what_if[:60]!r} is no change such as {EXAMPLE}")
+    raise BadInput(f"--what-if: {change[:60]!r} is no change such as {EXAMPLE}")

@@ -1,17 +1,18 @@
 """The answers of ``gpuenv explain`` and ``gpuenv check``, and the parts of an answer that every format shows."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
 from gpuenv.assess.facts import Facts, Gpu
 from gpuenv.assess.model import Assessment, Check, Status
-from gpuenv.assess.questions.answer import OpenAnswer
-from gpuenv.assess.questions.what_if import index_of
 from gpuenv.cli.output import text
 from gpuenv.knowledge import Knowledge, load
 from gpuenv.knowledge.versions import show
+
+if TYPE_CHECKING:
+    from gpuenv.assess.questions.answer import OpenAnswer
 
 NOTHING_FOUND: Final = (
     "looked for a PyTorch version, a CUDA version, a driver version, GPU names and known error texts"
@@ -39,7 +40,7 @@ class Answer:
     assessment: Assessment
     knowledge: Knowledge = field(default_factory=load)
     """The tables that the assessment used."""
-    open: OpenAnswer | None = None
+    open: "OpenAnswer | None" = None
     """What the tables say about facts that are not given, or None if nothing can be said."""
     image: AboutImage | None = None
     """The image, if the user named one."""
@@ -92,6 +93,8 @@ def assumed(answer: Answer) -> str:
     case = make_case(answer.facts, None, (), answer.knowledge, None)
     if not case.runtime_assumed or case.release is None:
         return ""
+    from gpuenv.assess.questions.what_if import index_of  # noqa: PLC0415 - only where something was assumed
+
     others = [f"+{index_of(build)}" for build in case.release.builds if build.cuda != case.runtime]
     say = f"; say {', '.join(others)} or --cuda" if others else ""
     return f"{show(case.runtime)} assumed: PyPI's default{say}"
