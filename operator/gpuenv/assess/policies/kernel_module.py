@@ -4,7 +4,6 @@ NVIDIA's kernel modules come in two flavours, proprietary and open.
 https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -21,7 +20,9 @@ _FIRMWARE_GUIDE: Final = "https://download.nvidia.com/XFree86/Linux-x86_64/580.9
 _BLACKWELL_GUIDE: Final = (
     "https://developer.nvidia.com/blog/nvidia-transitions-fully-towards-open-source-gpu-kernel-modules/"
 )
-_LIBCUDA: Final = re.compile(r"libcuda\.so\.(\d{3}(?:\.\d{1,4}){1,3})$")
+_LIBCUDA: Final = "libcuda.so."
+_DIGITS: Final = 3
+"""Number of digits of a driver's major version, which the number of libcuda's interface (1, or 1.1 under WSL) lacks."""
 _TURING: Final = (7, 5)
 """First compute capability that the open modules support: their GPUs have a system processor (GSP)."""
 _BLACKWELL: Final = (10, 0)
@@ -43,17 +44,25 @@ def of_one_version(case: Case) -> Iterator[Check]:
     module, library = case.facts.driver.kernel_module, case.facts.driver.libcuda
     if module is None or module.version is None or library is None or library.path is None or case.cuda_works:
         return
-    found = _LIBCUDA.search(library.path)
-    if found is None or library.origin is LibcudaOrigin.COMPAT or "/compat/" in library.path:
+    version = _version_of_file(library.path)
+    if not version or library.origin is LibcudaOrigin.COMPAT or "/compat/" in library.path:
         return
-    if found[1] == module.version:
+    if version == module.version:
         yield passed(
             check_names.DRIVER_MODULE, f"kernel module and libcuda are of version {module.version}", _GUIDE
         )
         return
-    message = f"the loaded kernel module is of version {module.version}, libcuda of {found[1]}"
+    message = f"the loaded kernel module is of version {module.version}, libcuda of {version}"
     remedies = _own_libcuda(case) if library.origin is LibcudaOrigin.OTHER else None
     yield check(case, check_names.DRIVER_MODULE, Status.FAIL, reasons.DriverMismatch, message, remedies)
+
+
+def _version_of_file(path: str) -> str:
+    """Return the version in the name of a libcuda, such as 580.95.05, or "" if its name has none (``libcuda.so.1``)."""
+    _, found, version = path.rpartition(_LIBCUDA)
+    parts = version.split(".")
+    named = found and len(parts) > 1 and len(parts[0]) == _DIGITS and all(part.isdecimal() for part in parts)
+    return version if named else ""
 
 
 def _own_libcuda(case: Case) -> Remedies | None:
