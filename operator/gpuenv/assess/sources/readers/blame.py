@@ -70,7 +70,16 @@ _MODULES: Final = {
     "vllm_flash_attn": "vllm",
 }
 """Maps the name of a file of compiled code to the module that it belongs to, where the name does not say it."""
+_PURE: Final = frozenset(
+    {
+        "accelerate", "datasets", "diffusers", "fastai", "gradio", "lightning", "peft", "pytorch_lightning", "ray",
+        "sentence_transformers", "timm", "transformers", "trl", "unsloth",
+    }
+)  # fmt: skip
+"""Modules without compiled code: a library that is missing while they are imported is that of another module."""
 TORCH: Final = "torch"
+COMPANIONS: Final = frozenset({"torchvision", "torchaudio", "torchtext"})
+"""Modules of which each release goes with one release of torch."""
 NVIDIA: Final = "nvidia"
 """The directory of NVIDIA's libraries beside torch, which are installed as packages."""
 
@@ -119,7 +128,8 @@ def blamed(text: str, start: int, end: int) -> str | None:
     """Return the module that asked for what failed between ``start`` and ``end`` of the text, or None."""
     line = text[max(text.rfind("\n", 0, start) + 1, start - 400) : start]
     said = [name for found in _SAID.finditer(line) if (name := _said(found[1] or found[2]))]
-    return (said[-1] if said else None) or _of_traceback(text, start) or _nearby(text, start, end)
+    name = (said[-1] if said else None) or _of_traceback(text, start) or _nearby(text, start, end)
+    return None if name in _PURE else name
 
 
 def _said(name: str) -> str | None:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.readers.blame import NVIDIA, TORCH, blamed, module_name, module_of_file
+from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_name, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64
@@ -68,6 +68,8 @@ def _faults(text: str) -> Iterator[Failure]:
 
 def _failure(kind: str, words: str, module: str | None, dll: str) -> Failure:
     name = f"torch-{kind}" if module == TORCH else kind
+    if kind == "dll-of-another-version" and module in COMPANIONS:
+        name = "torchvision-of-another-torch"
     details = (("module", module or ""), ("library", re.split(r"[/\\]", dll)[-1]))
     return Failure(
         "python",

@@ -11,7 +11,7 @@ from typing import Final
 
 from gpuenv.assess.cuda_libraries import is_of_cuda, is_of_torch_alone, nvidia_package, package_of
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.readers.blame import NVIDIA, TORCH, blamed, module_of_file
+from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64
@@ -166,6 +166,8 @@ def _symbol(text: str, span: tuple[int, int], file: str, symbol: str, version: s
     own = module_of_file(file) if file else None
     module = own if own not in (None, NVIDIA) else blamed(text, *span) or own
     name = _name_of_symbol(symbol, version, own)
+    if name == "symbol-of-torch" and module in COMPANIONS:
+        name = "torchvision-of-another-torch"
     if _IMAGE_WARNING in text[max(0, span[0] - _BEFORE) : span[0]]:
         name, module = "torchvision-image", "torchvision"
     library = version if version.startswith("lib") else _base(file)

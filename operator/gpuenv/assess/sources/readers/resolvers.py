@@ -30,7 +30,7 @@ _ASKED: Final = (
     # pip
     rf"[Cc]ould not find a version that satisfies the requirement {_REQUIREMENT}",
     rf"No matching distribution found for {_REQUIREMENT}",
-    r"(torch|torchvision|torchaudio)-(\d[\w.+!]{0,60})-cp[\w.-]{3,120}\.whl is not a supported wheel",
+    r"([A-Za-z]\w{1,40})-(\d[\w.+!]{0,60})-(?:\d{1,3}-)?(?:cp|py)[\w.-]{3,120}\.whl is not a supported wheel",
     r"Package '(torch|torchvision|torchaudio)()' requires a different Python",
     # uv
     rf"{_REQUIREMENT} has no wheels? with a matching",
@@ -48,12 +48,15 @@ _ASKED: Final = (
     rf"not available from current channels:\s{{0,20}}- (?:[\w-]{{1,40}}::)?{_REQUIREMENT}",
     rf"ResolvePackageNotFound:\s{{0,20}}- (?:[\w-]{{1,40}}::)?{_REQUIREMENT}",
     rf"{_REQUIREMENT}[^\n]{{0,60}} does not exist \(perhaps",
+    r"package (pytorch(?:-cuda|-gpu)?|torchvision|torchaudio|cudatoolkit)-(\d[\w.]{0,20})-\w{1,60} requires [^\n]{1,120}, "
+    r"but none of the providers can be installed",
 )
 _WORDS: Final = (
     "satisfies the requirement", "No matching distribution", "is not a supported wheel", "requires a different Python",
     "no wheel", "no version", "can't be installed because", "No compatible version found", "was found on",
     "not found in the package registry", "match any versions", "find installation candidates", "nothing provides",
-    "available from current channels", "ResolvePackageNotFound", "does not exist (perhaps", "which is incompatible",
+    "available from current channels", "ResolvePackageNotFound", "does not exist (perhaps", "none of the providers",
+    "which is incompatible",
 )  # fmt: skip
 _INDEX: Final = re.compile(r"download\.pytorch\.org/whl/(?:test/|nightly/)?(cu\d{2,3})\b")
 _LOCAL: Final = re.compile(r"\+(cu\d{2,3})\b")
@@ -63,7 +66,6 @@ _PYTHONS: Final = (
     re.compile(r"matching Python (?:ABI|version|implementation)\s{1,12}tag \(e\.g\., cp(\d)(\d{1,2})"),
     re.compile(r"requires a different Python: (\d\.\d{1,2})"),
     re.compile(r"(?:installed Python version|Using (?:C?Python)|C?Python version):? (\d\.\d{1,2})"),
-    re.compile(r"[/\\][Pp]ython(\d\.\d{1,2})[/\\](?:site|dist)-packages"),
 )
 _OFFERED: Final = re.compile(r"\(from versions: ([^)]{0,4000})\)")
 _INCOMPATIBLE: Final = re.compile(

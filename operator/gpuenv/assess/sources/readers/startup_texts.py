@@ -20,9 +20,11 @@ _XFORMERS: Final = re.compile(
 )
 _COMFYUI: Final = re.compile(rf"^(?:\[[^\]\n]{{1,40}}\] )?[Pp]ytorch version: {_VERSION}", re.MULTILINE)
 _COMFYUI_DEVICE: Final = re.compile(
-    r"^(?:\[[^\]\n]{1,40}\] )?Device: cuda:(\d{1,2}) ([^\n:]{3,80}?) : (?:cudaMallocAsync|native)",
+    r"^(?:\[[^\]\n]{1,40}\] )?(?:Device|- Name): cuda:(\d{1,2}) ([^\n:]{3,80}?) : (?:cudaMallocAsync|native)",
     re.MULTILINE,
 )
+_DEEPSPEED: Final = re.compile(rf"^torch version \.{{3,40}} {_VERSION}", re.MULTILINE)
+_DEEPSPEED_CUDA: Final = re.compile(r"^torch cuda version \.{3,40} (\d{1,2}\.\d)", re.MULTILINE)
 _TORCHCODEC: Final = re.compile(rf"The PyTorch version \({_VERSION}\) is not compatible with")
 _BITSANDBYTES: Final = re.compile(
     r"(?:Required library version not found: |CUDA binary at (?:PosixPath|WindowsPath)\(['\"][^'\"\n]{0,200}?)"
@@ -62,8 +64,9 @@ _FAILING: Final = (
 )
 """Pairs of a rule of errors.yaml and words that mean it."""
 _FIRST_WORDS: Final = (
-    "xFormers", "ytorch version:", "Device: cuda", "PyTorch version (", "bitsandbytes", "platform", "Torch is not able",
-    "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not", "No available node", "number of required",
+    "xFormers", "ytorch version:", ": cuda:", "torch version ..", "PyTorch version (", "bitsandbytes", "platform",
+    "Torch is not able", "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not",
+    "No available node", "number of required",
 )  # fmt: skip
 
 
@@ -72,17 +75,14 @@ def read(text: str, knowledge: Knowledge) -> Facts:
     del knowledge
     if not any(words in text for words in _FIRST_WORDS):
         return NO_FACTS
-    xformers, comfyui, codec = _XFORMERS.search(text), _COMFYUI.search(text), _TORCHCODEC.search(text)
-    version = (
-        (xformers[3] if xformers else None)
-        or (comfyui[1] if comfyui else None)
-        or (codec[1] if codec else None)
-    )
+    xformers, cuda = _XFORMERS.search(text), _DEEPSPEED_CUDA.search(text)
+    found = (pattern.search(text) for pattern in (_COMFYUI, _DEEPSPEED, _TORCHCODEC))
+    version = xformers[3] if xformers else next((match[1] for match in found if match), None)
     devices = {int(match[1]): match[2].strip() for match in islice(_COMFYUI_DEVICE.finditer(text), MAX_GPUS)}
     return Facts(
         source=Source.ERROR_TEXT,
         gpus=tuple(Gpu(index=index, product=name) for index, name in sorted(devices.items())),
-        torch=TorchFacts(version=version),
+        torch=TorchFacts(version=version, cuda=cuda[1] if cuda else None),
         errors=tuple(dict.fromkeys(_failures(text, xformers))),
     )
 
