@@ -88,6 +88,13 @@ def test_headers_of_any_size_are_not_read_into_memory(tmp_path: Path) -> None:
         assert "a header that is too large" in refused(f"oci:{tmp_path / kind.hex()}")
 
 
+@pytest.mark.parametrize("data", [b"1" * 60_000, b"9" * 30_000 + b" hdrcharset=" + b"x" * 20_000])
+def test_headers_that_take_quadratic_time_are_refused(tmp_path: Path, data: bytes) -> None:
+    extended = member(tarfile.XHDTYPE, name="x", size=len(data)).tobuf(tarfile.USTAR_FORMAT)
+    write_blobs(tmp_path, [(extended + data + bytes(-len(data) % 512)) * 50])
+    assert "made to take long" in refused(f"oci:{tmp_path}")
+
+
 def test_headers_within_headers_end(tmp_path: Path) -> None:
     nested = b"".join(
         member(tarfile.XHDTYPE, name="x", size=0).tobuf(tarfile.PAX_FORMAT) for _ in range(100_000)

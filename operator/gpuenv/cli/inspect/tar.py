@@ -1,8 +1,9 @@
 """Reads tar archives of strangers forwards, entry by entry, with bounded headers."""
 
+import re
 import tarfile
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any, Final, cast
 
 from gpuenv.cli.inspect.limits import (
     CHUNK,
@@ -27,6 +28,9 @@ _BROKEN = (
 )
 """What the standard library raises for archives that are damaged, or made to harm it."""
 
+_DIGITS: Final = re.compile(rb"\d{64}")
+"""Matches digits for which Python before 3.11.10 takes quadratic time in extended headers (CVE-2024-6232)."""
+
 
 class _Forward:
     """A stream that pretends to be seekable, forwards only, and bounds how much the header of one entry reads.
@@ -39,9 +43,9 @@ class _Forward:
         self._at = 0
         self._allowed = MAX_HEADER
 
-    def allow(self, count: int) -> None:
-        """Allow that ``count`` bytes are read until the next call."""
-        self._allowed = count
+    def allow(self) -> None:
+        """Allow that the header of one more entry is read."""
+        self._allowed = MAX_HEADER
 
     def tell(self) -> int:
         """Return how many bytes were read or skipped."""
@@ -57,10 +61,17 @@ class _Forward:
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes, fewer at the end. Raises ImageError if they exceed what is allowed."""
+        """Return the next ``size`` bytes, which are a header. Raises ImageError if they exceed what is allowed."""
         if size < 0 or size > self._allowed:
             raise ImageError("an archive has a header that is too large")
         self._allowed -= size
+        found = self.content(size)
+        if size > tarfile.BLOCKSIZE and _DIGITS.search(found):
+            raise ImageError("an archive has a header that is made to take long")
+        return found
+
+    def content(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end."""
         parts = []
         while size > 0 and (data := self._source.read(size)):
             parts.append(data)
@@ -82,9 +93,7 @@ class Entry:
 
     def content(self, limit: int) -> bytes:
         """Return the first ``limit`` bytes of the content."""
-        count = min(limit, self.member.size)
-        self._stream.allow(count)
-        return self._stream.read(count)
+        return self._stream.content(min(limit, self.member.size))
 
 
 def entries(source: Readable, budget: Budget) -> Iterator[Entry]:
@@ -102,7 +111,7 @@ def entries(source: Readable, budget: Budget) -> Iterator[Entry]:
             if not 0 <= member.size <= MAX_UNCOMPRESSED:
                 raise ImageError(f"an archive has an entry of {member.size} bytes, which no image has")
             yield Entry(clean_path(member.name), member, stream)
-            stream.allow(MAX_HEADER)
+            stream.allow()
     except ImageError:
         raise
     except _BROKEN as error:

@@ -13,7 +13,7 @@ MAX_LENGTH: Final = 512
 DOCKER_HUB: Final = "docker.io"
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
-_PATH: Final = re.compile(r"[a-z0-9]+(?:[._-]{1,2}[a-z0-9]+|__[a-z0-9]+|-+[a-z0-9]+)*")
+_PATH: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
