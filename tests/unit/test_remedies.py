@@ -117,6 +117,11 @@ def test_a_variable_that_hides_gpus_is_named() -> None:
     facts = stopped(cu_init=100)
     facts = replace(facts, container=replace(facts.container, env={"CUDA_VISIBLE_DEVICES": "-1"}))
     assert remedies_for(facts, "NoDevice") == {"ChangePod": {"variable": "CUDA_VISIBLE_DEVICES"}}
+    both = {"CUDA_VISIBLE_DEVICES": "-1", "NVIDIA_VISIBLE_DEVICES": "none"}
+    facts = replace(facts, container=replace(facts.container, env=both))
+    assert remedies_for(facts, "NoDevice") == {"ChangePod": {"variable": ",".join(both)}}, (
+        "one alone does not help"
+    )
 
 
 def test_a_remedy_in_the_words_of_a_platform_keeps_its_action() -> None:

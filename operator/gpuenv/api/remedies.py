@@ -20,7 +20,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "package": "The package to add to the image, such as cuda-compat-12-8.",
     "pytorch": "The PyTorch release of a build that works, such as 2.9.",
     "remove": "The library to remove from the image or from its loader path: libcuda or cuda-compat.",
-    "variable": "The environment variable to remove or to correct, such as CUDA_VISIBLE_DEVICES.",
+    "variable": "The environment variable to remove or to correct, such as CUDA_VISIBLE_DEVICES; several have commas between.",
 }
 """Maps the name of every parameter of a remedy to its meaning. Names are documented API, like actions."""
 

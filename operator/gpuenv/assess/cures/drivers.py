@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from functools import lru_cache
 
-from gpuenv.assess.case import BRANCH_WIDTH
+from gpuenv.assess.case import BRANCH_WIDTH, Case
 from gpuenv.knowledge.model import ComputeCapability, Knowledge
-from gpuenv.knowledge.versions import Version, at_least, parse_version
+from gpuenv.knowledge.versions import Version, api_number, at_least, parse_version, show
 
 
 @lru_cache(maxsize=256)
@@ -66,11 +66,11 @@ def steps_up(
 def known_step(knowledge: Knowledge, driver: Version) -> Version:
     """Return the newest driver in the tables that ``driver`` is at least as new as, which stands for all up to the next.
 
-    A driver that is newer than all branches in the tables stays as it is known: by its branch alone.
+    All drivers that are newer than the tables have the same stand-in.
     """
-    newest_branch = knowledge.branches[0].branch
-    if driver[0] > newest_branch + BRANCH_WIDTH:
-        return (newest_branch + BRANCH_WIDTH + 1,)
+    limit = knowledge.branches[0].branch + BRANCH_WIDTH
+    if driver[0] > limit:
+        return (limit + 1,)
     step = max((step for step in _steps(knowledge) if at_least(driver, step)), default=driver[:1])
     # A branch alone counts as any driver of it. A driver before the first that the tables know is the oldest one.
     return (*step, 0) if len(step) == 1 < len(driver) else step
@@ -85,3 +85,30 @@ def _steps(knowledge: Knowledge) -> tuple[Version, ...]:
     for row in knowledge.architectures.values():
         found |= {(branch,) for branch in (row.first_driver, row.dropped_from_driver) if branch}
     return tuple(found)
+
+
+def capabilities_of(case: Case) -> list[ComputeCapability]:
+    """Return the compute capabilities of the GPUs of a case, as far as they are known."""
+    return [device.compute_capability for device in case.devices if device.compute_capability]
+
+
+def newest_branch(case: Case) -> int | None:
+    """Return the last driver branch that supports every GPU of the case, such as 580 for a V100.
+
+    Return None if NVIDIA has not dropped any of these GPUs: the newest branch still supports all of them.
+    """
+    return last_branch(case.knowledge, capabilities_of(case))
+
+
+def stale_libcuda(case: Case) -> str:
+    """Return a sentence saying that the loaded libcuda is older than the node's driver.
+
+    Return "" if the libcuda is not older, or if one of the two versions is not known.
+    """
+    branch = case.knowledge.branch(case.driver)
+    if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
+        return ""
+    return (
+        f"a stale libcuda is loaded: it is of CUDA {show(case.api_cuda)}, driver {case.driver_text} brings one of CUDA "
+        f"{show(branch.cuda)}"
+    )

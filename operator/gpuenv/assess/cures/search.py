@@ -25,9 +25,10 @@ from gpuenv.assess.cures.candidates import (
     with_another_driver,
 )
 from gpuenv.assess.cures.changes import Change
+from gpuenv.assess.cures.driver_remedies import REMOVE_COMPAT
 from gpuenv.assess.cures.setup import Setup, setup_of
 from gpuenv.assess.cures.trial import Trial
-from gpuenv.assess.cures.words import REMOVE_COMPAT, nothing_helps, remedy_for
+from gpuenv.assess.cures.words import nothing_helps, remedy_for
 from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Knowledge
 

@@ -7,10 +7,9 @@ share the search for cures.
 from dataclasses import dataclass, replace
 
 from gpuenv.api.spec.environment import Expectations
-from gpuenv.assess.advice import stale_libcuda
 from gpuenv.assess.case import Case, Device, make_case
 from gpuenv.assess.cures.builds import Build
-from gpuenv.assess.cures.drivers import known_step
+from gpuenv.assess.cures.drivers import known_step, stale_libcuda
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.assess.policies.driver import node_devices

@@ -1,24 +1,22 @@
 """The remedies for changes: the action and parameters for programs, and the sentence in the words of the platform."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from gpuenv.api.reasons import Part
 from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
 from gpuenv.api.spec.environment import Expectations
-from gpuenv.assess.advice import REMOVE_STALE_LIBCUDA, upgrade_remedy, upgrade_words
 from gpuenv.assess.cures.builds import Build
 from gpuenv.assess.cures.changes import Change, DriverRole
+from gpuenv.assess.cures.driver_remedies import (
+    REMOVE_COMPAT,
+    REMOVE_STALE_LIBCUDA,
+    upgrade_remedy,
+    upgrade_words,
+)
 from gpuenv.assess.cures.drivers import last_branch
 from gpuenv.assess.cures.setup import Setup
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import show
-
-REMOVE_COMPAT: Final = remedy(
-    Action.REPAIR_IMAGE,
-    "Take cuda-compat (/usr/local/cuda/compat) off the loader path of the image, so that the driver's own is found: it suffices.",
-    remove="cuda-compat",
-)
 
 
 def remedy_for(

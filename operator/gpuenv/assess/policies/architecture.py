@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from gpuenv.api import check_names, reasons
 from gpuenv.assess.binary_compatibility import Code, code_for, parse_flag
 from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
+from gpuenv.assess.cures.drivers import capabilities_of
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.targets import ArchSource, is_arm, targets_of_every_build
@@ -115,6 +116,19 @@ def _has_certain_targets(case: Case) -> bool:
     (``+cu128``).
     """
     return case.arch_source == ArchSource.OBSERVED or case.build_name.is_cuda_wheel
+
+
+def lacks_code(case: Case) -> bool:
+    """Return whether the image's PyTorch build has no code for one of the GPUs of the case.
+
+    A newer driver alone does not help then. Return False if the targets of the build are not known.
+    """
+    if not case.arch_flags:
+        return False
+    return any(
+        code_for(case.arch_flags, capability, case.runtime, case.knowledge) is Code.NONE
+        for capability in capabilities_of(case)
+    )
 
 
 def _libraries_support(case: Case, device: Device, flags: tuple[str, ...]) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
-from gpuenv.assess.advice import newest_branch, stale_libcuda
 from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check, passed
+from gpuenv.assess.cures.drivers import newest_branch, stale_libcuda
 from gpuenv.assess.facts import LibcudaOrigin
 from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Toolkit

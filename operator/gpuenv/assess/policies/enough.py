@@ -8,8 +8,9 @@ from typing import Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Action, Remedy
-from gpuenv.assess.advice import REMOVE_STALE_LIBCUDA, stale_libcuda
 from gpuenv.assess.case import Case, check
+from gpuenv.assess.cures.driver_remedies import REMOVE_STALE_LIBCUDA
+from gpuenv.assess.cures.drivers import stale_libcuda
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status

@@ -5,9 +5,9 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.api.reasons import Reason
 from gpuenv.api.remedies import Action, Remedies, remedy
-from gpuenv.assess.advice import upgrade_driver
 from gpuenv.assess.case import Case
 from gpuenv.assess.cuda_libraries import cuda_major
+from gpuenv.assess.cures.driver_remedies import upgrade_driver
 from gpuenv.assess.cures.drivers import first_of_branch
 from gpuenv.assess.policies.missing_builds import builds_that_exist
 from gpuenv.knowledge.model import ErrorRule

@@ -4,8 +4,8 @@ from typing import Final
 
 from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
-from gpuenv.assess.advice import upgrade_driver
 from gpuenv.assess.case import Case, Device
+from gpuenv.assess.cures.driver_remedies import upgrade_driver
 from gpuenv.knowledge.model import ErrorRule
 
 _OUT_OF_MEMORY_AT_START: Final = "init-out-of-memory"

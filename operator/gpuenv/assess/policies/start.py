@@ -10,11 +10,12 @@ from typing import Final
 from gpuenv.api import check_names, reasons
 from gpuenv.api.check_names import CheckName
 from gpuenv.api.remedies import Action, Remedies, Remedy, remedy
-from gpuenv.assess.advice import lacks_code, stale_libcuda
 from gpuenv.assess.case import Case, Device, check, passed
+from gpuenv.assess.cures.drivers import stale_libcuda
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import reason_remedies, rule_remedies
+from gpuenv.assess.policies.architecture import lacks_code
 from gpuenv.assess.policies.other_builds import sharpened
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.sharper_errors import rule_needs_driver, sharper_rule
@@ -171,12 +172,12 @@ def _uvm_errno(case: Case) -> int:
 
 
 def _no_device(case: Case, name: CheckName, message: str) -> Check:
-    hiding = hidden_by(case)
+    hiding = list(_hiding(case))
     if hiding:
-        variable = hiding.split("=")[0]
-        words = f"Remove {variable} where it is set (image, pod, shell), or set it to GPU numbers or UUIDs."
-        show_gpus = [remedy(Action.CHANGE_POD, words, variable=variable)]
-        message = f"{message}; {hiding} hides every GPU"
+        names = [one.partition("=")[0] for one in hiding]
+        words = f"Remove {' and '.join(names)} where it is set (image, pod, shell), or set it to GPU numbers or UUIDs."
+        show_gpus = [remedy(Action.CHANGE_POD, words, variable=",".join(names))]
+        message = f"{message}; {' and '.join(hiding)} hides every GPU"
         return check(case, name, Status.FAIL, reasons.NoDevice, message, show_gpus)
     # The container has a driver, but no GPU: what gives it the driver helps here too.
     exposed = reason_remedies(reasons.DriverNotVisible, case.facts, case.knowledge) if case.probed else None
@@ -184,7 +185,12 @@ def _no_device(case: Case, name: CheckName, message: str) -> Check:
 
 
 def hidden_by(case: Case) -> str:
-    """Return the environment variable that hides all GPUs, as ``NAME=value``, or "" if none does."""
+    """Return the first environment variable that hides all GPUs, as ``NAME=value``, or "" if none does."""
+    return next(_hiding(case), "")
+
+
+def _hiding(case: Case) -> Iterator[str]:
+    """Yield each environment variable that hides all GPUs: the others still hide them if only one is removed."""
     env = case.facts.container.env
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         value = env.get(name)
@@ -194,8 +200,7 @@ def hidden_by(case: Case) -> str:
         if name.startswith("NVIDIA"):
             hides = value.strip().lower() in ("none", "void")
         if hides:
-            return f"{name}={value}"
-    return ""
+            yield f"{name}={value}"
 
 
 def nvml(case: Case) -> Iterator[Check]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gpuenv.assess.advice import newest_branch
 from gpuenv.assess.case import Case
+from gpuenv.assess.cures.drivers import newest_branch
 from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.questions.builds import WorkingBuild, working_builds

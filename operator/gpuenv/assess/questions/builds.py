@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpuenv.assess.advice import newest_branch
 from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case
+from gpuenv.assess.cures.drivers import newest_branch
 from gpuenv.assess.questions.what_if import (
     DriverRange,
     Judge,

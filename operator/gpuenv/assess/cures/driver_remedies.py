@@ -1,14 +1,13 @@
-"""What several policies say about drivers and their cures, in the words of the node's platform."""
+"""The remedies that are about the driver and its libcuda, in the words of the node's platform."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from gpuenv.api.remedies import Action, Remedy, remedy
-from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.case import Case
-from gpuenv.assess.cures.drivers import last_branch
+from gpuenv.assess.cures.drivers import capabilities_of, last_branch
 from gpuenv.knowledge.model import Branch, ComputeCapability, Knowledge
-from gpuenv.knowledge.versions import api_number, parse_version, show
+from gpuenv.knowledge.versions import parse_version
 
 _UPGRADE: Final = "upgrade the driver to {driver}"
 """Words for tables of a user that have no cure for a driver that is too old."""
@@ -20,20 +19,11 @@ REMOVE_STALE_LIBCUDA: Final = remedy(
     "copies on LD_LIBRARY_PATH), so that the node's own is found; the driver itself is new enough or not by its own version.",
     remove="libcuda",
 )
-
-
-def stale_libcuda(case: Case) -> str:
-    """Return a sentence saying that the loaded libcuda is older than the node's driver.
-
-    Return "" if the libcuda is not older, or if one of the two versions is not known.
-    """
-    branch = case.knowledge.branch(case.driver)
-    if not case.api_observed or case.api is None or branch is None or case.api >= api_number(branch.cuda):
-        return ""
-    return (
-        f"a stale libcuda is loaded: it is of CUDA {show(case.api_cuda)}, driver {case.driver_text} brings one of CUDA "
-        f"{show(branch.cuda)}"
-    )
+REMOVE_COMPAT: Final = remedy(
+    Action.REPAIR_IMAGE,
+    "Take cuda-compat (/usr/local/cuda/compat) off the loader path of the image, so that the driver's own is found: it suffices.",
+    remove="cuda-compat",
+)
 
 
 def upgrade_driver(case: Case, driver: str = "") -> Remedy:
@@ -41,7 +31,7 @@ def upgrade_driver(case: Case, driver: str = "") -> Remedy:
 
     ``driver`` "" stands for any newer one.
     """
-    return upgrade_remedy(case.knowledge, case.platforms, _capabilities(case), driver)
+    return upgrade_remedy(case.knowledge, case.platforms, capabilities_of(case), driver)
 
 
 def upgrade_remedy(
@@ -95,28 +85,3 @@ def upgrade_words(
         f", but not past R{limit}: newer branches no longer support {' and '.join(old)}" if limit else ""
     )
     return f"{words}{ceiling}"
-
-
-def newest_branch(case: Case) -> int | None:
-    """Return the last driver branch that supports every GPU of the case, such as 580 for a V100.
-
-    Return None if NVIDIA has not dropped any of these GPUs: the newest branch still supports all of them.
-    """
-    return last_branch(case.knowledge, _capabilities(case))
-
-
-def _capabilities(case: Case) -> list[ComputeCapability]:
-    return [device.compute_capability for device in case.devices if device.compute_capability]
-
-
-def lacks_code(case: Case) -> bool:
-    """Return whether the image's PyTorch build has no code for one of the GPUs of the case.
-
-    A newer driver alone does not help then. Return False if the targets of the build are not known.
-    """
-    if not case.arch_flags:
-        return False
-    return any(
-        code_for(case.arch_flags, capability, case.runtime, case.knowledge) is Code.NONE
-        for capability in _capabilities(case)
-    )
