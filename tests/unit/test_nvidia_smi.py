@@ -154,6 +154,23 @@ def test_a_part_of_the_query_or_the_daemons_log_tells_the_licence(text: str, unl
     assert read_nvidia_smi(text).gpus == ()
 
 
+@pytest.mark.parametrize(
+    ("pending", "failed", "verdict"),
+    [("Yes", "No", "Degraded"), ("No", "Yes", "Incompatible"), ("No", "No", "")],
+)
+def test_a_part_of_the_query_tells_remapped_rows(pending: str, failed: str, verdict: str) -> None:
+    text = (
+        "    Remapped Rows\n        Correctable Error                 : 0\n        Uncorrectable Error               : 1\n"
+        f"        Pending                           : {pending}\n        Remapping Failure Occurred        : {failed}\n"
+    )
+    found = judge(text)
+    assert (
+        (found.verdict, found.reason) == (verdict, "GpuUnhealthy")
+        if verdict
+        else found.reason != "GpuUnhealthy"
+    )
+
+
 def test_csv_is_read_by_the_names_of_its_columns() -> None:
     text = (
         "index, name, driver_version, memory.total [MiB], compute_cap\n"

@@ -40,11 +40,11 @@ LOGS = {
     "host:1:1 [0] transport/p2p.cc:238 NCCL WARN failed to open CUDA IPC handle : 217 peer access is not supported between "
     "these two devices": ("KernelFailed", "nccl_p2p_disable"),
     "misc/socket.cc:483 NCCL WARN socketStartConnect: Connect to 10.0.0.2<45763> failed : Software caused connection abort\n"
-    + NCCL_ERROR.format("unhandled system error"): ("NotEnoughFacts", "nccl_socket_ifname"),
+    + NCCL_ERROR.format("unhandled system error"): ("KernelFailed", "nccl_socket_ifname"),
     "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.": (
-        "NotEnoughFacts", "ended first",
+        "KernelFailed", "ended first",
     ),
-    "NCCL WARN Bootstrap : no socket interface found": ("NotEnoughFacts", "nccl_socket_ifname"),
+    "NCCL WARN Bootstrap : no socket interface found": ("KernelFailed", "nccl_socket_ifname"),
     "[rank0]:[E321 02:07:08.408271257 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout: "
     "WorkNCCL(SeqNum=1580, OpType=ALLREDUCE, NumelIn=466119168, NumelOut=466119168, Timeout(ms)=600000) ran for 600060 "
     "milliseconds before timing out.": ("NotEnoughFacts", "rank that is missing"),

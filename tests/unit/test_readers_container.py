@@ -177,6 +177,9 @@ RUNTIME = {
     "error running createContainer hook #0: fork/exec /usr/bin/nvidia-cdi-hook: no such file or directory": (
         "toolkit-no-program", {"program": "nvidia-cdi-hook"},
     ),
+    "crun: cannot stat `/usr/lib64/libEGL_nvidia.so.565.77`: No such file or directory: OCI runtime attempted to invoke a "
+    "command that was not found": ("cdi-stale", {"device": "/usr/lib64/libEGL_nvidia.so.565.77"}),
+    "Error: stat nvidia.com/gpu=all: no such file or directory": ("cdi-off", {}),
 }  # fmt: skip
 
 

@@ -111,6 +111,11 @@ KERNEL = {
         "KernelFault", "new process",
     ),
     "NVRM: Xid (PCI:0000:07:00): 94, pid=1234, name=python, Contained: SM (0x1).": ("EccUncorrectable", "reset"),
+    "Error! Bad return status for module build on kernel: 6.8.0-45-generic (x86_64)\nConsult /var/lib/dkms/nvidia/550.120/build/"
+    "make.log": ("DriverNotVisible", "dkms"),
+    "warning: the compiler differs from the one used to build the kernel\nWarning: Compiler version check failed:": (
+        "DriverNotVisible", "headers",
+    ),
     "NVRM: API mismatch: the client has the version 535.183.01, but\nNVRM: this kernel module has the version 535.171.04.": (
         "DriverMismatch", "reboot",
     ),

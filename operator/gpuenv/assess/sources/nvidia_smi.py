@@ -31,6 +31,7 @@ _ROW = (
 _QUERY_SIGNS: Final = (
     "Product Name",
     "Licensed Product",
+    "Remapped Rows",
     "NVSMI LOG",
     "Driver Version ",
     "KMD Version ",

@@ -29,8 +29,8 @@ from gpuenv.assess.sources.readers import (
     platforms,
     resolvers,
     sglang_env,
+    smi_fragments,
     startup_texts,
-    vgpu_licence,
 )
 from gpuenv.knowledge.model import Knowledge
 
@@ -45,7 +45,7 @@ READERS: Final[tuple[Reader, ...]] = (
     device_plugin.read,
     kernel_log.read,
     collectives.read,
-    vgpu_licence.read,
+    smi_fragments.read,
     loader_faults.read,
     dll_faults.read,
     resolvers.read,

@@ -92,7 +92,8 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
             r"(?i)"
             r"socketStartConnect: Connect to [^\n]{0,120}|socketProgress: Connection closed by remote peer[^\n]{0,80}"
             r"|Call to connect(?: to [^\n]{0,60})? (?:failed|returned)[^\n]{0,100}|no socket interface found"
-            r"|NET/IB ?: Got completion [^\n]{0,160}|ncclRemoteError: [^\n]{0,160}"
+            r"|NET/IB\w{0,2} ?: ?Got completion [^\n]{0,160}|ncclRemoteError: [^\n]{0,160}"
+            r"|ncclSocketInit: connecting to address[^\n]{0,80}"
             r"|socketPollConnect:? [^\n]{0,120}|Call to recv from [^\n]{0,100}failed[^\n]{0,60}"
         ),
     ),

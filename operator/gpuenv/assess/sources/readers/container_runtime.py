@@ -30,14 +30,20 @@ _INVALID: Final = (
 _STAT: Final = (
     r"(?i)"
     r"failed to stat CDI host device \\{0,6}\"?(/[\w./-]{1,120})"
+    r"|crun: cannot stat `?(/[\w./-]{0,160}(?:nvidia|libcuda)[\w.+-]{0,80})"
 )
 _INJECTION: Final = (
     r"(?i)"
     r"(?:failed to inject (?:CDI )?devices|CDI device injection failed|failed to inject CDI devices)[^\n]{0,300}"
 )
+_NOT_GENERATED: Final = (
+    r"(?i)"
+    r"failed to (?:get containerEdits|generate CDI spec\w{0,12})[^\n]{0,300}?failed to locate (lib[\w.]{3,40})[^\n]{0,120}"
+)
 _NO_CDI: Final = (
     r"(?i)"
-    r"could not select device driver \\{0,6}\"cdi\\{0,6}\" with capabilities|CDI (?:support )?is (?:not enabled|disabled)"
+    r"Error: stat nvidia\.com/gpu=[\w-]{1,60}: no such file or directory"
+    r"|could not select device driver \\{0,6}\"cdi\\{0,6}\" with capabilities|CDI (?:support )?is (?:not enabled|disabled)"
     r"|CDI devices? (?:are|is) not supported"
 )
 _NO_VENDOR: Final = (
@@ -75,6 +81,18 @@ _SIGNS: Final = (
     "crun",
     "nvidia-smi",
     "createcontainer",
+    "container device interface",
+    "stat nvidia.com/",
+)
+
+
+_CDI_SIGNS: Final = (
+    "cdi",
+    "conflicting device",
+    "gpu vendor",
+    "crun: cannot stat",
+    "container device interface",
+    "stat nvidia.com/",
 )
 
 
@@ -83,7 +101,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
     lowered = text.lower()
     if not any(sign in lowered for sign in _SIGNS):
         return NO_FACTS
-    cdi = _cdi(text) if "cdi" in lowered or "conflicting device" in lowered or "gpu vendor" in lowered else ()
+    cdi = _cdi(text) if any(sign in lowered for sign in _CDI_SIGNS) else ()
     return Facts(source=Source.ERROR_TEXT, errors=(*cdi, *_runtimes(text, lowered)))
 
 
@@ -98,10 +116,12 @@ def _cdi(text: str) -> Iterator[Failure]:
     if invalid and not conflict:
         yield _failure("cdi-invalid", invalid)
     if stat:
-        yield _failure("cdi-stale", stat, device=stat[1])
+        yield _failure("cdi-stale", stat, device=stat[1] or stat[2])
     named = unresolved or conflict or invalid or stat
     if not named and (injection := re.search(_INJECTION, text)):
         yield _failure("cdi-other", injection)
+    if generated := re.search(_NOT_GENERATED, text):
+        yield _failure("cdi-not-generated", generated, library=generated[1] or "")
     if off := re.search(_NO_CDI, text):
         yield _failure("cdi-off", off)
     if vendor := re.search(_NO_VENDOR, text):

@@ -68,6 +68,7 @@ _NO_PROGRAM: Final = (
 _NO_LIBRARY: Final = (
     r"(?i)"
     r"nvidia-(?:container-\w{2,12}|ctk|cdi-hook)(?:\.real)?: error while loading shared libraries: ([\w.+-]{3,60})[^\n]{0,120}"
+    r"|nvidia-container-cli(?:\.real)?: [^\n]{0,80}version `?(GLIBC_[\d.]{3,6})'? not found[^\n]{0,160}"
 )
 _HOOK_FAILED: Final = (
     r"(?i)"
@@ -94,7 +95,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:
         for match in islice(re.finditer(_NO_PROGRAM, text), 1)
     )
     found += (
-        Failure(LAYER, name="toolkit-broken", message=match[0], details=(("library", match[1]),))
+        Failure(LAYER, name="toolkit-broken", message=match[0], details=(("library", match[1] or match[2]),))
         for match in islice(re.finditer(_NO_LIBRARY, text), 1)
     )
     if not found:

@@ -44,7 +44,8 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         "module-not-built",
         (
             r"(?i)"
-            r"module '?nvidia'? not found"
+            r"module '?nvidia'? not found|module not found: '?nvidia\b|Bad return status for module build on kernel"
+            r"|DKMS module '?nvidia[^\n]{0,40}failed to build|Compiler version check failed"
             r"|could not insert '?nvidia[\w-]{0,10}'?: (?:Exec format error|Invalid argument|Unknown symbol[^\n]{0,40})"
             r"|nvidia: (?:version magic|disagrees about version of symbol|Unknown symbol)[^\n]{0,80}"
         ),
@@ -85,6 +86,7 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
 _SIGNS: Final = (
     "nvrm", "could not insert", "kernel module", "linux kernel version", "kernel headers", "nouveau", "unsigned module",
     "nvidia: ", "not found in directory", "module nvidia", "module 'nvidia", "api mismatch", "nvidia device",
+    "module not found", "module build", "dkms", "compiler version",
 )  # fmt: skip
 
 
