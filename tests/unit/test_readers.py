@@ -1,5 +1,6 @@
 """Readers of error texts together: what they report, which rule it gets, and how its sentences are filled."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from gpuenv.assess.facts import Facts, Failure, Source
 from gpuenv.assess.sources import readers
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.failure_rules import classify
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.files import yaml_tables
 from gpuenv.knowledge.load import build
@@ -106,3 +108,16 @@ def test_few_errors_are_returned_from_one_text(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(readers, "READERS", (reader, reader))
     assert len(readers.read_facts("x", KNOWLEDGE).errors) == readers.MAX_ERRORS
     assert len(readers.read_failures("x", KNOWLEDGE)) == readers.MAX_ERRORS
+
+
+def test_a_pattern_of_a_reader_is_compiled_when_it_is_first_used() -> None:
+    pattern = LazyPattern("b(c)", re.IGNORECASE)
+    found = pattern.search("abC abc", 3)
+    assert found is not None
+    assert (found.span(), found[1]) == ((5, 7), "c")
+    assert [match.start() for match in pattern.finditer("bc bc bc", 1)] == [3, 6]
+    assert pattern.match("abc", 1) is not None
+    assert pattern.match("abc") is None
+    invalid = LazyPattern("(")
+    with pytest.raises(re.error):
+        invalid.search("")

@@ -3,7 +3,9 @@
 import re
 from typing import Final
 
-_OF_CUDA_MAJOR: Final = re.compile(
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
+
+_OF_CUDA_MAJOR: Final = LazyPattern(
     r"(?:lib)?(?:cudart|nvrtc|cublas|cublasLt|nvJitLink|cupti|npp[a-z]{1,4})(?:\.so\.|64_)(\d{2})",
     re.IGNORECASE,
 )
@@ -11,12 +13,12 @@ _OF_CUDA_MAJOR: Final = re.compile(
 
 Others, such as cuFFT and cuSOLVER, have numbers of their own.
 """
-_OF_CUDA: Final = re.compile(
+_OF_CUDA: Final = LazyPattern(
     r"(?:lib)?(?:cudart|nvrtc|cublas|cufft|curand|cusparse|cusolver|nvjitlink|cupti|npp|nccl|cudnn|cudss|cufile|nvshmem"
     r"|nvtoolsext|nvtx|cutensor|nvjpeg|cuinj|cufftw)",
     re.IGNORECASE,
 )
-_OF_TORCH_ALONE: Final = re.compile(
+_OF_TORCH_ALONE: Final = LazyPattern(
     r"lib(?:cusparselt|cudss|nvshmem|cufile|cupti|nccl|mpi_cxx|mpi|mkl|openblas|gomp)", re.IGNORECASE
 )
 """Matches a library that hardly anything but torch loads: if it is missing, torch does not import."""

@@ -9,6 +9,8 @@ import re
 from itertools import islice
 from typing import Final
 
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
+
 _BEFORE: Final = 6_000
 """Number of characters before an error in which its traceback is searched."""
 _AFTER: Final = 1_500
@@ -16,32 +18,34 @@ _AFTER: Final = 1_500
 _MAX_FRAMES: Final = 200
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
-_FRAME: Final = re.compile(
+_FRAME: Final = LazyPattern(
     r'^[ |+-]{0,60}File "?([^"\n]{1,300}?)"?(?:, line \d{1,6}|:\d{1,6})(?:, in [^\n]{0,100})?$'
     r"(?:\n(?! {0,60}File )([^\n]{0,200}))?",
     re.MULTILINE,
 )
-_ARROW: Final = re.compile(r"^-{2,8}> {1,4}\d{1,6} ([^\n]{1,200})", re.MULTILINE)
-_IMPORT: Final = re.compile(r"\s{0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))")
-_LAST_IMPORT: Final = re.compile(
+_ARROW: Final = LazyPattern(r"^-{2,8}> {1,4}\d{1,6} ([^\n]{1,200})", re.MULTILINE)
+_IMPORT: Final = LazyPattern(r"\s{0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))")
+_LAST_IMPORT: Final = LazyPattern(
     r"^ {1,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))[^\n]{0,120}\n[^\n]{0,80}$"
 )
-_INSTALLED: Final = re.compile(r"(?:site|dist)-packages[/\\]([\w.-]{1,80})")
-_MACHINERY: Final = re.compile(
+_INSTALLED: Final = LazyPattern(r"(?:site|dist)-packages[/\\]([\w.-]{1,80})")
+_MACHINERY: Final = LazyPattern(
     r"<frozen|<string>|<stdin>|[/\\](?:ctypes|importlib|multiprocessing|concurrent|runpy|imp|cffi)(?:[/\\.]|$)"
     r"|-packages[/\\]torch[/\\](?:_ops|_classes|_library|library|ops|utils[/\\]cpp_extension|utils[/\\]_import_utils)\b"
 )
-_SAID: Final = re.compile(
+_SAID: Final = LazyPattern(
     r"(?:[Ff]ailed to (?:import|load)(?: from)?|[Cc](?:ould|an) ?not (?:import|load)(?: this library:?)?"
     r"|[Ee]rror (?:importing|loading)"
     r"|[Cc]an't (?:import|load)|[Ii]mport(?:ing)?(?: of)?|DLL load failed while importing) [\"']?([\w./\\:-]{2,200})"
     r"|(\w{2,40}) (?:library|module|extension) (?:load|import) error"
 )
-_NEAR: Final = re.compile(
+_NEAR: Final = LazyPattern(
     r"^\W{0,4}\[?([a-z]\w{2,30})\] CRITICAL|[Cc]ould not load (lib\w{3,40})|[Ff]ailed to import (?:from )?(\w{2,40})\b",
     re.MULTILINE,
 )
-_CHAINED: Final = re.compile(r"(?:Could not load this library: |raised[^\n]{0,40} loading )([^\s\"']{3,300})")
+_CHAINED: Final = LazyPattern(
+    r"(?:Could not load this library: |raised[^\n]{0,40} loading )([^\s\"']{3,300})"
+)
 _WORDS: Final = frozenset(
     {
         "a", "an", "any", "the", "this", "image", "module", "library", "lib", "shared", "dynamic", "extension", "extensions",
@@ -147,13 +151,9 @@ def _of_traceback(text: str, position: int) -> str | None:
         name = _of_frame(frame[1], frame[2] or "")
         if name is not None:
             return name
-    last = _LAST_IMPORT.search(window) or (
-        arrows[-1] if (arrows := list(islice(_ARROW.finditer(window), _MAX_FRAMES))) else None
-    )
-    if last is None:
-        return None
-    statement = _IMPORT.match(last[1]) if last.re is _ARROW else last
-    return module_name(statement[1] or statement[2]) if statement else None
+    arrows = list(islice(_ARROW.finditer(window), _MAX_FRAMES))
+    last = _LAST_IMPORT.search(window) or (_IMPORT.match(arrows[-1][1]) if arrows else None)
+    return module_name(last[1] or last[2]) if last else None
 
 
 def _of_frame(path: str, source: str) -> str | None:

@@ -11,18 +11,19 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_name, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64
 _REACH: Final = 600
 """Number of characters after the number of an error in which the name of the DLL is searched."""
-_NUMBERED: Final = re.compile(r"\[WinError (126|127|182|193|1114)\]|Error code (126|127|182|193|1114)\b")
-_IMPORTING: Final = re.compile(
+_NUMBERED: Final = LazyPattern(r"\[WinError (126|127|182|193|1114)\]|Error code (126|127|182|193|1114)\b")
+_IMPORTING: Final = LazyPattern(
     r"DLL load failed while importing ([\w.]{1,80})(?:: ([^\n]{1,160}))?|DLL load failed(?:: ([^\n]{1,160}))?"
 )
-_LOADING: Final = re.compile(r"[Ee]rror loading [\"']?([^\"'\n]{3,300}?\.(?:dll|pyd))", re.IGNORECASE)
-_NOT_FOUND: Final = re.compile(
+_LOADING: Final = LazyPattern(r"[Ee]rror loading [\"']?([^\"'\n]{3,300}?\.(?:dll|pyd))", re.IGNORECASE)
+_NOT_FOUND: Final = LazyPattern(
     r"Could not find module '([^'\n]{3,300}\.(?:dll|pyd))'|[Ll]ibrary ([\w.-]{3,80}\.dll) is not found or cannot be loaded"
 )
 _KINDS: Final = {

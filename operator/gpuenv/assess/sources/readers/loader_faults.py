@@ -11,6 +11,7 @@ from typing import Final
 
 from gpuenv.assess.cuda_libraries import is_of_cuda, is_of_torch_alone, nvidia_package, package_of
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_of_file
 from gpuenv.knowledge.model import Knowledge
 
@@ -22,14 +23,14 @@ _LAST: Final = {"system-library-missing": 1, "library-does-not-load": 2}
 """Faults that are reported after the others, because they may follow from them, or be harmless beside them."""
 
 _MISSING: Final = ": cannot open shared object file"
-_NOT_FOUND: Final = re.compile(r"[Ll]ibrary (lib[\w.+-]{1,80}) is not found or cannot be loaded")
-_FILE_BEFORE: Final = re.compile(r"([\w./+@~-]{1,300}\.so[\w.-]{0,40})$")
+_NOT_FOUND: Final = LazyPattern(r"[Ll]ibrary (lib[\w.+-]{1,80}) is not found or cannot be loaded")
+_FILE_BEFORE: Final = LazyPattern(r"([\w./+@~-]{1,300}\.so[\w.-]{0,40})$")
 _UNDEFINED: Final = "undefined symbol: "
-_SYMBOL: Final = re.compile(r"([\w.@$?]{1,600})(?:, version ([\w.+-]{1,60}))?")
-_NOT_DEFINED: Final = re.compile(
+_SYMBOL: Final = LazyPattern(r"([\w.@$?]{1,600})(?:, version ([\w.+-]{1,60}))?")
+_NOT_DEFINED: Final = LazyPattern(
     r"symbol ([\w.@$?]{1,600}),? version ([\w.+-]{1,60}) not defined in file ([\w.+-]{1,80})(?: with link time reference)?"
 )
-_VERSION: Final = re.compile(
+_VERSION: Final = LazyPattern(
     r"version [`'\"]?([\w.+-]{3,60})['\"]? not found(?: \(required by ([^)\n]{1,300})\))?"
 )
 _CORRUPT: Final = (
@@ -38,21 +39,21 @@ _CORRUPT: Final = (
     "wrong ELF class",
     "ELF load command past end of file",
 )
-_DRIVER: Final = re.compile(r"cu(?!da|blas|dnn|fft|rand|sparse|solver|pti|tensor[A-Z])[A-Z]\w+")
-_OF_LIBRARY: Final = re.compile(
+_DRIVER: Final = LazyPattern(r"cu(?!da|blas|dnn|fft|rand|sparse|solver|pti|tensor[A-Z])[A-Z]\w+")
+_OF_LIBRARY: Final = LazyPattern(
     r"_{0,2}(?:nccl[A-Z]|pnccl[A-Z]|cublas|cudnn|nvJitLink|nvjitlink|cusparse|cusolver|cufft|curand|nvrtc|cupti|nvshmem|cudss|cuFile"
     r"|cuda[A-Z]|iJIT_|ompi_|MPI_|mkl_|nvtx)"
 )
-_OF_TORCH: Final = re.compile(r"_Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_torch_|torch_|THC|_torch|c10_")
-_OF_PYTHON: Final = re.compile(r"_?Py[A-Z_]")
-_OF_C: Final = re.compile(r"GLIBC|GLIBCXX|CXXABI|GCC_")
-_OF_CXX: Final = re.compile(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
-_ERROR: Final = re.compile(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
+_OF_TORCH: Final = LazyPattern(r"_Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_torch_|torch_|THC|_torch|c10_")
+_OF_PYTHON: Final = LazyPattern(r"_?Py[A-Z_]")
+_OF_C: Final = LazyPattern(r"GLIBC|GLIBCXX|CXXABI|GCC_")
+_OF_CXX: Final = LazyPattern(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
+_ERROR: Final = LazyPattern(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
 _FIRST_WORDS: Final = (
     _MISSING, "cannot be loaded", _UNDEFINED, "not defined in file", "not found", "Could not load this library", *_CORRUPT,
 )  # fmt: skip
 """Words of which every fault has one."""
-_COULD_NOT: Final = re.compile(r"Could not load this library: ([^\s\"']{3,300}\.(?:so|dll|pyd)\b)")
+_COULD_NOT: Final = LazyPattern(r"Could not load this library: ([^\s\"']{3,300}\.(?:so|dll|pyd)\b)")
 _IMAGE_WARNING: Final = "Failed to load image Python extension"
 
 

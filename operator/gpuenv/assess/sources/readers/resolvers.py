@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source, TorchFacts
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 32
@@ -58,17 +59,17 @@ _WORDS: Final = (
     "available from current channels", "ResolvePackageNotFound", "does not exist (perhaps", "none of the providers",
     "which is incompatible",
 )  # fmt: skip
-_INDEX: Final = re.compile(r"download\.pytorch\.org/whl/(?:test/|nightly/)?(cu\d{2,3})\b")
-_LOCAL: Final = re.compile(r"\+(cu\d{2,3})\b")
-_CONDA_CUDA: Final = re.compile(r"(?:pytorch-cuda|cudatoolkit|cuda-toolkit)[ =]{1,3}(\d{1,2}\.\d)")
+_INDEX: Final = LazyPattern(r"download\.pytorch\.org/whl/(?:test/|nightly/)?(cu\d{2,3})\b")
+_LOCAL: Final = LazyPattern(r"\+(cu\d{2,3})\b")
+_CONDA_CUDA: Final = LazyPattern(r"(?:pytorch-cuda|cudatoolkit|cuda-toolkit)[ =]{1,3}(\d{1,2}\.\d)")
 _PYTHONS: Final = (
-    re.compile(r"require(?:s|d)? CPython (\d\.\d{1,2})"),
-    re.compile(r"matching Python (?:ABI|version|implementation)\s{1,12}tag \(e\.g\., cp(\d)(\d{1,2})"),
-    re.compile(r"requires a different Python: (\d\.\d{1,2})"),
-    re.compile(r"(?:installed Python version|Using (?:C?Python)|C?Python version):? (\d\.\d{1,2})"),
+    LazyPattern(r"require(?:s|d)? CPython (\d\.\d{1,2})"),
+    LazyPattern(r"matching Python (?:ABI|version|implementation)\s{1,12}tag \(e\.g\., cp(\d)(\d{1,2})"),
+    LazyPattern(r"requires a different Python: (\d\.\d{1,2})"),
+    LazyPattern(r"(?:installed Python version|Using (?:C?Python)|C?Python version):? (\d\.\d{1,2})"),
 )
-_OFFERED: Final = re.compile(r"\(from versions: ([^)]{0,4000})\)")
-_INCOMPATIBLE: Final = re.compile(
+_OFFERED: Final = LazyPattern(r"\(from versions: ([^)]{0,4000})\)")
+_INCOMPATIBLE: Final = LazyPattern(
     rf"^ ?(?:ERROR: )?([\w.-]{{2,60}}) (\d[\w.+!-]{{0,40}}) requires {_NAME}(?:\[[\w,-]{{1,60}}\])?[^\n;,]{{0,120}}[,;]"
     rf"[^\n]{{0,120}}?but you have {_NAME} {_VERSION} which is incompatible",
     re.MULTILINE,

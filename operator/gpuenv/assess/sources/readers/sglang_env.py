@@ -9,18 +9,19 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 64
 MAX_GPUS: Final = 64
-_PYTHON: Final = re.compile(r"^Python: (\d\.\d{1,2}\.\d{1,3})", re.MULTILINE)
-_AVAILABLE: Final = re.compile(r"^CUDA available: (True|False)", re.MULTILINE)
-_GPUS: Final = re.compile(r"^GPU (\d{1,3}(?:,\d{1,3}){0,63}): ([^\n]{3,90})", re.MULTILINE)
-_CAPABILITY: Final = re.compile(
+_PYTHON: Final = LazyPattern(r"^Python: (\d\.\d{1,2}\.\d{1,3})", re.MULTILINE)
+_AVAILABLE: Final = LazyPattern(r"^CUDA available: (True|False)", re.MULTILINE)
+_GPUS: Final = LazyPattern(r"^GPU (\d{1,3}(?:,\d{1,3}){0,63}): ([^\n]{3,90})", re.MULTILINE)
+_CAPABILITY: Final = LazyPattern(
     r"^GPU (\d{1,3}(?:,\d{1,3}){0,63}) Compute Capability: (\d{1,2})\.(\d)", re.MULTILINE
 )
-_DRIVER: Final = re.compile(r"^CUDA Driver Version: (\d{3}\.[\d.]{2,12})", re.MULTILINE)
-_TORCH: Final = re.compile(r"^PyTorch: (\d[\w.+-]{2,40})", re.MULTILINE)
+_DRIVER: Final = LazyPattern(r"^CUDA Driver Version: (\d{3}\.[\d.]{2,12})", re.MULTILINE)
+_TORCH: Final = LazyPattern(r"^PyTorch: (\d[\w.+-]{2,40})", re.MULTILINE)
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:

@@ -9,57 +9,58 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Gpu, Source, TorchFacts
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 32
 MAX_GPUS: Final = 64
 _VERSION: Final = r"(\d{1,2}\.\d{1,3}[\w.+-]{0,40})"
 
-_XFORMERS: Final = re.compile(
+_XFORMERS: Final = LazyPattern(
     rf"xFormers was built for:?\s{{1,20}}PyTorch {_VERSION} with CUDA (\d{{3,5}}|None) \(you have {_VERSION}\)"
 )
-_COMFYUI: Final = re.compile(rf"^(?:\[[^\]\n]{{1,40}}\] )?[Pp]ytorch version: {_VERSION}", re.MULTILINE)
-_COMFYUI_DEVICE: Final = re.compile(
+_COMFYUI: Final = LazyPattern(rf"^(?:\[[^\]\n]{{1,40}}\] )?[Pp]ytorch version: {_VERSION}", re.MULTILINE)
+_COMFYUI_DEVICE: Final = LazyPattern(
     r"^(?:\[[^\]\n]{1,40}\] )?(?:Device|- Name): cuda:(\d{1,2}) ([^\n:]{3,80}?) : (?:cudaMallocAsync|native)",
     re.MULTILINE,
 )
-_DEEPSPEED: Final = re.compile(rf"^torch version \.{{3,40}} {_VERSION}", re.MULTILINE)
-_DEEPSPEED_CUDA: Final = re.compile(r"^torch cuda version \.{3,40} (\d{1,2}\.\d)", re.MULTILINE)
-_TORCHCODEC: Final = re.compile(rf"The PyTorch version \({_VERSION}\) is not compatible with")
-_BITSANDBYTES: Final = re.compile(
+_DEEPSPEED: Final = LazyPattern(rf"^torch version \.{{3,40}} {_VERSION}", re.MULTILINE)
+_DEEPSPEED_CUDA: Final = LazyPattern(r"^torch cuda version \.{3,40} (\d{1,2}\.\d)", re.MULTILINE)
+_TORCHCODEC: Final = LazyPattern(rf"The PyTorch version \({_VERSION}\) is not compatible with")
+_BITSANDBYTES: Final = LazyPattern(
     r"(?:Required library version not found: |CUDA binary at (?:PosixPath|WindowsPath)\(['\"][^'\"\n]{0,200}?)"
     r"(lib(?:s?)bitsandbytes_(?:cuda|rocm)[\w.]{1,30}\.(?:so|dll))"
 )
 _FAILING: Final = (
-    ("no-platform", re.compile(r"No platform detected, vLLM is running on UnspecifiedPlatform")),
+    ("no-platform", LazyPattern(r"No platform detected, vLLM is running on UnspecifiedPlatform")),
     (
         "no-platform",
-        re.compile(r"CUDA platform is not available because: NVML Shared Library Not Found", re.IGNORECASE),
+        LazyPattern(r"CUDA platform is not available because: NVML Shared Library Not Found", re.IGNORECASE),
     ),
     (
         "no-platform",
-        re.compile(r"Exception happens when checking CUDA platform: NVML Shared Library Not Found"),
+        LazyPattern(r"Exception happens when checking CUDA platform: NVML Shared Library Not Found"),
     ),
-    ("torch-cannot-use-gpu", re.compile(r"Torch is not able to use GPU")),
-    ("torch-cannot-use-gpu", re.compile(r"No accelerator \((?:CUDA|cuda)[^)\n]{0,60}\) is available")),
+    ("torch-cannot-use-gpu", LazyPattern(r"Torch is not able to use GPU")),
+    ("torch-cannot-use-gpu", LazyPattern(r"No accelerator \((?:CUDA|cuda)[^)\n]{0,60}\) is available")),
     (
         "torch-cannot-use-gpu",
-        re.compile(r"Could not import Flash Attention enabled models: CUDA is not available"),
+        LazyPattern(r"Could not import Flash Attention enabled models: CUDA is not available"),
     ),
-    ("torch-cannot-use-gpu", re.compile(r"GPU is required to (?:run|quantize|use)[^\n]{0,80}")),
-    ("ray-without-gpu", re.compile(r"Current node has no GPU available")),
-    ("ray-without-gpu", re.compile(r"Ray does not allocate any GPUs on the driver node")),
-    ("ray-without-gpu", re.compile(r"No available node types can fulfill resource request[^\n]{0,20}'GPU'")),
+    ("torch-cannot-use-gpu", LazyPattern(r"GPU is required to (?:run|quantize|use)[^\n]{0,80}")),
+    ("ray-without-gpu", LazyPattern(r"Current node has no GPU available")),
+    ("ray-without-gpu", LazyPattern(r"Ray does not allocate any GPUs on the driver node")),
+    ("ray-without-gpu", LazyPattern(r"No available node types can fulfill resource request[^\n]{0,20}'GPU'")),
     (
         "ray-without-gpu",
-        re.compile(
+        LazyPattern(
             r"The number of required (?:[\w ]{0,20})?GPUs exceeds the total number of available (?:[\w ]{0,20})?GPUs"
         ),
     ),
-    ("bitsandbytes-without-cuda", re.compile(r"bitsandbytes was compiled without GPU support")),
+    ("bitsandbytes-without-cuda", LazyPattern(r"bitsandbytes was compiled without GPU support")),
     (
         "flash-attention-missing",
-        re.compile(r"FlashAttention\d? has been toggled on, but it cannot be used[^\n]{0,120}not installed"),
+        LazyPattern(r"FlashAttention\d? has been toggled on, but it cannot be used[^\n]{0,120}not installed"),
     ),
 )
 """Pairs of a rule of errors.yaml and words that mean it."""
