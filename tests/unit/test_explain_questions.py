@@ -2,6 +2,7 @@
 
 import pytest
 from tests.support.explain import as_json, explain
+from tests.unit.published_cases import plain
 
 
 def test_what_a_gpu_can_run() -> None:
@@ -104,3 +105,20 @@ def test_a_pasted_error_is_no_open_question() -> None:
     found = explain("--error", "torch.cuda.is_available() returns False").stdout.splitlines()
     assert found[1] == "torch.cuda.is_available() is False"
     assert "driver is there" not in found[2]
+
+
+DUMP = plain({"torch": "2.9.1+cu128", "cuda": "12.8", "driver": "580.65.06", "gpus": ["NVIDIA L4"]})
+
+
+def test_a_typed_build_is_doubted_beside_a_dump_too() -> None:
+    """The dump is of another build, so that only the person says that this one exists."""
+    found = as_json("--collect-env", "-", "--torch", "2.12.0+cu131", text=DUMP)
+    assert (found["verdict"], found["reasons"][0]["code"]) == ("Unknown", "NoSuchBuild")
+    seen = DUMP.replace("2.9.1+cu128", "2.12.0+cu131").replace("12.8", "13.1")
+    assert as_json("--collect-env", "-", "--torch", "2.12.0+cu131", text=seen)["verdict"] == "Compatible"
+
+
+def test_builds_side_by_side_have_the_drivers_that_they_need() -> None:
+    found = explain("--torch", "2.9.1+cu128", "--torch", "2.12.0+cu130", "--gpu", "NVIDIA L4").stdout
+    assert "with driver 525.60.13 or newer; not known: the driver" in found
+    assert "with driver 580.65.06 or newer; not known: the driver" in found

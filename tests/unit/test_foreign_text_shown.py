@@ -67,6 +67,22 @@ def from_nodes(form: str, text: str, _: Path) -> str:
     )
 
 
+def from_each_node(form: str, text: str, _: Path) -> str:
+    nodes = [
+        {"name": f"a{text}", "gpu": [f"NVIDIA L4 {text}"]},
+        {"name": "b", "gpu": "NVIDIA L4", f"rack {text}": "1"},
+    ]
+    nodes[0][f"rack {text}"] = "2"
+    options = ("--torch", "2.9.1+cu128", "--torch", "2.11.0+cu131", "--by", "node")
+    return run("explain", "--nodes", "-", *options, "-o", form, text=_as_yaml_text(nodes))
+
+
+def from_a_change(form: str, text: str, _: Path) -> str:
+    nodes = [{"name": f"a{number}{text}", "gpu": "NVIDIA L4", "driver": "580.65.06"} for number in range(2)]
+    options = ("--torch", "2.9.1+cu128", "--what-if", "driver=470.82.01")
+    return run("explain", "--nodes", "-", *options, "-o", form, text=_as_yaml_text(nodes))
+
+
 def from_report(form: str, text: str, folder: Path) -> str:
     facts = builders.facts_report("r", torch={"version": f"2.9.1{text}", "cuda": f"12.8 {text}"})
     facts["gpus"][0]["product"] = f"NVIDIA L4 {text}"
@@ -86,7 +102,14 @@ def _as_yaml_text(value: object) -> str:
     return str(yaml.safe_dump(json.loads(json.dumps(value).replace("\\ud", "\\ue"))))
 
 
-EXPLAINED = {"error": from_error, "dump": from_dump, "nodes": from_nodes, "report": from_report}
+EXPLAINED = {
+    "error": from_error,
+    "dump": from_dump,
+    "nodes": from_nodes,
+    "each node": from_each_node,
+    "a change": from_a_change,
+    "report": from_report,
+}
 
 
 def assert_same_shape(shown: str, harmless: str) -> None:

@@ -255,7 +255,8 @@ class TorchFacts:
     ``torch.cuda.is_available()``. ``missing`` True means that Python has no module ``torch``. ``import_error`` is the
     error of ``import torch``, and ``init_error`` that of ``torch.cuda.init()``. ``cudnn`` is the integer of
     ``torch.backends.cudnn.version()``. ``channel`` is the distributor of the build (``conda-forge``), or None if it is
-    the PyTorch project.
+    the PyTorch project. ``typed`` True means that a person typed the version, and that nothing else shows that there is
+    such a build.
     """
 
     version: str | None = None
@@ -272,6 +273,7 @@ class TorchFacts:
     import_error: Failure | None = None
     init_error: Failure | None = None
     warnings: tuple[str, ...] = ()
+    typed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,9 @@ def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
     nothing = Facts(source=Source.FLAGS, node=NodeFacts(platform=node.facts.platform))
     found = [image.found, *pasted] if image.found is not None else pasted
     facts = merge(found if found and options == nothing else [options, *found])
+    version = image.torch.version
+    if version is not None and all(one.torch.version != version for one in found):
+        facts = replace(facts, torch=replace(facts.torch, typed=True))
     if node.facts.platform:  # --platform takes precedence over the platform that a pasted text names
         facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))
     return facts

@@ -75,7 +75,7 @@ def released_build(case: Case) -> Iterator[Check]:
     version, torch = case.facts.torch.version, case.torch
     if torch is None or case.cpu_build:
         return
-    typed = case.facts.source == Source.FLAGS and not case.facts.torch.arch_flags
+    typed = _is_typed(case) and not case.facts.torch.arch_flags
     status = Status.UNKNOWN if typed else Status.NOTE
     if case.release is None:
         if torch > case.knowledge.newest_release().torch:
@@ -87,7 +87,7 @@ def released_build(case: Case) -> Iterator[Check]:
             message = f"the tables have no PyTorch {show(torch[:2])}; they begin with {oldest}"
             yield check(case, check_names.TORCH_RELEASE, status, reasons.TorchNotInTables, message)
         return
-    named = case.facts.source != Source.FLAGS and case.build_name.cuda == case.runtime
+    named = not _is_typed(case) and case.build_name.cuda == case.runtime
     # A wheel whose version names its CUDA (2.9.0+cu129) was seen on a machine, so it exists even if the tables lack it.
     if case.runtime and case.build is None and not named and case.build_name.is_release:
         name = show(case.release.torch)
@@ -108,6 +108,11 @@ def released_build(case: Case) -> Iterator[Check]:
             message,
             source=case.release.all_builds or case.release.source,
         )
+
+
+def _is_typed(case: Case) -> bool:
+    """Return whether a person typed the version of PyTorch, so that it may be mistyped."""
+    return case.facts.source == Source.FLAGS or case.facts.torch.typed is True
 
 
 def python_version(case: Case) -> Iterator[Check]:

@@ -39,6 +39,6 @@ def read_what_if(change: str, given: Given) -> WhatIf:
     if name == "torch":
         text = require_version(value, "--what-if torch", parts=2, example="2.12.0+cu130") or ""
         cuda = parse_build_name(text).cuda
-        torch = TorchFacts(version=text, cuda=show(cuda) if cuda else None)
+        torch = TorchFacts(version=text, cuda=show(cuda) if cuda else None, typed=True)
         return WhatIf(f"PyTorch {text}", lambda facts: replace(facts, torch=torch))
     raise BadInput(f"--what-if: {change[:60]!r} is no change such as {EXAMPLE}")

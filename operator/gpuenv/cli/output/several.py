@@ -12,6 +12,7 @@ from gpuenv.cli.output.by import By
 from gpuenv.cli.output.images import image_lines
 from gpuenv.cli.output.install_lines import remedy_command
 from gpuenv.cli.output.kinds import COLOURS, Cause, by_node, causes, cell, driver_text, gpu_text, kinds
+from gpuenv.cli.output.open_answers import drivers
 
 MOST_CAUSES: Final = 50
 """How many causes are shown. JSON has all answers."""
@@ -40,11 +41,13 @@ def sheet(answers: Sequence[Answer], by: By) -> Sheet:
 
 
 def _builds(answers: Sequence[Answer]) -> Sheet:
-    rows = [
-        (answer.build, str(found.verdict), found.reason, found.message)
-        for answer in answers
-        for found in [answer.assessment]
-    ]
+    rows = []
+    for answer in answers:
+        found, opened = answer.assessment, answer.open
+        message = found.message
+        if opened is not None and opened.drivers is not None:
+            message = f"with driver {drivers(opened.drivers)}; {message}"
+        rows.append((answer.build, str(found.verdict), found.reason, message))
     return Sheet(("BUILD", "VERDICT", "REASON", "MESSAGE"), rows)
 
 
