@@ -93,7 +93,7 @@ def nothing_helps(setup: Setup, knowledge: Knowledge) -> Remedies:
     if not known or not any(row is not None and row.dropped_from_driver and not row.embedded for row in rows):
         return ()
     expected = setup.expect != Expectations()
-    message = "No released PyTorch build works with a driver that still supports this GPU" + (
+    message = "No PyTorch build in the tables works with a driver that still supports this GPU" + (
         " as the environment expects: change the expectations, or use another GPU."
         if expected
         else ": use another GPU."
