@@ -102,7 +102,7 @@ def module_of_file(path: str) -> str | None:
         return TORCH
     installed = _INSTALLED.search(path)
     if installed:
-        return module_name(installed[1].partition(".")[0])
+        return module_name(re.split(r"[.-]", installed[1], maxsplit=1)[0])
     if re.match(r"lib(?:cu|nv|nccl)|(?:cu[a-z]{2,12}|nvrtc|npp[a-z]{1,4})64_", base):
         return NVIDIA
     if base.startswith("lib") and len(parts) == 1:
@@ -164,7 +164,7 @@ def _of_frame(path: str, source: str) -> str | None:
     if imported and imported not in ("ctypes", "importlib", "typing", "os", "sys"):
         return imported
     installed = _INSTALLED.search(path)
-    return module_name(installed[1].partition(".")[0]) if installed else None
+    return module_name(re.split(r"[.-]", installed[1], maxsplit=1)[0]) if installed else None
 
 
 def _nearby(text: str, start: int, end: int) -> str | None:

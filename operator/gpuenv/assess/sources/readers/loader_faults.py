@@ -31,7 +31,7 @@ _NOT_DEFINED: Final = LazyPattern(
     r"symbol ([\w.@$?]{1,600}),? version ([\w.+-]{1,60}) not defined in file ([\w.+-]{1,80})(?: with link time reference)?"
 )
 _VERSION: Final = LazyPattern(
-    r"version [`'\"]?([\w.+-]{3,60})['\"]? not found(?: \(required by ([^)\n]{1,300})\))?"
+    r"version [`'\"]?([\w.+-]{3,60})['\"]? not found(?: \((?:required by)? ?([^)\n]{1,300})\))?"
 )
 _CORRUPT: Final = (
     "invalid ELF header",
@@ -44,7 +44,7 @@ _OF_LIBRARY: Final = LazyPattern(
     r"_{0,2}(?:nccl[A-Z]|pnccl[A-Z]|cublas|cudnn|nvJitLink|nvjitlink|cusparse|cusolver|cufft|curand|nvrtc|cupti|nvshmem|cudss|cuFile"
     r"|cuda[A-Z]|iJIT_|ompi_|MPI_|mkl_|nvtx)"
 )
-_OF_TORCH: Final = LazyPattern(r"_Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_torch_|torch_|THC|_torch|c10_")
+_OF_TORCH: Final = LazyPattern(r"_?Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_torch_|torch_|THC|_torch|c10_")
 _OF_PYTHON: Final = LazyPattern(r"_?Py[A-Z_]")
 _OF_C: Final = LazyPattern(r"GLIBC|GLIBCXX|CXXABI|GCC_")
 _OF_CXX: Final = LazyPattern(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
