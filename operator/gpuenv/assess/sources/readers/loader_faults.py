@@ -50,9 +50,11 @@ _OF_C: Final = LazyPattern(r"GLIBC|GLIBCXX|CXXABI|GCC_")
 _OF_CXX: Final = LazyPattern(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
 _ERROR: Final = LazyPattern(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
 _FIRST_WORDS: Final = (
-    _MISSING, "cannot be loaded", _UNDEFINED, "not defined in file", "not found", "Could not load this library", *_CORRUPT,
+    _MISSING, "cannot be loaded", _UNDEFINED, "not defined in file", "not found", "Could not load this library",
+    "CRITICAL: Could not load any", *_CORRUPT,
 )  # fmt: skip
 """Words of which every fault has one."""
+_NOT_ANY: Final = LazyPattern(r"\[([a-z]\w{2,40})\] CRITICAL: Could not load any (\w{2,40})")
 _COULD_NOT: Final = LazyPattern(r"Could not load this library: ([^\s\"']{3,300}\.(?:so|dll|pyd)\b)")
 _IMAGE_WARNING: Final = "Failed to load image Python extension"
 
@@ -100,6 +102,9 @@ def _faults(text: str) -> Iterator[tuple[Failure, int]]:
 
 def _unexplained(text: str) -> Iterator[tuple[Failure, int]]:
     """Yield a failure for each module whose library torch could not load (``Could not load this library: PATH``)."""
+    for match in islice(_NOT_ANY.finditer(text), 1):
+        library = match[2] or "its library"
+        yield _failure("library-does-not-load", match[0], module=match[1], library=library), match.start()
     seen: set[str] = set()
     for match in islice(_COULD_NOT.finditer(text), MAX_PLACES):
         module = module_of_file(match[1])

@@ -32,6 +32,7 @@ _ASKED: Final = (
     rf"[Cc]ould not find a version that satisfies the requirement {_REQUIREMENT}",
     rf"No matching distribution found for {_REQUIREMENT}",
     r"([A-Za-z]\w{1,40})-(\d[\w.+!]{0,60})-(?:\d{1,3}-)?(?:cp|py)[\w.-]{3,120}\.whl is not a supported wheel",
+    rf"no matching distributions available for your environment:\s{{1,20}}{_REQUIREMENT}",
     r"Package '(torch|torchvision|torchaudio)()' requires a different Python",
     # uv
     rf"{_REQUIREMENT} has no wheels? with a matching",
@@ -53,7 +54,8 @@ _ASKED: Final = (
     r"but none of the providers can be installed",
 )
 _WORDS: Final = (
-    "satisfies the requirement", "No matching distribution", "is not a supported wheel", "requires a different Python",
+    "satisfies the requirement", "No matching distribution", "no matching distribution",
+    "is not a supported wheel", "requires a different Python",
     "no wheel", "no version", "can't be installed because", "No compatible version found", "was found on",
     "not found in the package registry", "match any versions", "find installation candidates", "nothing provides",
     "available from current channels", "ResolvePackageNotFound", "does not exist (perhaps", "none of the providers",

@@ -28,7 +28,8 @@ _DEEPSPEED: Final = LazyPattern(rf"^torch version \.{{3,40}} {_VERSION}", re.MUL
 _DEEPSPEED_CUDA: Final = LazyPattern(r"^torch cuda version \.{3,40} (\d{1,2}\.\d)", re.MULTILINE)
 _TORCHCODEC: Final = LazyPattern(rf"The PyTorch version \({_VERSION}\) is not compatible with")
 _BITSANDBYTES: Final = LazyPattern(
-    r"(?:Required library version not found: |CUDA binary at (?:PosixPath|WindowsPath)\(['\"][^'\"\n]{0,200}?)"
+    r"(?:Required library version not found: |Configured CUDA binary not found at [^\s'\"]{0,200}?"
+    r"|CUDA binary at (?:PosixPath|WindowsPath)\(['\"][^'\"\n]{0,200}?)"
     r"(lib(?:s?)bitsandbytes_(?:cuda|rocm)[\w.]{1,30}\.(?:so|dll))"
 )
 _FAILING: Final = (
