@@ -102,6 +102,15 @@ def _as_yaml_text(value: object) -> str:
     return str(yaml.safe_dump(json.loads(json.dumps(value).replace("\\ud", "\\ue"))))
 
 
+def from_image(form: str, text: str, folder: Path) -> str:
+    torch = folder / "lib/python3.12/site-packages/torch/version.py"
+    torch.parent.mkdir(parents=True, exist_ok=True)
+    version = f"2.9.1+{_one_line(text)}".replace("'", "")[:100].encode("utf-8", "replace").decode()
+    torch.write_text(f"__version__ = '{version}'\ncuda = '12.8'\n", encoding="utf-8")
+    node = ("--driver", "580.65.06", "--gpu", "NVIDIA L4")
+    return run("explain", "--image", f"dir:{folder}", "--inspect", *node, "-o", form)
+
+
 EXPLAINED = {
     "error": from_error,
     "dump": from_dump,
@@ -109,6 +118,7 @@ EXPLAINED = {
     "each node": from_each_node,
     "a change": from_a_change,
     "report": from_report,
+    "image": from_image,
 }
 
 
@@ -154,7 +164,13 @@ def test_values_of_json_and_yaml_are_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\n✓ b", "\u202etxt\u2066", "\udcff"])
 def test_error_messages_are_one_line(text: str) -> None:
-    for arguments in (["explain", "--driver", text], ["explain", "--nodes", text], ["explain", text]):
+    for arguments in (
+        ["explain", "--driver", text],
+        ["explain", "--nodes", text],
+        ["explain", "--image", text],
+        ["explain", "--image", f"dir:{text}", "--inspect"],
+        ["explain", text],
+    ):
         shown = run(*arguments)
         assert is_plain(shown.removesuffix("\n")), arguments
 
