@@ -19,8 +19,8 @@ HARMLESS = frozenset(
     }
 )  # fmt: skip
 """Modules of the standard library that the core imports. ``datetime`` and ``signal`` are there for types and names."""
-OTHERS = frozenset({"_typeshed", "packaging"})
-"""Modules of other distributions that the core imports: types, and the comparison of versions."""
+OTHERS = frozenset({"_typeshed", "orjson", "packaging"})
+"""Modules of other distributions that the core imports: types, JSON, and the comparison of versions."""
 OF_THE_PROBE = frozenset({"gpuenv_probe.codec", "gpuenv_probe.omissions"})
 """Modules of the probe that the core imports: the codec turns text into a report, and the omissions shorten it.
 
