@@ -5,8 +5,11 @@ everything else that ``gpuenv explain`` does.
 """
 
 import re
-import sys
 from collections.abc import Iterator
+from typing import Final
+
+_END: Final = 1 << 62
+"""A position behind the end of every text."""
 
 
 class LazyPattern:
@@ -20,15 +23,15 @@ class LazyPattern:
         self._flags = flags
         self._compiled: re.Pattern[str] | None = None
 
-    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+    def search(self, text: str, start: int = 0, end: int = _END) -> re.Match[str] | None:
         """Return the first match between ``start`` and ``end``, or None."""
         return self._pattern().search(text, start, end)
 
-    def match(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+    def match(self, text: str, start: int = 0, end: int = _END) -> re.Match[str] | None:
         """Return the match that begins at ``start``, or None."""
         return self._pattern().match(text, start, end)
 
-    def finditer(self, text: str, start: int = 0, end: int = sys.maxsize) -> Iterator[re.Match[str]]:
+    def finditer(self, text: str, start: int = 0, end: int = _END) -> Iterator[re.Match[str]]:
         """Return an iterator over the matches between ``start`` and ``end``."""
         return self._pattern().finditer(text, start, end)
 
