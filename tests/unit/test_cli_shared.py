@@ -30,7 +30,7 @@ def test_every_format_shows_one_answer_and_several(form: str) -> None:
     arguments = ["explain", "--torch", "2.9.1+cu128", "--gpu", "Tesla P100-PCIE-16GB", "-o", form]
     for more in ([], ["--gpu", "NVIDIA L4"]):
         shown = CliRunner().invoke(main, [*arguments, *more]).stdout
-        assert "Incompatible" in shown
+        assert "Incompatible" in shown or "✗ ArchNotInBuild" in shown  # a table of kinds of nodes has signs
         assert "ArchNotInBuild" in shown
         assert ("NVIDIA L4" in shown) is bool(more)
 

@@ -53,7 +53,7 @@ def rule_remedies(rule: ErrorRule, reason: Reason, facts: Facts, knowledge: Know
             found = next((remedies for remedies in of_reason if remedies), ())
         if found:
             return found
-    return _on(DEFAULT, rule.name, wanted, knowledge) or own or reason_remedies(reason, facts, knowledge)
+    return own or _on(DEFAULT, rule.name, wanted, knowledge) or reason_remedies(reason, facts, knowledge)
 
 
 def _replaced(rule: ErrorRule, platform: Platform | None) -> bool:
