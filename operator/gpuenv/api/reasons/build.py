@@ -13,7 +13,11 @@ ArchNotInBuild = finding(
         "major version and an equal or lower minor version only."
     ),
     action=Action.CHANGE_IMAGE,
-    cure="Use a build that has this generation.",
+    cure=(
+        "Use a build that has this generation: for Blackwell (RTX 50, B200) PyTorch 2.7 or newer with CUDA 12.8 or newer "
+        "(index https://download.pytorch.org/whl/cu128), for Volta, Pascal and Maxwell one with CUDA 12.6 (cu126). "
+        "Extensions have to be built for it, too."
+    ),
     source="https://docs.nvidia.com/cuda/hopper-compatibility-guide/",
     solved_by=(Part.BUILD_FOR_GPU,),
     build_cure="Use a build that has this generation, such as {build}",

@@ -63,10 +63,14 @@ _NUMBER = re.compile(
     r"|\[\[ [^\]\n]{2,80} \(error) (\d{1,4})"
 )
 _CODED = re.compile(
-    r"(?:cuda (?:driver |runtime )?(?:error|failure):?|cuda_error_?|cudaerror_?) ?[(#]?(\d{1,3})\b(?!\.\d)",
+    r"(?:cuda (?:driver |runtime )?(?:error|failure)(?: code| number)?[:=]?|cuda_error_?|cudaerror_?"
+    r"|cuda error at [^\n]{1,160}? code=(?!30\b)) ?[(#]?(\d{1,3})\b(?!\.\d)",
     re.IGNORECASE,
 )
-"""Matches CUDA's error number: ``CUDA error 209 [x.cu, 126]``, ``Cuda failure 999``, ``CUDA_ERROR 804``."""
+"""Matches CUDA's error number: ``CUDA error 209 [x.cu, 126]``, ``CUDA error code 209``, ``CUDA error at x.cu:382 code=222``.
+
+The samples of CUDA print 30 for an unknown error, which names no cause.
+"""
 _FAILS = re.compile(
     r"error|exception|fatal|fail|traceback|abort|core dumped|killed|cannot|can't|couldn't|could not (?!collect)"
     r"|unable|not found|no such|refused|denied|invalid|unsupported|not supported|not available",

@@ -19,6 +19,7 @@ from gpuenv.assess.facts import NO_FACTS, Facts, Failure
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import (
     collectives,
+    compiled_parts,
     container_runtime,
     container_toolkit,
     device_plugin,
@@ -48,6 +49,7 @@ READERS: Final[tuple[Reader, ...]] = (
     smi_fragments.read,
     loader_faults.read,
     dll_faults.read,
+    compiled_parts.read,
     resolvers.read,
     startup_texts.read,
     *_OF_FACTS,

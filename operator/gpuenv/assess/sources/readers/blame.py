@@ -95,6 +95,8 @@ def module_of_file(path: str) -> str | None:
         return None
     if NVIDIA in parts:
         return NVIDIA
+    if parts[-3:-1] == [TORCH, "lib"]:
+        return TORCH  # as in a program that PyInstaller packed, too
     base = parts[-1].partition(".")[0]
     if re.match(
         r"lib(?:torch(?:_|$)|c10(?:_|$)|caffe2|shm$)|torch_(?:cpu|cuda|python)$|c10(?:_cuda)?$", base

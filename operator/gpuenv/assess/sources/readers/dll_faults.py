@@ -18,7 +18,7 @@ from gpuenv.knowledge.model import Knowledge
 MAX_PLACES: Final = 64
 _REACH: Final = 600
 """Number of characters after the number of an error in which the name of the DLL is searched."""
-_NUMBERED: Final = LazyPattern(r"\[WinError (126|127|182|193|1114)\]|Error code (126|127|182|193|1114)\b")
+_NUMBERED: Final = LazyPattern(r"\[?WinError (126|127|182|193|1114)\b\]?|Error code (126|127|182|193|1114)\b")
 _IMPORTING: Final = LazyPattern(
     r"DLL load failed while importing ([\w.]{1,80})(?:: ([^\n]{1,160}))?|DLL load failed(?:: ([^\n]{1,160}))?"
 )
