@@ -35,14 +35,27 @@ def said(facts: Facts) -> tuple[str | None, str | None, str | None]:
         ("nvcr.io/nvidia/pytorch:25.10-py3", ("2.9.0a0+145a3a7bda.nv25.10", "13.0", "3.12")),
         ("nvcr.io/nvidia/pytorch:24.05-py3", ("2.4.0a0+07cecf4168.nv24.05", "12.4", "3.10")),
         ("nvcr.io/nvidia/pytorch:26.04-py3", ("2.12.0a0+0291f960b6.nv26.04", "13.2", "3.12")),
-        ("nvcr.io/nvidia/pytorch:26.08-py3", (None, "13.4", "3.12")),
+        ("nvcr.io/nvidia/pytorch:26.08-py3", ("2.14.0a0+4fdf77b940.nv26.08", "13.4", "3.12")),
         ("vllm/vllm-openai:v0.11.0", ("2.8.0", "12.8", "3.12")),
         ("vllm/vllm-openai:v0.11.1", ("2.9.0", "12.9", "3.12")),
         ("vllm/vllm-openai:v0.12.3", ("2.9.0", "12.9", "3.12")),
         ("vllm/vllm-openai:v0.15.1-cu130", ("2.9.1", "13.0", "3.12")),
-        ("vllm/vllm-openai:v0.6.6.post1", ("2.5.1", "12.4", None)),
+        ("vllm/vllm-openai:v0.6.6.post1", ("2.5.1", "12.4", "3.12")),
+        # PyTorch of later images is known, their CUDA is not.
+        ("vllm/vllm-openai:v0.33.0", ("2.14.0", None, None)),
+        ("lmsysorg/sglang:v0.5.17", ("2.11.0", "13.0", "3.12")),
         ("lmsysorg/sglang:v0.5.9-cu130-runtime", ("2.9.1", "13.0", "3.12")),
         ("ghcr.io/huggingface/text-generation-inference:3.1.0", ("2.5.1", "12.4", "3.11")),
+        # Releases that differ only in their last number can have another PyTorch.
+        ("ghcr.io/huggingface/text-generation-inference:3.0.2", ("2.5.1", "12.4", "3.11")),
+        ("ghcr.io/huggingface/text-generation-inference:3.1.1", ("2.6.0", "12.4", "3.11")),
+        # The image is based on CUDA 12.4, and uv.lock names the build of PyTorch for 12.8.
+        ("ghcr.io/huggingface/text-generation-inference:3.3.7", ("2.7.0", "12.8", "3.11")),
+        ("nvcr.io/nvidia/tritonserver:26.07-vllm-python-py3", (None, "13.3", "3.12")),
+        (
+            "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3",
+            ("2.10.0a0+b4e4ee81d3.nv25.12", "13.1", "3.12"),
+        ),
         ("ghcr.io/huggingface/text-embeddings-inference:hopper-1.8", (None, "12.2", None)),
         ("nvidia/cuda:12.8.1-cudnn-devel-ubuntu22.04", (None, "12.8.1", None)),
         (
