@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from tests.bench.harness.options import Options
 from tests.bench.harness.rows import Row
+from tests.support.judging import forget_cures
 
-from gpuenv.assess.cures import search, trial
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.sources.collect_env import read_collect_env
@@ -64,8 +64,7 @@ DUMP = (
 
 def new_kind(knowledge: Knowledge) -> None:
     """Assess facts that fail as if no node of this kind had been assessed before."""
-    for function in (search._remedies, trial.outcome):
-        function.cache.clear()  # type: ignore[attr-defined]  # every function with this decorator has it
+    forget_cures()
     assess(FLAGS, None, (), knowledge)
 
 

@@ -6,6 +6,9 @@ from tests.support.world import KNOWLEDGE
 
 from gpuenv.api.schema import statuses
 from gpuenv.api.schema.fit import fit
+from gpuenv.assess import targets
+from gpuenv.assess.cures import search, trial
+from gpuenv.assess.cures.builds import builds_with_code
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
@@ -26,8 +29,17 @@ def size(value: object) -> int:
 
 
 def forget_texts() -> None:
-    """Forget what was found out about texts, so that a message costs what it costs when it is new."""
+    """Forget what was found out about texts and setups, so that a message costs what it costs when it is new."""
     for function in (classify, cleaned_values._clean_foreign):
+        function.cache.clear()  # type: ignore[attr-defined]  # every function with this decorator has it
+    builds_with_code.cache_clear()
+    targets._nearest_build.cache_clear()
+    forget_cures()
+
+
+def forget_cures() -> None:
+    """Forget which cures help, so that facts cost what they cost if none of their kind were assessed before."""
+    for function in (search._remedies, trial.outcome):
         function.cache.clear()  # type: ignore[attr-defined]  # every function with this decorator has it
 
 

@@ -6,6 +6,7 @@ import pytest
 from tests.support.world import KNOWLEDGE
 
 from gpuenv.api.reasons import ROWS
+from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import (
     DeviceNode,
@@ -169,7 +170,8 @@ def test_a_given_platform_takes_precedence_over_the_signs_of_a_text() -> None:
     "rule", [rule for rule in KNOWLEDGE.errors if rule.layer in OF_CUDA], ids=lambda rule: rule.name
 )
 def test_no_cure_on_windows_is_about_linux_or_containers(rule: ErrorRule) -> None:
-    for one in rule_remedies(rule, rule.reason, of(("windows",)), KNOWLEDGE):
+    case = make_case(of(("windows",)), None, (), KNOWLEDGE, None)
+    for one in rule_remedies(rule, rule.reason, case):
         assert not OF_LINUX.search(one.message) or "WSL" in one.message, one.message
 
 

@@ -6,7 +6,7 @@ long texts would hold hundreds of megabytes.
 
 from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -15,6 +15,7 @@ T = TypeVar("T")
 ENTRY_BYTES: Final = 200
 """What an entry costs besides its texts: its places in a dictionary, tuples and numbers."""
 _MISSING: Final = object()
+_COLLECTIONS: Final = (tuple, frozenset)
 
 
 class BoundedCache:
@@ -77,11 +78,19 @@ def texts_bytes(value: object) -> int:
     """
     if isinstance(value, str):
         return len(value) if value.isascii() else 4 * len(value)
-    if isinstance(value, tuple | frozenset):
+    if isinstance(value, _COLLECTIONS):
         return sum(8 + texts_bytes(item) for item in value)
-    if is_dataclass(value) and type(value).__hash__ is not object.__hash__:
-        return 64 + sum(texts_bytes(getattr(value, field.name)) for field in fields(value))
-    return 0
+    kind: Any = type(value)  # mypy does not know that classes are hashable
+    names = _counted_fields(kind)
+    return 64 + sum(texts_bytes(getattr(value, name)) for name in names) if names else 0
+
+
+@cache
+def _counted_fields(kind: Any) -> tuple[str, ...]:
+    """Return the names of a class's fields, or () if it is no dataclass or its objects are compared by identity."""
+    if not is_dataclass(kind) or kind.__hash__ is object.__hash__:
+        return ()
+    return tuple(field.name for field in fields(kind))
 
 
 def bounded_cache(max_bytes: int) -> Callable[[Callable[P, T]], Callable[P, T]]:

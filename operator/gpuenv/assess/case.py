@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 from gpuenv.api.check_names import CheckName
@@ -88,7 +88,7 @@ class Device:
         return f"{name} ({capability[0]}.{capability[1]})" if capability else name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """The input of all policies: facts, expectations, tables, and values derived from them.
 
@@ -141,7 +141,7 @@ class Case:
         """Whether kernels ran on every GPU and none of them failed."""
         return bool(self.devices) and all(device.proven for device in self.devices)
 
-    @property
+    @cached_property
     def platforms(self) -> tuple[str, ...]:
         """The names of all platforms that hold, the one whose cures count first at the beginning."""
         return platforms_of(self.facts, self.knowledge)
@@ -177,7 +177,7 @@ def check(  # noqa: PLR0917  the parameters are the fields of a check, in the sa
     if curable is None:
         curable = remedies is None
     if remedies is None:
-        remedies = () if status is Status.PASS else reason_remedies(reason, case.facts, case.knowledge)
+        remedies = () if status is Status.PASS else reason_remedies(reason, case)
     if source is None:
         source = text.source if text else ""
     curable = curable and status.severity >= Status.WARN.severity and bool(ROWS[reason].solved_by)

@@ -95,6 +95,7 @@ def is_embedded(facts: Facts, knowledge: Knowledge) -> bool:
     return any(row is not None and row.embedded for row in rows)
 
 
+@lru_cache(maxsize=256)
 def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> TorchBuild | None:
     """Return the released build that is most similar to a build that is not in the tables, such as a nightly.
 
@@ -106,11 +107,9 @@ def _nearest_build(knowledge: Knowledge, torch: Version, runtime: Version) -> To
         steps = (release.torch[0] - torch[0]) * 100 + release.torch[1] - torch[1]
         return build.cuda != runtime[:2], abs(steps), abs(build.cuda[1] - runtime[1])
 
-    builds = [
-        (distance(release, build), build) for release in knowledge.torch.values() for build in release.builds
-    ]
+    builds = [(release, build) for release in knowledge.torch.values() for build in release.builds]
     same_major = [found for found in builds if found[1].cuda[0] == runtime[0]]
     if same_major:
-        return min(same_major, key=lambda found: found[0])[1]
+        return min(same_major, key=lambda found: distance(*found))[1]
     newest = max((build for _, build in builds), key=lambda build: build.cuda)
     return newest if runtime[0] > newest.cuda[0] else None

@@ -3,15 +3,15 @@
 The smallest change of the image comes first, then the newest build. Of drivers, the oldest that suffices comes first.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gpuenv.api.reasons import Part
 from gpuenv.assess.cures.builds import Build, builds_with_code, series_number
 from gpuenv.assess.cures.changes import Change, DriverRole
 from gpuenv.assess.cures.drivers import last_branch, steps_up
 from gpuenv.assess.cures.setup import Setup
-from gpuenv.knowledge.model import Architecture, Knowledge
-from gpuenv.knowledge.versions import at_least, parse_version
+from gpuenv.knowledge.model import Architecture, Knowledge, Toolkit
+from gpuenv.knowledge.versions import Version, at_least, parse_version
 
 _NEAR = 1
 """How many releases further away a build may be, if it runs on an older driver."""
@@ -40,22 +40,22 @@ def other_builds(setup: Setup, knowledge: Knowledge) -> list[Build]:
     ]
 
 
-def for_this_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
+def for_this_driver(setup: Setup, builds: Sequence[Build], knowledge: Knowledge) -> Iterator[Change]:
     """Yield the builds that the node's driver reaches, the nearest release first.
 
     Among the builds of a release, those for a CUDA that the driver brings itself come first, then those that exist for
     Windows too, then the newest CUDA.
     """
-    reached = [build for build in builds if _reaches(setup, build, knowledge)]
+    # Many builds share a CUDA version, so that each version is looked up once.
+    known = {cuda: knowledge.toolkit(cuda) for cuda in {build.row.cuda for build in builds}}
+    reached = {cuda for cuda, toolkit in known.items() if _reaches(setup, cuda, toolkit)}
+    lacking = {cuda for cuda, toolkit in known.items() if not _brings(setup, toolkit)}
     change = _changes_of_image(setup)
 
     def order(build: Build) -> tuple[object, ...]:
-        toolkit = knowledge.toolkit(build.row.cuda)
-        own = toolkit.toolkit_driver if toolkit else None
-        carried = own is not None and setup.driver is not None and not at_least(setup.driver, own)
-        return *change(build), carried, not build.row.windows, -build.cuda_number
+        return *change(build), build.row.cuda in lacking, not build.row.windows, -build.cuda_number
 
-    for build in sorted(reached, key=order):
+    for build in sorted((build for build in builds if build.row.cuda in reached), key=order):
         yield Change(build=build)
 
 
@@ -145,11 +145,17 @@ def is_dropped(setup: Setup, knowledge: Knowledge) -> bool:
     )
 
 
-def _reaches(setup: Setup, build: Build, knowledge: Knowledge) -> bool:
-    toolkit = knowledge.toolkit(build.row.cuda)
-    if setup.loaded is not None and setup.loaded // 1000 >= build.row.cuda[0]:
+def _reaches(setup: Setup, cuda: Version, toolkit: Toolkit | None) -> bool:
+    """Return whether builds for a CUDA version run on the node's driver. ``toolkit`` is the row of this version."""
+    if setup.loaded is not None and setup.loaded // 1000 >= cuda[0]:
         return True
     return toolkit is not None and setup.driver is not None and at_least(setup.driver, toolkit.min_driver)
+
+
+def _brings(setup: Setup, toolkit: Toolkit | None) -> bool:
+    """Return whether the driver brings this CUDA itself, as far as is known."""
+    own = toolkit.toolkit_driver if toolkit else None
+    return own is None or setup.driver is None or at_least(setup.driver, own)
 
 
 def _changes_of_image(setup: Setup) -> Callable[[Build], tuple[bool, int, int]]:

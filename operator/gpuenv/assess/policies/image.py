@@ -37,7 +37,7 @@ def torch_present(case: Case) -> Iterator[Check]:
                 Status.FAIL,
                 rule.reason,
                 f"torch does not import: {words}",
-                rule_remedies(rule, rule.reason, case.facts, case.knowledge),
+                rule_remedies(rule, rule.reason, case),
                 rule.source,
             )
     elif torch.version:

@@ -68,7 +68,7 @@ def _version_of_file(path: str) -> str:
 def _own_libcuda(case: Case) -> Remedies | None:
     """Return the remedy for a libcuda that does not come from the node, or None if the tables have no such error."""
     rule = case.knowledge.errors_by_name.get("driver-mismatch")
-    return rule_remedies(rule, rule.reason, case.facts, case.knowledge) if rule else None
+    return rule_remedies(rule, rule.reason, case) if rule else None
 
 
 def of_right_flavour(case: Case) -> Iterator[Check]:
@@ -84,7 +84,7 @@ def of_right_flavour(case: Case) -> Iterator[Check]:
         rule = case.knowledge.errors_by_name.get(name)
         if rule is not None and not device.proven:
             message = f"{device.title}: {rule.meaning}"
-            remedies = rule_remedies(rule, rule.reason, case.facts, case.knowledge)
+            remedies = rule_remedies(rule, rule.reason, case)
             source = _BLACKWELL_GUIDE if not module.is_open else _GUIDE
             yield check(case, check_names.DRIVER_MODULE, Status.FAIL, rule.reason, message, remedies, source)
             return

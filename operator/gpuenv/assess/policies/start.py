@@ -125,7 +125,7 @@ def from_rule(
         message, remedies = _no_code_in_library(case, device)
     remedies = remedies or rule_needs_driver(case, rule)
     curable = not remedies
-    remedies = remedies or rule_remedies(rule, reason, case.facts, case.knowledge)
+    remedies = remedies or rule_remedies(rule, reason, case)
     status = status or Status(rule.status)
     return check(case, name, status, reason, message, remedies, rule.source, curable=curable)
 
@@ -180,7 +180,7 @@ def _no_device(case: Case, name: CheckName, message: str) -> Check:
         message = f"{message}; {' and '.join(hiding)} hides every GPU"
         return check(case, name, Status.FAIL, reasons.NoDevice, message, show_gpus)
     # The container has a driver, but no GPU: what gives it the driver helps here too.
-    exposed = reason_remedies(reasons.DriverNotVisible, case.facts, case.knowledge) if case.probed else None
+    exposed = reason_remedies(reasons.DriverNotVisible, case) if case.probed else None
     return check(case, name, Status.FAIL, reasons.NoDevice, message, exposed)
 
 
