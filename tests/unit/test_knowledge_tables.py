@@ -95,6 +95,12 @@ def test_errors_lead_to_known_reasons_and_never_pass() -> None:
             assert all(part and part == part.lower() for part in parts), rule.name
 
 
+def test_each_rule_has_a_name_of_its_own() -> None:
+    """A reader reports an error by the name of its rule, so a second rule of that name would take its place."""
+    names = [rule.name for rule in K.errors]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
 @pytest.mark.parametrize(
     ("torch", "cuda", "pypi", "archs"),
     [

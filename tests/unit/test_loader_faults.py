@@ -175,3 +175,19 @@ def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:
     found = [error for reader in (loader_faults, dll_faults) for error in reader.read(text, KNOWLEDGE).errors]
     assert time.thread_time() - start < 1.5
     assert len(found) <= 3 * loader_faults.MAX_PLACES
+
+
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [
+        ("libcublas.so.12", "nvidia-cublas-cu12"),
+        ("libcublas.so.13", "nvidia-cublas"),
+        ("cublas64_11.dll", "nvidia-cublas-cu11"),
+    ],
+)
+def test_a_library_that_ctranslate2_loads_late_comes_with_its_wheel(library: str, package: str) -> None:
+    name, details = fault(f"RuntimeError: Library {library} is not found or cannot be loaded")
+    assert (name, details["package"]) == ("runtime-library-missing", package)
+    rule = classify(Failure("python", name=name, details=tuple(details.items())), KNOWLEDGE)
+    assert rule is not None
+    assert rule.cure.startswith(f"Install {package} (pip)")

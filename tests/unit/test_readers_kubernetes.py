@@ -71,6 +71,8 @@ EVENTS = {
     "Capacity:\n  cpu:  4\n  nvidia.com/gpu:   0\nAllocatable:\n  cpu:  3920m\n  nvidia.com/gpu:   0\n  pods:  29": (
         "GpuNotAdvertised", "device plug-in",
     ),
+    'nvidia GPUs not available on Node: "pool-4w11"': ("GpuNotAdvertised", "device plug-in"),
+    "Error: node gpu-1 has no allocatable GPUs": ("GpuNotAdvertised", "device plug-in"),
     "Warning  FailedCreatePodSandBox  2s  kubelet  Failed to create pod sandbox: rpc error: code = Unknown desc = failed to "
     "setup network for sandbox": ("SandboxFailed", "log"),
 }  # fmt: skip

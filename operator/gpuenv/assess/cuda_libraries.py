@@ -50,6 +50,8 @@ _PACKAGES: Final = {
 }
 """Maps the beginning of a library's name to the package that brings it, in the names of Debian and Ubuntu."""
 
+_MAJOR_WITHOUT_SUFFIX: Final = 13
+"""From this CUDA on, the wheels on PyPI have no CUDA version in their names. https://pypi.org/project/nvidia-cublas/"""
 _NVIDIA: Final = {
     "nccl": "nvidia-nccl",
     "cublas": "nvidia-cublas",
@@ -70,7 +72,7 @@ _NVIDIA: Final = {
     "ijit": "mkl",
     "mkl": "mkl",
 }
-"""Maps the beginning of the name of a library, or of its symbols, to its package. Names on PyPI end in the CUDA version."""
+"""Maps the beginning of the name of a library, or of its symbols, to its package. Names on PyPI end in the CUDA version up to CUDA 12."""
 
 
 def cuda_major(library: str) -> int | None:
@@ -99,6 +101,14 @@ def nvidia_package(name: str) -> str:
     """Return the package on PyPI that brings a library of NVIDIA's, by the name of the library or of its symbol."""
     lowered = _base(name).lower().removeprefix("lib")
     return next((package for start, package in _NVIDIA.items() if lowered.startswith(start)), "")
+
+
+def wheel_of(library: str) -> str:
+    """Return the wheel of NVIDIA's that brings a library for its CUDA, such as nvidia-cublas-cu12, or ""."""
+    package, major = nvidia_package(library), cuda_major(library)
+    if not package or major is None:
+        return package
+    return f"{package}-cu{major}" if major < _MAJOR_WITHOUT_SUFFIX else package
 
 
 def _base(library: str) -> str:

@@ -14,10 +14,13 @@ from gpuenv.assess.cures.drivers import stale_libcuda
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status
+from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.versions import parse_version, show
 
 _DRIVER: Final = "the driver (--driver, or nvidia-smi)"
+_MOST_ERRORS: Final = 4
+"""Number of pasted errors whose remedies are given beside what is missing."""
 
 
 def known_enough(case: Case) -> Iterator[Check]:
@@ -55,13 +58,22 @@ def known_enough(case: Case) -> Iterator[Check]:
             message = message.replace(_DRIVER, f"the driver (the node has no label {label})")
             words = f"{words} GPU Feature Discovery sets the label."
         give = Remedy(Action.PROVIDE_FACTS, words)
-        yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, [give])
+        remedies = [*_of_the_program(case), give]
+        yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, remedies)
     elif no_driver:
         message = "the driver's version is not known; CUDA starts, so that it is new enough"
         give = Remedy(
             Action.PROVIDE_FACTS, "Give the driver (--driver, or nvidia-smi) for advice on newer images."
         )
         yield check(case, check_names.KNOWN, Status.NOTE, reasons.NotEnoughFacts, message, [give])
+
+
+def _of_the_program(case: Case) -> Iterator[Remedy]:
+    """Yield what helps with the pasted errors that are no matter of driver and build: they were asked about, too."""
+    for failure in case.facts.errors[:_MOST_ERRORS]:
+        rule = classify(failure, case.knowledge)
+        if rule is not None and rule.status == Status.NOTE:
+            yield from rule.remedies
 
 
 def _explained(case: Case) -> bool:

@@ -34,7 +34,7 @@ _MACHINERY: Final = LazyPattern(
     r"|-packages[/\\]torch[/\\](?:_ops|_classes|_library|library|ops|utils[/\\]cpp_extension|utils[/\\]_import_utils)\b"
 )
 _SAID: Final = LazyPattern(
-    r"(?:[Ff]ailed to (?:import|load)(?: from)?|[Cc](?:ould|an) ?not (?:import|load)(?: this library:?)?"
+    r"(?:[Ff]ailed to (?:import|load)(?: from| library)?|[Cc](?:ould|an) ?not (?:import|load)(?: this library:?)?"
     r"|[Ee]rror (?:importing|loading)"
     r"|[Cc]an't (?:import|load)|[Ii]mport(?:ing)?(?: of)?|DLL load failed while importing) [\"']?([\w./\\:-]{2,200})"
     r"|(\w{2,40}) (?:library|module|extension) (?:load|import) error"
@@ -55,6 +55,7 @@ _WORDS: Final = frozenset(
 )  # fmt: skip
 """Words that the sentences about a failed import contain in place of a module's name."""
 _MODULES: Final = {
+    "__triton_launcher": "triton",
     "_flash_attn_2_cuda": "flash_attn",
     "_flash_attn_3": "flash_attn",
     "_torchaudio": "torchaudio",
@@ -62,6 +63,7 @@ _MODULES: Final = {
     "apex_C": "apex",
     "causal_conv1d_cuda": "causal_conv1d",
     "common_ops": "sgl_kernel",
+    "cuda_utils": "triton",
     "exllamav2_ext": "exllamav2",
     "exllama_kernels": "auto_gptq",
     "flash_attn_2_cuda": "flash_attn",
@@ -117,7 +119,8 @@ def module_of_file(path: str) -> str | None:
 def module_of_library(name: str) -> str | None:
     """Return the module that brings a library which is named after it, such as torchcodec for libtorchcodec_core8."""
     found = re.match(
-        r"lib([a-z]{4,40})(?:_(?:core|ops|custom|cuda|cpu|cu|decoder|pybind)\w{0,20})?\d{0,3}(?:$|\.)", name
+        r"lib([a-z]{4,40})(?:_(?:core|ops|custom|cuda|cpu|cu|decoder|providers|pybind)\w{0,20})?\d{0,3}(?:$|\.)",
+        name,
     )
     return module_name(found[1]) if found and found[1] not in ("torch", "caffe", "cudart") else None
 
@@ -139,7 +142,7 @@ def blamed(text: str, start: int, end: int) -> str | None:
 
 
 def _said(name: str) -> str | None:
-    if "/" in name or "\\" in name or name.startswith("lib"):
+    if "/" in name or "\\" in name or (name.startswith("lib") and name.lower() not in _WORDS):
         return module_of_file(name)
     return module_name(name)
 

@@ -41,9 +41,15 @@ _NONE_OFFERED: Final = (
     r"^ {0,8}(nvidia\.com/[\w.-]{1,40}): {1,60}0$"
 )
 """Matches a line of ``kubectl describe node`` under Capacity or Allocatable."""
+_WITHOUT_GPUS: Final = (
+    r"(?i)"
+    r"(?:nvidia )?GPUs? (?:is |are )?not (?:available|advertised|allocatable) on (?:the )?node\b[^\n]{0,80}"
+    r"|node [^\n]{1,80} has no allocatable (?:nvidia )?GPUs?|no (?:node|nodes) (?:with|advertis\w{1,4}) nvidia\.com/gpu"
+)
+"""Matches what programs say that look for GPUs among the nodes of a cluster."""
 _SIGNS: Final = (
     "nvml library", "mig", "detected", "no devices found", "discovery strategy", "gpu node", "allocate failed",
-    "devices unavailable", "outof", "allocatable:",
+    "devices unavailable", "outof", "allocatable", "on node", "on the node", "nvidia.com/gpu",
 )  # fmt: skip
 _MAX_LINES: Final = 4
 """Number of different lines about one fault that are read. The plug-in says in three lines that it finds no GPU."""
@@ -71,6 +77,10 @@ def _faults(text: str) -> Iterator[Failure]:
         yield Failure(LAYER, name="plugin-no-devices", message=found[0])
     if "Allocatable:" in text and (offered := re.search(_NONE_OFFERED, text)):
         yield Failure(LAYER, name="node-offers-none", message=offered[0], details=(("device", offered[1]),))
+    elif without := re.search(_WITHOUT_GPUS, text):
+        yield Failure(
+            LAYER, name="node-offers-none", message=without[0], details=(("device", "nvidia.com/gpu"),)
+        )
     if unavailable := re.search(_UNAVAILABLE, text):
         device = unavailable[1] or unavailable[4]
         yield Failure(

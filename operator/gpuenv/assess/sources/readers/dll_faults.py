@@ -13,6 +13,7 @@ from typing import Final
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_name, module_of_file
+from gpuenv.assess.sources.readers.loader_faults import at_runtime
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64
@@ -31,10 +32,13 @@ _KINDS: Final = {
     "1114": "dll-does-not-start",
 }  # fmt: skip
 _WORDS: Final = (
-    ("procedure", "127"), ("not a valid Win32", "193"), ("initialization routine", "1114"), ("%1", "193"),
-    ("module could not be found", "126"),
+    ("procedure", "127"), ("procédure", "127"), ("procedimento", "127"), ("procedimiento", "127"), ("proceso", "127"),
+    ("procedura", "127"), ("Prozedur", "127"), ("процедура", "127"), ("找不到指定的程序", "127"), ("找不到指定的程式", "127"),
+    ("プロシージャ", "127"), ("프로시저", "127"), ("not a valid Win32", "193"), ("%1", "193"), ("initialization routine", "1114"),
+    ("inicialización", "1114"), ("inicialização", "1114"), ("d'initialisation", "1114"), ("Initialisierungsroutine", "1114"),
+    ("инициализации", "1114"), ("初始化例程", "1114"), ("初期化ルーチン", "1114"), ("module could not be found", "126"),
 )  # fmt: skip
-"""Pairs of words that English Windows prints for an error, and its number."""
+"""Pairs of words that Windows prints for an error, in the languages that reports come in, and its number."""
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:
@@ -64,6 +68,9 @@ def _faults(text: str) -> Iterator[Failure]:
         yield _failure(_KINDS[number], match[0], module, "")
     for match in islice(_NOT_FOUND.finditer(text), MAX_PLACES):
         dll = match[1] or match[2]
+        if match[2] and not dll.startswith("cudnn"):
+            yield at_runtime(match[0], dll)
+            continue
         yield _failure("dll-missing", match[0], module_of_file(dll) or blamed(text, *match.span()), dll)
 
 

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.cuda_libraries import is_of_cuda, is_of_torch_alone, nvidia_package, package_of
+from gpuenv.assess.cuda_libraries import (
+    is_of_cuda,
+    is_of_torch_alone,
+    nvidia_package,
+    package_of,
+    wheel_of,
+)
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_of_file
@@ -127,7 +133,9 @@ def _missing(text: str) -> Iterator[tuple[Failure, int]]:
     places = [
         (place - len(file), file) for place in _places(text, _MISSING) if (file := _file_before(text, place))
     ]
-    places += [(match.start(1), match[1]) for match in islice(_NOT_FOUND.finditer(text), MAX_PLACES)]
+    for match in islice(_NOT_FOUND.finditer(text), MAX_PLACES):
+        if not match[1].startswith("libcudnn"):  # a rule of errors.yaml of its own
+            yield at_runtime(match[0], match[1]), match.start()
     for start, file in places:
         library = _base(file)
         if re.match(r"libcuda\.so|libnvidia-ml\.so|libcudnn", library):
@@ -142,6 +150,15 @@ def _missing(text: str) -> Iterator[tuple[Failure, int]]:
                 _failure(name, words, module=own or module, library=library, package=package_of(library)),
                 start,
             )
+
+
+def at_runtime(words: str, library: str) -> Failure:
+    """Return the failure for a library that CTranslate2 loads when it first uses the GPU, and does not find.
+
+    Only CTranslate2 has these words: https://github.com/OpenNMT/CTranslate2/blob/master/src/cuda/utils.h
+    """
+    package = wheel_of(library)
+    return _failure("runtime-library-missing", words, module="ctranslate2", library=library, package=package)
 
 
 def _name_of_missing(text: str, start: int, library: str, module: str | None) -> str:

@@ -60,6 +60,25 @@ _FAILING: Final = (
     ),
     ("bitsandbytes-without-cuda", LazyPattern(r"bitsandbytes was compiled without GPU support")),
     (
+        "bitsandbytes-without-cuda",
+        LazyPattern(r"CUDA Setup failed despite (?:CUDA|GPU) being available[^\n]{0,120}"),
+    ),
+    ("bitsandbytes-without-cuda", LazyPattern(r"CUDA SETUP: CUDA detection failed[^\n]{0,60}")),
+    (
+        "warp-driver-entry",
+        LazyPattern(
+            r"(?:CUDA error: )?Failed to get driver entry point '\w{2,60}' \(CUDA error (?!34\))\d{1,3}\)"
+        ),
+    ),
+    (
+        "warp-driver-entry",
+        LazyPattern(r"(?:CUDA error: )?Function cu\w{2,60}: a suitable driver entry point was not found"),
+    ),
+    (
+        "warp-driver-entry",
+        LazyPattern(r"Warp CUDA error 36: API call is not supported in the installed CUDA driver"),
+    ),
+    (
         "flash-attention-missing",
         LazyPattern(r"FlashAttention\d? has been toggled on, but it cannot be used[^\n]{0,120}not installed"),
     ),
@@ -68,7 +87,7 @@ _FAILING: Final = (
 _FIRST_WORDS: Final = (
     "xFormers", "ytorch version:", ": cuda:", "torch version ..", "PyTorch version (", "bitsandbytes", "platform",
     "Torch is not able", "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not",
-    "No available node", "number of required",
+    "No available node", "number of required", "CUDA Setup failed", "driver entry point", "CUDA SETUP: CUDA detection",
 )  # fmt: skip
 
 
