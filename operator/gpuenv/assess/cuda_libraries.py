@@ -72,7 +72,7 @@ _NVIDIA: Final = {
     "ijit": "mkl",
     "mkl": "mkl",
 }
-"""Maps the beginning of the name of a library, or of its symbols, to its package. Names on PyPI end in the CUDA version up to CUDA 12."""
+"""Maps the beginning of the name of a library, or of its symbols, to its package. :func:`wheel_of` adds the CUDA."""
 
 
 def cuda_major(library: str) -> int | None:
