@@ -64,10 +64,11 @@ _NUMBER = re.compile(
 )
 _CODED = re.compile(
     r"(?:cuda (?:driver |runtime )?(?:error|failure)(?: code| number)?[:=]?|cuda_error_?|cudaerror_?"
-    r"|cuda error at [^\n]{1,160}? code=(?!30\b)) ?[(#]?(\d{1,3})\b(?!\.\d)",
+    r"|cuda error at [^\n]{1,160}? code=(?!30\b)|\[(?=\d{1,3}\] call to cu)) ?[(#]?(\d{1,3})\b(?!\.\d)",
     re.IGNORECASE,
 )
-"""Matches CUDA's error number: ``CUDA error 209 [x.cu, 126]``, ``CUDA error code 209``, ``CUDA error at x.cu:382 code=222``.
+"""Matches CUDA's error number: ``CUDA error 209 [x.cu, 126]``, ``CUDA error code 209``, ``CUDA error at x.cu:382 code=222``,
+and ``[802] Call to cuInit results in UNKNOWN_CUDA_ERROR``, as numba says it.
 
 The samples of CUDA print 30 for an unknown error, which names no cause.
 """

@@ -19,14 +19,14 @@ _MAX_FRAMES: Final = 200
 _TRACEBACK: Final = "Traceback (most recent call last)"
 
 _FRAME: Final = LazyPattern(
-    r'^[ |+-]{0,60}File "?([^"\n]{1,300}?)"?(?:, line \d{1,6}|:\d{1,6})(?:, in [^\n]{0,100})?$'
+    r'^[ |+-]{0,60}File "?([^"\n]{1,300}?)"?(?:, line \d{1,6}|:\d{1,6})(?:, in ?[^\n]{0,100})?$'
     r"(?:\n(?! {0,60}File )([^\n]{0,200}))?",
     re.MULTILINE,
 )
 _ARROW: Final = LazyPattern(r"^-{2,8}> {1,4}\d{1,6} ([^\n]{1,200})", re.MULTILINE)
 _IMPORT: Final = LazyPattern(r"\s{0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))")
 _LAST_IMPORT: Final = LazyPattern(
-    r"^ {1,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))[^\n]{0,120}\n[^\n]{0,80}$"
+    r"^ {0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))[^\n]{0,120}\n[^\n]{0,80}$"
 )
 _INSTALLED: Final = LazyPattern(r"(?:site|dist)-packages[/\\]([\w.-]{1,80})")
 _MACHINERY: Final = LazyPattern(

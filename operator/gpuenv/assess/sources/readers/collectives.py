@@ -12,7 +12,15 @@ from gpuenv.assess.facts import NO_FACTS, DriverFacts, Facts, Failure, Source, T
 from gpuenv.knowledge.model import Knowledge
 
 LAYER: Final = "torch"
-_SIGNS: Final = ("nccl", "watchdog", "exitcode", "shared memory", "signal")
+_SIGNS: Final = (
+    "nccl",
+    "watchdog",
+    "exitcode",
+    "shared memory",
+    "signal",
+    "client socket",
+    "distnetworkerror",
+)
 _RANK: Final = r"\[?[Rr]ank ?(\d{1,5})\]?"
 _REACH: Final = 120
 """Number of characters before a fault, on its line, that are searched for the number of the rank."""
@@ -86,6 +94,7 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
             "call to connect",
             "got completion",
             "ncclremoteerror",
+            "distnetworkerror",
             "call to recv",
         ),
         (
@@ -94,6 +103,7 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
             r"|Call to connect(?: to [^\n]{0,60})? (?:failed|returned)[^\n]{0,100}|no socket interface found"
             r"|NET/IB\w{0,2} ?: ?Got completion [^\n]{0,160}|ncclRemoteError: [^\n]{0,160}"
             r"|ncclSocketInit: connecting to address[^\n]{0,80}"
+            r"|client socket has (?:timed out|failed to connect)[^\n]{0,100}|DistNetworkError: (?!The server socket)[^\n]{0,120}"
             r"|socketPollConnect:? [^\n]{0,120}|Call to recv from [^\n]{0,100}failed[^\n]{0,60}"
         ),
     ),
@@ -102,10 +112,12 @@ _FAULTS: Final[tuple[tuple[str, tuple[str, ...], str], ...]] = (
         (
             "watchdog",
             "heartbeat",
+            "communicator was aborted",
         ),
         (
             r"(?i)"
             r"Watchdog caught collective operation timeout: WorkNCCL\([^)\n]{0,60}OpType=(\w{1,40})[^\n]{0,200}?before timing out"
+            r"|NCCL communicator was aborted on rank \d{1,5}[^\n]{0,120}(?:timeout|timed out)"
             r"|watchdog got stuck for [\d.]{1,12} seconds[^\n]{0,120}|Heartbeat monitor timed out[^\n]{0,120}"
         ),
     ),

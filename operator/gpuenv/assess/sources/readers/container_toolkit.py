@@ -26,6 +26,7 @@ _END: Final = r"\\{1,8}n|\\{0,8}\"|: unknown(?! \w)|\s{1,4}\[ERROR\]"
 _DRIVER_LIBRARIES: Final = ("libnvidia-ml", "libcuda")
 
 _STEPS: Final[tuple[tuple[str, str], ...]] = (
+    ("requirement error: invalid expression", "toolkit-expression"),
     ("requirement error", "toolkit-requirement"),
     ("driver not loaded", "toolkit-driver-not-loaded"),
     ("driver/library version mismatch", "nvml-mismatch"),
@@ -52,6 +53,7 @@ _STEPS: Final[tuple[tuple[str, str], ...]] = (
     ("permission error", "toolkit-permission"),
     ("privilege", "toolkit-permission"),
     ("/proc/driver/nvidia", "toolkit-driver-not-loaded"),
+    ("stat failed: /dev/nvidia", "toolkit-no-device-file"),
     ("mount error", "toolkit-mount"),
 )
 """Words of a fault, in lower case, and the rule that explains it. The first words that the fault has count."""
@@ -148,10 +150,12 @@ def _condition(said: str) -> Details:
 def _details(said: str) -> Details:
     """Return the library, device or file that a fault names. What is mounted into a container is known by its name."""
     library = re.search(r"load library failed: ([\w./+-]{3,120})", said)
-    device = re.search(r"device error: ([^\s:][^:\n]{0,80}): unknown device", said)
+    device = re.search(
+        r"device error: ([^\s:][^:\n]{0,80}): unknown device|stat failed: (/dev/nvidia[\w/-]{0,40})", said
+    )
     exists = re.search(r"/([\w.+-]{1,100}): file exists", said)
     if library:
         return (("library", library[1].rstrip(":")),)
     if device:
-        return (("device", device[1]),)
+        return (("device", device[1] or device[2]),)
     return (("library", exists[1]),) if exists else ()

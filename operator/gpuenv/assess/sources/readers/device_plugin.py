@@ -41,6 +41,12 @@ _NONE_OFFERED: Final = (
     r"^ {0,8}(nvidia\.com/[\w.-]{1,40}): {1,60}0$"
 )
 """Matches a line of ``kubectl describe node`` under Capacity or Allocatable."""
+_OPERATOR_PODS: Final = (
+    r"(?m)"
+    r"^[^\n]{0,60}?\b((?:nvidia-(?:device-plugin|container-toolkit|driver|mig-manager|operator-validator)|gpu-feature-discovery"
+    r"|nvidia-dcgm-exporter)[a-z0-9-]{3,60}) {1,60}(\d{1,2})/(\d{1,2}) {1,60}(Init:[\w:/]{1,40}|\w{0,40}(?:BackOff|Error))\b"
+)
+"""Matches a pod of the GPU Operator that does not start, in the output of ``kubectl get pods``."""
 _WITHOUT_GPUS: Final = (
     r"(?i)"
     r"(?:nvidia )?GPUs? (?:is |are )?not (?:available|advertised|allocatable) on (?:the )?node\b[^\n]{0,80}"
@@ -49,7 +55,7 @@ _WITHOUT_GPUS: Final = (
 """Matches what programs say that look for GPUs among the nodes of a cluster."""
 _SIGNS: Final = (
     "nvml library", "mig", "detected", "no devices found", "discovery strategy", "gpu node", "allocate failed",
-    "devices unavailable", "outof", "allocatable", "on node", "on the node", "nvidia.com/gpu",
+    "devices unavailable", "outof", "allocatable", "on node", "on the node", "nvidia.com/gpu", "daemonset-",
 )  # fmt: skip
 _MAX_LINES: Final = 4
 """Number of different lines about one fault that are read. The plug-in says in three lines that it finds no GPU."""
@@ -75,6 +81,9 @@ def _faults(text: str) -> Iterator[Failure]:
             break
         position = found.end()
         yield Failure(LAYER, name="plugin-no-devices", message=found[0])
+    if "daemonset-" in text and (waiting := re.search(_OPERATOR_PODS, text)):
+        words = " ".join(waiting[0].split())
+        yield Failure(LAYER, name="operator-pods-wait", message=words)
     if "Allocatable:" in text and (offered := re.search(_NONE_OFFERED, text)):
         yield Failure(LAYER, name="node-offers-none", message=offered[0], details=(("device", offered[1]),))
     elif without := re.search(_WITHOUT_GPUS, text):

@@ -29,8 +29,15 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         "module-not-signed",
         (
             r"(?i)"
-            r"could not insert '?nvidia[\w-]{0,10}'?: (?:Key was rejected by service|Required key not available)"
+            r"could not insert '?nvidia[\w-]{0,24}'?: (?:Key was rejected by service|Required key not available)"
             r"|Loading of unsigned module is rejected|Lockdown: [^\n]{0,60}unsigned module loading is restricted"
+        ),
+    ),
+    (
+        "module-not-permitted",
+        (
+            r"(?i)"
+            r"could not insert '?nvidia[\w-]{0,24}'?: Operation not permitted"
         ),
     ),
     (
@@ -38,15 +45,17 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         (
             r"(?i)"
             r"(?:was loaded and )?obtained ownership of the NVIDIA device|nouveau[^\n]{0,60}is using the device"
+            r"|nouveau [\da-f]{4}:[\da-f]{2}:[\da-f]{2}\.\d: (?:NVIDIA \w{2,8} \(|DRM: VRAM: )[^\n]{0,40}"
         ),
     ),
     (
         "module-not-built",
         (
             r"(?i)"
-            r"module '?nvidia'? not found|module not found: '?nvidia\b|Bad return status for module build on kernel"
+            r"NVIDIA kernel module missing"
+            r"|module '?nvidia'? not found|module not found: '?nvidia\b|Bad return status for module build on kernel"
             r"|DKMS module '?nvidia[^\n]{0,40}failed to build|Compiler version check failed"
-            r"|could not insert '?nvidia[\w-]{0,10}'?: (?:Exec format error|Invalid argument|Unknown symbol[^\n]{0,40})"
+            r"|could not insert '?nvidia[\w-]{0,24}'?: (?:Exec format error|Invalid argument|Unknown symbol[^\n]{0,40})"
             r"|nvidia: (?:version magic|disagrees about version of symbol|Unknown symbol)[^\n]{0,80}"
         ),
     ),
@@ -54,7 +63,7 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         "module-no-gpu",
         (
             r"(?i)"
-            r"could not insert '?nvidia[\w-]{0,10}'?: No such device"
+            r"could not insert '?nvidia[\w-]{0,24}'?: No such device"
         ),
     ),
     (
@@ -62,7 +71,7 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         (
             r"(?i)"
             r"unable to load the kernel module '?nvidia[\w.-]{0,12}'?[^\n]{0,400}"
-            r"|could not insert '?nvidia[\w-]{0,10}'?[^\n]{0,80}"
+            r"|could not insert '?nvidia[\w-]{0,24}'?[^\n]{0,80}"
             r"|kernel module load error[^\n]{0,80}"
         ),
     ),

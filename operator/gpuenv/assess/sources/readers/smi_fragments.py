@@ -11,6 +11,9 @@ from gpuenv.assess.sources.nvidia_smi import read_nvidia_smi
 from gpuenv.knowledge.model import Knowledge
 
 _STATUS: Final = r"License Status {1,60}: {1,4}Unlicensed[^\n]{0,60}"
+_FABRIC: Final = (
+    r"(?m)^[ \t]{0,40}Fabric[ \t]{0,20}\n[ \t]{1,60}State {1,60}: {1,4}(In Progress|Not Started)\b"
+)
 _DAEMON: Final = (
     r"(?i)"
     r"valid (?:GRID|vGPU) license not found[^\n]{0,120}|failed to acquire (?:GRID |vGPU )?license[^\n]{0,160}"
@@ -20,13 +23,14 @@ _DAEMON: Final = (
 
 
 def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signature of all readers
-    """Return the failures that a licence is missing, and that a row remap is pending or has failed.
+    """Return the failures that a licence is missing, that a row remap is pending or has failed, and that NVSwitch waits.
 
     If the query names the GPU, they are facts of that GPU instead, and policies judge them.
     """
-    if "icens" not in text and "Remap" not in text:
+    if "icens" not in text and "Remap" not in text and "Fabric" not in text:
         return NO_FACTS
-    fragment = read_nvidia_smi(text).fragment
+    read_query = read_nvidia_smi(text)
+    fragment = read_query.fragment
     found = re.search(_DAEMON, text)
     if found is None and fragment.vgpu_licensed is False:
         found = re.search(_STATUS, text)
@@ -35,4 +39,7 @@ def read(text: str, knowledge: Knowledge) -> Facts:  # noqa: ARG001  the signatu
         errors.append(Failure("os", name="row-remap-failed", message="Remapping Failure Occurred"))
     elif fragment.remap_pending:
         errors.append(Failure("os", name="row-remap-pending", message="Remapped Rows"))
+    waiting = None if read_query.gpus else re.search(_FABRIC, text)
+    if waiting:
+        errors.append(Failure("os", name="fabric-in-progress", message=f"Fabric State: {waiting[1]}"))
     return Facts(source=Source.ERROR_TEXT, errors=tuple(errors))
