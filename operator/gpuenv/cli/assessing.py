@@ -105,12 +105,12 @@ class _Judge:
             self._known[key] = (self.assessed(facts), self._open(facts))
         return self._known[key]
 
-    def assessed(self, facts: Facts, *, cures: bool = True) -> Assessment:
-        """Return the assessment of facts. Without ``cures``, nothing is tried to find a cure, which is faster."""
-        again = SAVED if facts.source == Source.PROBE else VERSIONS
-        return in_place(self._assessed(facts, cures=cures), again)
+    def assessed(self, facts: Facts) -> Assessment:
+        """Return the assessment of facts, with cures in the words of this place."""
+        return in_place(self._assessed(facts), SAVED if facts.source == Source.PROBE else VERSIONS)
 
-    def _assessed(self, facts: Facts, *, cures: bool) -> Assessment:
+    def _assessed(self, facts: Facts, *, cures: bool = True) -> Assessment:
+        """Return the assessment of facts. Without ``cures``, nothing is tried to find a cure, which is faster."""
         spec = self.spec
         if spec is None:
             return assess(facts, None, (), self.knowledge, cures=cures)
@@ -123,7 +123,7 @@ class _Judge:
         self._opened += 1
         from gpuenv.assess.questions.answer import open_answer  # noqa: PLC0415 - only open questions need it
 
-        return open_answer(case, partial(self.assessed, cures=False)) if self._opened <= MOST_OPEN else None
+        return open_answer(case, partial(self._assessed, cures=False)) if self._opened <= MOST_OPEN else None
 
 
 def _about(image: Image) -> AboutImage | None:

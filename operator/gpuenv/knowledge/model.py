@@ -1,5 +1,6 @@
 """The types of the tables and their rows. All are immutable, so that all assessments can share one Knowledge."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -351,6 +352,7 @@ LONGEST_PRODUCT = 200
 """Number of characters of a product name that are read. The longest real one has 60."""
 _JOINED = ("RTX", "GTX", "GT")
 """Words of product names that some spellings join to the number after them, as in ``RTX4090``."""
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 _AMPERE = "RTXA"
 """Beginning of a word that joins ``RTX`` and ``A6000``, as in ``RTXA6000-48Q``, the name of a virtual GPU."""
 
@@ -360,9 +362,11 @@ def model_words(product: str) -> tuple[str, ...]:
 
     ``RTX4090`` and ``RTX 4090`` are the same two words, and so are ``1080Ti`` and ``1080 Ti``. Dashes separate words.
     """
-    text = "".join(char if char.isalnum() else " " for char in product[:LONGEST_PRODUCT].upper())
     words: list[str] = []
-    for word in text.split():
+    for word in _BETWEEN_WORDS.sub(" ", product[:LONGEST_PRODUCT].upper()).split():
+        if word.isalpha():
+            words.append(word)
+            continue
         if word.startswith(_AMPERE) and word[len(_AMPERE) :].isdigit():
             words += ["RTX", word[3:]]
             continue

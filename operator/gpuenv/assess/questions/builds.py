@@ -15,7 +15,7 @@ from gpuenv.assess.questions.what_if import (
     works,
 )
 from gpuenv.knowledge.model import TorchBuild
-from gpuenv.knowledge.versions import Version, show
+from gpuenv.knowledge.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def working_builds(case: Case, judge: Judge) -> tuple[WorkingBuild, ...]:
 def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
     known = case.driver is not None or case.api is not None
     best = newest_branch(case) or case.knowledge.branches[0].branch
-    ranges: dict[tuple[str, ...], DriverRange | None] = {}
+    ranges: dict[tuple[Version, tuple[Code, ...]], DriverRange | None] = {}
     for release in sorted(case.knowledge.torch.values(), key=lambda release: release.torch, reverse=True):
         for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
             if _lacks_code(case, build):
@@ -50,8 +50,9 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
                 if works(judge(facts)):
                     yield WorkingBuild(release.torch, build.cuda, index_of(build), None)
                 continue
-            # The driver that a build needs follows from its toolkit and its targets, which many releases share.
-            key = (show(build.cuda), *build.archs, *build.aarch64)
+            # The driver that a build needs follows from its toolkit and its kind of code, which many releases share.
+            codes = (*_codes(case, build, build.archs), *_codes(case, build, build.aarch64))
+            key = (build.cuda, codes)
             if key not in ranges:
                 ranges[key] = released_range(facts, judge, case.knowledge, best)
             if found := ranges[key]:
@@ -60,8 +61,10 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
 
 def _lacks_code(case: Case, build: TorchBuild) -> bool:
     """Return whether a build has code for one of the GPUs in none of its wheels. This saves most assessments."""
+    return Code.NONE in _codes(case, build, (*build.archs, *build.aarch64))
+
+
+def _codes(case: Case, build: TorchBuild, targets: tuple[str, ...]) -> tuple[Code, ...]:
+    """Return the best code for each GPU among the targets of a wheel of a build."""
     capabilities = [device.compute_capability for device in case.devices if device.compute_capability]
-    targets = (*build.archs, *build.aarch64)
-    return any(
-        code_for(targets, capability, build.cuda, case.knowledge) is Code.NONE for capability in capabilities
-    )
+    return tuple(code_for(targets, capability, build.cuda, case.knowledge) for capability in capabilities)

@@ -3,7 +3,9 @@
 import re
 from typing import Final
 
-_ADVICE: Final = re.compile(
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
+
+_ADVICE: Final = LazyPattern(
     r"\b(?:consider|please|try|trying|should|could|can|may|might|must|need|recommend(?:ed)?|suggest(?:ed)?|advise[ds]?|e\.g\."
     r"|for example|for instance|such as|make sure|ensure|instead|if you|you have to|do not|don't|never|without|unless"
     r"|(?:by|when|or|then|and|to|variable) (?:setting|passing|using|running|exporting|set|pass|export|unset)"

@@ -35,6 +35,10 @@ class LazyPattern:
         """Return an iterator over the matches between ``start`` and ``end``."""
         return self._pattern().finditer(text, start, end)
 
+    def sub(self, replacement: str, text: str) -> str:
+        """Return the text with ``replacement`` in place of every match."""
+        return self._pattern().sub(replacement, text)
+
     def _pattern(self) -> re.Pattern[str]:
         if self._compiled is None:
             self._compiled = re.compile(self._source, self._flags)

@@ -12,6 +12,8 @@ from collections import Counter
 from itertools import islice
 from typing import Final
 
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
+
 _LEVEL: Final = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|SEVERE)"
 _TIME: Final = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _DATE: Final = r"\d{4}[-/]\d\d[-/]\d\d"
@@ -68,13 +70,18 @@ _LETTER: Final = (
     # vllm-1  |, comfyui_1 |
     r"[a-z][a-z\d._-]{0,60}[-_]\d{1,3} {1,40}\|(?= |$)",
 )
-_PREFIX: Final = re.compile(
+_PREFIX: Final = LazyPattern(
     rf"^(?=[ \[(<#\dA-Za-z]) {{0,12}}(?:(?:<\d{{1,3}}>1? ?)?(?:\((?:{'|'.join(_ROUND)})|\[(?:{'|'.join(_SQUARE)})"
     rf"|(?=\d)(?:{'|'.join(_DIGIT)})|(?=[A-Za-z])(?:{'|'.join(_LETTER)})"
     r"|#\d{1,3} \d{1,5}\.\d{1,3}(?= )|##\[(?:error|warning|group|section|debug|command)\]) ?){1,8}",
     re.MULTILINE,
 )
 """Matches all prefixes of a line: one line often has those of several systems."""
+_BEGINNING: Final = re.compile(
+    rf"^ {{0,12}}(?:[\[(<#\d]|(?:[A-Z]{{4,8}}|[DIWEF]\d{{4}}|{_MONTH}) |[a-z][a-z\d._-]{{1,64}} {{1,40}}\|)",
+    re.MULTILINE,
+)
+"""Matches how every prefix begins. Many texts have no such line; compiling the pattern of all prefixes takes 4 ms."""
 _COMPOSE: Final = re.compile(r"^([A-Za-z][\w.-]{0,60}) {0,40}\| ", re.MULTILINE)
 _MOST_LINES: Final = 2_000
 _FEWEST_LINES: Final = 3
@@ -87,4 +94,4 @@ def without_prefixes(text: str) -> str:
     for name, count in names.most_common(8):
         if count >= _FEWEST_LINES:
             text = re.sub(rf"^{re.escape(name)} {{0,40}}\| ?", "", text, flags=re.MULTILINE)
-    return _PREFIX.sub("", text)
+    return _PREFIX.sub("", text) if _BEGINNING.search(text) else text
