@@ -1,6 +1,7 @@
 """The tables: in step with their fast form, validated on the way in, replaceable, and with a source for every row."""
 
 import json
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -101,6 +102,40 @@ def test_each_rule_has_a_name_of_its_own() -> None:
     assert [name for name in names if names.count(name) > 1] == []
 
 
+def test_no_words_stand_in_two_rules() -> None:
+    """The first rule would answer for both, and the second would never be seen."""
+    words = [parts for rule in K.errors for parts in rule.text]
+    assert [parts for parts in words if words.count(parts) > 1] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        r"nvidia-smi --gpu-reset",
+        r"nvidia-smi -mig 0",
+        r"Secure Boot off",
+        r"conf-compute -srs 1",
+        r"(?i)\b(?:recreate|replace|reimage) (?:it|the node|the instance)\b",
+        r"Disconnect and delete runtime",
+        r"stop and start the instance",
+        r"systemctl restart docker",
+        r"WITH_REBOOT",
+    ],
+)
+def test_cures_say_what_they_take_away(words: str) -> None:
+    """A step that ends programs, loses data or gives up protection says so, or says what must be done before it."""
+    warnings = re.compile(
+        r"(?i)drain|while nothing uses|lost|save the files|stops running|gives up|attest|by itself|has to be reset"
+        r"|reset of the GPU|node pool|ends"
+    )
+    cures = [rule.cure for rule in K.errors] + [
+        cure.cure for by_platform in K.cures.values() for cure in by_platform.values()
+    ]
+    found = [cure for cure in cures if re.search(words, cure)]
+    assert found
+    assert [cure for cure in found if not warnings.search(cure)] == []
+
+
 @pytest.mark.parametrize(
     ("torch", "cuda", "pypi", "archs"),
     [
@@ -143,7 +178,6 @@ def test_branches_that_are_still_supported() -> None:
     [
         ("NVIDIA GeForce RTX 4090", (8, 9)),
         ("NVIDIA L40S", (8, 9)),
-        ("NVIDIA L20Y", (9, 0)),
         ("NVIDIA RTX PRO 6000D Blackwell Server Edition", (12, 0)),
         ("NVIDIA L4", (8, 9)),
         ("NVIDIA-L4-SHARED", (8, 9)),
@@ -178,7 +212,7 @@ def test_products_are_known_by_their_names(product: str, capability: tuple[int, 
     assert model.cc == capability
 
 
-@pytest.mark.parametrize("product", ["NVIDIA X9999", "AMD Instinct MI300X", "", "RTX", "Graphics Device"])
+@pytest.mark.parametrize("product", ["NVIDIA X9999", "NVIDIA L20Y", "AMD Instinct MI300X", "", "RTX", "Graphics Device"])
 def test_unknown_products_stay_unknown(product: str) -> None:
     assert K.model(product) is None
 
