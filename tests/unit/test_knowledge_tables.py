@@ -212,7 +212,9 @@ def test_products_are_known_by_their_names(product: str, capability: tuple[int, 
     assert model.cc == capability
 
 
-@pytest.mark.parametrize("product", ["NVIDIA X9999", "NVIDIA L20Y", "AMD Instinct MI300X", "", "RTX", "Graphics Device"])
+@pytest.mark.parametrize(
+    "product", ["NVIDIA X9999", "NVIDIA L20Y", "AMD Instinct MI300X", "", "RTX", "Graphics Device"]
+)
 def test_unknown_products_stay_unknown(product: str) -> None:
     assert K.model(product) is None
 
