@@ -141,6 +141,26 @@ class Case:
         """Whether kernels ran on every GPU and none of them failed."""
         return bool(self.devices) and all(device.proven for device in self.devices)
 
+    @property
+    def observed(self) -> bool:
+        """Whether the facts contain more than versions: an error, a start that failed, or a run."""
+        facts = self.facts
+        return bool(
+            facts.source == Source.PROBE
+            or facts.errors
+            or facts.unrecognised
+            or facts.steps
+            or facts.torch.available is not None
+            or facts.torch.missing
+            or facts.torch.import_error
+            or facts.torch.init_error
+            or facts.torch.warnings
+            or facts.driver.absent
+            or facts.driver.cu_init is not None
+            or facts.driver.libcuda
+            or self.cpu_build
+        )
+
     @cached_property
     def platforms(self) -> tuple[str, ...]:
         """The names of all platforms that hold, the one whose cures count first at the beginning."""

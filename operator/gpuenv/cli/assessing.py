@@ -118,7 +118,10 @@ class _Judge:
 
     def _open(self, facts: Facts) -> "OpenAnswer | None":
         case = make_case(facts, None, (), self.knowledge, None)
-        if case.devices and case.runtime is not None and (case.driver is not None or case.api is not None):
+        complete = (
+            case.devices and case.runtime is not None and (case.driver is not None or case.api is not None)
+        )
+        if complete or case.observed:
             return None
         self._opened += 1
         from gpuenv.assess.questions.answer import open_answer  # noqa: PLC0415 - only open questions need it

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from gpuenv.assess.case import Case
 from gpuenv.assess.cures.drivers import newest_branch
-from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.questions.builds import WorkingBuild, working_builds
 from gpuenv.assess.questions.generations import JudgedGeneration, judged_generations
@@ -55,7 +54,7 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
     no_gpu = not case.devices
     if not (no_torch or no_driver or no_gpu) or (no_torch and no_driver and no_gpu):
         return None
-    if _observed(case) or (not no_torch and case.runtime is None):
+    if case.observed or (not no_torch and case.runtime is None):
         return None
     rows = [device.architecture for device in case.devices]
     known = [row for row in rows if row is not None and not row.embedded]
@@ -84,26 +83,6 @@ def _about_the_driver(case: Case, judge: Judge, about: OpenAnswer) -> OpenAnswer
         return None  # no driver is certain to work, and none is certain to fail
     builds = working_builds(case, judge)
     return replace(about, no_driver=True, builds=builds, nearest=_nearest(builds, case.torch))
-
-
-def _observed(case: Case) -> bool:
-    """Return whether the facts contain more than versions: an error, a start that failed, or a run."""
-    facts = case.facts
-    return bool(
-        facts.source == Source.PROBE
-        or facts.errors
-        or facts.unrecognised
-        or facts.steps
-        or facts.torch.available is not None
-        or facts.torch.missing
-        or facts.torch.import_error
-        or facts.torch.init_error
-        or facts.torch.warnings
-        or facts.driver.absent
-        or facts.driver.cu_init is not None
-        or facts.driver.libcuda
-        or case.cpu_build
-    )
 
 
 def _widest(judged: Iterable[JudgedGeneration]) -> DriverRange | None:
