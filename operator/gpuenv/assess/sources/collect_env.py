@@ -193,7 +193,22 @@ def _cpu_build(fields: dict[str, str], has_cuda: bool, text: str) -> bool | None
     if fields.get("cuda", "").strip().lower() == "none":
         return True
     other = _known(fields, "rocm") or _known(fields, "xpu")
-    return True if other and parse_version(other) else None
+    return True if (other and parse_version(other)) or _without_cuda_version(fields) else None
+
+
+def _without_cuda_version(fields: dict[str, str]) -> bool:
+    """Return whether torch imports, says that no GPU can be used, and has no CUDA version.
+
+    The dump prints ``Could not collect`` for a ``torch.version.cuda`` that is None. A torch that does not import makes it
+    ``N/A``.
+    """
+    version = fields.get("torch", "")
+    return (
+        fields.get("cuda", "").strip().lower() == "could not collect"
+        and parse_version(version) is not None
+        and "+cu" not in version
+        and fields.get("available", "").strip().lower() in ("false", "no")
+    )
 
 
 def _cudnn_number(version: str | None) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from gpuenv.assess.cuda_libraries import is_of_cuda, nvidia_package
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
 from gpuenv.assess.sources.lazy_pattern import LazyPattern
 from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_name, module_of_file
@@ -78,7 +79,11 @@ def _failure(kind: str, words: str, module: str | None, dll: str) -> Failure:
     name = f"torch-{kind}" if module == TORCH else kind
     if kind == "dll-of-another-version" and module in COMPANIONS:
         name = "torchvision-of-another-torch"
-    details = (("module", module or ""), ("library", re.split(r"[/\\]", dll)[-1]))
+    library = re.split(r"[/\\]", dll)[-1]
+    details = [("module", module or ""), ("library", library)]
+    if kind == "dll-missing" and module != TORCH and is_of_cuda(library):
+        name = "library-missing"
+        details.append(("package", nvidia_package(library)))
     return Failure(
         "python",
         name=name,

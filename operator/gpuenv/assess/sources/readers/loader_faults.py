@@ -54,10 +54,14 @@ _OF_TORCH: Final = LazyPattern(r"_?Z\w{0,400}?(?:3c10|2at|5torch|6caffe2)|aoti_t
 _OF_PYTHON: Final = LazyPattern(r"_?Py[A-Z_]")
 _OF_C: Final = LazyPattern(r"GLIBC|GLIBCXX|CXXABI|GCC_")
 _OF_CXX: Final = LazyPattern(r"_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx|__libc_|__throw")
+_OF_MACOS: Final = LazyPattern(
+    r"dlopen\(([^,()\n]{1,300}), ?[\w ]{1,10}\): Symbol not found: \(?_?([\w.@$]{1,600})\)?"
+    r"(?:\s{1,8}Referenced from:[^\n]{1,400}\s{1,8}Expected in: ([^\s]{1,300}))?"
+)
 _ERROR: Final = LazyPattern(r"[Ee]rror|[Ee]xception|[Ff]ail|[Cc]ould not|[Cc]annot import")
 _FIRST_WORDS: Final = (
     _MISSING, "cannot be loaded", _UNDEFINED, "not defined in file", "not found", "Could not load this library",
-    "CRITICAL: Could not load any", *_CORRUPT,
+    "CRITICAL: Could not load any", "Symbol not found: ", *_CORRUPT,
 )  # fmt: skip
 """Words of which every fault has one."""
 _NOT_ANY: Final = LazyPattern(r"\[([a-z]\w{2,40})\] CRITICAL: Could not load any (\w{2,40})")
@@ -87,6 +91,10 @@ def _faults(text: str) -> Iterator[tuple[Failure, int]]:
         yield from _missing(text)
     if _UNDEFINED in text:
         yield from _undefined(text)
+    if "Symbol not found: " in text:
+        for match in islice(_OF_MACOS.finditer(text), MAX_PLACES):
+            library = _base(match[3] or "")
+            yield _symbol(text, match.span(), match[1], match[2], library), match.start()
     if "not defined in file" in text:
         for match in islice(_NOT_DEFINED.finditer(text), MAX_PLACES):
             file = _file_before(text, match.start() - 2) or match[3]
@@ -222,8 +230,8 @@ def _version(text: str, match: re.Match[str]) -> Failure | None:
     version, needed_by = match[1], match[2] or ""
     module = module_of_file(needed_by) if needed_by else blamed(text, *match.span())
     if _OF_C.match(version):
-        installed = "-packages" in needed_by
-        of_module = installed or (not needed_by and module)
+        of_system = needed_by.startswith(("/usr/", "/lib"))
+        of_module = "-packages" in needed_by or (module and not of_system)
         name = (
             "torch-c-library" if module == TORCH else "c-library-of-extension" if of_module else "c-library"
         )
