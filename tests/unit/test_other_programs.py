@@ -32,7 +32,7 @@ def assessed(text: str) -> Assessment:
         ("OpenEncodeSessionEx failed: unsupported device (2)", "Degraded", "FeatureOutOfReach", "NVENC"),
         ("Cannot load libnvcuvid.so.1", "Unknown", "DriverNotVisible", "video"),
         ("vkCreateInstance failed: VK_ERROR_INCOMPATIBLE_DRIVER", "Unknown", "DriverNotVisible", "graphics"),
-        ("fatal: can't stat gres.conf file /dev/nvidia0: No such file", "Unknown", "NoDevice", "gres.conf"),
+        ("error: gres/gpu count reported lower than configured (0 < 4)", "Unknown", "NoDevice", "gres.conf"),
         ("ERROR: /usr/bin/nvidia-container-runtime: find runc path: not found", "Unknown", "SandboxFailed", "runc"),
         ("error: -- unsupported GNU version! gcc versions later than 11", "Degraded", "CompileUnavailable", "g++-12"),
         ("fatal error: cuda_runtime.h: No such file or directory", "Incompatible", "CompileUnavailable", "CUDA toolkit"),
