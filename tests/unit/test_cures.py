@@ -190,3 +190,30 @@ def test_an_old_driver_that_suffices_is_named_with_a_branch_in_support() -> None
     assert dict(in_support.parameters) == {"minVersion": "580.65.06"}
     windows = given("2.9.1+cu128", "470.82.01", V100, platform="windows")
     assert "branch" not in dict(leading(windows).remedies[0].parameters)
+
+
+@pytest.mark.parametrize("platform", ["jetson", None])
+@pytest.mark.parametrize("torch", ["2.8.0+cpu", "2.11.0+cu130"])
+def test_a_jetson_gets_no_build_and_no_driver_for_servers(platform: str | None, torch: str) -> None:
+    """The GPU is not named: the platform alone, or the driver's branch, shows that it is a Jetson."""
+    facts = given(torch, "540.4.0" if platform is None else None, platform=platform)
+    offered = [one for check in judge(facts).checks for one in check.remedies]
+    assert not any({"index", "minVersion"} & dict(one.parameters).keys() for one in offered)
+    if torch.endswith("cpu"):
+        assert "for the JetPack of the board" in leading(facts).remedies[0].message
+
+
+def test_a_graphics_card_beside_a_jetson_module_gets_builds_for_it() -> None:
+    assert build("2.9", "12.6", minVersion="525.60.13") in offers(
+        leading(given("2.9.1+cpu", None, "NVIDIA RTX A6000", platform="jetson"))
+    )
+
+
+@pytest.mark.parametrize("platform", ["windows", "wsl", "colab", "kaggle", "jetson"])
+def test_nobody_adds_cuda_compat_where_it_cannot_be(platform: str) -> None:
+    def packages(where: str) -> list[str]:
+        found = offers(leading(given("2.9.1+cu130", "535.104.05", L4, platform=where)))
+        return [parameters["package"] for _, parameters in found if "package" in parameters]
+
+    assert packages(platform) == []
+    assert packages("kubernetes") == ["cuda-compat-13-0"]

@@ -26,10 +26,11 @@ def architectures(setup: Setup, knowledge: Knowledge) -> list[Architecture]:
 def other_builds(setup: Setup, knowledge: Knowledge) -> list[Build]:
     """Return the released builds with code for all GPUs, except the one in the image, the newest first.
 
-    Return [] if the compute capability of a GPU is not known. If no GPU is known, any build may have code for it.
+    Return [] if the compute capability of a GPU is not known. If no GPU is known, any build may have code for it, except on
+    a Jetson: most builds of the PyTorch project have none for its GPU.
     """
     capabilities = frozenset(setup.capabilities)
-    if any(capability is None for _, capability in setup.gpus):
+    if any(capability is None for _, capability in setup.gpus) or (setup.jetson and not capabilities):
         return []
     release = parse_version(setup.torch)
     own = None if setup.cpu_build else (release[:2] if release else None, setup.cuda)
@@ -59,7 +60,7 @@ def for_this_driver(setup: Setup, builds: Sequence[Build], knowledge: Knowledge)
         yield Change(build=build)
 
 
-def for_an_unknown_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
+def for_an_unknown_driver(setup: Setup, builds: Iterable[Build]) -> Iterator[Change]:
     """Yield one or two builds together with the oldest driver for each, the oldest driver first.
 
     One is the build that changes the image least. The other runs on an older driver, or is newer if the PyTorch release
@@ -68,7 +69,7 @@ def for_an_unknown_driver(setup: Setup, builds: Iterable[Build], knowledge: Know
     change = _changes_of_image(setup)
     # Of builds for which the same driver suffices, that for the oldest CUDA misses the fewest features on old drivers.
     ordered = sorted(builds, key=lambda build: (*change(build), build.floor_version, build.cuda_number))
-    if not ordered or any(row.embedded for row in architectures(setup, knowledge)):
+    if not ordered or setup.jetson:
         return  # the driver of a Jetson module comes with its JetPack
     nearest = ordered[0]
     _, steps, _ = change(nearest)
@@ -86,9 +87,9 @@ def for_an_unknown_driver(setup: Setup, builds: Iterable[Build], knowledge: Know
 
 def with_another_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
     """Yield the builds together with the driver that has to replace that of the node, the smallest change first."""
-    rows = architectures(setup, knowledge)
-    if any(row.embedded for row in rows):
+    if setup.jetson:
         return
+    rows = architectures(setup, knowledge)
     limit = last_branch(knowledge, [row.cc for row in rows])
     dropped = is_dropped(setup, knowledge)
     change = _changes_of_image(setup)
@@ -106,9 +107,9 @@ def other_drivers(setup: Setup, knowledge: Knowledge) -> Iterator[Change]:
 
     If the image's CUDA is not known, no version can be named; a newer driver helps if there is one for the GPUs.
     """
-    rows = architectures(setup, knowledge)
-    if any(row.embedded for row in rows):
+    if setup.jetson:
         return  # the driver of a Jetson module comes with its JetPack
+    rows = architectures(setup, knowledge)
     capabilities = [row.cc for row in rows]
     limit = last_branch(knowledge, capabilities)
     if is_dropped(setup, knowledge):
@@ -129,7 +130,10 @@ def other_parts(setup: Setup, part: Part, knowledge: Knowledge) -> Iterator[Chan
     fits = {
         Part.LIBCUDA: setup.stale,
         Part.COMPAT_LIBRARY: setup.driver is not None,
-        Part.FORWARD_COMPAT: datacenter and setup.knows_driver and setup.cuda is not None,
+        Part.FORWARD_COMPAT: datacenter
+        and setup.takes_compat
+        and setup.knows_driver
+        and setup.cuda is not None,
         Part.DRIVER_RULE: setup.expect.driver_rule != "MinorVersion",
     }
     if fits[part]:

@@ -5,6 +5,7 @@ share the search for cures.
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gpuenv.api.spec.environment import Expectations
 from gpuenv.assess.case import Case, Device, make_case
@@ -17,6 +18,12 @@ from gpuenv.assess.targets import ArchSource, is_arm
 from gpuenv.knowledge.model import ComputeCapability, Knowledge
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
+_WITHOUT_COMPAT: Final = frozenset({"windows", "wsl", "jetson", "colab", "kaggle"})
+"""Platforms whose users can add no cuda-compat: NVIDIA has none for their drivers, or the system is not theirs.
+
+https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -26,7 +33,8 @@ class Setup:
     ``targets`` are those that the build itself reported. ``loaded`` is the version of the driver API as a number, but
     only if it does not follow from ``driver``; ``observed`` True means that it was read from the libcuda that the image
     uses, and ``stale`` True that this libcuda is older than the driver. ``started`` True means that CUDA was seen to
-    start. ``gpus`` are the different models of GPUs, each as the model's name and its compute capability.
+    start. ``jetson`` True means that builds and driver come with a JetPack, and ``takes_compat`` that cuda-compat can be
+    added to the program's system. ``gpus`` are the different models of GPUs, each as the model's name and its compute capability.
     """
 
     torch: str
@@ -43,6 +51,8 @@ class Setup:
     observed: bool
     stale: bool
     started: bool
+    jetson: bool
+    takes_compat: bool
     gpus: tuple[tuple[str | None, ComputeCapability | None], ...]
     expect: Expectations
 
@@ -112,6 +122,8 @@ def setup_of(case: Case) -> Setup:
         observed=case.api_observed,
         stale=bool(stale_libcuda(case)),
         started=case.cuda_works,
+        jetson=_is_jetson(case),
+        takes_compat=_WITHOUT_COMPAT.isdisjoint(case.platforms),
         gpus=tuple(found),
         expect=Expectations(
             pytorch=expect.pytorch,
@@ -122,6 +134,16 @@ def setup_of(case: Case) -> Setup:
             driver_rule=expect.driver_rule,
         ),
     )
+
+
+def _is_jetson(case: Case) -> bool:
+    """Return whether a GPU is part of a Jetson module, or the platform is Jetson and no GPU is known.
+
+    A machine with a Jetson module can have a graphics card besides, as NVIDIA IGX has. Builds and drivers are then those
+    for the card.
+    """
+    rows = [device.architecture for device in case.devices if device.architecture is not None]
+    return any(row.embedded for row in rows) or (not rows and "jetson" in case.platforms)
 
 
 def _torch(case: Case) -> str:
