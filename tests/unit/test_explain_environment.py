@@ -70,3 +70,15 @@ def test_no_cure_outside_a_cluster_asks_the_operator(tmp_path: Path) -> None:
     found = explain(*arguments, "-o", "json", text=json.dumps(facts)).stdout
     assert "run gpuenv check again on that machine" in found
     assert "gpuenv revalidate" not in found
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--python", "3.11.4"), ("--cudnn", "9.10.2"), ("--arch-list", "sm_80 sm_89 sm_90")]
+)
+def test_options_complete_the_image_of_the_file(tmp_path: Path, option: str, value: str) -> None:
+    """They say more about the same image. Only --torch says that it is another one."""
+    node = (*environment(tmp_path), "--gpu", "NVIDIA L4", "--driver", "580.65.06")
+    found = as_json(*node, option, value)
+    assert (found["verdict"], found["facts"]["pytorch"]) == ("Compatible", "2.9.1")
+    assert found["facts"][option.strip("-").replace("arch-list", "archList")] is not None
+    assert as_json(*node, "--torch", "2.8.0+cu126")["facts"]["pytorch"] == "2.8.0+cu126"

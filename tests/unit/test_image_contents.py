@@ -217,6 +217,64 @@ def test_several_copies_without_a_sign_of_the_used_one_are_not_known() -> None:
     assert "2.7.0+cu126 in /a" in facts.conflicts[0]
 
 
+def test_copies_that_differ_are_said_to_differ() -> None:
+    files: dict[str, str | None] = {
+        f"{place}/lib/python3.12/site-packages/torch/version.py": torch_text(version, "12.8")
+        for place, version in (("a", "2.9.0+cu128"), ("b", "2.9.1+cu128"))
+    }
+    notes = " ".join(read(files, {"PATH": "/usr/bin"}).notes)
+    assert "It has copies of PyTorch that differ, so that PyTorch is not known." in notes
+    assert "No torch/version.py" not in notes
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "2.9.1+cu128\x1b[31mEVIL",
+        "2.9.1\\nX",
+        "2",
+        "x2.9.1",
+        "2.9.1 Compatible",
+        "2.9.1+cu128\u202e",
+        "2.9.1+" + "x" * 99,
+    ],
+)
+def test_what_is_no_version_is_not_known_and_shown_with_escapes(version: str) -> None:
+    found = read({TORCH: torch_text(version, "12.8")})
+    assert found.facts.torch.version is None
+    assert not any(one.value == "pytorch" for one in found.facts.provenance)
+    (note,) = (note for note in found.notes if "has no version" in note)
+    assert note.isascii() and note.isprintable()
+    assert ascii(version[:60]) in note
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "2.9.1",
+        "2.9.1+cu128",
+        "2.9.0a0+145a3a7bda.nv25.10",
+        "1.12.0a0+2c916ef.nv22.3",
+        "2.10.0.dev20251101+cu130",
+        "2.8.0.post1",
+        "2.10.0a0+gitabc",
+        "2.6.0+rocm6.2.4.git4e5a3b",
+    ],
+)
+def test_every_version_of_pytorch_is_one(version: str) -> None:
+    assert read({TORCH: torch_text(version, "12.8")}).facts.torch.version == version
+
+
+def test_what_is_no_version_elsewhere_is_not_known_either() -> None:
+    packages = TORCH.removesuffix("/torch/version.py")
+    files: dict[str, str | None] = {
+        TORCH: torch_text("2.9.1+cu128", "12.8\x1b[31m"),
+        f"{packages}/nvidia_cudnn_cu12-9.dist-info/METADATA": "Name: nvidia-cudnn-cu12\nVersion: 9.10\x1b[31m\n",
+    }
+    torch = read(files, {"CUDNN_VERSION": "9.1\x1b[31m"}).facts.torch
+    assert (torch.cuda, torch.cudnn) == (None, None)
+
+
 def test_without_the_files_the_configuration_counts() -> None:
     facts = read(
         {},

@@ -59,6 +59,7 @@ def header(**fields: Any) -> bytes:
         (tar_of({"../../etc/passwd": b"x"}), "a path that leaves it"),
         (tar_of({f"a/../../{TORCH}": b"x"}), "a path that leaves it"),
         (tar_of({TORCH: member(tarfile.LNKTYPE, linkname="../../../etc/shadow")}), "a path that leaves it"),
+        (tar_of({"etc/x": member(tarfile.LNKTYPE, linkname="../../etc/shadow")}), "a path that leaves it"),
         (
             tar_of({TORCH: member(tarfile.CHRTYPE, devmajor=1, devminor=5)}),
             "a device or pipe in the place of a file",
@@ -79,6 +80,28 @@ def header(**fields: Any) -> bytes:
 def test_hostile_layers_are_refused(tmp_path: Path, layer: bytes, words: str) -> None:
     write_blobs(tmp_path, [layer])
     assert words in refused(f"oci:{tmp_path}")
+
+
+def test_absolute_paths_are_inside_the_image_and_links_out_of_it_end_at_its_root(tmp_path: Path) -> None:
+    """As in a container: nothing is looked up on this machine, whatever the link says."""
+    stub = "usr/local/cuda-12.8/lib64/stubs/libcuda.so.1"
+    tree = Tree(limits.Budget())
+    tree.apply(
+        io.BytesIO(
+            tar_of(
+                {
+                    "/etc/cron.d/x": b"x",
+                    f"/{TORCH}": version_file("2.9.1+cu128", "12.8").content,
+                    "usr/local/cuda": member(tarfile.SYMTYPE, linkname="../../../../../usr/local/cuda-12.8"),
+                    stub: b"",
+                }
+            )
+        )
+    )
+    config = {"config": {"Env": ["LD_LIBRARY_PATH=/usr/local/cuda/lib64/stubs"]}}
+    found = read_contents(ImageFiles(tree.files(), config)).facts
+    assert found.torch.version == "2.9.1+cu128"
+    assert stub in found.errors[0].message
 
 
 def test_headers_of_any_size_are_not_read_into_memory(tmp_path: Path) -> None:

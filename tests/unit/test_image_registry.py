@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -256,6 +258,181 @@ def test_https_never_becomes_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_request", lambda *_: Redirect())
     with pytest.raises(ImageError, match="an address without HTTPS"):
         registry.RegistrySource(ImageReference("registry.example.com", "a/b", "1", ""), Budget())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest",
+        "http://10.0.0.8/x",
+        "http://example.com/x",
+        "http://[::ffff:169.254.169.254]/",
+    ],
+)
+def test_a_redirect_without_tls_leaves_this_machine_never(
+    monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    send, asked = registry._request, []
+
+    def watched(url: str, headers: dict[str, str]) -> Any:
+        asked.append(url)
+        return send(url, headers)
+
+    monkeypatch.setattr(registry, "_request", watched)
+    with serving(lambda *_: (302, {"Location": target}, b"")) as address:
+        assert "an address without HTTPS; it is not followed" in refused(address)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "words"),
+    [
+        ("93.184.215.14", "https://10.0.0.8/x", "inside a private network"),
+        ("93.184.215.14", "https://127.0.0.1/x", "inside a private network"),
+        ("93.184.215.14", "https://[::1]/x", "inside a private network"),
+        ("93.184.215.14", "https://inside.example.com/x", "inside a private network"),
+        ("93.184.215.14", "https://169.254.169.254/x", "of this machine's own link"),
+        ("10.0.0.7", "https://169.254.169.254/x", "of this machine's own link"),
+        ("10.0.0.7", "https://0.0.0.0/x", "of this machine's own link"),
+        ("10.0.0.7", "https://10.0.0.8:99999/x", "without HTTPS"),
+        ("10.0.0.7", "https://[::1/x", "without HTTPS"),
+        ("10.0.0.7", "https://inside.example.com/x", ""),
+        ("10.0.0.7", "https://93.184.215.15/x", ""),
+        ("93.184.215.14", "https://93.184.215.15/x", ""),
+    ],
+)
+@pytest.mark.parametrize("as_token_server", [False, True])
+def test_a_registry_names_no_address_inside_a_network_that_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch, own: str, target: str, words: str, as_token_server: bool
+) -> None:
+    hosts = {"registry.example.com": own, "inside.example.com": "192.168.1.1"}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: [(0, 0, 0, "", (hosts[host], 0))])
+    asked: list[str] = []
+
+    class Reply:
+        def __init__(self, url: str) -> None:
+            asked.append(url)
+            self.status = (401 if as_token_server else 302) if len(asked) == 1 else 404
+            self.headers = {"Location": target, "WWW-Authenticate": f'Bearer realm="{target}"'}
+
+        def close(self) -> None:
+            """Close nothing."""
+
+    monkeypatch.setattr(registry, "_request", lambda url, _: Reply(url))
+    with pytest.raises(ImageError, match=words or "404"):
+        registry.RegistrySource(ImageReference("registry.example.com", "a/b", "1", ""), Budget())
+    assert len(asked) == (1 if words else 2)
+
+
+def test_after_a_way_through_another_host_the_registry_gets_no_credentials(docker: Path) -> None:
+    seen: list[str | None] = []
+    with serving(lambda path, _: (302, {"Location": path.removeprefix("/")}, b"")) as other:
+
+        def handle(path: str, headers: dict[str, str]) -> Answer:
+            if path == "/chosen":
+                seen.append(headers.get("authorization"))
+                return 404, {}, b""
+            if "authorization" not in headers:
+                return 401, {"WWW-Authenticate": 'Basic realm="x"'}, b""
+            return 302, {"Location": f"http://{other}/http://{headers['host']}/chosen"}, b""
+
+        with serving(handle) as address:
+            log_in(docker, address)
+            refused(address)
+    assert seen == [None]
+
+
+@contextmanager
+def closing() -> Iterator[str]:
+    """Accept connections on a loopback port during the block, close each without an answer, and yield the address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_all() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connection.recv(10_000)
+                connection.close()
+
+        thread = threading.Thread(target=close_all)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_registry_without_tls_that_closes_on_it_is_asked_over_http() -> None:
+    """Some servers close the connection when TLS begins, instead of answering that they do not understand it."""
+    with serving(good) as address:
+        host, _, port = address.rpartition(":")
+
+        def handle(one: socket.socket) -> None:
+            first = one.recv(10_000)
+            if not first.startswith(b"\x16"):  # a TLS handshake
+                with socket.create_connection((host, int(port))) as there:
+                    there.sendall(first.replace(b"keep-alive", b"close"))
+                    there.shutdown(socket.SHUT_WR)
+                    while data := there.recv(100_000):
+                        one.sendall(data)
+            one.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def serve() -> None:
+                while True:
+                    try:
+                        handle(server.accept()[0])
+                    except OSError:
+                        return
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            front = f"127.0.0.1:{server.getsockname()[1]}"
+            found = explain("--image", f"{front}/a/b:1", "--inspect", *NODE)
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert found.exit_code == 0, found.output
+
+
+def test_failed_connections_are_told_in_plain_words() -> None:
+    with closing() as address:
+        assert f"{address} cannot be reached (it closed the connection" in refused(address)
+    assert f"{address} cannot be reached (connection refused)" in refused(address)
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (OSError(-2, "Name or service not known"), "name or service not known"),
+        (
+            ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF (_ssl.c:1000)"),
+            "it does not answer with TLS",
+        ),
+        (TimeoutError("timed out"), "no answer in time"),
+        (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
+        (socket.gaierror(-2, "Name or service not known"), "no such host is known"),
+    ],
+)
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+def test_no_message_shows_what_a_library_calls_its_objects(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, words: str, proxy: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", fail)
+    if proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+    line = refused("registry.example.com")
+    assert words in line
+    assert "Connection(" not in line
+    assert "[" not in line
+    assert ("the proxy fails" in line) == bool(proxy)
 
 
 def test_credentials_of_docker_hub_are_found_under_its_old_name(docker: Path) -> None:

@@ -36,15 +36,15 @@ def read_images(given: Given, of_environment: str | None, knowledge: Knowledge) 
     """Return one image for each ``--torch`` or ``--image``, or a single image if there is neither.
 
     All other options apply to each image. ``of_environment`` is the image of the GPUEnvironment that ``-f`` names; it
-    counts if no option and no pasted text says what is in the image. Raises BadInput if the value of an option is
-    invalid, or if options exclude each other.
+    counts unless ``--torch`` or a pasted text says which PyTorch there is, and other options complete it. Raises
+    BadInput if the value of an option is invalid, or if options exclude each other.
     """
     if given.images and given.torches:
         raise BadInput("--image and --torch exclude each other: the image says which PyTorch it has")
     images = [_image(given, torch) for torch in given.torches or (None,)]
     pasted = given.collect_env or given.report
-    alone = images == [Image()] and not pasted
-    references = given.images or ((of_environment,) if of_environment and (alone or given.inspect) else ())
+    counts = not given.torches and not pasted
+    references = given.images or ((of_environment,) if of_environment and (counts or given.inspect) else ())
     if given.inspect and not references:
         raise BadInput("--inspect reads an image; name it with --image or -f")
     if not references:

@@ -35,6 +35,8 @@ class Tree:
         added: dict[str, FoundFile] = {}
         hidden: set[tuple[str, bool]] = set()
         for entry in entries(layer, self._budget):
+            if entry.member.islnk():
+                clean_path(entry.member.linkname)  # refuses those that leave the image, wanted or not
             directory, _, name = entry.path.rpartition("/")
             if name == _OPAQUE:
                 self._hide(hidden, directory, only_inside=True)

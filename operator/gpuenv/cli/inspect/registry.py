@@ -7,20 +7,20 @@ by its names. This is one GET in terms of ``urllib3``, with each of these bounde
 """
 
 import base64
-import ipaddress
 import json
 import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import urllib3
 
 from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.sources.images.reference import DOCKER_HUB, ImageReference
 from gpuenv.cli.inspect import credentials
+from gpuenv.cli.inspect.addresses import is_answer_of_tls, is_loopback, why_failed, why_not_followed
 from gpuenv.cli.inspect.documents import (
     Descriptor,
     Manifest,
@@ -54,7 +54,7 @@ class RegistrySource:
     def __init__(self, reference: ImageReference, budget: Budget) -> None:
         self._budget = budget
         host = _HUB_HOST if reference.registry == DOCKER_HUB else reference.registry
-        scheme = "http" if _is_loopback(host) and not _speaks_tls(host) else "https"
+        scheme = "http" if is_loopback(host) and not _speaks_tls(host) else "https"
         self._base = f"{scheme}://{host}/v2/{reference.repository}/"
         self._repository = reference.repository
         self._registry = reference.registry
@@ -110,25 +110,33 @@ class RegistrySource:
         return response
 
     def _follow(self, url: str, what: str) -> urllib3.BaseHTTPResponse:
-        """Request ``url`` and follow redirects. Other hosts never get the credentials, and HTTPS stays HTTPS."""
+        """Request ``url`` and follow redirects, by the rules of :mod:`gpuenv.cli.inspect.addresses`.
+
+        Other hosts never get the credentials, nor does the registry after a redirect through another host.
+        """
         first = urlsplit(url)
+        is_at_registry = True
         for _ in range(MAX_REDIRECTS + 1):
-            here = urlsplit(url)
             headers = {"Accept": ACCEPTED, "Accept-Encoding": "identity"}
-            if self._authorization and (here.scheme, here.netloc) == (first.scheme, first.netloc):
+            if self._authorization and is_at_registry:
                 headers["Authorization"] = self._authorization
             response = _request(url, headers)
             if response.status not in _REDIRECTS:
                 return response
-            target = urljoin(url, response.headers.get("Location", ""))
+            there = _split(response.headers.get("Location", ""), url)
             response.close()
-            there = urlsplit(target)
-            if there.scheme not in ("https", first.scheme) or there.username is not None:
-                raise ImageError(
-                    f"{self._registry} redirects {what} to an address without HTTPS; it is not followed"
-                )
-            url = target
+            self._require_safe(there, f"redirects {what} to")
+            is_at_registry &= (there.scheme, there.netloc) == (first.scheme, first.netloc)
+            url = there.geturl()
         raise ImageError(f"{self._registry} redirects {what} more than {MAX_REDIRECTS} times")
+
+    def _require_safe(self, there: SplitResult, does: str) -> None:
+        """Raise ImageError unless a request may go to an address that the registry names."""
+        refused = why_not_followed(
+            urlsplit(self._base), there, resolve=not _proxy_for(there.scheme, there.hostname or "")
+        )
+        if refused:
+            raise ImageError(f"{self._registry} {does} {refused}")
 
     def _authorize(self, challenge: str) -> str:
         """Return the value of the header Authorization that the registry's challenge asks for."""
@@ -150,10 +158,11 @@ class RegistrySource:
         realm = asked.get("realm", "")
         scope = asked.get("scope") or f"repository:{self._repository}:pull"
         query = {"service": asked.get("service", ""), "scope": scope}
-        parts = urlsplit(realm)
-        secure = parts.scheme == "https" or (self._base.startswith("http:") and _is_loopback(parts.netloc))
+        parts = _split(realm, "")
+        secure = parts.scheme == "https" or (self._base.startswith("http:") and is_loopback(parts.netloc))
         if not secure or not parts.netloc or parts.username is not None:
             raise ImageError(f"{self._registry} names a token server without HTTPS; it gets no credentials")
+        self._require_safe(parts, "names a token server at")
         if basic is not None:
             self._require_private()
         headers = {"Authorization": basic} if basic else {}
@@ -175,7 +184,7 @@ class RegistrySource:
 
     def _require_private(self) -> None:
         """Raise ImageError if credentials would travel without encryption to another machine."""
-        if not self._base.startswith("https:") and not _is_loopback(urlsplit(self._base).netloc):
+        if not self._base.startswith("https:") and not is_loopback(urlsplit(self._base).netloc):
             raise ImageError(f"{self._registry} has no HTTPS; it gets no credentials")
 
 
@@ -192,7 +201,7 @@ class _Body:
         try:
             return self._response.read1(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ImageError(f"the download broke off ({_reason(error)}); try again") from None
+            raise ImageError(f"the download broke off ({why_failed(error)}); try again") from None
 
 
 def _request(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
@@ -210,20 +219,36 @@ def _request(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         host = one_line(urlsplit(url).netloc, 200)
         raise ImageError(
-            f"{host} cannot be reached ({_reason(error)}); see its name, the network and HTTPS_PROXY"
+            f"{host} cannot be reached ({why_failed(error)}); see its name, the network and HTTPS_PROXY"
         ) from None
 
 
 def _pool(url: str) -> urllib3.PoolManager:
     """Return a pool of connections, through the proxy that environment variables name for this address."""
     parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+    proxy = _proxy_for(parts.scheme, parts.hostname or "")
+    if proxy:
         address = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
         return urllib3.ProxyManager(
             address.url, proxy_headers=urllib3.make_headers(proxy_basic_auth=address.auth)
         )
     return urllib3.PoolManager()
+
+
+def _proxy_for(scheme: str, host: str) -> str:
+    """Return the proxy that environment variables name for a host, or ""."""
+    proxy = urllib.request.getproxies().get(scheme, "")
+    return proxy if proxy and not urllib.request.proxy_bypass(host) else ""
+
+
+def _split(address: str, base: str) -> SplitResult:
+    """Return the parts of an address that a registry names, relative to ``base``. Those of an invalid one are empty."""
+    try:
+        parts = urlsplit(urljoin(base, address))
+        _ = parts.port, parts.hostname
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def _bounded(body: _Body, limit: int, what: str) -> bytes:
@@ -238,14 +263,6 @@ def _bounded(body: _Body, limit: int, what: str) -> bytes:
     return b"".join(parts)
 
 
-def _is_loopback(netloc: str) -> bool:
-    host = urlsplit(f"//{netloc}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _speaks_tls(host: str) -> bool:
     """Return whether a registry on this machine answers over TLS, whatever it answers."""
     try:
@@ -253,7 +270,7 @@ def _speaks_tls(host: str) -> bool:
             "GET", f"https://{host}/v2/", retries=False, timeout=5.0, redirect=False
         )
     except urllib3.exceptions.HTTPError as error:
-        return "wrong version number" not in str(error).lower() and "http request" not in str(error).lower()
+        return is_answer_of_tls(error)
     return True
 
 
@@ -266,8 +283,3 @@ def _refusal(status: int, what: str, registry: str) -> str:
     if status == 429:
         return f"{registry} refuses {what} for now ({status}, too many requests); log in, or wait"
     return f"{registry} answers {status} instead of {what}; try again later"
-
-
-def _reason(error: Exception) -> str:
-    inner = getattr(error, "reason", None) or error
-    return one_line(str(inner), 120) or type(error).__name__

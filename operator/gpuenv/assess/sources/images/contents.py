@@ -5,7 +5,7 @@ image, so none of them is trusted to be short, complete or honest.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.assess.facts import ContainerFacts, Facts, Failure, Origin, Provenance, Source, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.assess.sources.images import installed
-from gpuenv.assess.sources.images.installed import FoundFile
+from gpuenv.assess.sources.images.installed import FoundFile, InstalledTorch
 from gpuenv.knowledge.versions import parse_version
 
 STUB_ERROR: Final = 34
@@ -116,7 +116,7 @@ def read_contents(image: ImageFiles) -> ReadImage:
             conflicts=tuple(found.conflicts),
             provenance=tuple(found.provenance),
         ),
-        tuple(one_line(note, _MAX_NOTE) for note in _notes(image, env, torch is not None)),
+        tuple(one_line(note, _MAX_NOTE) for note in _notes(image, env, torch, found.conflicts)),
     )
 
 
@@ -140,18 +140,23 @@ def _machine(image: ImageFiles) -> str | None:
 def _version(text: str | None) -> str | None:
     """Return the version in an environment variable, without the revision of a Debian package (``9.8.0.87-1``)."""
     version = text.partition("-")[0].strip() if text else ""
-    parsed = parse_version(version)
-    return version if parsed is not None and len(parsed) > 1 and len(version) < 64 else None
+    return installed.valid_version(version)
 
 
-def _notes(image: ImageFiles, env: Mapping[str, str], has_torch: bool) -> Iterator[str]:
+def _notes(
+    image: ImageFiles, env: Mapping[str, str], torch: InstalledTorch | None, conflicts: Sequence[str]
+) -> Iterator[str]:
     others = [platform for platform in image.platforms if platform != image.read]
     if others:
         yield f"Read for {image.read}; the image exists for {', '.join(others[:8])} too."
     if image.config is None:
         yield "A directory has no configuration: environment variables of the image are not known."
-    if not has_torch:
+    if conflicts:
+        yield "It has copies of PyTorch that differ, so that PyTorch is not known."
+    elif torch is None:
         yield "No torch/version.py was found in its site-packages."
+    elif torch.refused:
+        yield f"{torch.where} has no version: {torch.refused} is none, so that PyTorch is not known."
     requirement = _REQUIREMENT.search(env.get("NVIDIA_REQUIRE_CUDA", ""))
     if requirement and not env.get("NVIDIA_DISABLE_REQUIRE"):
         yield (

@@ -27,6 +27,8 @@ MAX_LINKS: Final = 8
 """How many symbolic links in one path are followed."""
 MAX_COPIES: Final = 32
 """How many copies of PyTorch in one image are looked at."""
+_SHOWN: Final = 60
+"""How many characters of a text that is no version are shown."""
 MAX_FOUND: Final = 8
 """How many places of one kind are told apart and named."""
 
@@ -34,6 +36,11 @@ _ASSIGNMENT: Final = re.compile(
     r"^(__version__|cuda|git_version|hip|xpu)(?:: [\w\[\]., ]{1,40})? {0,2}= {0,2}(None|'[^'\n]{0,120}'|\"[^\"\n]{0,120}\")",
     re.ASCII | re.MULTILINE,
 )
+_VERSION: Final = re.compile(
+    r"\d{1,9}(?:\.\d{1,9}){1,5}(?:(?:a|b|rc)\d{1,9})?(?:\.(?:post|dev)\d{1,9})?(?:\+[A-Za-z0-9][A-Za-z0-9._-]{0,80})?",
+    re.ASCII,
+)
+"""Matches a version as https://packaging.python.org/en/latest/specifications/version-specifiers/ describes it."""
 _METADATA: Final = re.compile(r"^(Name|Version): {0,4}(\S{1,100})", re.MULTILINE)
 _PYTHON: Final = re.compile(r"(?:^|/)python(\d\.\d{1,2})(?=/|$)", re.ASCII)
 _LIBCUDA: Final = re.compile(r"libcuda\.so\.(\d{3}\.\d{1,3}(?:\.\d{1,3})?)", re.ASCII)
@@ -50,7 +57,10 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class InstalledTorch:
-    """A PyTorch in an image: the values of its version.py, and the directory of packages in which it is."""
+    """A PyTorch in an image: the values of its version.py, and the directory of packages in which it is.
+
+    ``refused`` is what stands in the place of its version and is none, with escapes, or "".
+    """
 
     version: str | None
     cuda: str | None
@@ -60,6 +70,7 @@ class InstalledTorch:
     channel: str | None
     packages: str
     where: str
+    refused: str = ""
 
 
 def is_wanted(path: str) -> bool:
@@ -97,7 +108,7 @@ def torch_of(files: Mapping[str, FoundFile], path: str, conflicts: list[str]) ->
         here = [one for one in found if one.packages.startswith(f"{prefix}/lib/")]
         if len({(one.version, one.cuda) for one in here}) == 1:
             return here[0]
-    places = [f"{one.version} in /{one.packages}" for one in found[:MAX_FOUND]]
+    places = [f"{one.version or 'no version'} in /{one.packages}" for one in found[:MAX_FOUND]]
     conflicts.append(f"PyTorch: {' or '.join(places)}; PATH does not say which one is used")
     return None
 
@@ -110,15 +121,26 @@ def _torch(path: str, files: Mapping[str, FoundFile]) -> InstalledTorch:
     python = _PYTHON.search(packages)
     other = "hip" in known or "xpu" in known
     return InstalledTorch(
-        version=known.get("__version__"),
-        cuda=known.get("cuda"),
+        version=valid_version(known.get("__version__")),
+        cuda=valid_version(known.get("cuda")),
         git_version=known.get("git_version"),
         is_cpu_build=True if "cuda" in values and ("cuda" not in known or other) else None,
         python=python[1] if python else None,
         channel=_channel(packages, files),
         packages=packages,
         where=f"/{path}",
+        refused=_refused(known.get("__version__")),
     )
+
+
+def valid_version(text: str | None) -> str | None:
+    """Return a text of an image if the whole of it is a version, else None."""
+    return text if text is not None and _VERSION.fullmatch(text) else None
+
+
+def _refused(text: str | None) -> str:
+    """Return a text that is no version in quotes, with escapes for what cannot be seen, or "" if it is one."""
+    return "" if text is None or valid_version(text) else ascii(text[:_SHOWN])
 
 
 def _channel(packages: str, files: Mapping[str, FoundFile]) -> str | None:
@@ -146,7 +168,7 @@ def package_of(files: Mapping[str, FoundFile], packages: str, name: str) -> tupl
         directory = path.removeprefix(f"{packages}/")
         if directory.startswith(wanted) and directory.count("/") == 1 and file.text is not None:
             metadata = dict(_METADATA.findall(file.text[:20_000]))
-            if version := metadata.get("Version"):
+            if version := valid_version(metadata.get("Version")):
                 found.setdefault(version, f"/{path}")
     return next(iter(found.items())) if len(found) == 1 else (None, "")
 
