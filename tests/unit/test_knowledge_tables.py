@@ -120,13 +120,15 @@ def test_no_words_stand_in_two_rules() -> None:
         r"stop and start the instance",
         r"systemctl restart docker",
         r"WITH_REBOOT",
+        r"usermod -aG docker",
+        r"label=disable",
     ],
 )
 def test_cures_say_what_they_take_away(words: str) -> None:
     """A step that ends programs, loses data or gives up protection says so, or says what must be done before it."""
     warnings = re.compile(
         r"(?i)drain|while nothing uses|lost|save the files|stops running|gives up|attest|by itself|has to be reset"
-        r"|reset of the GPU|node pool|ends"
+        r"|reset of the GPU|node pool|ends|rights of root"
     )
     cures = [rule.cure for rule in K.errors] + [
         cure.cure for by_platform in K.cures.values() for cure in by_platform.values()
