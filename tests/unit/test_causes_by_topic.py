@@ -110,6 +110,36 @@ def test_faults_of_other_frameworks_have_causes(text: str, reason: str, cure: st
 
 
 @pytest.mark.parametrize(
+    ("text", "verdict", "reason", "cure"),
+    [
+        ("Could not start backend: Runtime compute cap 120 is not compatible with compile time compute cap 80",
+         "Incompatible", "ArchNotInBuild", "build"),
+        ("RuntimeError: Unsupported CUDA architecture: sm75", "Degraded", "FeatureOutOfReach", "attention backend"),
+        ("RuntimeError: FlashInfer requires GPUs with sm75 or higher", "Degraded", "FeatureOutOfReach", "newer GPU"),
+        ("GPU compute capability 8.0 (Ampere) or higher is required to install kernl",
+         "Degraded", "FeatureOutOfReach", "newer GPU"),
+        ("triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 98304, Hardware limit: 65536.",
+         "Degraded", "FeatureOutOfReach", "num_stages"),
+        ("error   : Entry function 'k' uses too much shared data (0xc400 bytes, 0xc000 max)",
+         "Degraded", "FeatureOutOfReach", "blocks"),
+        ("RuntimeError: CUDA error: too many resources requested for launch", "Unknown", "KernelFailed", "smaller batch"),
+        ("CUDA kernel failed : invalid configuration argument", "Unknown", "KernelFailed", "empty one"),
+        ("Failed to initialize NVIDIA RTC library.", "Degraded", "CompileUnavailable", "nvidia-cuda-nvrtc"),
+        ("UserWarning: CUDA path could not be detected. Set CUDA_PATH environment variable",
+         "Degraded", "CompileUnavailable", "CUDA_PATH"),
+        ("Can't find CUDA libdevice directory ${CUDA_DIR}/nvvm/libdevice.", "Degraded", "CompileUnavailable", "XLA_FLAGS"),
+        ("cuInit(): unknown error", "Incompatible", "CudaInitUnknown", "nvidia_uvm"),
+    ],
+)  # fmt: skip
+def test_what_a_program_asks_of_gpu_and_toolkit_is_known(
+    text: str, verdict: str, reason: str, cure: str
+) -> None:
+    found = leading(text)
+    assert found[:2] == (verdict, reason)
+    assert cure in found[2]
+
+
+@pytest.mark.parametrize(
     ("text", "cure"),
     [
         ("RuntimeError: HIP error: invalid device function\nCompile with `TORCH_USE_HIP_DSA`.", "ROCm"),

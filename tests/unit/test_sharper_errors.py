@@ -8,6 +8,7 @@ from tests.support.world import KNOWLEDGE
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Source, TorchFacts
 from gpuenv.assess.model import Check
+from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.merged_facts import merge
 
@@ -116,3 +117,23 @@ def test_errors_of_single_platforms_and_tools(text: str, reason: str, says: str)
     found = assess(read_error_text(text, KNOWLEDGE), None, (), KNOWLEDGE).checks[0]
     assert found.reason == reason
     assert says in found.remedies[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("$ docker exec gpu nvidia-smi\nFailed to initialize NVML: Unknown Error", "Incompatible"),
+        ("$ kubectl logs pod/gpu-test\nFailed to initialize NVML: Unknown Error", "Incompatible"),
+        ("$ nvidia-smi\nFailed to initialize NVML: Unknown Error", "Unknown"),
+        (
+            "docker exec: Failed to initialize NVML: Unknown Error\n>>> torch.cuda.is_available()\nTrue",
+            "Unknown",
+        ),
+    ],
+)
+def test_an_unknown_error_of_nvml_is_certain_in_a_container_where_cuda_was_not_seen_to_work(
+    text: str, verdict: str
+) -> None:
+    found = assess(merge([read_error_text(text, KNOWLEDGE), read_collect_env(text)]), None, (), KNOWLEDGE)
+    assert found.verdict == verdict
+    assert "ContainerLostGpu" in {check.reason for check in found.checks}

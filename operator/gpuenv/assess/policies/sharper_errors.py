@@ -6,6 +6,7 @@ from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.case import Case, Device
 from gpuenv.assess.cures.driver_remedies import upgrade_driver
+from gpuenv.assess.platform import platforms_of
 from gpuenv.knowledge.model import ErrorRule
 
 _OUT_OF_MEMORY_AT_START: Final = "init-out-of-memory"
@@ -22,6 +23,10 @@ https://developer.nvidia.com/blog/cuda-12-1-supports-large-kernel-parameters/
 _NOT_READY: Final = "gpu-not-ready"
 _CONFIDENTIAL: Final = (9, 0)
 """First compute capability of GPUs with confidential computing: Hopper."""
+_NVML_UNKNOWN: Final = "nvml-unknown"
+_IN_CONTAINER: Final = "nvml-unknown-in-container"
+_CONTAINERS: Final = frozenset({"docker", "kubernetes"})
+"""Platforms on which programs run in containers."""
 _WITHOUT_NVSWITCH: Final = ("PCIE", "NVL", "RTX")
 """Words in the names of products that no NVSwitch connects."""
 
@@ -38,6 +43,8 @@ def sharper_rule(case: Case, rule: ErrorRule, *, at_start: bool = False) -> Erro
         name = _LARGE_PARAMETERS
     elif rule.reason == reasons.FabricNotReady and case.devices and all(map(_without_fabric, case.devices)):
         name = _NOT_READY
+    elif rule.name == _NVML_UNKNOWN and _told_from_container(case):
+        name = _IN_CONTAINER
     return case.knowledge.errors_by_name.get(name, rule)
 
 
@@ -58,6 +65,16 @@ def _lacks_large_parameters(case: Case) -> bool:
         and case.runtime >= _LARGE_PARAMETERS_CUDA
         and not embedded
     )
+
+
+def _told_from_container(case: Case) -> bool:
+    """Return whether a pasted text comes from a container, and nothing shows that CUDA works there.
+
+    On a machine itself, NVML can fail alone. In a container, its unknown error means that the device files are out of reach.
+    """
+    if case.probed or case.cuda_works:
+        return False
+    return not _CONTAINERS.isdisjoint(platforms_of(case.facts, case.knowledge))
 
 
 def _without_fabric(device: Device) -> bool:
