@@ -44,6 +44,11 @@ def test_pods_of_the_operator_that_run_are_no_fault() -> None:
     assert "operator-pods-wait" not in {error.name for error in read_error_text(text, KNOWLEDGE).errors}
 
 
+def test_an_nvswitch_error_that_is_not_fatal_is_no_fault() -> None:
+    text = "nvidia-nvswitch2: SXid (PCI:0000:05:00.0): 12028, Non-fatal, Link 32 egress non-posted PRIV error"
+    assert "nvswitch-fatal" not in {error.name for error in read_error_text(text, KNOWLEDGE).errors}
+
+
 def test_the_fabric_of_a_query_that_names_the_gpu_is_a_fact_of_that_gpu() -> None:
     text = "GPU 00000000:1B:00.0\n    Product Name : NVIDIA H100\n    Fabric\n        State   : In Progress\n"
     assert "fabric-in-progress" not in {error.name for error in read_error_text(text, KNOWLEDGE).errors}

@@ -26,7 +26,7 @@ _FRAME: Final = LazyPattern(
 _ARROW: Final = LazyPattern(r"^-{2,8}> {1,4}\d{1,6} ([^\n]{1,200})", re.MULTILINE)
 _IMPORT: Final = LazyPattern(r"\s{0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))")
 _LAST_IMPORT: Final = LazyPattern(
-    r"^ {0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))[^\n]{0,120}\n[^\n]{0,80}$"
+    r"^ {0,60}(?:from ([A-Za-z_][\w.]{0,80}) import|import ([A-Za-z_][\w.]{0,80}))[^\n]{0,120}\n{1,3}[^\n]{0,80}$"
 )
 _INSTALLED: Final = LazyPattern(r"(?:site|dist)-packages[/\\]([\w.-]{1,80})")
 _MACHINERY: Final = LazyPattern(

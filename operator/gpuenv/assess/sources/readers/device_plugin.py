@@ -44,7 +44,7 @@ _NONE_OFFERED: Final = (
 _OPERATOR_PODS: Final = (
     r"(?m)"
     r"^[^\n]{0,60}?\b((?:nvidia-(?:device-plugin|container-toolkit|driver|mig-manager|operator-validator)|gpu-feature-discovery"
-    r"|nvidia-dcgm-exporter)[a-z0-9-]{3,60}) {1,60}(\d{1,2})/(\d{1,2}) {1,60}(Init:[\w:/]{1,40}|\w{0,40}(?:BackOff|Error))\b"
+    r"|nvidia-dcgm-exporter)[a-z0-9.-]{3,60}) {1,60}(\d{1,2})/(\d{1,2}) {1,60}(Init:[\w:/]{1,40}|\w{0,40}(?:BackOff|Error))\b"
 )
 """Matches a pod of the GPU Operator that does not start, in the output of ``kubectl get pods``."""
 _WITHOUT_GPUS: Final = (

@@ -37,7 +37,7 @@ _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
         "module-not-permitted",
         (
             r"(?i)"
-            r"could not insert '?nvidia[\w-]{0,24}'?: Operation not permitted"
+            r"could not insert '?nvidia[\w-]{0,24}'?: (?:Operation not permitted|Permission denied)"
         ),
     ),
     (

@@ -51,6 +51,12 @@ _FAILING: Final = (
     ("torch-cannot-use-gpu", LazyPattern(r"GPU is required to (?:run|quantize|use)[^\n]{0,80}")),
     ("ray-without-gpu", LazyPattern(r"Current node has no GPU available")),
     ("ray-without-gpu", LazyPattern(r"Ray does not allocate any GPUs on the driver node")),
+    (
+        "ray-without-gpu",
+        LazyPattern(
+            r"Resources required for each replica: [^\n]{0,200}?['\"]GPU['\"][^\n]{0,200}?total resources available: \{\}"
+        ),
+    ),
     ("ray-without-gpu", LazyPattern(r"No available node types can fulfill resource request[^\n]{0,20}'GPU'")),
     (
         "ray-without-gpu",
@@ -87,7 +93,8 @@ _FAILING: Final = (
 _FIRST_WORDS: Final = (
     "xFormers", "ytorch version:", ": cuda:", "torch version ..", "PyTorch version (", "bitsandbytes", "platform",
     "Torch is not able", "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not",
-    "No available node", "number of required", "CUDA Setup failed", "driver entry point", "CUDA SETUP: CUDA detection",
+    "No available node", "number of required", "Resources required",
+    "CUDA Setup failed", "driver entry point", "CUDA SETUP: CUDA detection",
 )  # fmt: skip
 
 
