@@ -7,6 +7,8 @@ import sys
 import traceback
 from typing import Any, Final
 
+import aiohttp
+
 from gpuenv.api.foreign_text import escaped_json, one_line
 from gpuenv.controller.options import LogFormat
 from gpuenv.plan.objects.times import show_time
@@ -73,11 +75,16 @@ def configure(log_format: LogFormat, level: str) -> None:
 def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an exception that no code has caught, for example in a task. The event loop calls this function.
 
-    While the interpreter ends, nothing can be logged any more: it has already taken ``open`` away.
+    While the interpreter ends, nothing can be logged any more: it has already taken ``open`` away. A connection that broke
+    is no error here: if several of Kopf's inner tasks fail for one reason, such as an API server that goes away, Kopf
+    passes on only one of their exceptions and drops the other tasks.
     """
     if sys.is_finalizing():
         return
     error = context.get("exception")
+    if isinstance(error, aiohttp.ClientError):
+        logging.getLogger("asyncio").info("a request failed beside others: %s", one_line(str(error)))
+        return
     logging.getLogger("asyncio").error("%s", context.get("message"), exc_info=error)
 
 

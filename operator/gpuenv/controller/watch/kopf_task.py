@@ -2,18 +2,13 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Collection
 from typing import Any, Final
 
-import aiohttp
 import kopf
 
-from gpuenv.controller.kube.errors import words_of
 from gpuenv.controller.options import Options
 from gpuenv.controller.watch.settings import kopf_settings
-
-logger = logging.getLogger(__name__)
 
 END_SECONDS: Final = 4.0
 """How long Kopf's tasks may take to end when they are asked to. Then they are cancelled."""
@@ -35,7 +30,6 @@ class KopfTasks:
         Kopf takes the signals SIGTERM and SIGINT for itself here, which no setting prevents (``spawn_tasks`` in
         kopf/_core/reactor/running.py). The caller must take them back.
         """
-        asyncio.get_running_loop().set_exception_handler(unseen)
         stop = asyncio.Event()
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -68,19 +62,6 @@ class KopfTasks:
         with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError):
             return self.done.exception()
         return None
-
-
-def unseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Handle what asyncio tells of a task whose exception nobody has asked for: log it, as an error if it may be a bug.
-
-    If several of Kopf's inner tasks fail for one reason, such as an API server that goes away, Kopf passes on only one of
-    their exceptions and drops the tasks.
-    """
-    error = context.get("exception")
-    if isinstance(error, aiohttp.ClientError):
-        logger.info("a request of a watch failed beside others: %s", words_of(error))
-    else:
-        loop.default_exception_handler(context)
 
 
 class _EveryTask(frozenset[asyncio.Task[Any]]):

@@ -1,4 +1,4 @@
-"""What Kopf's inner tasks leave behind when a watch breaks: a line in the log, and an error only if it may be a bug."""
+"""What a dropped task leaves in the log: an error only if it may be a bug."""
 
 import asyncio
 import gc
@@ -7,7 +7,7 @@ import logging
 import aiohttp
 import pytest
 
-from gpuenv.controller.watch.kopf_task import unseen
+from gpuenv.controller import logs
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ async def test_a_dropped_task_is_an_error_only_if_it_may_be_a_bug(
     async def fail() -> None:
         raise error
 
-    asyncio.get_running_loop().set_exception_handler(unseen)
+    asyncio.get_running_loop().set_exception_handler(logs.unhandled)
     task = asyncio.create_task(fail())
     await asyncio.wait({task})
     with caplog.at_level(logging.INFO):
