@@ -20,6 +20,7 @@ from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
+from gpuenv.knowledge import load
 
 
 def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
@@ -41,7 +42,8 @@ def test_notes_that_do_not_fail() -> None:
     assert "LastSupportedGeneration" in notes(flags("2.7.1+cu118", "Tesla P40", cuda="11.8"))
     seen = replace(flags("2.9.0", "NVIDIA A100-PCIE-40GB", cuda="11.8"), source="collect-env")
     assert "NoSuchBuild" in notes(seen)
-    assert "TorchNotInTables" in notes(flags("2.19.0", "NVIDIA A100-PCIE-40GB", cuda="13.2"))
+    seen = replace(flags("2.19.0", "NVIDIA A100-PCIE-40GB", cuda="13.2"), source="collect-env")
+    assert "TorchNotInTables" in notes(seen)
 
 
 def test_a_wheel_that_names_its_cuda_exists() -> None:
@@ -59,6 +61,42 @@ def test_a_typed_build_that_the_tables_lack_is_no_pass(version: str, reason: str
     targets = ("sm_80",)
     built = judge(flags(version, "NVIDIA A100-PCIE-40GB", arch_flags=targets))
     assert built.verdict is Verdict.COMPATIBLE, "who knows its targets has the build"
+
+
+@pytest.mark.parametrize(
+    ("version", "reason", "words"),
+    [
+        ("2.9.7+cu128", "NoSuchBuild", "PyTorch 2.9.7 was not released; of 2.9, there are 2.9.0 and 2.9.1"),
+        ("2.9.9", "NoSuchBuild", "of 2.9, there are"),
+        ("2.6.1+cu124", "NoSuchBuild", "of 2.6, there is only 2.6.0"),
+        ("2.99.0+cu130", "TorchNotInTables", "PyTorch 2.99.0+cu130 is newer than the tables"),
+    ],
+)
+def test_a_release_that_does_not_exist_is_doubted_if_it_was_typed(
+    version: str, reason: str, words: str
+) -> None:
+    found = judge(flags(version, "NVIDIA H100 PCIe"))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason), told(found)
+    assert words in found.checks[0].message
+    seen = judge(replace(flags(version, "NVIDIA H100 PCIe"), source="collect-env"))
+    assert all(check.status is not Status.UNKNOWN for check in seen.checks if check.name == "torch-release")
+    nightly = judge(flags("2.99.0.dev20261101+cu130", "NVIDIA H100 PCIe", arch_flags=("sm_90",)))
+    assert nightly.verdict is Verdict.COMPATIBLE
+
+
+def test_every_release_in_the_tables_has_a_first_patch_and_its_own_history() -> None:
+    for release in load().torch.values():
+        assert release.patches[0] == 0
+        assert list(release.patches) == sorted(set(release.patches))
+        assert release.has(release.last)
+        assert release.has(release.torch)
+        assert not release.has((*release.torch, release.patches[-1] + 1))
+
+
+def test_a_table_without_patches_doubts_no_release() -> None:
+    release = replace(load().newest_release(), patches=())
+    assert release.has((*release.torch, 7))
+    assert release.last == release.torch
 
 
 def test_a_typed_build_that_the_tables_lack_leads_what_else_is_not_known() -> None:
@@ -132,7 +170,7 @@ def test_what_is_not_known_stays_unknown(facts: Facts, reason: str) -> None:
 def test_a_cuda_beyond_the_tables_is_judged_by_rule(
     cuda: str, version: str, verdict: str, reason: str
 ) -> None:
-    found = judge(flags("3.0.0", "NVIDIA L4", version, cuda=cuda))
+    found = judge(replace(flags("3.0.0", "NVIDIA L4", version, cuda=cuda), source="collect-env"))
     assert (found.verdict, found.reason) == (verdict, reason), told(found)
 
 

@@ -118,6 +118,18 @@ def test_a_typed_build_is_doubted_beside_a_dump_too() -> None:
     assert as_json("--collect-env", "-", "--torch", "2.12.0+cu131", text=seen)["verdict"] == "Compatible"
 
 
+def test_a_typed_wheel_needs_a_python_that_has_it() -> None:
+    """Wheels are for certain Pythons. A Python that was seen may have another build of the same version."""
+    node = ("--gpu", "NVIDIA L4", "--driver", "580.65.06")
+    found = as_json("--torch", "2.9.1+cu128", "--python", "3.7", *node)
+    assert (found["verdict"], found["reasons"][0]["code"]) == ("Unknown", "NoSuchBuild")
+    assert found["reasons"][0]["message"].startswith("PyTorch 2.9 has wheels for Python 3.10 to 3.14")
+    assert "PyTorch 1.8 to 1.13" in found["reasons"][0]["remedies"][0]["message"]
+    assert as_json("--torch", "2.9.1+cu128", "--python", "3.10", *node)["verdict"] == "Compatible"
+    given = as_json("--torch", "2.9.1+cu128", "--python", "3.7", "--arch-list", "sm_89", *node)
+    assert given["verdict"] == "Compatible"
+
+
 def test_builds_side_by_side_have_the_drivers_that_they_need() -> None:
     found = explain("--torch", "2.9.1+cu128", "--torch", "2.12.0+cu130", "--gpu", "NVIDIA L4").stdout
     assert "with driver 525.60.13 or newer; not known: the driver" in found

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.explain import CSV, as_json, explain
+from tests.unit.published_cases import plain
 
 from gpuenv.assess.facts import Facts, Origin
 from gpuenv.assess.sources.images.named import NamedImage, read_name
@@ -219,6 +220,26 @@ def test_an_image_and_a_version_of_pytorch_exclude_each_other() -> None:
 def test_builds_for_other_gpus_have_no_cuda() -> None:
     answer = as_json("--image", "rocm/vllm:rocm6.4.1_vllm_0.9.1_20250715", *NODE)
     assert answer["verdict"] == "Incompatible"
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("pytorch/pytorch:2.9.1-cuda12.1-cudnn9-runtime", "NoSuchBuild"),
+        ("pytorch/pytorch:2.9.7-cuda12.8-cudnn9-runtime", "NoSuchBuild"),
+        ("pytorch/pytorch:2.99.0-cuda13.0-cudnn9-runtime", "TorchNotInTables"),
+        ("lmsysorg/sglang:v0.5.3-cu130", "NoSuchBuild"),
+    ],
+)
+def test_a_tag_that_names_no_released_build_is_doubted(image: str, reason: str) -> None:
+    answer = as_json("--image", image, "--driver", "580.65.06", "--gpu", "NVIDIA L4")
+    assert (answer["verdict"], answer["reasons"][0]["code"]) == ("Unknown", reason)
+
+
+def test_a_dump_of_the_image_shows_that_the_build_exists() -> None:
+    dump = plain({"torch": "2.9.1", "cuda": "12.1", "driver": "580.65.06", "gpus": ["NVIDIA L4"]})
+    image = "pytorch/pytorch:2.9.1-cuda12.1-cudnn9-runtime"
+    assert as_json("--image", image, "--collect-env", "-", text=dump)["verdict"] == "Compatible"
 
 
 @pytest.mark.parametrize(

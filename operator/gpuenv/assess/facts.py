@@ -255,8 +255,8 @@ class TorchFacts:
     ``torch.cuda.is_available()``. ``missing`` True means that Python has no module ``torch``. ``import_error`` is the
     error of ``import torch``, and ``init_error`` that of ``torch.cuda.init()``. ``cudnn`` is the integer of
     ``torch.backends.cudnn.version()``. ``channel`` is the distributor of the build (``conda-forge``), or None if it is
-    the PyTorch project. ``typed`` True means that a person typed the version, and that nothing else shows that there is
-    such a build.
+    the PyTorch project. ``typed`` True means that a person typed the version, or a tag that names it, and that nothing else
+    shows that there is such a build.
     """
 
     version: str | None = None
@@ -335,7 +335,8 @@ class ContainerFacts:
 
     ``memory_limit_mib``, ``cpu_limit`` (in CPUs) and ``pids_limit`` are limits of the cgroup; None means no limit.
     ``shm_mib`` is the size of /dev/shm. ``writable`` lists the directories that the probe could write to.
-    ``root_read_only`` says whether the root file system is mounted read-only; None means not known.
+    ``root_read_only`` says whether the root file system is mounted read-only; None means not known. ``python_typed``
+    True means that a person typed the version of Python, and that nothing else shows it.
     """
 
     python: str | None = None
@@ -353,6 +354,7 @@ class ContainerFacts:
     cpu_limit: float | None = None
     pids_limit: int | None = None
     root_read_only: bool | None = None
+    python_typed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

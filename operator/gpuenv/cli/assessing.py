@@ -146,9 +146,17 @@ def _joined(image: Image, node: Node, pasted: list[Facts]) -> Facts:
     nothing = Facts(source=Source.FLAGS, node=NodeFacts(platform=node.facts.platform))
     found = [image.found, *pasted] if image.found is not None else pasted
     facts = merge(found if found and options == nothing else [options, *found])
-    version = image.torch.version
-    if version is not None and all(one.torch.version != version for one in found):
-        facts = replace(facts, torch=replace(facts.torch, typed=True))
+    facts = replace(facts, torch=replace(facts.torch, typed=_is_typed(facts, image, found) or None))
+    python = image.container.python
+    if python is not None and all(one.container.python != python for one in found):
+        facts = replace(facts, container=replace(facts.container, python_typed=True))
     if node.facts.platform:  # --platform takes precedence over the platform that a pasted text names
         facts = replace(facts, node=replace(facts.node, platform=node.facts.platform))
     return facts
+
+
+def _is_typed(facts: Facts, image: Image, found: list[Facts]) -> bool:
+    """Return whether the version of PyTorch is only what a person typed, as an option or in the tag of an image."""
+    version = facts.torch.version
+    seen = [one for one in found if one.torch.version == version]
+    return version is not None and all(one.torch.typed for one in seen) and bool(seen or image.torch.version)

@@ -266,6 +266,7 @@ def _release(row: Mapping[str, Any]) -> TorchRelease:
             for build in row["builds"]
         ),
         all_builds=row.get("all_builds", ""),
+        patches=tuple(int(patch) for patch in row.get("patches", ())),
     )
 
 

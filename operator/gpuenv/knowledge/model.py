@@ -133,7 +133,8 @@ class TorchRelease:
 
     ``released`` is its date. ``python`` is the oldest and the newest Python version with wheels. ``default_cuda`` is
     the CUDA version of the build on PyPI. ``all_builds`` is the URL at which the list of all its CUDA builds was read;
-    "" means that nobody has read such a list, so that other builds than ``builds`` may exist.
+    "" means that nobody has read such a list, so that other builds than ``builds`` may exist. ``patches`` are the last
+    numbers of the releases in the series, 0 and 1 for 2.9.0 and 2.9.1; () means that they are not known.
     """
 
     torch: Version
@@ -143,6 +144,17 @@ class TorchRelease:
     source: str
     builds: tuple[TorchBuild, ...]
     all_builds: str = ""
+    patches: tuple[int, ...] = ()
+
+    @property
+    def last(self) -> Version:
+        """The newest release in the series; only its first two numbers if the others are not known."""
+        return (*self.torch, *self.patches[-1:])
+
+    def has(self, torch: Version) -> bool:
+        """Return whether a version of PyTorch was released, or may have been because the table does not say."""
+        patch, *more = torch[2:] or (None,)
+        return not self.patches or patch is None or (patch in self.patches and not any(more))
 
     def build(self, cuda: Version | None) -> TorchBuild | None:
         """Return the build for a CUDA version, or None if none was released. Only major and minor version count."""

@@ -101,6 +101,7 @@ def _known(row: ImageRow, words: Mapping[str, str], contents: ImageContents | No
             cuda=values["cuda"],
             cpu_build=True if "rocm" in words or row.local == "cpu" else None,
             cudnn=cudnn_number(cudnn) if values["cudnn"] else None,
+            typed=any(said[name] not in (None, listed[name]) for name in ("pytorch", "cuda")) or None,
         ),
         container=ContainerFacts(python=values["python"]),
         provenance=tuple(
