@@ -84,11 +84,12 @@ def applied(case: Facts, one: Remedy) -> Facts | None:
         return case if version is not None else None
     if one.action == Action.CHANGE_IMAGE and "pytorch" in known:
         release = K.release(parse_version(known["pytorch"]))
-        row = release.build(parse_version(known["cuda"])) if release else None
+        assert release is not None, one
+        row = release.build(parse_version(known["cuda"]))
         assert row is not None, one
         assert known["index"] == "cu" + known["cuda"].replace(".", "")
         own = parse_build_name(case.torch.version).release or ()
-        number = show(own) if own[:2] == parse_version(known["pytorch"]) else f"{known['pytorch']}.0"
+        number = show(own) if own[:2] == release.torch and release.has(own) else f"{known['pytorch']}.0"
         loaded = case.driver.cuda_version if case.driver.version is None else None
         return replace(
             case,

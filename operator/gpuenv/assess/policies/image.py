@@ -102,7 +102,7 @@ def released_build(case: Case) -> Iterator[Check]:
 def _no_such_patch(case: Case, release: TorchRelease, torch: Version) -> Check:
     names = [f"{show(release.torch)}.{patch}" for patch in release.patches]
     message = f"PyTorch {show(torch)} was not released; of {show(release.torch)}, there {_are(names)}"
-    remedies = [remedy(Action.CHANGE_IMAGE, f"Use PyTorch {' or '.join(names)}.", pytorch=names[-1])]
+    remedies = [remedy(Action.CHANGE_IMAGE, f"Use PyTorch {_either(names)}.")]
     return check(
         case,
         check_names.TORCH_RELEASE,
@@ -112,6 +112,10 @@ def _no_such_patch(case: Case, release: TorchRelease, torch: Version) -> Check:
         remedies,
         TORCH_HISTORY,
     )
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _are(names: list[str]) -> str:
