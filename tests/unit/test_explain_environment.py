@@ -82,3 +82,14 @@ def test_options_complete_the_image_of_the_file(tmp_path: Path, option: str, val
     assert (found["verdict"], found["facts"]["pytorch"]) == ("Compatible", "2.9.1")
     assert found["facts"][option.strip("-").replace("arch-list", "archList")] is not None
     assert as_json(*node, "--torch", "2.8.0+cu126")["facts"]["pytorch"] == "2.8.0+cu126"
+
+
+def test_an_expectation_that_the_image_misses_is_no_matter_of_driver_or_gpu(tmp_path: Path) -> None:
+    wrong = environment(tmp_path, "  expect: {pytorch: ==2.8.*, python: ==3.12.*}\n")
+    found = explain("--gpu", "NVIDIA L4", *wrong).stdout
+    assert "expect-pytorch   ExpectationMismatch" in found
+    assert "Compatible if the driver is 525.60.13 or newer" in found
+    generations = as_json(*wrong)["answer"]["generations"]
+    assert {one["name"] for one in generations if one["works"]} >= {"Ada Lovelace", "Hopper"}
+    strict = environment(tmp_path, "  expect: {driverRule: Toolkit}\n")
+    assert "Compatible if the driver is R570 or newer" in explain("--gpu", "NVIDIA L4", *strict).stdout

@@ -1,13 +1,26 @@
 """Open questions: what the tables say about the driver, the builds and the GPUs that are not given."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import pytest
 from tests.support.assessed import judge
 
 from gpuenv.assess.case import make_case
-from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
+from gpuenv.assess.engine import assess
+from gpuenv.assess.facts import (
+    ContainerFacts,
+    DriverFacts,
+    Facts,
+    Failure,
+    Gpu,
+    Health,
+    KernelModule,
+    Source,
+    TorchFacts,
+)
 from gpuenv.assess.questions.answer import OpenAnswer, open_answer
 from gpuenv.assess.questions.what_if import (
     DriverRange,
@@ -19,6 +32,7 @@ from gpuenv.assess.questions.what_if import (
     with_generation,
     works,
 )
+from gpuenv.cli.output.open_answers import lines
 from gpuenv.knowledge import load
 from gpuenv.knowledge.versions import parse_version
 
@@ -177,3 +191,69 @@ def test_the_short_search_for_drivers_finds_what_the_long_one_finds() -> None:
         assert short == driver_range(one, judge, TABLES)
         found += short is not None
     assert found > 100
+
+
+def two(torch: str, *gpus: str) -> Facts:
+    found = tuple(Gpu(index=index, product=product) for index, product in enumerate(gpus))
+    return replace(facts(torch), gpus=found)
+
+
+def test_only_the_gpus_without_code_are_blamed() -> None:
+    found = ask(two("2.9.1+cu130", "NVIDIA GeForce RTX 4090", "NVIDIA GeForce GTX 1080 Ti"))
+    assert found is not None
+    assert found.no_driver
+    assert [row.name for row in found.without_code] == ["Pascal"]
+    assert "does not run on Pascal; " in next(about(found))
+
+
+def test_gpus_that_no_driver_has_together_are_blamed_together() -> None:
+    """CUDA 12.8 has code for Volta and for Blackwell, but drivers for the one end where those for the other begin."""
+    tables = replace(
+        TABLES,
+        architectures={
+            cc: replace(row, dropped_from_driver=570) if row.name == "Volta" else row
+            for cc, row in TABLES.architectures.items()
+        },
+    )
+    given = two("2.9.1+cu128", "Tesla V100-SXM2-16GB", "NVIDIA B200")
+    found = open_answer(
+        make_case(given, None, (), tables, None), lambda one: assess(one, None, (), tables, cures=False)
+    )
+    assert found is not None
+    assert (found.no_driver, found.without_code) == (True, ())
+    assert "none in the tables runs the build on Volta and Blackwell (data centre) together" in next(
+        about(found)
+    )
+
+
+def about(found: OpenAnswer) -> Iterator[str]:
+    return (line.text for line in lines(found, TABLES, "2.9.1") if line.text.startswith("no driver"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"driver": DriverFacts(version="575.57.08", kernel_module=KernelModule("575.57.08", is_open=True))},
+        {"container": ContainerFacts(env={"CUDA_VISIBLE_DEVICES": ""})},
+        {
+            "gpus": (
+                Gpu(
+                    product="NVIDIA GeForce GTX 1080 Ti", health=Health(ecc_uncorrected=4, recovery_action=2)
+                ),
+            )
+        },
+    ],
+    ids=["open kernel module", "environment variable", "health"],
+)
+def test_what_no_build_changes_hides_no_build(change: dict[str, Any]) -> None:
+    plain = facts(driver="575.57.08", gpu="NVIDIA GeForce GTX 1080 Ti")
+    found = ask(replace(plain, **change))
+    assert found is not None
+    assert found.builds == given(driver="575.57.08", gpu="NVIDIA GeForce GTX 1080 Ti").builds
+
+
+def test_facts_about_a_gpu_that_contradict_each_other_decide_nothing() -> None:
+    gpus = (Gpu(product="NVIDIA L4", compute_capability=(3, 5)),)
+    assert ask(replace(facts(), gpus=gpus)) is None
+    found = judge(replace(facts("2.9.1+cu128", "580.65.06"), gpus=gpus))
+    assert (found.verdict, found.reason) == ("Unknown", "ConflictingFacts")

@@ -79,6 +79,8 @@ class Device:
     proven: bool
     mig: str | None = None
     similar: tuple[str, ...] = ()
+    contradicts: ComputeCapability | None = None
+    """The compute capability that was given, if it is not that of the model: then none is known."""
 
     @property
     def title(self) -> str:
@@ -305,6 +307,9 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
     for gpu in gpus:
         model = knowledge.model(gpu.product)
         capability = gpu.compute_capability or (model.cc if model else None)
+        # What CUDA itself reports is certain. Of a dump or of options, either the name or the number is wrong.
+        differ = model is not None and capability != model.cc and facts.source != Source.PROBE
+        contradicts, capability = (capability, None) if differ else (None, capability)
         yield Device(
             index=gpu.index,
             product=gpu.product,
@@ -314,6 +319,7 @@ def _devices(facts: Facts, knowledge: Knowledge, kernels: tuple[Step, ...]) -> I
             proven=gpu.index in ran and not broken & {gpu.index, None},
             mig=gpu.mig,
             similar=gpu.similar,
+            contradicts=contradicts,
         )
 
 

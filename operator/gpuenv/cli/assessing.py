@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gpuenv.api.spec.environment import EnvironmentSpec
+from gpuenv.api.spec.environment import EnvironmentSpec, Expectations
 from gpuenv.assess.case import make_case
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Source
@@ -109,12 +109,11 @@ class _Judge:
         """Return the assessment of facts, with cures in the words of this place."""
         return in_place(self._assessed(facts), SAVED if facts.source == Source.PROBE else VERSIONS)
 
-    def _assessed(self, facts: Facts, *, cures: bool = True) -> Assessment:
-        """Return the assessment of facts. Without ``cures``, nothing is tried to find a cure, which is faster."""
+    def _assessed(self, facts: Facts) -> Assessment:
         spec = self.spec
         if spec is None:
-            return assess(facts, None, (), self.knowledge, cures=cures)
-        return assess(facts, spec.expect, spec.floors, self.knowledge, tried=spec.checks, cures=cures)
+            return assess(facts, None, (), self.knowledge)
+        return assess(facts, spec.expect, spec.floors, self.knowledge, tried=spec.checks)
 
     def _open(self, facts: Facts) -> "OpenAnswer | None":
         case = make_case(facts, None, (), self.knowledge, None)
@@ -126,7 +125,13 @@ class _Judge:
         self._opened += 1
         from gpuenv.assess.questions.answer import open_answer  # noqa: PLC0415 - only open questions need it
 
-        return open_answer(case, partial(self._assessed, cures=False)) if self._opened <= MOST_OPEN else None
+        if self._opened > MOST_OPEN:
+            return None
+        # What else the environment expects, no driver, build or GPU changes: it stays a check of its own.
+        rule = Expectations(driver_rule=self.spec.expect.driver_rule) if self.spec else None
+        return open_answer(
+            case, partial(assess, expect=rule, floors=(), knowledge=self.knowledge, cures=False)
+        )
 
 
 def _about(image: Image) -> AboutImage | None:

@@ -15,7 +15,6 @@ from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status
 from gpuenv.assess.sources.failure_rules import classify
-from gpuenv.assess.visible import visible_gpus
 from gpuenv.knowledge.versions import parse_version, show
 
 _DRIVER: Final = "the driver (--driver, or nvidia-smi)"
@@ -100,6 +99,8 @@ def known_architecture(case: Case) -> Iterator[Check]:
     if case.cpu_build or case.facts.torch.missing:
         return
     for device in case.devices:
+        if device.contradicts:
+            continue  # said by `contradictions`
         if device.compute_capability is None and not device.proven:
             name = device.product or f"GPU {device.index}"
             message = f"{name} is not in the tables, and its compute capability was not told"
@@ -142,14 +143,9 @@ def contradictions(case: Case) -> Iterator[Check]:
         yield check(case, check_names.FACTS, Status.NOTE, reasons.ConflictingFacts, stale, remedies)
     if not case.probed:
         yield from _build_contradicts(case)
-    for device, gpu in zip(case.devices, visible_gpus(case.facts, case.knowledge), strict=False):
-        if (
-            device.model
-            and gpu.compute_capability
-            and gpu.compute_capability != device.model.cc
-            and not case.probed
-        ):
-            given = show(gpu.compute_capability)
+    for device in case.devices:
+        if device.model and device.contradicts:
+            given = show(device.contradicts)
             message = (
                 f"{device.product} has compute capability {show(device.model.cc)}, but {given} was given"
             )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from gpuenv.assess.case import Case
 from gpuenv.assess.cures.drivers import newest_branch
+from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.questions.builds import WorkingBuild, working_builds
 from gpuenv.assess.questions.generations import JudgedGeneration, judged_generations
@@ -13,9 +14,10 @@ from gpuenv.assess.questions.what_if import (
     Judge,
     driver_range,
     drivers_to_try,
+    versions_alone,
     with_driver,
 )
-from gpuenv.knowledge.model import Architecture
+from gpuenv.knowledge.model import Architecture, Knowledge
 from gpuenv.knowledge.versions import Version, parse_version
 
 
@@ -25,7 +27,8 @@ class OpenAnswer:
 
     ``drivers`` are those with which the given image works: on the given GPU, or on some GPU. ``no_driver`` True means that
     it works with no driver, so that nobody should change the driver. ``builds`` are the released builds that work on the
-    given GPU and driver, the newest first; if ``no_driver`` is True, they are those that work instead of the given one.
+    given GPU and driver, the newest first; if ``no_driver`` is True, they are those that work instead of the given one, and
+    ``without_code`` the generations of the given GPUs on each of which the given build works with no driver.
     ``generations`` are the GPU generations on which the image works, or that the driver supports, and those on which it
     does not. ``gpus`` are the generations of the given GPUs, and ``last_branch`` is the newest driver branch that
     supports them all; None stands for the newest one.
@@ -36,6 +39,7 @@ class OpenAnswer:
     builds: tuple[WorkingBuild, ...] = ()
     generations: tuple[JudgedGeneration, ...] = ()
     gpus: tuple[Architecture, ...] = ()
+    without_code: tuple[Architecture, ...] = ()
     last_branch: int | None = None
     driver_cuda: Version | None = None
     """The newest CUDA version of the given driver, or None if the driver is not given."""
@@ -46,8 +50,8 @@ class OpenAnswer:
 def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
     """Return the answer to the question that the facts of a case leave open, or None if there is none.
 
-    ``judge`` assesses facts. There is no answer if nothing is missing, if a failure was observed (then versions do not
-    explain it), or if a GPU is not in the tables or belongs to a Jetson module.
+    ``judge`` assesses facts, of which it gets the versions alone. There is no answer if nothing is missing, if a failure was
+    observed (then versions do not explain it), or if a GPU is not in the tables or belongs to a Jetson module.
     """
     no_torch = not case.facts.torch.version and case.runtime is None
     no_driver = case.driver is None and case.api is None
@@ -58,8 +62,9 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
         return None
     rows = [device.architecture for device in case.devices]
     known = [row for row in rows if row is not None and not row.embedded]
-    if len(known) < len(rows):
+    if len(known) < len(rows) or any(device.contradicts for device in case.devices):
         return None
+    case = replace(case, facts=versions_alone(case.facts))
     about = OpenAnswer(
         gpus=tuple(dict.fromkeys(known)),
         last_branch=newest_branch(case),
@@ -78,11 +83,28 @@ def _about_the_driver(case: Case, judge: Judge, about: OpenAnswer) -> OpenAnswer
     drivers = driver_range(case.facts, judge, case.knowledge)
     if drivers is not None:
         return replace(about, drivers=drivers)
-    tried = [judge(with_driver(case.facts, version)) for version in drivers_to_try(case.knowledge)]
-    if not all(one.verdict is Verdict.INCOMPATIBLE for one in tried):
+    if not _fails_with_all(case.facts, judge, case.knowledge):
         return None  # no driver is certain to work, and none is certain to fail
     builds = working_builds(case, judge)
-    return replace(about, no_driver=True, builds=builds, nearest=_nearest(builds, case.torch))
+    bad = [
+        row
+        for gpu, device in zip(case.facts.gpus, case.devices, strict=False)
+        if (row := device.architecture) is not None
+        and _fails_with_all(replace(case.facts, gpus=(gpu,)), judge, case.knowledge)
+    ]
+    return replace(
+        about,
+        no_driver=True,
+        builds=builds,
+        nearest=_nearest(builds, case.torch),
+        without_code=tuple(dict.fromkeys(bad)),
+    )
+
+
+def _fails_with_all(facts: Facts, judge: Judge, knowledge: Knowledge) -> bool:
+    """Return whether the image fails for certain with every driver of the tables."""
+    tried = (judge(with_driver(facts, version)) for version in drivers_to_try(knowledge))
+    return all(one.verdict is Verdict.INCOMPATIBLE for one in tried)
 
 
 def _widest(judged: Iterable[JudgedGeneration]) -> DriverRange | None:

@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.assess.facts import DriverFacts, Facts, Gpu, TorchFacts
+from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, TorchFacts
 from gpuenv.assess.model import Assessment, Status
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.knowledge.model import Architecture, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import parse_version, show
 
 Judge = Callable[[Facts], Assessment]
-"""The assessment of facts, with the expectations and the tables of the person who asks."""
+"""The assessment of facts with the tables of the person who asks, without expectations that no driver or build changes."""
+
+_DRIVER_RULES: Final = frozenset({"NVIDIA_REQUIRE_CUDA", "NVIDIA_DISABLE_REQUIRE"})
+"""Variables of an image that say which drivers may run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,20 @@ class DriverRange:
 
     first: str
     last: int | None
+
+
+def versions_alone(facts: Facts) -> Facts:
+    """Return the facts without what another driver, build or GPU does not change, such as the health of a GPU."""
+    driver = facts.driver
+    env = {name: value for name, value in facts.container.env.items() if name in _DRIVER_RULES}
+    return replace(
+        facts,
+        driver=DriverFacts(driver.version, driver.cuda_version, driver.nvml_cuda_version),
+        gpus=tuple(
+            Gpu(gpu.index, gpu.product, compute_capability=gpu.compute_capability) for gpu in facts.gpus
+        ),
+        container=ContainerFacts(python=facts.container.python, machine=facts.container.machine, env=env),
+    )
 
 
 def with_driver(facts: Facts, version: str) -> Facts:

@@ -68,11 +68,17 @@ def _from_to(first: str, last: str) -> str:
 
 
 def _no_driver(found: OpenAnswer) -> str:
-    names = " and ".join(dict.fromkeys(row.name for row in found.gpus))
-    words = f"no driver changes this: the build does not run on {names}"
+    if found.without_code:
+        words = f"no driver changes this: the build does not run on {_all_of(found.without_code)}"
+    else:
+        words = f"no driver changes this: none in the tables runs the build on {_all_of(found.gpus)} together"
     if found.nearest is None:
         return f"{words}, and no released build in the tables does"
     return f"{words}; {_title(found.nearest)} does"
+
+
+def _all_of(rows: Iterable[Architecture]) -> str:
+    return " and ".join(dict.fromkeys(row.name for row in rows))
 
 
 def _title(build: WorkingBuild) -> str:
