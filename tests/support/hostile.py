@@ -84,6 +84,7 @@ def _deep(depth: int) -> Any:
 _TRIED = _first_parts(440)
 _NUMBERS = [number + 0.5 for number in range(400)]
 
+_MODELS = sorted(model.name for model in load().models.values() if model.cc[0] == 8)
 WORST: dict[str, dict[str, Any]] = {
     "numbered errors": {"steps": fails(600, lambda number: f"e{number}")},
     "one rule, often": {"steps": fails(58, lambda n: f"{n} " + "cudaerrornotsupported " * 22)},
@@ -116,6 +117,17 @@ WORST: dict[str, dict[str, Any]] = {
             {"error": [f"gpu is lost {n} " + "error " * 20 for n in range(64)]},
         ],
         "torch": ["2.9.1+cu128", None, "12.8", False, 91002, True, None, [f"sm_{n}" for n in range(64)]],
+    },
+    "errors that other builds and drivers cure": {
+        "gpus": [list(range(64)), _MODELS[:64]],
+        "torch": ["2.4.0+cu118", None, "11.8", False, 90100, True, None, ["sm_37"]],
+        "steps": [
+            [f"matmul{n}" for n in range(200)],
+            list(range(200)),
+            None,
+            ["Fail"] * 200,
+            [["cuda", (35, 100, 209, 222, 801, 803, 804)[n % 7], "", f"{n}"] for n in range(200)],
+        ],
     },
     "GPUs with health": {
         "gpus": [list(range(64)), *[None] * 6, {f"h{key}": list(range(64)) for key in range(100)}]

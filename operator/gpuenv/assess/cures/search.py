@@ -43,11 +43,16 @@ _DRIVERS: Final = (Part.DRIVER, Part.TOOLKIT_DRIVER)
 def with_cures(case: Case, checks: list[Check]) -> list[Check]:
     """Return the checks with the remedies that help. A check for which none is found keeps the remedies that it has."""
     setup, platforms = setup_of(case), case.platforms
-    return [_cured(case.knowledge, setup, platforms, found) if found.curable else found for found in checks]
+    # Many checks can have one reason, such as one for each GPU.
+    kinds = dict.fromkeys((found.reason, found.status.severity) for found in checks if found.curable)
+    helps = {kind: _remedies(case.knowledge, setup, platforms, *kind) for kind in kinds}
+    return [
+        _cured(found, helps[found.reason, found.status.severity]) if found.curable else found
+        for found in checks
+    ]
 
 
-def _cured(knowledge: Knowledge, setup: Setup, platforms: tuple[str, ...], found: Check) -> Check:
-    remedies = _remedies(knowledge, setup, platforms, found.reason, found.status.severity)
+def _cured(found: Check, remedies: Remedies) -> Check:
     if not remedies:
         return found
     actions = {one.action for one in remedies}

@@ -41,6 +41,7 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
     known = case.driver is not None or case.api is not None
     best = newest_branch(case) or case.knowledge.branches[0].branch
     ranges: dict[tuple[Version, tuple[Code, ...]], DriverRange | None] = {}
+    likely: dict[int, str] = {}  # builds for one major version of CUDA often need the same driver
     for release in sorted(case.knowledge.torch.values(), key=lambda release: release.torch, reverse=True):
         for build in sorted(release.builds, key=lambda build: build.cuda, reverse=True):
             if _lacks_code(case, build):
@@ -54,8 +55,10 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
             codes = (*_codes(case, build, build.archs), *_codes(case, build, build.aarch64))
             key = (build.cuda, codes)
             if key not in ranges:
-                ranges[key] = released_range(facts, judge, case.knowledge, best)
+                guess = likely.get(build.cuda[0], "")
+                ranges[key] = released_range(facts, judge, case.knowledge, best, guess)
             if found := ranges[key]:
+                likely[build.cuda[0]] = found.first
                 yield WorkingBuild(release.torch, build.cuda, index_of(build), found)
 
 

@@ -104,12 +104,14 @@ def drivers_to_try(knowledge: Knowledge) -> tuple[str, ...]:
     return tuple(sorted(floors | branches, key=lambda text: parse_version(text) or ()))
 
 
-def released_range(facts: Facts, judge: Judge, knowledge: Knowledge, best: int) -> DriverRange | None:
+def released_range(
+    facts: Facts, judge: Judge, knowledge: Knowledge, best: int, guess: str = ""
+) -> DriverRange | None:
     """Return the same as :func:`driver_range` with few assessments, for a released build.
 
     ``best`` is the newest branch that supports the GPU. If the build does not work with it, it works with no driver. If it
     does, older drivers work down to a limit. Builds of vendors, which bring a cuda-compat for some branches, have no such
-    limit.
+    limit. ``guess`` is the driver that is likely to be the limit, or "". If it is, two assessments find it.
     """
     tried = drivers_to_try(knowledge)
     numbers = [(parse_version(version) or (0,))[0] for version in tried]
@@ -117,12 +119,15 @@ def released_range(facts: Facts, judge: Judge, knowledge: Knowledge, best: int) 
     if not works(judge(with_driver(facts, tried[top]))):
         return None
     low, high = 0, top
+    likely = [tried.index(guess), tried.index(guess) - 1] if guess else []
     while low < high:
-        middle = (low + high) // 2
-        if works(judge(with_driver(facts, tried[middle]))):
-            high = middle
+        place = likely.pop(0) if likely else (low + high) // 2
+        if not low <= place < high:
+            continue  # a guess that is known to be wrong
+        if works(judge(with_driver(facts, tried[place]))):
+            high = place
         else:
-            low = middle + 1
+            low = place + 1
     newest = top == len(tried) - 1 or works(judge(with_driver(facts, tried[-1])))
     return DriverRange(tried[low], None if newest else numbers[top])
 
