@@ -63,6 +63,8 @@ def test_the_fabric_of_a_query_that_names_the_gpu_is_a_fact_of_that_gpu() -> Non
         "Fabric\n State" + " " * 60 + ": ",
         "NCCL communicator was aborted on rank 1 " * 3,
         "[802] Call to cu",
+        "torch.version.cuda NoneType ",
+        "NoneType torch.version.cuda\n" + " " * 160 + "\n" + " " * 160,
     ],
 )
 def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:

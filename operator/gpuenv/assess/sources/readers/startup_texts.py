@@ -33,6 +33,13 @@ _BITSANDBYTES: Final = LazyPattern(
     r"(lib(?:s?)bitsandbytes_(?:cuda|rocm)[\w.]{1,30}\.(?:so|dll))"
 )
 _FAILING: Final = (
+    (
+        "cpu-build",
+        LazyPattern(
+            r"\bversion\.cuda\b[^\n]{0,80}?(?:\n[ ^~]{0,160}){0,2}\n?"
+            r"(?:AttributeError: 'NoneType' object|TypeError: [^\n]{0,80}NoneType)[^\n]{0,60}"
+        ),
+    ),
     ("no-platform", LazyPattern(r"No platform detected, vLLM is running on UnspecifiedPlatform")),
     (
         "no-platform",
@@ -93,7 +100,7 @@ _FAILING: Final = (
 _FIRST_WORDS: Final = (
     "xFormers", "ytorch version:", ": cuda:", "torch version ..", "PyTorch version (", "bitsandbytes", "platform",
     "Torch is not able", "No accelerator", "Flash", "GPU is required", "no GPU available", "Ray does not",
-    "No available node", "number of required", "Resources required",
+    "No available node", "number of required", "Resources required", "NoneType",
     "CUDA Setup failed", "driver entry point", "CUDA SETUP: CUDA detection",
 )  # fmt: skip
 
