@@ -29,6 +29,8 @@ _LAST: Final = {"system-library-missing": 1, "library-does-not-load": 2}
 """Faults that are reported after the others, because they may follow from them, or be harmless beside them."""
 
 _MISSING: Final = ": cannot open shared object file"
+_OF_PROGRAM: Final = "error while loading shared libraries: "
+"""Words before a library that a program lacks, and no module of Python."""
 _NOT_FOUND: Final = LazyPattern(r"[Ll]ibrary (lib[\w.+-]{1,80}) is not found or cannot be loaded")
 _FILE_BEFORE: Final = LazyPattern(r"([\w./+@~-]{1,300}\.so[\w.-]{0,40})$")
 _UNDEFINED: Final = "undefined symbol: "
@@ -179,7 +181,8 @@ def _name_of_missing(text: str, start: int, library: str, module: str | None) ->
         return "torch-library-missing" if module == TORCH else "library-missing"
     if not _ERROR.search(text, max(text.rfind("\n", 0, start), start - _BEFORE), start + len(library)):
         return ""
-    if module_of_file(library) not in (None, NVIDIA) and not package_of(library):
+    of_program = text.endswith(_OF_PROGRAM, 0, start)
+    if not of_program and module_of_file(library) not in (None, NVIDIA) and not package_of(library):
         return "module-library-missing"
     return "torch-library-missing" if module == TORCH else "system-library-missing"
 
