@@ -36,7 +36,7 @@ def faults(row: Row) -> list[str]:
         fault
         for fault, there in {
             "source": not re.match(r"https://\S+$", row.source),
-            "year": not 2016 <= row.year <= 2027,
+            "year": not 2010 <= row.year <= 2027,
             "platform": row.platform not in PLATFORMS,
             "text": row.text not in TEXTS,
             "nothing is given": not (row.flags or row.error or row.collect_env),
