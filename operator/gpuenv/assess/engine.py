@@ -23,6 +23,7 @@ from gpuenv.assess.policies import (
     enough,
     expectations,
     image,
+    image_start,
     kernel_module,
     kernels,
     left_out,
@@ -40,6 +41,9 @@ IMAGE: Final[tuple[Policy, ...]] = (
     image.cuda_build,  # torch was built with CUDA
     image.released_build,  # the PyTorch project released this build
     image.python_version,  # the PyTorch release has wheels for the image's Python
+    image_start.platform,  # the image exists for the node's CPU
+    image_start.requirements,  # NVIDIA's container toolkit starts the image
+    image_start.compat_library,  # a cuda-compat that the image's programs load suits driver and GPU
 )
 DRIVER: Final[tuple[Policy, ...]] = (
     driver.visible,  # a driver is visible in the container

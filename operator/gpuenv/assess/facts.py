@@ -336,7 +336,9 @@ class ContainerFacts:
     ``memory_limit_mib``, ``cpu_limit`` (in CPUs) and ``pids_limit`` are limits of the cgroup; None means no limit.
     ``shm_mib`` is the size of /dev/shm. ``writable`` lists the directories that the probe could write to.
     ``root_read_only`` says whether the root file system is mounted read-only; None means not known. ``python_typed``
-    True means that a person typed the version of Python, and that nothing else shows it.
+    True means that a person typed the version of Python, and that nothing else shows it. ``image_platforms`` are the
+    platforms for which the image exists (``linux/amd64``), and ``requirements`` what it requires of driver and GPU
+    (:mod:`gpuenv.assess.image_requirements`). Both are () unless the image was read or named.
     """
 
     python: str | None = None
@@ -355,6 +357,8 @@ class ContainerFacts:
     pids_limit: int | None = None
     root_read_only: bool | None = None
     python_typed: bool | None = None
+    image_platforms: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class ImageRow:
     """Images with one of ``names``, and the patterns of their tags, as ``images.yaml`` describes them.
 
     ``series`` names the rows of contents of these images, or is "". ``local`` is the local version label of the PyTorch
-    inside, such as ``cpu``, or "". ``note`` is a sentence about every image of this row, or "".
+    inside, such as ``cpu``, or "". ``note`` is a sentence about every image of this row, or "". ``platforms`` are those
+    for which the images exist, or () if that is not known.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class ImageRow:
     local: str
     note: str
     source: str
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def image_row(row: Mapping[str, Any]) -> ImageRow:
         local=row.get("local", ""),
         note=row.get("note", ""),
         source=row["source"],
+        platforms=tuple(row.get("platforms", ())),
     )
 
 

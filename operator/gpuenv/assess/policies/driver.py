@@ -315,6 +315,8 @@ def forward_compat(case: Case) -> Iterator[Check]:
     driver = case.facts.driver
     branch = case.knowledge.branch(case.driver)
     compat = driver.libcuda is not None and driver.libcuda.origin == LibcudaOrigin.COMPAT
+    if compat and not case.api_observed and not case.probed:
+        return  # gpuenv.assess.policies.image_start judges one that was found in an image
     newer = (
         branch is not None
         and case.api_observed

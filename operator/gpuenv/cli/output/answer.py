@@ -129,6 +129,7 @@ def _image_data(image: AboutImage, facts: Facts) -> dict[str, Any]:
         "values": [
             {"value": one.value, "origin": str(one.origin), "where": one.where} for one in facts.provenance
         ],
+        "platforms": list(facts.container.image_platforms),
         "notes": list(image.notes),
     }
 

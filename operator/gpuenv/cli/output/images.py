@@ -16,6 +16,8 @@ def image_lines(answer: Answer) -> Iterator[str]:
     if answer.image is None:
         return
     lead = f"image {one_line(answer.image.reference, text.MAX_NAME)}"
+    platforms = one_line(", ".join(answer.facts.container.image_platforms), text.MAX_NAME)
+    lead += f" ({platforms})" if platforms else ""
     known = answer.facts.provenance
     groups: dict[Origin, list[str]] = {}
     for one in known:

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gpuenv.api.foreign_text import one_line
-from gpuenv.assess.facts import ContainerFacts, Facts, Failure, Origin, Provenance, Source, TorchFacts
+from gpuenv.assess.facts import (
+    ContainerFacts,
+    DriverFacts,
+    Facts,
+    Failure,
+    Libcuda,
+    LibcudaOrigin,
+    Origin,
+    Provenance,
+    Source,
+    TorchFacts,
+)
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.assess.sources.images import installed
 from gpuenv.assess.sources.images.installed import FoundFile, InstalledTorch
@@ -32,6 +43,12 @@ _ENV_PREFIXES: Final = (
     "PYTORCH_",
     "TORCH_",
 )
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+"""What Go's strconv.ParseBool takes for true."""
+_LEGACY: Final = re.compile(r"(\d{1,2}\.\d{1,2})(?![\d])", re.ASCII)
+_NAME: Final = re.compile(r"[a-z0-9]{1,20}")
+_MAX_PLATFORMS: Final = 16
+_MAX_REQUIREMENTS: Final = 16
 _MAX_ENV: Final = 64
 _MAX_NOTE: Final = 300
 
@@ -92,6 +109,7 @@ def read_contents(image: ImageFiles) -> ReadImage:
         found.add("cudnn", _version(env.get(variable)), variable)
     found.add("python", _version(env.get("PYTHON_VERSION")), "PYTHON_VERSION")
     stub = installed.stub_on_path(image.files, env.get("LD_LIBRARY_PATH", ""))
+    compat = installed.compat_on_path(image.files, env.get("LD_LIBRARY_PATH", ""))
     values = found.values
     return ReadImage(
         Facts(
@@ -109,7 +127,12 @@ def read_contents(image: ImageFiles) -> ReadImage:
                 python=values.get("python"),
                 machine=_machine(image),
                 env={name: value for name, value in env.items() if name.startswith(_ENV_PREFIXES)},
+                image_platforms=_platforms(image),
+                requirements=_requirements(env),
             ),
+            driver=DriverFacts(libcuda=Libcuda(one_line(compat, _MAX_NOTE), LibcudaOrigin.COMPAT))
+            if compat
+            else DriverFacts(),
             errors=(Failure("cuda", STUB_ERROR, "cudaErrorStubLibrary", f"LD_LIBRARY_PATH finds {stub}"),)
             if stub
             else (),
@@ -128,6 +151,35 @@ def _environment(config: Mapping[str, Any] | None) -> dict[str, str]:
     return {
         name: value[:4096] for name, equals, value in pairs[-_MAX_ENV * 8 :] if equals and len(name) < 128
     }
+
+
+def _platforms(image: ImageFiles) -> tuple[str, ...]:
+    """Return the platforms for which the image exists. For the one that was read, its configuration says it."""
+    config = image.config or {}
+    names = [config.get(key) for key in ("os", "architecture")]
+    is_named = all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
+    own = "/".join(map(str, names)) if is_named else image.read
+    others = (one for one in image.platforms if one != image.read and "unknown" not in one)
+    return tuple(dict.fromkeys(filter(None, (own, *others))))[:_MAX_PLATFORMS]
+
+
+def _requirements(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the image requires of driver and GPU, as NVIDIA's container toolkit reads it from the variables.
+
+    An image that names its CUDA_VERSION and has no NVIDIA_REQUIRE_CUDA requires a driver with this CUDA.
+    https://github.com/NVIDIA/nvidia-container-toolkit/blob/main/internal/config/image/cuda_image.go
+    """
+    if env.get("NVIDIA_DISABLE_REQUIRE", "") in _TRUE:
+        return ()
+    found = [
+        value
+        for name, value in env.items()
+        if name.startswith("NVIDIA_REQUIRE_")
+        and not name.startswith("NVIDIA_REQUIRE_JETPACK")
+        and value.strip()
+    ]
+    legacy = _LEGACY.match(env.get("CUDA_VERSION", "")) if not env.get("NVIDIA_REQUIRE_CUDA") else None
+    return (*found[:_MAX_REQUIREMENTS], *([f"cuda>={legacy[1]}"] if legacy else []))
 
 
 def _machine(image: ImageFiles) -> str | None:
@@ -157,8 +209,8 @@ def _notes(
         yield "No torch/version.py was found in its site-packages."
     elif torch.refused:
         yield f"{torch.where} has no version: {torch.refused} is none, so that PyTorch is not known."
-    requirement = _REQUIREMENT.search(env.get("NVIDIA_REQUIRE_CUDA", ""))
-    if requirement and not env.get("NVIDIA_DISABLE_REQUIRE"):
+    requirement = _REQUIREMENT.search(" ".join(_requirements(env)))
+    if requirement:
         yield (
             f"NVIDIA_REQUIRE_CUDA asks for CUDA {requirement[1]}: NVIDIA's container toolkit does not start the image on an "
             "older driver, except on those that it lists; NVIDIA_DISABLE_REQUIRE=1 switches that off."

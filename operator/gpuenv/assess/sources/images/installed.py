@@ -173,18 +173,44 @@ def package_of(files: Mapping[str, FoundFile], packages: str, name: str) -> tupl
     return next(iter(found.items())) if len(found) == 1 else (None, "")
 
 
+def _loader_directories(files: Mapping[str, FoundFile], library_path: str) -> Iterator[str]:
+    """Yield the directories with a ``libcuda.so.1`` that the dynamic loader searches before the node's driver.
+
+    These are those of LD_LIBRARY_PATH up to a directory where the driver may be mounted.
+    """
+    for directory in library_path.split(":")[:64]:
+        place = directory.strip("/")
+        if place.startswith("usr/local/nvidia"):
+            return
+        real = _resolved(place, files)
+        if f"{real}/libcuda.so.1" in files:
+            yield real
+
+
+def compat_on_path(files: Mapping[str, FoundFile], library_path: str) -> str:
+    """Return the libcuda of cuda-compat that the dynamic loader finds before the driver's library, or "".
+
+    Its name has the version of its driver, such as ``libcuda.so.570.124.06``.
+    """
+    real = next(_loader_directories(files, library_path), "")
+    if "compat" not in real.split("/")[-2:]:
+        return ""
+    versions = [
+        name
+        for name in files
+        if name.rpartition("/")[0] == real and _LIBCUDA.fullmatch(name[len(real) + 1 :])
+    ]
+    return f"/{max(versions, default=f'{real}/libcuda.so.1')}"
+
+
 def stub_on_path(files: Mapping[str, FoundFile], library_path: str) -> str:
     """Return the stub of libcuda that the dynamic loader finds before the driver's library, or "".
 
     The toolkit's stub is for linking. It is found if its directory, which has to contain ``libcuda.so.1``, stands on
     LD_LIBRARY_PATH before a directory where the node's driver may be mounted.
     """
-    for directory in library_path.split(":")[:64]:
-        place = directory.strip("/")
-        if place.startswith("usr/local/nvidia"):
-            return ""
-        real = _resolved(place, files)
-        if real.rpartition("/")[2] == "stubs" and f"{real}/libcuda.so.1" in files:
+    for real in _loader_directories(files, library_path):
+        if real.rpartition("/")[2] == "stubs":
             return f"/{real}/libcuda.so.1"
     return ""
 

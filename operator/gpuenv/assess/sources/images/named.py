@@ -103,7 +103,7 @@ def _known(row: ImageRow, words: Mapping[str, str], contents: ImageContents | No
             cudnn=cudnn_number(cudnn) if values["cudnn"] else None,
             typed=any(said[name] not in (None, listed[name]) for name in ("pytorch", "cuda")) or None,
         ),
-        container=ContainerFacts(python=values["python"]),
+        container=ContainerFacts(python=values["python"], image_platforms=row.platforms),
         provenance=tuple(
             Provenance(
                 name, Origin.INFERRED, row.source if said[name] or contents is None else contents.source
