@@ -1,6 +1,7 @@
 """From which platform a text comes, which of several counts, and that cures fit the platform."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from tests.support.world import KNOWLEDGE
@@ -18,9 +19,12 @@ from gpuenv.assess.facts import (
     LibcudaOrigin,
     NodeFacts,
     Source,
+    TorchFacts,
 )
+from gpuenv.assess.other_vendors import vendor_of
 from gpuenv.assess.platform import platforms_of
 from gpuenv.assess.platform_cures import rule_remedies
+from gpuenv.assess.questions.answer import open_answer
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers.platforms import read
@@ -60,6 +64,11 @@ OF_CUDA = {"cuda", "nvml"}
         ("cannot open /usr/lib/wsl/lib/libcuda.so.1.1", "wsl"),
         ("Python platform: Linux-5.15.148-tegra-aarch64-with-glibc2.35", "jetson"),
         ("|   0  Orin (nvgpu)                  N/A  | N/A              N/A |", "jetson"),
+        ("OS: macOS 15.5 (arm64)\nGCC version: Could not collect", "macos"),
+        ('File "/Users/ann/.venv/lib/python3.12/site-packages/torch/cuda/__init__.py"', "macos"),
+        ("ImportError: dlopen(/opt/homebrew/lib/python3.12/site-packages/x.so)", "macos"),
+        ("LD_LIBRARY_PATH=/opt/rocm-6.4.0/lib", "amd"),
+        ("GPU models and configuration: AMD Instinct MI300X", "amd"),
         ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, JetPack 6.2", "jetson"),
         ("Hypervisor vendor:                    KVM", "vm"),
         ("vfio-pci 0000:01:00.0: enabling device (0000 -> 0003)", "vm"),
@@ -115,6 +124,11 @@ def of(signs: tuple[str, ...] = (), platform: str | None = None) -> Facts:
         (of((), "somewhere of a user's list of nodes"), ("somewhere of a user's list of nodes",)),
         (Facts(source=Source.FLAGS, gpus=(Gpu(product="Orin (nvgpu)"),)), ("jetson",)),
         (Facts(source=Source.FLAGS, driver=DriverFacts(version="540.4.0")), ("jetson",)),
+        (Facts(source=Source.FLAGS, gpus=(Gpu(product="AMD Radeon RX 7900 XTX"),)), ("amd",)),
+        (Facts(source=Source.FLAGS, gpus=(Gpu(product="Apple M3 Max"),)), ("macos",)),
+        (Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+rocm6.4")), ("amd",)),
+        (Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+rocm6.4"), gpus=(Gpu(product="NVIDIA L4"),)), ()),
+        (replace(of(("macos", "kubernetes")), driver=DriverFacts(version="580.65.06")), ("kubernetes",)),
         (Facts(source=Source.FLAGS, gpus=(Gpu(product="NVIDIA A10-12Q"),)), ("vgpu", "vm")),
         (Facts(source=Source.FLAGS, gpus=(Gpu(health=Health(virtualization_mode=1)),)), ("vm",)),
         (Facts(source=Source.PROBE, node=NodeFacts(name="node-1", platform="gfd")), ("gfd", "kubernetes")),
@@ -151,6 +165,13 @@ def first_cure(text: str, *, platform: str | None = None) -> str:
         (f'File "D:\\x.py"\n{NO_DEVICE}', "graphics preference", "container"),
         (f"Hypervisor vendor: KVM\n{NO_DEVICE}", "IOMMU group", "kubernetes"),
         (f'File "/home/ann/x.py"\n{NO_DEVICE}', "CUDA_VISIBLE_DEVICES", "container"),
+        (f'File "/opt/homebrew/lib/x.py"\n{NO_DRIVER}', "CUDA does not exist on macOS", "container"),
+        (f"/opt/rocm-6.4.0/lib\n{NO_DRIVER}", "PyTorch for ROCm", "container"),
+        ("OS: macOS 15.5 (arm64)\nAssertionError: Torch not compiled with CUDA enabled", "the device mps", "cu126"),
+        ("hint: You're on macOS (`macosx_14_0_arm64`), but `torch` (v2.6.0+cu124) only has wheels for the following platforms: "
+         "`linux_x86_64`\nBecause torch==2.6.0+cu124 has no wheels with a matching platform tag (e.g., `macosx_14_0_arm64`) and "
+         "you require torch==2.6.0+cu124, we can conclude that your requirements are unsatisfiable.", "the device mps", "64-bit"),
+        ("RuntimeError: No HIP GPUs are available", "rocminfo", "cu126"),
         ("OSError: [WinError 1114] ... Error loading \"D:\\torch\\lib\\c10.dll\"", "Visual C++ Redistributable", "C library"),
         ("Error 803: system has unsupported display driver / cuda driver combination", "reboot", "windows"),
         ("Error 804: forward compatibility was attempted on non supported HW", "reboot", "windows"),
@@ -214,3 +235,42 @@ def test_an_invalid_table_is_refused(change: dict[str, object], words: str) -> N
     content["platforms"] = {**content["platforms"], **change}
     with pytest.raises(KnowledgeError, match=words):
         build(content)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+rocm6.4")),
+        Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+cpu"), gpus=(Gpu(product="AMD Instinct MI300X"),)),
+        Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+cu128"), gpus=(Gpu(product="RX 7900 XTX"),)),
+        Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1+cu128"), gpus=(Gpu(product="Intel Arc A770"),)),
+        Facts(source=Source.FLAGS, torch=TorchFacts(version="2.9.1"), gpus=(Gpu(product="Apple M3 Max"),)),
+        replace(of(platform="macos"), torch=TorchFacts(version="2.9.1+cpu"), gpus=(Gpu(product="NVIDIA L4"),)),
+    ],
+)  # fmt: skip
+def test_a_machine_without_nvidia_gpu_gets_no_cuda_build(facts: Facts) -> None:
+    found = assess(facts, None, (), KNOWLEDGE)
+    assert found.verdict in ("Unknown", "Incompatible")
+    offered = [one for check in found.checks for one in check.remedies]
+    assert not any({"index", "minVersion", "package"} & dict(one.parameters).keys() for one in offered)
+    assert any("NVIDIA" in check.message + one.message for check in found.checks for one in check.remedies)
+    assert (
+        open_answer(make_case(facts, None, (), KNOWLEDGE, None), lambda one: assess(one, None, (), KNOWLEDGE))
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "vendor"),
+    [
+        ("AMD Radeon RX 7900 XTX", "AMD"), ("MI300X", "AMD"), ("gfx1100", "AMD"), ("Apple M3 Max", "Apple"),
+        ("Intel Arc A770", "Intel"),
+        *((name, None) for name in ("NVIDIA RTX A6000", "RTX 6000 Ada", "Quadro RTX 4000", "GeForce MX150", "", None)),
+    ],
+)  # fmt: skip
+def test_vendors_are_known_by_the_names_of_their_gpus(name: str | None, vendor: str | None) -> None:
+    assert vendor_of(name) == vendor
+
+
+def test_no_gpu_of_the_tables_is_of_another_vendor() -> None:
+    assert [model.name for model in KNOWLEDGE.models.values() if vendor_of(model.name)] == []

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from gpuenv.assess.facts import Facts, LibcudaOrigin, Source
+from gpuenv.assess.other_vendors import AMD, APPLE, vendor_of
 from gpuenv.assess.targets import is_embedded
 from gpuenv.assess.vgpu import virtual_gpus
+from gpuenv.knowledge.build_name import parse_build_name
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import parse_version
 
 _WSL_DEVICE: Final = "/dev/dxg"
+_WITHOUT_NVIDIA: Final = frozenset({"amd", "macos"})
 _PASSED_THROUGH: Final = 1
 """NVML's virtualisation mode of a GPU that is passed through to a virtual machine."""
 _JETSON_BRANCH: Final = 540
@@ -36,6 +39,9 @@ def platforms_of(facts: Facts, knowledge: Knowledge) -> tuple[str, ...]:
         if given
         else {*facts.node.signs, *_shown(facts, knowledge)}
     )
+    if _has_nvidia(facts, knowledge):
+        # A text can name a processor or a second card of AMD, too, or come through a terminal of macOS.
+        seen -= _WITHOUT_NVIDIA - {given}
     if "windows" in seen and "docker" in seen:
         seen.add("wsl")  # containers with GPUs run on Windows in the virtual machine of WSL only
     for row in knowledge.platforms:
@@ -45,6 +51,13 @@ def platforms_of(facts: Facts, knowledge: Knowledge) -> tuple[str, ...]:
     return (given, *(name for name in ordered if name != given)) if given else ordered
 
 
+def _has_nvidia(facts: Facts, knowledge: Knowledge) -> bool:
+    """Return whether the facts show a GPU or a driver of NVIDIA."""
+    products = (facts.node.product, *(gpu.product for gpu in facts.gpus))
+    driver = facts.driver.version or facts.node.driver_version or facts.driver.cuda_version
+    return driver is not None or any(knowledge.model(product) is not None for product in products)
+
+
 def _shown(facts: Facts, knowledge: Knowledge) -> Iterator[str]:
     """Yield the platforms that single values of the facts show."""
     library, nodes = facts.driver.libcuda, facts.driver.device_nodes or ()
@@ -52,6 +65,11 @@ def _shown(facts: Facts, knowledge: Knowledge) -> Iterator[str]:
     driver = parse_version(facts.driver.version)
     if is_embedded(facts, knowledge) or (driver is not None and driver[0] == _JETSON_BRANCH):
         yield "jetson"
+    vendors = {vendor_of(gpu.product) for gpu in facts.gpus}
+    if AMD in vendors or parse_build_name(facts.torch.version).is_rocm:
+        yield "amd"
+    if APPLE in vendors:
+        yield "macos"
     if origin is LibcudaOrigin.WSL or any(node.path == _WSL_DEVICE and node.errno == 0 for node in nodes):
         yield "wsl"
     if origin is LibcudaOrigin.GKE:

@@ -49,6 +49,11 @@ class BuildName:
         return self.local.startswith(("cpu", "rocm", "xpu"))
 
     @property
+    def is_rocm(self) -> bool:
+        """Whether the local version label is that of a build for GPUs of AMD, such as ``rocm6.4``."""
+        return self.local.startswith("rocm")
+
+    @property
     def is_commit(self) -> bool:
         """Whether the local version label is seven hexadecimal digits of a commit, as in NVIDIA's older containers."""
         return len(self.local) == _COMMIT_DIGITS and all(char in "0123456789abcdef" for char in self.local)

@@ -26,11 +26,11 @@ def architectures(setup: Setup, knowledge: Knowledge) -> list[Architecture]:
 def other_builds(setup: Setup, knowledge: Knowledge) -> list[Build]:
     """Return the released builds with code for all GPUs, except the one in the image, the newest first.
 
-    Return [] if the compute capability of a GPU is not known. If no GPU is known, any build may have code for it, except on
-    a Jetson: most builds of the PyTorch project have none for its GPU.
+    Return [] if the compute capability of a GPU is not known, or where none of these builds runs. If no GPU is known, any
+    build may have code for it.
     """
     capabilities = frozenset(setup.capabilities)
-    if any(capability is None for _, capability in setup.gpus) or (setup.jetson and not capabilities):
+    if any(capability is None for _, capability in setup.gpus) or not setup.takes_build:
         return []
     release = parse_version(setup.torch)
     own = None if setup.cpu_build else (release[:2] if release else None, setup.cuda)
@@ -69,7 +69,7 @@ def for_an_unknown_driver(setup: Setup, builds: Iterable[Build]) -> Iterator[Cha
     change = _changes_of_image(setup)
     # Of builds for which the same driver suffices, that for the oldest CUDA misses the fewest features on old drivers.
     ordered = sorted(builds, key=lambda build: (*change(build), build.floor_version, build.cuda_number))
-    if not ordered or setup.jetson:
+    if not ordered or not setup.takes_driver:
         return  # the driver of a Jetson module comes with its JetPack
     nearest = ordered[0]
     _, steps, _ = change(nearest)
@@ -87,7 +87,7 @@ def for_an_unknown_driver(setup: Setup, builds: Iterable[Build]) -> Iterator[Cha
 
 def with_another_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
     """Yield the builds together with the driver that has to replace that of the node, the smallest change first."""
-    if setup.jetson:
+    if not setup.takes_driver:
         return
     rows = architectures(setup, knowledge)
     limit = last_branch(knowledge, [row.cc for row in rows])
@@ -107,7 +107,7 @@ def other_drivers(setup: Setup, knowledge: Knowledge) -> Iterator[Change]:
 
     If the image's CUDA is not known, no version can be named; a newer driver helps if there is one for the GPUs.
     """
-    if setup.jetson:
+    if not setup.takes_driver:
         return  # the driver of a Jetson module comes with its JetPack
     rows = architectures(setup, knowledge)
     capabilities = [row.cc for row in rows]

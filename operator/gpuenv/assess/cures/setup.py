@@ -12,13 +12,14 @@ from gpuenv.assess.case import Case, Device, make_case
 from gpuenv.assess.cures.builds import Build
 from gpuenv.assess.cures.drivers import known_step, stale_libcuda
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
+from gpuenv.assess.other_vendors import vendor_of
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.assess.policies.driver import node_devices
 from gpuenv.assess.targets import ArchSource, is_arm
 from gpuenv.knowledge.model import ComputeCapability, Knowledge
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
-_WITHOUT_COMPAT: Final = frozenset({"windows", "wsl", "jetson", "colab", "kaggle"})
+_WITHOUT_COMPAT: Final = frozenset({"windows", "wsl", "jetson", "colab", "kaggle", "macos", "amd"})
 """Platforms whose users can add no cuda-compat: NVIDIA has none for their drivers, or the system is not theirs.
 
 https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
@@ -33,8 +34,9 @@ class Setup:
     ``targets`` are those that the build itself reported. ``loaded`` is the version of the driver API as a number, but
     only if it does not follow from ``driver``; ``observed`` True means that it was read from the libcuda that the image
     uses, and ``stale`` True that this libcuda is older than the driver. ``started`` True means that CUDA was seen to
-    start. ``jetson`` True means that builds and driver come with a JetPack, and ``takes_compat`` that cuda-compat can be
-    added to the program's system. ``gpus`` are the different models of GPUs, each as the model's name and its compute capability.
+    start. ``takes_build`` is False where no build of the PyTorch project for CUDA runs, such as on
+    macOS, ``takes_driver`` where there is no other driver, such as on a Jetson, and ``takes_compat`` where cuda-compat cannot
+    be added. ``gpus`` are the different models of GPUs, each as the model's name and its compute capability.
     """
 
     torch: str
@@ -51,7 +53,8 @@ class Setup:
     observed: bool
     stale: bool
     started: bool
-    jetson: bool
+    takes_build: bool
+    takes_driver: bool
     takes_compat: bool
     gpus: tuple[tuple[str | None, ComputeCapability | None], ...]
     expect: Expectations
@@ -122,7 +125,8 @@ def setup_of(case: Case) -> Setup:
         observed=case.api_observed,
         stale=bool(stale_libcuda(case)),
         started=case.cuda_works,
-        jetson=_is_jetson(case),
+        takes_build=takes_build(case),
+        takes_driver=_takes_driver(case),
         takes_compat=_WITHOUT_COMPAT.isdisjoint(case.platforms),
         gpus=tuple(found),
         expect=Expectations(
@@ -136,14 +140,22 @@ def setup_of(case: Case) -> Setup:
     )
 
 
-def _is_jetson(case: Case) -> bool:
-    """Return whether a GPU is part of a Jetson module, or the platform is Jetson and no GPU is known.
+def takes_build(case: Case) -> bool:
+    """Return whether a build of the PyTorch project for CUDA may run there.
 
-    A machine with a Jetson module can have a graphics card besides, as NVIDIA IGX has. Builds and drivers are then those
-    for the card.
+    On a Jetson, that is known only of a GPU that is named. A machine with a Jetson module can have a graphics card
+    besides, as NVIDIA IGX has.
     """
-    rows = [device.architecture for device in case.devices if device.architecture is not None]
-    return any(row.embedded for row in rows) or (not rows and "jetson" in case.platforms)
+    named = any(device.architecture is not None for device in case.devices)
+    foreign = any(vendor_of(device.product) for device in case.devices)
+    return (
+        not foreign and "macos" not in case.platforms and (named or not {"jetson", "amd"} & {*case.platforms})
+    )
+
+
+def _takes_driver(case: Case) -> bool:
+    embedded = any(device.architecture and device.architecture.embedded for device in case.devices)
+    return not embedded and takes_build(case)
 
 
 def _torch(case: Case) -> str:

@@ -12,12 +12,29 @@ from gpuenv.assess.case import Case, check
 from gpuenv.assess.cures.driver_remedies import REMOVE_STALE_LIBCUDA
 from gpuenv.assess.cures.drivers import stale_libcuda
 from gpuenv.assess.model import Check, Status
+from gpuenv.assess.other_vendors import AMD, APPLE, INTEL, vendor_of
 from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status
 from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.knowledge.versions import parse_version, show
 
 _DRIVER: Final = "the driver (--driver, or nvidia-smi)"
+_OTHER_VENDOR: Final = {
+    AMD: Remedy(
+        Action.CHANGE_IMAGE,
+        "No build for CUDA runs on a GPU of AMD: use PyTorch for ROCm (https://pytorch.org/get-started/locally/, Linux) and "
+        "check that rocminfo lists the GPU, or use a machine with an NVIDIA GPU.",
+    ),
+    APPLE: Remedy(
+        Action.CHANGE_PROGRAM,
+        'No build for CUDA runs on macOS: use the device "mps" of PyTorch for macOS, or use a machine with an NVIDIA GPU.',
+    ),
+    INTEL: Remedy(
+        Action.CHANGE_IMAGE,
+        "No build for CUDA runs on a GPU of Intel: use PyTorch for XPU (https://pytorch.org/get-started/locally/), or use a "
+        "machine with an NVIDIA GPU.",
+    ),
+}
 _MOST_ERRORS: Final = 4
 """Number of pasted errors whose remedies are given beside what is missing."""
 
@@ -104,7 +121,10 @@ def known_architecture(case: Case) -> Iterator[Check]:
         if device.compute_capability is None and not device.proven:
             name = device.product or f"GPU {device.index}"
             message = f"{name} is not in the tables, and its compute capability was not told"
-            meant = _did_you_mean(device.similar)
+            vendor, meant = vendor_of(device.product), _did_you_mean(device.similar)
+            if vendor is not None:
+                message = f"{name} is a GPU of {vendor}, and gpuenv judges those of NVIDIA"
+                meant = [_OTHER_VENDOR[vendor]]
             yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message, meant)
         elif device.compute_capability is not None and device.architecture is None:
             message = (

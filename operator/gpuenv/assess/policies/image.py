@@ -58,12 +58,13 @@ def cuda_build(case: Case) -> Iterator[Check]:
     """Check that PyTorch was built with CUDA."""
     if case.cpu_build:
         version = case.facts.torch.version or "this PyTorch"
+        beside = "for GPUs of AMD; gpuenv judges those of NVIDIA" if case.build_name.is_rocm else ""
         yield check(
             case,
             check_names.CUDA_BUILD,
             Status.FAIL,
             reasons.TorchCpuBuild,
-            f"{version} was built without CUDA",
+            f"{version} was built without CUDA" + (f", {beside}" if beside else ""),
         )
     elif case.runtime is not None:
         origin = " (PyPI's default build; not told)" if case.runtime_assumed else ""

@@ -11,6 +11,8 @@ RULE = "no-such-wheel"
 def builds_that_exist(case: Case, rule: ErrorRule) -> tuple[str, Remedies] | None:
     """Return meaning and remedies for a PyTorch that no wheel fits, or None if the rule is another or the tables lack it."""
     details = dict(rule.details)
+    if {"macos", "amd"} & {*case.platforms}:
+        return None  # no Python and no index has a build for CUDA there
     if rule.name != RULE or details.get("package") not in ("torch", "pytorch"):
         return None
     release = case.knowledge.release(parse_version(details.get("version")))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from gpuenv.assess.case import Case
 from gpuenv.assess.cures.drivers import newest_branch
+from gpuenv.assess.cures.setup import takes_build
 from gpuenv.assess.facts import Facts
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.questions.builds import WorkingBuild, working_builds
@@ -51,14 +52,15 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
     """Return the answer to the question that the facts of a case leave open, or None if there is none.
 
     ``judge`` assesses facts, of which it gets the versions alone. There is no answer if nothing is missing, if a failure was
-    observed (then versions do not explain it), or if a GPU is not in the tables or belongs to a Jetson module.
+    observed (then versions do not explain it), if a GPU is not in the tables or belongs to a Jetson module, or where no build of
+    the PyTorch project for CUDA runs, such as on macOS.
     """
     no_torch = not case.facts.torch.version and case.runtime is None
     no_driver = case.driver is None and case.api is None
     no_gpu = not case.devices
     if not (no_torch or no_driver or no_gpu) or (no_torch and no_driver and no_gpu):
         return None
-    if case.observed or (not no_torch and case.runtime is None):
+    if not takes_build(case) or case.observed or (not no_torch and case.runtime is None):
         return None
     rows = [device.architecture for device in case.devices]
     known = [row for row in rows if row is not None and not row.embedded]
