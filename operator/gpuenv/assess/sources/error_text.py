@@ -58,7 +58,7 @@ _MODULE = re.compile(
     r"(?:Kernel Module(?: for [\w ]{1,20})? {1,4}|kernel module has (?:the )?version:? )(\d{3}\.[\d.]{2,12})"
 )
 _NUMBER = re.compile(
-    r"(?:cuInit\(0\) returned|CUDA initialization failure with error:?|cudaGetDeviceCount\(\)[^\n]{0,200}? Error"
+    r"(?:cuInit(?:\(0?\))? returned|CUDA initialization failure with error:?|cudaGetDeviceCount\(\)[^\n]{0,200}? Error"
     r"|cudaGetDeviceCount returned|cuda driver library init failure:"
     r"|\[\[ [^\]\n]{2,80} \(error) (\d{1,4})"
 )
