@@ -21,6 +21,7 @@ from gpuenv.assess.sources.probe_document import join_reports
 from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
+from gpuenv.knowledge.model import on_windows
 
 
 def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
@@ -190,7 +191,8 @@ def test_every_platform_has_its_words_for_a_newer_driver(platform: str | None) -
             flags("2.11.0+cu130", "NVIDIA L4", "535.104.05", cuda="13.0"), node=NodeFacts(platform=platform)
         )
     )
-    assert "580.65.06 or newer" in in_words(found.checks[0].remedies)
+    least = "580" if platform == "wsl" else "580.65.06"
+    assert f"{least} or newer" in in_words(found.checks[0].remedies)
     assert "{" not in in_words(found.checks[0].remedies)
 
 
@@ -245,3 +247,35 @@ def test_persistence_mode_that_is_off_is_a_note(readings: list[dict[str, Any]], 
     assert [check.message for check in notes] == noted
     assert {check.status for check in notes} <= {Status.NOTE}
     assert found.verdict is Verdict.COMPATIBLE, told(found)
+
+
+@pytest.mark.parametrize("platform", ["windows", "wsl"])
+@pytest.mark.parametrize(
+    ("version", "driver", "verdict"),
+    [
+        ("2.9.1+cu126", "526.98", "Incompatible"),
+        ("2.9.1+cu126", "528.33", "Compatible"),
+        ("2.7.0+cu118", "451.48", "Incompatible"),
+        ("2.7.0+cu118", "452.39", "Compatible"),
+        ("2.9.1+cu130", "576.80", "Incompatible"),
+        ("2.9.1+cu130", "580.88", "Compatible"),
+    ],
+)
+def test_drivers_on_windows_have_minimums_of_their_own(
+    platform: str, version: str, driver: str, verdict: str
+) -> None:
+    card = flags(version, "NVIDIA GeForce RTX 2080 Ti", driver)
+    found = judge(replace(card, node=NodeFacts(platform=platform)))
+    assert found.verdict == verdict, told(found)
+    if verdict == "Incompatible":
+        words = found.checks[0].message + in_words(found.checks[0].remedies)
+        assert not any(linux in words for linux in ("525.60.13", "450.80.02", "580.65.06")), words
+    signed = judge(replace(card, node=NodeFacts(signs=(platform,))))
+    assert signed.verdict == verdict
+
+
+def test_tables_without_a_column_for_windows_have_the_drivers_of_linux() -> None:
+    own = load()
+    older = replace(own, toolkits={cuda: replace(row, windows=None) for cuda, row in own.toolkits.items()})
+    assert on_windows(older) is older
+    assert on_windows(on_windows(own)) is on_windows(own) is not own

@@ -42,6 +42,20 @@ def test_the_same_tables_change_nothing(own: Path) -> None:
     assert "no answers change" in found.output
 
 
+def test_a_higher_minimum_of_the_driver_alone_decides(tmp_path: Path) -> None:
+    table = yaml.safe_load((HERE / "cuda.yaml").read_text())
+    row = next(row for row in table["toolkits"] if row["cuda"] == "12.9")
+    row["min_driver"] = "530"
+    (tmp_path / "cuda.yaml").write_text(yaml.safe_dump(table))
+    found = check("--knowledge", str(tmp_path), "-o", "json")
+    assert found.exit_code == 1, found.output
+    changed = json.loads(found.stdout)["changes"]
+    assert {one["after"]["reason"] for one in changed} == {"DriverTooOld"}
+    assert all("for CUDA 12.9" in one["case"] and "driver 525.60.13" in one["case"] for one in changed)
+    upgraded = changed[0]["after"]
+    assert upgraded["verdict"] == "Incompatible"
+
+
 def test_a_build_without_volta_makes_volta_incompatible(own: Path) -> None:
     edited(own, lambda releases: releases["2.9"]["builds"][1]["archs"].remove("sm_70"))
     found = check("--knowledge", str(own), "-o", "json")

@@ -24,6 +24,7 @@ from gpuenv.knowledge.model import (
     Knowledge,
     TorchBuild,
     TorchRelease,
+    on_windows,
 )
 from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version
 
@@ -46,6 +47,9 @@ SKIPPED: Final = StepStatus.SKIPPED
 Policies compare the status of every step with them. They save time: looking up a member on the enumeration takes 0.2 µs
 in Python 3.11.
 """
+
+_WINDOWS: Final = frozenset({"windows", "wsl"})
+"""The platforms whose driver is one for Windows."""
 
 FIRST_ARM_CUDA = (2, 11)
 """The first PyTorch release whose aarch64 wheel on PyPI has CUDA, according to the list of files on PyPI."""
@@ -226,6 +230,7 @@ def make_case(
     benchmark over all nodes with the same GPU product; None means that there are no such results. ``tried`` None means
     that the probe was asked to try nothing besides its own kernels.
     """
+    knowledge = on_windows(knowledge) if _has_windows_driver(facts) else knowledge
     kernels = tuple(step for step in facts.steps if is_kernel(step.name))
     name = parse_build_name(facts.torch.version)
     cpu_build = _is_cpu_build(facts, name)
@@ -267,6 +272,12 @@ def make_case(
         kernels=kernels,
         cuda_works=facts.driver.cu_init == 0 or facts.torch.available is True,
     )
+
+
+def _has_windows_driver(facts: Facts) -> bool:
+    """Return whether the driver is one for Windows, by the platform that was given, else by the signs in pasted texts."""
+    node = facts.node
+    return not _WINDOWS.isdisjoint((node.platform,) if node.platform else node.signs)
 
 
 def _is_cpu_build(facts: Facts, name: BuildName) -> bool:

@@ -29,7 +29,7 @@ from gpuenv.knowledge.model import (
 from gpuenv.knowledge.place_holders import WORDS, unknown_names
 from gpuenv.knowledge.platforms import modern, read_cures, read_platforms
 from gpuenv.knowledge.shape import require_shape
-from gpuenv.knowledge.versions import Version, parse_version
+from gpuenv.knowledge.versions import Version, at_least, parse_version
 
 REASONS = "reasons"
 """Name of an optional user-supplied table with other texts for reasons.
@@ -207,16 +207,31 @@ def _cc(value: Any) -> tuple[int, int]:
 
 
 def _toolkit(row: Mapping[str, Any]) -> Toolkit:
-    return Toolkit(
+    minimum, first = row["min_driver"], row["first_release"]
+    linux = Toolkit(
         cuda=_version(row["cuda"]),
         toolkit_driver=_maybe(row["toolkit_driver"]),
         toolkit_driver_text=row["toolkit_driver"] or "",
-        min_driver=_version(row["min_driver"]),
-        min_driver_text=row["min_driver"],
-        first_release=row["first_release"],
+        min_driver=_version(minimum),
+        min_driver_text=minimum,
+        # A table of a user may raise the minimum alone. No older driver is then offered as a cure.
+        first_release=first if at_least(_version(first), _version(minimum)) else minimum,
         verified=bool(row["verified"]),
         source=row["source"],
     )
+    other = row.get("windows")
+    if other is None:
+        return linux
+    windows = replace(
+        linux,
+        toolkit_driver=_maybe(other["toolkit_driver"]),
+        toolkit_driver_text=other["toolkit_driver"] or "",
+        min_driver=_version(other["min_driver"]),
+        min_driver_text=other["min_driver"],
+        first_release=other["min_driver"],
+        source=other["source"],
+    )
+    return replace(linux, windows=windows)
 
 
 def _branch(row: Mapping[str, Any]) -> Branch:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gpuenv.api.reasons import Reason
@@ -24,7 +24,8 @@ class Toolkit:
     ``first_release`` is the first released driver of at least that version. ``toolkit_driver`` is the driver that came
     with the toolkit; ``driverRule: Toolkit`` in a specification requires at least that driver. None means that it is
     not known. The ``_text`` fields are the same versions as text. ``verified`` True means that the row was read from
-    NVIDIA's own release notes.
+    NVIDIA's own release notes. The drivers are those for Linux; ``windows`` is the same row with those for Windows, or
+    None if they are not known.
     """
 
     cuda: Version
@@ -35,6 +36,7 @@ class Toolkit:
     first_release: str
     verified: bool
     source: str
+    windows: "Toolkit | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,3 +406,13 @@ def find_model(product: str, knowledge: Knowledge) -> GpuModel | None:
             if found is not None:
                 return found
     return None
+
+
+@lru_cache(maxsize=8)
+def on_windows(knowledge: Knowledge) -> Knowledge:
+    """Return the tables with the drivers for Windows, whose numbers differ from those for Linux.
+
+    Rows that name no drivers for Windows stay as they are.
+    """
+    toolkits = {cuda: row.windows or row for cuda, row in knowledge.toolkits.items()}
+    return replace(knowledge, toolkits=toolkits) if toolkits != knowledge.toolkits else knowledge

@@ -10,6 +10,8 @@ from gpuenv.assess.model import Check, Status
 from gpuenv.knowledge.model import Toolkit
 from gpuenv.knowledge.versions import Version, api_number, at_least, show
 
+FIRST_MINOR_VERSIONS = 11
+"""The first major version of CUDA with minor-version compatibility."""
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 
@@ -126,16 +128,26 @@ def _floor(toolkit: Toolkit) -> str:
 
 
 def _reaches_floor(case: Case, toolkit: Toolkit, runtime: Version) -> bool:
+    """Return whether the driver suffices for the image's CUDA by minor-version compatibility.
+
+    The driver's own version decides, if the loaded libcuda is its own. Otherwise the version of the API does.
+    """
     if case.api is None:
         return case.driver is not None and at_least(case.driver, toolkit.min_driver)
-    if case.api >= api_number(runtime):
-        return True
-    if runtime[0] >= 11 and case.api // 1000 == runtime[0]:
-        # Any driver of the CUDA major version suffices, except the first drivers of branch 450. They have the same API
-        # number as later drivers, so that their own version has to be compared.
-        first_branch = case.driver is not None and case.driver[0] == toolkit.min_driver[0]
-        return not first_branch or at_least(case.driver or (), toolkit.min_driver)
-    return case.facts.torch.available is True and not case.api_observed and _may_use_compat(case)
+    if case.driver is not None and _has_own_libcuda(case):
+        reached = at_least(case.driver, toolkit.min_driver)
+    else:
+        same_major = runtime[0] >= FIRST_MINOR_VERSIONS and case.api // 1000 == runtime[0]
+        reached = same_major or case.api >= api_number(runtime)
+    by_compat = (
+        case.facts.torch.available is True and not case.api_observed and case.api < api_number(runtime)
+    )
+    return reached or (by_compat and _may_use_compat(case))
+
+
+def _has_own_libcuda(case: Case) -> bool:
+    branch = case.knowledge.branch(case.driver)
+    return not case.api_observed or (branch is not None and case.api == api_number(branch.cuda))
 
 
 def _vendor_compat(case: Case) -> bool:
