@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.api.spec.environment_parser import parse
+from gpuenv.cli import check
 from gpuenv.cli.inputs import local_probe
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.shared.errors import BadInput
@@ -72,6 +74,52 @@ def test_the_time_a_file_gives_is_told_from_the_default(
     path = tmp_path / "environment.yaml"
     path.write_text(f"kind: GPUEnvironment\nspec: {{image: '{IMAGE}', probe: {probe}}}\n", encoding="utf-8")
     assert read_environment(str(path))[1] == seconds
+
+
+@pytest.mark.parametrize(
+    ("files", "env", "expected"),
+    [
+        ({}, {}, False),
+        ({"proc/1/cgroup": "0::/init.scope\n"}, {}, False),
+        ({"proc/1/cgroup": "0::/user.slice/user-1000.slice\n"}, {"HOME": "/root"}, False),
+        ({"proc/1/cgroup": "4:memory:/kubepods/burstable/pod1/abc\n"}, {}, True),
+        ({"proc/1/cgroup": "2:cpu:/docker/0123\n"}, {}, True),
+        ({".dockerenv": ""}, {}, True),
+        ({"run/.containerenv": ""}, {}, True),
+        ({}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        ({}, {"container": "podman"}, True),
+    ],
+)
+def test_a_container_is_told_from_a_machine(
+    tmp_path: Path, files: dict[str, str], env: dict[str, str], expected: bool
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert local_probe.in_container(tmp_path, env) is expected
+
+
+@pytest.mark.parametrize("machine", [True, False])
+def test_on_a_machine_nothing_speaks_of_containers_and_of_an_environment(
+    monkeypatch: pytest.MonkeyPatch, machine: bool
+) -> None:
+    document = {
+        "facts": {
+            "container": {"uid": 0},
+            "driver": {"libcuda": {"path": None, "error": "libcuda.so.1: cannot open shared object file"}},
+            "torch": {"missing": True},
+        }
+    }
+    monkeypatch.setattr(check, "_interpreter", lambda _: "/usr/bin/python3")
+    monkeypatch.setattr(local_probe, "require_python", lambda *_: None)
+    monkeypatch.setattr(local_probe, "run", lambda *_: local_probe.ProbeRun(document, 0, ""))
+    monkeypatch.setattr(local_probe, "in_container", lambda: not machine)
+    found = CliRunner().invoke(check.command, [], standalone_mode=False)
+    assert "neither PyTorch nor a driver nor a GPU was found" in found.output
+    assert "with --python" in found.output
+    assert "spec.probe" not in found.output
+    assert ("the container runs as root" in found.output) is not machine
+    assert ("--gpus all" in found.output) is not machine
 
 
 def test_a_program_that_does_not_answer_is_no_python(tmp_path: Path) -> None:

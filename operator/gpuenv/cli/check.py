@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.local_probe import ProbeRun
 from gpuenv.cli.output import formats
 from gpuenv.cli.output.answer import Answer
-from gpuenv.cli.output.places import CHECK, in_place
+from gpuenv.cli.output.places import CHECK, in_place, without_environment
 from gpuenv.cli.shared import exit_codes
 from gpuenv.cli.shared.errors import BadInput, Interrupted
 from gpuenv.cli.shared.forms import Form
@@ -101,6 +102,8 @@ def command(
         kept = f"; what was known by then is in {save}" if save else ""
         raise Interrupted(f"interrupted{kept}")
     answer = _answer(run, spec, device, interpreter)
+    if not environment:
+        answer = replace(answer, assessment=without_environment(answer.assessment))
     click.echo(formats.FORMATS[Form(form)]([answer], True), nl=False)
     if device == "cpu":
         click.secho(_CPU_WARNING, fg="red", bold=True, err=True)
@@ -136,6 +139,13 @@ def _save(path: str, reports: dict[str, Any]) -> None:
 def _answer(run: ProbeRun, spec: EnvironmentSpec, device: str, interpreter: str) -> Answer:
     document = join_reports(run.reports.get(Stage.FACTS), run.reports.get(Stage.KERNELS))
     facts = facts_from_document(document, NodeFacts())
+    if not local_probe.in_container():
+        # Root on a machine is no setting of a container, and cures are those of a machine.
+        facts = replace(
+            facts,
+            container=replace(facts.container, uid=None),
+            node=replace(facts.node, signs=("bare-metal",)),
+        )
     if not run.reports:
         return Answer("", facts, _without_report(run, interpreter))
     found = (

@@ -220,7 +220,7 @@ NoDevice = finding(
 NvmlUnavailable = finding(
     "NvmlUnavailable",
     behaviour=Behaviour(depth=640, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
-    meaning="NVML is not usable inside the container.",
+    meaning="NVML is not usable where the program runs.",
     cause=(
         "libnvidia-ml is not in the container: NVIDIA_DRIVER_CAPABILITIES lacks utility. CUDA itself does "
         "not need it."

@@ -43,6 +43,8 @@ _GRACE_SECONDS: Final = 10.0
 
 The probe itself waits up to 3 s for a worker process that a system call keeps from ending.
 """
+_CGROUP_CHARACTERS: Final = 65536
+"""How much of the list of control groups is read."""
 _LATE_SECONDS: Final = 1.0
 """Seconds during which the output of the probe is still read after the probe has ended."""
 _ASK: Final = "print('gpuenv' + str(6 * 7))"
@@ -87,6 +89,22 @@ def gpu_count(devices: Path = Path("/dev")) -> int:
         return max(1, sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.iterdir()))
     except OSError:
         return 1
+
+
+def in_container(root: Path = Path("/"), env: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this machine is a container, by the files and variables of container runtimes.
+
+    ``root`` is the directory that stands for the root of the file system.
+    """
+    if any((root / name).exists() for name in (".dockerenv", "run/.containerenv", ".singularity.d")):
+        return True
+    if "KUBERNETES_SERVICE_HOST" in env or env.get("container"):
+        return True
+    try:
+        groups = (root / "proc/1/cgroup").read_text(encoding="utf-8", errors="replace")[:_CGROUP_CHARACTERS]
+    except OSError:
+        return False
+    return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod", "crio", "/lxc"))
 
 
 def environment(spec: EnvironmentSpec, deadline: int) -> dict[str, str]:

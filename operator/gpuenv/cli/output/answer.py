@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
-from gpuenv.assess.facts import Facts, Gpu
+from gpuenv.assess.facts import Facts, Gpu, Source
 from gpuenv.assess.model import Assessment, Check, Status
 from gpuenv.cli.output import text
 from gpuenv.knowledge import Knowledge, load
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 NOTHING_FOUND: Final = (
     "looked for a PyTorch version, a CUDA version, a driver version, GPU names and known error texts"
 )
+
+
+NOTHING_THERE: Final = "neither PyTorch nor a driver nor a GPU was found"
+"""What is said in the place of the facts if a probe found none of them."""
+
+
+def nothing(facts: Facts) -> str:
+    """Return what is said in the place of facts if there are none: a probe looks at a machine, the others read texts."""
+    return NOTHING_THERE if facts.source == Source.PROBE else f"nothing usable was found; {NOTHING_FOUND}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gpuenv.api import reasons
 from gpuenv.api.foreign_text import in_markdown, one_line
 from gpuenv.assess.model import Check, Status
 from gpuenv.cli.output import text
-from gpuenv.cli.output.answer import NOTHING_FOUND, Answer, as_data
+from gpuenv.cli.output.answer import Answer, as_data, nothing
 from gpuenv.cli.output.by import By
 from gpuenv.cli.output.images import image_lines
 from gpuenv.cli.shared import forms
@@ -53,7 +53,7 @@ def _several(answers: Sequence[Answer], by: By) -> list[str]:
 
 
 def _one(answer: Answer, verbose: bool) -> list[str]:
-    about = one_line(answer.subject) or f"nothing usable was found; {NOTHING_FOUND}"
+    about = one_line(answer.subject) or nothing(answer.facts)
     lines = [text.headline(str(answer.assessment.verdict), answer.assessment.reason)]
     name = one_line(answer.name, text.MAX_NAME)
     lines.append(f"{name}: {about}" if name else about)
@@ -101,7 +101,7 @@ def markdown(answers: Sequence[Answer], verbose: bool, by: By = By.KIND) -> str:
 
 def _markdown_one(answer: Answer, verbose: bool) -> list[str]:
     reason = f": {answer.assessment.reason}" if answer.assessment.reason else ""
-    about = ": ".join(part for part in (answer.name, answer.subject or NOTHING_FOUND) if part)
+    about = ": ".join(part for part in (answer.name, answer.subject or nothing(answer.facts)) if part)
     lines = [f"**{answer.assessment.verdict}{reason}**", "", in_markdown(about), ""]
     lines += [
         f"- {in_markdown(line.text)}" + (f": `{line.command}`" if line.command else "")

@@ -1,8 +1,10 @@
 """Cures in the words of the place where a command runs: there is nothing to revalidate outside a cluster."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from gpuenv.api import reasons
 from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.model import Assessment
 
@@ -11,6 +13,23 @@ SAVED: Final = (
     "Look at the other checks first; then run gpuenv check again on that machine, and give its new report."
 )
 VERSIONS: Final = "Look at the other checks first; gpuenv check on the node tells more."
+
+
+_ON_A_MACHINE: Final[Mapping[str, str]] = {
+    reasons.TorchMissing: "Install PyTorch for this Python, or name the interpreter that has it with --python.",
+}
+"""Maps reasons whose cure is a field of an environment to the cure where no environment was given."""
+
+
+def without_environment(assessment: Assessment) -> Assessment:
+    """Return an assessment whose cures need no environment: those of a machine with options of the command."""
+    checks = tuple(
+        replace(check, remedies=(Remedy(check.remedies[0].action, _ON_A_MACHINE[check.reason]),))
+        if check.reason in _ON_A_MACHINE and check.remedies
+        else check
+        for check in assessment.checks
+    )
+    return replace(assessment, checks=checks)
 
 
 def in_place(assessment: Assessment, again: str) -> Assessment:
