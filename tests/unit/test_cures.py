@@ -1,5 +1,7 @@
 """Cures that the engine tries out: another build, another driver, or both, in the order in which they are offered."""
 
+from dataclasses import replace
+
 import pytest
 from tests.support.assessed import judge, told
 
@@ -16,6 +18,8 @@ from gpuenv.assess.facts import (
     TorchFacts,
 )
 from gpuenv.assess.model import Check
+from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.knowledge import load
 
 V100, P100, K80 = "Tesla V100-SXM2-16GB", "Tesla P100-PCIE-16GB", "Tesla K80"
 A100, L4, B200 = "NVIDIA A100-SXM4-80GB", "NVIDIA L4", "NVIDIA B200"
@@ -72,6 +76,10 @@ def build(pytorch: str, cuda: str, **more: str) -> tuple[str, dict[str, str]]:
             [build("2.13", "12.9", minVersion="570.26"), build("2.14", "13.0", minVersion="580.65.06")],
         ),
         (given("2.9.1+cpu", None, A100), "TorchCpuBuild", [build("2.9", "12.6", minVersion="525.60.13")]),
+        # An older driver counts only if it is one for a CUDA version in use: CUDA 11 is none, where there is another way.
+        (given("2.8.0+cpu"), "TorchCpuBuild", [build("2.8", "12.6", minVersion="525.60.13")]),
+        (given("2.7.1+cpu", None, A100), "TorchCpuBuild", [build("2.7", "12.6", minVersion="525.60.13")]),
+        (given("2.9.1+cu130", None, K80), "ArchNotInBuild", [build("2.7", "11.8", minVersion="450.80.02", maxBranch="470")]),
         (given("2.9.1+cpu", "575.57.08", A100), "TorchCpuBuild", [build("2.9", "12.8")]),
         # A Jetson runs wheels for Arm, and its driver comes with JetPack.
         (given("2.11.0+cu128", "580.00", THOR), "ArchNotInBuild", [build("2.11", "13.0")]),
@@ -217,3 +225,43 @@ def test_nobody_adds_cuda_compat_where_it_cannot_be(platform: str) -> None:
 
     assert packages(platform) == []
     assert packages("kubernetes") == ["cuda-compat-13-0"]
+
+
+RANGE = "Minimum and Maximum cuda capability supported by this version of PyTorch is (7.5) - (12.0)"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA GeForce GTX 970 which is of cuda capability 5.2",
+        "NVIDIA TITAN Xp which is of cuda capability 6.1",
+    ],
+)
+def test_an_unknown_build_is_replaced_by_a_recent_one(name: str) -> None:
+    check = leading(read_error_text(f"Found GPU0 {name}.\n{RANGE}", load()))
+    assert check.reason == "ArchNotInBuild"
+    assert check.message.endswith("it has targets from sm_75 to sm_120")
+    assert offers(check) == [build("2.14", "12.6", minVersion="525.60.13", maxBranch="580")]
+
+
+def test_nothing_is_known_of_a_gpu_between_the_ends_of_a_range() -> None:
+    text = f"Found GPU0 NVIDIA GeForce GTX 970 which is of cuda capability 5.2.\n{RANGE}\n"
+    facts = replace(read_error_text(text, load()), gpus=(Gpu(product=RTX_4090),))
+    found = judge(facts)
+    assert (found.verdict, found.reason) == ("Unknown", "ArchUnknown")
+    assert "from sm_75 to sm_120" in found.message
+    newer = judge(replace(facts, gpus=(Gpu(product="NVIDIA GB10"),)))
+    assert newer.verdict == "Unknown"
+    assert newer.reason != "ArchUnknown", "code of sm_120 runs there"
+    released = replace(
+        facts, torch=replace(facts.torch, version="2.9.1+cu128"), driver=DriverFacts("580.65.06")
+    )
+    assert "ArchUnknown" in {check.reason for check in judge(released).checks}, (
+        "2.9.1+cu128 begins with sm_70"
+    )
+
+
+def test_a_range_that_fits_a_released_build_means_this_build() -> None:
+    facts = read_error_text(f"Found GPU0 {RTX_4090} which is of cuda capability 8.9.\n{RANGE}", load())
+    torch = replace(facts.torch, version="2.9.1+cu130")
+    assert judge(replace(facts, torch=torch, driver=DriverFacts("580.65.06"))).verdict == "Compatible"

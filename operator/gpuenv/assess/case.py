@@ -173,6 +173,14 @@ class Case:
         return platforms_of(self.facts, self.knowledge)
 
     @property
+    def targets_text(self) -> str:
+        """The targets of the build in messages: all of them, or from which to which they are if only that is known."""
+        flags = self.arch_flags or ()
+        if self.arch_source == ArchSource.ENDS:
+            return f"targets from {flags[0]} to {flags[-1]}"
+        return " ".join(flags)
+
+    @property
     def api_cuda(self) -> Version | None:
         """The newest CUDA version that the driver API supports, or None if it is not known."""
         return None if self.api is None else api_version(self.api)

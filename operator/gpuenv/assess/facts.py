@@ -251,7 +251,8 @@ class TorchFacts:
     """Facts about PyTorch in the image.
 
     ``cuda`` is ``torch.version.cuda``; ``cpu_build`` True means that torch itself says that it has no CUDA.
-    ``arch_flags`` are the build's targets (``sm_80``, ``compute_90``, ``sm_90a``). ``available`` is
+    ``arch_flags`` are the build's targets (``sm_80``, ``compute_90``, ``sm_90a``), and ``arch_ends`` the oldest and the
+    newest of them if a text names only these. ``available`` is
     ``torch.cuda.is_available()``. ``missing`` True means that Python has no module ``torch``. ``import_error`` is the
     error of ``import torch``, and ``init_error`` that of ``torch.cuda.init()``. ``cudnn`` is the integer of
     ``torch.backends.cudnn.version()``. ``channel`` is the distributor of the build (``conda-forge``), or None if it is
@@ -268,6 +269,7 @@ class TorchFacts:
     cudnn_enabled: bool | None = None
     nccl: str | None = None
     arch_flags: tuple[str, ...] | None = None
+    arch_ends: tuple[str, str] | None = None
     available: bool | None = None
     missing: bool | None = None
     import_error: Failure | None = None

@@ -6,9 +6,10 @@ If the build itself did not report its targets, they are looked up in the tables
 from enum import StrEnum
 from functools import lru_cache
 
+from gpuenv.assess.binary_compatibility import parse_flag
 from gpuenv.assess.facts import Facts, Source
 from gpuenv.knowledge.build_name import BuildName
-from gpuenv.knowledge.model import Knowledge, TorchBuild, TorchRelease
+from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version
 
 
@@ -19,6 +20,8 @@ class ArchSource(StrEnum):
     """The build itself reported its targets (``torch.cuda.get_arch_list()``)."""
     RELEASED = "released"
     """The tables list the targets of the released build with this version."""
+    ENDS = "ends"
+    """A text names only the oldest and the newest target of the build. Between them, nothing is known."""
     ASSUMED = "assumed"
     """The build is not in the tables. Its targets are assumed to be those of the most similar released build."""
 
@@ -37,6 +40,32 @@ def build_targets(
     """
     if facts.torch.arch_flags:
         return facts.torch.arch_flags, ArchSource.OBSERVED
+    ends = facts.torch.arch_ends
+    flags, source = _targets_in_tables(facts, name, knowledge, runtime, build)
+    if ends is None or (source is ArchSource.RELEASED and flags and _ends(flags) == ends):
+        return flags, source
+    return ends, ArchSource.ENDS
+
+
+def _ends(flags: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the oldest and the newest target with native code, or None if there are none."""
+    native = [(target[1], flag) for flag in flags if (target := parse_flag(flag)) and target[0] == "sm"]
+    return (min(native)[1], max(native)[1]) if native else None
+
+
+def is_between(ends: tuple[str, ...], capability: ComputeCapability) -> bool:
+    """Return whether a GPU is newer than the oldest and older than the newest of two targets."""
+    oldest, newest = (parse_flag(flag) for flag in (ends[0], ends[-1]))
+    return oldest is not None and newest is not None and oldest[1] < capability < newest[1]
+
+
+def _targets_in_tables(
+    facts: Facts,
+    name: BuildName,
+    knowledge: Knowledge,
+    runtime: Version | None,
+    build: TorchBuild | None,
+) -> tuple[tuple[str, ...] | None, ArchSource | None]:
     if name.release is None or runtime is None or facts.source == Source.PROBE:
         return None, None
     if facts.torch.channel is not None:

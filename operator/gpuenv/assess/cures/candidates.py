@@ -4,6 +4,8 @@ The smallest change of the image comes first, then the newest build. Of drivers,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
 
 from gpuenv.api.reasons import Part
 from gpuenv.assess.cures.builds import Build, builds_with_code, series_number
@@ -15,6 +17,8 @@ from gpuenv.knowledge.versions import Version, at_least, parse_version
 
 _NEAR = 1
 """How many releases further away a build may be, if it runs on an older driver."""
+_RECENT: Final = 4
+"""How many releases are recent: those of about a year."""
 
 
 def architectures(setup: Setup, knowledge: Knowledge) -> list[Architecture]:
@@ -60,22 +64,39 @@ def for_this_driver(setup: Setup, builds: Sequence[Build], knowledge: Knowledge)
         yield Change(build=build)
 
 
-def for_an_unknown_driver(setup: Setup, builds: Iterable[Build]) -> Iterator[Change]:
+def for_an_unknown_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:
     """Yield one or two builds together with the oldest driver for each, the oldest driver first.
 
-    One is the build that changes the image least. The other runs on an older driver, or is newer if the PyTorch release
-    in the image is not known.
+    One is the build that changes the image least, or one of the newest release if that in the image is not known. The other
+    is of a release beside it, and runs on an older driver. An older driver counts only if it is one for a CUDA version in
+    use: nobody is sent to an old build for the sake of a driver that hardly any machine has.
     """
-    change = _changes_of_image(setup)
+    change, in_use = _changes_of_image(setup), majors_in_use(knowledge)
     # Of builds for which the same driver suffices, that for the oldest CUDA misses the fewest features on old drivers.
-    ordered = sorted(builds, key=lambda build: (*change(build), build.floor_version, build.cuda_number))
+    ordered = sorted(
+        builds,
+        key=lambda build: (
+            *change(build),
+            build.row.cuda[0] not in in_use,
+            build.floor_version,
+            build.cuda_number,
+        ),
+    )
     if not ordered or not setup.takes_driver:
         return  # the driver of a Jetson module comes with its JetPack
     nearest = ordered[0]
-    _, steps, _ = change(nearest)
-    near = [build for build in ordered if change(build)[1] <= steps + _NEAR]
-    # `min` keeps the first of equals, which is the smallest change.
     known = parse_version(setup.torch) is not None
+    _, steps, _ = change(nearest)
+    near = [
+        build
+        for build in ordered
+        if build is nearest
+        or (
+            build.row.cuda[0] in in_use
+            and (change(build)[1] <= steps + _NEAR if known else nearest.series - build.series <= _NEAR)
+        )
+    ]
+    # `min` keeps the first of equals, which is the smallest change.
     lowest = min(
         near,
         key=lambda build: (change(build)[0], build.floor_version, 0 if known else build.cuda_number),
@@ -83,6 +104,13 @@ def for_an_unknown_driver(setup: Setup, builds: Iterable[Build]) -> Iterator[Cha
     for build in dict.fromkeys((lowest, nearest)):
         if build is lowest or build.floor_version != lowest.floor_version:
             yield Change(build=build, role=DriverRole.NEEDED, driver=build.floor)
+
+
+@lru_cache(maxsize=8)
+def majors_in_use(knowledge: Knowledge) -> frozenset[int]:
+    """Return the CUDA major versions for which the PyTorch project has released builds lately."""
+    newest = sorted(knowledge.torch.values(), key=lambda release: release.torch)[-_RECENT:]
+    return frozenset(build.cuda[0] for release in newest for build in release.builds)
 
 
 def with_another_driver(setup: Setup, builds: Iterable[Build], knowledge: Knowledge) -> Iterator[Change]:

@@ -115,7 +115,7 @@ def _replacing(trial: Trial, part: Part) -> Iterable[Change]:
     builds = _builds(trial, part)
     if setup.knows_driver:
         return _first(trial, for_this_driver(setup, builds, knowledge))
-    return [change for change in for_an_unknown_driver(setup, builds) if trial.helps(change)]
+    return [change for change in for_an_unknown_driver(setup, builds, knowledge) if trial.helps(change)]
 
 
 def _builds(trial: Trial, part: Part) -> list[Build]:

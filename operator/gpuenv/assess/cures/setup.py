@@ -115,7 +115,7 @@ def setup_of(case: Case) -> Setup:
         channel=torch.channel,
         cudnn=torch.cudnn if expect.cudnn or _may_lack_cudnn(case) else None,
         nccl=torch.nccl if expect.nccl else None,
-        targets=case.arch_flags if case.arch_source == ArchSource.OBSERVED else None,
+        targets=case.arch_flags if case.arch_source in (ArchSource.OBSERVED, ArchSource.ENDS) else None,
         python=(parse_version(case.facts.container.python) or ())[:2] or None,
         arm=is_arm(case.facts, case.knowledge),
         driver=case.driver

@@ -8,7 +8,8 @@ from gpuenv.assess.case import PASSED, SKIPPED, Case, Device, check, passed
 from gpuenv.assess.cures.drivers import capabilities_of
 from gpuenv.assess.facts import Step
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.targets import ArchSource, is_arm, targets_of_every_build
+from gpuenv.assess.targets import ArchSource, is_arm, is_between, targets_of_every_build
+from gpuenv.knowledge.model import ComputeCapability
 from gpuenv.knowledge.versions import Version, api_number, show
 
 HOPPER_GUIDE = "https://docs.nvidia.com/cuda/hopper-compatibility-guide/"
@@ -30,7 +31,7 @@ def code_for_gpu(case: Case) -> Iterator[Check]:
 def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
     assert device.compute_capability is not None
     code = code_for(flags, device.compute_capability, case.runtime, case.knowledge)
-    listed = " ".join(flags)
+    listed = case.targets_text
     whence = " (assumed from the nearest release)" if case.arch_source == ArchSource.ASSUMED else ""
     if code is Code.NATIVE or device.proven:
         how = "has code" if code is Code.NATIVE else "lists no code, yet kernels ran,"
@@ -48,6 +49,9 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
             "its own targets are not known"
         )
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
+    if is_between_known(case, device.compute_capability):
+        message = f"the build has {listed}; whether one of them suits {device.title} is not known"
+        return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
     message = f"the build has no code that {device.title} can run: it has {listed}{whence}"
     row = device.architecture
     if (
@@ -59,6 +63,16 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
         message += f"; no driver changes that: CUDA {show(case.runtime)} has no {row.name}"
     return check(
         case, check_names.ARCHITECTURE, Status.FAIL, reasons.ArchNotInBuild, message, source=HOPPER_GUIDE
+    )
+
+
+def is_between_known(case: Case, capability: ComputeCapability) -> bool:
+    """Return whether a GPU is between the oldest and the newest target, and no other target is known."""
+    ends = case.arch_flags if case.arch_source == ArchSource.ENDS else None
+    return (
+        ends is not None
+        and code_for(ends, capability, case.runtime, case.knowledge) is Code.NONE
+        and is_between(ends, capability)
     )
 
 
@@ -127,6 +141,7 @@ def lacks_code(case: Case) -> bool:
         return False
     return any(
         code_for(case.arch_flags, capability, case.runtime, case.knowledge) is Code.NONE
+        and not is_between_known(case, capability)
         for capability in capabilities_of(case)
     )
 

@@ -15,7 +15,7 @@ from gpuenv.assess.cures.drivers import stale_libcuda
 from gpuenv.assess.facts import UVM, Failure
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import reason_remedies, rule_remedies
-from gpuenv.assess.policies.architecture import lacks_code
+from gpuenv.assess.policies.architecture import is_between_known, lacks_code
 from gpuenv.assess.policies.other_builds import sharpened
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.sharper_errors import rule_needs_driver, sharper_rule
@@ -145,7 +145,12 @@ def _device_of_another_library(case: Case) -> Device | None:
     """Return the GPU for which a library beside PyTorch has no code, or None if PyTorch itself may lack the code."""
     device = next((device for device in case.devices if device.compute_capability), None)
     known = bool(case.arch_flags) and case.arch_source != ArchSource.ASSUMED
-    return device if known and not case.probed and not lacks_code(case) else None
+    if not known or case.probed or lacks_code(case):
+        return None
+    unsure = (
+        one.compute_capability and is_between_known(case, one.compute_capability) for one in case.devices
+    )
+    return None if any(unsure) else device
 
 
 def _no_code_in_library(case: Case, device: Device) -> tuple[str, Remedies]:
@@ -153,7 +158,7 @@ def _no_code_in_library(case: Case, device: Device) -> tuple[str, Remedies]:
     target = show(device.compute_capability)
     message = (
         f"a library beside PyTorch has no code for {device.title}, or another PyTorch runs than the one given: "
-        f"this one has {' '.join(case.arch_flags or ())}"
+        f"this one has {case.targets_text}"
     )
     rebuild = remedy(
         Action.REPAIR_IMAGE,

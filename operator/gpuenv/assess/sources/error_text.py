@@ -111,11 +111,11 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     text = clean(text)
     text, started = _container_start(text)
     read = read_facts(text, knowledge)
-    gpus, flags = _gpus(text), _arch_flags(text)
+    gpus, flags, ends = _gpus(text), _arch_flags(text), _arch_ends(text)
     version = _FOUND_VERSION.search(text)
     module = _MODULE.search(text) or _DETECTED.search(text)
     loaded = int(version[1]) if version else started.cuda_version
-    judged = bool(flags) and any(gpu.compute_capability for gpu in gpus)
+    judged = bool(flags or ends) and any(gpu.compute_capability for gpu in gpus)
     failures = _failures(text, read.errors, knowledge, judged=judged)
     nodes = _device_nodes(text)
     told = bool(failures or judged or nodes or started.version) or only_harmless(text, knowledge)
@@ -128,7 +128,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
             device_nodes=nodes,
         ),
         gpus=gpus,
-        torch=TorchFacts(arch_flags=flags),
+        torch=TorchFacts(arch_flags=flags, arch_ends=ends),
         unrecognised=(_telling_line(text),) if given and not told and _is_error(text) else (),
     )
     return replace(merge([own, read]), errors=failures)
@@ -264,7 +264,10 @@ def _arch_flags(text: str) -> tuple[str, ...] | None:
     codes = _CODE_CC.findall(text)
     if codes:
         return tuple(dict.fromkeys(f"sm_{major}{minor}" for major, minor in codes))
-    span = _RANGE.search(text)
-    if span:
-        return (f"sm_{span[1]}{span[2]}", f"sm_{span[3]}{span[4]}")
     return None
+
+
+def _arch_ends(text: str) -> tuple[str, str] | None:
+    """Return the oldest and the newest target of the build, which PyTorch's warning names as a range."""
+    span = _RANGE.search(text)
+    return (f"sm_{span[1]}{span[2]}", f"sm_{span[3]}{span[4]}") if span else None

@@ -7,6 +7,7 @@ from gpuenv.api.remedies import remedies_data
 from gpuenv.assess.case import Case, make_case
 from gpuenv.assess.facts import Facts, Gpu, Source
 from gpuenv.assess.model import Assessment, Check, Status
+from gpuenv.assess.targets import ArchSource
 from gpuenv.cli.output import text
 from gpuenv.knowledge import Knowledge, load
 from gpuenv.knowledge.versions import show
@@ -165,7 +166,9 @@ def _facts_data(case: Case) -> dict[str, Any]:
         "cudaAssumed": case.runtime_assumed or None,
         "cudaAvailable": facts.torch.available,
         "cudnn": facts.torch.cudnn,
-        "archList": list(case.arch_flags) if case.arch_flags else None,
+        "archList": list(case.arch_flags)
+        if case.arch_flags and case.arch_source != ArchSource.ENDS
+        else None,
         "python": facts.container.python,
         "driver": case.driver_text or None,
         "driverCuda": show(case.api_cuda) if case.api_cuda else None,
