@@ -123,6 +123,33 @@ def test_what_another_build_would_change() -> None:
     assert "pip install torch==2.12.0 --index-url https://download.pytorch.org/whl/cu126" in found.stdout
 
 
+def test_what_another_driver_would_let_run() -> None:
+    found = explain("--gpu", "NVIDIA L4", "--what-if", "driver=535.104.05").stdout
+    assert found.startswith("with driver 535.104.05: 1 with other builds that run\n")
+    assert "builds run)" in found.splitlines()[2]
+    assert "newest: PyTorch 2.14 for CUDA 12.6: pip install" in found
+    assert (
+        "newest: PyTorch 2.14 for CUDA 12.6"
+        in explain("--gpu", "NVIDIA L4", "--what-if", "driver=535.104.05", "-o", "markdown").stdout
+    )
+    fleet = explain("--nodes", "-", "--what-if", "driver=580.65.06", text=FLEET).stdout
+    assert "\nTesla T4:\nTuring, compute capability 7.5" in fleet
+    assert (
+        "unchanged" in explain("--gpu", "L4", "--driver", "580.65.06", "--what-if", "driver=580.65.06").stdout
+    )
+
+
+def test_a_build_in_place_of_several_has_its_cures_once() -> None:
+    node = ("--gpu", "V100", "--driver", "570.86.15")
+    found = explain(
+        *node, "--torch", "2.9.1+cu128", "--torch", "2.8.0+cu126", "--what-if", "torch=2.12.0+cu130"
+    ).stdout
+    assert found.count("pip install torch==2.12.0 --index-url https://download.pytorch.org/whl/cu126") == 1
+    causes = found.split("\n\n")[1:]
+    assert len(causes) == 1
+    assert "2.9.1" not in causes[0]
+
+
 def test_json_of_fleets_has_kinds_and_differences() -> None:
     document = as_json("--nodes", "-", *BUILDS, text=FLEET)
     assert len(document["results"]) == 90

@@ -65,6 +65,12 @@ class Answer:
     change: str = ""
 
     @property
+    def judged_build(self) -> str:
+        """The build that the answer is about: the one that the person named, or the one that a change puts in its place."""
+        changed = self.before is not None and self.before.facts.torch.version != self.facts.torch.version
+        return (self.facts.torch.version or "") if changed else self.build
+
+    @property
     def findings(self) -> list[Check]:
         """All checks except those with the status Pass or Skipped. Checks with equal reason and message appear once."""
         found: dict[tuple[str, str], Check] = {}

@@ -106,18 +106,22 @@ def _way(remedies: Remedies) -> str:
 def causes(answers: Sequence[Answer]) -> list[Cause]:
     """Return the leading causes of all verdicts except Compatible, each with its nodes; the most severe ones first.
 
-    Nodes with the same build, reason and remedies share a cause. Its message is that of the first of them.
+    Nodes with the same build, reason and remedies share a cause. Its message is that of the first of them. If a change puts
+    one build in the place of several, it counts once for each node.
     """
-    groups: dict[tuple[str, str, tuple[Remedy, ...]], list[Answer]] = {}
+    groups: dict[tuple[str, str, tuple[Remedy, ...]], dict[int, Answer]] = {}
     for answer in answers:
         found = answer.assessment
         if found.verdict is not Verdict.COMPATIBLE and found.checks:
-            groups.setdefault((answer.build, found.reason, found.checks[0].remedies), []).append(answer)
-    ordered = sorted(groups.values(), key=lambda rows: -rows[0].assessment.verdict.severity)
+            key = (answer.judged_build, found.reason, found.checks[0].remedies)
+            groups.setdefault(key, {}).setdefault(answer.node_number, answer)
+    ordered = sorted(
+        ([*rows.values()] for rows in groups.values()), key=lambda rows: -rows[0].assessment.verdict.severity
+    )
     return [
         Cause(
             check=rows[0].assessment.checks[0],
-            build=rows[0].build,
+            build=rows[0].judged_build,
             nodes=tuple(row.node for row in rows),
             gpus=tuple(dict.fromkeys(map(gpu_text, rows))),
             torch=rows[0].facts.torch.version,

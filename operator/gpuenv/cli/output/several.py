@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from gpuenv.api import check_names
 from gpuenv.api.foreign_text import in_markdown, one_line
 from gpuenv.assess.model import Verdict
+from gpuenv.assess.questions.builds import WorkingBuild
 from gpuenv.cli.output import text
 from gpuenv.cli.output.answer import Answer, assumed
 from gpuenv.cli.output.by import By
@@ -13,6 +14,7 @@ from gpuenv.cli.output.images import image_lines
 from gpuenv.cli.output.install_lines import remedy_command
 from gpuenv.cli.output.kinds import COLOURS, Cause, by_node, causes, cell, driver_text, gpu_text, kinds
 from gpuenv.cli.output.open_answers import drivers
+from gpuenv.cli.output.open_answers import lines as open_lines
 
 MOST_CAUSES: Final = 50
 """How many causes are shown. JSON has all answers."""
@@ -92,10 +94,31 @@ def _differences(answers: Sequence[Answer]) -> Sheet:
         for one in kind.answers:
             now, then = cell(one.before) if one.before else "", cell(one)
             start = (str(len(kind.nodes)), kind.gpu, kind.driver, one.build)
-            rows.append((*start, now, "unchanged" if now == then else then))
+            same = f"{then} ({len(_new_builds(one))} builds run)" if _new_builds(one) else "unchanged"
+            rows.append((*start, now, same if now == then else then))
     rows.sort(key=lambda row: row[-1] == "unchanged")
     header = ("NODES", "GPU", "DRIVER", "BUILD", "NOW", "THEN")
     return Sheet(header, rows)
+
+
+def _new_builds(answer: Answer) -> Sequence[WorkingBuild]:
+    """Return the builds that run after a change, if that is the question and its answer is another than before."""
+    before, opened = answer.before, answer.open
+    if before is None or opened is None or answer.facts.torch.version or before.open == opened:
+        return ()
+    return opened.builds
+
+
+def _opened(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield what runs after a change, once for each kind of nodes, where that is the question."""
+    found = [kind for kind in kinds(answers) if _new_builds(kind.answers[0])][:MOST_CAUSES]
+    for kind in found:
+        one = kind.answers[0]
+        yield ""
+        if len(found) > 1:
+            yield one_line(f"{kind.gpu}:")
+        for line in open_lines(one.open, one.knowledge, None) if one.open else ():
+            yield one_line(": ".join(filter(None, line)))
 
 
 def summary(answers: Sequence[Answer]) -> str:
@@ -108,12 +131,15 @@ def summary(answers: Sequence[Answer]) -> str:
         if answer.assessment.verdict is not before:
             word = str(answer.assessment.verdict)
             became[word] = became.get(word, 0) + 1
-    same = len(answers) - sum(became.values())
+    opened = sum(1 for answer in answers if _new_builds(answer))
+    same = len(answers) - sum(became.values()) - opened
     parts = [
         f"{count} become{'s' if count == 1 else ''} {word}"
         for word, count in sorted(became.items(), reverse=True)
     ]
-    return f"with {answers[0].change}: " + ", ".join([*parts, f"{same} unchanged"])
+    parts += [f"{opened} with other builds that run"] if opened else []
+    parts += [f"{same} unchanged"] if same or not opened else []
+    return f"with {answers[0].change}: " + ", ".join(parts)
 
 
 def lines(answers: Sequence[Answer], by: By) -> Iterator[str]:
@@ -126,7 +152,8 @@ def lines(answers: Sequence[Answer], by: By) -> Iterator[str]:
     if notes:
         yield ""
         yield from notes
-    shown, several = _concerning(answers), len({answer.build for answer in answers}) > 1
+    yield from _opened(answers)
+    shown, several = _concerning(answers), len({answer.judged_build for answer in answers}) > 1
     for cause in shown[:MOST_CAUSES]:
         yield ""
         yield from _cause_lines(cause, build=several)
@@ -192,7 +219,8 @@ def markdown(answers: Sequence[Answer], by: By) -> list[str]:
     result += [_markdown_row(found.header), "| " + " | ".join("---" for _ in found.header) + " |"]
     result += [_markdown_row(row) for row in found.rows]
     result += [part for line in _notes(answers) for part in ("", in_markdown(line))]
-    several = len({answer.build for answer in answers}) > 1
+    result += [part for line in _opened(answers) for part in ("", in_markdown(line)) if line]
+    several = len({answer.judged_build for answer in answers}) > 1
     for cause in _concerning(answers)[:MOST_CAUSES]:
         cure = in_markdown(text.in_words(cause.check.remedies))
         commands = dict.fromkeys(remedy_command(one, cause.torch) for one in cause.check.remedies)
