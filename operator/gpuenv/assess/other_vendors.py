@@ -3,18 +3,20 @@
 import re
 from typing import Final
 
+from gpuenv.assess.sources.lazy_pattern import LazyPattern
+
 AMD: Final = "AMD"
 APPLE: Final = "Apple"
 INTEL: Final = "Intel"
 _NAMES: Final = (
     (
         AMD,
-        re.compile(
+        LazyPattern(
             r"\b(?:amd|radeon|instinct|firepro|gfx\d{3,4}|rx[ -]?\d{3,4}|mi\d{2,3}[ax]?)\b", re.IGNORECASE
         ),
     ),
-    (APPLE, re.compile(r"\b(?:apple|m\d (?:pro|max|ultra))\b", re.IGNORECASE)),
-    (INTEL, re.compile(r"\b(?:intel|arc[ -][ab]\d{2,3}|iris xe|data center gpu max)\b", re.IGNORECASE)),
+    (APPLE, LazyPattern(r"\b(?:apple|m\d (?:pro|max|ultra))\b", re.IGNORECASE)),
+    (INTEL, LazyPattern(r"\b(?:intel|arc[ -][ab]\d{2,3}|iris xe|data center gpu max)\b", re.IGNORECASE)),
 )
 
 
