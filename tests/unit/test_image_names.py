@@ -14,6 +14,47 @@ from gpuenv.knowledge import load
 from gpuenv.knowledge.image_rows import pattern
 
 K = load()
+
+
+def test_the_cure_names_a_tag_that_exists_and_json_has_the_command() -> None:
+    # The tables know a tag of PyTorch 2.7 for CUDA 12.6, and none of PyTorch 2.9.
+    found = as_json(
+        "--image",
+        "pytorch/pytorch:2.7.1-cuda12.8-cudnn9-runtime",
+        "--gpu",
+        "Tesla V100-SXM2-16GB",
+        "--driver",
+        "570.124.06",
+    )
+    (cure,) = (
+        one for one in found["reasons"][0]["remedies"] if one.get("parameters", {}).get("pytorch") == "2.7"
+    )
+    assert cure["parameters"]["image"] == "pytorch/pytorch:2.7.1-cuda12.6-cudnn9-runtime"
+    assert cure["install"].startswith(
+        "pip install torch==2.7.1 --index-url https://download.pytorch.org/whl/cu126"
+    )
+    shown = explain(
+        "--image",
+        "pytorch/pytorch:2.7.1-cuda12.8-cudnn9-runtime",
+        "--gpu",
+        "Tesla V100-SXM2-16GB",
+        "--driver",
+        "570.124.06",
+    )
+    assert "      image pytorch/pytorch:2.7.1-cuda12.6-cudnn9-runtime" in shown.output
+    other = as_json(
+        "--image",
+        "pytorch/pytorch:2.9.1-cuda13.0-cudnn9-runtime",
+        "--gpu",
+        "NVIDIA L4",
+        "--driver",
+        "535.104.05",
+    )
+    (one,) = (one for one in other["reasons"][0]["remedies"] if "pytorch" in one.get("parameters", {}))
+    assert "image" not in one["parameters"]
+    assert "install" in one
+
+
 NODE = ("--driver", "570.124.06", "--gpu", "NVIDIA L4")
 
 

@@ -15,6 +15,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "computeCapability": "The compute capability for which a library has to be built, such as 9.0.",
     "cuda": "The CUDA version of a PyTorch build that works, such as 12.8.",
     "index": "The package index of the PyTorch project that has this build, such as cu128.",
+    "image": "An image with this build: another tag of the image that was given, which is known to exist.",
     "maxBranch": "The newest driver branch that still supports the GPU, such as 580.",
     "minVersion": "The lowest driver version that suffices, such as 525.60.13. A build has it if the node's driver may be older.",
     "package": "The package to add to the image, such as cuda-compat-12-8.",
@@ -79,7 +80,7 @@ class Action(StrEnum):
     CHANGE_IMAGE = (
         "ChangeImage",
         "Use another image, with another build of PyTorch or for another platform.",
-        "pytorch", "cuda", "index", "minVersion", "maxBranch", "branch",
+        "pytorch", "cuda", "index", "image", "minVersion", "maxBranch", "branch",
     )  # fmt: skip
     REPAIR_IMAGE = (
         "RepairImage",

@@ -18,7 +18,7 @@ from gpuenv.cli.inputs.nodes import Node, read_nodes
 from gpuenv.cli.inputs.pasted import Texts, facts_in, read_texts
 from gpuenv.cli.inputs.platforms import require_platform
 from gpuenv.cli.output.answer import AboutImage, Answer
-from gpuenv.cli.output.places import SAVED, VERSIONS, in_place
+from gpuenv.cli.output.places import SAVED, VERSIONS, in_place, with_images
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.knowledge import Knowledge
 
@@ -55,6 +55,8 @@ def answers_to(given: Given, texts: Texts, knowledge: Knowledge) -> Iterator[Ans
             several = image.label if len(images) > 1 else ""
             name = " ".join(part for part in (node.name, several) if part)
             assessment, opened = judge.judged(facts, (column, False))
+            if image.reference:
+                assessment = with_images(assessment, image.reference, knowledge)
             answer = Answer(
                 name,
                 facts,

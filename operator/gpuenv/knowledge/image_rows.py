@@ -33,7 +33,8 @@ class ImageRow:
 
     ``series`` names the rows of contents of these images, or is "". ``local`` is the local version label of the PyTorch
     inside, such as ``cpu``, or "". ``note`` is a sentence about every image of this row, or "". ``platforms`` are those
-    for which the images exist, or () if that is not known.
+    for which the images exist, or () if that is not known. ``released`` are tags that are known to exist, the oldest
+    first.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class ImageRow:
     note: str
     source: str
     platforms: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def image_row(row: Mapping[str, Any]) -> ImageRow:
         note=row.get("note", ""),
         source=row["source"],
         platforms=tuple(row.get("platforms", ())),
+        released=tuple(row.get("released", ())),
     )
 
 

@@ -9,6 +9,7 @@ from gpuenv.assess.facts import Facts, Gpu, Source
 from gpuenv.assess.model import Assessment, Check, Status
 from gpuenv.assess.targets import ArchSource
 from gpuenv.cli.output import text
+from gpuenv.cli.output.install_lines import remedy_command
 from gpuenv.knowledge import Knowledge, load
 from gpuenv.knowledge.versions import show
 
@@ -119,9 +120,10 @@ def assumed(answer: Answer) -> str:
 def as_data(answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON data, with the same fields for ``explain`` and ``check``."""
     case = make_case(answer.facts, None, (), answer.knowledge, None)
+    torch = answer.facts.torch.version
     data: dict[str, Any] = {
         "verdict": str(answer.assessment.verdict),
-        "reasons": [_check_data(check) for check in answer.findings],
+        "reasons": [_check_data(check, torch) for check in answer.findings],
         "facts": _facts_data(case),
         "unknowns": _unknowns(case),
     }
@@ -150,13 +152,16 @@ def _image_data(image: AboutImage, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _check_data(check: Check) -> dict[str, Any]:
+def _check_data(check: Check, torch: str | None) -> dict[str, Any]:
     return {
         "code": check.reason,
         "status": str(check.status),
         "check": check.name,
         "message": check.message,
-        "remedies": remedies_data(check.remedies),
+        "remedies": [
+            data | ({"install": command} if (command := remedy_command(one, torch)) else {})
+            for one, data in zip(check.remedies, remedies_data(check.remedies), strict=True)
+        ],
         "source": check.source,
     }
 

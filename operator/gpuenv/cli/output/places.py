@@ -7,6 +7,7 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.model import Assessment
+from gpuenv.knowledge import Knowledge
 
 CHECK: Final = "Look at the other checks first; then run gpuenv check again."
 SAVED: Final = (
@@ -27,6 +28,25 @@ def without_environment(assessment: Assessment) -> Assessment:
         replace(check, remedies=(Remedy(check.remedies[0].action, _ON_A_MACHINE[check.reason]),))
         if check.reason in _ON_A_MACHINE and check.remedies
         else check
+        for check in assessment.checks
+    )
+    return replace(assessment, checks=checks)
+
+
+def with_images(assessment: Assessment, reference: str, knowledge: Knowledge) -> Assessment:
+    """Return an assessment whose cures name another tag of the image ``reference``, where one is known to have the build."""
+
+    def named(one: Remedy) -> Remedy:
+        told = dict(one.parameters)
+        if "pytorch" not in told or "cuda" not in told:
+            return one
+        from gpuenv.assess.sources.images.named import released_image  # noqa: PLC0415 - only cures of images need it
+
+        image = released_image(reference, told["pytorch"], told["cuda"], knowledge)
+        return replace(one, parameters=tuple(sorted({**told, "image": image}.items()))) if image else one
+
+    checks = tuple(
+        replace(check, remedies=tuple(map(named, check.remedies))) if check.remedies else check
         for check in assessment.checks
     )
     return replace(assessment, checks=checks)

@@ -63,6 +63,9 @@ def remedy_lines(remedies: Remedies, torch: str | None = None) -> Iterator[str]:
     """Yield the lines that say what solves a problem, with commands to copy, or nothing if there are no remedies."""
     if remedies:
         yield f"    → {one_line(in_words(remedies))}"
+    for image in dict.fromkeys(dict(one.parameters).get("image", "") for one in remedies):
+        if image:
+            yield f"      image {one_line(image, MAX_NAME)}"
     for command in dict.fromkeys(remedy_command(one, torch) for one in remedies):
         if command:
             yield f"      {one_line(command)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpuenv.assess.facts import ContainerFacts, Facts, Origin, Provenance, Source, TorchFacts
 from gpuenv.assess.policies.architecture import cudnn_number
 from gpuenv.assess.sources.images import VALUES
-from gpuenv.assess.sources.images.reference import DOCKER_HUB, ImageReference
+from gpuenv.assess.sources.images.reference import DOCKER_HUB, ImageReference, parse_reference
 from gpuenv.knowledge.image_rows import ImageContents, ImageRow, pattern
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import parse_version
@@ -56,6 +56,28 @@ def _rows(reference: ImageReference, knowledge: Knowledge) -> Iterator[tuple[Ima
             match = pattern(name).fullmatch(full)
             if match is not None:
                 yield row, match.groupdict()
+
+
+def released_image(reference: str, release: str, cuda: str, knowledge: Knowledge) -> str:
+    """Return the newest image of the same name that has a PyTorch release series and a CUDA version, or "".
+
+    Only tags that are known to exist count.
+    """
+    parsed = parse_reference(reference)
+    if parsed is None:
+        return ""
+    for row, _ in _rows(parsed, knowledge):
+        for tag in reversed(row.released):
+            words = _tag_words(row, tag) or {}
+            torch = parse_version(words.get("torch"))
+            if (
+                torch
+                and torch[:2] == parse_version(release)
+                and parse_version(words.get("cuda")) == parse_version(cuda)
+            ):
+                name = reference.partition("@")[0]
+                return f"{name.removesuffix(f':{parsed.tag}') if parsed.tag else name}:{tag}"
+    return ""
 
 
 def _tag_words(row: ImageRow, tag: str) -> dict[str, str] | None:
