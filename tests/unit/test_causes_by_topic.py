@@ -193,3 +193,35 @@ def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:
     began = time.thread_time()
     read_error_text(text, KNOWLEDGE)
     assert time.thread_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "cure"),
+    [
+        ("'nvidia-smi' is not recognized as an internal or external command,\noperable program or batch file.",
+         "DriverNotVisible", "driver"),
+        ("error generating CDI spec: failed to initialise NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "nvidia-smi first"),
+        ("failed to generate CDI spec: failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "ldconfig"),
+        ("| 30%   52C    P8             ERR! / 350W |      1MiB / 24576MiB |     N/A      Default |", "GpuUnhealthy", "kernel log"),
+        ("|ERR!   ERR! ERR!    N/A / ERR! |   GPU is broken |    ERR!      Default |", "GpuUnhealthy", "kernel log"),
+        ("ImportError: Could not import Flash Attention enabled models: GPU with CUDA capability 6 1 is not supported",
+         "FeatureOutOfReach", "newer GPU"),
+        ("Error relocating /usr/lib/python3.12/site-packages/torch/lib/libc10.so: __strdup: symbol not found", "TorchBroken",
+         "glibc"),
+        ("ImportError: Error relocating /app/_ext.cpython-311.so: __vfprintf_chk: symbol not found", "ImportFailed", "glibc"),
+        ("Error loading shared library ld-linux-x86-64.so.2: No such file or directory (needed by /opt/nvidia-smi)",
+         "ImportFailed", "glibc"),
+        ("└─ __cuda =* *, which is missing on the system", "DriverNotVisible", "CONDA_OVERRIDE_CUDA"),
+        ("   └─ __cuda >=12.6 *, which conflicts with any installable versions previously reported.", "DriverTooOld",
+         "CONDA_OVERRIDE_CUDA"),
+        ("- package pytorch-2.7.1-cuda126_mkl_py311 requires __cuda >=12.6, but none of the providers can be installed",
+         "DriverTooOld", "Upgrade the driver"),
+        ("nouveau 0000:01:00.0: NVIDIA GA102 (172000a1)\nNVRM: No NVIDIA GPU found.", "DriverNotVisible", "nouveau"),
+        ("[    9.1] NVRM: No NVIDIA GPU found.", "DriverNotVisible", "lspci"),
+    ],
+)  # fmt: skip
+def test_messages_of_other_programs_name_what_is_to_blame(text: str, reason: str, cure: str) -> None:
+    found = assessed(text)
+    assert found.reason == reason
+    assert cure in found.checks[0].remedies[0].message
+    assert {check.reason for check in found.checks} <= {reason, "NotEnoughFacts"}

@@ -23,6 +23,7 @@ _API_MISMATCH: Final = (
     r"API mismatch: the client[^\n]{0,80}has (?:the )?version \d{3}[\d.]{2,12},? but\s{1,80}(?:NVRM: {1,4})?"
     r"this kernel module has (?:the )?version \d{3}[\d.]{2,12}"
 )
+_NO_GPU: Final = r"NVRM: No NVIDIA (?:GPU|graphics adapter|device)s?(?: were)? (?:found|probed)"
 _PROCESS: Final = r"\bname=([\w.+/:-]{1,40})"
 _MODULE_FAULTS: Final[tuple[tuple[str, str], ...]] = (
     (
@@ -126,9 +127,14 @@ def _xids(text: str, knowledge: Knowledge) -> Iterator[Failure]:
 
 
 def _module_faults(text: str) -> Iterator[Failure]:
-    """Yield the first fault of the kernel module in the order of the rules. A later one usually follows from it."""
-    for name, pattern in _MODULE_FAULTS:
-        match = re.search(pattern, text)
-        if match:
-            yield Failure("os", name=name, message=match[0])
-            return
+    """Yield the first fault of the kernel module in the order of the rules. A later one usually follows from it.
+
+    That the module finds no GPU is told besides, so that nobody takes it for a failure of a program.
+    """
+    found = ((name, re.search(pattern, text)) for name, pattern in _MODULE_FAULTS)
+    first = next((Failure("os", name=name, message=match[0]) for name, match in found if match), None)
+    without = re.search(_NO_GPU, text)
+    if first:
+        yield first
+    if without:
+        yield Failure("os", name="module-no-gpu", message=without[0])
