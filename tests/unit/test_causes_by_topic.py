@@ -202,7 +202,7 @@ def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:
          "DriverNotVisible", "driver"),
         ("error generating CDI spec: failed to initialise NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "nvidia-smi first"),
         ("failed to generate CDI spec: failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "ldconfig"),
-        ("| 30%   52C    P8             ERR! / 350W |      1MiB / 24576MiB |     N/A      Default |", "GpuUnhealthy", "kernel log"),
+        ("| 30%   52C    P8         ERR! / 350W |    1MiB / 24576MiB |     N/A      Default |", "GpuUnhealthy", "kernel log"),
         ("|ERR!   ERR! ERR!    N/A / ERR! |   GPU is broken |    ERR!      Default |", "GpuUnhealthy", "kernel log"),
         ("ImportError: Could not import Flash Attention enabled models: GPU with CUDA capability 6 1 is not supported",
          "FeatureOutOfReach", "newer GPU"),

@@ -50,8 +50,8 @@ _ASKED: Final = (
     rf"not available from current channels:\s{{0,20}}- (?:[\w-]{{1,40}}::)?{_REQUIREMENT}",
     rf"ResolvePackageNotFound:\s{{0,20}}- (?:[\w-]{{1,40}}::)?{_REQUIREMENT}",
     rf"{_REQUIREMENT}[^\n]{{0,60}} does not exist \(perhaps",
-    r"package (pytorch(?:-cuda|-gpu)?|torchvision|torchaudio|cudatoolkit)-(\d[\w.]{0,20})-\w{1,60} requires (?!__cuda)[^\n]{1,120}, "
-    r"but none of the providers can be installed",
+    r"package (pytorch(?:-cuda|-gpu)?|torchvision|torchaudio|cudatoolkit)-(\d[\w.]{0,20})-\w{1,60} requires (?!__cuda)"
+    r"[^\n]{1,120}, but none of the providers can be installed",
 )
 _WORDS: Final = (
     "satisfies the requirement", "No matching distribution", "no matching distribution",
