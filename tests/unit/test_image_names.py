@@ -16,6 +16,15 @@ from gpuenv.knowledge.image_rows import pattern
 K = load()
 
 
+def test_no_cure_names_a_tag_that_is_not_for_the_cpu() -> None:
+    image = "pytorch/pytorch:2.7.1-cuda12.6-cudnn9-runtime"
+    found = as_json("--image", image, "--gpu", "NVIDIA GH200 480GB", "--driver", "470.82.01")
+    assert found["verdict"] == "Incompatible"
+    assert not any(
+        "image" in cure.get("parameters", {}) for one in found["reasons"] for cure in one["remedies"]
+    )
+
+
 def test_the_cure_names_a_tag_that_exists_and_json_has_the_command() -> None:
     # The tables know a tag of PyTorch 2.7 for CUDA 12.6, and none of PyTorch 2.9.
     found = as_json(

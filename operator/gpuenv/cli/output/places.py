@@ -36,6 +36,9 @@ def without_environment(assessment: Assessment) -> Assessment:
 def with_images(assessment: Assessment, reference: str, knowledge: Knowledge) -> Assessment:
     """Return an assessment whose cures name another tag of the image ``reference``, where one is known to have the build."""
 
+    if any(one.reason == reasons.ImageArchMismatch for one in assessment.checks):
+        return assessment  # another tag of the image is for the same CPUs
+
     def named(one: Remedy) -> Remedy:
         told = dict(one.parameters)
         if "pytorch" not in told or "cuda" not in told:
