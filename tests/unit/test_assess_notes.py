@@ -22,6 +22,7 @@ from gpuenv.assess.sources.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
 from gpuenv.knowledge.model import on_windows
+from gpuenv.knowledge.versions import show
 
 
 def flags(version: str, gpu: str, driver_version: str = "580.65.06", **more: Any) -> Facts:
@@ -279,3 +280,47 @@ def test_tables_without_a_column_for_windows_have_the_drivers_of_linux() -> None
     older = replace(own, toolkits={cuda: replace(row, windows=None) for cuda, row in own.toolkits.items()})
     assert on_windows(older) is older
     assert on_windows(on_windows(own)) is on_windows(own) is not own
+
+
+def test_a_driver_newer_than_the_tables_is_noted() -> None:
+    found = judge(flags("2.9.1+cu128", "NVIDIA A100-PCIE-40GB", "700.10"))
+    assert found.verdict is Verdict.COMPATIBLE, told(found)
+    (note,) = [check for check in found.checks if "newer than the tables" in check.message]
+    assert (note.status, note.name) == (Status.NOTE, "driver-version")
+    assert f"at least {show(load().branches[0].cuda)}" in note.message
+    told_by_smi = replace(
+        flags("2.9.1+cu128", "NVIDIA A100-PCIE-40GB"),
+        driver=DriverFacts(version="700.10", nvml_cuda_version=14000),
+    )
+    assert not [check for check in judge(told_by_smi).checks if "tables" in check.message]
+
+
+def test_a_driver_that_cannot_exist_is_doubted() -> None:
+    found = judge(flags("2.9.1+cu128", "NVIDIA A100-PCIE-40GB", "999.99"))
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "NotEnoughFacts"), told(found)
+    assert "as nvidia-smi prints it" in in_words(found.checks[0].remedies)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "given"),
+    [
+        (Facts(source="flags", torch=TorchFacts(cuda="12.8")), "--torch", "--compute-capability"),
+        (flags("2.10.0a0+gitabc", "NVIDIA L4", cuda="12.8"), "--arch-list", "--compute-capability"),
+        (flags("2.9.1+cu128", "NVIDIA XYZ 1"), "--compute-capability", "--arch-list"),
+    ],
+)
+def test_only_what_is_missing_is_asked_for(facts: Facts, wanted: str, given: str) -> None:
+    gpus = facts.gpus or (Gpu(product="NVIDIA L4"),)
+    found = judge(replace(facts, driver=DriverFacts(version="580.65.06"), gpus=gpus))
+    (unknown,) = [check for check in found.checks if check.reason == "ArchUnknown"]
+    words = in_words(unknown.remedies)
+    assert wanted in words
+    assert given not in words
+
+
+def test_a_compute_capability_that_was_given_is_not_asked_for() -> None:
+    gpus = (Gpu(product="a GPU", compute_capability=(99, 9)),)
+    found = judge(replace(flags("2.9.1+cu128", ""), gpus=gpus))
+    (unknown,) = [check for check in found.checks if check.reason == "GpuNotInTables"]
+    assert "Give the compute capability" not in in_words(unknown.remedies)
+    assert "--knowledge" in in_words(unknown.remedies)

@@ -130,6 +130,21 @@ def test_a_typed_wheel_needs_a_python_that_has_it() -> None:
     assert given["verdict"] == "Compatible"
 
 
+def test_no_cuda_is_invented_for_a_driver_that_the_tables_lack() -> None:
+    newer = explain("--driver", "700.10").stdout
+    assert "the driver is newer than the tables; it has at least CUDA 13.4" in newer
+    impossible = explain("--driver", "999.99")
+    assert impossible.exit_code == 4
+    assert "13.4" not in impossible.stdout
+    assert "driverCuda" not in as_json("--driver", "999.99")["facts"]
+
+
+def test_no_command_installs_a_release_that_does_not_exist() -> None:
+    node = ("--gpu", "NVIDIA L4", "--driver", "550.54.15")
+    assert 'pip install "torch==2.9.*" --index-url' in explain("--torch", "2.9.7+cu130", *node).stdout
+    assert "pip install torch==2.9.1 --index-url" in explain("--torch", "2.9.1+cu130", *node).stdout
+
+
 def test_builds_side_by_side_have_the_drivers_that_they_need() -> None:
     found = explain("--torch", "2.9.1+cu128", "--torch", "2.12.0+cu130", "--gpu", "NVIDIA L4").stdout
     assert "with driver 525.60.13 or newer; not known: the driver" in found

@@ -26,7 +26,7 @@ from gpuenv.knowledge.model import (
     TorchRelease,
     on_windows,
 )
-from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version
+from gpuenv.knowledge.versions import Version, api_number, api_version, parse_version, show
 
 EXTRAS = frozenset({"stream", "torchscript", "jit", "compile"})
 """Names of the steps that not every use of PyTorch needs. If one fails, the verdict is Degraded at worst."""
@@ -184,6 +184,19 @@ class Case:
     def api_cuda(self) -> Version | None:
         """The newest CUDA version that the driver API supports, or None if it is not known."""
         return None if self.api is None else api_version(self.api)
+
+    @property
+    def beyond_tables(self) -> bool:
+        """Whether the driver is newer than all branches in the tables and its CUDA is not known but from them."""
+        newest = self.knowledge.branches[0].branch
+        driver = self.facts.driver
+        told = driver.cuda_version or driver.nvml_cuda_version
+        return self.driver is not None and self.driver[0] > newest + BRANCH_WIDTH and not told
+
+    @property
+    def api_text(self) -> str:
+        """The newest CUDA version of the driver in words: ``12.8``, or ``13.4 or newer`` if it is beyond the tables."""
+        return show(self.api_cuda) + (" or newer" if self.beyond_tables else "")
 
 
 Policy = Callable[[Case], Iterator[Check]]

@@ -51,6 +51,7 @@ DRIVER: Final[tuple[Policy, ...]] = (
     kernel_module.of_right_flavour,  # the loaded kernel module (open or proprietary) supports the GPU
     driver.supports_gpu,  # the driver's branch supports the GPU
     virtual_gpus.series,  # a virtual GPU is of a series on which CUDA runs
+    driver.in_tables,  # the driver is not newer than the tables
     driver.new_enough,  # the driver is new enough for the image's CUDA
     driver.toolkit_rule_known,  # the Toolkit rule can be judged, if the environment asks for it
     start.cuda_starts,  # CUDA starts and finds a device

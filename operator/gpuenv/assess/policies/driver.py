@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
+from gpuenv.api.remedies import Action, Remedy
 from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check, passed
 from gpuenv.assess.cures.drivers import newest_branch, stale_libcuda
 from gpuenv.assess.facts import LibcudaOrigin
@@ -12,6 +13,8 @@ from gpuenv.knowledge.versions import Version, api_number, at_least, show
 
 FIRST_MINOR_VERSIONS = 11
 """The first major version of CUDA with minor-version compatibility."""
+FARTHEST_BRANCH = 200
+"""How far the number of a branch may be beyond the newest in the tables. From R525 to R620, it took three years."""
 _NOT_FOUND = 2
 _NVML_NOT_LOADED = 9
 
@@ -59,6 +62,29 @@ def _no_nodes(case: Case, absent: list[str]) -> str:
     return "" if known else f"{', '.join(absent)} do not exist and NVML says that no driver is loaded"
 
 
+def in_tables(case: Case) -> Iterator[Check]:
+    """Yield a Note if the driver is newer than the tables, and an Unknown check if there can be no such driver.
+
+    NVIDIA's drivers run everything that older ones run, so that a newer driver does not put a verdict in doubt.
+    """
+    if not case.beyond_tables or case.driver is None or case.cuda_works or case.probed:
+        return
+    newest = case.knowledge.branches[0]
+    if case.driver[0] <= newest.branch + FARTHEST_BRANCH:
+        message = (
+            f"driver {case.driver_text} is newer than the tables, which end at R{newest.branch}; its CUDA is at least "
+            f"{show(newest.cuda)}"
+        )
+        give = Remedy(Action.PROVIDE_FACTS, "Take a newer table with --knowledge.")
+        yield check(case, check_names.DRIVER_VERSION, Status.NOTE, reasons.NotEnoughFacts, message, [give])
+        return
+    message = f"no driver is known whose number is near {case.driver_text}: the newest branch in the tables is R{newest.branch}"
+    give = Remedy(
+        Action.PROVIDE_FACTS, "Give the version of the driver as nvidia-smi prints it, such as 580.65.06."
+    )
+    yield check(case, check_names.DRIVER_VERSION, Status.UNKNOWN, reasons.NotEnoughFacts, message, [give])
+
+
 def new_enough(case: Case) -> Iterator[Check]:
     """Check that the driver is new enough for the image's CUDA, by the rule that ``expect.driverRule`` selects.
 
@@ -73,7 +99,7 @@ def new_enough(case: Case) -> Iterator[Check]:
         yield from _by_rule(case, runtime)
         return
     seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
-    api = f" (CUDA {show(case.api_cuda)})" if case.api is not None else ""
+    api = f" (CUDA {case.api_text})" if case.api is not None else ""
     if not _reaches_floor(case, toolkit, runtime):
         if case.proven:
             message = f"{seen}{api} is below the floor of CUDA {show(runtime)}, yet kernels ran"
@@ -117,10 +143,10 @@ def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
         yield check(case, check_names.DRIVER_VERSION, Status.UNKNOWN, reasons.NotEnoughFacts, message)
     elif case.api // 1000 < runtime[0]:
         seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
-        message = f"{seen} (CUDA {show(case.api_cuda)}) is too old for CUDA {show(runtime)}: one of CUDA {runtime[0]} is needed"
+        message = f"{seen} (CUDA {case.api_text}) is too old for CUDA {show(runtime)}: one of CUDA {runtime[0]} is needed"
         yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message)
     else:
-        yield passed(check_names.DRIVER_VERSION, f"the driver has CUDA {show(case.api_cuda)}")
+        yield passed(check_names.DRIVER_VERSION, f"the driver has CUDA {case.api_text}")
 
 
 def _floor(toolkit: Toolkit) -> str:

@@ -35,6 +35,22 @@ _OTHER_VENDOR: Final = {
         "machine with an NVIDIA GPU.",
     ),
 }
+_GIVE_CAPABILITY: Final = Remedy(
+    Action.PROVIDE_FACTS, "Give --compute-capability (nvidia-smi --query-gpu=compute_cap --format=csv)."
+)
+_CHECK_CAPABILITY: Final = Remedy(
+    Action.PROVIDE_FACTS,
+    "Compare the compute capability with nvidia-smi --query-gpu=compute_cap --format=csv; if it is right, take a newer "
+    "table with --knowledge.",
+)
+_NEWER_TABLE: Final = Remedy(Action.PROVIDE_FACTS, "Take a newer table with --knowledge.")
+_GIVE_TARGETS: Final = Remedy(
+    Action.PROVIDE_FACTS, "Give the output of torch.cuda.get_arch_list() with --arch-list."
+)
+_GIVE_BUILD: Final = Remedy(
+    Action.PROVIDE_FACTS,
+    "Give the PyTorch build (--torch 2.9.1+cu128), or the output of torch.cuda.get_arch_list() with --arch-list.",
+)
 _MOST_ERRORS: Final = 4
 """Number of pasted errors whose remedies are given beside what is missing."""
 
@@ -97,10 +113,10 @@ def _explained(case: Case) -> bool:
     return bool(statuses - {None, Status.NOTE})
 
 
-def _did_you_mean(names: tuple[str, ...]) -> list[Remedy] | None:
-    """Return the remedy to give one of the names, or None if there are none: then that of the reason applies."""
+def _did_you_mean(names: tuple[str, ...]) -> list[Remedy]:
+    """Return the remedy to give one of the names, or that to give the compute capability if there are no names."""
     if not names:
-        return None
+        return [_GIVE_CAPABILITY]
     *first, last = names
     which = f"{', '.join(first)} or {last}" if first else last
     words = f"Did you mean {which}? Give the name as nvidia-smi -L prints it, or --compute-capability."
@@ -133,10 +149,10 @@ def known_architecture(case: Case) -> Iterator[Check]:
             # No rule says which drivers support such a GPU. Only the fact that CUDA started shows that this one does.
             sure = case.cuda_works or device.proven or case.probed
             status = Status.NOTE if sure else Status.UNKNOWN
-            yield check(case, check_names.GPU, status, reasons.GpuNotInTables, message)
+            yield check(case, check_names.GPU, status, reasons.GpuNotInTables, message, [_CHECK_CAPABILITY])
         elif device.model is None and device.product and not case.probed:
             message = f"{device.product} is not in the tables; judged by its compute capability"
-            yield check(case, check_names.GPU, Status.NOTE, reasons.GpuNotInTables, message)
+            yield check(case, check_names.GPU, Status.NOTE, reasons.GpuNotInTables, message, [_NEWER_TABLE])
     if (
         case.devices
         and not case.arch_flags
@@ -147,7 +163,8 @@ def known_architecture(case: Case) -> Iterator[Check]:
     ):
         version = case.facts.torch.version or "this build"
         message = f"the targets of {version} are not in the tables"
-        yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
+        give = _GIVE_TARGETS if case.facts.torch.version else _GIVE_BUILD
+        yield check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message, [give])
 
 
 def contradictions(case: Case) -> Iterator[Check]:

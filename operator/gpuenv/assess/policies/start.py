@@ -138,7 +138,7 @@ def _too_old(case: Case, message: str) -> str:
     if stale:
         return f"{message}: {stale}"
     name = f"driver {case.driver_text}" if case.driver_text else "the driver"
-    return f"{message}: {name} has CUDA {show(case.api_cuda)}"
+    return f"{message}: {name} has CUDA {case.api_text}"
 
 
 def _device_of_another_library(case: Case) -> Device | None:

@@ -7,7 +7,8 @@ from gpuenv.assess.case import Case
 from gpuenv.assess.cures.drivers import newest_branch
 from gpuenv.assess.cures.setup import takes_build
 from gpuenv.assess.facts import Facts
-from gpuenv.assess.model import Verdict
+from gpuenv.assess.model import Status, Verdict
+from gpuenv.assess.policies.driver import in_tables
 from gpuenv.assess.questions.builds import WorkingBuild, working_builds
 from gpuenv.assess.questions.generations import JudgedGeneration, judged_generations
 from gpuenv.assess.questions.what_if import (
@@ -44,6 +45,8 @@ class OpenAnswer:
     last_branch: int | None = None
     driver_cuda: Version | None = None
     """The newest CUDA version of the given driver, or None if the driver is not given."""
+    newer_than_tables: bool = False
+    """Whether the given driver is newer than the tables, so that its CUDA is at least ``driver_cuda``."""
     nearest: WorkingBuild | None = None
     """If ``no_driver`` is True, the build whose release is nearest to the given one, and the newest for this release."""
 
@@ -60,7 +63,8 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
     no_gpu = not case.devices
     if not (no_torch or no_driver or no_gpu) or (no_torch and no_driver and no_gpu):
         return None
-    if not takes_build(case) or case.observed or (not no_torch and case.runtime is None):
+    impossible = any(found.status is Status.UNKNOWN for found in in_tables(case))
+    if impossible or not takes_build(case) or case.observed or (not no_torch and case.runtime is None):
         return None
     rows = [device.architecture for device in case.devices]
     known = [row for row in rows if row is not None and not row.embedded]
@@ -71,6 +75,7 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
         gpus=tuple(dict.fromkeys(known)),
         last_branch=newest_branch(case),
         driver_cuda=None if no_driver else case.api_cuda,
+        newer_than_tables=case.beyond_tables,
     )
     if no_torch:
         generations = judged_generations(case, judge) if no_gpu else ()

@@ -182,7 +182,7 @@ def _facts_data(case: Case) -> dict[str, Any]:
         else None,
         "python": facts.container.python,
         "driver": case.driver_text or None,
-        "driverCuda": show(case.api_cuda) if case.api_cuda else None,
+        "driverCuda": show(case.api_cuda) if case.api_cuda and not case.beyond_tables else None,
         "platform": next(iter(case.platforms), None),
         "gpus": [
             _known(

@@ -42,7 +42,8 @@ def _about_drivers(found: OpenAnswer, torch: str | None) -> Iterator[str]:
     elif found.drivers is not None:
         yield f"{'driver:' if found.generations else 'Compatible if the driver is'} {drivers(found.drivers)}"
     if found.driver_cuda is not None and not torch:
-        yield f"the driver has CUDA {show(found.driver_cuda)}"
+        least = "is newer than the tables; it has at least" if found.newer_than_tables else "has"
+        yield f"the driver {least} CUDA {show(found.driver_cuda)}"
 
 
 def drivers(found: DriverRange) -> str:
