@@ -4,17 +4,19 @@ A probe shows both by running, so that these policies are for other facts only.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Action, Remedy, remedy
 from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check
 from gpuenv.assess.facts import LibcudaOrigin
-from gpuenv.assess.image_requirements import InvalidRequirementError, Known, is_met
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import rule_remedies
 from gpuenv.assess.vgpu import virtual_gpus
 from gpuenv.knowledge.versions import Version, at_least, parse_version
+
+if TYPE_CHECKING:
+    from gpuenv.assess.image_requirements import Known
 
 _ARM, _X86 = "linux/arm64", "linux/amd64"
 _WINDOWS_CONTAINERS: Final = (
@@ -63,6 +65,8 @@ def requirements(case: Case) -> Iterator[Check]:
     required = case.facts.container.requirements
     if not required or case.probed or case.cuda_works or (case.driver is None and case.api is None):
         return
+    from gpuenv.assess.image_requirements import InvalidRequirementError, is_met  # noqa: PLC0415 - few images need it
+
     unknown = ""
     try:
         for device in case.devices or (None,):
@@ -88,7 +92,9 @@ def requirements(case: Case) -> Iterator[Check]:
         )
 
 
-def _known(case: Case, device: Device | None) -> Known:
+def _known(case: Case, device: Device | None) -> "Known":
+    from gpuenv.assess.image_requirements import Known  # noqa: PLC0415 - few images need it
+
     newest = case.knowledge.branches[0]
     beyond = case.driver is not None and case.driver[0] > newest.branch + BRANCH_WIDTH
     brands = None
