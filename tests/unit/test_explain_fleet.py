@@ -97,3 +97,41 @@ def test_a_fleet_in_markdown_has_its_cures_and_stays_text() -> None:
     assert "&lt;b&gt;a\\|b&lt;/b&gt;" in text
     assert "- **ArchNotInBuild** 1 node (Tesla P4): the build has no code" in text
     assert "Use a build" in text
+
+
+def test_nodes_without_a_gpu_do_not_count() -> None:
+    document = json.loads(KUBECTL)
+    for name, capacity in (("cpu-1", {"cpu": "8"}), ("cpu-2", {"cpu": "8", "nvidia.com/gpu": "0"})):
+        document["items"].append({"metadata": {"name": name, "labels": {}}, "status": {"capacity": capacity}})
+    failed = {
+        "metadata": {"name": "c", "labels": {"nvidia.com/gpu.present": "true"}},
+        "status": {"capacity": {"cpu": "8"}},
+    }
+    document["items"].append(failed)
+    found = explain("--nodes", "-", "--torch", "2.9.1+cu128", "-o", "json", text=json.dumps(document))
+    assert [entry["name"] for entry in json.loads(found.stdout)["results"]] == ["a", "b", "c"]
+    assert "2 nodes (cpu-1, cpu-2)" in found.stderr
+
+
+def test_a_fleet_without_any_gpu_is_refused() -> None:
+    node = {"metadata": {"name": "cpu-1"}, "status": {"capacity": {"cpu": "8"}}}
+    found = explain("--nodes", "-", "--torch", "2.9.1+cu128", text=json.dumps({"items": [node]}))
+    assert found.exit_code == 2
+    assert "no node has a GPU" in found.stderr
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "gpu-04: bash: nvidia-smi: command not found",
+        "pdsh@login: gpu-04: ssh exited with exit code 255",
+        "gpu-04: Failed to initialize NVML: Driver/library version mismatch",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_messages_of_machines_that_failed_are_no_gpus(message: str, first: bool) -> None:
+    lines = ["gpu-01: NVIDIA L4, 550.54.15", "gpu-02: NVIDIA L4, 550.54.15"]
+    text = "\n".join([message, *lines] if first else [*lines, message])
+    found = explain("--nodes", "-", "--torch", "2.9.1+cu128", "-o", "json", text=text)
+    assert [entry["name"] for entry in json.loads(found.stdout)["results"]] == ["gpu-01", "gpu-02"]
+    assert f"1 lines not understood: {message}" in found.stderr

@@ -17,7 +17,7 @@ BUILD = ("--torch", "2.9.1+cu128")
 
 def machines(text: str) -> list[tuple[str, list[str], str | None]] | None:
     found = nvidia_smi_rows(text.splitlines())
-    return None if found is None else [(one["name"], one["gpu"], one["driver"]) for one in found]
+    return None if found is None else [(one["name"], one["gpu"], one["driver"]) for one in found.rows]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,8 @@ def test_hostile_lists_take_bounded_time(line: str) -> None:
     """A megabyte takes a second. The limit is for a machine that has other work."""
     lines = [line.format(number) for number in range(HOSTILE_SIZE // len(line))]
     started = time.process_time()
-    for machine in (nvidia_smi_rows(["name, driver_version, uuid", *lines]) or [])[:10_000]:
+    found = nvidia_smi_rows(["name, driver_version, uuid", *lines])
+    for machine in (found.rows if found else [])[:10_000]:
         for text in machine["gpu"]:
             NAMES.gpu(text)
     nvidia_smi_rows(["".join(lines)])

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from gpuenv.api.fields import FieldError, Fields, kind
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
-from gpuenv.assess.sources.node_labels import node_facts
+from gpuenv.assess.sources.node_labels import has_gpu_labels, node_facts
 from gpuenv.cli.inputs.files import parsed
 from gpuenv.cli.inputs.gpu_names import GpuNames
 from gpuenv.cli.inputs.nodes import Node
@@ -28,6 +28,8 @@ _SPELLINGS: Final = {
 """Maps a column heading that people or ``nvidia-smi`` write to the name of this column in :data:`FIELDS`."""
 _COUNT: Final = re.compile(r"(\d{1,3}) ?[x×*] ?(?=[A-Za-z])")
 """Matches the number of GPUs before a product name, as in ``8x NVIDIA H100``."""
+_RESOURCES: Final = "nvidia.com/"
+"""Beginning of the names of GPUs and MIG slices in the capacity of a node."""
 MOST_GPUS: Final = 64
 MAX_NODES: Final = 10_000
 """How many nodes a file may name. Kubernetes supports 5,000 in a cluster."""
@@ -41,12 +43,15 @@ MAX_CELL: Final = 4_000
 class NodeList(NamedTuple):
     """The nodes in a file. ``read`` and ``unread`` are the columns that were understood, and those that were not.
 
-    Both are empty if the file has no columns: it describes Kubernetes nodes, or is the output of nvidia-smi.
+    Both are empty if the file has no columns: it describes Kubernetes nodes, or is the output of nvidia-smi. ``without_gpu``
+    are the names of Kubernetes nodes that are left out, because they have no GPU. ``unread_lines`` are no lines of nvidia-smi.
     """
 
     nodes: list[Node]
     read: list[str]
     unread: list[str]
+    without_gpu: list[str]
+    unread_lines: list[str]
 
 
 def parse_nodes(text: str, path: str, names: GpuNames) -> NodeList:
@@ -56,20 +61,27 @@ def parse_nodes(text: str, path: str, names: GpuNames) -> NodeList:
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     machines = nvidia_smi_rows(lines)
-    rows = list(islice(_rows(text, lines, path) if machines is None else machines, MAX_NODES + 1))
+    rows = list(islice(_rows(text, lines, path) if machines is None else machines.rows, MAX_NODES + 1))
     if not rows:
         raise BadInput(f"--nodes: {path}: names no node; columns are {', '.join(FIELDS)}")
     if len(rows) > MAX_NODES:
         raise BadInput(f"--nodes: {path}: names more than {MAX_NODES:,} nodes; give a part of them")
-    nodes = []
+    nodes: list[Node] = []
+    without_gpu: list[str] = []
     for number, row in enumerate(rows, 1):
         where = f"--nodes: {path}: row {number}"
-        nodes.append(_from_kubernetes(row, where) if "metadata" in row else _from_row(row, where, names))
+        node = _from_kubernetes(row, where) if "metadata" in row else _from_row(row, where, names)
+        if "metadata" in row and _has_no_gpu(row):
+            without_gpu.append(node.name)
+        else:
+            nodes.append(node)
+    if not nodes:
+        raise BadInput(f"--nodes: {path}: no node has a GPU (label nvidia.com/gpu.present, or its capacity)")
     if machines is not None or "metadata" in rows[0]:
-        return NodeList(nodes, [], [])
+        return NodeList(nodes, [], [], without_gpu, machines.unread if machines else [])
     given = [key.strip() for key in rows[0] if isinstance(key, str) and key.strip()]
     read = [key for key in given if _field(key) in FIELDS]
-    return NodeList(nodes, read, [key for key in given if key not in read])
+    return NodeList(nodes, read, [key for key in given if key not in read], without_gpu, [])
 
 
 def _rows(text: str, lines: Sequence[str], path: str) -> Iterable[dict[str, Any]]:
@@ -182,3 +194,12 @@ def _from_kubernetes(node: dict[str, Any], where: str) -> Node:
     facts = node_facts(name, labels, capacity)
     gpus = (Gpu(product=facts.product, compute_capability=facts.compute_capability),) if facts.product else ()
     return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts)
+
+
+def _has_no_gpu(node: dict[str, Any]) -> bool:
+    """Return whether a Kubernetes Node object tells its capacity, and neither that nor a label says that it has a GPU."""
+    fields = Fields("", node)
+    labels = fields.child("metadata").text_map("labels")
+    capacity = fields.child("status").text_map("capacity")
+    offered = any(name.startswith(_RESOURCES) and count != "0" for name, count in capacity.items())
+    return bool(capacity) and not offered and not has_gpu_labels(labels)

@@ -16,6 +16,7 @@ from gpuenv.knowledge import Knowledge
 
 MOST_OF_NOTE: Final = 1000
 """Longest note about a file in characters. It quotes what the file says."""
+_MOST_NAMED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,15 @@ def _from_file(path: str, drivers: list[str], platform: str | None, knowledge: K
         read, unread = ", ".join(found.read), ", ".join(found.unread)
         note = f"note: --nodes: {path}: read the columns {read}; not understood: {unread}"
         click.echo(one_line(note, MOST_OF_NOTE), err=True)
+    if found.without_gpu:
+        number, named = len(found.without_gpu), ", ".join(found.without_gpu[:_MOST_NAMED])
+        note = f"note: --nodes: {path}: left out, because they have no GPU: {number} nodes ({named})"
+        click.echo(one_line(note, MOST_OF_NOTE), err=True)
+    if found.unread_lines:
+        number, named = len(found.unread_lines), "; ".join(found.unread_lines[:_MOST_NAMED])
+        click.echo(
+            one_line(f"note: --nodes: {path}: {number} lines not understood: {named}", MOST_OF_NOTE), err=True
+        )
     for node in found.nodes:
         facts = replace(node.facts, platform=platform or node.facts.platform)
         if drivers:

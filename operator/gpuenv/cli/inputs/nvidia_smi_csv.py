@@ -6,7 +6,7 @@ many machines (pdsh, clush, Ansible) may write the name of the machine before ea
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _HOST: Final = re.compile(r"([A-Za-z0-9][\w.-]{0,252}): {1,8}(?=[^,]{1,200},)", re.ASCII)
 """Matches the name of a machine before a line."""
@@ -28,25 +28,36 @@ _MAKER: Final = re.compile(
 _DRIVER: Final = re.compile(r"[1-9]\d{2}\.\d{1,3}(\.\d{1,2})?", re.ASCII)
 _MOST_GPUS: Final = 16
 """How many GPUs a machine has at most. Without a number for each GPU, only this and the driver tell machines apart."""
+_MESSAGE: Final = re.compile(r"[^,]{0,400}: ?[^,]{0,400}")
+"""Matches a message of a shell or of ssh in place of a machine's line (``gpu-04: bash: nvidia-smi: command not found``)."""
 Row = dict[str, Any]
 
 
-def nvidia_smi_rows(lines: Sequence[str]) -> list[Row] | None:
+class Machines(NamedTuple):
+    """The machines in the output of nvidia-smi, and the lines that are none, such as messages of machines that failed."""
+
+    rows: list[Row]
+    unread: list[str]
+
+
+def nvidia_smi_rows(lines: Sequence[str]) -> Machines | None:
     """Return the machines in the output of nvidia-smi, each with its name, its GPUs and its driver.
 
     Return None if the lines are something else.
     """
+    start = next((number for number, line in enumerate(lines) if not _MESSAGE.fullmatch(line.strip())), 0)
     cells = [_cells(line) for line in lines]
     if not cells:
         return None
-    columns = _heading(cells) or _without_heading(cells[0][1])
+    columns = _heading(cells[start:]) or _without_heading(cells[start][1])
     if columns is None:
         return None
-    rows = [row for row in cells if not _is_heading(row[1])]
+    rows = [row for row in cells if not _is_heading(row[1]) and len(row[1]) >= len(columns)]
+    unread = [line.strip() for line, row in zip(lines, cells, strict=True) if len(row[1]) < len(columns)]
     machines = list(_machines(rows, columns))
     for number, machine in enumerate(machines, 1):
         machine["name"] = machine["name"] or (f"machine {number}" if len(machines) > 1 else "this machine")
-    return machines
+    return Machines(machines, unread)
 
 
 def _cells(line: str) -> tuple[str, list[str]]:
