@@ -35,6 +35,10 @@ from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.platforms import modern
 
 NO_DRIVER = "RuntimeError: Found no NVIDIA driver on your system."
+NO_SHARED_MEMORY = (
+    "RuntimeError: DataLoader worker (pid 123) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
 NO_DEVICE = "RuntimeError: No CUDA GPUs are available"
 OF_LINUX = re.compile(
     r"container|\bpods?\b|the node\b|drain|/dev/nvidia\b|LD_LIBRARY_PATH|NVIDIA_DRIVER_CAP|kubernetes|docker run|modprobe"
@@ -78,6 +82,11 @@ OF_CUDA = {"cuda", "nvml"}
         ("Labels: cloud.google.com/gke-accelerator=nvidia-l4", "gke"),
         ("OS: Container-Optimized OS from Google", "gke"),
         ("Node: eks.amazonaws.com/nodegroup=gpu", "eks"),
+        ("ip-10-0-1-2.ec2.internal   Ready    <none>   3d   v1.31.4-eks-2d5f260", "eks"),
+        ("ip-10-0-1-2.eu-west-1.compute.internal python[12]: x", "cloud-vm"),
+        ("Microsoft Windows [Version 10.0.26100.4061]", "windows"),
+        ("Could not locate cudnn_ops64_9.dll. Please make sure it is in your library path!", "windows"),
+        ("Error loading cublas64_12.dll or one of its dependencies", "windows"),
         ("kubernetes.azure.com/accelerator=nvidia", "aks"),
         ("OS Image: Red Hat Enterprise Linux CoreOS (RHCOS) 417", "openshift"),
         ("Warning  FailedCreatePodSandBox  3s  kubelet  Failed to create pod sandbox", "kubernetes"),
@@ -117,7 +126,7 @@ def of(signs: tuple[str, ...] = (), platform: str | None = None) -> Facts:
     [
         (of(), ()),
         (of(("vm", "gke")), ("gke", "kubernetes", "vm")),
-        (of(("bare-metal", "docker")), ("docker", "bare-metal")),
+        (of(("bare-metal", "docker")), ("docker",)),
         (of(("windows", "wsl")), ("wsl", "windows")),
         (of(("windows", "docker")), ("wsl", "docker", "windows")),
         (of(("windows",), "gke"), ("gke", "kubernetes", "windows")),
@@ -172,6 +181,15 @@ def first_cure(text: str, *, platform: str | None = None) -> str:
          "`linux_x86_64`\nBecause torch==2.6.0+cu124 has no wheels with a matching platform tag (e.g., `macosx_14_0_arm64`) and "
          "you require torch==2.6.0+cu124, we can conclude that your requirements are unsatisfiable.", "the device mps", "64-bit"),
         ("RuntimeError: No HIP GPUs are available", "rocminfo", "cu126"),
+        (f'File "/content/x.py"\n{NO_DEVICE}', "Change runtime type", "Xid"),
+        (f'File "/kaggle/working/x.py"\n{NO_DEVICE}', "accelerator", "Xid"),
+        (f"root@runpod:/# python\n{NO_DEVICE}", "rented container", "Xid"),
+        (f"srun: job 7\n{NO_DEVICE}", "--gres", "Xid"),
+        (f"kubectl logs x\n{NO_DEVICE}", "limit of nvidia.com/gpu", "docker"),
+        (f"{NO_DEVICE}\nip-10-0-1-2.ec2.internal v1.31.4-eks-2d5f260", "accelerated AMI", "docker"),
+        (f'File "/home/ann/x.py"\n{NO_SHARED_MEMORY}', "mount", "kubernetes"),
+        (f'File "D:\\x.py"\n{NO_SHARED_MEMORY}', "num_workers", "/dev/shm"),
+        ("Could not locate cudnn_ops64_9.dll. Please make sure it is in your library path!", "PATH", "LD_LIBRARY"),
         ("OSError: [WinError 1114] ... Error loading \"D:\\torch\\lib\\c10.dll\"", "Visual C++ Redistributable", "C library"),
         ("Error 803: system has unsupported display driver / cuda driver combination", "reboot", "windows"),
         ("Error 804: forward compatibility was attempted on non supported HW", "reboot", "windows"),
@@ -227,6 +245,7 @@ def test_tables_of_an_older_version_are_still_read() -> None:
         ({"cures": []}, "needs a mapping named cures"),
         ({"platforms": [{"name": "x", "title": "y"}]}, "has no source"),
         ({"platforms": [{"name": "x", "title": "y", "source": "z", "implies": "w"}]}, "is no platform"),
+        ({"platforms": [{"name": "x", "title": "y", "source": "z", "unless": ["w"]}]}, "is no platform"),
         ({"platforms": [{"name": "x", "title": "y", "source": "z"}] * 2}, "two rows"),
     ],
 )
@@ -274,3 +293,46 @@ def test_vendors_are_known_by_the_names_of_their_gpus(name: str | None, vendor: 
 
 def test_no_gpu_of_the_tables_is_of_another_vendor() -> None:
     assert [model.name for model in KNOWLEDGE.models.values() if vendor_of(model.name)] == []
+
+
+MISSING = "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory"
+IN_HOME = f'File "/home/user/app/app.py", line 3\n{MISSING}'
+
+
+@pytest.mark.parametrize(
+    ("prefix", "platforms", "cure"),
+    [
+        ("[pod/trainer-0/main] ", ("kubernetes",), "nvidia.com/gpu"),
+        ("2026-11-28T10:11:12.123456789Z stderr F ", ("kubernetes",), "nvidia.com/gpu"),
+        ("app-1  | ", ("docker",), "--gpus all"),
+        ("\x1b[36mapp-1  |\x1b[0m ", ("docker",), "--gpus all"),
+        ("", ("bare-metal",), "ubuntu-drivers"),
+    ],
+)
+def test_prefixes_of_logs_show_the_platform_and_a_home_directory_in_a_container_does_not(
+    prefix: str, platforms: tuple[str, ...], cure: str
+) -> None:
+    text = "\n".join(prefix + line for line in IN_HOME.splitlines())
+    facts = read_error_text(text, KNOWLEDGE)
+    assert platforms_of(facts, KNOWLEDGE) == platforms
+    assert cure in assess(facts, None, (), KNOWLEDGE).checks[0].remedies[0].message
+
+
+def test_a_name_before_bars_of_several_lines_is_that_of_a_container() -> None:
+    text = "\n".join(f"web | {line}" for line in ("starts", *IN_HOME.splitlines()))
+    assert platforms_of(read_error_text(text, KNOWLEDGE), KNOWLEDGE) == ("docker",)
+
+
+def test_the_home_directory_of_a_jupyter_image_is_in_a_container() -> None:
+    text = IN_HOME.replace("/home/user", "/home/jovyan")
+    assert platforms_of(read_error_text(text, KNOWLEDGE), KNOWLEDGE) == ("docker",)
+
+
+def test_paths_of_a_machine_do_not_count_where_a_given_platform_has_them_too() -> None:
+    facts = merge(
+        [
+            Facts(source=Source.FLAGS, node=NodeFacts(platform="kubernetes")),
+            read_error_text(IN_HOME, KNOWLEDGE),
+        ]
+    )
+    assert platforms_of(facts, KNOWLEDGE) == ("kubernetes",)

@@ -47,6 +47,9 @@ def platforms_of(facts: Facts, knowledge: Knowledge) -> tuple[str, ...]:
     for row in knowledge.platforms:
         if row.name in seen and row.implies:
             seen.add(row.implies)
+    for row in knowledge.platforms:
+        if row.name in facts.node.signs and not seen.isdisjoint(row.unless):
+            seen.discard(row.name)
     ordered = tuple(row.name for row in knowledge.platforms if row.name in seen)
     return (given, *(name for name in ordered if name != given)) if given else ordered
 

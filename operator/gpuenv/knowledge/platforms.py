@@ -27,6 +27,8 @@ class Platform:
 
     The cures of single errors in errors.yaml are written for Linux. ``replaces`` True means that they do not fit this
     platform, so that the cure of their reason replaces them, unless they contain one of ``words``.
+
+    ``unless`` names platforms whose texts have the same signs: if one of them holds, the signs of this one do not count.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Platform:
     replaces: bool
     words: tuple[str, ...]
     source: str
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,9 @@ def read_platforms(table: Mapping[str, Any]) -> tuple[Platform, ...]:
     for row in rows:
         if row.implies and row.implies not in names:
             raise KnowledgeError(f"platforms.yaml: {row.name}: {row.implies!r} is no platform of the table")
+        unknown = sorted(set(row.unless) - names)
+        if unknown:
+            raise KnowledgeError(f"platforms.yaml: {row.name}: {unknown[0]!r} is no platform of the table")
     return rows
 
 
@@ -133,6 +139,7 @@ def _platforms(table: Mapping[str, Any]) -> Iterator[Platform]:
             replaces=bool(row.get("replaces")),
             words=tuple(str(word).lower() for word in row.get("words", ())),
             source=row["source"],
+            unless=tuple(row.get("unless", ())),
         )
 
 

@@ -73,15 +73,20 @@ def clean(text: str) -> str:
     """
     from gpuenv.assess.sources.log_prefixes import without_prefixes  # noqa: PLC0415 - compiling its pattern takes 6 ms
 
+    return _EMPTY_LINES.sub("\n\n", without_prefixes(plain(text)))
+
+
+@lru_cache(maxsize=2)
+def plain(text: str) -> str:
+    """Return the text as :func:`clean` does, with its log prefixes."""
     text = ends(text)
-    for spelling, plain in _SPELLINGS:
+    for spelling, character in _SPELLINGS:
         if spelling in text:
-            text = text.replace(spelling, plain)
+            text = text.replace(spelling, character)
     text = _COLOURS.sub("", text)
     if "\\" in text:
         text = "\n".join(map(_broken, text.split("\n")))
-    text = _QUOTED.sub("", _FENCE.sub("", text))
-    return _EMPTY_LINES.sub("\n\n", without_prefixes(_NOISE.sub("", text)))
+    return _NOISE.sub("", _QUOTED.sub("", _FENCE.sub("", text)))
 
 
 def _broken(line: str) -> str:

@@ -12,8 +12,18 @@ from dataclasses import replace
 from itertools import islice
 
 from gpuenv.api import reasons
-from gpuenv.assess.facts import UVM, DeviceNode, DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
-from gpuenv.assess.sources.cleaned_text import clean, is_setting
+from gpuenv.assess.facts import (
+    UVM,
+    DeviceNode,
+    DriverFacts,
+    Facts,
+    Failure,
+    Gpu,
+    NodeFacts,
+    Source,
+    TorchFacts,
+)
+from gpuenv.assess.sources.cleaned_text import clean, is_setting, plain
 from gpuenv.assess.sources.known_errors import (
     STARTS,
     Found,
@@ -21,6 +31,7 @@ from gpuenv.assess.sources.known_errors import (
     only_harmless,
     unknown_xids,
 )
+from gpuenv.assess.sources.log_prefixes import platforms_of_prefixes
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import MAX_ERRORS, read_facts, without_explained
 from gpuenv.knowledge.model import Knowledge
@@ -108,6 +119,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     ``given`` True means that a person passed the text as an error, so that something fails for that person. If the text
     then matches no rule, ``unrecognised`` of the returned facts holds the line that describes the failure best.
     """
+    logged = platforms_of_prefixes(plain(text))
     text = clean(text)
     text, started = _container_start(text)
     read = read_facts(text, knowledge)
@@ -121,6 +133,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     told = bool(failures or judged or nodes or started.version) or only_harmless(text, knowledge)
     own = Facts(
         source=Source.ERROR_TEXT,
+        node=NodeFacts(signs=logged),
         driver=DriverFacts(
             version=module[1] if module else started.version,
             cuda_version=loaded,

@@ -60,6 +60,8 @@ _DIGIT: Final = (
     rf"{_DATE}[T ]{_TIME}{_ZONE}(?![\d:]){_AFTER_TIME}",
     rf"{_TIME}(?= ){_AFTER_TIME}",
 )
+_NUMBERED: Final = r"[a-z][a-z\d._-]{0,60}[-_]\d{1,3} {1,40}\|(?= |$)"
+"""Matches the name of a container and its number, as Docker Compose puts them before a line."""
 _LETTER: Final = (
     # E1128 10:11:12.123456 1 main.go:2]
     rf"[DIWEF]\d{{4}} {_TIME} {{1,12}}(?:\d{{1,9}} )?{_FILE}\]",
@@ -68,7 +70,7 @@ _LETTER: Final = (
     # Nov 28 10:11:12 host python[123]:
     rf"{_MONTH} {{1,2}}\d{{1,2}} {_TIME}(?= ){_AFTER_TIME}",
     # vllm-1  |, comfyui_1 |
-    r"[a-z][a-z\d._-]{0,60}[-_]\d{1,3} {1,40}\|(?= |$)",
+    _NUMBERED,
 )
 _PREFIX: Final = LazyPattern(
     rf"^(?=[ \[(<#\dA-Za-z]) {{0,12}}(?:(?:<\d{{1,3}}>1? ?)?(?:\((?:{'|'.join(_ROUND)})|\[(?:{'|'.join(_SQUARE)})"
@@ -83,15 +85,33 @@ _BEGINNING: Final = re.compile(
 )
 """Matches how every prefix begins. Many texts have no such line; compiling the pattern of all prefixes takes 4 ms."""
 _COMPOSE: Final = re.compile(r"^([A-Za-z][\w.-]{0,60}) {0,40}\| ", re.MULTILINE)
+_OF_PLATFORMS: Final = (
+    ("kubernetes", LazyPattern(r"^ {0,12}\[pod/[\w.-]{1,253}/[\w.-]{1,63}\]", re.MULTILINE)),
+    ("kubernetes", LazyPattern(rf"^ {{0,12}}{_DATE}T{_TIME}{_ZONE} std(?:out|err) [FP] ", re.MULTILINE)),
+    ("docker", LazyPattern(rf"^ {{0,12}}{_NUMBERED}", re.MULTILINE)),
+)
+"""Pairs of a platform and the prefix that only its logs have: those of ``kubectl logs --prefix``, the kubelet, Compose."""
 _MOST_LINES: Final = 2_000
 _FEWEST_LINES: Final = 3
 """How many lines have to begin with the same name and a bar, so that the name is that of a container."""
 
 
+def platforms_of_prefixes(text: str) -> tuple[str, ...]:
+    """Return the platforms whose logging systems have put prefixes before lines of the text."""
+    if not _BEGINNING.search(text):
+        return ()
+    shown = [name for name, pattern in _OF_PLATFORMS if pattern.search(text)]
+    return tuple(dict.fromkeys([*shown, *(["docker"] if _containers(text) else [])]))
+
+
 def without_prefixes(text: str) -> str:
     """Return the text without the prefixes that logging systems put before its lines."""
-    names = Counter(match[1] for match in islice(_COMPOSE.finditer(text), _MOST_LINES))
-    for name, count in names.most_common(8):
-        if count >= _FEWEST_LINES:
-            text = re.sub(rf"^{re.escape(name)} {{0,40}}\| ?", "", text, flags=re.MULTILINE)
+    for name in _containers(text):
+        text = re.sub(rf"^{re.escape(name)} {{0,40}}\| ?", "", text, flags=re.MULTILINE)
     return _PREFIX.sub("", text) if _BEGINNING.search(text) else text
+
+
+def _containers(text: str) -> list[str]:
+    """Return the names that begin several lines, with a bar after them, as Docker Compose prints them."""
+    names = Counter(match[1] for match in islice(_COMPOSE.finditer(text), _MOST_LINES))
+    return [name for name, count in names.most_common(8) if count >= _FEWEST_LINES]
