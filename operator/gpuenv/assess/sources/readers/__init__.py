@@ -32,6 +32,7 @@ from gpuenv.assess.sources.readers import (
     sglang_env,
     smi_fragments,
     startup_texts,
+    toolkit_faults,
 )
 from gpuenv.knowledge.model import Knowledge
 
@@ -50,6 +51,7 @@ READERS: Final[tuple[Reader, ...]] = (
     loader_faults.read,
     dll_faults.read,
     compiled_parts.read,
+    toolkit_faults.read,
     resolvers.read,
     startup_texts.read,
     *_OF_FACTS,

@@ -34,7 +34,8 @@ _MACHINERY: Final = LazyPattern(
     r"|-packages[/\\]torch[/\\](?:_ops|_classes|_library|library|ops|utils[/\\]cpp_extension|utils[/\\]_import_utils)\b"
 )
 _SAID: Final = LazyPattern(
-    r"(?:[Ff]ailed to (?:import|load)(?: from| library)?|[Cc](?:ould|an) ?not (?:import|load)(?: this library:?)?"
+    r"(?:[Ff]ailed to (?:import|load)(?: from| library)?"
+    r"|(?:[Cc](?:ould|an) ?not|[Uu]nable to) (?:import|load)(?: this library:?| library| any)?"
     r"|[Ee]rror (?:importing|loading)"
     r"|[Cc]an't (?:import|load)|[Ii]mport(?:ing)?(?: of)?|DLL load failed while importing) [\"']?([\w./\\:-]{2,200})"
     r"|(\w{2,40}) (?:library|module|extension) (?:load|import) error"
@@ -50,10 +51,12 @@ _WORDS: Final = frozenset(
     {
         "a", "an", "any", "the", "this", "image", "module", "library", "lib", "shared", "dynamic", "extension", "extensions",
         "native", "with", "from", "failed", "error", "file", "python", "cuda", "model", "custom", "and", "in", "of", "it", "is",
-        "c", "numpy_core", "os", "sys", "load", "required", "some", "kernel", "kernels", "library_load", "object",
+        "c", "libraries", "numpy_core", "os", "sys", "load", "required", "some", "kernel", "kernels", "library_load", "object",
     }
 )  # fmt: skip
 """Words that the sentences about a failed import contain in place of a module's name."""
+_NO_LIBRARIES: Final = frozenset({"caffe", "cudart", "raries", "rary", "torch"})
+"""What follows ``lib`` in names that are no library of a module of that name, and in the words library and libraries."""
 _MODULES: Final = {
     "__triton_launcher": "triton",
     "_flash_attn_2_cuda": "flash_attn",
@@ -122,7 +125,7 @@ def module_of_library(name: str) -> str | None:
         r"lib([a-z]{4,40})(?:_(?:core|ops|custom|cuda|cpu|cu|decoder|providers|pybind)\w{0,20})?\d{0,3}(?:$|\.)",
         name,
     )
-    return module_name(found[1]) if found and found[1] not in ("torch", "caffe", "cudart") else None
+    return module_name(found[1]) if found and found[1] not in _NO_LIBRARIES else None
 
 
 def module_name(name: str) -> str | None:

@@ -1,7 +1,8 @@
 r"""Reads faults of the loader of Windows: ``WinError`` numbers, ``DLL load failed``, and the DLLs that they name.
 
 The number says what is the matter, in every language of Windows: 126 a DLL is missing, 127 and 182 a DLL lacks a function
-(it is of another version), 193 a DLL is not for this kind of processor or damaged, 1114 a DLL did not initialise.
+(it is of another version), 193 a DLL is not for this kind of processor or damaged, 1114 a DLL did not initialise, 1260 and
+4551 a policy blocks it.
 https://learn.microsoft.com/windows/win32/debug/system-error-codes
 """
 
@@ -20,7 +21,9 @@ from gpuenv.knowledge.model import Knowledge
 MAX_PLACES: Final = 64
 _REACH: Final = 600
 """Number of characters after the number of an error in which the name of the DLL is searched."""
-_NUMBERED: Final = LazyPattern(r"\[?WinError (126|127|182|193|1114)\b\]?|Error code (126|127|182|193|1114)\b")
+_NUMBERED: Final = LazyPattern(
+    r"\[?WinError (126|127|182|193|1114|1260|4551)\b\]?|Error code (126|127|182|193|1114|1260|4551)\b"
+)
 _IMPORTING: Final = LazyPattern(
     r"DLL load failed while importing ([\w.]{1,80})(?:: ([^\n]{1,160}))?|DLL load failed(?:: ([^\n]{1,160}))?"
 )
@@ -30,9 +33,10 @@ _NOT_FOUND: Final = LazyPattern(
 )
 _KINDS: Final = {
     "126": "dll-missing", "127": "dll-of-another-version", "182": "dll-of-another-version", "193": "dll-of-wrong-kind",
-    "1114": "dll-does-not-start",
+    "1114": "dll-does-not-start", "1260": "dll-blocked", "4551": "dll-blocked",
 }  # fmt: skip
 _WORDS: Final = (
+    ("Application Control", "4551"), ("App Control", "4551"), ("group policy", "1260"),
     ("procedure", "127"), ("procédure", "127"), ("procedimento", "127"), ("procedimiento", "127"), ("proceso", "127"),
     ("procedura", "127"), ("Prozedur", "127"), ("процедура", "127"), ("找不到指定的程序", "127"), ("找不到指定的程式", "127"),
     ("プロシージャ", "127"), ("프로시저", "127"), ("not a valid Win32", "193"), ("%1", "193"), ("initialization routine", "1114"),

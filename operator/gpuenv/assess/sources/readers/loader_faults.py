@@ -47,6 +47,7 @@ _CORRUPT: Final = (
     "wrong ELF class",
     "ELF load command past end of file",
 )
+_OF_LIBSTDCXX: Final = LazyPattern(r"GLIBCXX|CXXABI|_ZSt|_ZNSt|_ZNKSt|_ZTVNSt|__cxa|__gxx")
 _DRIVER: Final = LazyPattern(r"cu(?!da|blas|dnn|fft|rand|sparse|solver|pti|tensor[A-Z])[A-Z]\w+")
 _OF_LIBRARY: Final = LazyPattern(
     r"_{0,2}(?:nccl[A-Z]|pnccl[A-Z]|cublas|cudnn|nvJitLink|nvjitlink|cusparse|cusolver|cufft|curand|nvrtc|cupti|nvshmem|cudss|cuFile"
@@ -217,7 +218,7 @@ def _symbol(text: str, span: tuple[int, int], file: str, symbol: str, version: s
 def _name_of_symbol(symbol: str, version: str, own: str | None) -> str:
     """Return the name of the rule for a missing symbol. ``own`` is the module whose library needs it."""
     if _OF_C.match(version) or _OF_CXX.match(symbol):
-        return "torch-c-library" if own == TORCH else "c-library-of-extension"
+        return _name_of_c(version or symbol, "torch" if own == TORCH else "extension")
     if _OF_LIBRARY.match(symbol) or version.startswith("lib"):
         return "symbol-of-library"
     if _DRIVER.match(symbol):
@@ -235,14 +236,21 @@ def _version(text: str, match: re.Match[str]) -> Failure | None:
     if _OF_C.match(version):
         of_system = needed_by.startswith(("/usr/", "/lib"))
         of_module = "-packages" in needed_by or (module and not of_system)
-        name = (
-            "torch-c-library" if module == TORCH else "c-library-of-extension" if of_module else "c-library"
-        )
+        name = _name_of_c(version, "torch" if module == TORCH else "extension" if of_module else "")
         return _failure(name, match[0], module=module, library=_base(needed_by), version=version)
     if version.startswith("lib") and is_of_cuda(version):
         package = nvidia_package(version)
         return _failure("symbol-of-library", match[0], module=module, library=version, package=package)
     return None
+
+
+def _name_of_c(wanted: str, who: str) -> str:
+    """Return the name of the rule for a version or symbol that libstdc++ (for C++) or the C library lacks.
+
+    ``who`` is the program that wants it: torch, an extension, or "" for others.
+    """
+    library = "cxx-library" if _OF_LIBSTDCXX.match(wanted) else "c-library"
+    return {"torch": f"torch-{library}", "extension": f"{library}-of-extension"}.get(who, library)
 
 
 def _failure(name: str, words: str, **details: str | None) -> Failure:
