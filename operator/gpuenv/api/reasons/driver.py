@@ -203,7 +203,7 @@ CudaInitUnknown = finding(
 NoDevice = finding(
     "NoDevice",
     behaviour=Behaviour(depth=365, next_run=NextRun.INTERVAL, warns=True, start=Start.DOUBTFUL),
-    meaning="The driver is there, but the container sees no GPU.",
+    meaning="No GPU is visible where PyTorch runs.",
     cause=(
         "CUDA_VISIBLE_DEVICES or NVIDIA_VISIBLE_DEVICES hides the GPUs, the device nodes were not given to "
         "the container, MIG is on without instances, the driver is too new or too old for the GPU, or the "

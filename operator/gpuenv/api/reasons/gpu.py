@@ -78,7 +78,7 @@ EccUncorrectable = finding(
     "EccUncorrectable",
     behaviour=Behaviour(depth=115, next_run=NextRun.INTERVAL, warns=True, start=Start.UNRELATED),
     meaning="The GPU met an uncorrectable memory error.",
-    cause="DRAM or SRAM of the GPU is damaged (Xid 48, 63, 64, 94, 95).",
+    cause="DRAM or SRAM of the GPU is damaged (Xid 48, 63, 64, 95). Xid 94: the error was contained and ended one program.",
     action=Action.RESET_GPU,
     cure="Drain the node, reset the GPU; replace it when the row remap fails or the error returns.",
     source="https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/",

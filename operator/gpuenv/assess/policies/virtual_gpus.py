@@ -12,6 +12,7 @@ from gpuenv.assess.vgpu import vgpu_profile, virtual_gpus
 from gpuenv.knowledge.model import ErrorRule
 
 _SOURCE: Final = "https://docs.nvidia.com/vgpu/latest/grid-vgpu-user-guide/"
+_UNLICENSED: Final = "vgpu-unlicensed"
 _UNSUPPORTED: Final = "not-supported-here"
 """The name of the rule in errors.yaml about CUDA error 801."""
 _FEATURES: Final = (
@@ -59,13 +60,13 @@ def meaning_on_vgpu(case: Case, rule: ErrorRule, message: str) -> tuple[Reason, 
     busy if its licence is missing.
     """
     gpus = virtual_gpus(case.facts)
-    if not gpus:
+    if not gpus and not any(failure.name == _UNLICENSED for failure in case.facts.errors):
         return None
-    name = gpus[0].product or f"GPU {gpus[0].index}"
+    name = (gpus[0].product or f"GPU {gpus[0].index}") if gpus else "the GPU"
     if rule.reason in (reasons.GpuBusy, reasons.ContainerLostGpu):
         words = f"{name} is a virtual GPU, which refuses CUDA while it has no licence: {message}"
         return reasons.VgpuUnlicensed, words, case.knowledge.reasons[reasons.VgpuUnlicensed].remedies
-    if rule.name == _UNSUPPORTED:
+    if rule.name == _UNSUPPORTED and gpus:
         words = f"{message}; {name} is a virtual GPU, without unified memory and memory pools"
         return rule.reason, words, _FEATURES
     return None

@@ -12,8 +12,19 @@ _ADVICE: Final = LazyPattern(
     r"|setting|passing|unset|hint|tip|workaround|solution|fix(?:ed)?)\b",
     re.IGNORECASE,
 )
+_CONDITION: Final = LazyPattern(
+    r"\b(?:if|when|whenever|in case) you (?:still |also |ever )?(?:see|get|receive|encounter|run into|face|observe)\b"
+    r"(?:[^\n.]|\.(?! [a-z])){0,300}",
+    re.IGNORECASE,
+)
+"""Matches the rest of a sentence that begins with a condition, such as ``If you see "CUDA error", upgrade``."""
 _BEFORE: Final = 200
 """Number of characters before a value, on the same line, that are searched for words of advice."""
+
+
+def without_conditions(text: str) -> str:
+    """Return the text with spaces in place of sentences that say what to do if an error is seen: it was not seen there."""
+    return _CONDITION.sub(lambda found: " " * len(found[0]), text)
 
 
 def is_advice(text: str, position: int) -> bool:

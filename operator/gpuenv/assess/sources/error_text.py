@@ -23,6 +23,7 @@ from gpuenv.assess.facts import (
     Source,
     TorchFacts,
 )
+from gpuenv.assess.sources.advice_words import without_conditions
 from gpuenv.assess.sources.cleaned_text import clean, is_setting, plain
 from gpuenv.assess.sources.known_errors import (
     STARTS,
@@ -96,6 +97,12 @@ _DUMP = re.compile(
 _FAILS_IN_DUMP = re.compile(
     r"Traceback|[A-Za-z]{2,40}Error\b|\b[Ee]rror:|ERROR|[Ff]atal|Exception:|[Aa]borted"
 )
+_HARMLESS_LINE = re.compile(
+    r" {0,8}(?:\([^)\n]{1,60}\) )?(?:INFO|DEBUG|TRACE)(?:[: ]|$)"
+    r"|[^\n|]{0,80}(?: \| | - |\] ?\[)(?:INFO|DEBUG|TRACE)\b|\[[^\]\n]{1,40}\]\[(?:INFO|DEBUG)\b"
+    r"| {4,40}[A-Z][\w ()/.-]{1,60}: (?:[\w.%/:-]{1,30} ?){1,6}$| {4,40}(?:ECC Errors|Volatile|Aggregate|Remapped Rows)$"
+)
+"""Matches a line that reports no failure: of a log, at a low level, or of ``nvidia-smi -q``."""
 _MINOR_MODE = re.compile(
     r"Using driver version (\d{3}[\d.]{1,12}\d) which has support for CUDA (\d{1,2}\.\d{1,2})\.[^\[]{0,600}"
     r"but was unavailable:\s{0,20}[#>|]?\s{0,20}(\[\[[^\]]{0,200}\]\])"
@@ -119,9 +126,10 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
     ``given`` True means that a person passed the text as an error, so that something fails for that person. If the text
     then matches no rule, ``unrecognised`` of the returned facts holds the line that describes the failure best.
     """
-    logged = platforms_of_prefixes(plain(text))
+    whole = plain(text)
+    logged = platforms_of_prefixes(whole)
     text = clean(text)
-    text, started = _container_start(text)
+    text, started = _container_start(without_conditions(text))
     read = read_facts(text, knowledge)
     gpus, flags, ends = _gpus(text), _arch_flags(text), _arch_ends(text)
     version = _FOUND_VERSION.search(text)
@@ -142,7 +150,7 @@ def read_error_text(text: str, knowledge: Knowledge, *, given: bool = True) -> F
         ),
         gpus=gpus,
         torch=TorchFacts(arch_flags=flags, arch_ends=ends),
-        unrecognised=(_telling_line(text),) if given and not told and _is_error(text) else (),
+        unrecognised=(_telling_line(text),) if given and not told and _is_error(text, whole) else (),
     )
     return replace(merge([own, read]), errors=failures)
 
@@ -156,7 +164,9 @@ def _failures(
     """
     text = without_explained(text, read)
     rules = (knowledge.errors_by_name.get(failure.name) for failure in read)
-    explained = any(rule is None or rule.status != "Note" for rule in rules)
+    numbers = _numbers(text, knowledge)
+    numbered = any(("cuda", failure.code) in knowledge.errors_by_code for failure in numbers)
+    explained = numbered or any(rule is None or rule.status != "Note" for rule in rules)
     found = (
         Failure(
             layer=entry.rule.layer,
@@ -165,17 +175,26 @@ def _failures(
             message=_telling_line(text) if entry.rule.fallback == "text" else entry.words,
         )
         for entry in find_errors(text, knowledge)
-        if not (judged and _is_warning(entry, text)) and not (explained and entry.rule.fallback == "text")
+        if not (judged and _is_warning(entry, text))
+        and not (explained and entry.rule.fallback == "text")
+        and not (numbered and entry.rule.fallback and _CODED.search(entry.words))
     )
-    return read + tuple(islice(found, MAX_ERRORS)) + _numbers(text, knowledge)
+    return read + tuple(islice(found, MAX_ERRORS)) + numbers
 
 
-def _is_error(text: str) -> bool:
+def _is_error(text: str, whole: str) -> bool:
     """Return whether a text that was passed as an error can contain an error.
 
-    An empty text cannot, nor can a pasted environment in which no words for an error occur.
+    An empty text cannot, nor can a pasted environment in which no words for an error occur, nor a text of which every line
+    is harmless: a log line of the level INFO, or a value that ``nvidia-smi -q`` shows. ``whole`` is the text with its
+    prefixes, which contain the levels.
     """
-    return bool(text.strip()) and (not _DUMP.search(text) or bool(_FAILS_IN_DUMP.search(text)))
+    if not text.strip() or (_DUMP.search(text) and not _FAILS_IN_DUMP.search(text)):
+        return False
+    lines = (line for line in islice(whole.splitlines(), _MAX_LINES) if line.strip())
+    return not all(
+        _HARMLESS_LINE.match(line) and not _FAILS.search(line.replace("ECC Errors", "")) for line in lines
+    )
 
 
 def _telling_line(text: str) -> str:

@@ -141,7 +141,7 @@ def _fallbacks(search: _Search, found: list[Found]) -> list[Found]:
         if not rule.fallback or (rule.fallback == "text" and (explained or told)):
             continue
         for parts in search.patterns(rule):
-            place = _unexplained(search, parts, others)
+            place = _unexplained(search, parts, rule.unless, others)
             if place is not None:
                 told.append(Found(rule, place[0], _words(search.words, *place)))
                 break
@@ -149,12 +149,12 @@ def _fallbacks(search: _Search, found: list[Found]) -> list[Found]:
 
 
 def _unexplained(
-    search: _Search, parts: tuple[str, ...], others: Sequence[ErrorRule]
+    search: _Search, parts: tuple[str, ...], unless: tuple[str, ...], others: Sequence[ErrorRule]
 ) -> tuple[int, int] | None:
     """Return the first match of a pattern on a line that matches none of the rules ``others``, or None."""
     position = 0
     for _ in range(MAX_OCCURRENCES // 2):
-        place = _find(search, search.lowered, parts, (), position)
+        place = _find(search, search.lowered, parts, unless, position)
         if place is None:
             return None
         line = search.lowered[

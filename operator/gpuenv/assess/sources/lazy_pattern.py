@@ -5,7 +5,7 @@ everything else that ``gpuenv explain`` does.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 _END: Final = 1 << 62
@@ -35,8 +35,8 @@ class LazyPattern:
         """Return an iterator over the matches between ``start`` and ``end``."""
         return self._pattern().finditer(text, start, end)
 
-    def sub(self, replacement: str, text: str) -> str:
-        """Return the text with ``replacement`` in place of every match."""
+    def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
+        """Return the text with ``replacement``, or what it returns, in place of every match."""
         return self._pattern().sub(replacement, text)
 
     def _pattern(self) -> re.Pattern[str]:

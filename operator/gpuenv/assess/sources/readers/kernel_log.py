@@ -15,6 +15,8 @@ from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 500
 """Number of Xid lines that are read. A broken GPU logs thousands."""
+NVLINK_CODES: Final = range(144, 151)
+"""Numbers of the Xids of NVLink 5, whose lines say whether the error is ``Fatal`` or ``Nonfatal``."""
 _XID: Final = (
     r"NVRM: (?:GPU at PCI:[\w:.-]{4,60}[^\n]{0,80}\s{1,40}NVRM: )?"
     r"Xid \(([^)\n]{1,40})\): (\d{1,3})(?:, ([^\n]{0,200}))?"
@@ -112,18 +114,20 @@ def read(text: str, knowledge: Knowledge) -> Facts:
 
 def _xids(text: str, knowledge: Knowledge) -> Iterator[Failure]:
     """Yield one failure for each number of an Xid, with the GPU and the process of its first line."""
-    seen: set[int] = set()
+    seen: set[tuple[int, bool]] = set()
     for match in islice(re.finditer(_XID, text), MAX_LINES):
         code = int(match[2])
         # Xids that only follow from another one name it: "Ch 00000001 caused by previous Xid 149".
-        if code in seen or code == 0 or ("xid", code) not in knowledge.errors_by_code:
+        recovered = code in NVLINK_CODES and " nonfatal" in (match[3] or "").lower()
+        if (code, recovered) in seen or code == 0 or ("xid", code) not in knowledge.errors_by_code:
             continue
-        seen.add(code)
+        seen.add((code, recovered))
         process = re.search(_PROCESS, match[3] or "")
         details = [("device", match[1].removeprefix("PCI:"))]
         details += [("program", process[1])] if process else []
         words = match[0].split("caused by previous")[0].rstrip()
-        yield Failure("xid", code, message=words, details=tuple(details))
+        name = "nvlink-nonfatal" if recovered else ""
+        yield Failure("xid", code, name=name, message=words, details=tuple(details))
 
 
 def _module_faults(text: str) -> Iterator[Failure]:
