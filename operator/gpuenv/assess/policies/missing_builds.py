@@ -18,10 +18,10 @@ def builds_that_exist(case: Case, rule: ErrorRule) -> tuple[str, Remedies] | Non
     release = case.knowledge.release(parse_version(details.get("version")))
     python = parse_version(details.get("python") or case.facts.container.python)
     cuda = parse_version(details.get("cuda"))
-    offered = details.get("offered", "")
+    offered, program = details.get("offered", ""), details.get("program", "")
     meaning = _meaning(rule, release, python, cuda)
     # Where one of the two is to blame for certain, the other need not change.
-    of_python, of_index = _python_words(release, python, case), _index_words(release, cuda)
+    of_python, of_index = _python_words(release, python, case), _index_words(release, cuda, program)
     sure = meaning != rule.meaning
     words = (
         of_python
@@ -30,6 +30,8 @@ def builds_that_exist(case: Case, rule: ErrorRule) -> tuple[str, Remedies] | Non
         if sure
         else [*of_python, *of_index]
     )
+    if words is not of_python:
+        words += _project_words(program, cuda)
     if offered not in ("", "none"):
         words.append(f"The index offers {offered} to this Python and platform.")
     elif release is None:
@@ -74,11 +76,28 @@ def _python_words(release: TorchRelease | None, python: Version | None, case: Ca
     return [words]
 
 
-def _index_words(release: TorchRelease | None, cuda: Version | None) -> list[str]:
+def _index_words(release: TorchRelease | None, cuda: Version | None, program: str) -> list[str]:
     if release is None or not release.builds:
         return []
     builds = sorted(build.cuda for build in release.builds)
     names = [f"cu{show(build).replace('.', '')} for CUDA {show(build)}" for build in builds]
     right = f"cu{show(cuda).replace('.', '')}" if cuda and release.build(cuda) else ""
-    url = f"--index-url https://download.pytorch.org/whl/{right or 'cu…'}"
-    return [f"Name the index of a build that exists ({url}): {', '.join(names)}."]
+    url = "" if program else f" (--index-url https://download.pytorch.org/whl/{right or 'cu…'})"
+    return [f"Name the index of a build that exists{url}: {', '.join(names)}."]
+
+
+def _project_words(program: str, cuda: Version | None) -> list[str]:
+    """Return how a project of Poetry or uv names an index: neither has the option --index-url for it."""
+    name = f"cu{show(cuda).replace('.', '')}" if cuda else "cu…"
+    url = f"https://download.pytorch.org/whl/{name}"
+    if program == "poetry":
+        return [
+            f"Poetry takes no --index-url: poetry source add --priority=explicit pytorch-{name} {url}, "
+            f"then poetry add --source pytorch-{name} torch."
+        ]
+    if program == "uv":
+        return [
+            f'In a project of uv, the index stands in pyproject.toml: [[tool.uv.index]] with name = "pytorch-{name}", '
+            f'url = "{url}" and explicit = true, and torch = {{ index = "pytorch-{name}" }} under [tool.uv.sources].'
+        ]
+    return []

@@ -92,6 +92,7 @@ _FAILS = re.compile(
 _DUMP = re.compile(
     r"CUDA used to build PyTorch|GPU models and configuration|Nvidia driver version|NVIDIA-SMI \d|GPU \d{1,3}: [A-Z]"
     r"|CUDA available: (?:True|False)|[Tt]orch (?:cuda )?[Vv]ersion(?:: {0,20}| \.{3,40} )\d|(?m:^(?:torch|pytorch) {1,40}\d)"
+    r"|(?m:^(?:Successfully installed |Requirement already satisfied: |(?:torch|nvidia-[\w-]{3,40})==\d))"
     r"|torch\.__version__|torch\.version\.cuda|torch\.cuda\.is_available\(\)"
 )
 _FAILS_IN_DUMP = re.compile(

@@ -76,6 +76,13 @@ _INCOMPATIBLE: Final = LazyPattern(
     rf"[^\n]{{0,120}}?but you have {_NAME} {_VERSION} which is incompatible",
     re.MULTILINE,
 )
+_POETRY: Final = LazyPattern(
+    r"version solving failed|Unable to find installation candidates|\bpoetry (?:add|install|lock|update)\b|poetry\.lock",
+    re.IGNORECASE,
+)
+_UV: Final = LazyPattern(
+    r"\buv (?:add|sync|lock|run)\b|uv\.lock|your project's requirements|your project depends on"
+)
 _COMPILED: Final = frozenset(
     {
         "torchvision",
@@ -142,6 +149,7 @@ def _failure(text: str, name: str, version: str, place: int, words: str) -> Fail
         "requirement": f"{name} {version}".strip(),
         "cuda": cuda,
         "python": _python(near),
+        "program": "poetry" if _POETRY.search(near) else "uv" if _UV.search(near) else "",
         "offered": _span(offered[1]) if offered else "",
     }
     return Failure(
