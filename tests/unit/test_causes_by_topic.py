@@ -199,7 +199,10 @@ def test_a_hostile_megabyte_takes_linear_time(piece: str) -> None:
     ("text", "reason", "cure"),
     [
         ("'nvidia-smi' is not recognized as an internal or external command,\noperable program or batch file.",
-         "DriverNotVisible", "driver"),
+         "DriverNotVisible", "System32"),
+        ("nvidia-smi : The term 'nvidia-smi' is not recognized as the name of a cmdlet, function, script file",
+         "DriverNotVisible", "System32"),
+        ("Could not load library cudnn_ops_infer64_8.dll. Error code 1455", "OomKilled", "paging file"),
         ("error generating CDI spec: failed to initialise NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "nvidia-smi first"),
         ("failed to generate CDI spec: failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", "SandboxFailed", "ldconfig"),
         ("| 30%   52C    P8         ERR! / 350W |    1MiB / 24576MiB |     N/A      Default |", "GpuUnhealthy", "kernel log"),
