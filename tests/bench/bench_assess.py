@@ -16,8 +16,8 @@ from tests.support.judging import forget_cures
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, NodeFacts, TorchFacts
 from gpuenv.assess.sources.collect_env import read_collect_env
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.knowledge import load
 from gpuenv.knowledge.files import packaged_tables
 from gpuenv.knowledge.load import build

@@ -15,8 +15,8 @@ from tests.support.wait import PATIENCE, finished, wait_until
 
 import gpuenv_probe
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv_probe import codec
 
 SCHEMA: dict[str, Any] = json.loads(

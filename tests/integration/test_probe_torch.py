@@ -20,7 +20,7 @@ from tests.torch_releases import cpu_figures, driver_errors, releases, tolerance
 
 import gpuenv_probe
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.sources.failure_rules import classify
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.knowledge import load
 
 SCHEMA: dict[str, Any] = json.loads(

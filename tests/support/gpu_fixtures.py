@@ -10,8 +10,8 @@ import gpuenv_probe
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.knowledge import load
 from gpuenv_probe import codec
 

@@ -13,10 +13,10 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.observed_versions import observed_versions
-from gpuenv.assess.sources import cleaned_values
-from gpuenv.assess.sources.failure_rules import classify
-from gpuenv.assess.sources.probe_document import Document, join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe import cleaned_values
+from gpuenv.assess.sources.probe.probe_document import Document, join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.plan.objects import node_report, stored_document
 from gpuenv_probe import codec
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from tests.support.assessed import A100, HEALTHY, STEPS, judge, told
 
-from gpuenv.assess.facts import Health, NodeFacts, Step, StepStatus
+from gpuenv.assess.facts import NodeFacts, Step, StepStatus
+from gpuenv.assess.gpu_health import Health
 from gpuenv.assess.model import Verdict
 from gpuenv.assess.sources.node_labels import node_facts
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document, read_health
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document, read_health
 
 H100 = Path(__file__).parents[1] / "fixtures" / "gpu"
 

@@ -13,8 +13,8 @@ from gpuenv.api.spec.floor import Floor
 from gpuenv.assess.facts import Benchmark, NodeFacts, NotMeasured, Sharing, Source
 from gpuenv.assess.model import Status, Verdict
 from gpuenv.assess.policies.floors import peer_key
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 
 BF16 = Floor("MatMul", "BF16", min_tflops=Decimal(180))
 MATMUL = Benchmark("MatMul", 0, "BF16", "TFLOPS", 200.0)

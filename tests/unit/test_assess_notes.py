@@ -17,8 +17,8 @@ from gpuenv.assess.facts import (
     TorchFacts,
 )
 from gpuenv.assess.model import Status, Verdict
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
 from gpuenv.knowledge.model import on_windows

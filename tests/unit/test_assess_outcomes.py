@@ -15,7 +15,7 @@ from gpuenv.assess.facts import (
     Step,
 )
 from gpuenv.assess.model import Verdict
-from gpuenv.assess.sources.probe_facts import read_health
+from gpuenv.assess.sources.probe.probe_facts import read_health
 
 COMPILE = Checks(features=frozenset({"Compile"}))
 

@@ -13,8 +13,8 @@ from gpuenv.api.remedies import Action
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, NodeFacts, Step, TorchFacts
 from gpuenv.assess.model import Status, Verdict
-from gpuenv.assess.sources.probe_document import MAX_BYTES, join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import MAX_BYTES, join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.cli.output.text import in_words
 from gpuenv.knowledge import load
 

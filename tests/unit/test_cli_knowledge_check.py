@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.corpus.rows import CASES, read
 from tests.support import builders
 
-from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_document import join_reports
 from gpuenv.cli import main
 from gpuenv.knowledge.files import HERE
 

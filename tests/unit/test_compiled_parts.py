@@ -8,7 +8,7 @@ from tests.support.world import KNOWLEDGE
 from gpuenv.assess.engine import assess
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.readers import compiled_parts
+from gpuenv.assess.sources.readers.loader import compiled_parts
 
 
 def assessed(text: str) -> Assessment:

@@ -6,8 +6,8 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, TorchFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.merged_facts import merge
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.knowledge import load
 
 KNOWLEDGE = load()

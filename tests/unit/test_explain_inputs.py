@@ -6,8 +6,8 @@ import time
 import pytest
 from tests.support.explain import as_json, explain
 
-from gpuenv.cli.inputs.gpu_names import GpuNames
-from gpuenv.cli.inputs.nvidia_smi_csv import nvidia_smi_rows
+from gpuenv.cli.inputs.fleet.gpu_names import GpuNames
+from gpuenv.cli.inputs.fleet.nvidia_smi_csv import nvidia_smi_rows
 from gpuenv.knowledge import load
 
 HOSTILE_SIZE = 1_000_000

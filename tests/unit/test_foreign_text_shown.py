@@ -21,7 +21,7 @@ from tests.support.fake_kube import FakeKube
 from tests.support.foreign import ATTACKS, FOREIGN, is_plain
 
 from gpuenv.api.objects import NodeVerdict
-from gpuenv.assess.sources.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_document import join_reports
 from gpuenv.cli import main
 from gpuenv.cli.output import sandbox_view
 from gpuenv.cli.shared import cluster

@@ -19,15 +19,15 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Failure, Step, StepStatus
 from gpuenv.assess.model import Assessment, Status, Verdict
 from gpuenv.assess.policies import kernels as kernel_policies
-from gpuenv.assess.sources import known_errors
-from gpuenv.assess.sources.known_errors import find_errors
-from gpuenv.assess.sources.probe_document import (
+from gpuenv.assess.sources.probe.probe_document import (
     MAX_BYTES,
     MAX_ROWS,
     STEPS_LEFT_OUT,
     join_reports,
 )
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
+from gpuenv.assess.sources.rules import known_errors
+from gpuenv.assess.sources.rules.known_errors import find_errors
 from gpuenv.plan.actions import WriteReport
 from gpuenv.plan.objects.node_report import MAX_CHECKS_BYTES
 from gpuenv_probe import codec

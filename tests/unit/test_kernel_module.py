@@ -18,7 +18,7 @@ from gpuenv.assess.facts import (
 )
 from gpuenv.assess.model import Check
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv_probe.facts import kernel_module
 
 OPEN = (

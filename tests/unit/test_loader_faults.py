@@ -11,10 +11,10 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Failure, Gpu, Source, TorchFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.failure_rules import classify
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.readers import dll_faults, loader_faults
-from gpuenv.assess.sources.readers.blame import module_of_file
+from gpuenv.assess.sources.readers.loader import dll_faults, loader_faults
+from gpuenv.assess.sources.readers.loader.blame import module_of_file
+from gpuenv.assess.sources.rules.failure_rules import classify
 
 MISSING = ": cannot open shared object file: No such file or directory"
 SITE = "/opt/env/lib/python3.12/site-packages"

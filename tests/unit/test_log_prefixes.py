@@ -6,10 +6,10 @@ import time
 import pytest
 from tests.support.world import KNOWLEDGE
 
-from gpuenv.assess.sources.cleaned_text import clean
 from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.log_prefixes import without_prefixes
+from gpuenv.assess.sources.text.cleaned_text import clean
+from gpuenv.assess.sources.text.log_prefixes import without_prefixes
 
 PREFIXES = [
     "(EngineCore_DP0 pid=41) ",

@@ -7,8 +7,8 @@ from tests.support.world import KNOWLEDGE
 
 from gpuenv.assess.engine import assess
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.sources.advice_words import without_conditions
 from gpuenv.assess.sources.error_text import read_error_text
+from gpuenv.assess.sources.text.advice_words import without_conditions
 
 XID = "NVRM: Xid (PCI:0000:0f:00): "
 

@@ -3,7 +3,8 @@
 import pytest
 
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import NO_HEALTH, Facts, Gpu, Health, Source, TorchFacts
+from gpuenv.assess.facts import Facts, Gpu, Source, TorchFacts
+from gpuenv.assess.gpu_health import NO_HEALTH, Health
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.collect_env import read_collect_env
 from gpuenv.assess.sources.error_text import read_error_text

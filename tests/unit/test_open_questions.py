@@ -17,11 +17,11 @@ from gpuenv.assess.facts import (
     Facts,
     Failure,
     Gpu,
-    Health,
     KernelModule,
     Source,
     TorchFacts,
 )
+from gpuenv.assess.gpu_health import Health
 from gpuenv.assess.questions.answer import OpenAnswer, open_answer
 from gpuenv.assess.questions.what_if import (
     DriverRange,

@@ -14,13 +14,13 @@ from gpuenv.assess.facts import (
     DriverFacts,
     Facts,
     Gpu,
-    Health,
     Libcuda,
     LibcudaOrigin,
     NodeFacts,
     Source,
     TorchFacts,
 )
+from gpuenv.assess.gpu_health import Health
 from gpuenv.assess.other_vendors import vendor_of
 from gpuenv.assess.platform import platforms_of
 from gpuenv.assess.platform_cures import rule_remedies

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gpuenv.assess.facts import NodeFacts
-from gpuenv.assess.sources.cleaned_values import MAX_TEXT
-from gpuenv.assess.sources.probe_document import MAX_LIST, MAX_STEPS, STEPS_LEFT_OUT, join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.cleaned_values import MAX_TEXT
+from gpuenv.assess.sources.probe.probe_document import MAX_LIST, MAX_STEPS, STEPS_LEFT_OUT, join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.plan.objects import records, stored_document
 
 STORED: dict[str, Any] = {

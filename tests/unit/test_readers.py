@@ -10,8 +10,8 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, Failure, Source
 from gpuenv.assess.sources import readers
 from gpuenv.assess.sources.error_text import read_error_text
-from gpuenv.assess.sources.failure_rules import classify
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.rules.failure_rules import classify
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge import KnowledgeError
 from gpuenv.knowledge.files import yaml_tables
 from gpuenv.knowledge.load import build

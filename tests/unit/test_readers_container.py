@@ -7,7 +7,7 @@ from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Source, TorchFacts
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.readers import container_runtime, container_toolkit
+from gpuenv.assess.sources.readers.containers import container_runtime, container_toolkit
 from gpuenv.knowledge import load
 
 K = load()

@@ -7,7 +7,8 @@ from gpuenv.assess.facts import Facts, Source
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.readers import device_plugin, kernel_log
+from gpuenv.assess.sources.readers import kernel_log
+from gpuenv.assess.sources.readers.containers import device_plugin
 from gpuenv.knowledge import load
 
 K = load()

@@ -7,8 +7,8 @@ import pytest
 from gpuenv import knowledge
 from gpuenv.assess.engine import assess
 from gpuenv.assess.sources.node_labels import node_facts
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv_probe import codec
 from gpuenv_sandbox.fleet import node_objects, probe_reports
 from gpuenv_sandbox.fleet.probe_reports import Request

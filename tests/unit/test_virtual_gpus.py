@@ -6,11 +6,12 @@ import pytest
 from tests.support.assessed import A100, HEALTHY, judge, told
 
 from gpuenv.assess.engine import assess
-from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Health, Source, TorchFacts
+from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Source, TorchFacts
+from gpuenv.assess.gpu_health import Health
 from gpuenv.assess.model import Assessment
 from gpuenv.assess.sources.error_text import read_error_text
 from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.probe_facts import read_health
+from gpuenv.assess.sources.probe.probe_facts import read_health
 from gpuenv.assess.vgpu import is_vgpu, vgpu_profile
 from gpuenv.knowledge import load
 

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 
 _OF_CUDA_MAJOR: Final = LazyPattern(
     r"(?:lib)?(?:cudart|nvrtc|cublas|cublasLt|nvJitLink|cupti|npp[a-z]{1,4})(?:\.so\.|64_)(\d{2})",

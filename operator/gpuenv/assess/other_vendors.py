@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 
 AMD: Final = "AMD"
 APPLE: Final = "Apple"

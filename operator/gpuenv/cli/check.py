@@ -16,8 +16,8 @@ from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, NodeFacts, Stage, StepStatus
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.cli.inputs import local_probe
 from gpuenv.cli.inputs.environment_file import read_environment
 from gpuenv.cli.inputs.local_probe import ProbeRun

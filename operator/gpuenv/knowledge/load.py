@@ -24,10 +24,10 @@ from gpuenv.knowledge.model import (
     TorchBuild,
     TorchRelease,
     VendorBuild,
-    model_words,
 )
 from gpuenv.knowledge.place_holders import WORDS, unknown_names
 from gpuenv.knowledge.platforms import modern, read_cures, read_platforms
+from gpuenv.knowledge.product_names import model_words
 from gpuenv.knowledge.shape import require_shape
 from gpuenv.knowledge.versions import Version, at_least, parse_version
 

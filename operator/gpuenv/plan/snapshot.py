@@ -172,7 +172,7 @@ class PodRecord:
 class Result:
     """The outcome of the last run that found out something about the image on the node, with its latest assessment.
 
-    ``probe`` is the probe document (:mod:`gpuenv.assess.sources.probe_document`), from which the result can be assessed
+    ``probe`` is the probe document (:mod:`gpuenv.assess.sources.probe.probe_document`), from which the result can be assessed
     again. It is compressed, because 50,000 of them must fit in memory. ``assessment_key`` is a digest of the
     expectations, the tables and the medians of peers on which the verdict is based. ``unconfirmed`` is a reason that a
     second run must confirm (a kernel computed a wrong number, or a benchmark is slower than on peers), or "".

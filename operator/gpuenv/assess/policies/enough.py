@@ -15,7 +15,7 @@ from gpuenv.assess.model import Check, Status
 from gpuenv.assess.other_vendors import AMD, APPLE, INTEL, vendor_of
 from gpuenv.assess.policies.architecture import no_build_has_code
 from gpuenv.assess.policies.start import rule_status
-from gpuenv.assess.sources.failure_rules import classify
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.knowledge.versions import parse_version, show
 
 _DRIVER: Final = "the driver (--driver, or nvidia-smi)"

@@ -21,7 +21,7 @@ from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.facts import Benchmark, NotMeasured
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.expectations import matches
-from gpuenv.assess.sources.probe_document import BENCHMARKS
+from gpuenv.assess.sources.probe.probe_document import BENCHMARKS
 
 _NAME_PRODUCTS: Final = (
     "Name in the floor's products the GPUs that it is meant for, or demand a data type that this GPU has."

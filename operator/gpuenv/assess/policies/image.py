@@ -10,7 +10,7 @@ from gpuenv.assess.facts import Source
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import rule_remedies
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
-from gpuenv.assess.sources.failure_rules import classify
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.knowledge.model import TorchRelease
 from gpuenv.knowledge.versions import Version, parse_version, show
 

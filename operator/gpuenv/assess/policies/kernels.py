@@ -16,7 +16,7 @@ from gpuenv.assess.facts import Failure, Stage, Step, StepStatus
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.start import from_rule
-from gpuenv.assess.sources.probe_document import STEPS_LEFT_OUT
+from gpuenv.assess.sources.probe.probe_document import STEPS_LEFT_OUT
 
 LITTLE_FREE = 0.10
 """If less than this share of a GPU's memory is free, a failed allocation is blamed on other programs."""

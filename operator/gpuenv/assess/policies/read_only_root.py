@@ -10,8 +10,8 @@ from gpuenv.api.check_names import CheckName
 from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure
 from gpuenv.assess.model import Check, Status
-from gpuenv.assess.sources.cleaned_text import lower
-from gpuenv.assess.sources.failure_rules import classify_briefly
+from gpuenv.assess.sources.rules.failure_rules import classify_briefly
+from gpuenv.assess.sources.text.cleaned_text import lower
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 _RULE: Final = "read-only-root"

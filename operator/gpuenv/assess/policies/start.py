@@ -20,8 +20,8 @@ from gpuenv.assess.policies.other_builds import sharpened
 from gpuenv.assess.policies.read_only_root import prevented, rule_of
 from gpuenv.assess.policies.sharper_errors import rule_needs_driver, sharper_rule
 from gpuenv.assess.policies.virtual_gpus import meaning_on_vgpu
-from gpuenv.assess.sources.failure_rules import classify, classify_briefly
-from gpuenv.assess.sources.known_errors import STARTS
+from gpuenv.assess.sources.rules.failure_rules import classify, classify_briefly
+from gpuenv.assess.sources.rules.known_errors import STARTS
 from gpuenv.assess.targets import ArchSource
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.knowledge.versions import show

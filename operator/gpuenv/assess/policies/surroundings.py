@@ -9,7 +9,7 @@ from gpuenv.assess.case import Case, check
 from gpuenv.assess.facts import Failure, Gpu
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.policies.start import from_rule, hidden_by
-from gpuenv.assess.sources.failure_rules import classify_briefly
+from gpuenv.assess.sources.rules.failure_rules import classify_briefly
 from gpuenv.knowledge.model import ErrorRule
 
 MAX_ERRORS: Final = 16

@@ -21,11 +21,11 @@ from gpuenv.assess.facts import (
     Source,
     TorchFacts,
 )
-from gpuenv.assess.sources.advice_words import is_advice
-from gpuenv.assess.sources.cleaned_text import clean
 from gpuenv.assess.sources.nvidia_smi import MAX_GPUS, SmiOutput, numbered, read_nvidia_smi
-from gpuenv.assess.sources.python_answers import Answers, read_prompt
+from gpuenv.assess.sources.probe.python_answers import Answers, read_prompt
 from gpuenv.assess.sources.readers.resolvers import wanted_versions
+from gpuenv.assess.sources.text.advice_words import is_advice
+from gpuenv.assess.sources.text.cleaned_text import clean
 from gpuenv.knowledge.versions import api_number, parse_version
 
 MAX_VERSION = 64

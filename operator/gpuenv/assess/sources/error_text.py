@@ -23,18 +23,18 @@ from gpuenv.assess.facts import (
     Source,
     TorchFacts,
 )
-from gpuenv.assess.sources.advice_words import without_conditions
-from gpuenv.assess.sources.cleaned_text import clean, is_setting, plain
-from gpuenv.assess.sources.known_errors import (
+from gpuenv.assess.sources.merged_facts import merge
+from gpuenv.assess.sources.readers import MAX_ERRORS, read_facts, without_explained
+from gpuenv.assess.sources.rules.known_errors import (
     STARTS,
     Found,
     find_errors,
     only_harmless,
     unknown_xids,
 )
-from gpuenv.assess.sources.log_prefixes import platforms_of_prefixes
-from gpuenv.assess.sources.merged_facts import merge
-from gpuenv.assess.sources.readers import MAX_ERRORS, read_facts, without_explained
+from gpuenv.assess.sources.text.advice_words import without_conditions
+from gpuenv.assess.sources.text.cleaned_text import clean, is_setting, plain
+from gpuenv.assess.sources.text.log_prefixes import platforms_of_prefixes
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import api_number, parse_version
 

@@ -3,16 +3,8 @@
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from gpuenv.assess.facts import (
-    NO_HEALTH,
-    ContainerFacts,
-    DriverFacts,
-    Facts,
-    Gpu,
-    NodeFacts,
-    Source,
-    TorchFacts,
-)
+from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, NodeFacts, Source, TorchFacts
+from gpuenv.assess.gpu_health import NO_HEALTH
 from gpuenv.knowledge.versions import at_least, parse_version
 
 Part = TypeVar("Part", ContainerFacts, DriverFacts, NodeFacts, TorchFacts)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
-from gpuenv.assess.facts import NO_HEALTH, Gpu, Health
+from gpuenv.assess.facts import Gpu
+from gpuenv.assess.gpu_health import NO_HEALTH, Health
 from gpuenv.assess.vgpu import VIRTUAL
 from gpuenv.knowledge.versions import parse_version
 

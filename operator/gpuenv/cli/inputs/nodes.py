@@ -55,8 +55,8 @@ def _from_file(path: str, drivers: list[str], platform: str | None, knowledge: K
     ``drivers`` contains at most one driver, which replaces the driver of every node. ``platform`` replaces the platform
     of every node, unless it is None.
     """
-    from gpuenv.cli.inputs.gpu_names import GpuNames  # noqa: PLC0415 - see below
-    from gpuenv.cli.inputs.node_lists import MAX_BYTES, parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
+    from gpuenv.cli.inputs.fleet.gpu_names import GpuNames  # noqa: PLC0415 - see below
+    from gpuenv.cli.inputs.fleet.node_lists import MAX_BYTES, parse_nodes  # noqa: PLC0415 - csv and yaml take 50 ms
 
     found = parse_nodes(read_text(path, "--nodes", MAX_BYTES), path, GpuNames(knowledge))
     if found.unread:
@@ -116,6 +116,6 @@ def _from_options(
 def _gpu(name: str, capability: tuple[int, int] | None, knowledge: Knowledge) -> Gpu:
     if capability is not None or knowledge.model(name) is not None:
         return Gpu(product=name, compute_capability=capability)
-    from gpuenv.cli.inputs.gpu_names import GpuNames  # noqa: PLC0415 - only for names that are not in the tables
+    from gpuenv.cli.inputs.fleet.gpu_names import GpuNames  # noqa: PLC0415 - only for names that are not in the tables
 
     return GpuNames(knowledge).gpu(name)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from gpuenv.assess.facts import Facts, NodeFacts, Stage
-from gpuenv.assess.sources.probe_document import join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.files import FileError, json_data
 

@@ -10,8 +10,8 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.sources.probe_document import KEYS
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import KEYS
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.assess.table_change import Sample, judged
 from gpuenv.cli.assessing import answers_to
 from gpuenv.cli.inputs.files import parsed, read_text

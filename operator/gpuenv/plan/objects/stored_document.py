@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gpuenv.api import json_text
 from gpuenv.api.tolerant import integer, mapping, mappings, number, text
-from gpuenv.assess.sources.probe_document import BENCHMARKS, FACTS, GPUS, KEYS, Document, gpu_index
+from gpuenv.assess.sources.probe.probe_document import BENCHMARKS, FACTS, GPUS, KEYS, Document, gpu_index
 
 MAX_FIGURES: Final = 128
 """How many figures of a node are compared with those of other nodes. The probe measures about 15 for each product."""

@@ -13,9 +13,9 @@ from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import Facts, Failure
 from gpuenv.assess.model import Assessment, Check, Status, Verdict, decide
 from gpuenv.assess.observed_versions import observed_versions
-from gpuenv.assess.sources.failure_rules import classify
-from gpuenv.assess.sources.probe_document import Document, join_reports
-from gpuenv.assess.sources.probe_facts import facts_from_document
+from gpuenv.assess.sources.probe.probe_document import Document, join_reports
+from gpuenv.assess.sources.probe.probe_facts import facts_from_document
+from gpuenv.assess.sources.rules.failure_rules import classify
 from gpuenv.knowledge.model import ErrorRule
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document

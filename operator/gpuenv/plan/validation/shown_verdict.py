@@ -9,7 +9,7 @@ from gpuenv.api.remedies import Remedies
 from gpuenv.api.spec.environment import EnvironmentSpec
 from gpuenv.api.tolerant import mapping, text
 from gpuenv.assess.model import Verdict
-from gpuenv.assess.sources.probe_document import FACTS
+from gpuenv.assess.sources.probe.probe_document import FACTS
 from gpuenv.plan.context import Context, Validation, same_node
 from gpuenv.plan.objects import stored_document
 from gpuenv.plan.snapshot import NodeRecord, PodRecord, ReportRecord, Result

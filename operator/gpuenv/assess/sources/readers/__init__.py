@@ -19,16 +19,9 @@ from gpuenv.assess.facts import NO_FACTS, Facts, Failure
 from gpuenv.assess.sources.merged_facts import merge
 from gpuenv.assess.sources.readers import (
     collectives,
-    compiled_parts,
-    container_runtime,
-    container_toolkit,
-    device_plugin,
-    dll_faults,
     installed_packages,
     kernel_log,
     kernel_module,
-    linked_libraries,
-    loader_faults,
     platforms,
     resolvers,
     sglang_env,
@@ -36,6 +29,8 @@ from gpuenv.assess.sources.readers import (
     startup_texts,
     toolkit_faults,
 )
+from gpuenv.assess.sources.readers.containers import container_runtime, container_toolkit, device_plugin
+from gpuenv.assess.sources.readers.loader import compiled_parts, dll_faults, linked_libraries, loader_faults
 from gpuenv.knowledge.model import Knowledge
 
 Reader = Callable[[str, Knowledge], Facts]

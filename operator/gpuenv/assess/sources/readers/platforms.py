@@ -3,7 +3,7 @@
 from typing import Final
 
 from gpuenv.assess.facts import Facts, NodeFacts, Source
-from gpuenv.assess.sources.cleaned_text import lower
+from gpuenv.assess.sources.text.cleaned_text import lower
 from gpuenv.knowledge.model import Knowledge
 
 MAX_TRIES: Final = 50

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, ContainerFacts, DriverFacts, Facts, Gpu, Source, TorchFacts
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_LINES: Final = 64

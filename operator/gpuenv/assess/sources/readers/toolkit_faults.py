@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 from gpuenv.knowledge.versions import show
 

@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 
 _LEVEL: Final = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|SEVERE)"
 _TIME: Final = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"

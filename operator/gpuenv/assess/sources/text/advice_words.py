@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 
 _ADVICE: Final = LazyPattern(
     r"\b(?:consider|please|try|trying|should|could|can|may|might|must|need|recommend(?:ed)?|suggest(?:ed)?|advise[ds]?|e\.g\."

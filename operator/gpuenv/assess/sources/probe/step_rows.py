@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from gpuenv.api.tolerant import integer
-from gpuenv.assess.sources.cleaned_values import clean_text
+from gpuenv.assess.sources.probe.cleaned_values import clean_text
 
 GPU: Final = "gpu"
 """Key with the number of the GPU, in a row about one GPU."""

@@ -17,8 +17,8 @@ from gpuenv.assess.cuda_libraries import (
     wheel_of,
 )
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
-from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_of_file
+from gpuenv.assess.sources.readers.loader.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_of_file
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64

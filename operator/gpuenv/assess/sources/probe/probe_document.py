@@ -1,8 +1,8 @@
 """The probe document: the probe reports of the two stages of one run, joined.
 
 The status of the node report stores the document, and every assessment reads its facts from it
-(:mod:`gpuenv.assess.sources.probe_facts`). Programs in the image wrote the probe reports, so they are not trusted. Only
-values that JSON and the API server keep unchanged are taken over (:mod:`gpuenv.assess.sources.cleaned_values`). A
+(:mod:`gpuenv.assess.sources.probe.probe_facts`). Programs in the image wrote the probe reports, so they are not trusted. Only
+values that JSON and the API server keep unchanged are taken over (:mod:`gpuenv.assess.sources.probe.cleaned_values`). A
 stored document is therefore equal to the original when it is read again.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from gpuenv.api.tolerant import integer, mapping, mappings, text
 from gpuenv.assess.facts import Stage
-from gpuenv.assess.sources.cleaned_values import Cleaner, clean_text
-from gpuenv.assess.sources.step_rows import joined_steps
+from gpuenv.assess.sources.probe.cleaned_values import Cleaner, clean_text
+from gpuenv.assess.sources.probe.step_rows import joined_steps
 from gpuenv_probe.omissions import OMISSIONS, Cut
 
 Document = dict[str, Any]

@@ -9,7 +9,7 @@ import re
 from itertools import islice
 from typing import Final
 
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 
 _BEFORE: Final = 6_000
 """Number of characters before an error in which its traceback is searched."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.readers.container_toolkit import LAYER
+from gpuenv.assess.sources.readers.containers.container_toolkit import LAYER
 from gpuenv.knowledge.model import Knowledge
 
 _DEVICE: Final = r"[\w.-]{1,60}/[\w.-]{1,60}=[\w.:-]{1,80}"

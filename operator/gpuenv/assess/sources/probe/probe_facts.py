@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from gpuenv.api.tolerant import flag, integer, mapping, mappings, number
 from gpuenv.assess.facts import (
-    NO_HEALTH,
     Benchmark,
     CommandResult,
     ContainerFacts,
@@ -16,7 +15,6 @@ from gpuenv.assess.facts import (
     Facts,
     Failure,
     Gpu,
-    Health,
     KernelModule,
     Libcuda,
     LibcudaOrigin,
@@ -28,8 +26,9 @@ from gpuenv.assess.facts import (
     StepStatus,
     TorchFacts,
 )
-from gpuenv.assess.sources.cleaned_values import clean_text
-from gpuenv.assess.sources.probe_document import (
+from gpuenv.assess.gpu_health import NO_HEALTH, Health
+from gpuenv.assess.sources.probe.cleaned_values import clean_text
+from gpuenv.assess.sources.probe.probe_document import (
     BENCHMARKS,
     COMMANDS,
     FACTS,
@@ -40,7 +39,7 @@ from gpuenv.assess.sources.probe_document import (
     STEPS,
     gpu_index,
 )
-from gpuenv.assess.sources.step_rows import step_gpus
+from gpuenv.assess.sources.probe.step_rows import step_gpus
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -1,7 +1,7 @@
 """Finds the rules of errors.yaml whose words occur in an error text.
 
 The search uses only substrings and bounded patterns, and the number of places where it tries a pattern is limited, so
-that no text can make it slow. It begins with one pass over the text (:mod:`gpuenv.assess.sources.first_parts`), after
+that no text can make it slow. It begins with one pass over the text (:mod:`gpuenv.assess.sources.rules.first_parts`), after
 which only those rules are tried that can match at all. All parts of a pattern must be in one line. Because a terminal
 may have wrapped the line, a copy of the text without line breaks is searched, too. In that copy, only patterns of one
 part with several words count: several parts could come together there by chance.
@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.api import reasons
-from gpuenv.assess.sources.cleaned_text import lower, unwrapped
-from gpuenv.assess.sources.first_parts import FirstParts, first_parts
+from gpuenv.assess.sources.rules.first_parts import FirstParts, first_parts
+from gpuenv.assess.sources.text.cleaned_text import lower, unwrapped
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 
 MAX_OCCURRENCES = 50

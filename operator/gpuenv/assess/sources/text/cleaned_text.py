@@ -71,7 +71,7 @@ def clean(text: str) -> str:
 
     It is shortened by :func:`ends`. Line breaks that are spelled out (``\\n``) become line breaks.
     """
-    from gpuenv.assess.sources.log_prefixes import without_prefixes  # noqa: PLC0415 - compiling its pattern takes 6 ms
+    from gpuenv.assess.sources.text.log_prefixes import without_prefixes  # noqa: PLC0415 - compiling its pattern takes 6 ms
 
     return _EMPTY_LINES.sub("\n\n", without_prefixes(plain(text)))
 

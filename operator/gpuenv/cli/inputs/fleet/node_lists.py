@@ -11,9 +11,9 @@ from gpuenv.api.fields import FieldError, Fields, kind
 from gpuenv.assess.facts import DriverFacts, Gpu, NodeFacts
 from gpuenv.assess.sources.node_labels import has_gpu_labels, node_facts
 from gpuenv.cli.inputs.files import parsed
-from gpuenv.cli.inputs.gpu_names import GpuNames
+from gpuenv.cli.inputs.fleet.gpu_names import GpuNames
+from gpuenv.cli.inputs.fleet.nvidia_smi_csv import nvidia_smi_rows
 from gpuenv.cli.inputs.nodes import Node
-from gpuenv.cli.inputs.nvidia_smi_csv import nvidia_smi_rows
 from gpuenv.cli.inputs.versions import EXAMPLE_DRIVER, compute_capability, is_cuda, is_driver
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.files import yaml_data

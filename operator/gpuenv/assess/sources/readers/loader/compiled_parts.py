@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Final
 
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
-from gpuenv.assess.sources.readers.blame import TORCH, module_name
+from gpuenv.assess.sources.readers.loader.blame import TORCH, module_name
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 32

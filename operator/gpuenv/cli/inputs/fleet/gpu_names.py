@@ -6,7 +6,8 @@ from typing import Final
 
 from gpuenv.assess.facts import Gpu
 from gpuenv.knowledge import Knowledge
-from gpuenv.knowledge.model import ComputeCapability, GpuModel, model_words
+from gpuenv.knowledge.model import ComputeCapability, GpuModel
+from gpuenv.knowledge.product_names import model_words
 
 _BRANDS: Final = frozenset({"NVIDIA", "GEFORCE", "TESLA", "GPU", "GRAPHICS", "CARD"})
 """Words that people add to a name or leave out of it. No model in the tables is told from another by them."""

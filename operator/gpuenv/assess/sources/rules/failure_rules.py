@@ -6,7 +6,7 @@ from typing import Final
 from gpuenv.api import reasons
 from gpuenv.api.bounded_cache import bounded_cache
 from gpuenv.assess.facts import Failure
-from gpuenv.assess.sources.known_errors import find_errors
+from gpuenv.assess.sources.rules.known_errors import find_errors
 from gpuenv.knowledge.model import ErrorRule, Knowledge
 from gpuenv.knowledge.place_holders import cleaned, fill
 

@@ -13,9 +13,16 @@ from typing import Final
 
 from gpuenv.assess.cuda_libraries import is_of_cuda, nvidia_package
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
-from gpuenv.assess.sources.readers.blame import COMPANIONS, NVIDIA, TORCH, blamed, module_name, module_of_file
-from gpuenv.assess.sources.readers.loader_faults import at_runtime
+from gpuenv.assess.sources.readers.loader.blame import (
+    COMPANIONS,
+    NVIDIA,
+    TORCH,
+    blamed,
+    module_name,
+    module_of_file,
+)
+from gpuenv.assess.sources.readers.loader.loader_faults import at_runtime
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 MAX_PLACES: Final = 64

@@ -10,8 +10,8 @@ from typing import Final
 
 from gpuenv.assess.cuda_libraries import is_of_cuda, package_of, wheel_of
 from gpuenv.assess.facts import NO_FACTS, Facts, Failure, Source
-from gpuenv.assess.sources.lazy_pattern import LazyPattern
-from gpuenv.assess.sources.readers.blame import NVIDIA, module_of_file
+from gpuenv.assess.sources.readers.loader.blame import NVIDIA, module_of_file
+from gpuenv.assess.sources.text.lazy_pattern import LazyPattern
 from gpuenv.knowledge.model import Knowledge
 
 _MAX_LINES: Final = 256

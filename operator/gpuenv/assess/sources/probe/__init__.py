@@ -1,0 +1,1 @@
+"""Reads the reports of the probe."""

@@ -1,0 +1,1 @@
+"""Readers of what the dynamic loaders of Linux and Windows say, and of who asked them."""

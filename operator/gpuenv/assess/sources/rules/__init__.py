@@ -1,0 +1,1 @@
+"""Finds the rules of errors.yaml that a text or a failure matches."""

@@ -1,0 +1,1 @@
+"""Cleans pasted texts before anything is read from them: prefixes of logs, colours, quotation marks, advice."""

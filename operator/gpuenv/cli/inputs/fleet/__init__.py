@@ -1,0 +1,1 @@
+"""Reads lists of nodes, and the names of GPUs in them."""
