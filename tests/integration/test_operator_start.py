@@ -13,6 +13,7 @@ import pytest
 import yaml
 from tests.support.cluster import CRD_INTERVAL_SECONDS, Kubectl
 from tests.support.operator_process import (
+    ENVIRONMENTS,
     QUICK,
     T4,
     OperatorProcess,
@@ -27,6 +28,7 @@ from tests.support.operator_process import (
 from tests.support.wait import finished, wait_until, wait_until_async
 
 from gpuenv import manifests
+from gpuenv_sandbox.control_plane.admin_client import ApiError
 from gpuenv_sandbox.control_plane.cluster import ControlPlane
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gpuenv-system/leases/gpuenv-operator"
@@ -89,6 +91,15 @@ async def test_from_missing_kinds_to_missing_kinds(bare: ControlPlane) -> None:
             assert restarted.page("healthz") == (200, "ok\n")
 
 
+def environments_are_served(cluster: ControlPlane) -> bool:
+    """Return whether the API server serves environments, which takes a moment after their kind was created."""
+    try:
+        cluster.admin.get(ENVIRONMENTS)
+    except ApiError:
+        return False
+    return True
+
+
 async def test_the_kinds_may_be_taken_away_and_put_back_while_an_operator_runs(bare: ControlPlane) -> None:
     kubectl = Kubectl(bare)
     crds = yaml.safe_dump_all(manifests.crds())
@@ -107,6 +118,7 @@ async def test_the_kinds_may_be_taken_away_and_put_back_while_an_operator_runs(b
                 )
             assert label(bare, found[0], environment) is None
             kubectl("create", "-f", "-", stdin=crds)
+            await wait_until_async(lambda: environments_are_served(bare), running.tail)
             again = apply(bare, found)
             await until_labelled(bare, again, found, "Compatible", running)
             assert running.exit_code is None

@@ -1,8 +1,10 @@
 """The log of a soak test: one JSON object a line, for each fault, check-point and breach. A log can be replayed."""
 
+import gzip
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,11 +97,17 @@ class Log:
             file.write(json.dumps(entry | {"seconds": self.seconds}) + "\n")
 
 
+def read_entries(path: Path) -> Iterator[Object]:
+    """Yield all lines of a log, which may be compressed (``.gz``)."""
+    data = path.read_bytes()
+    text = gzip.decompress(data) if path.suffix == ".gz" else data
+    yield from map(json.loads, text.decode().splitlines())
+
+
 def read_rounds(path: Path) -> list[Round]:
     """Return the rounds of a log, to be made again."""
     rounds: dict[int, tuple[str, list[Planned]]] = {}
-    for line in path.read_text().splitlines():
-        entry = json.loads(line)
+    for entry in read_entries(path):
         if "fault" in entry:
             _, faults = rounds.setdefault(entry["round"], (entry["theme"], []))
             faults.append(Planned(entry["at"], entry["fault"], entry["parameters"]))
