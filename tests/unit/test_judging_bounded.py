@@ -197,7 +197,7 @@ def seconds(texts: tuple[str, str]) -> float:
     return time.thread_time() - start
 
 
-def ratio(texts: tuple[str, str], usual: tuple[str, str], tries: int = 5) -> float:
+def ratio(texts: tuple[str, str], usual: tuple[str, str], tries: int = 9) -> float:
     """Return how much longer ``texts`` take. Both are measured in turn, because the speed of a busy machine changes."""
     pairs = [(seconds(texts), seconds(usual)) for _ in range(tries)]
     return min(long for long, _ in pairs) / min(short for _, short in pairs)
