@@ -113,7 +113,7 @@ def _known(case: Case, device: Device | None) -> "Known":
 def _refused(case: Case, requirement: str) -> Check:
     """Return the check for a requirement that is not met. It is that of the toolkit's own message."""
     from gpuenv.assess.sources.readers.containers.container_toolkit import read  # noqa: PLC0415 - few images are refused
-    from gpuenv.assess.sources.rules.failure_rules import classify  # noqa: PLC0415
+    from gpuenv.assess.sources.rules.failure_rules import classify  # noqa: PLC0415 - few answers need it
 
     words = (
         requirement if requirement.startswith("invalid") else f"unsatisfied condition: {_shown(requirement)}"

@@ -52,8 +52,8 @@ def _named(text: str, knowledge: Knowledge) -> FoundImage:
 
 def _inspected(text: str) -> FoundImage:
     from gpuenv.assess.sources.images.contents import read_contents  # noqa: PLC0415 - only --inspect needs it
-    from gpuenv.cli.inspect.limits import ImageError  # noqa: PLC0415
-    from gpuenv.cli.inspect.read import read_image  # noqa: PLC0415
+    from gpuenv.cli.inspect.limits import ImageError  # noqa: PLC0415 - only for --inspect
+    from gpuenv.cli.inspect.read import read_image  # noqa: PLC0415 - only for --inspect
 
     try:
         found = read_contents(read_image(text, _progress))
