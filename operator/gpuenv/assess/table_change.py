@@ -7,6 +7,7 @@ from functools import partial
 from gpuenv.assess.engine import assess
 from gpuenv.assess.facts import DriverFacts, Facts, Gpu, Source, TorchFacts
 from gpuenv.assess.model import Assessment
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.model import ComputeCapability, Knowledge
 from gpuenv.knowledge.versions import Version, show
 
@@ -88,7 +89,7 @@ def _limits(both: Iterable[Knowledge], cuda: Version) -> Iterator[str]:
 
 
 def _facts(torch: Version, cuda: Version, cc: ComputeCapability, product: str | None, driver: str) -> Facts:
-    version = f"{show(torch)}.0+cu{''.join(str(part) for part in cuda)}"
+    version = f"{show(torch)}.0+{cuda_label(cuda)}"
     return Facts(
         source=Source.FLAGS,
         torch=TorchFacts(version=version, cuda=show(cuda)),

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gpuenv.knowledge.versions import Version, parse_version
+from gpuenv.knowledge.versions import Version, parse_version, show
 
 _CUDA = re.compile(r"cu(\d{2})(\d{1,2})\b")
 _COMMIT_DIGITS = 7
@@ -80,6 +80,11 @@ def parse_build_name(text: str | None) -> BuildName:
         local=local,
         cuda=(int(cuda[1]), int(cuda[2])) if cuda else None,
     )
+
+
+def cuda_label(cuda: Version) -> str:
+    """Return the label of a build for a CUDA version, which is also its index's name: ``cu128`` for CUDA 12.8."""
+    return "cu" + show(cuda).replace(".", "")
 
 
 def _is_number(text: str) -> bool:

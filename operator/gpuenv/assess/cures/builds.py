@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from gpuenv.assess.binary_compatibility import Code, code_for
 from gpuenv.assess.cures.drivers import first_driver, newest
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.model import ComputeCapability, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import Version, api_number, parse_version, show
 
@@ -37,7 +38,7 @@ class Build:
     @property
     def index(self) -> str:
         """The name of the build's package index of the PyTorch project, such as ``cu128``."""
-        return "cu" + self.cuda.replace(".", "")
+        return cuda_label(self.row.cuda)
 
     def __str__(self) -> str:
         """Return the build in the words of messages: ``PyTorch 2.9 for CUDA 12.8 (index cu128)``."""

@@ -2,6 +2,7 @@
 
 from gpuenv.api.remedies import Action, Remedies, remedy
 from gpuenv.assess.case import Case
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.model import ErrorRule, TorchRelease
 from gpuenv.knowledge.versions import Version, parse_version, show
 
@@ -80,15 +81,15 @@ def _index_words(release: TorchRelease | None, cuda: Version | None, program: st
     if release is None or not release.builds:
         return []
     builds = sorted(build.cuda for build in release.builds)
-    names = [f"cu{show(build).replace('.', '')} for CUDA {show(build)}" for build in builds]
-    right = f"cu{show(cuda).replace('.', '')}" if cuda and release.build(cuda) else ""
+    names = [f"{cuda_label(build)} for CUDA {show(build)}" for build in builds]
+    right = cuda_label(cuda) if cuda and release.build(cuda) else ""
     url = "" if program else f" (--index-url https://download.pytorch.org/whl/{right or 'cu…'})"
     return [f"Name the index of a build that exists{url}: {', '.join(names)}."]
 
 
 def _project_words(program: str, cuda: Version | None) -> list[str]:
     """Return how a project of Poetry or uv names an index: neither has the option --index-url for it."""
-    name = f"cu{show(cuda).replace('.', '')}" if cuda else "cu…"
+    name = cuda_label(cuda) if cuda else "cu…"
     url = f"https://download.pytorch.org/whl/{name}"
     if program == "poetry":
         return [

@@ -9,11 +9,11 @@ from gpuenv.assess.cures.drivers import newest_branch
 from gpuenv.assess.questions.what_if import (
     DriverRange,
     Judge,
-    index_of,
     released_range,
     with_build,
     works,
 )
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.model import TorchBuild
 from gpuenv.knowledge.versions import Version
 
@@ -49,7 +49,7 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
             facts = with_build(case.facts, release, build)
             if known:
                 if works(judge(facts)):
-                    yield WorkingBuild(release.torch, build.cuda, index_of(build), None)
+                    yield WorkingBuild(release.torch, build.cuda, cuda_label(build.cuda), None)
                 continue
             # The driver that a build needs follows from its toolkit and its kind of code, which many releases share.
             codes = (*_codes(case, build, build.archs), *_codes(case, build, build.aarch64))
@@ -59,7 +59,7 @@ def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
                 ranges[key] = released_range(facts, judge, case.knowledge, best, guess)
             if found := ranges[key]:
                 likely[build.cuda[0]] = found.first
-                yield WorkingBuild(release.torch, build.cuda, index_of(build), found)
+                yield WorkingBuild(release.torch, build.cuda, cuda_label(build.cuda), found)
 
 
 def _lacks_code(case: Case, build: TorchBuild) -> bool:

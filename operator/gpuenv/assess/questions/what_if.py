@@ -9,6 +9,7 @@ from gpuenv.api import reasons
 from gpuenv.assess.facts import ContainerFacts, DriverFacts, Facts, Gpu, TorchFacts
 from gpuenv.assess.model import Assessment, Status
 from gpuenv.assess.policies.architecture import cudnn_number
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.model import Architecture, Knowledge, TorchBuild, TorchRelease
 from gpuenv.knowledge.versions import parse_version, show
 
@@ -54,7 +55,7 @@ def with_driver(facts: Facts, version: str) -> Facts:
 def with_build(facts: Facts, release: TorchRelease, build: TorchBuild) -> Facts:
     """Return the facts with another PyTorch: a released build, of which only the table row is known."""
     torch = TorchFacts(
-        version=f"{show(release.torch)}+{index_of(build)}",
+        version=f"{show(release.torch)}+{cuda_label(build.cuda)}",
         cuda=show(build.cuda),
         cudnn=cudnn_number(parse_version(build.cudnn)),
     )
@@ -76,11 +77,6 @@ def with_generation(facts: Facts, architecture: Architecture, knowledge: Knowled
 def _arm_model(architecture: Architecture, knowledge: Knowledge) -> str | None:
     models = [model for model in knowledge.models.values() if model.cc == architecture.cc]
     return models[0].name if models and all(model.arm for model in models) else None
-
-
-def index_of(build: TorchBuild) -> str:
-    """Return the name of the build's package index of the PyTorch project, such as ``cu128``."""
-    return "cu" + show(build.cuda).replace(".", "")
 
 
 def works(assessment: Assessment) -> bool:

@@ -11,6 +11,7 @@ from gpuenv.assess.targets import ArchSource
 from gpuenv.cli.output import text
 from gpuenv.cli.output.install_lines import remedy_command
 from gpuenv.knowledge import Knowledge, load
+from gpuenv.knowledge.build_name import cuda_label
 from gpuenv.knowledge.versions import show
 
 if TYPE_CHECKING:
@@ -110,9 +111,7 @@ def assumed(answer: Answer) -> str:
     case = make_case(answer.facts, None, (), answer.knowledge, None)
     if not case.runtime_assumed or case.release is None:
         return ""
-    from gpuenv.assess.questions.what_if import index_of  # noqa: PLC0415 - only where something was assumed
-
-    others = [f"+{index_of(build)}" for build in case.release.builds if build.cuda != case.runtime]
+    others = [f"+{cuda_label(build.cuda)}" for build in case.release.builds if build.cuda != case.runtime]
     say = f"; say {', '.join(others)} or --cuda" if others else ""
     return f"{show(case.runtime)} assumed: PyPI's default{say}"
 
