@@ -10,7 +10,6 @@ from gpuenv.api.foreign_text import one_line
 from gpuenv.api.tolerant import mapping, mappings, text
 from gpuenv.assess.facts import NodeFacts
 from gpuenv.assess.model import Assessment
-from gpuenv.assess.sources.probe.probe_document import KEYS
 from gpuenv.assess.sources.probe.probe_facts import facts_from_document
 from gpuenv.assess.table_change import Sample, judged
 from gpuenv.cli.assessing import answers_to
@@ -20,6 +19,7 @@ from gpuenv.cli.inputs.pasted import Texts
 from gpuenv.cli.shared.errors import BadInput
 from gpuenv.files import yaml_data
 from gpuenv.knowledge import Knowledge
+from gpuenv.plan.objects.stored_document import pick
 
 OPTION: Final = "--cases"
 MAX_BYTES: Final = 200_000_000
@@ -55,7 +55,7 @@ def _reports(listed: Mapping[str, Any], path: str) -> Iterator[Sample]:
         )
     for report in reports:
         status = mapping(report.get("status"))
-        facts = {key: status[key] for key in KEYS if status.get(key)}
+        facts = pick(status)
         if facts:
             name = one_line(text(mapping(report.get("metadata")).get("name")))
             yield Sample(name, partial(judged, facts_from_document(facts, NodeFacts())))
