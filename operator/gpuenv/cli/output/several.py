@@ -31,9 +31,9 @@ class Sheet(NamedTuple):
 
 def sheet(answers: Sequence[Answer], by: By) -> Sheet:
     """Return the table of several answers."""
-    rows = by_node(answers)
     if answers[0].before is not None:
         return _differences(answers)
+    rows = by_node(answers)
     if len(rows) == 1:
         return _builds(rows[0])
     builds = tuple(answer.build or "ANSWER" for answer in rows[0])
@@ -111,6 +111,8 @@ def _new_builds(answer: Answer) -> Sequence[WorkingBuild]:
 
 def _opened(answers: Sequence[Answer]) -> Iterator[str]:
     """Yield what runs after a change, once for each kind of nodes, where that is the question."""
+    if answers[0].before is None:
+        return
     found = [kind for kind in kinds(answers) if _new_builds(kind.answers[0])][:MOST_CAUSES]
     for kind in found:
         one = kind.answers[0]
