@@ -70,11 +70,13 @@ def parse_nodes(text: str, path: str, names: GpuNames) -> NodeList:
     without_gpu: list[str] = []
     for number, row in enumerate(rows, 1):
         where = f"--nodes: {path}: row {number}"
-        node = _from_kubernetes(row, where) if "metadata" in row else _from_row(row, where, names)
-        if "metadata" in row and _has_no_gpu(row):
-            without_gpu.append(node.name)
-        else:
+        node, has_gpu = (
+            _from_kubernetes(row, where) if "metadata" in row else (_from_row(row, where, names), True)
+        )
+        if has_gpu:
             nodes.append(node)
+        else:
+            without_gpu.append(node.name)
     if not nodes:
         raise BadInput(f"--nodes: {path}: no node has a GPU (label nvidia.com/gpu.present, or its capacity)")
     if machines is not None or "metadata" in rows[0]:
@@ -182,8 +184,12 @@ def _products(cell: object) -> list[str]:
     return [text for text in found if text][:MOST_GPUS]
 
 
-def _from_kubernetes(node: dict[str, Any], where: str) -> Node:
-    """Return the facts in a Kubernetes Node object. GPU and driver are known only if its labels contain them."""
+def _from_kubernetes(node: dict[str, Any], where: str) -> tuple[Node, bool]:
+    """Return the facts in a Kubernetes Node object, and whether it may have a GPU.
+
+    GPU and driver are known only if its labels contain them. A node has no GPU if it tells its capacity, and neither that
+    nor a label says that it has one.
+    """
     fields = Fields("", node)
     try:
         metadata = fields.child("metadata")
@@ -193,13 +199,6 @@ def _from_kubernetes(node: dict[str, Any], where: str) -> Node:
         raise BadInput(f"{where}: {error}") from None
     facts = node_facts(name, labels, capacity)
     gpus = (Gpu(product=facts.product, compute_capability=facts.compute_capability),) if facts.product else ()
-    return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts)
-
-
-def _has_no_gpu(node: dict[str, Any]) -> bool:
-    """Return whether a Kubernetes Node object tells its capacity, and neither that nor a label says that it has a GPU."""
-    fields = Fields("", node)
-    labels = fields.child("metadata").text_map("labels")
-    capacity = fields.child("status").text_map("capacity")
     offered = any(name.startswith(_RESOURCES) and count != "0" for name, count in capacity.items())
-    return bool(capacity) and not offered and not has_gpu_labels(labels)
+    has_gpu = not capacity or offered or has_gpu_labels(labels)
+    return Node(facts.name or "", DriverFacts(version=facts.driver_version), gpus, facts), has_gpu
