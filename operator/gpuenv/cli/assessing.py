@@ -54,9 +54,7 @@ def answers_to(given: Given, texts: Texts, knowledge: Knowledge) -> Iterator[Ans
             facts = _joined(image, node, pasted)
             several = image.label if len(images) > 1 else ""
             name = " ".join(part for part in (node.name, several) if part)
-            assessment, opened = judge.judged(facts, (column, False))
-            if image.reference:
-                assessment = with_images(assessment, image.reference, knowledge)
+            assessment, opened = judge.judged(facts, (column, False), image.reference)
             answer = Answer(
                 name,
                 facts,
@@ -97,14 +95,20 @@ class _Judge:
     _known: dict[object, tuple[Assessment, "OpenAnswer | None"]] = field(default_factory=dict)
     _opened: int = 0
 
-    def judged(self, facts: Facts, image: object) -> tuple[Assessment, "OpenAnswer | None"]:
+    def judged(
+        self, facts: Facts, image: object, reference: str = ""
+    ) -> tuple[Assessment, "OpenAnswer | None"]:
         """Return the assessment, and the answer to the question that the facts leave open, or None if there is none.
 
         ``image`` distinguishes the images, with or without a change, so that all else in the facts follows from it.
+        Cures name other tags of the image ``reference``, if it is given.
         """
         key = (image, facts.driver, facts.gpus, replace(facts.node, name=None))
         if key not in self._known:
-            self._known[key] = (self.assessed(facts), self._open(facts))
+            found = self.assessed(facts)
+            if reference:
+                found = with_images(found, reference, self.knowledge)
+            self._known[key] = (found, self._open(facts))
         return self._known[key]
 
     def assessed(self, facts: Facts) -> Assessment:
