@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from aiohttp import web
+
+from gpuenv.controller.kube.client import Kube
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -69,3 +72,18 @@ def kubeconfig(path: Path, port: int, token: str = "first") -> str:
         )
     )
     return str(path)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """Answers on a loopback port as the test tells it to."""
+    one = Server()
+    async with serving(one.handle) as one.port:
+        yield one
+
+
+@pytest.fixture
+async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
+    """A client of the server."""
+    async with await Kube.from_environment(kubeconfig(tmp_path / "k", server.port)) as one:
+        yield one

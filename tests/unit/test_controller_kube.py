@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.http_answers import Server, kubeconfig, serving
+from tests.support.http_answers import Server, kube, kubeconfig, server
 
 from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError
@@ -15,18 +14,7 @@ from gpuenv.controller.kube.kubeconfig import KubeconfigError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 from gpuenv.controller.kube.requests import METADATA_LIST
 
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    one = Server()
-    async with serving(one.handle) as one.port:
-        yield one
-
-
-@pytest.fixture
-async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
-    async with await Kube.from_environment(kubeconfig(tmp_path / "k", server.port)) as one:
-        yield one
+__all__ = ["kube", "server"]
 
 
 STORED = {"metadata": {"name": "x"}}

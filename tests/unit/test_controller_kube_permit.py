@@ -1,11 +1,10 @@
 """Which requests the Kubernetes client sends at all: those that the Lease permits, and in the time of the plan."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.http_answers import Server, kubeconfig, serving
+from tests.support.http_answers import Server, kube, kubeconfig, server
 from tests.support.wait import wait_until_async
 
 from gpuenv.controller.kube import sending
@@ -13,18 +12,7 @@ from gpuenv.controller.kube.client import Kube
 from gpuenv.controller.kube.errors import ApiError, NotNowError
 from gpuenv.controller.kube.ratelimit import TokenBucket
 
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    one = Server()
-    async with serving(one.handle) as one.port:
-        yield one
-
-
-@pytest.fixture
-async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
-    async with await Kube.from_environment(kubeconfig(tmp_path / "k", server.port)) as one:
-        yield one
+__all__ = ["kube", "server"]
 
 
 # ---- the permit ------------------------------------------------------------------------------------------------
