@@ -153,6 +153,10 @@ class TorchRelease:
         """The newest release in the series; only its first two numbers if the others are not known."""
         return (*self.torch, *self.patches[-1:])
 
+    def suits(self, python: Version) -> bool:
+        """Return whether there are wheels for a version of Python. Only major and minor version count."""
+        return self.python[0] <= python[:2] <= self.python[1]
+
     def has(self, torch: Version) -> bool:
         """Return whether a version of PyTorch was released, or may have been because the table does not say."""
         patch, *more = torch[2:] or (None,)
@@ -310,6 +314,10 @@ class Knowledge:
         """Return the newest driver branch before ``dropped_from``, the branch that dropped a GPU generation."""
         return next((row.branch for row in self.branches if row.branch < dropped_from), dropped_from - 1)
 
+    def first_branch(self, cuda: Version) -> int | None:
+        """Return the oldest driver branch that has a CUDA version, or None if no branch in the tables has it."""
+        return min((row.branch for row in self.branches if row.cuda >= cuda), default=None)
+
     def branch(self, driver: Version | None) -> Branch | None:
         """Return the branch that a driver belongs to, or None if the driver is older than all branches in the tables.
 
@@ -322,6 +330,10 @@ class Knowledge:
     def release(self, torch: Version | None) -> TorchRelease | None:
         """Return the release series that a version of PyTorch belongs to, or None if it is not in the tables."""
         return self.torch.get(torch[:2]) if torch and len(torch) > 1 else None
+
+    def releases_for(self, python: Version) -> list[Version]:
+        """Return the release series with wheels for a version of Python, the oldest first."""
+        return [row.torch for row in self.torch.values() if row.suits(python)]
 
     def newest_release(self) -> TorchRelease:
         """Return the newest PyTorch release in the tables."""

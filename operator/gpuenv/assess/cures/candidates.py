@@ -200,8 +200,7 @@ def _changes_of_image(setup: Setup) -> Callable[[Build], tuple[bool, int, int]]:
     own = series_number(release) if release is not None and len(release) > 1 else None
 
     def change(build: Build) -> tuple[bool, int, int]:
-        oldest, newest = build.release.python
-        other_python = python is not None and not oldest <= python[:2] <= newest
+        other_python = python is not None and not build.release.suits(python)
         return other_python, 0 if own is None else abs(build.series - own), -build.series
 
     return change

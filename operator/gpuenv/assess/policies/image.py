@@ -155,7 +155,7 @@ def python_version(case: Case) -> Iterator[Check]:
     if case.release is None or python is None or case.probed:
         return
     oldest, newest = case.release.python
-    if oldest <= python[:2] <= newest:
+    if case.release.suits(python):
         return
     exist = f"Python {show(oldest)} to {show(newest)}"
     message = f"PyTorch {show(case.release.torch)} has wheels for {exist}, not for {show(python[:2])}"
@@ -175,9 +175,7 @@ def python_version(case: Case) -> Iterator[Check]:
 def _other_python(case: Case, release: TorchRelease, python: Version) -> Remedy:
     """Return the remedy to use a Python that has wheels, or a PyTorch that has wheels for this Python."""
     words = f"Use Python {show(release.python[0])} to {show(release.python[1])}"
-    fitting = [
-        row.torch for row in case.knowledge.torch.values() if row.python[0] <= python[:2] <= row.python[1]
-    ]
+    fitting = case.knowledge.releases_for(python)
     if fitting:
         words += (
             f", or PyTorch {show(fitting[0])} to {show(fitting[-1])}, which has wheels for {show(python[:2])}"

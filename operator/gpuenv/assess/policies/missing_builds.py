@@ -50,7 +50,7 @@ def _meaning(
         return rule.meaning
     oldest, newest = release.python
     name = f"PyTorch {show(release.torch)}"
-    if python is not None and not oldest <= python[:2] <= newest:
+    if python is not None and not release.suits(python):
         return f"{name} has wheels for Python {show(oldest)} to {show(newest)}, not for {show(python[:2])}"
     if cuda is not None and release.build(cuda) is None:
         exists = "was not released" if release.all_builds else "is not in the tables"
@@ -64,14 +64,10 @@ def _python_words(release: TorchRelease | None, python: Version | None, case: Ca
             "Use a 64-bit Python that this release of PyTorch has wheels for; old releases have none for a new Python."
         ]
     oldest, newest = release.python
-    if python is not None and oldest <= python[:2] <= newest:
+    if python is not None and release.suits(python):
         return []
     words = f"Use a 64-bit Python {show(oldest)} to {show(newest)}: PyTorch {show(release.torch)} has wheels for no other."
-    others = sorted(
-        row.torch
-        for row in case.knowledge.torch.values()
-        if python and row.python[0] <= python[:2] <= row.python[1]
-    )
+    others = case.knowledge.releases_for(python) if python is not None else []
     if python is not None and others:
         words += f" For Python {show(python[:2])}, there are PyTorch {show(others[0])} to {show(others[-1])}."
     return [words]

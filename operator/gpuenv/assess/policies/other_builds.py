@@ -82,8 +82,8 @@ def _symbol_of_driver(case: Case, rule: ErrorRule) -> tuple[Reason, str, Remedie
         )
         return reasons.ImportFailed, meaning, (remedy(Action.REPAIR_IMAGE, words),)
     has = show(case.api_cuda or first)
-    branches = [row.branch for row in case.knowledge.branches if row.cuda >= first]
-    driver = upgrade_driver(case, first_of_branch(case.knowledge, min(branches)) if branches else "")
+    branch = case.knowledge.first_branch(first)
+    driver = upgrade_driver(case, first_of_branch(case.knowledge, branch) if branch is not None else "")
     older = remedy(Action.REPAIR_IMAGE, f"Install a build of {module} for CUDA {has} or older.")
     meaning = f"{module} needs {symbol} of libcuda, which drivers have from CUDA {show(first)} on; this one has CUDA {has}"
     return rule.reason, meaning, (driver, older)

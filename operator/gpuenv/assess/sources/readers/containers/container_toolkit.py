@@ -135,8 +135,8 @@ def _requirement(words: str, knowledge: Knowledge) -> Failure:
     wanted = parse_version(cuda[1]) if cuda else None
     if wanted is None:
         return Failure(LAYER, name="toolkit-brand", message=words, details=_condition(words))
-    branches = [row.branch for row in knowledge.branches if row.cuda >= wanted]
-    driver = (("driver", f"R{min(branches)}"),) if branches else ()
+    branch = knowledge.first_branch(wanted)
+    driver = (("driver", f"R{branch}"),) if branch is not None else ()
     return Failure(
         LAYER, name="toolkit-requirement", message=words, details=(("version", show(wanted)), *driver)
     )
