@@ -93,6 +93,11 @@ class Device:
         capability = self.compute_capability
         return f"{name} ({capability[0]}.{capability[1]})" if capability else name
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the GPU is part of a Jetson module."""
+        return self.architecture is not None and self.architecture.embedded
+
 
 @dataclass(frozen=True)
 class Case:
@@ -173,6 +178,11 @@ class Case:
         return platforms_of(self.facts, self.knowledge)
 
     @property
+    def all_embedded(self) -> bool:
+        """Whether all GPUs are parts of Jetson modules, whose drivers have their own version numbers."""
+        return bool(self.devices) and all(device.embedded for device in self.devices)
+
+    @property
     def targets_text(self) -> str:
         """The targets of the build in messages: all of them, or from which to which they are if only that is known."""
         flags = self.arch_flags or ()
@@ -186,12 +196,25 @@ class Case:
         return None if self.api is None else api_version(self.api)
 
     @property
+    def knows_driver(self) -> bool:
+        """Whether the driver is known, by its own version or by that of its API."""
+        return self.driver is not None or self.api is not None
+
+    @property
+    def driver_title(self) -> str:
+        """The driver in messages, with its version if that is known: ``driver 570.124.06``."""
+        return f"driver {self.driver_text}" if self.driver_text else "the driver"
+
+    @property
+    def newer_than_branches(self) -> bool:
+        """Whether the driver is newer than all branches in the tables."""
+        return self.driver is not None and self.driver[0] > self.knowledge.branches[0].branch + BRANCH_WIDTH
+
+    @property
     def beyond_tables(self) -> bool:
         """Whether the driver is newer than all branches in the tables and its CUDA is not known but from them."""
-        newest = self.knowledge.branches[0].branch
         driver = self.facts.driver
-        told = driver.cuda_version or driver.nvml_cuda_version
-        return self.driver is not None and self.driver[0] > newest + BRANCH_WIDTH and not told
+        return self.newer_than_branches and not (driver.cuda_version or driver.nvml_cuda_version)
 
     @property
     def api_text(self) -> str:

@@ -123,9 +123,7 @@ class _Judge:
 
     def _open(self, facts: Facts) -> "OpenAnswer | None":
         case = make_case(facts, None, (), self.knowledge, None)
-        complete = (
-            case.devices and case.runtime is not None and (case.driver is not None or case.api is not None)
-        )
+        complete = case.devices and case.runtime is not None and case.knows_driver
         if complete or case.observed:
             return None
         self._opened += 1

@@ -154,7 +154,7 @@ def takes_build(case: Case) -> bool:
 
 
 def _takes_driver(case: Case) -> bool:
-    embedded = any(device.architecture and device.architecture.embedded for device in case.devices)
+    embedded = any(device.embedded for device in case.devices)
     return not embedded and takes_build(case)
 
 

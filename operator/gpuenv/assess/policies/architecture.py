@@ -40,7 +40,7 @@ def _judge(case: Case, device: Device, flags: tuple[str, ...]) -> Check:
         )
     if code is Code.PTX and _libraries_support(case, device, flags):
         return _ptx(case, device, listed)
-    if device.architecture is not None and device.architecture.embedded and not _has_certain_targets(case):
+    if device.embedded and not _has_certain_targets(case):
         message = f"builds for {device.title} come from NVIDIA, and the targets of this one are not known"
         return check(case, check_names.ARCHITECTURE, Status.UNKNOWN, reasons.ArchUnknown, message)
     if case.arch_source == ArchSource.ASSUMED and not _has_certain_targets(case):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Action, Remedy
-from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check, passed
+from gpuenv.assess.case import Case, Device, check, passed
 from gpuenv.assess.cures.drivers import newest_branch, stale_libcuda
 from gpuenv.assess.facts import LibcudaOrigin
 from gpuenv.assess.model import Check, Status
@@ -92,13 +92,13 @@ def new_enough(case: Case) -> Iterator[Check]:
     least as new as the one that came with the image's CUDA toolkit.
     """
     runtime = case.runtime
-    if runtime is None or (case.api is None and case.driver is None):
+    if runtime is None or not case.knows_driver:
         return
     toolkit = case.knowledge.toolkit(runtime)
     if toolkit is None:
         yield from _by_rule(case, runtime)
         return
-    seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
+    seen = case.driver_title
     api = f" (CUDA {case.api_text})" if case.api is not None else ""
     if not _reaches_floor(case, toolkit, runtime):
         if case.proven:
@@ -114,13 +114,13 @@ def new_enough(case: Case) -> Iterator[Check]:
         )
         reason, source = reasons.DriverTooOld, toolkit.source
         yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reason, message, source=source)
-    elif case.api is not None and case.api // 1000 < runtime[0] and not _embedded(case):
+    elif case.api is not None and case.api // 1000 < runtime[0] and not case.all_embedded:
         message = (
             f"{seen}{api} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}), yet CUDA was seen to start: "
             "a cuda-compat library carries it"
         )
         yield check(case, check_names.DRIVER_VERSION, Status.NOTE, reasons.ForwardCompatInUse, message)
-    elif _reaches_toolkit(case, toolkit, runtime) is False and not _embedded(case):
+    elif _reaches_toolkit(case, toolkit, runtime) is False and not case.all_embedded:
         yield _below_toolkit(case, toolkit, runtime, seen + api)
     else:
         yield passed(
@@ -134,15 +134,11 @@ def _by_rule(case: Case, runtime: Version) -> Iterator[Check]:
     If the CUDA major version of the driver is lower than that of the image, the driver is too old; otherwise it is new
     enough. If the driver is not in the tables either, the check is Unknown.
     """
-    newest = case.knowledge.branches[0]
-    beyond = (
-        case.driver is not None and not case.api_observed and case.driver[0] > newest.branch + BRANCH_WIDTH
-    )
-    if case.api is None or beyond:
+    if case.api is None or (case.newer_than_branches and not case.api_observed):
         message = f"neither CUDA {show(runtime)} nor driver {case.driver_text} is in the tables"
         yield check(case, check_names.DRIVER_VERSION, Status.UNKNOWN, reasons.NotEnoughFacts, message)
     elif case.api // 1000 < runtime[0]:
-        seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
+        seen = case.driver_title
         message = f"{seen} (CUDA {case.api_text}) is too old for CUDA {show(runtime)}: one of CUDA {runtime[0]} is needed"
         yield check(case, check_names.DRIVER_VERSION, Status.FAIL, reasons.DriverTooOld, message)
     else:
@@ -185,13 +181,6 @@ def _vendor_compat(case: Case) -> bool:
     return listed and all(device.model and device.model.datacenter for device in case.devices)
 
 
-def _embedded(case: Case) -> bool:
-    """Return whether all GPUs are parts of Jetson modules, whose drivers have their own version numbers."""
-    return bool(case.devices) and all(
-        device.architecture and device.architecture.embedded for device in case.devices
-    )
-
-
 def _carried(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:
     message = (
         f"{seen} is below the floor of CUDA {show(runtime)} ({_floor(toolkit)}); NVIDIA's container brings cuda-compat, "
@@ -223,10 +212,7 @@ def _reaches_toolkit(case: Case, toolkit: Toolkit, runtime: Version) -> bool | N
         return None
     if branch.cuda >= runtime:
         return True
-    newest = case.knowledge.branches[0]
-    return (
-        None if branch is newest and case.driver and case.driver[0] > newest.branch + BRANCH_WIDTH else False
-    )
+    return None if case.newer_than_branches else False
 
 
 def _below_toolkit(case: Case, toolkit: Toolkit, runtime: Version, seen: str) -> Check:

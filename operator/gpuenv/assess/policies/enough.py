@@ -68,14 +68,10 @@ def known_enough(case: Case) -> Iterator[Check]:
         missing.append("the PyTorch build (--torch 2.9.1+cu128)")
     elif case.runtime is None:
         missing.append("the CUDA version of the build (--cuda, or torch.version.cuda)")
-    no_driver = case.driver is None and case.api is None
-    if no_driver and not case.cuda_works:
-        jetson = bool(case.devices) and all(
-            device.architecture and device.architecture.embedded for device in case.devices
-        )
+    if not case.knows_driver and not case.cuda_works:
         missing.append(
             "whether CUDA starts (torch.cuda.is_available(); the driver of a Jetson comes with its JetPack)"
-            if jetson
+            if case.all_embedded
             else _DRIVER
         )
     if not case.devices:
@@ -92,7 +88,7 @@ def known_enough(case: Case) -> Iterator[Check]:
         give = Remedy(Action.PROVIDE_FACTS, words)
         remedies = [*_of_the_program(case), give]
         yield check(case, check_names.KNOWN, status, reasons.NotEnoughFacts, message, remedies)
-    elif no_driver:
+    elif not case.knows_driver:
         message = "the driver's version is not known; CUDA starts, so that it is new enough"
         give = Remedy(
             Action.PROVIDE_FACTS, "Give the driver (--driver, or nvidia-smi) for advice on newer images."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpuenv.api import check_names, reasons
 from gpuenv.api.remedies import Action, Remedy, remedy
-from gpuenv.assess.case import BRANCH_WIDTH, Case, Device, check
+from gpuenv.assess.case import Case, Device, check
 from gpuenv.assess.facts import LibcudaOrigin
 from gpuenv.assess.model import Check, Status
 from gpuenv.assess.platform_cures import rule_remedies
@@ -56,14 +56,13 @@ def platform(case: Case) -> Iterator[Check]:
 
 
 def _needs_arm(device: Device) -> bool:
-    embedded = device.architecture is not None and device.architecture.embedded
-    return embedded or (device.model is not None and device.model.arm)
+    return device.embedded or (device.model is not None and device.model.arm)
 
 
 def requirements(case: Case) -> Iterator[Check]:
     """Check that NVIDIA's container toolkit starts the image, by what the image requires (NVIDIA_REQUIRE_CUDA)."""
     required = case.facts.container.requirements
-    if not required or case.probed or case.cuda_works or (case.driver is None and case.api is None):
+    if not required or case.probed or case.cuda_works or not case.knows_driver:
         return
     from gpuenv.assess.image_requirements import InvalidRequirementError, is_met  # noqa: PLC0415 - few images need it
 
@@ -95,15 +94,13 @@ def requirements(case: Case) -> Iterator[Check]:
 def _known(case: Case, device: Device | None) -> "Known":
     from gpuenv.assess.image_requirements import Known  # noqa: PLC0415 - few images need it
 
-    newest = case.knowledge.branches[0]
-    beyond = case.driver is not None and case.driver[0] > newest.branch + BRANCH_WIDTH
     brands = None
     if device is not None and device.model is not None and not virtual_gpus(case.facts):
         brands = {True: _DATA_CENTRE_BRANDS, False: _CONSUMER_BRANDS}.get(bool(device.model.datacenter))
         brands = None if device.model.datacenter is None else brands
     return Known(
         cuda=case.api_cuda,
-        is_cuda_exact=case.api_observed or not beyond,
+        is_cuda_exact=case.api_observed or not case.newer_than_branches,
         driver=case.driver,
         arch=device.compute_capability if device is not None else None,
         brands=brands,
@@ -121,7 +118,7 @@ def _refused(case: Case, requirement: str) -> Check:
     said = f"nvidia-container-cli: requirement error: {words}"
     failure = next(iter(read(said, case.knowledge).errors), None)
     rule = classify(failure, case.knowledge) if failure is not None else None
-    seen = f"driver {case.driver_text}" if case.driver_text else "the driver"
+    seen = case.driver_title
     if rule is None:
         return check(
             case,

@@ -6,7 +6,6 @@ from gpuenv.api import reasons
 from gpuenv.api.remedies import Remedies
 from gpuenv.assess.case import Case, Device
 from gpuenv.assess.cures.driver_remedies import upgrade_driver
-from gpuenv.assess.platform import platforms_of
 from gpuenv.knowledge.model import ErrorRule
 
 _OUT_OF_MEMORY_AT_START: Final = "init-out-of-memory"
@@ -56,7 +55,7 @@ def rule_needs_driver(case: Case, rule: ErrorRule) -> Remedies:
 
 
 def _lacks_large_parameters(case: Case) -> bool:
-    embedded = any(device.architecture and device.architecture.embedded for device in case.devices)
+    embedded = any(device.embedded for device in case.devices)
     branch = case.knowledge.branch(case.driver)
     return (
         branch is not None
@@ -74,7 +73,7 @@ def _told_from_container(case: Case) -> bool:
     """
     if case.probed or case.cuda_works:
         return False
-    return not _CONTAINERS.isdisjoint(platforms_of(case.facts, case.knowledge))
+    return not _CONTAINERS.isdisjoint(case.platforms)
 
 
 def _without_fabric(device: Device) -> bool:

@@ -68,9 +68,7 @@ def _unavailable(case: Case) -> Iterator[Check]:
     if hidden_by(case):
         yield _no_device(case, check_names.CUDA_INIT, "torch.cuda.is_available() is False")
     elif not any(rule_status(case, failure) is Status.FAIL for failure in case.facts.errors):
-        known = (
-            case.driver is not None or case.api is not None or case.facts.driver.nvml_cuda_version is not None
-        )
+        known = case.knows_driver or case.facts.driver.nvml_cuda_version is not None
         message = "torch.cuda.is_available() is False" + (" although a driver is there" if known else "")
         yield check(case, check_names.CUDA_INIT, Status.FAIL, reasons.CudaInitFailed, message)
 
@@ -137,7 +135,7 @@ def _too_old(case: Case, message: str) -> str:
     stale = stale_libcuda(case)
     if stale:
         return f"{message}: {stale}"
-    name = f"driver {case.driver_text}" if case.driver_text else "the driver"
+    name = case.driver_title
     return f"{message}: {name} has CUDA {case.api_text}"
 
 

@@ -59,7 +59,7 @@ def open_answer(case: Case, judge: Judge) -> OpenAnswer | None:
     the PyTorch project for CUDA runs, such as on macOS.
     """
     no_torch = not case.facts.torch.version and case.runtime is None
-    no_driver = case.driver is None and case.api is None
+    no_driver = not case.knows_driver
     no_gpu = not case.devices
     if not (no_torch or no_driver or no_gpu) or (no_torch and no_driver and no_gpu):
         return None

@@ -38,7 +38,7 @@ def working_builds(case: Case, judge: Judge) -> tuple[WorkingBuild, ...]:
 
 
 def _working(case: Case, judge: Judge) -> Iterator[WorkingBuild]:
-    known = case.driver is not None or case.api is not None
+    known = case.knows_driver
     best = newest_branch(case) or case.knowledge.branches[0].branch
     ranges: dict[tuple[Version, tuple[Code, ...]], DriverRange | None] = {}
     likely: dict[int, str] = {}  # builds for one major version of CUDA often need the same driver

@@ -42,7 +42,7 @@ def judged_generations(case: Case, judge: Judge) -> tuple[JudgedGeneration, ...]
 
 def _judged(case: Case, judge: Judge, row: Architecture) -> Iterator[JudgedGeneration]:
     facts = with_generation(case.facts, row, case.knowledge)
-    if case.driver is not None or case.api is not None:
+    if case.knows_driver:
         found = judge(facts)
         if works(found):
             yield JudgedGeneration(row, True)

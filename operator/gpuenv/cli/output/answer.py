@@ -208,7 +208,7 @@ def _unknowns(case: Case) -> list[str]:
     missing = {
         "pytorch": not case.facts.torch.version,
         "cuda": case.runtime is None,
-        "driver": case.driver is None and case.api is None,
+        "driver": not case.knows_driver,
         "gpu": not case.devices,
         "computeCapability": any(device.compute_capability is None for device in case.devices),
         "archList": not case.arch_flags,
